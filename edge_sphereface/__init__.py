@@ -1,0 +1,71 @@
+"""SphereFace face embeddings on cameras: detect, align, embed and compare through onnxruntime.
+
+Importing this package loads neither numpy nor OpenCV nor onnxruntime; each public name loads what it needs when it is
+first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edge_sphereface._version import __version__
+
+if TYPE_CHECKING:
+    from edge_sphereface.align import align
+    from edge_sphereface.compare import Verification, cosine_similarity, verify
+    from edge_sphereface.detect import Detector, open_detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.errors import EdgeSphereFaceError
+    from edge_sphereface.image import load_image
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.session import SessionConfig
+    from edge_sphereface.types import EmbeddedFace, Face
+
+__all__ = [
+    "Detector",
+    "EdgeSphereFaceError",
+    "EmbeddedFace",
+    "Embedder",
+    "Face",
+    "FacePipeline",
+    "ModelSpec",
+    "SessionConfig",
+    "Verification",
+    "__version__",
+    "align",
+    "cosine_similarity",
+    "load_image",
+    "open_detector",
+    "verify",
+]
+
+_HOME = {
+    "Detector": "detect",
+    "EdgeSphereFaceError": "errors",
+    "EmbeddedFace": "types",
+    "Embedder": "embed",
+    "Face": "types",
+    "FacePipeline": "pipeline",
+    "ModelSpec": "model_spec",
+    "SessionConfig": "session",
+    "Verification": "compare",
+    "align": "align",
+    "cosine_similarity": "compare",
+    "load_image": "image",
+    "open_detector": "detect",
+    "verify": "compare",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 -- what a module attribute is
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

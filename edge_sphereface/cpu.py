@@ -1,0 +1,50 @@
+"""How much processor this process may use, which in a container is less than the machine has."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+
+def cgroup_cpu_limit(root: Path = Path("/")) -> float | None:
+    """Processors that the control group allows, or None where there is no limit.
+
+    Args:
+        root: where ``proc`` and ``sys`` are mounted.
+    """
+    for folder in _cgroup_folders(root):
+        try:
+            quota, period = (folder / "cpu.max").read_text(encoding="ascii").split()  # cgroup 2
+        except (OSError, ValueError):
+            try:
+                quota = (folder / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()  # cgroup 1
+                period = (folder / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+            except (OSError, ValueError):
+                continue
+        if quota.isdecimal() and period.isdecimal() and int(quota) and int(period):
+            return int(quota) / int(period)
+    return None
+
+
+def _cgroup_folders(root: Path) -> list[Path]:
+    """Folders that may hold this process's limit, the nearest first."""
+    mount = root / "sys/fs/cgroup"
+    folders = []
+    try:
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number == "0" or "cpu" in controllers.split(","):
+                base = mount if number == "0" else mount / "cpu"
+                own = base / path.lstrip("/")
+                folders += [own, *(parent for parent in own.parents if parent == base or base in parent.parents)]
+    except (OSError, ValueError):
+        pass
+    return [*folders, mount, mount / "cpu"]
+
+
+def usable_cpus(root: Path = Path("/")) -> int:
+    """Processors that are worth a thread each: affinity mask and control group, whichever is less; at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = cgroup_cpu_limit(root)
+    return affinity if limit is None else max(1, min(affinity, math.ceil(limit)))

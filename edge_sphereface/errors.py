@@ -1,0 +1,156 @@
+"""Every error that this package raises on purpose.
+
+.. code-block:: text
+
+    EdgeSphereFaceError
+    ├── ModelError                  a model file cannot be used
+    │   ├── ModelNotFoundError      (also FileNotFoundError)
+    │   └── ModelFormatError        (also ValueError)    not ONNX, not ours, or of another version
+    ├── ProviderError               (also RuntimeError)  the execution provider asked for would not do the work
+    ├── ImageError                  (also ValueError)    unreadable, or not (H, W, 3) uint8 BGR
+    ├── CropError                   (also ValueError)    not an aligned crop of the size that the model expects
+    ├── LandmarksError              (also ValueError)    not five distinct finite points
+    ├── EmbeddingError              (also ValueError)    NaN, zero, or of another size
+    ├── NoFaceError                 (also LookupError)   a photograph that must show a face shows none
+    ├── CertificateError            (also ValueError)    a parity certificate that is missing, broken or not met
+    ├── CacheError                  (also OSError)       no cache folder that can be used
+    ├── DownloadError               (also OSError)
+    │   ├── OfflineError            downloads are forbidden by EDGE_SPHEREFACE_OFFLINE
+    │   └── ChecksumError           the file is not the one that is pinned
+    └── OutputError                 (also OSError)       a result cannot be written
+
+A message says what was expected and what came; the hint says what to do. ``str(error)`` holds both.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "CacheError",
+    "CertificateError",
+    "ChecksumError",
+    "CropError",
+    "DownloadError",
+    "EdgeSphereFaceError",
+    "EmbeddingError",
+    "ImageError",
+    "LandmarksError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "NoFaceError",
+    "OfflineError",
+    "OutputError",
+    "ProviderError",
+]
+
+
+class EdgeSphereFaceError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        code: stable name of the kind of error, for machines.
+        message: what was expected and what came.
+        hint: what to do about it; empty if nothing is known.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ModelError(EdgeSphereFaceError):
+    """A model file cannot be used."""
+
+    code = "model"
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """There is no file at the model's path."""
+
+    code = "model-not-found"
+
+
+class ModelFormatError(ModelError, ValueError):
+    """The file is no ONNX model, or not one that this version reads."""
+
+    code = "model-format"
+
+
+class ProviderError(EdgeSphereFaceError, RuntimeError):
+    """The execution provider that was asked for is absent or would not do the work."""
+
+    code = "provider"
+
+
+class ImageError(EdgeSphereFaceError, ValueError):
+    """An image cannot be read, or is not (H, W, 3) uint8 BGR."""
+
+    code = "image"
+
+
+class CropError(EdgeSphereFaceError, ValueError):
+    """Not an aligned crop as the model expects it."""
+
+    code = "crop"
+
+
+class LandmarksError(EdgeSphereFaceError, ValueError):
+    """Not five distinct finite points."""
+
+    code = "landmarks"
+
+
+class EmbeddingError(EdgeSphereFaceError, ValueError):
+    """An embedding with NaN, of length zero, or of another size."""
+
+    code = "embedding"
+
+
+class NoFaceError(EdgeSphereFaceError, LookupError):
+    """A photograph that must show a face shows none."""
+
+    code = "no-face"
+
+
+class CertificateError(EdgeSphereFaceError, ValueError):
+    """A parity certificate that is missing, broken or not met."""
+
+    code = "certificate"
+
+
+class CacheError(EdgeSphereFaceError, OSError):
+    """There is no cache folder that can be used."""
+
+    code = "cache"
+
+
+class DownloadError(EdgeSphereFaceError, OSError):
+    """A file could not be downloaded."""
+
+    code = "download"
+
+
+class OfflineError(DownloadError):
+    """Downloads are forbidden by ``EDGE_SPHEREFACE_OFFLINE``."""
+
+    code = "offline"
+
+
+class ChecksumError(DownloadError):
+    """A file is not the one that is pinned."""
+
+    code = "checksum"
+
+
+class OutputError(EdgeSphereFaceError, OSError):
+    """A result cannot be written."""
+
+    code = "output"

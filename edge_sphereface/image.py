@@ -1,0 +1,114 @@
+"""Images in memory are (H, W, 3) uint8 BGR arrays; anything else is refused with the way to convert it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from edge_sphereface.errors import ImageError, OutputError
+from edge_sphereface.files import PRIVATE, atomic_write
+
+if TYPE_CHECKING:
+    import os
+
+    from edge_sphereface.types import UInt8Array
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes that a search through a folder takes for photographs."""
+
+MAX_FILE_BYTES = 256 << 20
+"""A larger file is not read."""
+
+_HINTS = {
+    2: "grayscale: convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
+    4: "with alpha: convert it with cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)",
+}
+
+
+def check_image(image: object) -> UInt8Array:
+    """Return ``image`` if it is (H, W, 3) uint8 with at least one pixel.
+
+    Raises:
+        ImageError: it is not; the hint says how to convert it.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            f"Expected an image as a numpy array (H, W, 3) uint8 BGR, got {type(image).__name__}.",
+            hint="read it with edge_sphereface.load_image; cv2.imread returns None for a file it cannot read",
+        )
+    got = f"got shape {image.shape} {image.dtype}"
+    expected = "Expected an image (H, W, 3) uint8 BGR"
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):  # noqa: PLR2004
+        raise ImageError(f"{expected}, {got}.", hint=_HINTS[2])
+    if image.ndim == 3 and image.shape[2] == 4:  # noqa: PLR2004
+        raise ImageError(f"{expected}, {got}.", hint=_HINTS[4])
+    if image.ndim != 3 or image.shape[2] != 3:  # noqa: PLR2004
+        raise ImageError(f"{expected}, {got}.", hint="one image at a time, channels last")
+    if image.dtype == np.uint16:
+        raise ImageError(f"{expected}, {got}.", hint="bring 16 bits down to 8 with (image >> 8).astype('uint8')")
+    if image.dtype != np.uint8:
+        raise ImageError(f"{expected}, {got}.", hint="values from 0 to 255 as uint8")
+    if image.size == 0:
+        raise ImageError(f"{expected} with at least one pixel, {got}.", hint="the camera or the slice gave nothing")
+    return image
+
+
+def load_image(path: str | os.PathLike[str]) -> UInt8Array:
+    """Read a photograph from a file, turned upright as its EXIF data says.
+
+    Grayscale, 16-bit and transparent files are brought to 8-bit BGR.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: there is no such file, or OpenCV cannot decode it.
+    """
+    import cv2
+
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ImageError(f"{file} has {size} bytes; more than {MAX_FILE_BYTES} are not read.")
+        data = np.fromfile(file, dtype=np.uint8)
+    except OSError as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"Cannot read {file}: {error.strerror or error}.", hint="check the path") from error
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if size else None
+    except cv2.error as error:
+        raise ImageError(f"Cannot decode {file}: {error.err}.", hint="convert it to JPEG or PNG") from error
+    if image is None:
+        what = "it is empty" if not size else "OpenCV knows no image format that fits its content"
+        raise ImageError(f"Cannot decode {file}: {what}.", hint="give a JPEG, PNG, BMP, TIFF or WebP file")
+    return cast("UInt8Array", image)
+
+
+def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
+    """Write an image as PNG, readable by its owner alone: it shows a face.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    import cv2
+
+    done, data = cv2.imencode(".png", image)
+    if not done:
+        raise OutputError(f"OpenCV could not encode an image of shape {image.shape} as PNG.")
+    with atomic_write(path, mode=PRIVATE) as output:
+        output.write(data.tobytes())
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Every photograph below ``folder`` by its suffix, in order of path.
+
+    Raises:
+        ImageError: ``folder`` is no folder.
+    """
+    if not folder.is_dir():
+        raise ImageError(f"Expected a folder of photographs, and {folder} is none.", hint="check the path")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())

@@ -1,0 +1,86 @@
+"""From a photograph to the embeddings of the faces in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from edge_sphereface.align import align, stack_landmarks
+from edge_sphereface.errors import NoFaceError
+from edge_sphereface.types import EmbeddedFace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.types import Face, UInt8Array
+
+Selection: TypeAlias = Literal["largest", "center"]
+
+
+class FacePipeline:
+    """Detect, align and embed.
+
+    Args:
+        embedder: the model.
+        detector: finds the faces.
+    """
+
+    def __init__(self, embedder: Embedder, detector: Detector) -> None:
+        self.embedder = embedder
+        self.detector = detector
+
+    def process(self, image: UInt8Array) -> list[EmbeddedFace]:
+        """Every face of an image, the most certain first; none is an empty list.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: not such an image.
+            CropError: the image is an aligned crop already.
+        """
+        return self._embed(image, self.detector.detect(image))
+
+    def process_one(self, image: UInt8Array, *, select: Selection = "largest") -> EmbeddedFace:
+        """The one face that counts in a photograph of a person; only that one is embedded.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            select: which face if there are several.
+
+        Raises:
+            NoFaceError: there is none.
+        """
+        faces = self.detector.detect(image)
+        if not faces:
+            raise NoFaceError(
+                f"No face was found in an image of {image.shape[1]} x {image.shape[0]} pixels by {self.detector.name}.",
+                hint="the face must be upright, at least about 40 pixels high and not hidden",
+            )
+        return self._embed(image, [select_face(faces, image, select)])[0]
+
+    def _embed(self, image: UInt8Array, faces: Sequence[Face]) -> list[EmbeddedFace]:
+        spec = self.embedder.spec
+        crops = align(
+            image,
+            stack_landmarks([face.landmarks for face in faces]),
+            template=spec.landmark_template,
+            height=spec.input_height,
+            width=spec.input_width,
+        )
+        embeddings = self.embedder.embed(crops)
+        return [
+            EmbeddedFace(face=face, crop=crop, embedding=embedding)
+            for face, crop, embedding in zip(faces, crops, embeddings, strict=True)
+        ]
+
+
+def select_face(faces: Sequence[Face], image: UInt8Array, select: Selection) -> Face:
+    """The largest face, or the one nearest the middle of the image."""
+    if select == "largest":
+        return max(faces, key=lambda face: face.area)
+    middle = np.array([image.shape[1], image.shape[0]], dtype=np.float32) / 2
+    return min(faces, key=lambda face: float(np.linalg.norm(face.landmarks.mean(axis=0) - middle)))

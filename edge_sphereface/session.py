@@ -1,0 +1,212 @@
+"""onnxruntime sessions that run where they were asked to run, and say so.
+
+onnxruntime answers a request for a provider that it lacks, or that takes no node, with a warning and runs on the CPU.
+Here a named provider does all the work or raises :class:`ProviderError`; ``auto`` is the way to ask for the best there is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from edge_sphereface.types import JsonObject
+
+AUTO = "auto"
+CPU = "CPUExecutionProvider"
+AUTO_ORDER = ("CUDAExecutionProvider", "CANNExecutionProvider", "OpenVINOExecutionProvider", CPU)
+"""What ``auto`` tries. TensorRT is not among them: it builds an engine for minutes, which must be asked for."""
+
+_SUFFIX = "ExecutionProvider"
+_FALLBACK_DISABLED = "fallback to CPU EP has been explicitly disabled"
+_LOG_FATAL = 4  # errors are raised, and would otherwise be printed as well
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """How a session runs. The defaults were measured for small boards, see ``docs/session-defaults.md``.
+
+    Attributes:
+        provider: ``auto``, or an execution provider by its name (``CUDAExecutionProvider``) or short name (``cuda``).
+        threads: of one inference; None for as many as this process may use.
+        memory_arena: keep freed memory for the next inference.
+        spinning: let waiting threads burn processor time to answer sooner.
+        allow_cpu_fallback: let a named provider leave nodes to the CPU (at least one it must take).
+        provider_options: handed to the provider as they are.
+    """
+
+    provider: str = AUTO
+    threads: int | None = None
+    memory_arena: bool = False
+    spinning: bool = False
+    allow_cpu_fallback: bool = False
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"Expected at least one thread, got {self.threads}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderReport:
+    """What really runs, as onnxruntime tells after loading.
+
+    Attributes:
+        requested: what was asked for.
+        active: providers of the session, the first preferred.
+        nodes: nodes per provider after graph optimization; None where onnxruntime cannot tell (before 1.24).
+        threads: of one inference.
+        onnxruntime: its version.
+    """
+
+    requested: str
+    active: tuple[str, ...]
+    nodes: Mapping[str, int] | None
+    threads: int
+    onnxruntime: str
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return {
+            "requested": self.requested,
+            "active": list(self.active),
+            "nodes": None if self.nodes is None else dict(self.nodes),
+            "threads": self.threads,
+            "onnxruntime": self.onnxruntime,
+        }
+
+    def __str__(self) -> str:
+        if self.nodes is None:
+            ran = f"{', '.join(self.active)} (this onnxruntime does not tell nodes per provider)"
+        else:
+            ran = ", ".join(f"{name} {count} nodes" for name, count in self.nodes.items())
+        return f"{ran}; {self.threads} threads; onnxruntime {self.onnxruntime}"
+
+
+def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[Any, ProviderReport]:
+    """Load an ONNX file.
+
+    Returns:
+        The ``onnxruntime.InferenceSession`` and what it really runs on.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        ModelFormatError: onnxruntime cannot load it.
+        ProviderError: onnxruntime is not installed, or the provider asked for is absent, fails, or takes no node.
+    """
+    model = Path(path)
+    if not model.is_file():
+        raise ModelNotFoundError(
+            f"There is no model file {model}.", hint="make one: python -m export convert CHECKPOINT -o MODEL.onnx"
+        )
+    ort = import_onnxruntime()
+    available = ort.get_available_providers()
+    if config.provider.lower() != AUTO:
+        return _open(ort, model, _resolve(config.provider, available), config)
+    candidates = [name for name in AUTO_ORDER if name in available]
+    for name in candidates[:-1]:
+        try:
+            return _open(ort, model, name, config)
+        except ProviderError:
+            continue  # its libraries or device are missing: `auto` takes the next, and the report says which
+    return _open(ort, model, candidates[-1], config)
+
+
+def import_onnxruntime() -> Any:  # noqa: ANN401 -- a module
+    """Import onnxruntime.
+
+    Raises:
+        ProviderError: it is not installed, or its native library does not load.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProviderError(
+            f"onnxruntime cannot be imported: {error}.",
+            hint="install exactly one of its wheels: pip install 'edge-sphereface[cpu]' (or [gpu], [openvino], [cann])",
+        ) from error
+    return onnxruntime
+
+
+def _resolve(provider: str, available: list[str]) -> str:
+    for name in available:
+        if provider.lower() in (name.lower(), name.removesuffix(_SUFFIX).lower()):
+            return name
+    short = ", ".join(name.removesuffix(_SUFFIX).lower() for name in available)
+    raise ProviderError(
+        f"The execution provider {provider!r} is not in this onnxruntime, which offers: {short}.",
+        hint="install the onnxruntime wheel that has it, or use provider 'auto'",
+    )
+
+
+def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:  # noqa: ANN401
+    threads = config.threads or usable_cpus()
+    strict = provider != CPU and not config.allow_cpu_fallback
+    options = _session_options(ort, config, threads, strict=strict)
+    providers = [(provider, dict(config.provider_options))]
+    if provider != CPU and config.allow_cpu_fallback:
+        providers.append((CPU, {}))
+    state = ort.capi.onnxruntime_pybind11_state
+    try:
+        session = ort.InferenceSession(str(model), options, providers=providers)
+    except (state.InvalidProtobuf, state.InvalidGraph, state.NoModel, state.NoSuchFile) as error:
+        raise ModelFormatError(
+            f"onnxruntime cannot read {model}: {error}", hint="the file is damaged or no ONNX model; convert it again"
+        ) from error
+    except Exception as error:
+        # onnxruntime's exceptions share no base class of their own.
+        if _FALLBACK_DISABLED in str(error):
+            raise ProviderError(
+                f"{provider} does not take every node of {model.name}; the rest would run on the CPU.",
+                hint="allow that with allow_cpu_fallback (--allow-cpu-fallback), or use provider 'auto' or 'cpu'",
+            ) from error
+        if provider == CPU:
+            raise ModelFormatError(f"onnxruntime cannot load {model}: {error}", hint="convert it again") from error
+        raise ProviderError(f"{provider} cannot load {model.name}: {error}", hint="use provider 'auto'") from error
+    report = ProviderReport(
+        requested=config.provider,
+        active=tuple(session.get_providers()),
+        nodes=_nodes_per_provider(session),
+        threads=threads,
+        onnxruntime=ort.__version__,
+    )
+    _check_report(report, provider, model)
+    return session, report
+
+
+def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: bool) -> Any:  # noqa: ANN401
+    options = ort.SessionOptions()
+    options.log_severity_level = _LOG_FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = config.memory_arena
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _nodes_per_provider(session: Any) -> dict[str, int] | None:  # noqa: ANN401
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    counts: Counter[str] = Counter()
+    for subgraph in session.get_provider_graph_assignment_info():
+        counts[subgraph.ep_name] += len(subgraph.get_nodes())
+    return dict(counts)
+
+
+def _check_report(report: ProviderReport, provider: str, model: Path) -> None:
+    if provider not in report.active or (report.nodes is not None and not report.nodes.get(provider)):
+        raise ProviderError(
+            f"{provider} took no node of {model.name}; onnxruntime would run it on {', '.join(report.active)}.",
+            hint="its driver or libraries may be missing; use provider 'auto' or 'cpu' to run on what is there",
+        )

@@ -1,0 +1,80 @@
+"""Latency measured so that it can be compared: several cases in turn, raw samples kept."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edge_sphereface.types import Float64Array, JsonObject
+
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySummary:
+    """Latency of one case, in milliseconds.
+
+    Attributes:
+        samples: how many were taken.
+        min_ms: fastest.
+        median_ms: half are faster.
+        p95_ms: 95 of 100 are faster.
+        p99_ms: 99 of 100 are faster; with fewer than 100 samples it is near the slowest.
+    """
+
+    samples: int
+    min_ms: float
+    median_ms: float
+    p95_ms: float
+    p99_ms: float
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values, rounded to a microsecond."""
+        return {name: round(value, 3) for name, value in asdict(self).items()}
+
+
+def measure_interleaved(
+    cases: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 5,
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Float64Array]:
+    """Run every case once per round, in turn, so that a drifting machine slows all of them alike.
+
+    Args:
+        cases: what to time, by name.
+        rounds: samples per case.
+        warmup: rounds before those, not counted.
+        clock_ns: nanoseconds of a monotonic clock.
+        progress: called after each counted round with its number.
+
+    Returns:
+        Raw samples by name, (rounds,) float64, in milliseconds.
+    """
+    samples = {name: np.empty(rounds, dtype=np.float64) for name in cases}
+    for number in range(-warmup, rounds):
+        for name, run in cases.items():
+            start = clock_ns()
+            run()
+            elapsed = clock_ns() - start
+            if number >= 0:
+                samples[name][number] = elapsed / _NS_PER_MS
+        if number >= 0 and progress is not None:
+            progress(number + 1)
+    return samples
+
+
+def summarize(samples_ms: Float64Array) -> LatencySummary:
+    """Median and tail of raw samples."""
+    low, median, p95, p99 = np.percentile(samples_ms, [0, 50, 95, 99])
+    return LatencySummary(
+        samples=len(samples_ms), min_ms=float(low), median_ms=float(median), p95_ms=float(p95), p99_ms=float(p99)
+    )

@@ -1,0 +1,119 @@
+"""One face for both file formats: names and shapes at once, values when asked for."""
+
+from __future__ import annotations
+
+import mmap
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_sphereface.files import sha256_of
+from export.checkpoint.ckpt import index_ckpt
+from export.checkpoint.entry import DTYPES, TensorInfo
+from export.checkpoint.safetensors import index_safetensors
+from export.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Mapping
+
+_SAFETENSORS_SUFFIX = ".safetensors"
+_KNOWN_STARTS = {
+    b"PK\x03\x04": "a zip archive, such as PyTorch saves",
+    b"\x80\x02": "a Python pickle",
+    b"\x80\x04": "a Python pickle",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "a gzip archive",
+    b"<!DO": "a web page",
+    b"<htm": "a web page",
+}
+
+
+class Checkpoint:
+    """An open checkpoint. Made by :func:`open_checkpoint`.
+
+    Attributes:
+        path: the file.
+        entries: its parameters by name, with the names that the file has.
+    """
+
+    def __init__(self, path: Path, data: bytes | mmap.mmap, entries: Mapping[str, TensorInfo]) -> None:
+        self.path = path
+        self.entries = entries
+        self._data = data
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the file in hexadecimal; reads all of it once."""
+        return sha256_of(self.path)
+
+    def read(self, name: str) -> np.ndarray[Any, Any]:
+        """Values of a parameter in its own type (bfloat16 as ``ml_dtypes.bfloat16``).
+
+        Returns:
+            A new array of the parameter's shape.
+
+        Raises:
+            CheckpointError: the values do not fill the shape, or have no type that numpy knows.
+        """
+        info = self.entries[name]
+        if not info.is_array:
+            raise CheckpointError(f"Parameter {name!r} has type {info.dtype!r}, which has no array form.")
+        if info.nbytes != info.expected_nbytes:
+            raise CheckpointError(
+                f"Parameter {name!r} of shape {info.shape} {info.dtype} needs {info.expected_nbytes} bytes, and the file "
+                f"has {info.nbytes}.",
+                hint="the file is damaged; get it again",
+            )
+        values = np.empty(info.shape, dtype=DTYPES[info.dtype])
+        target = values.reshape(-1).view(np.uint8)
+        position = 0
+        for start, end in info.spans:
+            target[position : position + end - start] = np.frombuffer(self._data, np.uint8, end - start, start)
+            position += end - start
+        return values
+
+
+@contextmanager
+def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
+    """Open a ``.ckpt`` or ``.safetensors`` file by memory map.
+
+    Raises:
+        CheckpointError: there is no such file, or it is empty, damaged, encrypted or of another kind.
+    """
+    file = Path(path)
+    try:
+        with file.open("rb") as stream, _map(stream, file) as data:
+            if file.suffix.lower() == _SAFETENSORS_SUFFIX:
+                entries = index_safetensors(file, data)
+            else:
+                _refuse_known_strangers(data)
+                entries = index_ckpt(data)
+            yield Checkpoint(file, data, entries)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"There is no checkpoint {file}.", hint="get the official one: python -m export fetch"
+        ) from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise CheckpointError(f"Cannot read {file}: {error.strerror}.", hint="name a readable file") from error
+
+
+@contextmanager
+def _map(stream: IO[bytes], file: Path) -> Iterator[mmap.mmap]:
+    try:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except ValueError as error:  # what mmap says of an empty file
+        raise CheckpointError(f"{file} is empty.", hint="get it again: python -m export fetch") from error
+    with data:
+        yield data
+
+
+def _refuse_known_strangers(data: mmap.mmap) -> None:
+    for start, what in _KNOWN_STARTS.items():
+        if data[: len(start)] == start:
+            raise CheckpointError(
+                f"Expected a MindSpore checkpoint, got {what}.", hint="give a .ckpt or .safetensors file of MindSpore"
+            )

@@ -1,0 +1,77 @@
+"""Protobuf's wire format, as far as checkpoints need it: no copy is made, no length is believed.
+
+References:
+    https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from mmap import mmap
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_MAX_VARINT_BYTES = 10
+
+
+class WireError(ValueError):
+    """The bytes are not in protobuf's wire format."""
+
+
+class Field(NamedTuple):
+    """One field of a message.
+
+    Attributes:
+        number: of the field.
+        kind: wire type.
+        value: of a varint or fixed-size field.
+        start: first byte of the content of a BYTES field.
+        end: first byte after it.
+    """
+
+    number: int
+    kind: int
+    value: int
+    start: int
+    end: int
+
+
+def read_fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
+    """Fields of the message in ``data[start:end]``, one after the other.
+
+    Raises:
+        WireError: a field is cut off, of an unknown kind, or announces more than there is.
+    """
+    while start < end:
+        key, start = read_varint(data, start, end)
+        number, kind = key >> 3, key & 7
+        if kind == BYTES:
+            length, start = read_varint(data, start, end)
+            if length > end - start:
+                raise WireError(f"a length of {length} bytes is announced at byte {start}, and {end - start} are left")
+            yield Field(number, kind, 0, start, start + length)
+            start += length
+        elif kind == VARINT:
+            value, start = read_varint(data, start, end)
+            yield Field(number, kind, value, start, start)
+        elif kind in (FIXED32, FIXED64):
+            size = 4 if kind == FIXED32 else 8
+            if size > end - start:
+                raise WireError(f"the file ends inside a number at byte {start}")
+            yield Field(number, kind, int.from_bytes(data[start : start + size], "little"), start, start + size)
+            start += size
+        else:
+            raise WireError(f"byte {start - 1} announces a field of unknown kind {kind}")
+
+
+def read_varint(data: bytes | mmap, start: int, end: int) -> tuple[int, int]:
+    """A number of variable length, and the position after it."""
+    value = 0
+    for position in range(start, min(end, start + _MAX_VARINT_BYTES)):
+        byte = data[position]
+        value |= (byte & 0x7F) << (7 * (position - start))
+        if byte < 0x80:  # noqa: PLR2004 -- the highest bit says that more follows
+            return value, position + 1
+    raise WireError(f"the number at byte {start} has no end")

@@ -1,0 +1,116 @@
+"""The ONNX graph of a SphereFace network, built from its topology and parameters.
+
+Each stage is a stride-2 convolution, then residual pairs x + f(x); every convolution is 3 x 3 with padding 1 and is
+followed by a PReLU with one slope per channel. The embedding is a fully connected layer over the last stage in NCHW order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_sphereface.model_spec import LAYOUT_IMAGE, METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from export.topology import Topology
+
+OPSET = 17
+IR_VERSION = 8
+"""What onnxruntime since 1.14 reads; a newer one would shut out old boards for nothing."""
+INPUT_NAME = {"image": "image", "nchw": "input"}
+OUTPUT_NAME = "embedding"
+BATCH = "batch"
+
+
+def build_graph(
+    topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any]], spec: ModelSpec
+) -> onnx.ModelProto:
+    """Build the graph; the same arguments always give the same bytes.
+
+    Args:
+        topology: of the network.
+        parameters: by name in the network, any floating-point type; the graph holds float32.
+        spec: written into the metadata; its layout decides the input.
+
+    Returns:
+        A model that ``onnx.checker`` accepts, shapes inferred strictly.
+    """
+    builder = _Builder(parameters)
+    value = builder.normalize(spec) if spec.input_layout == LAYOUT_IMAGE else INPUT_NAME[spec.input_layout]
+    for stage, number in topology.layers:
+        if number % 2 == 0:
+            shortcut = value
+        value = builder.convolution(value, stage, number, stride=2 if number == 1 else 1)
+        if number > 1 and number % 2 == 1:
+            value = builder.node("Add", [shortcut, value], f"add{stage}_{number}")
+    value = builder.node("Flatten", [value], "flatten", axis=1)
+    weights = [builder.weight("fc5.weight"), builder.weight("fc5.bias")]
+    builder.node("Gemm", [value, *weights], "fc5", output=OUTPUT_NAME, transB=1)
+    model = helper.make_model(
+        builder.graph(topology, spec),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="edge_sphereface.export",
+        producer_version=spec.exporter_version,
+    )
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), full_check=True)
+    return model
+
+
+class _Builder:
+    """Collects nodes and weights of the graph."""
+
+    def __init__(self, parameters: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        self._parameters = parameters
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+
+    def node(self, kind: str, inputs: list[str], name: str, *, output: str | None = None, **attributes: Any) -> str:  # noqa: ANN401
+        self._nodes.append(helper.make_node(kind, inputs, [output or name], name=name, **attributes))
+        return output or name
+
+    def weight(self, name: str, values: np.ndarray[Any, Any] | None = None) -> str:
+        array = self._parameters[name] if values is None else values
+        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name))
+        return name
+
+    def normalize(self, spec: ModelSpec) -> str:
+        """Uint8 NHWC to float32 NCHW, normalized: bit for bit what the runtime does for the other layout."""
+        value = self.node("Cast", [INPUT_NAME[LAYOUT_IMAGE]], "to_float", to=TensorProto.FLOAT)
+        value = self.node("Transpose", [value], "to_nchw", perm=[0, 3, 1, 2])
+        mean = self.weight("pixel_mean", np.array(spec.pixel_mean))
+        scale = self.weight("pixel_scale", np.array(spec.pixel_scale))
+        return self.node("Mul", [self.node("Sub", [value, mean], "centered"), scale], "normalized")
+
+    def convolution(self, value: str, stage: int, number: int, *, stride: int) -> str:
+        name = f"conv{stage}_{number}"
+        inputs = [value, self.weight(f"{name}.weight")]
+        if f"{name}.bias" in self._parameters:
+            inputs.append(self.weight(f"{name}.bias"))
+        value = self.node(
+            "Conv", inputs, name, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride]
+        )
+        slope_name = f"relu{stage}_{number}.w"
+        slope = self.weight(slope_name, self._parameters[slope_name].reshape(-1, 1, 1))
+        return self.node("PRelu", [value, slope], f"relu{stage}_{number}")
+
+    def graph(self, topology: Topology, spec: ModelSpec) -> onnx.GraphProto:
+        height, width = topology.input_height, topology.input_width
+        kind, shape = (
+            (TensorProto.UINT8, [BATCH, height, width, 3])
+            if spec.input_layout == LAYOUT_IMAGE
+            else (TensorProto.FLOAT, [BATCH, 3, height, width])
+        )
+        return helper.make_graph(
+            self._nodes,
+            topology.name,
+            [helper.make_tensor_value_info(INPUT_NAME[spec.input_layout], kind, shape)],
+            [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, [BATCH, topology.embedding_size])],
+            self._weights,
+        )
