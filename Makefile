@@ -1,8 +1,64 @@
+# The two commands are `make demo` and `make test`. Everything happens in .venv; a second run reuses it.
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ifeq ($(OS),Windows_NT)
-BIN := $(VENV)/Scripts
-endif
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-export PYTHONPATH := $(CURDIR)
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo demo-official test test-quick check format clean
+
+help:
+	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
+	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
+	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 3 GB on disk)"
+	@echo "make test-quick     the tests without MindSpore"
+	@echo "make check          ruff, mypy and all tests"
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m export demo
+
+demo-official: $(VENV)/.demo
+	@$(BIN)/python -m export fetch
+	@$(BIN)/python -m export demo
+
+test: $(VENV)/.test $(VENV)/.mindspore
+	$(BIN)/python -m pytest
+
+test-quick: $(VENV)/.test
+	@echo "Leaving out the tests that compare with MindSpore (several hundred MB to download); make test runs them too."
+	$(BIN)/python -m pytest -m "not mindspore"
+
+check: $(VENV)/.test $(VENV)/.mindspore
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build dist $(VENV)
+
+# A stamp per set of packages: it is newer than pyproject.toml exactly when the set is installed as that file says.
+$(VENV)/.base:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 or newer is needed: apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt install python3-venv"; exit 1; }
+	@$(PIP_INSTALL) --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.base
+	@echo "Installing the demo's packages into $(VENV)"
+	@$(PIP_INSTALL) --editable ".[cpu,mtcnn]" --group export
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/.base
+	@echo "Installing the packages for tests into $(VENV)"
+	@$(PIP_INSTALL) --editable ".[cpu,mtcnn]" --group lint
+	@touch $@
+
+$(VENV)/.mindspore: pyproject.toml | $(VENV)/.base
+	@echo "Installing MindSpore into $(VENV): several hundred MB"
+	@$(PIP_INSTALL) --group mindspore
+	@touch $@

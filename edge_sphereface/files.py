@@ -32,7 +32,7 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
         mode: permissions of the result, ``PRIVATE`` or ``SHARED``.
 
     Yields:
-        A binary file, written from its start.
+        A binary file, written from its start; ``name`` is its path until it takes its place.
 
     Raises:
         OutputError: the folder is missing or read-only, or the disk is full. Nothing is left behind.
@@ -40,8 +40,11 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
     target = Path(path)
     temporary: str | None = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as stream:
+        # delete=False: the name must outlive the file object, for the rename below.
+        with tempfile.NamedTemporaryFile(
+            prefix=f".{target.name}.", suffix=".part", dir=target.parent, delete=False
+        ) as stream:
+            temporary = stream.name
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

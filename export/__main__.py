@@ -1,0 +1,10 @@
+"""Entry point of ``python -m export``."""
+
+from __future__ import annotations
+
+import sys
+
+from edge_sphereface.cli.contract import run
+from export.commands import build_parser
+
+sys.exit(run(build_parser()))

@@ -1,0 +1,233 @@
+"""The commands of ``python -m export``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.cli.arguments import cosine, json_option
+from edge_sphereface.cli.contract import Outcome, Parser, Progress, note
+from edge_sphereface.download import fetch as download
+from edge_sphereface.download import install
+from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.model_spec import LAYOUT_IMAGE, LAYOUT_NCHW
+from export import inspection, official, parity
+from export.errors import ParityError
+from export.reference import REFERENCE_NAMES
+
+if TYPE_CHECKING:
+    from export.convert import Conversion
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(
+        prog="python -m export",
+        description="From MindSpore's SphereFace checkpoint to a proven ONNX file, without MindSpore.",
+        epilog="Each command has --help with an example, and --json for machines.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_fetch(commands)
+    _add_inspect(commands)
+    _add_convert(commands)
+    _add_verify(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "fetch",
+        parents=[json_option()],
+        help="download the official checkpoint (225 MB) into the cache",
+        description=f"Download {official.OFFICIAL.name}, go on where an earlier try broke off, and check its SHA-256. "
+        f"Licence: {official.OFFICIAL.license}.",
+        epilog="example, without network: python -m export fetch --from /media/usb/sphereface.ckpt",
+    )
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file instead, if it is the one")
+    parser.set_defaults(run=fetch)
+
+
+def fetch(arguments: argparse.Namespace) -> Outcome:
+    """Download or take over the official checkpoint."""
+    target = official.official_target()
+    if arguments.source is not None:
+        path = install(official.OFFICIAL, arguments.source, target)
+    else:
+        note(f"{official.OFFICIAL.url}, {official.OFFICIAL.license}")
+        path = download(official.OFFICIAL, target, progress=Progress("downloading", "MiB"))
+    return Outcome({"path": str(path), "sha256": official.OFFICIAL.sha256}, f"{path} (SHA-256 as pinned)")
+
+
+def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        parents=[json_option()],
+        help="what is in a checkpoint or an ONNX file",
+        epilog="example: python -m export inspect sphereface.ckpt",
+    )
+    parser.add_argument("file", type=Path, help="checkpoint (.ckpt, .safetensors) or model (.onnx)")
+    parser.set_defaults(run=lambda arguments: _inspected(inspection.inspect(arguments.file)))
+
+
+def _inspected(report: dict[str, object]) -> Outcome:
+    return Outcome(report, inspection.text(report), passed=report["problem"] is None)
+
+
+def _add_proof_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("proof")
+    group.add_argument(
+        "--reference", choices=REFERENCE_NAMES, default="auto", help="auto (default): MindSpore if installed, else numpy"
+    )
+    group.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="faces for the proof (default: a photograph in the public domain)"
+    )
+
+
+def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "convert",
+        parents=[json_option()],
+        help="make an ONNX file and prove that it equals the checkpoint",
+        description="Convert a checkpoint. The result is compared with the checkpoint's own forward pass and written only if "
+        "it is equal; the proof is kept beside it as a parity certificate.",
+        epilog="example: python -m export convert sphereface.ckpt -o sphereface.onnx --input-layout image",
+    )
+    parser.add_argument("checkpoint", type=Path, help=".ckpt or .safetensors file of MindSpore")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="default: the checkpoint's name, .onnx, here")
+    parser.add_argument(
+        "--input-layout",
+        choices=(LAYOUT_NCHW, LAYOUT_IMAGE),
+        default=LAYOUT_NCHW,
+        help="nchw (default): normalized floats as in the original; image: uint8 BGR crops as a camera gives them",
+    )
+    parser.add_argument(
+        "--threshold", type=cosine, metavar="COSINE", help=f"kept in the model (default {official.LFW_THRESHOLD})"
+    )
+    parser.add_argument("--threshold-source", default="chosen at conversion", metavar="TEXT", help="where it comes from")
+    parser.add_argument(
+        "--input-size", type=_size, metavar="HxW", help="of the crops, where the checkpoint allows more than one"
+    )
+    _add_proof_options(parser)
+    parser.set_defaults(run=convert)
+
+
+def convert(arguments: argparse.Namespace) -> Outcome:
+    """Convert and show what was made."""
+    from export.convert import ConversionOptions
+    from export.convert import convert as convert_checkpoint
+
+    output = arguments.output or Path(f"{arguments.checkpoint.stem}.onnx")
+    made = convert_checkpoint(
+        arguments.checkpoint,
+        output,
+        ConversionOptions(
+            input_layout=arguments.input_layout,
+            threshold=arguments.threshold,
+            threshold_source=arguments.threshold_source,
+            input_size=arguments.input_size,
+            reference=arguments.reference,
+            photos=arguments.photos,
+        ),
+        note=note,
+    )
+    return Outcome(
+        {
+            "model": str(made.model),
+            "certificate": str(made.certificate),
+            "spec": made.spec.as_json(),
+            "skipped_parameters": list(made.topology.skipped),
+            "parity": parity.summary(made.proof),
+        },
+        _describe(made),
+    )
+
+
+def _describe(made: Conversion) -> str:
+    official_or_not = "official" if made.spec.source_is_official else "not official"
+    return "\n".join(
+        [
+            f"{made.model}: {made.spec.architecture}, widths {', '.join(map(str, made.spec.widths))}, "
+            f"{made.model.stat().st_size / (1 << 20):.1f} MiB",
+            f"{made.certificate}: parity certificate",
+            f"source {made.spec.source_file} ({official_or_not}), {len(made.topology.skipped)} training parameters left out",
+            parity.text(made.proof),
+        ]
+    )
+
+
+def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "verify",
+        parents=[json_option()],
+        help="prove an ONNX file against its checkpoint and write the certificate",
+        epilog="example: python -m export verify sphereface.onnx --checkpoint sphereface.ckpt",
+    )
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="its source")
+    _add_proof_options(parser)
+    parser.set_defaults(run=verify)
+
+
+def verify(arguments: argparse.Namespace) -> Outcome:
+    """Prove and, if the proof holds, write the certificate.
+
+    Raises:
+        ParityError: the model was made from another checkpoint.
+    """
+    from edge_sphereface.embed import Embedder
+    from export.checkpoint import open_checkpoint
+    from export.reference import open_reference
+    from export.topology import infer_topology
+
+    embedder = Embedder(arguments.model, provider="cpu")
+    spec = embedder.spec
+    with open_checkpoint(arguments.checkpoint) as checkpoint:
+        if checkpoint.sha256 != spec.source_sha256:
+            raise ParityError(
+                f"{arguments.model} was made from {spec.source_file} (SHA-256 {spec.source_sha256}), and "
+                f"{arguments.checkpoint} has SHA-256 {checkpoint.sha256}.",
+                hint="give the checkpoint that it was made from",
+            )
+        topology = infer_topology(checkpoint.entries, input_size=(spec.input_height, spec.input_width))
+        reference = open_reference(arguments.reference, checkpoint, topology)
+        proof = parity.prove(embedder, reference, photos=arguments.photos, note=note)
+        target = certificate_path(arguments.model)
+        if proof.passed:
+            record = parity.certificate(proof, embedder, checkpoint, model_name=arguments.model.name)
+            with atomic_write(target, mode=SHARED) as stream:
+                stream.write(json.dumps(record, indent=1).encode())
+    written = str(target) if proof.passed else None
+    lines = [parity.text(proof), f"{target}: parity certificate" if proof.passed else "no certificate was written"]
+    return Outcome({"certificate": written, "parity": parity.summary(proof)}, "\n".join(lines), passed=proof.passed)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        parents=[json_option()],
+        help="the whole way on one photograph: convert, prove, detect, align, embed, compare, time",
+        epilog="example: python -m export demo -o build/demo",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("build/demo"), metavar="FOLDER", help="default: build/demo"
+    )
+    parser.set_defaults(run=demo)
+
+
+def demo(arguments: argparse.Namespace) -> Outcome:
+    """See :mod:`export.demo`."""
+    from export.demo import run_demo
+
+    result, page = run_demo(arguments.output, note=note)
+    return Outcome(result, page)
+
+
+def _size(value: str) -> tuple[int, int]:
+    height, _, width = value.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 112x96, got {value!r}")
+    return (int(height), int(width))

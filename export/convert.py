@@ -1,0 +1,160 @@
+"""From a checkpoint to a proven ONNX file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface import __version__
+from edge_sphereface.align import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import OutputError
+from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.model_spec import LAYOUT_NCHW, ModelSpec
+from export import official
+from export.checkpoint import open_checkpoint
+from export.errors import TopologyError
+from export.graph import build_graph
+from export.parity import Proof, certificate, prove, require
+from export.reference import ReferenceName, open_reference
+from export.topology import infer_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from export.checkpoint import Checkpoint
+    from export.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionOptions:
+    """How a checkpoint is converted.
+
+    Attributes:
+        input_layout: ``nchw``, or ``image`` with the normalization inside the graph.
+        threshold: cosine similarity written into the model; None for the original network's.
+        threshold_source: where that number comes from.
+        input_size: height and width, where the checkpoint allows more than one.
+        reference: what the result is compared with.
+        photos: photographs for the proof.
+    """
+
+    input_layout: str = LAYOUT_NCHW
+    threshold: float | None = None
+    threshold_source: str = "chosen at conversion"
+    input_size: tuple[int, int] | None = None
+    reference: ReferenceName = "auto"
+    photos: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """What was made.
+
+    Attributes:
+        model: the ONNX file.
+        certificate: its parity certificate.
+        spec: what the model says of itself.
+        topology: of the network.
+        proof: that it equals the checkpoint.
+    """
+
+    model: Path
+    certificate: Path
+    spec: ModelSpec
+    topology: Topology
+    proof: Proof
+
+
+def convert(
+    source: Path,
+    output: Path,
+    options: ConversionOptions | None = None,
+    *,
+    note: Callable[[str], None] = lambda _: None,
+) -> Conversion:
+    """Convert, prove, write; what is not proven is not written.
+
+    Args:
+        source: the checkpoint.
+        output: the ONNX file; its certificate is written beside it.
+        options: how.
+        note: told what is being done.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        TopologyError: it holds another network.
+        ParityError: the graph does not equal the checkpoint.
+        OutputError: the output cannot be written.
+    """
+    chosen = options or ConversionOptions()
+    if output.suffix.lower() != ".onnx":
+        raise OutputError(f"Expected an output that ends in .onnx, got {output}.", hint=f"name it {output.stem}.onnx")
+    with open_checkpoint(source) as checkpoint, atomic_write(output, mode=SHARED) as stream:
+        note(f"reading {source}")
+        topology = infer_topology(checkpoint.entries, input_size=chosen.input_size)
+        spec = _spec(checkpoint, topology, chosen)
+        note(f"building {topology.name}, {spec.input_layout} input")
+        parameters = {name: checkpoint.read(stored) for name, stored in topology.parameters.items()}
+        stream.write(build_graph(topology, parameters, spec).SerializeToString(deterministic=True))
+        stream.flush()
+        del parameters
+        embedder = Embedder(stream.name, provider="cpu")
+        reference = open_reference(chosen.reference, checkpoint, topology)
+        proof = prove(embedder, reference, photos=chosen.photos, note=note)
+        require(proof, f"The graph made from {source.name}")
+        record = certificate(proof, embedder, checkpoint, model_name=output.name)
+        del embedder  # Windows cannot rename a file that is mapped
+    with atomic_write(certificate_path(output), mode=SHARED) as certificate_stream:
+        certificate_stream.write(json.dumps(record, indent=1).encode())
+    return Conversion(
+        model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof
+    )
+
+
+def _spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:
+    is_official = checkpoint.sha256 == official.OFFICIAL.sha256
+    if options.threshold is not None:
+        threshold, threshold_source = options.threshold, options.threshold_source
+    else:
+        threshold = official.LFW_THRESHOLD
+        threshold_source = (
+            official.THRESHOLD_SOURCE_OFFICIAL if is_official else official.THRESHOLD_SOURCE_OTHER
+        )
+    return ModelSpec(
+        architecture=topology.name,
+        widths=topology.widths,
+        embedding_size=topology.embedding_size,
+        input_height=topology.input_height,
+        input_width=topology.input_width,
+        input_layout=options.input_layout,
+        color_order="BGR",
+        pixel_mean=official.PIXEL_MEAN,
+        pixel_scale=official.PIXEL_SCALE,
+        landmark_template=_template(topology),
+        precision="float32",
+        threshold=threshold,
+        threshold_source=threshold_source,
+        source_file=checkpoint.path.name,
+        source_sha256=checkpoint.sha256,
+        source_is_official=is_official,
+        exporter_version=__version__,
+    )
+
+
+def _template(topology: Topology) -> tuple[tuple[float, float], ...]:
+    """The template of the 112 x 96 crop, in the middle of a wider or narrower one of the same height.
+
+    Source: the common 112 x 112 template is the 112 x 96 one moved by 8 pixels.
+    """
+    if topology.input_height != CROP_HEIGHT:
+        raise TopologyError(
+            f"The network takes crops of {topology.input_height} x {topology.input_width} pixels, and a landmark template is "
+            f"known for a height of {CROP_HEIGHT} only.",
+            hint="if the checkpoint was trained on crops of another shape with as many cells, name it with --input-size",
+        )
+    shift = (topology.input_width - CROP_WIDTH) / 2
+    return tuple((x + shift, y) for x, y in LANDMARK_TEMPLATE)

@@ -1,0 +1,44 @@
+"""What is known of the checkpoint that MindSpore Hub publishes.
+
+Source: mindspore-ai/models, research/cv/sphereface, and the file's page on MindSpore Hub.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cache import cache_file, cache_folder
+from edge_sphereface.download import PinnedFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME = "sphereface_ascend_v160_casiawebface_official_cv_acc98.48.ckpt"
+
+OFFICIAL = PinnedFile(
+    name=_NAME,
+    url=f"https://download.mindspore.cn/models/r1.6/{_NAME}",
+    sha256="e81a805c60de07ab293fb14a3d59d393fd76198169263e35dcc99150c73089a3",
+    max_bytes=230 << 20,
+    license="Apache-2.0; trained on CASIA-WebFace, for research and education only",
+)
+
+LFW_ACCURACY = 0.9848
+"""10-fold accuracy on LFW that its publisher states, not measured here."""
+
+PIXEL_MEAN = 127.5
+PIXEL_SCALE = 1 / 128
+
+LFW_THRESHOLD = 0.3
+THRESHOLD_SOURCE_OFFICIAL = "LFW thresholds that the original's README reports: 0.28 to 0.305"
+THRESHOLD_SOURCE_OTHER = "of the original network; not calibrated for these weights"
+
+
+def official_path() -> Path:
+    """Where ``python -m export fetch`` keeps it, whether it is there or not."""
+    return cache_folder() / "checkpoints" / OFFICIAL.name
+
+
+def official_target() -> Path:
+    """The same, with its folder created."""
+    return cache_file("checkpoints", OFFICIAL.name)

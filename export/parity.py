@@ -1,0 +1,193 @@
+"""The proof that an ONNX file equals its checkpoint, and the certificate that keeps it."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface import __version__
+from edge_sphereface.certificate import (
+    CONVERSION_BOUNDS,
+    DEVICE_BOUNDS,
+    KIND,
+    SCHEMA_VERSION,
+    golden_record,
+)
+from edge_sphereface.embed import Embedder
+from edge_sphereface.files import sha256_of
+from edge_sphereface.metrics import Agreement, agreement
+from export.errors import ParityError
+from export.faces import face_crops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from export.checkpoint import Checkpoint
+    from export.reference import Reference
+
+BATCHES = (1, 7)
+_NOISE_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityCase:
+    """One comparison.
+
+    Attributes:
+        inputs: ``noise`` or ``faces``.
+        batch: crops in one inference.
+        measured: agreement with the reference.
+    """
+
+    inputs: str
+    batch: int
+    measured: Agreement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Every comparison of one ONNX file with its checkpoint.
+
+    Attributes:
+        reference: name and version of the reference.
+        cases: the comparisons.
+    """
+
+    reference: tuple[str, str]
+    cases: tuple[ParityCase, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every case is within ``CONVERSION_BOUNDS``."""
+        return all(CONVERSION_BOUNDS.holds(case.measured) for case in self.cases)
+
+    @property
+    def worst(self) -> Agreement:
+        """Largest error and smallest cosine over all cases."""
+        return Agreement(
+            max_abs_error=max(case.measured.max_abs_error for case in self.cases),
+            min_cosine=min(case.measured.min_cosine for case in self.cases),
+        )
+
+
+def prove(
+    embedder: Embedder, reference: Reference, *, photos: Path | None = None, note: Callable[[str], None] | None = None
+) -> Proof:
+    """Compare an ONNX file with a reference, for batches of 1 and 7, on noise and on faces.
+
+    Args:
+        embedder: the ONNX file.
+        reference: the checkpoint's own forward pass.
+        photos: photographs for the faces, see :func:`export.faces.face_crops`.
+        note: told what is being done.
+    """
+    spec = embedder.spec
+    random = np.random.RandomState(_NOISE_SEED)  # noqa: NPY002 -- the same stream in every numpy
+    inputs = {
+        "noise": random.randint(0, 256, (max(BATCHES), *spec.crop_shape), dtype=np.uint8),
+        "faces": face_crops(spec, max(BATCHES), photos),
+    }
+    cases = []
+    for name, crops in inputs.items():
+        for batch in BATCHES:
+            if note is not None:
+                note(f"comparing with {reference.name} {reference.version}: {name}, batch {batch}")
+            expected = reference.forward(normalize_plainly(crops[:batch], spec))
+            got = embedder.forward(crops[:batch])
+            cases.append(ParityCase(inputs=name, batch=batch, measured=agreement(expected, got)))
+    return Proof(reference=(reference.name, reference.version), cases=tuple(cases))
+
+
+def require(proof: Proof, what: str) -> None:
+    """Refuse a proof that did not hold.
+
+    Raises:
+        ParityError: it did not.
+    """
+    if not proof.passed:
+        worst, bounds = proof.worst, CONVERSION_BOUNDS
+        raise ParityError(
+            f"{what} does not equal its checkpoint: max abs error {worst.max_abs_error:.2e} of the largest component "
+            f"(at most {bounds.max_abs_error:g}), min cosine {worst.min_cosine:.9f} (at least {bounds.min_cosine:g}).",
+            hint="nothing was written; if the checkpoint is sound, this is a bug of the exporter",
+        )
+
+
+def certificate(proof: Proof, embedder: Embedder, checkpoint: Checkpoint, *, model_name: str) -> JsonObject:
+    """The certificate of a proof that held.
+
+    Args:
+        proof: the comparisons.
+        embedder: the ONNX file that was proven.
+        checkpoint: its source.
+        model_name: file name that the model will have.
+    """
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(embedder.path, load_external_data=False)
+    return {
+        "kind": KIND,
+        "schema_version": SCHEMA_VERSION,
+        "checkpoint": {
+            "file": checkpoint.path.name,
+            "sha256": checkpoint.sha256,
+            "is_official": embedder.spec.source_is_official,
+        },
+        "onnx": {
+            "file": model_name,
+            "sha256": sha256_of(embedder.path),
+            "bytes": embedder.path.stat().st_size,
+            "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
+        },
+        "reference": {"name": proof.reference[0], "version": proof.reference[1]},
+        "bounds": {"conversion": asdict(CONVERSION_BOUNDS), "device": asdict(DEVICE_BOUNDS)},
+        "cases": [{"inputs": case.inputs, "batch": case.batch, **asdict(case.measured)} for case in proof.cases],
+        "golden": golden_record(embedder),
+        "versions": {
+            "edge_sphereface": __version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "processor": platform.machine(),
+            "provider": embedder.provider.active[0],
+        },
+    }
+
+
+def summary(proof: Proof) -> JsonObject:
+    """The proof as plain JSON values."""
+    return {
+        "passed": proof.passed,
+        "reference": {"name": proof.reference[0], "version": proof.reference[1]},
+        "bounds": asdict(CONVERSION_BOUNDS),
+        "cases": [{"inputs": case.inputs, "batch": case.batch, **asdict(case.measured)} for case in proof.cases],
+    }
+
+
+def text(proof: Proof) -> str:
+    """The proof for people."""
+    bounds = CONVERSION_BOUNDS
+    lines = [
+        f"parity {'PASSED' if proof.passed else 'FAILED'} against {' '.join(proof.reference)}",
+        f"  {'inputs':<8} {'batch':>5}  {'max abs error':>13}  {'min cosine':>12}",
+    ]
+    lines += [
+        f"  {case.inputs:<8} {case.batch:>5}  {case.measured.max_abs_error:>13.2e}  {case.measured.min_cosine:>12.9f}"
+        for case in proof.cases
+    ]
+    lines.append(f"  {'required':<14}  {f'<= {bounds.max_abs_error:g}':>13}  {f'>= {bounds.min_cosine:g}':>12}")
+    return "\n".join(lines)
+
+
+def normalize_plainly(crops: UInt8Array, spec: ModelSpec) -> Float32Array:
+    """What the original does to pixels, written out apart from the runtime: (pixel - mean) * scale, NCHW."""
+    values = (crops.astype(np.float64) - spec.pixel_mean) * spec.pixel_scale
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)

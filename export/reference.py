@@ -1,0 +1,96 @@
+"""Forward passes that an ONNX file is compared with: MindSpore's own, or a plain one in numpy.
+
+Both take the parameters from the checkpoint and share nothing with the graph that is to be proven.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from export.errors import ParityError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.types import Float32Array, Float64Array
+    from export.checkpoint import Checkpoint
+    from export.topology import Topology
+
+ReferenceName: TypeAlias = Literal["auto", "mindspore", "numpy"]
+REFERENCE_NAMES: tuple[ReferenceName, ...] = ("auto", "mindspore", "numpy")
+
+
+class Reference(Protocol):
+    """A forward pass."""
+
+    name: str
+    version: str
+
+    def forward(self, batch: Float32Array) -> Float32Array:
+        """Embeddings, not normalized.
+
+        Args:
+            batch: (N, 3, H, W) float32, normalized.
+
+        Returns:
+            (N, D) float32.
+        """
+        ...
+
+
+def open_reference(name: ReferenceName, checkpoint: Checkpoint, topology: Topology) -> Reference:
+    """MindSpore if it is asked for or, with ``auto``, installed; else numpy.
+
+    Raises:
+        ParityError: MindSpore was asked for by name and is not installed.
+    """
+    if name == "numpy" or (name == "auto" and find_spec("mindspore") is None):
+        return NumpyReference(checkpoint, topology)
+    if find_spec("mindspore") is None:
+        raise ParityError("MindSpore is not installed.", hint="pip install mindspore==2.10.*, or take --reference numpy")
+    from export.mindspore_reference import MindsporeReference
+
+    return MindsporeReference(checkpoint.path, topology)
+
+
+class NumpyReference:
+    """The network written out in numpy, summed in float64."""
+
+    name = "numpy"
+    version = np.__version__
+
+    def __init__(self, checkpoint: Checkpoint, topology: Topology) -> None:
+        self._topology = topology
+        self._parameters: dict[str, Float64Array] = {
+            name: checkpoint.read(source).astype(np.float64) for name, source in topology.parameters.items()
+        }
+
+    def forward(self, batch: Float32Array) -> Float32Array:
+        """One picture at a time, which bounds the memory."""
+        return np.stack([self._embed(picture.astype(np.float64)) for picture in batch]).astype(np.float32)
+
+    def _embed(self, value: Float64Array) -> Float64Array:
+        for stage, number in self._topology.layers:
+            if number % 2 == 0:
+                shortcut = value
+            value = self._convolve(value, f"conv{stage}_{number}", stride=2 if number == 1 else 1)
+            slope = self._parameters[f"relu{stage}_{number}.w"][:, None, None]
+            value = np.where(value > 0, value, slope * value)
+            if number > 1 and number % 2 == 1:
+                value = value + shortcut
+        return self._parameters["fc5.weight"] @ value.reshape(-1) + self._parameters["fc5.bias"]
+
+    def _convolve(self, value: Float64Array, name: str, *, stride: int) -> Float64Array:
+        padded = np.pad(value, ((0, 0), (1, 1), (1, 1)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::stride, ::stride]
+        result: Float64Array = np.tensordot(self._parameters[f"{name}.weight"], windows, axes=((1, 2, 3), (0, 3, 4)))
+        bias: Any = self._parameters.get(f"{name}.bias")
+        return result if bias is None else result + bias[:, None, None]
+
+
+def describe(reference: Reference, path: Path) -> str:
+    """Such as ``mindspore 2.10.0 on x.ckpt``."""
+    return f"{reference.name} {reference.version} on {path.name}"
