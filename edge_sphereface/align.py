@@ -1,7 +1,8 @@
 """Alignment: the similarity transform that brings five landmarks onto the model's template.
 
 References:
-    S. Umeyama: Least-squares estimation of transformation parameters between two point patterns, IEEE TPAMI 13(4), 1991.
+    S. Umeyama: Least-squares estimation of transformation parameters between two point patterns, IEEE Transactions on
+    Pattern Analysis and Machine Intelligence 13(4), 1991.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def align(
 
     check_image(image)
     points = np.asarray(landmarks, dtype=np.float64)
-    points = points[None] if points.ndim == 2 else points  # noqa: PLR2004
+    points = points[None] if points.ndim == 2 else points
     transforms = similarity_transform(points, template)
     _refuse_aligned(image, points, template, (height, width))
     crops = np.empty((len(points), height, width, 3), dtype=np.uint8)
@@ -115,7 +116,7 @@ def stack_landmarks(landmarks: Sequence[Float32Array]) -> Float32Array:
 
 def _check_landmarks(landmarks: ArrayLike) -> Float64Array:
     points = np.asarray(landmarks, dtype=np.float64)
-    if points.ndim != 3 or points.shape[1:] != (_POINTS, 2):  # noqa: PLR2004
+    if points.ndim != 3 or points.shape[1:] != (_POINTS, 2):
         raise LandmarksError(f"Expected landmarks of shape (N, 5, 2), got {points.shape}.")
     if not np.isfinite(points).all():
         raise LandmarksError(

@@ -1,7 +1,7 @@
 """Parity certificates: the proof that an ONNX file equals its checkpoint, checked again where it runs.
 
-``python -m export`` writes one beside the model. It holds the embeddings of a few seeded inputs, so a device can repeat the
-proof without the checkpoint: with its own processor, execution provider and versions.
+``python -m export`` writes one beside the model. It holds the embeddings of a few seeded inputs, so a device can repeat
+the proof without the checkpoint: with its own processor, execution provider and versions.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from edge_sphereface.files import sha256_of
 from edge_sphereface.metrics import Agreement, agreement
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_sphereface.embed import Embedder
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
@@ -85,7 +86,7 @@ def golden_crops(spec: ModelSpec) -> UInt8Array:
         (4, H, W, 3) uint8.
     """
     height, width, channels = spec.crop_shape
-    random = np.random.RandomState(_GOLDEN_SEED)  # noqa: NPY002
+    random = np.random.RandomState(_GOLDEN_SEED)
     noise = random.randint(0, 256, (_GOLDEN_COUNT // 2, height, width, channels), dtype=np.uint8)
     grid = (_GOLDEN_COUNT // 2, math.ceil(height / _BLOCK_PX), math.ceil(width / _BLOCK_PX), channels)
     blocks = random.randint(0, 256, grid, dtype=np.uint8)
@@ -124,7 +125,7 @@ def load_certificate(path: Path) -> JsonObject:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if (kind, version) != (KIND, SCHEMA_VERSION):
         raise CertificateError(
-            f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION} in {path}, got {kind!r} of version {version!r}.",
+            f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION} in {path}, got {kind!r} {version!r}.",
             hint=hint,
         )
     return dict(content)

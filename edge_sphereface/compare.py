@@ -90,13 +90,15 @@ def verify(first: ArrayLike, second: ArrayLike, *, threshold: float) -> Verifica
         raise ValueError(f"Expected a threshold from -1 to 1, got {threshold}.")
     similarity = cosine_similarity(first, second)
     if similarity.shape != (1, 1):
-        raise EmbeddingError(f"Expected one embedding on each side, got {similarity.shape[0]} and {similarity.shape[1]}.")
+        raise EmbeddingError(
+            f"Expected one embedding on each side, got {similarity.shape[0]} and {similarity.shape[1]}."
+        )
     value = float(similarity[0, 0])
     return Verification(same=value >= threshold, similarity=value, threshold=threshold)
 
 
 def _rows(embeddings: ArrayLike) -> Float32Array:
     rows = np.array(embeddings, dtype=np.float32, ndmin=2)  # a copy: it is normalized in place
-    if rows.ndim != 2 or rows.shape[1] == 0:  # noqa: PLR2004
+    if rows.ndim != 2 or rows.shape[1] == 0:
         raise EmbeddingError(f"Expected embeddings of shape (N, D) or (D,), got {rows.shape}.")
     return rows

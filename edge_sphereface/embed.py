@@ -156,13 +156,13 @@ def _check_crops(crops: object, spec: ModelSpec) -> None:
         raise CropError(got, hint="pixels from 0 to 255 as they are: normalization happens inside")
     if crops.shape == spec.crop_shape:
         raise CropError(got, hint="for a single crop give crop[None]")
-    if crops.ndim == 4 and crops.shape[1:] == (width, height, 3) and width != height:  # noqa: PLR2004
+    if crops.ndim == 4 and crops.shape[1:] == (width, height, 3) and width != height:
         raise CropError(got, hint="height and width are swapped: a crop is taller than wide")
-    if crops.ndim != 4 or crops.shape[1:] != spec.crop_shape:  # noqa: PLR2004
+    if crops.ndim != 4 or crops.shape[1:] != spec.crop_shape:
         raise CropError(got, hint="align faces to the model's own template and size; do not resize or pad crops")
 
 
-def _check_interface(session: Any, spec: ModelSpec) -> None:  # noqa: ANN401
+def _check_interface(session: Any, spec: ModelSpec) -> None:
     """The graph must be what its specification says."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     height, width, channels = spec.crop_shape

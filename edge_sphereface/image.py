@@ -40,11 +40,11 @@ def check_image(image: object) -> UInt8Array:
         )
     got = f"got shape {image.shape} {image.dtype}"
     expected = "Expected an image (H, W, 3) uint8 BGR"
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):  # noqa: PLR2004
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
         raise ImageError(f"{expected}, {got}.", hint=_HINTS[2])
-    if image.ndim == 3 and image.shape[2] == 4:  # noqa: PLR2004
+    if image.ndim == 3 and image.shape[2] == 4:
         raise ImageError(f"{expected}, {got}.", hint=_HINTS[4])
-    if image.ndim != 3 or image.shape[2] != 3:  # noqa: PLR2004
+    if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"{expected}, {got}.", hint="one image at a time, channels last")
     if image.dtype == np.uint16:
         raise ImageError(f"{expected}, {got}.", hint="bring 16 bits down to 8 with (image >> 8).astype('uint8')")

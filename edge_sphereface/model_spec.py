@@ -131,24 +131,26 @@ class ModelSpec:
         return cls(**{name: _as_tuple(value) for name, value in values.items()})
 
 
-def _as_tuple(value: Any) -> Any:  # noqa: ANN401 -- JSON
+def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
 def _problems(spec: ModelSpec) -> list[str]:
     """What a hand-made or damaged record gets wrong, in words."""
-    problems = []
-    for name in ("embedding_size", "input_height", "input_width"):
-        value = getattr(spec, name)
-        if type(value) is not int or not 0 < value <= 65536:
-            problems.append(f"{name} must be an integer from 1 to 65536, not {value!r}")
+    problems = [
+        f"{name} must be an integer from 1 to 65536, not {getattr(spec, name)!r}"
+        for name in ("embedding_size", "input_height", "input_width")
+        if type(getattr(spec, name)) is not int or not 0 < getattr(spec, name) <= 65536
+    ]
     if spec.input_layout not in (LAYOUT_NCHW, LAYOUT_IMAGE):
         problems.append(f"input_layout must be {LAYOUT_NCHW!r} or {LAYOUT_IMAGE!r}, not {spec.input_layout!r}")
     if spec.color_order != "BGR":
         problems.append(f"color_order must be 'BGR', not {spec.color_order!r}")
-    for name in ("pixel_mean", "pixel_scale", "threshold"):
-        if not _is_finite(getattr(spec, name)):
-            problems.append(f"{name} must be a finite number, not {getattr(spec, name)!r}")
+    problems += [
+        f"{name} must be a finite number, not {getattr(spec, name)!r}"
+        for name in ("pixel_mean", "pixel_scale", "threshold")
+        if not _is_finite(getattr(spec, name))
+    ]
     template = spec.landmark_template
     points = template if isinstance(template, tuple) else ()
     if len(points) != 5 or not all(isinstance(p, tuple) and len(p) == 2 and all(map(_is_finite, p)) for p in points):

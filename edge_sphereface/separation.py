@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from edge_sphereface.pipeline import select_face
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
@@ -155,8 +155,8 @@ def _crop(image: UInt8Array, embedder: Embedder, detector: Detector) -> tuple[UI
 def _align_again(crops: UInt8Array, embedder: Embedder) -> UInt8Array:
     """What comes of taking a crop for a photograph: its face box, cut out and brought to the crop's size once more.
 
-    The second detection finds the face inside the crop; the template's own bounding box, widened as face boxes are, stands
-    in for it, since detectors often fail on so tight a crop.
+    The second detection finds the face inside the crop; the template's own bounding box, widened as face boxes are,
+    stands in for it, since detectors often fail on so tight a crop.
     """
     import cv2
 
@@ -180,7 +180,7 @@ def _person(path: Path, folder: Path) -> str:
 
 def _require_pairs(people: Sequence[str], folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
     counts = Counter(people)
-    if len(counts) < 2 or max(counts.values()) < 2:  # noqa: PLR2004 -- one pair of each kind
+    if len(counts) < 2 or max(counts.values()) < 2:  # one pair of each kind
         raise ImageError(
             f"Expected photographs of at least two people in {folder}, at least two of one of them; got {len(people)} "
             f"usable photographs of {len(counts)} people ({len(skipped)} skipped).",

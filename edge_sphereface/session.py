@@ -1,7 +1,8 @@
 """onnxruntime sessions that run where they were asked to run, and say so.
 
 onnxruntime answers a request for a provider that it lacks, or that takes no node, with a warning and runs on the CPU.
-Here a named provider does all the work or raises :class:`ProviderError`; ``auto`` is the way to ask for the best there is.
+Here a named provider does all the work or raises :class:`ProviderError`; ``auto`` is the way to ask for the best
+there is.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     return _open(ort, model, candidates[-1], config)
 
 
-def import_onnxruntime() -> Any:  # noqa: ANN401 -- a module
+def import_onnxruntime() -> Any:
     """Import onnxruntime.
 
     Raises:
@@ -147,7 +148,7 @@ def _resolve(provider: str, available: list[str]) -> str:
     )
 
 
-def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:  # noqa: ANN401
+def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:
     threads = config.threads or usable_cpus()
     strict = provider != CPU and not config.allow_cpu_fallback
     options = _session_options(ort, config, threads, strict=strict)
@@ -182,7 +183,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
     return session, report
 
 
-def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: bool) -> Any:  # noqa: ANN401
+def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: bool) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_FATAL
     options.intra_op_num_threads = threads
@@ -195,7 +196,7 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
     return options
 
 
-def _nodes_per_provider(session: Any) -> dict[str, int] | None:  # noqa: ANN401
+def _nodes_per_provider(session: Any) -> dict[str, int] | None:
     if not hasattr(session, "get_provider_graph_assignment_info"):
         return None
     counts: Counter[str] = Counter()

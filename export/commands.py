@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import cosine, json_option
-from edge_sphereface.cli.contract import Outcome, Parser, Progress, note
+from edge_sphereface.cli.contract import Commands, Outcome, Parser, Progress, note
 from edge_sphereface.download import fetch as download
 from edge_sphereface.download import install
 from edge_sphereface.files import SHARED, atomic_write
@@ -38,7 +38,7 @@ def build_parser() -> Parser:
     return parser
 
 
-def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_fetch(commands: Commands) -> None:
     parser = commands.add_parser(
         "fetch",
         parents=[json_option()],
@@ -47,7 +47,7 @@ def _add_fetch(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         f"Licence: {official.OFFICIAL.license}.",
         epilog="example, without network: python -m export fetch --from /media/usb/sphereface.ckpt",
     )
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file instead, if it is the one")
+    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file instead")
     parser.set_defaults(run=fetch)
 
 
@@ -62,7 +62,7 @@ def fetch(arguments: argparse.Namespace) -> Outcome:
     return Outcome({"path": str(path), "sha256": official.OFFICIAL.sha256}, f"{path} (SHA-256 as pinned)")
 
 
-def _add_inspect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_inspect(commands: Commands) -> None:
     parser = commands.add_parser(
         "inspect",
         parents=[json_option()],
@@ -80,24 +80,29 @@ def _inspected(report: dict[str, object]) -> Outcome:
 def _add_proof_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("proof")
     group.add_argument(
-        "--reference", choices=REFERENCE_NAMES, default="auto", help="auto (default): MindSpore if installed, else numpy"
+        "--reference",
+        choices=REFERENCE_NAMES,
+        default="auto",
+        help="auto (default): MindSpore if installed, else numpy",
     )
     group.add_argument(
         "--photos", type=Path, metavar="FOLDER", help="faces for the proof (default: a photograph in the public domain)"
     )
 
 
-def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
         parents=[json_option()],
         help="make an ONNX file and prove that it equals the checkpoint",
-        description="Convert a checkpoint. The result is compared with the checkpoint's own forward pass and written only if "
-        "it is equal; the proof is kept beside it as a parity certificate.",
+        description="Convert a checkpoint. The result is compared with the checkpoint's own forward pass and written "
+        "only if it is equal; the proof is kept beside it as a parity certificate.",
         epilog="example: python -m export convert sphereface.ckpt -o sphereface.onnx --input-layout image",
     )
     parser.add_argument("checkpoint", type=Path, help=".ckpt or .safetensors file of MindSpore")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="default: the checkpoint's name, .onnx, here")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.onnx", help="default: the checkpoint's name, .onnx, here"
+    )
     parser.add_argument(
         "--input-layout",
         choices=(LAYOUT_NCHW, LAYOUT_IMAGE),
@@ -107,7 +112,9 @@ def _add_convert(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--threshold", type=cosine, metavar="COSINE", help=f"kept in the model (default {official.LFW_THRESHOLD})"
     )
-    parser.add_argument("--threshold-source", default="chosen at conversion", metavar="TEXT", help="where it comes from")
+    parser.add_argument(
+        "--threshold-source", default="chosen at conversion", metavar="TEXT", help="where it comes from"
+    )
     parser.add_argument(
         "--input-size", type=_size, metavar="HxW", help="of the crops, where the checkpoint allows more than one"
     )
@@ -147,19 +154,17 @@ def convert(arguments: argparse.Namespace) -> Outcome:
 
 
 def _describe(made: Conversion) -> str:
-    official_or_not = "official" if made.spec.source_is_official else "not official"
-    return "\n".join(
-        [
-            f"{made.model}: {made.spec.architecture}, widths {', '.join(map(str, made.spec.widths))}, "
-            f"{made.model.stat().st_size / (1 << 20):.1f} MiB",
-            f"{made.certificate}: parity certificate",
-            f"source {made.spec.source_file} ({official_or_not}), {len(made.topology.skipped)} training parameters left out",
-            parity.text(made.proof),
-        ]
-    )
+    spec = made.spec
+    source = "official" if spec.source_is_official else "not official"
+    widths = ", ".join(map(str, spec.widths))
+    lines = [f"{made.model}: {spec.architecture}, widths {widths}, {made.model.stat().st_size / (1 << 20):.1f} MiB"]
+    lines.append(f"{made.certificate}: parity certificate")
+    lines.append(f"source {spec.source_file} ({source}), {len(made.topology.skipped)} training parameters left out")
+    lines.append(parity.text(made.proof))
+    return "\n".join(lines)
 
 
-def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         parents=[json_option()],
@@ -205,7 +210,7 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     return Outcome({"certificate": written, "parity": parity.summary(proof)}, "\n".join(lines), passed=proof.passed)
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo",
         parents=[json_option()],

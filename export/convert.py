@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface import __version__
@@ -24,6 +23,7 @@ from export.topology import infer_topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from export.checkpoint import Checkpoint
     from export.topology import Topology
@@ -110,9 +110,7 @@ def convert(
         del embedder  # Windows cannot rename a file that is mapped
     with atomic_write(certificate_path(output), mode=SHARED) as certificate_stream:
         certificate_stream.write(json.dumps(record, indent=1).encode())
-    return Conversion(
-        model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof
-    )
+    return Conversion(model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof)
 
 
 def _spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:
@@ -121,9 +119,7 @@ def _spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions
         threshold, threshold_source = options.threshold, options.threshold_source
     else:
         threshold = official.LFW_THRESHOLD
-        threshold_source = (
-            official.THRESHOLD_SOURCE_OFFICIAL if is_official else official.THRESHOLD_SOURCE_OTHER
-        )
+        threshold_source = official.THRESHOLD_SOURCE_OFFICIAL if is_official else official.THRESHOLD_SOURCE_OTHER
     return ModelSpec(
         architecture=topology.name,
         widths=topology.widths,
@@ -152,9 +148,9 @@ def _template(topology: Topology) -> tuple[tuple[float, float], ...]:
     """
     if topology.input_height != CROP_HEIGHT:
         raise TopologyError(
-            f"The network takes crops of {topology.input_height} x {topology.input_width} pixels, and a landmark template is "
-            f"known for a height of {CROP_HEIGHT} only.",
-            hint="if the checkpoint was trained on crops of another shape with as many cells, name it with --input-size",
+            f"The network takes crops of {topology.input_height} x {topology.input_width} pixels, and a template "
+            f"is known for a height of {CROP_HEIGHT} only.",
+            hint="if it was trained on crops of another shape with as many cells, name it with --input-size",
         )
     shift = (topology.input_width - CROP_WIDTH) / 2
     return tuple((x + shift, y) for x, y in LANDMARK_TEMPLATE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +23,7 @@ from export.untrained import write_untrained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edge_sphereface.compare import Verification
     from edge_sphereface.timing import LatencySummary
@@ -32,11 +32,10 @@ if TYPE_CHECKING:
 INFERENCES = 30
 
 UNTRAINED_NOTICE = (
-    "These weights are UNTRAINED (random, fixed seed): similarities mean nothing. Get the official ones: make demo-official"
+    "These weights are UNTRAINED (random, fixed seed): similarities mean nothing. "
+    "Get the official ones: make demo-official"
 )
-OFFICIAL_NOTICE = (
-    f"Official weights of MindSpore Hub; their publisher states {LFW_ACCURACY:.2%} on LFW (published, not measured here)."
-)
+OFFICIAL_NOTICE = f"Official weights of MindSpore Hub (published: {LFW_ACCURACY:.2%} on LFW, not measured here)."
 
 
 def run_demo(folder: Path, *, note: Callable[[str], None]) -> tuple[JsonObject, str]:
@@ -111,25 +110,18 @@ def _page(
     item, answer, latency = found
     machine = read_machine()
     left, top, right, bottom = item.face.box
+    spec = made.spec
     sizes = [f"  {path.stat().st_size / (1 << 20):>8.2f} MiB  {path}" for path in files]
-    return "\n".join(
-        [
-            notice,
-            "",
-            "Files",
-            *sizes,
-            "",
-            f"Model       {made.spec.architecture}, {made.spec.embedding_size}-d, input {made.spec.input_height} x "
-            f"{made.spec.input_width} uint8 BGR",
-            parity.text(made.proof),
-            "",
-            f"Face        found by {pipeline.detector.name} in scikit-image's `astronaut` (public domain), "
-            f"score {item.face.score:.3f}, box {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}",
-            f"Similarity  {answer.similarity:.4f} to her mirror image (threshold {answer.threshold:g})",
-            f"Latency     {latency.median_ms:.1f} ms per face (median of {latency.samples}; p95 {latency.p95_ms:.1f}, "
-            f"min {latency.min_ms:.1f})",
-            f"Ran on      {pipeline.embedder.provider}",
-            f"            {machine.cpu_model or machine.processor}, {machine.usable_cpus} processors, "
-            f"numpy {np.__version__}",
-        ]
-    )
+    crop = f"{spec.input_height} x {spec.input_width} uint8 BGR"
+    where = f"score {item.face.score:.3f}, box {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}"
+    spread = f"median of {latency.samples}; p95 {latency.p95_ms:.1f}, min {latency.min_ms:.1f}"
+    rows = [
+        ("Face", f"found by {pipeline.detector.name} in scikit-image's `astronaut` (public domain), {where}"),
+        ("Similarity", f"{answer.similarity:.4f} to her mirror image (threshold {answer.threshold:g})"),
+        ("Latency", f"{latency.median_ms:.1f} ms per face ({spread})"),
+        ("Ran on", str(pipeline.embedder.provider)),
+        ("", f"{machine.cpu_model or machine.processor}, {machine.usable_cpus} processors, numpy {np.__version__}"),
+    ]
+    model = f"Model       {spec.architecture}, {spec.embedding_size}-d, input {crop}"
+    lines = [notice, "", "Files", *sizes, "", model, parity.text(made.proof), ""]
+    return "\n".join(lines + [f"{name:<11} {value}" for name, value in rows])

@@ -33,7 +33,8 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
 
     Args:
         spec: size and template of the crops.
-        count: how many; where the photographs show fewer faces, they are cut out again with landmarks moved by up to 3 pixels.
+        count: how many; where the photographs show fewer faces, they are cut out again with landmarks moved by up to
+            3 pixels.
         photos: a folder of photographs; without it, :func:`astronaut`.
 
     Returns:
@@ -50,14 +51,12 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
             break
     if not found:
         raise ParityError(f"No face was found in {photos or 'the built-in photograph'}.", hint="give other photographs")
-    random = np.random.RandomState(_SEED)  # noqa: NPY002 -- the same stream in every numpy
+    random = np.random.RandomState(_SEED)  # the same stream in every numpy
     crops = []
     for number in range(count):
         image, landmarks = found[number % len(found)]
         moved = landmarks + (random.uniform(-_JITTER_PX, _JITTER_PX, (5, 2)) if number >= len(found) else 0)
         crops.append(
-            align(
-                image, moved, template=spec.landmark_template, height=spec.input_height, width=spec.input_width
-            )[0]
+            align(image, moved, template=spec.landmark_template, height=spec.input_height, width=spec.input_width)[0]
         )
     return np.stack(crops)

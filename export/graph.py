@@ -1,7 +1,8 @@
 """The ONNX graph of a SphereFace network, built from its topology and parameters.
 
 Each stage is a stride-2 convolution, then residual pairs x + f(x); every convolution is 3 x 3 with padding 1 and is
-followed by a PReLU with one slope per channel. The embedding is a fully connected layer over the last stage in NCHW order.
+followed by a PReLU with one slope per channel. The embedding is a fully connected layer over the last stage in NCHW
+order.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ OUTPUT_NAME = "embedding"
 BATCH = "batch"
 
 
-def build_graph(
-    topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any]], spec: ModelSpec
-) -> onnx.ModelProto:
+def build_graph(topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any]], spec: ModelSpec) -> onnx.ModelProto:
     """Build the graph; the same arguments always give the same bytes.
 
     Args:
@@ -59,7 +58,9 @@ def build_graph(
         producer_version=spec.exporter_version,
     )
     helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.checker.check_model(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), full_check=True)
+    onnx.checker.check_model(
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True), full_check=True
+    )
     return model
 
 
@@ -71,7 +72,7 @@ class _Builder:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
-    def node(self, kind: str, inputs: list[str], name: str, *, output: str | None = None, **attributes: Any) -> str:  # noqa: ANN401
+    def node(self, kind: str, inputs: list[str], name: str, *, output: str | None = None, **attributes: Any) -> str:
         self._nodes.append(helper.make_node(kind, inputs, [output or name], name=name, **attributes))
         return output or name
 
@@ -93,20 +94,17 @@ class _Builder:
         inputs = [value, self.weight(f"{name}.weight")]
         if f"{name}.bias" in self._parameters:
             inputs.append(self.weight(f"{name}.bias"))
-        value = self.node(
-            "Conv", inputs, name, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride]
-        )
+        value = self.node("Conv", inputs, name, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride])
         slope_name = f"relu{stage}_{number}.w"
         slope = self.weight(slope_name, self._parameters[slope_name].reshape(-1, 1, 1))
         return self.node("PRelu", [value, slope], f"relu{stage}_{number}")
 
     def graph(self, topology: Topology, spec: ModelSpec) -> onnx.GraphProto:
         height, width = topology.input_height, topology.input_width
-        kind, shape = (
-            (TensorProto.UINT8, [BATCH, height, width, 3])
-            if spec.input_layout == LAYOUT_IMAGE
-            else (TensorProto.FLOAT, [BATCH, 3, height, width])
-        )
+        shape: list[str | int | None] = [BATCH, 3, height, width]
+        kind = TensorProto.FLOAT
+        if spec.input_layout == LAYOUT_IMAGE:
+            shape, kind = [BATCH, height, width, 3], TensorProto.UINT8
         return helper.make_graph(
             self._nodes,
             topology.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from export.official import LFW_ACCURACY, OFFICIAL
 from export.topology import infer_topology, training_reason
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_sphereface.types import JsonObject
 
 _MAX_ONNX_BYTES = (1 << 31) - 1  # protobuf's own limit
@@ -99,7 +100,7 @@ def _inspect_onnx(path: Path) -> JsonObject:
     }
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 -- a protobuf message
+def _load(path: Path) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -116,7 +117,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 -- a protobuf message
     return model
 
 
-def _value(value: Any) -> JsonObject:  # noqa: ANN401 -- a protobuf message
+def _value(value: Any) -> JsonObject:
     from onnx import TensorProto
 
     tensor = value.type.tensor_type
@@ -158,7 +159,9 @@ def _onnx_lines(report: JsonObject) -> list[str]:
     opsets = ", ".join(f"{domain} {version}" for domain, version in report["opset"].items())
     lines = [f"opset {opsets}, IR version {report['ir_version']}, made by {report['producer'] or 'unknown'}"]
     for title in ("inputs", "outputs"):
-        lines += [f"{title[:-1]:<8} {v['name']} {v['dtype']} ({', '.join(map(str, v['shape']))})" for v in report[title]]
+        lines += [
+            f"{title[:-1]:<8} {v['name']} {v['dtype']} ({', '.join(map(str, v['shape']))})" for v in report[title]
+        ]
     lines.append(f"{report['weights']:,} weights; " + ", ".join(f"{n} {kind}" for kind, n in report["nodes"].items()))
     if report["spec"] is None:
         return [*lines, report["problem"]]

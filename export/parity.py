@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,6 @@ from edge_sphereface.certificate import (
     SCHEMA_VERSION,
     golden_record,
 )
-from edge_sphereface.embed import Embedder
 from edge_sphereface.files import sha256_of
 from edge_sphereface.metrics import Agreement, agreement
 from export.errors import ParityError
@@ -25,7 +23,9 @@ from export.faces import face_crops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from edge_sphereface.embed import Embedder
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
     from export.checkpoint import Checkpoint
@@ -88,7 +88,7 @@ def prove(
         note: told what is being done.
     """
     spec = embedder.spec
-    random = np.random.RandomState(_NOISE_SEED)  # noqa: NPY002 -- the same stream in every numpy
+    random = np.random.RandomState(_NOISE_SEED)  # the same stream in every numpy
     inputs = {
         "noise": random.randint(0, 256, (max(BATCHES), *spec.crop_shape), dtype=np.uint8),
         "faces": face_crops(spec, max(BATCHES), photos),

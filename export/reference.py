@@ -50,7 +50,9 @@ def open_reference(name: ReferenceName, checkpoint: Checkpoint, topology: Topolo
     if name == "numpy" or (name == "auto" and find_spec("mindspore") is None):
         return NumpyReference(checkpoint, topology)
     if find_spec("mindspore") is None:
-        raise ParityError("MindSpore is not installed.", hint="pip install mindspore==2.10.*, or take --reference numpy")
+        raise ParityError(
+            "MindSpore is not installed.", hint="pip install mindspore==2.10.*, or take --reference numpy"
+        )
     from export.mindspore_reference import MindsporeReference
 
     return MindsporeReference(checkpoint.path, topology)

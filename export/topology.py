@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from export.checkpoint import TensorInfo
 
 STAGES = 4
-STRIDE = 2 ** STAGES
+STRIDE = 2**STAGES
 """Pixels of the input per cell of the last stage: each stage halves height and width."""
 
 RESIDUAL_PAIRS = {
@@ -177,7 +177,7 @@ def _grid(
     weight, bias = shapes.get("fc5.weight"), shapes.get("fc5.bias")
     if weight is None or not width:
         return (0, 0)
-    if len(weight) != 2 or not weight[0] or not weight[1] or weight[1] % width:  # noqa: PLR2004
+    if len(weight) != 2 or not weight[0] or not weight[1] or weight[1] % width:
         problems.append(f"fc5.weight has shape {weight}, not (embedding size, a multiple of {width})")
         return (0, 0)
     if bias is not None and bias != weight[:1]:
@@ -189,8 +189,8 @@ def _grid(
     rows, columns = (math.ceil(pixels / STRIDE) for pixels in input_size)
     if rows * columns != cells or any(pixels % STRIDE for pixels in input_size):
         problems.append(
-            f"an input of {input_size[0]} x {input_size[1]} pixels does not give the {cells} cells of {STRIDE} x {STRIDE} "
-            "pixels that fc5.weight expects"
+            f"an input of {input_size[0]} x {input_size[1]} pixels does not give the {cells} cells of {STRIDE} x "
+            f"{STRIDE} pixels that fc5.weight expects"
         )
     return (rows, columns)
 

@@ -39,7 +39,7 @@ def untrained_parameters(
     Returns:
         float32 arrays by name, in the order of the network.
     """
-    random = np.random.RandomState(_SEED)  # noqa: NPY002 -- the same stream in every numpy
+    random = np.random.RandomState(_SEED)  # the same stream in every numpy
     parameters: dict[str, np.ndarray[Any, Any]] = {}
     before = 3
     for stage, (width, pairs) in enumerate(zip(widths, RESIDUAL_PAIRS[depth], strict=True), start=1):
@@ -62,7 +62,7 @@ def write_untrained(path: Path) -> None:
         OutputError: it cannot be written.
     """
     network = untrained_parameters()
-    random = np.random.RandomState(_SEED)  # noqa: NPY002
+    random = np.random.RandomState(_SEED)
     network["fc6.weight"] = _normal(random, (len(network["fc5.bias"]), OFFICIAL_HEAD), len(network["fc5.bias"]))
     named = {f"network.{name}": values for name, values in network.items()}
     momentum = {f"moments.{name}": np.zeros_like(values) for name, values in named.items()}

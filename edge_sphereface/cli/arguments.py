@@ -28,7 +28,7 @@ def session_options() -> Parser:
     parser = Parser(add_help=False)
     group = parser.add_argument_group("execution")
     group.add_argument(
-        "--provider", default="auto", metavar="NAME", help="execution provider: auto (default), cpu, cuda, openvino, …"
+        "--provider", default="auto", metavar="NAME", help="execution provider: auto (default), cpu, cuda, …"
     )
     group.add_argument("--threads", type=positive, metavar="N", help="threads (default: all that this process may use)")
     group.add_argument("--memory-arena", action="store_true", help="keep freed memory for the next inference")

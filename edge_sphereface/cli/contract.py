@@ -1,7 +1,7 @@
 """What every command promises to people and machines.
 
-With ``--json`` stdout holds exactly one JSON object: the result, or ``{"error": {"code", "message", "hint"}}``. Progress and
-notes go to stderr. Exit codes: 0 done, 1 our errors and failed checks, 2 wrong usage, 130 interrupted.
+With ``--json`` stdout holds exactly one JSON object: the result, or ``{"error": {"code", "message", "hint"}}``.
+Progress and notes go to stderr. Exit codes: 0 done, 1 our errors and failed checks, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.errors import EdgeSphereFaceError
 
@@ -49,6 +49,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the command line."""
         raise UsageError(f"{self.prog}: {message}.", hint=f"{self.prog} --help shows what it takes")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 -- argparse names it nowhere else
+"""What commands are added to."""
 
 
 def run(parser: Parser, argv: Sequence[str] | None = None) -> int:

@@ -19,10 +19,11 @@ from edge_sphereface.errors import NoFaceError
 if TYPE_CHECKING:
     import argparse
 
+    from edge_sphereface.cli.contract import Commands
     from edge_sphereface.types import Face, JsonObject, UInt8Array
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add these commands to the parser."""
     _add_detect(commands)
     _add_align(commands)
@@ -30,7 +31,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     _add_verify(commands)
 
 
-def _add_detect(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_detect(commands: Commands) -> None:
     parser = commands.add_parser(
         "detect",
         parents=[json_option(), detector_options()],
@@ -52,7 +53,9 @@ def detect(arguments: argparse.Namespace) -> Outcome:
         image = load_image(path)
         faces = detector.detect(image)
         images.append({"path": str(path), **_size(image), "faces": [face.as_json() for face in faces]})
-        lines.append(f"{path}: {_count(len(faces), 'face')} ({detector.name}, {image.shape[1]} x {image.shape[0]} pixels)")
+        lines.append(
+            f"{path}: {_count(len(faces), 'face')} ({detector.name}, {image.shape[1]} x {image.shape[0]} pixels)"
+        )
         lines += [f"  {number}. {_describe(face)}" for number, face in enumerate(faces, start=1)]
     return Outcome(
         {"detector": detector.name, "images": images},
@@ -61,7 +64,7 @@ def detect(arguments: argparse.Namespace) -> Outcome:
     )
 
 
-def _add_align(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_align(commands: Commands) -> None:
     parser = commands.add_parser(
         "align",
         parents=[json_option(), detector_options()],
@@ -101,7 +104,7 @@ def align(arguments: argparse.Namespace) -> Outcome:
     return Outcome({"detector": detector.name, "crops": crops}, text)
 
 
-def _add_embed(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_embed(commands: Commands) -> None:
     parser = commands.add_parser(
         "embed",
         parents=[json_option(), model_option(), detector_options()],
@@ -147,7 +150,9 @@ def embed(arguments: argparse.Namespace) -> Outcome:
                 boxes=np.stack([item.face.box for _, item in found]),
                 landmarks=np.stack([item.face.landmarks for _, item in found]),
             )
-        text = f"{arguments.output}: {_count(len(found), 'embedding')} of {pipeline.embedder.spec.embedding_size} numbers"
+        text = (
+            f"{arguments.output}: {_count(len(found), 'embedding')} of {pipeline.embedder.spec.embedding_size} numbers"
+        )
     return Outcome(
         {
             "detector": pipeline.detector.name,
@@ -159,7 +164,7 @@ def embed(arguments: argparse.Namespace) -> Outcome:
     )
 
 
-def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         parents=[json_option(), model_option(), detector_options()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,16 @@ from edge_sphereface.cli.arguments import (
 from edge_sphereface.cli.contract import Outcome, Progress, note
 
 if TYPE_CHECKING:
+    import argparse
+
     from edge_sphereface.certificate import DeviceCheck
+    from edge_sphereface.cli.contract import Commands
     from edge_sphereface.embed import Embedder
     from edge_sphereface.separation import SeparationCheck
     from edge_sphereface.types import JsonObject
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add these commands to the parser."""
     parser = commands.add_parser(
         "info",
@@ -40,7 +42,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="download YuNet (0.2 MB) into the cache",
         epilog="example, without network: edge-sphereface fetch-detector --from /media/usb/yunet.onnx",
     )
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file instead, if it is YuNet")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="take this file instead, if it is YuNet"
+    )
     parser.set_defaults(run=fetch_detector)
     parser = commands.add_parser(
         "doctor",
@@ -74,14 +78,14 @@ def info(arguments: argparse.Namespace) -> Outcome:
     return Outcome(embedder.info(), table(rows))
 
 
-def _add_verify_model(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_verify_model(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify-model",
         parents=[json_option(), session_options(), detector_options()],
         help="check a model's parity certificate on this device",
         description="Embed the certificate's golden inputs on this device and compare, without the checkpoint. With "
-        "--photos also check that the model tells people apart, and that feeding it wrongly (red and blue swapped, aligned "
-        "twice, not aligned) does no better.",
+        "--photos also check that the model tells people apart, and that feeding it wrongly (red and blue swapped, "
+        "aligned twice, not aligned) does no better.",
         epilog="example: edge-sphereface verify-model model.onnx --photos people/",
     )
     parser.add_argument("model", type=Path, help="ONNX model")
@@ -139,8 +143,11 @@ def _parity_outcome(embedder: Embedder, check: DeviceCheck) -> tuple[JsonObject,
 
 def _separation_text(check: SeparationCheck) -> str:
     lines = [
-        f"separation     {'PASSED' if check.passed else 'FAILED'} on {check.photographs} photographs of {check.people} people "
-        f"({check.genuine_pairs} genuine and {check.impostor_pairs} impostor pairs, {len(check.skipped)} skipped)",
+        (
+            f"separation     {'PASSED' if check.passed else 'FAILED'} on {check.photographs} photographs of "
+            f"{check.people} people ({check.genuine_pairs} genuine and {check.impostor_pairs} impostor pairs, "
+            f"{len(check.skipped)} skipped)"
+        ),
         f"  {'fed':<22} {'same person':>12} {'strangers':>10} {'AUC':>8}",
     ]
     lines += [f"  {r.feeding:<22} {r.genuine_mean:>12.3f} {r.impostor_mean:>10.3f} {r.auc:>8.4f}" for r in check.rows]

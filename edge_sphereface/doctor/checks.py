@@ -61,7 +61,7 @@ def check_architecture(machine: Machine) -> Finding:
     """Are there wheels for this processor and system?"""
     where = f"{machine.processor}, {machine.pointer_bits} bits, {machine.system}"
     model = f" ({machine.cpu_model})" if machine.cpu_model else ""
-    if machine.processor in _ARM_32 or (machine.processor in _ARM and machine.pointer_bits == 32):  # noqa: PLR2004
+    if machine.processor in _ARM_32 or (machine.processor in _ARM and machine.pointer_bits == 32):
         return Finding(
             check="architecture",
             status="fail",
@@ -93,7 +93,9 @@ def check_onnxruntime(machine: Machine) -> Finding:
     problem = _known_bad(machine, _numbers(version))
     if problem is not None:
         return problem
-    return Finding(check="onnxruntime", status="ok", message=listed or "onnxruntime (installed without a wheel's metadata)")
+    return Finding(
+        check="onnxruntime", status="ok", message=listed or "onnxruntime (installed without a wheel's metadata)"
+    )
 
 
 def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
@@ -110,8 +112,8 @@ def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
         return Finding(
             check="onnxruntime",
             status="warn",
-            message=f"onnxruntime {'.'.join(map(str, version))}: 1.24 to 1.26 leak memory in KleidiAI convolutions on Arm "
-            "cores with SME (microsoft/onnxruntime#28231)",
+            message=f"onnxruntime {'.'.join(map(str, version))}: 1.24 to 1.26 leak memory in KleidiAI convolutions on "
+            "Arm cores with SME (microsoft/onnxruntime#28231)",
             action="pip install -U 'onnxruntime>=1.27'",
         )
     return None
@@ -156,7 +158,7 @@ def check_threads(machine: Machine, threads: int | None) -> Finding:
             check="threads",
             status="warn",
             message=f"{threads} threads are meant to share {machine.usable_cpus} processors ({where})",
-            action=f"use --threads {machine.usable_cpus}, the default; more threads than processors make inference slower",
+            action=f"use --threads {machine.usable_cpus}, the default; more threads than processors are slower",
         )
     return Finding(check="threads", status="ok", message=f"{machine.usable_cpus} threads by default ({where})")
 

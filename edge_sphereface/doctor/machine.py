@@ -6,6 +6,7 @@ import os
 import platform
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -116,10 +117,8 @@ def _cpu(root: Path) -> tuple[str, frozenset[str]]:
             model = value.strip()
         elif key.strip() in ("flags", "Features") and not flags:
             flags = frozenset(value.split())
-    try:  # boards name themselves in the device tree
+    with suppress(OSError, UnicodeDecodeError):  # boards name themselves in the device tree
         model = (root / "proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n ")
-    except (OSError, UnicodeDecodeError):
-        pass
     return model, flags
 
 

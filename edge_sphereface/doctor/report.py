@@ -80,7 +80,9 @@ def render(report: Report) -> str:
     lines = [f"{verdict} {counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures", ""]
     for finding in report.findings:
         head = f"{_MARKS[finding.status]}  {finding.check:<13}"
-        lines += textwrap.wrap(head + finding.message, _WIDTH, subsequent_indent=" " * len(head), break_on_hyphens=False)
+        lines += textwrap.wrap(
+            head + finding.message, _WIDTH, subsequent_indent=" " * len(head), break_on_hyphens=False
+        )
         if finding.action:
             arrow = " " * len(head) + "-> "
             lines += textwrap.wrap(arrow + finding.action, _WIDTH, subsequent_indent=" " * len(arrow))

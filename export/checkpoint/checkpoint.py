@@ -64,8 +64,8 @@ class Checkpoint:
             raise CheckpointError(f"Parameter {name!r} has type {info.dtype!r}, which has no array form.")
         if info.nbytes != info.expected_nbytes:
             raise CheckpointError(
-                f"Parameter {name!r} of shape {info.shape} {info.dtype} needs {info.expected_nbytes} bytes, and the file "
-                f"has {info.nbytes}.",
+                f"Parameter {name!r} of shape {info.shape} {info.dtype} needs {info.expected_nbytes} bytes, and the "
+                f"file has {info.nbytes}.",
                 hint="the file is damaged; get it again",
             )
         values = np.empty(info.shape, dtype=DTYPES[info.dtype])

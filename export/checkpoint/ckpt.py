@@ -95,7 +95,7 @@ def _read_value(data: bytes | mmap, value: Field) -> tuple[str, TensorInfo]:
     for field in read_fields(data, value.start, value.end):
         if field.number == 1 and field.kind == BYTES:
             name = _text(data, field, "a parameter's name")
-        elif field.number == 2 and field.kind == BYTES:  # noqa: PLR2004 -- checkpoint.proto
+        elif field.number == 2 and field.kind == BYTES:  # checkpoint.proto
             tensor = _read_tensor(data, field)
     if name is None or tensor is None:
         raise WireError(f"the value at byte {value.start} has no {'name' if name is None else 'tensor'}")

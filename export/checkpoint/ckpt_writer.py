@@ -63,7 +63,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 def _varint(value: int) -> bytes:
     encoded = bytearray()
-    while value > 0x7F:  # noqa: PLR2004 -- seven bits a byte
+    while value > 0x7F:  # seven bits a byte
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     encoded.append(value)

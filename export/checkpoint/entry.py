@@ -25,7 +25,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """numpy's type for each name of MindSpore's.
 
-Source: MindSpore 2.10, mindspore/train/serialization.py; names that have no array form (``str``, ``Int4``) are left out.
+Source: MindSpore 2.10, mindspore/train/serialization.py; names without an array form (``str``, ``Int4``) are left out.
 """
 
 

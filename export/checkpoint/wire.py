@@ -72,6 +72,6 @@ def read_varint(data: bytes | mmap, start: int, end: int) -> tuple[int, int]:
     for position in range(start, min(end, start + _MAX_VARINT_BYTES)):
         byte = data[position]
         value |= (byte & 0x7F) << (7 * (position - start))
-        if byte < 0x80:  # noqa: PLR2004 -- the highest bit says that more follows
+        if byte < 0x80:  # the highest bit says that more follows
             return value, position + 1
     raise WireError(f"the number at byte {start} has no end")
