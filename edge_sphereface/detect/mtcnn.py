@@ -173,7 +173,8 @@ def _normalized(pictures: UInt8Array) -> Float32Array:
 def _shift(boxes: Float32Array, offsets: Float32Array) -> Float32Array:
     """Move each side by its offset, in fractions of the box."""
     size = boxes[:, 2:] - boxes[:, :2]
-    return boxes + offsets * np.concatenate([size, size], axis=1)
+    shifted: Float32Array = boxes + offsets * np.concatenate([size, size], axis=1)
+    return shifted
 
 
 def _square(boxes: Float32Array) -> Float32Array:
@@ -181,7 +182,8 @@ def _square(boxes: Float32Array) -> Float32Array:
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     corner = np.round(middle - side / 2)
-    return np.concatenate([corner, corner + np.maximum(np.round(side), 1)], axis=1)
+    squares: Float32Array = np.concatenate([corner, corner + np.maximum(np.round(side), 1)], axis=1)
+    return squares
 
 
 def _cut(picture: UInt8Array, boxes: Float32Array, size: int) -> Float32Array:

@@ -1,0 +1,185 @@
+"""What tests share: small models made on the spot, a private cache, and the way to data that is not in the project."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_sphereface.cli.__main__ import main
+from edge_sphereface.model_spec import ModelSpec
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.convert import ConversionOptions, convert
+from export.faces import astronaut as load_astronaut
+from export.untrained import untrained_parameters
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SMALL = {"widths": (8, 8, 16, 16), "embedding_size": 32}
+
+
+@pytest.fixture(autouse=True)
+def private_environment(monkeypatch, tmp_path_factory):
+    """No test sees the user's cache or settings, and none downloads by accident."""
+    monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(tmp_path_factory.mktemp("cache")))
+    for name in ("EDGE_SPHEREFACE_OFFLINE", "EDGE_SPHEREFACE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def shared():
+    """A function that gives the path of a shared file, or skips the test with the reason."""
+
+    def find(name):
+        path = SHARED / name
+        if not path.exists():
+            pytest.skip(f"needs {name} of the shared data beside the project, which is not here")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory):
+    """A narrow SphereFace-20 as the original training saves it: prefix, momentum, head, counter."""
+    path = tmp_path_factory.mktemp("checkpoint") / "small.ckpt"
+    network = {f"network.{name}": value for name, value in untrained_parameters(**SMALL).items()}
+    momentum = {f"moments.{name}": np.full_like(value, np.nan) for name, value in network.items()}
+    head = {"network.fc6.weight": np.zeros((32, 7), np.float32), "learning_rate": np.float32(0.1).reshape(())}
+    write_ckpt(path, {**network, **momentum, **head})
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_models(small_checkpoint, tmp_path_factory):
+    """The narrow network converted with either input layout, by layout."""
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        layout: convert(
+            small_checkpoint,
+            folder / f"{layout}.onnx",
+            ConversionOptions(input_layout=layout, reference="numpy", threshold=0.5, threshold_source="test"),
+        ).model
+        for layout in ("nchw", "image")
+    }
+
+
+@pytest.fixture(scope="session")
+def small_model(small_models):
+    return small_models["image"]
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory):
+    """The shared trained checkpoint (half width), converted."""
+    source = SHARED / "checkpoints" / "sphere20a-w050-lfw.ckpt"
+    if not source.exists():
+        pytest.skip("needs the trained checkpoint of the shared data beside the project, which is not here")
+    target = tmp_path_factory.mktemp("trained") / "trained.onnx"
+    return convert(source, target, ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)).model
+
+
+@pytest.fixture(scope="session")
+def spec():
+    """The specification of the original network."""
+    return ModelSpec(
+        architecture="SphereFace-20",
+        widths=(64, 128, 256, 512),
+        embedding_size=512,
+        input_height=112,
+        input_width=96,
+        input_layout="nchw",
+        color_order="BGR",
+        pixel_mean=127.5,
+        pixel_scale=0.0078125,
+        landmark_template=((30.0, 51.0), (65.0, 51.0), (48.0, 71.0), (33.0, 92.0), (62.0, 92.0)),
+        precision="float32",
+        threshold=0.3,
+        threshold_source="test",
+        source_file="x.ckpt",
+        source_sha256="0" * 64,
+        source_is_official=False,
+        exporter_version="0",
+    )
+
+
+@pytest.fixture
+def make_onnx(tmp_path, spec):
+    """A function that writes a one-node model with given metadata and output function."""
+    from onnx import TensorProto, helper, save_model
+
+    def make(*, changes=None, metadata=None, nodes=None, initializers=(), name="made.onnx"):
+        made = replace(spec, embedding_size=3, **(changes or {}))
+        body = nodes or [
+            helper.make_node("ReduceMean", ["input"], ["embedding"], axes=[2, 3], keepdims=0),
+        ]
+        graph = helper.make_graph(
+            body,
+            "made",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 112, 96])],
+            [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 3])],
+            list(initializers),
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        values = {"edge_sphereface.model_spec": made.to_json()} if metadata is None else metadata
+        helper.set_model_props(model, values)
+        path = tmp_path / name
+        save_model(model, path)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def astronaut():
+    """A photograph of one face, (512, 512, 3) uint8 BGR."""
+    return load_astronaut()
+
+
+@pytest.fixture(scope="session")
+def photo(astronaut, tmp_path_factory):
+    """The same as a file."""
+    from edge_sphereface.image import save_image
+
+    path = tmp_path_factory.mktemp("photo") / "astronaut.png"
+    save_image(path, astronaut)
+    return path
+
+
+@pytest.fixture
+def crops():
+    """Seven crops of noise."""
+    return np.random.default_rng(0).integers(0, 256, (7, 112, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def cli(capsys):
+    """Run a command; gives exit code, stdout and stderr."""
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def as_nobody():
+    """A context in which this process is not root, so that permissions count."""
+    import os
+
+    @contextmanager
+    def nobody():
+        if not hasattr(os, "geteuid") or os.geteuid() != 0:
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return nobody

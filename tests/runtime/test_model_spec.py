@@ -1,0 +1,62 @@
+"""The contract in the metadata: what is written is read, and nothing else is accepted."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
+
+
+def test_round_trip(spec):
+    assert ModelSpec.from_metadata({METADATA_KEY: spec.to_json()}) == spec
+    assert spec.to_json() == ModelSpec.from_json(spec.to_json()).to_json()
+
+
+def test_no_metadata_says_what_to_do():
+    with pytest.raises(ModelFormatError, match=r"no metadata.*export convert"):
+        ModelSpec.from_metadata({"other": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not JSON"),
+        ("[]", "version None"),
+        ("null", "version None"),
+        ('{"schema_version": 2}', "version 2; this package reads version 1"),
+        ('{"schema_version": 1}', "lacks"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_rubbish(text, words):
+    with pytest.raises(ModelFormatError, match=words):
+        ModelSpec.from_json(text)
+
+
+def test_unknown_fields_are_refused(spec):
+    with pytest.raises(ModelFormatError, match="unknown.*surprise"):
+        ModelSpec.from_json(json.dumps({**spec.as_json(), "surprise": 1}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("embedding_size", 0),
+        ("embedding_size", "512"),
+        ("input_height", 10**9),
+        ("input_width", True),
+        ("input_layout", "nhwc"),
+        ("color_order", "RGB"),
+        ("pixel_mean", float("nan")),
+        ("pixel_scale", None),
+        ("threshold", "0.3"),
+        ("landmark_template", ((1.0, 2.0),)),
+        ("landmark_template", ((1.0, 2.0), (1.0, float("inf")), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0))),
+        ("landmark_template", 5),
+    ],
+)
+def test_impossible_values_are_named(spec, field, value):
+    with pytest.raises(ModelFormatError, match=field):
+        replace(spec, **{field: value})

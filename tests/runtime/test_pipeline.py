@@ -1,0 +1,77 @@
+"""From image to embeddings, in one call."""
+
+import numpy as np
+import pytest
+
+from edge_sphereface.align import align
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import CropError, ImageError, NoFaceError
+from edge_sphereface.pipeline import FacePipeline, select_face
+from edge_sphereface.types import LANDMARK_NAMES, Face
+
+
+@pytest.fixture(scope="module")
+def pipeline(small_model):
+    return FacePipeline(Embedder(small_model), open_detector("mtcnn"))
+
+
+def test_one_face(pipeline, astronaut):
+    (item,) = pipeline.process(astronaut)
+    spec = pipeline.embedder.spec
+    np.testing.assert_array_equal(item.crop, align(astronaut, item.face.landmarks, template=spec.landmark_template)[0])
+    np.testing.assert_array_equal(item.embedding, pipeline.embedder.embed(item.crop[None])[0])
+
+
+def test_several_faces_are_embedded_together(pipeline, astronaut):
+    tile = astronaut[20:220, 120:320]
+    items = pipeline.process(np.tile(tile, (2, 3, 1)))
+    assert len(items) == 6
+    similarities = [float(items[0].embedding @ item.embedding) for item in items]
+    assert min(similarities) > 0.98, "it is six times the same face"
+
+
+def test_no_face(pipeline):
+    empty = np.zeros((200, 300, 3), np.uint8)
+    assert pipeline.process(empty) == []
+    with pytest.raises(NoFaceError, match="300 x 200 pixels by mtcnn"):
+        pipeline.process_one(empty)
+
+
+def test_process_one_takes_the_largest_or_the_middle(pipeline, astronaut):
+    import cv2
+
+    large, small = astronaut[20:220, 120:320], cv2.resize(astronaut[20:220, 120:320], (120, 120))
+    image = np.zeros((200, 600, 3), np.uint8)
+    image[:, :200] = large
+    image[40:160, 240:360] = small
+    assert pipeline.process_one(image).face.landmarks.mean(axis=0)[0] < 200
+    assert 240 < pipeline.process_one(image, select="center").face.landmarks.mean(axis=0)[0] < 360
+
+
+def test_a_bad_image_is_refused(pipeline):
+    with pytest.raises(ImageError):
+        pipeline.process(np.zeros((10, 10, 4), np.uint8))
+
+
+def test_a_crop_is_not_aligned_again(pipeline, astronaut):
+    """A detector that finds the face in a crop gives landmarks on the template: that is where double alignment begins."""
+
+    class Finds:
+        name = "fake"
+
+        def detect(self, image):
+            points = np.array(pipeline.embedder.spec.landmark_template, np.float32)
+            return [Face(box=np.float32([0, 0, 96, 112]), landmarks=points + 1, score=1.0)]
+
+    crop = pipeline.process_one(astronaut).crop
+    with pytest.raises(CropError, match="aligned already"):
+        FacePipeline(pipeline.embedder, Finds()).process(crop)
+
+
+def test_face_records():
+    face = Face(box=np.float32([1, 2, 11, 22]), landmarks=np.arange(10, dtype=np.float32).reshape(5, 2), score=0.5)
+    assert face.area == 200
+    assert list(face.as_json()["landmarks"]) == list(LANDMARK_NAMES)
+    assert Face(box=np.float32([5, 5, 1, 1]), landmarks=face.landmarks, score=0.5).area == 0
+    assert select_face([face], np.zeros((30, 30, 3), np.uint8), "center") is face

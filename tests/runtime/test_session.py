@@ -1,0 +1,109 @@
+"""Provider truth: what was asked for runs, or an error says that it does not."""
+
+import onnxruntime
+import pytest
+
+from edge_sphereface import session
+from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+from edge_sphereface.session import CPU, SessionConfig, open_session
+
+needs_azure = pytest.mark.skipif(
+    "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="needs onnxruntime's Azure provider, which takes no node of a local model",
+)
+
+
+def test_nodes_are_counted_where_they_run(make_onnx):
+    _, report = open_session(make_onnx(), SessionConfig(provider="cpu"))
+    assert report.active == (CPU,)
+    assert report.nodes == {CPU: 1}
+    assert report.onnxruntime == onnxruntime.__version__
+    assert "CPUExecutionProvider 1 nodes" in str(report)
+
+
+@pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", "auto"])
+def test_names(make_onnx, name):
+    assert open_session(make_onnx(), SessionConfig(provider=name))[1].nodes == {CPU: 1}
+
+
+def test_a_provider_that_is_not_there(make_onnx):
+    with pytest.raises(ProviderError, match=r"'tpu' is not in this onnxruntime, which offers: .*cpu.*auto"):
+        open_session(make_onnx(), SessionConfig(provider="tpu"))
+
+
+@needs_azure
+def test_a_provider_that_would_leave_all_to_the_cpu(make_onnx):
+    with pytest.raises(ProviderError, match="does not take every node"):
+        open_session(make_onnx(), SessionConfig(provider="azure"))
+
+
+@needs_azure
+def test_a_provider_that_takes_no_node_even_if_fallback_is_allowed(make_onnx):
+    with pytest.raises(ProviderError, match="took no node"):
+        open_session(make_onnx(), SessionConfig(provider="azure", allow_cpu_fallback=True))
+
+
+def test_auto_goes_on_to_the_next(make_onnx, monkeypatch):
+    """A wheel may offer CUDA on a machine without a GPU: `auto` then runs on the CPU, and says so."""
+    real = session._open
+
+    def no_gpu(ort, model, provider, config):
+        if provider != CPU:
+            raise ProviderError("no device")
+        return real(ort, model, provider, config)
+
+    monkeypatch.setattr(session, "_open", no_gpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", CPU])
+    assert open_session(make_onnx(), SessionConfig())[1].active == (CPU,)
+
+
+def test_an_onnxruntime_that_cannot_tell_nodes(make_onnx, monkeypatch):
+    monkeypatch.delattr(onnxruntime.InferenceSession.__mro__[1], "get_provider_graph_assignment_info")
+    _, report = open_session(make_onnx(), SessionConfig())
+    assert report.nodes is None
+    assert "does not tell" in str(report)
+
+
+def test_options_reach_onnxruntime(make_onnx):
+    config = SessionConfig(threads=3, memory_arena=True, spinning=True)
+    opened, report = open_session(make_onnx(), config)
+    options = opened.get_session_options()
+    assert (options.intra_op_num_threads, options.enable_cpu_mem_arena, report.threads) == (3, True, 3)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    defaults = open_session(make_onnx(), SessionConfig())[0].get_session_options()
+    assert defaults.enable_cpu_mem_arena is False
+    assert defaults.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_threads_must_be_positive():
+    with pytest.raises(ValueError, match="at least one thread"):
+        SessionConfig(threads=0)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ModelNotFoundError, match="no model file") as caught:
+        open_session(tmp_path / "no.onnx", SessionConfig())
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", bytes(1000), b"\x08\x08" + b"\xff" * 40])
+def test_not_onnx(tmp_path, content):
+    path = tmp_path / "x.onnx"
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError, match=str(path)):
+        open_session(path, SessionConfig())
+
+
+def test_a_truncated_model(tmp_path, small_model):
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(small_model.read_bytes()[:-1000])
+    with pytest.raises(ModelFormatError):
+        open_session(path, SessionConfig())
+
+
+def test_without_onnxruntime(make_onnx, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ProviderError, match=r"edge-sphereface\[cpu\]"):
+        open_session(make_onnx(), SessionConfig())
