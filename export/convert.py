@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edge_sphereface import __version__
 from edge_sphereface.align import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
@@ -15,7 +17,7 @@ from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import LAYOUT_NCHW, ModelSpec
 from export import official
 from export.checkpoint import open_checkpoint
-from export.errors import TopologyError
+from export.errors import CheckpointError, TopologyError
 from export.graph import build_graph
 from export.parity import Proof, certificate, prove, require
 from export.reference import ReferenceName, open_reference
@@ -98,7 +100,7 @@ def convert(
         topology = infer_topology(checkpoint.entries, input_size=chosen.input_size)
         spec = _spec(checkpoint, topology, chosen)
         note(f"building {topology.name}, {spec.input_layout} input")
-        parameters = {name: checkpoint.read(stored) for name, stored in topology.parameters.items()}
+        parameters = _read_parameters(checkpoint, topology)
         stream.write(build_graph(topology, parameters, spec).SerializeToString(deterministic=True))
         stream.flush()
         del parameters
@@ -111,6 +113,17 @@ def convert(
     with atomic_write(certificate_path(output), mode=SHARED) as certificate_stream:
         certificate_stream.write(json.dumps(record, indent=1).encode())
     return Conversion(model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof)
+
+
+def _read_parameters(checkpoint: Checkpoint, topology: Topology) -> dict[str, np.ndarray[Any, Any]]:
+    parameters = {name: checkpoint.read(stored) for name, stored in topology.parameters.items()}
+    broken = [name for name, values in parameters.items() if not np.isfinite(values.astype(np.float32)).all()]
+    if broken:
+        raise CheckpointError(
+            f"The checkpoint holds NaN or infinite values in {', '.join(broken)}.",
+            hint="the training diverged or the file is damaged; take another checkpoint",
+        )
+    return parameters
 
 
 def _spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:

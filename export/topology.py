@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ RESIDUAL_PAIRS = {
 _PREFIX = "network."
 _OPTIMIZER_PREFIXES = ("moments.", "moment1.", "moment2.", "accum.", "stat.")
 _HEAD_PREFIX = "fc6."
+_NETWORK_NAME = re.compile(r"conv\d+_\d+\.(weight|bias)|relu\d+_\d+\.w|fc5\.(weight|bias)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,9 @@ def training_reason(name: str, info: TensorInfo) -> str | None:
         return "optimizer"
     if bare.startswith(_HEAD_PREFIX):
         return "training head"
-    return "training state" if info.shape in ((), (1,)) else None
+    if _NETWORK_NAME.fullmatch(bare) is None and info.shape in ((), (1,)):
+        return "training state"
+    return None
 
 
 def _sort_names(entries: Mapping[str, TensorInfo]) -> tuple[dict[str, str], list[str], list[str]]:

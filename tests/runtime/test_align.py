@@ -34,14 +34,14 @@ def test_equals_umeyama_by_svd(points):
     np.testing.assert_allclose(ours @ [*points[0], 1], reference @ [*points[0], 1], atol=1e-6 * max(reach, 1))
 
 
-@given(
-    st.floats(0.05, 20), st.floats(-np.pi, np.pi), st.floats(-2000, 2000), st.floats(-2000, 2000)
-)
+@given(st.floats(0.05, 20), st.floats(-np.pi, np.pi), st.floats(-2000, 2000), st.floats(-2000, 2000))
 def test_recovers_any_similarity_exactly(scale, angle, x, y):
     rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = TEMPLATE @ rotation.T + [x, y]
     transform = similarity_transform(points[None])[0]
-    np.testing.assert_allclose(points @ transform[:, :2].T + transform[:, 2], TEMPLATE, atol=1e-8 * (1 + abs(x) + abs(y)))
+    np.testing.assert_allclose(
+        points @ transform[:, :2].T + transform[:, 2], TEMPLATE, atol=1e-8 * (1 + abs(x) + abs(y))
+    )
 
 
 def test_never_reflects():

@@ -68,7 +68,9 @@ def test_an_unusable_cache_says_what_to_set(monkeypatch, tmp_path):
         cache_file("models", "x.onnx")
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False), ("False", False)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [("1", True), ("yes", True), ("0", False), ("", False), ("False", False)]
+)
 def test_offline(monkeypatch, value, expected):
     monkeypatch.setenv("EDGE_SPHEREFACE_OFFLINE", value)
     assert is_offline() is expected

@@ -9,9 +9,9 @@ from hypothesis.extra import numpy as hnp
 from edge_sphereface.compare import cosine_similarity, normalize, verify
 from edge_sphereface.errors import EmbeddingError
 
-vectors = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(8)), elements=st.floats(-100, 100, width=32)).filter(
-    lambda rows: bool((np.linalg.norm(rows, axis=1) > 1e-3).all())
-)
+vectors = hnp.arrays(
+    np.float32, st.tuples(st.integers(1, 4), st.just(8)), elements=st.floats(-100, 100, width=32)
+).filter(lambda rows: bool((np.linalg.norm(rows, axis=1) > 1e-3).all()))
 
 
 @given(vectors, vectors)

@@ -32,7 +32,7 @@ def pi():
     )
 
 
-def test_a_healthy_machine(pi):
+def test_a_healthy_machine(pi, lasting_cache):
     report = examine(machine=pi)
     assert report.fit
     assert {finding.status for finding in report.findings} == {"ok"}
@@ -87,7 +87,11 @@ def test_known_bad_onnxruntime(pi, version, flags, processor, status):
 @pytest.mark.parametrize(
     ("wheels", "status", "words"),
     [
-        ({"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}, "fail", "pip uninstall -y onnxruntime onnxruntime-gpu"),
+        (
+            {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"},
+            "fail",
+            "pip uninstall -y onnxruntime onnxruntime-gpu",
+        ),
         ({"onnxruntime-gpu": "1.31.1"}, "ok", ""),
         ({}, "ok", ""),
     ],
@@ -120,7 +124,13 @@ def test_opencv_built_by_hand_or_missing(pi, monkeypatch):
 
 @pytest.mark.parametrize(
     ("processor", "bits", "status"),
-    [("armv7l", 32, "fail"), ("armv6l", 32, "fail"), ("aarch64", 32, "fail"), ("aarch64", 64, "ok"), ("x86_64", 64, "ok")],
+    [
+        ("armv7l", 32, "fail"),
+        ("armv6l", 32, "fail"),
+        ("aarch64", 32, "fail"),
+        ("aarch64", 64, "ok"),
+        ("x86_64", 64, "ok"),
+    ],
 )
 def test_32_bit_arm(pi, processor, bits, status):
     finding = checks.check_architecture(replace(pi, processor=processor, pointer_bits=bits))
@@ -161,7 +171,10 @@ def test_the_caches_files_with_their_hashes(lasting_cache):
     assert "empty" in checks.check_cache().message
     (lasting_cache / "models").mkdir(parents=True)
     (lasting_cache / "models" / "x").write_bytes(b"")
-    assert "models/x SHA-256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" in checks.check_cache().message
+    assert (
+        "models/x SHA-256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        in checks.check_cache().message
+    )
 
 
 def test_a_cache_that_cannot_be_written(lasting_cache, monkeypatch):
@@ -249,4 +262,6 @@ def test_the_threads_it_names_are_the_default(small_model):
     from edge_sphereface.cpu import usable_cpus
     from edge_sphereface.embed import Embedder
 
-    assert Embedder(small_model, session=SessionConfig()).provider.threads == usable_cpus() == read_machine().usable_cpus
+    assert (
+        Embedder(small_model, session=SessionConfig()).provider.threads == usable_cpus() == read_machine().usable_cpus
+    )

@@ -43,7 +43,10 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="No space left.*free some space"), atomic_write(tmp_path / "x", mode=SHARED) as s:
+    with (
+        pytest.raises(OutputError, match="No space left.*free some space"),
+        atomic_write(tmp_path / "x", mode=SHARED) as s,
+    ):
         s.write(b"data")
     assert os.listdir(tmp_path) == []
 

@@ -43,7 +43,9 @@ def test_lossless_files_come_back_exactly(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    "image", [GOOD[:, :, 0], np.dstack([GOOD, GOOD[:, :, :1]]), GOOD.astype(np.uint16) * 257], ids=["gray", "bgra", "16"]
+    "image",
+    [GOOD[:, :, 0], np.dstack([GOOD, GOOD[:, :, :1]]), GOOD.astype(np.uint16) * 257],
+    ids=["gray", "bgra", "16"],
 )
 def test_files_of_other_kinds_become_8_bit_bgr(tmp_path, image):
     path = tmp_path / "x.png"

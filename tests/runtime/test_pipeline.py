@@ -28,7 +28,7 @@ def test_several_faces_are_embedded_together(pipeline, astronaut):
     items = pipeline.process(np.tile(tile, (2, 3, 1)))
     assert len(items) == 6
     similarities = [float(items[0].embedding @ item.embedding) for item in items]
-    assert min(similarities) > 0.98, "it is six times the same face"
+    assert min(similarities) > 0.9, "it is six times the same face"
 
 
 def test_no_face(pipeline):
@@ -55,7 +55,7 @@ def test_a_bad_image_is_refused(pipeline):
 
 
 def test_a_crop_is_not_aligned_again(pipeline, astronaut):
-    """A detector that finds the face in a crop gives landmarks on the template: that is where double alignment begins."""
+    """A detector that finds the face in a crop gives landmarks on the template: so double alignment begins."""
 
     class Finds:
         name = "fake"

@@ -1,0 +1,301 @@
+"""The command line: its contract for machines, its words for people, its exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.cli import contract
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.contract import Outcome, Parser, Progress, run
+
+
+def one_json(text):
+    """Stdout holds exactly one JSON object and nothing else."""
+    value = json.loads(text)
+    assert isinstance(value, dict)
+    assert text.count("\n") == 1
+    return value
+
+
+@pytest.fixture
+def empty_photo(tmp_path):
+    path = tmp_path / "empty.png"
+    cv2.imwrite(str(path), np.zeros((100, 150, 3), np.uint8))
+    return path
+
+
+def test_info(cli, small_model):
+    code, out, _ = cli("info", "--model", small_model)
+    assert code == 0
+    assert "SphereFace-20" in out
+    assert "CPUExecutionProvider" in out
+    code, out, err = cli("info", "--model", small_model, "--json", "--threads", "1")
+    assert (code, err) == (0, "")
+    assert one_json(out)["provider"]["threads"] == 1
+
+
+def test_the_model_may_come_from_the_environment(cli, small_model, monkeypatch):
+    code, out, _ = cli("info", "--json")
+    assert (code, one_json(out)["error"]["code"]) == (2, "usage")
+    monkeypatch.setenv("EDGE_SPHEREFACE_MODEL", str(small_model))
+    assert cli("info")[0] == 0
+
+
+def test_detect(cli, photo, empty_photo):
+    code, out, _ = cli("detect", photo, "--json")
+    (image,) = one_json(out)["images"]
+    assert code == 0
+    assert (image["height"], image["width"], len(image["faces"])) == (512, 512, 1)
+    assert set(image["faces"][0]) == {"box", "landmarks", "score"}
+    code, out, _ = cli("detect", photo, empty_photo)
+    assert code == 1
+    assert "1 face (" in out
+    assert "0 faces (" in out
+
+
+def test_align_writes_private_crops(cli, photo, empty_photo, tmp_path):
+    code, out, _ = cli("align", photo, "-o", tmp_path / "crops", "--json")
+    (crop,) = one_json(out)["crops"]
+    assert code == 0
+    assert cv2.imread(crop["crop"]).shape == (112, 96, 3)
+    assert os.stat(crop["crop"]).st_mode & 0o777 == 0o600
+    code, out, err = cli("align", empty_photo, "-o", tmp_path / "none")
+    assert (code, out) == (1, "")
+    assert "No face was found" in err
+    assert os.listdir(tmp_path / "none") == []
+
+
+def test_embed_to_json_and_to_a_private_file(cli, photo, small_model, tmp_path):
+    code, out, _ = cli("embed", "--model", small_model, photo, "--json")
+    (face,) = one_json(out)["faces"]
+    assert code == 0
+    assert np.linalg.norm(face["embedding"]) == pytest.approx(1, abs=1e-5)
+    target = tmp_path / "faces.npz"
+    code, out, _ = cli("embed", "--model", small_model, photo, photo, "-o", target)
+    assert code == 0
+    assert target.stat().st_mode & 0o777 == 0o600
+    with np.load(target, allow_pickle=False) as saved:
+        assert saved["embeddings"].shape == (2, 32)
+        assert list(saved["images"]) == [str(photo)] * 2
+        np.testing.assert_allclose(saved["embeddings"][0], face["embedding"], atol=1e-6)
+
+
+def test_people_see_no_embedding_unasked(cli, photo, small_model):
+    _, out, err = cli("embed", "--model", small_model, photo)
+    assert "--json" in out
+    assert len(out) + len(err) < 400
+
+
+def test_embed_without_a_face(cli, empty_photo, small_model, tmp_path):
+    code, _, err = cli("embed", "--model", small_model, empty_photo, "-o", tmp_path / "x.npz")
+    assert code == 1
+    assert "No face" in err
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_verify(cli, photo, small_model):
+    code, out, _ = cli("verify", "--model", small_model, photo, photo, "--json")
+    answer = one_json(out)
+    assert code == 0
+    assert answer["same"] is True
+    assert answer["similarity"] == pytest.approx(1, abs=1e-5)
+    assert (answer["threshold"], answer["threshold_source"]) == (0.5, "test")
+    code, out, _ = cli("verify", "--model", small_model, photo, photo, "--threshold", "-0.5")
+    assert "SAME PERSON: similarity 1.0000 reaches the threshold -0.500 (command line)" in out
+
+
+def test_verify_without_a_face_is_a_sentence_and_exit_code_1(cli, photo, empty_photo, small_model):
+    code, out, err = cli("verify", "--model", small_model, photo, empty_photo)
+    assert (code, out) == (1, "")
+    assert f"error: {empty_photo}: No face was found in an image of 150 x 100 pixels by mtcnn." in err
+    assert "Traceback" not in err
+
+
+def test_verify_tells_people_apart(cli, trained_model, shared):
+    """Genuine and impostor photographs of LFW with the trained checkpoint."""
+    images = shared("lfw") / "images"
+    pair = lambda a, b: cli("verify", "--model", trained_model, images / a, images / b, "--select", "center", "--json")  # noqa: E731
+    bush = "George_W_Bush/George_W_Bush_0001.jpg", "George_W_Bush/George_W_Bush_0003.jpg"
+    powell = "Colin_Powell/Colin_Powell_0001.jpg", "Colin_Powell/Colin_Powell_0002.jpg"
+    assert [one_json(pair(*two)[1])["same"] for two in (bush, powell)] == [True, True]
+    assert [one_json(pair(a, b)[1])["same"] for a, b in zip(bush, powell, strict=True)] == [False, False]
+
+
+def test_verify_model(cli, small_model, tmp_path):
+    code, out, _ = cli("verify-model", small_model)
+    assert code == 0
+    assert "parity         PASSED" in out
+    code, out, _ = cli("verify-model", small_model, "--json", "--min-cosine", "1.1")
+    report = one_json(out)
+    assert code == 1
+    assert report["passed"] is False
+    assert report["parity"]["bounds"] == {"max_abs_error": 1e-4, "min_cosine": 1.1}
+    code, out, _ = cli("verify-model", small_model, "--json", "--certificate", tmp_path / "no")
+    assert (code, one_json(out)["error"]["code"]) == (1, "certificate")
+
+
+def test_verify_model_with_photos(cli, small_model, photo, tmp_path):
+    image = cv2.imread(str(photo))
+    for name in ("a/1.png", "a/2.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), image)
+    code, out, _ = cli("verify-model", small_model, "--photos", tmp_path)
+    assert code == 1, "an untrained model takes the same photograph for the same person, whatever the name"
+    assert "separation     FAILED on 3 photographs of 2 people" in out
+    assert "red and blue swapped" in out
+
+
+def test_fetch_detector_from_a_file(cli, shared, tmp_path):
+    model = shared("models/face_detection_yunet_2023mar.onnx")
+    code, out, _ = cli("fetch-detector", "--from", model, "--json")
+    assert code == 0
+    assert Path(one_json(out)["path"]).read_bytes() == model.read_bytes()
+    (tmp_path / "other").write_bytes(b"x")
+    code, out, _ = cli("fetch-detector", "--from", tmp_path / "other", "--json")
+    assert (code, one_json(out)["error"]["code"]) == (1, "checksum")
+
+
+def test_fetch_detector_offline(cli, monkeypatch):
+    monkeypatch.setenv("EDGE_SPHEREFACE_OFFLINE", "1")
+    code, out, _ = cli("fetch-detector", "--json")
+    error = one_json(out)["error"]
+    assert (code, error["code"]) == (1, "offline")
+    assert "--from FILE" in error["hint"]
+
+
+def test_doctor(cli, small_model):
+    code, out, err = cli("doctor", "--model", small_model, "--json")
+    report = one_json(out)
+    assert (code, report["fit"], err) == (0, True, "")
+    assert {"check", "status", "message", "action"} == set(report["findings"][0])
+    code, out, _ = cli("doctor", "--model", "/no/such.onnx")
+    assert code == 1
+    assert "FAIL  model" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (("info", "--model", "/no/such.onnx"), 1, "model-not-found"),
+        (("detect", "/no/such.jpg"), 1, "image"),
+        (("detect",), 2, "usage"),
+        (("nonsense",), 2, "usage"),
+        ((), 2, "usage"),
+        (("verify", "a", "b", "--threshold", "30"), 2, "usage"),
+        (("info", "--threads", "0"), 2, "usage"),
+        (("detect", "x", "--detector", "mtcnn", "--detector-model", "y"), 2, "usage"),
+        (("detect", "x", "--detector-model", "/no/such.onnx"), 1, "model-not-found"),
+    ],
+)
+def test_errors_are_one_object_and_one_exit_code(cli, words, code, kind):
+    got, out, err = cli(*words, "--json")
+    error = one_json(out)["error"]
+    assert (got, error["code"], err) == (code, kind, "")
+    assert set(error) == {"code", "message", "hint"}
+    assert error["message"]
+    got, out, err = cli(*words)
+    assert (got, out) == (code, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+
+
+def test_a_provider_that_is_not_there(cli, small_model):
+    code, out, _ = cli("info", "--model", small_model, "--provider", "tpu", "--json")
+    assert (code, one_json(out)["error"]["code"]) == (1, "provider")
+
+
+def test_every_command_has_help_with_an_example(capsys):
+    parser = build_parser()
+    commands = next(action for action in parser._actions if action.choices and "info" in action.choices).choices
+    assert set(commands) == {
+        "info", "detect", "align", "embed", "verify", "verify-model", "doctor", "fetch-detector"
+    }  # fmt: skip
+    for command in commands.values():
+        assert "example" in command.epilog
+        assert "--json" in command.format_help()
+
+
+def test_ctrl_c_gives_130(capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    parser = Parser()
+    parser.set_defaults(run=interrupted)
+    assert run(parser, []) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_real_ctrl_c(tmp_path):
+    """SIGINT in the middle of work ends it without a traceback and with nothing half written."""
+    script = f"""
+import sys, time
+from edge_sphereface.cli.contract import Parser, run
+from edge_sphereface.files import SHARED, atomic_write
+def work(_):
+    with atomic_write({str(tmp_path / "x")!r}, mode=SHARED) as stream:
+        stream.write(b"half")
+        print("ready", file=sys.stderr, flush=True)
+        time.sleep(30)
+parser = Parser()
+parser.set_defaults(run=work)
+sys.exit(run(parser, []))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_that_leaves_is_no_traceback(photo):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_sphereface", "detect", photo], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    assert err == ""
+
+
+def test_nan_is_never_printed_as_json():
+    parser = Parser()
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=lambda _: Outcome({"x": float("nan")}, ""))
+    with pytest.raises(ValueError, match="JSON"):
+        run(parser, ["--json"])
+
+
+def test_progress_is_rare_where_nobody_watches(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress("downloading", "MiB")
+    for second in range(31):
+        now[0] = float(second)
+        progress(second << 20, 31 << 20)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["downloading: 10 / 31 MiB", "downloading: 20 / 31 MiB", "downloading: 30 / 31 MiB"]
+
+
+def test_progress_rewrites_its_line_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(contract.sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress("photographs")
+    progress(1, 2)
+    progress(2, 2)
+    assert capsys.readouterr().err == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
+
+
+def test_the_certificate_is_found_beside_the_model(small_model):
+    assert certificate_path(small_model).name == "image.parity.json"

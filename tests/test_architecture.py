@@ -1,0 +1,51 @@
+"""Who may import whom: the arrows of the README's picture."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNTIME = {"edge_sphereface", "numpy", "cv2", "onnxruntime"}
+ALLOWED = {
+    "edge_sphereface": RUNTIME,
+    "export": RUNTIME | {"export", "google", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
+    "benchmarks": RUNTIME | {"benchmarks"},
+}
+TEST_FILES = ("test_", "conftest")
+
+
+def modules(folder):
+    return sorted(path for path in (ROOT / folder).rglob("*.py") if not path.name.startswith(TEST_FILES))
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: absolute imports only"
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_imports(folder):
+    for path in modules(folder):
+        strangers = set(imports(path)) - ALLOWED[folder] - sys.stdlib_module_names
+        assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
+
+
+def test_nothing_is_unpickled():
+    for folder in ALLOWED:
+        for path in modules(folder):
+            assert not {"pickle", "shelve", "marshal", "dill", "joblib"} & set(imports(path)), path
+            assert "allow_pickle=True" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("folder", ALLOWED)
+def test_modules_keep_to_one_room(folder):
+    for path in modules(folder):
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 300, f"{path.relative_to(ROOT)} has {lines} lines"
+        assert path.stem not in ("utils", "helpers", "common", "misc"), path

@@ -1,0 +1,47 @@
+"""The package: light to import, and exactly the names that it promises."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+import edge_sphereface
+
+
+def test_every_public_name_is_there():
+    assert sorted(edge_sphereface.__all__) == edge_sphereface.__all__
+    for name in edge_sphereface.__all__:
+        assert getattr(edge_sphereface, name) is not None
+    assert dir(edge_sphereface) == edge_sphereface.__all__
+    with pytest.raises(AttributeError, match="nonsense"):
+        edge_sphereface.nonsense  # noqa: B018
+
+
+def test_importing_is_light():
+    """Under 150 ms and without numpy, OpenCV or onnxruntime: the median of five runs, less the bare interpreter's."""
+
+    def median(code):
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(time.perf_counter() - start)
+        return sorted(times)[2]
+
+    heavy = "('numpy', 'cv2', 'onnxruntime')"
+    assert median(f"import edge_sphereface, sys; assert not any(m in sys.modules for m in {heavy})") - median("") < 0.15
+
+
+@pytest.mark.parametrize(
+    "code", ["from edge_sphereface import Embedder", "from edge_sphereface.cli.__main__ import main"]
+)
+def test_heavy_libraries_wait_until_they_are_needed(code):
+    check = f"{code}; import sys; assert 'cv2' not in sys.modules; assert 'onnxruntime' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_types_are_published():
+    from importlib.resources import files
+
+    assert (files("edge_sphereface") / "py.typed").is_file()
