@@ -95,7 +95,12 @@ def convert(
     chosen = options or ConversionOptions()
     if output.suffix.lower() != ".onnx":
         raise OutputError(f"Expected an output that ends in .onnx, got {output}.", hint=f"name it {output.stem}.onnx")
-    with open_checkpoint(source) as checkpoint, atomic_write(output, mode=SHARED) as stream:
+    # Both files are complete on disk before either takes its place.
+    with (
+        open_checkpoint(source) as checkpoint,
+        atomic_write(certificate_path(output), mode=SHARED) as certificate_stream,
+        atomic_write(output, mode=SHARED) as stream,
+    ):
         note(f"reading {source}")
         topology = infer_topology(checkpoint.entries, input_size=chosen.input_size)
         spec = _spec(checkpoint, topology, chosen)
@@ -109,9 +114,9 @@ def convert(
         proof = prove(embedder, reference, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
         record = certificate(proof, embedder, checkpoint, model_name=output.name)
-        del embedder  # Windows cannot rename a file that is mapped
-    with atomic_write(certificate_path(output), mode=SHARED) as certificate_stream:
         certificate_stream.write(json.dumps(record, indent=1).encode())
+        certificate_stream.flush()
+        del embedder  # Windows cannot rename a file that is mapped
     return Conversion(model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof)
 
 

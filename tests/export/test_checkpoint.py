@@ -1,4 +1,4 @@
-"""The checkpoint reader: exact on good files, one kind of error on all others, within the memory that a file is worth."""
+"""The checkpoint reader: exact on good files, one kind of error on all others, in the memory that a file is worth."""
 
 import io
 import os
