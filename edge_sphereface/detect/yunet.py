@@ -35,6 +35,7 @@ YUNET = PinnedFile(
 
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
+_MIN_FACE_PX = 10
 _REFINE_PX = 320
 _REFINE_SHARE = 0.75
 """A face is looked at again at 320 x 320 pixels, of which its box takes three quarters."""
@@ -93,6 +94,8 @@ class YuNet:
         import cv2
 
         height, width = check_image(image).shape[:2]
+        if min(height, width) < _MIN_FACE_PX:
+            return []  # OpenCV 4.8 sees faces in strips
         ratio = max(height, width) / self.max_side
         size = (max(round(width / ratio), 1), max(round(height / ratio), 1)) if ratio > 1 else (width, height)
         small = image if ratio <= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -133,6 +136,9 @@ def _quiet() -> Iterator[None]:
     """Keep OpenCV 5 from warning about a target that nobody chose."""
     import cv2
 
+    if not hasattr(cv2.utils, "logging"):  # OpenCV 4.8, which does not warn
+        yield
+        return
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     try:

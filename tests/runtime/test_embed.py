@@ -117,7 +117,8 @@ def test_graph_and_metadata_must_agree(make_onnx, changes, spec):
 def test_info_states_what_runs(small_model):
     info = Embedder(small_model, threads=1).info()
     assert info["provider"]["active"] == ["CPUExecutionProvider"]
-    assert info["provider"]["nodes"]["CPUExecutionProvider"] > 20
+    nodes = info["provider"]["nodes"]
+    assert nodes is None or nodes["CPUExecutionProvider"] > 20, "None: onnxruntime before 1.24 does not tell"
     assert info["provider"]["threads"] == 1
     assert info["spec"]["architecture"] == "SphereFace-20"
 

@@ -7,12 +7,17 @@ from edge_sphereface import session
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.session import CPU, SessionConfig, open_session
 
+TELLS_NODES = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
+needs_node_counts = pytest.mark.skipif(
+    not TELLS_NODES, reason="onnxruntime before 1.24 does not tell nodes per provider"
+)
 needs_azure = pytest.mark.skipif(
     "AzureExecutionProvider" not in onnxruntime.get_available_providers(),
     reason="needs onnxruntime's Azure provider, which takes no node of a local model",
 )
 
 
+@needs_node_counts
 def test_nodes_are_counted_where_they_run(make_onnx):
     _, report = open_session(make_onnx(), SessionConfig(provider="cpu"))
     assert report.active == (CPU,)
@@ -23,7 +28,7 @@ def test_nodes_are_counted_where_they_run(make_onnx):
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", "auto"])
 def test_names(make_onnx, name):
-    assert open_session(make_onnx(), SessionConfig(provider=name))[1].nodes == {CPU: 1}
+    assert open_session(make_onnx(), SessionConfig(provider=name))[1].active == (CPU,)
 
 
 def test_a_provider_that_is_not_there(make_onnx):
@@ -38,6 +43,7 @@ def test_a_provider_that_would_leave_all_to_the_cpu(make_onnx):
 
 
 @needs_azure
+@needs_node_counts
 def test_a_provider_that_takes_no_node_even_if_fallback_is_allowed(make_onnx):
     with pytest.raises(ProviderError, match="took no node"):
         open_session(make_onnx(), SessionConfig(provider="azure", allow_cpu_fallback=True))
@@ -58,7 +64,7 @@ def test_auto_goes_on_to_the_next(make_onnx, monkeypatch):
 
 
 def test_an_onnxruntime_that_cannot_tell_nodes(make_onnx, monkeypatch):
-    monkeypatch.delattr(onnxruntime.InferenceSession.__mro__[1], "get_provider_graph_assignment_info")
+    monkeypatch.delattr(onnxruntime.InferenceSession.__mro__[1], "get_provider_graph_assignment_info", raising=False)
     _, report = open_session(make_onnx(), SessionConfig())
     assert report.nodes is None
     assert "does not tell" in str(report)
