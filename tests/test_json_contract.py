@@ -1,0 +1,117 @@
+"""docs/json.md: every field that it shows is printed, and every field that is printed is shown."""
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import build_parser as benchmarks_parser
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.contract import run
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.commands import build_parser as export_parser
+from export.untrained import untrained_parameters
+
+PAGE = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+SECTIONS = {
+    title.strip("`"): json.loads(body)
+    for title, body in re.findall(r"^## (.+?)$.*?^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+}
+OPEN = {"nodes", "opset", "versions", "wheels"}
+"""Objects whose fields depend on the machine or the model."""
+
+
+def form(value, name=""):
+    """The fields and types of a JSON value; null fits nothing but null, except where a figure may be missing."""
+    if isinstance(value, dict):
+        return dict if name in OPEN else {key: form(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [form(value[0])] if value else []
+    if isinstance(value, bool):
+        return bool
+    return float if isinstance(value, int) else type(value)
+
+
+@pytest.fixture
+def folder(tmp_path, astronaut, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("export.demo.write_untrained", lambda path: write_ckpt(path, small()))
+    monkeypatch.setattr("export.reference.find_spec", lambda _: None)
+    write_ckpt("sphereface.ckpt", {f"network.{name}": values for name, values in small().items()})
+    for name, image in {
+        "photo.png": astronaut,
+        "people/ann/1.png": astronaut,
+        "people/ann/2.png": astronaut,
+        "people/bob/1.png": astronaut,
+        "people/bob/2.png": np.zeros_like(astronaut),
+    }.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(name, image)
+    return tmp_path
+
+
+def small():
+    return untrained_parameters(depth=4, widths=(4, 4, 4, 8), embedding_size=16)
+
+
+def test_the_page_is_true(folder, capsys, shared):
+    def call(parser, *words):
+        run(parser(), [*words, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    model = ("--model", "sphereface.onnx")
+    numpy = ("--reference", "numpy")
+    latency = ("latency", "sphereface.onnx", "--rounds", "3", "--threads", "1", "--batches", "1")
+    detector = str(shared("models/face_detection_yunet_2023mar.onnx"))
+    printed = {
+        "python -m export convert": call(
+            export_parser, "convert", "sphereface.ckpt", "-o", "sphereface.onnx", "--input-layout", "image", *numpy
+        ),
+        "python -m export verify": call(
+            export_parser, "verify", "sphereface.onnx", "--checkpoint", "sphereface.ckpt", *numpy
+        ),
+        "python -m export inspect CHECKPOINT": call(export_parser, "inspect", "sphereface.ckpt"),
+        "python -m export inspect MODEL.onnx": call(export_parser, "inspect", "sphereface.onnx"),
+        "python -m export demo": call(export_parser, "demo", "-o", "demo"),
+        "edge-sphereface info": call(build_parser, "info", *model),
+        "edge-sphereface detect": call(build_parser, "detect", "photo.png"),
+        "edge-sphereface align": call(build_parser, "align", "photo.png", "-o", "crops"),
+        "edge-sphereface embed": call(build_parser, "embed", "photo.png", *model),
+        "edge-sphereface verify": call(build_parser, "verify", "photo.png", "photo.png", *model),
+        "edge-sphereface verify-model --photos": call(
+            build_parser, "verify-model", "sphereface.onnx", "--photos", "people"
+        ),
+        "edge-sphereface doctor": call(build_parser, "doctor", *model),
+        "edge-sphereface fetch-detector": call(build_parser, "fetch-detector", "--from", detector),
+        "python -m benchmarks latency": call(benchmarks_parser, *latency),
+        "Errors": call(build_parser, "info", "--model", "missing.onnx"),
+    }
+    assert set(printed) == set(SECTIONS)
+    for title, value in printed.items():
+        shown = form(SECTIONS[title])
+        got = form(value)
+        for loose in ("skipped_parameters",):  # lists that may be empty here and not there
+            shown.pop(loose, None)
+            got.pop(loose, None)
+        if "machine" in shown:  # the examples come from another machine
+            for fact in ("memory_mib", "cgroup_cpus", "accelerators"):
+                shown["machine"].pop(fact)
+                got["machine"].pop(fact)
+        if "environment" in shown:
+            for fact in ("governor", "memory_mib"):
+                shown["environment"].pop(fact)
+                got["environment"].pop(fact)
+        assert got == shown, title
+
+
+def test_every_error_code_is_listed():
+    import edge_sphereface.errors
+    import export.errors
+    from edge_sphereface.cli.contract import UsageError
+
+    kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values(), UsageError]
+    codes = {kind.code for kind in kinds if isinstance(kind, type) and hasattr(kind, "code")} - {"error", "model"}
+    assert codes <= set(re.findall(r"`([a-z-]+)`", PAGE.split("## `edge")[0]))

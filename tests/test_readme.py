@@ -1,0 +1,82 @@
+"""The README is true: its example runs as written, its commands parse, its links and make targets exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import build_parser as benchmarks_parser
+from edge_sphereface.cli.__main__ import build_parser
+from export.commands import build_parser as export_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+PARSERS = {
+    "edge-sphereface": build_parser,
+    "python -m export": export_parser,
+    "python -m benchmarks": benchmarks_parser,
+}
+SCRIPTS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.split("  #")[0].strip()
+        for text in [*SCRIPTS, *re.findall(r"`([^`\n]+)`", README)]
+        for line in text.splitlines()
+        if line.startswith(tuple(PARSERS)) and line.count(" ") > 1
+    }
+)
+
+
+def test_the_example_has_ten_lines():
+    assert sum(bool(line.strip()) for line in EXAMPLE.splitlines()) == 10
+
+
+def test_the_example_runs_as_written(tmp_path, small_model, astronaut):
+    (tmp_path / "sphereface20.onnx").write_bytes(small_model.read_bytes())
+    tile = astronaut[20:220, 120:320]
+    for name, image in {"a.jpg": astronaut, "b.jpg": astronaut[:, ::-1], "group.jpg": np.tile(tile, (1, 3, 1))}.items():
+        cv2.imwrite(str(tmp_path / name), image)
+    done = subprocess.run([sys.executable, "-c", EXAMPLE], cwd=tmp_path, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(("True ", "False "))
+    assert sum("(32,)" in line for line in lines) == 3
+    assert "CPUExecutionProvider" in lines[-1]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command):
+    program = next(name for name in PARSERS if command.startswith(name))
+    assert PARSERS[program]().parse_args(shlex.split(command.removeprefix(program))).run
+
+
+def test_there_are_commands_to_test():
+    assert len(COMMANDS) > 10
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"make ([\w-]+)", "\n".join([*SCRIPTS, *re.findall(r"`([^`\n]+)`", README)])))
+    assert {"demo", "demo-official", "test", "test-quick", "check"} <= named - {"python3-venv"} <= targets
+
+
+def test_folders_of_the_table_exist():
+    for folder in re.findall(r"^\| `([\w/]+)/` \|", README, re.MULTILINE):
+        assert (ROOT / folder).is_dir()
+
+
+def test_figures_of_others_are_marked_as_published():
+    for line in README.splitlines():
+        if "98.48" in line or "99.13" in line:
+            assert "published" in line or "reports" in line
