@@ -97,9 +97,14 @@ def _add_convert(commands: Commands) -> None:
         help="make an ONNX file and prove that it equals the checkpoint",
         description="Convert a checkpoint. The result is compared with the checkpoint's own forward pass and written "
         "only if it is equal; the proof is kept beside it as a parity certificate.",
-        epilog="example: python -m export convert sphereface.ckpt -o sphereface.onnx --input-layout image",
+        epilog="example: python -m export convert sphereface.ckpt -o sphereface20.onnx --input-layout image",
     )
-    parser.add_argument("checkpoint", type=Path, help=".ckpt or .safetensors file of MindSpore")
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        type=Path,
+        help=".ckpt or .safetensors file of MindSpore (default: the official one, in the cache)",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE.onnx", help="default: the checkpoint's name, .onnx, here"
     )
@@ -127,9 +132,10 @@ def convert(arguments: argparse.Namespace) -> Outcome:
     from export.convert import ConversionOptions
     from export.convert import convert as convert_checkpoint
 
-    output = arguments.output or Path(f"{arguments.checkpoint.stem}.onnx")
+    source = arguments.checkpoint or official.official_path()
+    output = arguments.output or Path(f"{source.stem}.onnx")
     made = convert_checkpoint(
-        arguments.checkpoint,
+        source,
         output,
         ConversionOptions(
             input_layout=arguments.input_layout,
@@ -169,10 +175,12 @@ def _add_verify(commands: Commands) -> None:
         "verify",
         parents=[json_option()],
         help="prove an ONNX file against its checkpoint and write the certificate",
-        epilog="example: python -m export verify sphereface.onnx --checkpoint sphereface.ckpt",
+        epilog="example: python -m export verify sphereface20.onnx --checkpoint sphereface.ckpt",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="its source")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="its source (default: the official one, in the cache)"
+    )
     _add_proof_options(parser)
     parser.set_defaults(run=verify)
 
@@ -190,11 +198,12 @@ def verify(arguments: argparse.Namespace) -> Outcome:
 
     embedder = Embedder(arguments.model, provider="cpu")
     spec = embedder.spec
-    with open_checkpoint(arguments.checkpoint) as checkpoint:
+    source = arguments.checkpoint or official.official_path()
+    with open_checkpoint(source) as checkpoint:
         if checkpoint.sha256 != spec.source_sha256:
             raise ParityError(
                 f"{arguments.model} was made from {spec.source_file} (SHA-256 {spec.source_sha256}), and "
-                f"{arguments.checkpoint} has SHA-256 {checkpoint.sha256}.",
+                f"{source} has SHA-256 {checkpoint.sha256}.",
                 hint="give the checkpoint that it was made from",
             )
         topology = infer_topology(checkpoint.entries, input_size=(spec.input_height, spec.input_width))

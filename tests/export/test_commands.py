@@ -59,13 +59,14 @@ def test_convert_for_machines(export, source, monkeypatch):
     ("words", "code", "kind"),
     [
         (("convert", "/no/such.ckpt"), 1, "checkpoint"),
-        (("convert",), 2, "usage"),
+        (("convert",), 1, "checkpoint"),
+        (("convert", "a", "b"), 2, "usage"),
         (("convert", "x", "--input-size", "112"), 2, "usage"),
         (("convert", "x", "--reference", "torch"), 2, "usage"),
         (("inspect", "/no/such.ckpt"), 1, "checkpoint"),
         (("inspect", "/no/such.onnx"), 1, "model-not-found"),
         (("verify", "/no/such.onnx", "--checkpoint", "x"), 1, "model-not-found"),
-        (("verify", "/no/such.onnx"), 2, "usage"),
+        (("verify",), 2, "usage"),
         (("fetch", "--from", "/no/such"), 1, "download"),
     ],
 )
@@ -188,6 +189,14 @@ def test_fetch_without_network_says_what_to_do(export, pinned, monkeypatch):
     monkeypatch.setenv("EDGE_SPHEREFACE_OFFLINE", "1")
     code, out, _ = export("fetch", "--json")
     assert (code, json.loads(out)["error"]["code"]) == (1, "offline")
+
+
+def test_the_official_file_is_the_default(export, source, pinned, tmp_path):
+    export("fetch", "--from", source)
+    model = tmp_path / "m.onnx"
+    code, out, _ = export("convert", "-o", model, "--reference", "numpy", "--json")
+    assert (code, json.loads(out)["spec"]["source_is_official"]) == (0, True)
+    assert export("verify", model, "--reference", "numpy")[0] == 0
 
 
 def test_the_official_file_is_the_one_of_the_mission():
