@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -47,18 +48,10 @@ class Embedder:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
-        base = session or SessionConfig()
         self.path = Path(model)
         self.flip = flip
         self.batch_size = batch_size
-        self.config = SessionConfig(
-            provider=provider,
-            threads=threads,
-            memory_arena=base.memory_arena,
-            spinning=base.spinning,
-            allow_cpu_fallback=base.allow_cpu_fallback,
-            provider_options=base.provider_options,
-        )
+        self.config = replace(session or SessionConfig(), provider=provider, threads=threads)
         self._session, self.provider = open_session(self.path, self.config)
         self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
         _check_interface(self._session, self.spec)

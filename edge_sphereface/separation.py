@@ -102,27 +102,19 @@ def check_separation(
         ImageError: no folder, or too few usable photographs for a genuine and an impostor pair.
     """
     paths = find_images(folder)
-    crops, unaligned, people, skipped = [], [], [], []
+    fed: list[dict[str, UInt8Array]] = []
+    people, skipped = [], []
     for number, path in enumerate(paths, start=1):
         try:
-            crop, whole = _crop(load_image(path), embedder, detector)
+            fed.append(_feedings(load_image(path), embedder, detector))
         except ImageError as error:
             skipped.append((str(path), error.message))
         else:
-            crops.append(crop)
-            unaligned.append(whole)
             people.append(_person(path, folder))
         if progress is not None:
             progress(number, len(paths))
     _require_pairs(people, folder, skipped)
-    stack = np.stack(crops)
-    feedings = {
-        AS_INTENDED: stack,
-        "red and blue swapped": stack[..., ::-1],
-        "aligned twice": _align_again(stack, embedder),
-        "not aligned": np.stack(unaligned),
-    }
-    rows = tuple(_separation(name, embedder.embed(fed), people) for name, fed in feedings.items())
+    rows = tuple(_separation(name, embedder.embed(np.stack([crops[name] for crops in fed])), people) for name in fed[0])
     genuine = sum(1 for a, b in itertools.combinations(people, 2) if a == b)
     return SeparationCheck(
         people=len(set(people)),
@@ -135,8 +127,12 @@ def check_separation(
     )
 
 
-def _crop(image: UInt8Array, embedder: Embedder, detector: Detector) -> tuple[UInt8Array, UInt8Array]:
-    """The aligned face, and the detector's box squeezed into the crop's size instead."""
+def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> dict[str, UInt8Array]:
+    """One face as the model should get it, and as it gets it by the usual mistakes.
+
+    "Aligned twice" is what happens when photographs on disk are crops already and the landmarks are those of the
+    originals; "not aligned" is the detector's box squeezed into the crop's size.
+    """
     import cv2
 
     spec = embedder.spec
@@ -145,30 +141,17 @@ def _crop(image: UInt8Array, embedder: Embedder, detector: Detector) -> tuple[UI
         raise ImageError("no face was found")
     face = select_face(faces, image, "largest")
     height, width, _ = spec.crop_shape
+    template = spec.landmark_template
+    crop = align(image, face.landmarks, template=template, height=height, width=width)[0]
     left, top, right, bottom = (max(round(float(value)), 0) for value in face.box)
     box = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-    whole = cv2.resize(box if box.size else image, (width, height), interpolation=cv2.INTER_AREA)
-    crop = align(image, face.landmarks, template=spec.landmark_template, height=height, width=width)[0]
-    return crop, whole.astype(np.uint8)
-
-
-def _align_again(crops: UInt8Array, embedder: Embedder) -> UInt8Array:
-    """What comes of taking a crop for a photograph: its face box, cut out and brought to the crop's size once more.
-
-    The second detection finds the face inside the crop; the template's own bounding box, widened as face boxes are,
-    stands in for it, since detectors often fail on so tight a crop.
-    """
-    import cv2
-
-    spec = embedder.spec
-    points = np.asarray(spec.landmark_template, dtype=np.float64)
-    low, high = points.min(axis=0), points.max(axis=0)
-    middle, side = (low + high) / 2, float((high - low).max()) * 1.6
-    height, width, _ = spec.crop_shape
-    scale = height / side
-    shift = np.array([width / 2, height / 2]) - scale * middle
-    transform = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
-    return np.stack([cv2.warpAffine(crop, transform, (width, height)) for crop in crops]).astype(np.uint8)
+    squeezed = cv2.resize(box if box.size else image, (width, height), interpolation=cv2.INTER_AREA)
+    return {
+        AS_INTENDED: crop,
+        "red and blue swapped": crop[..., ::-1],
+        "aligned twice": align(crop, face.landmarks, template=template, height=height, width=width)[0],
+        "not aligned": squeezed.astype(np.uint8),
+    }
 
 
 def _person(path: Path, folder: Path) -> str:

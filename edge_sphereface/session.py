@@ -8,7 +8,7 @@ there is.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +113,12 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     if config.provider.lower() != AUTO:
         return _open(ort, model, _resolve(config.provider, available), config)
     candidates = [name for name in AUTO_ORDER if name in available]
+    relaxed = replace(config, allow_cpu_fallback=True)  # `auto` asks for the best there is, not for all of it
     for name in candidates[:-1]:
         try:
-            return _open(ort, model, name, config)
+            return _open(ort, model, name, relaxed)
         except ProviderError:
-            continue  # its libraries or device are missing: `auto` takes the next, and the report says which
+            continue  # its libraries or device are missing: the next one runs, and the report says which
     return _open(ort, model, candidates[-1], config)
 
 

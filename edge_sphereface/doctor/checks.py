@@ -227,7 +227,8 @@ def check_detectors() -> Finding:
             message=f"{yunet} is not the pinned YuNet: it is damaged",
             action=f"delete {yunet} and run `edge-sphereface fetch-detector`",
         )
-    names = ["YuNet"] * yunet.is_file() + ["MTCNN"] * (find_spec(WEIGHTS_PACKAGE) is not None)
+    here = {"YuNet": yunet.is_file(), "MTCNN": find_spec(WEIGHTS_PACKAGE) is not None}
+    names = [name for name, present in here.items() if present]
     if not names:
         return Finding(
             check="detectors",
