@@ -21,6 +21,7 @@ SHARED = 0o644
 """Mode of files that hold nothing personal, such as models."""
 
 _BLOCK = 1 << 20
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -38,31 +39,46 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
         OutputError: the folder is missing or read-only, or the disk is full. Nothing is left behind.
     """
     target = Path(path)
-    temporary: str | None = None
-    try:
+    with _explained(target):
         # delete=False: the name must outlive the file object, for the rename below.
-        with tempfile.NamedTemporaryFile(
+        stream = tempfile.NamedTemporaryFile(  # noqa: SIM115 -- closed below, before the rename
             prefix=f".{target.name}.", suffix=".part", dir=target.parent, delete=False
-        ) as stream:
-            temporary = stream.name
+        )
+    temporary = Path(stream.name)
+    try:
+        try:
             yield stream
+        except OSError as error:
+            if error.errno in _DISK_FULL:  # what writing raises; any other is the caller's own
+                raise _output_error(error, target) from error
+            raise
+        with _explained(target):
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(target)
-        temporary = None
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"Cannot write {target}: {error.strerror or error}.", hint=_hint(error, target)) from error
+            stream.close()
+            temporary.chmod(mode)
+            temporary.replace(target)
     finally:
-        if temporary is not None:
-            with suppress(OSError):
-                Path(temporary).unlink()
+        with suppress(OSError):  # on a full disk, closing tries to write once more
+            stream.close()
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def _explained(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _output_error(error, target) from error
+
+
+def _output_error(error: OSError, target: Path) -> OutputError:
+    return OutputError(f"Cannot write {target}: {error.strerror or error}.", hint=_hint(error, target))
 
 
 def _hint(error: OSError, target: Path) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _DISK_FULL:
         return "free some space or write elsewhere; nothing was left behind"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the folder {target.parent} must be writable for this user"

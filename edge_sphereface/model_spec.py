@@ -24,6 +24,7 @@ LAYOUT_NCHW = "nchw"
 LAYOUT_IMAGE = "image"
 """uint8 (N, H, W, 3) BGR; the graph normalizes."""
 
+_TEXTS = ("architecture", "precision", "threshold_source", "source_file", "source_sha256", "exporter_version")
 _CONVERT_HINT = "convert the checkpoint again with this version: python -m export convert CHECKPOINT -o MODEL.onnx"
 
 
@@ -113,7 +114,7 @@ class ModelSpec:
             ModelFormatError: not this record, or one of another version.
         """
         try:
-            values = json.loads(text)
+            values = _as_tuple(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(f"The model's specification is not JSON: {error}.", hint=_CONVERT_HINT) from error
         version = values.get("schema_version") if isinstance(values, dict) else None
@@ -128,11 +129,14 @@ class ModelSpec:
             raise ModelFormatError(
                 f"The model's specification lacks {missing} and has unknown {unknown}.", hint=_CONVERT_HINT
             )
-        return cls(**{name: _as_tuple(value) for name, value in values.items()})
+        return cls(**values)
 
 
 def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+    """The same value with tuples for lists, so that it is as frozen as the record."""
+    if isinstance(value, dict):
+        return {name: _as_tuple(item) for name, item in value.items()}
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _problems(spec: ModelSpec) -> list[str]:
@@ -142,6 +146,22 @@ def _problems(spec: ModelSpec) -> list[str]:
         for name in ("embedding_size", "input_height", "input_width")
         if type(getattr(spec, name)) is not int or not 0 < getattr(spec, name) <= 65536
     ]
+    problems += [
+        f"{name} must be text, not {getattr(spec, name)!r}"
+        for name in (
+            "architecture",
+            "precision",
+            "threshold_source",
+            "source_file",
+            "source_sha256",
+            "exporter_version",
+        )
+        if not isinstance(getattr(spec, name), str)
+    ]
+    if not isinstance(spec.widths, tuple) or not all(type(width) is int for width in spec.widths):
+        problems.append(f"widths must be integers, not {spec.widths!r}")
+    if not isinstance(spec.source_is_official, bool):
+        problems.append(f"source_is_official must be true or false, not {spec.source_is_official!r}")
     if spec.input_layout not in (LAYOUT_NCHW, LAYOUT_IMAGE):
         problems.append(f"input_layout must be {LAYOUT_NCHW!r} or {LAYOUT_IMAGE!r}, not {spec.input_layout!r}")
     if spec.color_order != "BGR":

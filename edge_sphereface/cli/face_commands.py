@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,11 +92,15 @@ def align(arguments: argparse.Namespace) -> Outcome:
     detector = open_named_detector(arguments)
     folder = ensure_folder(arguments.output, mode=0o700)
     crops: list[JsonObject] = []
+    seen: Counter[str] = Counter()
     for path in arguments.image:
         image = load_image(path)
         faces = detector.detect(image)
+        seen[path.stem] += 1
+        # Photographs of one name from several folders must not overwrite one another's crops.
+        stem = path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}"
         for number, crop in enumerate(align_faces(image, stack_landmarks([face.landmarks for face in faces]))):
-            target = folder / f"{path.stem}.{number}.png"
+            target = folder / f"{stem}.{number}.png"
             save_image(target, crop)
             crops.append({"image": str(path), "face": faces[number].as_json(), "crop": str(target)})
     if not crops:

@@ -85,19 +85,23 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
         CheckpointError: there is no such file, or it is empty, damaged, encrypted or of another kind.
     """
     file = Path(path)
+    with _open(file) as stream, _map(stream, file) as data:
+        if file.suffix.lower() == _SAFETENSORS_SUFFIX:
+            entries = index_safetensors(file, data)
+        else:
+            _refuse_known_strangers(data)
+            entries = index_ckpt(data)
+        yield Checkpoint(file, data, entries)
+
+
+def _open(file: Path) -> IO[bytes]:
     try:
-        with file.open("rb") as stream, _map(stream, file) as data:
-            if file.suffix.lower() == _SAFETENSORS_SUFFIX:
-                entries = index_safetensors(file, data)
-            else:
-                _refuse_known_strangers(data)
-                entries = index_ckpt(data)
-            yield Checkpoint(file, data, entries)
+        return file.open("rb")
     except FileNotFoundError as error:
         raise CheckpointError(
             f"There is no checkpoint {file}.", hint="get the official one: python -m export fetch"
         ) from error
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise CheckpointError(f"Cannot read {file}: {error.strerror}.", hint="name a readable file") from error
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from edge_sphereface.certificate import check_on_device, load_certificate
 from edge_sphereface.embed import Embedder
-from edge_sphereface.errors import OutputError
+from edge_sphereface.errors import ModelNotFoundError, OutputError
 from edge_sphereface.metrics import agreement
 from export import convert as convert_module
 from export.checkpoint import open_checkpoint
@@ -172,6 +172,14 @@ def test_faces_of_the_proof_may_be_ones_own(tmp_path, photo):
     (tmp_path / "photos" / "a.png").unlink()
     with pytest.raises(ParityError, match="No face was found"):
         convert(write(tmp_path / "x.ckpt"), tmp_path / "y.onnx", options)
+
+
+def test_a_missing_detector_is_named_as_such(tmp_path, monkeypatch):
+    """And not taken for a missing checkpoint or an unwritable output, though its error is a FileNotFoundError."""
+    monkeypatch.setattr("edge_sphereface.detect.detector.find_spec", lambda _: None)
+    with pytest.raises(ModelNotFoundError, match="No face detector"):
+        convert(write(tmp_path / "x.ckpt"), tmp_path / "x.onnx", NUMPY)
+    assert os.listdir(tmp_path) == ["x.ckpt"]
 
 
 def test_the_official_file_is_known_by_its_hash_alone(tmp_path, monkeypatch):

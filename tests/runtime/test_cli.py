@@ -74,6 +74,14 @@ def test_align_writes_private_crops(cli, photo, empty_photo, tmp_path):
     assert os.listdir(tmp_path / "none") == []
 
 
+def test_align_keeps_photographs_of_one_name_apart(cli, photo, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / photo.name
+    other.write_bytes(photo.read_bytes())
+    cli("align", photo, other, "-o", tmp_path / "crops")
+    assert sorted(os.listdir(tmp_path / "crops")) == ["astronaut-2.0.png", "astronaut.0.png"]
+
+
 def test_embed_to_json_and_to_a_private_file(cli, photo, small_model, tmp_path):
     code, out, _ = cli("embed", "--model", small_model, photo, "--json")
     (face,) = one_json(out)["faces"]

@@ -9,7 +9,7 @@ import tempfile
 
 import pytest
 
-from edge_sphereface.errors import OutputError
+from edge_sphereface.errors import ModelNotFoundError, OutputError
 from edge_sphereface.files import PRIVATE, SHARED, atomic_write, ensure_folder, sha256_of
 
 
@@ -38,6 +38,20 @@ def test_any_failure_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert os.listdir(tmp_path) == ["x"]
 
 
+def test_errors_of_the_caller_stay_what_they_are(tmp_path):
+    """Only what writing itself raises becomes an OutputError."""
+    for error in (ModelNotFoundError("no model"), FileNotFoundError(errno.ENOENT, "other file"), ConnectionError()):
+        with pytest.raises(type(error)) as caught, atomic_write(tmp_path / "x", mode=SHARED):
+            raise error
+        assert caught.value is error
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_write_into_a_full_disk_is_explained(tmp_path):
+    with pytest.raises(OutputError, match="free some space"), atomic_write(tmp_path / "x", mode=SHARED):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -59,7 +73,7 @@ import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
 from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.errors import OutputError
+from edge_sphereface.errors import ModelNotFoundError, OutputError
 try:
     with atomic_write({str(tmp_path / "x")!r}, mode=SHARED) as stream:
         for _ in range(100):

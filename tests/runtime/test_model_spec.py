@@ -55,6 +55,10 @@ def test_unknown_fields_are_refused(spec):
         ("landmark_template", ((1.0, 2.0),)),
         ("landmark_template", ((1.0, 2.0), (1.0, float("inf")), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0))),
         ("landmark_template", 5),
+        ("architecture", None),
+        ("widths", 64),
+        ("widths", ("a",)),
+        ("source_is_official", "no"),
     ],
 )
 def test_impossible_values_are_named(spec, field, value):
