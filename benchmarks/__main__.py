@@ -2,60 +2,162 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import environment, latency
-from edge_sphereface.cli.arguments import json_option, positive
-from edge_sphereface.cli.contract import Outcome, Parser, Progress, run
-from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.files import SHARED, atomic_write
+from benchmarks import commands
+from edge_sphereface.cli.arguments import detector_options, json_option, positive
+from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
-    import argparse
+    from edge_sphereface.cli.contract import Commands
 
 
 def build_parser() -> Parser:
     """The whole command line."""
-    parser = Parser(prog="python -m benchmarks", description="Measure SphereFace on this machine.")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    command = commands.add_parser(
-        "latency",
-        parents=[json_option()],
-        help="latency of embedding; several models are measured in turn",
-        epilog="example: python -m benchmarks latency float.onnx int8.onnx --rounds 200 -o latency.json",
+    parser = Parser(
+        prog="python -m benchmarks",
+        description="Measure SphereFace on this machine.",
+        epilog="Each command has --help with an example, and --json for machines.",
     )
-    command.add_argument("model", nargs="+", type=Path, help="ONNX file made by `python -m export convert`")
-    command.add_argument(
-        "--threads", nargs="+", type=positive, metavar="N", help="default: 1 and all usable processors"
-    )
-    command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
-    command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each case (default 100)")
-    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
-    command.set_defaults(run=measure_latency)
+    added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_latency(added)
+    _add_accuracy(added)
+    _add_ascend(added)
+    _add_plan(added)
+    _add_report(added)
     return parser
 
 
-def measure_latency(arguments: argparse.Namespace) -> Outcome:
-    """Measure, show, and keep the result if a file was named."""
-    threads = arguments.threads or sorted({1, usable_cpus()})
-    rows = latency.measure(
-        arguments.model,
-        threads=threads,
-        batches=arguments.batches,
-        rounds=arguments.rounds,
-        progress=Progress("cases"),
+def _add_latency(added: Commands) -> None:
+    command = added.add_parser(
+        "latency",
+        parents=[json_option()],
+        help="models, peers and stages, interleaved, each contender in a process of its own",
+        epilog="example: python -m benchmarks latency float.onnx int8.onnx --peers openvino ncnn -o latency.json",
     )
-    where = environment.describe()
-    result = {"environment": where, "rows": rows}
-    if arguments.output is not None:
-        with atomic_write(arguments.output, mode=SHARED) as stream:
-            stream.write(json.dumps(result, indent=1).encode())
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    foot = f"{arguments.rounds} samples each; {where['cpu']}, {where['usable_cpus']} processors; {versions}"
-    return Outcome(result, f"{latency.text(rows)}\n{foot}")
+    command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first, a float one, is the reference")
+    command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
+    command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
+    command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each case (default 100)")
+    command.add_argument(
+        "--peers",
+        nargs="+",
+        choices=(*commands.PEERS, "all"),
+        default=[],
+        help="other runtimes; each gets a virtual environment in build/peers when it is first used",
+    )
+    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="for MindSpore")
+    command.add_argument("--no-stages", action="store_true", help="embedding alone")
+    command.add_argument(
+        "--photo", type=Path, metavar="FILE", help="for the stages (default: one in the public domain)"
+    )
+    command.add_argument("--video", type=Path, metavar="FILE", help="for the stages (default: the photograph, moving)")
+    command.add_argument(
+        "--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)"
+    )
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
+    command.set_defaults(run=commands.run_latency)
+    command = added.add_parser(
+        "todays-int8",
+        parents=[json_option()],
+        help="make the INT8 file of today's habit (quantize_static) as a contender",
+        epilog="example: python -m benchmarks todays-int8 float.onnx --photos photos -o habit.onnx",
+    )
+    command.add_argument("model", type=Path, help="float ONNX file with layout nchw")
+    command.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="for the calibration")
+    command.add_argument("--count", type=positive, default=200, metavar="N", help="crops (default 200)")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    command.set_defaults(run=commands.run_int8)
+
+
+def _add_accuracy(added: Commands) -> None:
+    command = added.add_parser(
+        "accuracy",
+        parents=[json_option(), detector_options()],
+        help="10-fold accuracy, TAR@FAR, EER with intervals; later models against the first",
+        description="Embed the photographs of labelled pairs and judge the scores as the original evaluation does. "
+        "Embeddings are kept in the cache (mode 0600), so that a run that was broken off goes on.",
+        epilog="example: python -m benchmarks accuracy float.onnx int8.onnx --lfw lfw -o accuracy.json",
+    )
+    command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first is the reference")
+    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="images/, pairs.txt, lfw_landmark.txt")
+    command.add_argument("--detect", action="store_true", help="detect landmarks, though LFW's file has them")
+    command.add_argument("--pairs", type=Path, metavar="FILE", help="pairs.txt, or CSV: image1_path,image2_path,label")
+    command.add_argument("--images", type=Path, metavar="FOLDER", help="of the photographs that --pairs names")
+    command.add_argument("--landmarks", type=Path, metavar="FILE", help="of those (default: detect)")
+    command.add_argument("--flip", action="store_true", help="average with the mirrored crop")
+    command.add_argument("--no-cache", action="store_true", help="keep no embeddings on disk")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    command.set_defaults(run=commands.run_accuracy)
+
+
+def _add_ascend(added: Commands) -> None:
+    command = added.add_parser(
+        "ascend",
+        parents=[json_option()],
+        help="the native path beside the edge path: measured, imported, published",
+        epilog="example: python -m benchmarks ascend --checkpoint sphereface.ckpt --edge latency.json --import eval.log "
+        "--source 'Atlas 300I, our lab, 2026-11' -o ascend.json",
+    )
+    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="run it: on Ascend, else on the CPU")
+    command.add_argument("--edge", nargs="+", type=Path, default=[], metavar="FILE", help="results of `latency`")
+    command.add_argument(
+        "--import",
+        dest="imported",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="recorded elsewhere: log with LFWACC=…, ais_bench or msame output, JSON of this command",
+    )
+    command.add_argument("--source", default="source not stated", metavar="TEXT", help="who recorded that, where, when")
+    command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    command.set_defaults(run=commands.run_ascend)
+
+
+def _add_plan(added: Commands) -> None:
+    command = added.add_parser(
+        "plan",
+        parents=[json_option()],
+        help="how often to detect on a camera, with how many threads, in what batches",
+        description="Exit code 1 if no plan keeps the budget.",
+        epilog="example: python -m benchmarks plan latency.json --fps 15 --faces 3 --budget-ms 60",
+    )
+    command.add_argument("result", nargs="?", type=Path, help="result of `latency` with stages")
+    command.add_argument("--model", type=Path, metavar="FILE", help="measure the stages of this model now")
+    command.add_argument(
+        "--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)"
+    )
+    command.add_argument("--fps", type=float, required=True, help="frames per second of the camera")
+    command.add_argument("--faces", type=int, required=True, help="in a frame")
+    command.add_argument("--budget-ms", type=float, required=True, metavar="MS", help="work per frame, on average")
+    command.add_argument("--rounds", type=positive, default=50, metavar="N", help="samples (default 50)")
+    command.set_defaults(run=commands.run_plan)
+
+
+def _add_report(added: Commands) -> None:
+    command = added.add_parser(
+        "report",
+        parents=[json_option()],
+        help="Markdown and plots of results",
+        epilog="example: python -m benchmarks report latency.json accuracy.json ascend.json -o report",
+    )
+    command.add_argument("result", nargs="+", type=Path, help="results of one machine")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    command.add_argument("--title", default="SphereFace on this machine", help="of the report")
+    command.set_defaults(run=commands.run_report)
+    command = added.add_parser(
+        "compare",
+        parents=[json_option()],
+        help="what got slower beyond noise; exit code 1 if something did",
+        epilog="example: python -m benchmarks compare old.json new.json",
+    )
+    command.add_argument("old", type=Path, help="result of `latency`")
+    command.add_argument("new", type=Path, help="result of `latency`")
+    command.set_defaults(run=commands.run_compare)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
+import shutil
+import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +16,16 @@ from edge_sphereface import __version__
 from edge_sphereface.doctor.machine import read_machine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge_sphereface.types import JsonObject
 
-_GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+    Run = Callable[[list[str]], str | None]
+
+GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
+ENERGY = "sys/class/powercap/intel-rapl:0/energy_uj"
+_THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
+"""Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
 
 def describe(root: Path = Path("/")) -> JsonObject:
@@ -25,17 +35,13 @@ def describe(root: Path = Path("/")) -> JsonObject:
         root: where ``proc`` and ``sys`` are mounted.
     """
     machine = read_machine(root)
-    try:
-        governor = (root / _GOVERNOR).read_text(encoding="ascii").strip()
-    except OSError:
-        governor = None
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": machine.cpu_model or machine.processor,
         "processor": machine.processor,
         "cpu_flags": sorted(machine.cpu_flags),
         "usable_cpus": machine.usable_cpus,
-        "governor": governor,
+        "governor": _read(root / GOVERNOR),
         "memory_mib": machine.memory_mib,
         "system": platform.platform(),
         "versions": {
@@ -45,3 +51,67 @@ def describe(root: Path = Path("/")) -> JsonObject:
             **machine.wheels,
         },
     }
+
+
+def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:
+    """Temperature, throttling and power mode now; read before and after a measurement.
+
+    Args:
+        root: where ``sys`` is mounted.
+        run: runs a program and gives its output, or None where there is no such program.
+
+    Returns:
+        ``temperature_c`` (the hottest zone), ``throttled`` (what limits a Pi now or did since boot), ``power_mode`` (of
+        a Jetson); None for what this machine does not tell.
+    """
+    call = run or _run
+    zones = [_read(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
+    degrees = [int(text) / 1000 for text in zones if text and text.lstrip("-").isdecimal()]
+    return {
+        "temperature_c": max(degrees) if degrees else None,
+        "throttled": _throttled(call(["vcgencmd", "get_throttled"])),
+        "power_mode": _power_mode(call(["nvpmodel", "-q"])),
+    }
+
+
+def is_throttled(before: JsonObject, after: JsonObject) -> bool:
+    """Whether a measurement between these two conditions was slowed down by the machine."""
+    limits = after["throttled"]
+    return bool(limits) and any(limit.endswith("now") or limit not in (before["throttled"] or []) for limit in limits)
+
+
+def energy_j(root: Path = Path("/")) -> float | None:
+    """Energy that the processor package has used so far, in joules; None where the system does not tell."""
+    text = _read(root / ENERGY)
+    return int(text) / 1e6 if text and text.isdecimal() else None
+
+
+def _throttled(output: str | None) -> list[str] | None:
+    match = re.search(r"throttled=0x([0-9a-fA-F]+)", output or "")
+    if match is None:
+        return None
+    bits = int(match[1], 16)
+    now = [f"{name} now" for bit, name in _THROTTLED_BITS.items() if bits >> bit & 1]
+    return now + [f"{name} since boot" for bit, name in _THROTTLED_BITS.items() if bits >> (bit + 16) & 1]
+
+
+def _power_mode(output: str | None) -> str | None:
+    match = re.search(r"NV Power Mode:\s*(\S+)", output or "")
+    return match[1] if match else None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _run(command: list[str]) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout

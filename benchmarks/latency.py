@@ -1,27 +1,28 @@
-"""Latency of embedding, for one or several models in turn, each with its agreement with the first.
-
-Sessions do not spin here (the default of the runtime): the waiting threads of one model would take processor time from
-the next, and slow the same code by half.
-"""
+"""Latency of embedding: every model and every peer, at every number of threads and batch size."""
 
 from __future__ import annotations
 
+import math
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks import runner
+from benchmarks.contenders import find_peer
+from benchmarks.runner import Case
 from edge_sphereface.certificate import golden_crops
 from edge_sphereface.embed import Embedder
-from edge_sphereface.files import sha256_of
-from edge_sphereface.metrics import agreement
-from edge_sphereface.timing import measure_interleaved, summarize
+from edge_sphereface.session import AUTO_ORDER, CPU, import_onnxruntime
+from export.faces import face_crops
+from export.parity import normalize_plainly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-    from edge_sphereface.types import Float64Array, JsonObject
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import JsonObject, UInt8Array
 
 
 def measure(
@@ -30,63 +31,96 @@ def measure(
     threads: Sequence[int],
     batches: Sequence[int] = (1, 4, 16),
     rounds: int = 100,
-    progress: Callable[[int, int], None] | None = None,
+    peers: Sequence[str] = (),
+    checkpoint: Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """Time every model at every batch size and number of threads, the models interleaved.
+    """Time models and peers, interleaved, each in a process of its own.
 
     Args:
-        models: ONNX files; the first is the reference of the others' correctness.
+        models: ONNX files; the first, a float32 file, is the reference of all others' correctness.
         threads: of one inference.
         batches: crops per inference.
         rounds: samples of each case.
-        progress: called with cases done and cases in total.
+        peers: contenders that run the first model, or the checkpoint, besides this project's runtime.
+        checkpoint: for peers that run that.
+        progress: called with what is measured, rounds done and rounds in total.
 
     Returns:
-        One row per case: model, threads, batch, latency of the batch and per face, raw samples, cosine to the first.
+        One row per case; a contender that cannot be had has an ``error`` instead of figures.
     """
+    specs = {path: Embedder(path, provider="cpu").spec for path in models}
     rows: list[JsonObject] = []
-    cases = [(count, batch) for count in threads for batch in batches]
-    for number, (count, batch) in enumerate(cases):
-        embedders = {path: Embedder(path, provider="cpu", threads=count, batch_size=batch) for path in models}
-        inputs = {path: golden_crops(embedder.spec) for path, embedder in embedders.items()}
-        expected = embedders[models[0]].forward(inputs[models[0]])
-        runs = {
-            str(path): partial(embedder.embed, np.resize(inputs[path], (batch, *embedder.spec.crop_shape)))
-            for path, embedder in embedders.items()
-        }
-        samples = measure_interleaved(runs, rounds=rounds)
-        for path, embedder in embedders.items():
-            cosine = agreement(expected, embedder.forward(inputs[path])).min_cosine
-            rows.append(_row(path, embedder, batch, cosine, samples[str(path)]))
-        if progress is not None:
-            progress(number + 1, len(cases))
+    for count in threads:
+        for batch in batches:
+            crops = example_crops(specs[models[0]], batch)
+            floats = normalize_plainly(crops, specs[models[0]])
+            cases = _cases(models, specs, peers, checkpoint, count, batch)
+            name = f"{count} threads, batch {batch}"
+            report = None if progress is None else lambda done, total, what=name: progress(what, done, total)
+            rows += runner.measure(cases, crops, floats, rounds=rounds, progress=report)
     return rows
 
 
-def _row(path: Path, embedder: Embedder, batch: int, cosine: float, samples: Float64Array) -> JsonObject:
-    latency = summarize(samples)
-    return {
-        "model": str(path),
-        "sha256": sha256_of(path),
-        "precision": embedder.spec.precision,
-        "provider": embedder.provider.as_json(),
-        "batch": batch,
-        "latency": latency.as_json(),
-        "median_ms_per_face": round(latency.median_ms / batch, 3),
-        "min_cosine_to_first": cosine,
-        "samples_ms": [round(float(value), 4) for value in samples],
-    }
+def example_crops(spec: ModelSpec, batch: int) -> UInt8Array:
+    """Faces and golden inputs, (N, H, W, 3) uint8, N a multiple of the batch size and at least 12."""
+    crops = np.concatenate([face_crops(spec, 8), golden_crops(spec)])
+    return np.resize(crops, (batch * math.ceil(len(crops) / batch), *spec.crop_shape))
+
+
+def _cases(
+    models: Sequence[Path],
+    specs: dict[Path, ModelSpec],
+    peers: Sequence[str],
+    checkpoint: Path | None,
+    threads: int,
+    batch: int,
+) -> list[Case]:
+    case = partial(Case, threads=threads, batch=batch)
+    cases = [case(contender="edge", model=path, label=path.stem, precision=specs[path].precision) for path in models]
+    offered = [name for name in import_onnxruntime().get_available_providers() if name in AUTO_ORDER and name != CPU]
+    cases += [
+        case(
+            contender="edge",
+            model=models[0],
+            label=f"{models[0].stem} on {provider}",
+            precision=specs[models[0]].precision,
+            provider=provider,
+        )
+        for provider in offered
+    ]
+    for name in peers:
+        peer = find_peer(name)
+        if peer.needs_checkpoint:
+            if checkpoint is not None:
+                cases.append(case(contender=name, model=checkpoint, label=peer.title, precision="float32"))
+            continue
+        for path in models:
+            if specs[path].precision == "float32" and path is not models[0]:
+                continue
+            if specs[path].precision == "float32" or peer.takes_quantized:
+                label = f"{peer.title}: {path.stem}"
+                cases.append(case(contender=name, model=path, label=label, precision=specs[path].precision))
+    return cases
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The rows as a table."""
-    columns = f"{'threads':>7} {'batch':>5} {'median ms':>9} {'p95':>8} {'p99':>8} {'ms/face':>8} {'cosine':>10}"
-    lines = [f"{'model':<36} {columns}"]
+    """The rows as a table; ``x`` is the median over that of the first row with as many threads and the same batch."""
+    columns = f"{'median ms':>9} {'p95':>8} {'p99':>8} {'x':>6} {'ms/face':>8} {'cosine':>9} {'MiB':>6} {'load ms':>8}"
+    lines, group, base = [], None, math.nan
     for row in rows:
+        if group != (row["threads"], row["batch"]):
+            group = (row["threads"], row["batch"])
+            lines += ["", f"{f'{group[0]} threads, batch {group[1]}':<40} {columns}"]
+            base = row["latency"]["median_ms"] if "latency" in row else math.nan
+        if "error" in row:
+            lines.append(f"{row['label'][:40]:<40} not measured: {row['error']}")
+            continue
         latency = row["latency"]
+        ratio = f"{latency['median_ms'] / base:.2f}" if row["correct"] else "WRONG"
         lines.append(
-            f"{Path(row['model']).name[-36:]:<36} {row['provider']['threads']:>7} {row['batch']:>5} "
-            f"{latency['median_ms']:>9.2f} {latency['p95_ms']:>8.2f} {latency['p99_ms']:>8.2f} "
-            f"{row['median_ms_per_face']:>8.2f} {row['min_cosine_to_first']:>10.7f}"
+            f"{row['label'][:40]:<40} {latency['median_ms']:>9.2f} {latency['p95_ms']:>8.2f} {latency['p99_ms']:>8.2f} "
+            f"{ratio:>6} {row['median_ms_per_face']:>8.2f} {row['min_cosine']:>9.6f} "
+            f"{row['peak_rss_mib'] or math.nan:>6.0f} {row['load_ms']:>8.0f}"
         )
-    return "\n".join(lines)
+    return "\n".join(lines[1:])

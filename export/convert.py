@@ -103,7 +103,7 @@ def convert(
     ):
         note(f"reading {source}")
         topology = infer_topology(checkpoint.entries, input_size=chosen.input_size)
-        spec = _spec(checkpoint, topology, chosen)
+        spec = model_spec(checkpoint, topology, chosen)
         note(f"building {topology.name}, {spec.input_layout} input")
         parameters = _read_parameters(checkpoint, topology)
         stream.write(build_graph(topology, parameters, spec).SerializeToString(deterministic=True))
@@ -131,7 +131,12 @@ def _read_parameters(checkpoint: Checkpoint, topology: Topology) -> dict[str, np
     return parameters
 
 
-def _spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:
+def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:
+    """What a model made from this checkpoint says of itself.
+
+    Raises:
+        TopologyError: no landmark template is known for its crops.
+    """
     is_official = checkpoint.sha256 == official.OFFICIAL.sha256
     if options.threshold is not None:
         threshold, threshold_source = options.threshold, options.threshold_source

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 
 class MindsporeReference:
-    """A ``mindspore.nn.Cell`` of the topology, on the CPU."""
+    """A ``mindspore.nn.Cell`` of the topology.
+
+    Args:
+        checkpoint: read by MindSpore itself.
+        topology: of its network.
+        device: ``CPU`` or ``Ascend``.
+        half: compute in float16, as the original evaluation does on Ascend.
+    """
 
     name = "mindspore"
 
-    def __init__(self, checkpoint: Path, topology: Topology) -> None:
+    def __init__(self, checkpoint: Path, topology: Topology, *, device: str = "CPU", half: bool = False) -> None:
         # Both are read when MindSpore is loaded. 3: errors only. AVX2: on some processors with AVX-512 (measured on an
         # AMD EPYC of family 26) its oneDNN falls back to reference code, 80 times slower.
         os.environ.setdefault("GLOG_v", "3")
@@ -30,20 +37,22 @@ class MindsporeReference:
 
         self.version: str = mindspore.__version__
         # Op by op, MindSpore takes seconds per crop on a CPU; compiled, milliseconds.
-        mindspore.set_context(mode=mindspore.GRAPH_MODE)
+        mindspore.set_context(mode=mindspore.GRAPH_MODE, device_target=device)
         self._mindspore = mindspore
         layers = _layers(mindspore, topology)
-        self._network = _network(mindspore, topology, layers)
+        self.cell = _network(mindspore, topology, layers)
         file_format = "safetensors" if checkpoint.suffix.lower() == ".safetensors" else "ckpt"
         loaded = mindspore.load_checkpoint(str(checkpoint), format=file_format)
         for name, stored in topology.parameters.items():
             layer, _, parameter = name.partition(".")
             getattr(layers[layer], parameter).set_data(loaded[stored].astype(mindspore.float32))
-        self._network.set_train(mode=False)
+        if half:
+            self.cell.add_flags_recursive(fp16=True)
+        self.cell.set_train(mode=False)
 
     def forward(self, batch: Float32Array) -> Float32Array:
         """See :class:`export.reference.Reference`."""
-        output = self._network(self._mindspore.Tensor(np.ascontiguousarray(batch)))
+        output = self.cell(self._mindspore.Tensor(np.ascontiguousarray(batch)))
         return cast("Float32Array", output.asnumpy())
 
 

@@ -1,0 +1,148 @@
+"""Embeddings of many photographs, kept by model and by the photograph's content so that a run can be broken off.
+
+The cache holds biometric data: a file of mode 0600 in the cache folder, deleted with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.align import align
+from edge_sphereface.cache import cache_file
+from edge_sphereface.errors import EmbeddingError, ImageError
+from edge_sphereface.files import PRIVATE, atomic_write, sha256_of
+from edge_sphereface.image import load_image
+from edge_sphereface.pipeline import select_face
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
+
+_BATCH = 16
+_SAVE_EVERY = 512
+
+
+class EmbeddingStore:
+    """Embeddings on disk by SHA-256 of the photograph; a row of NaN is a photograph without a usable face.
+
+    Args:
+        key: what made the embeddings; another key is another file.
+        size: D.
+        keep: False keeps nothing on disk.
+    """
+
+    def __init__(self, key: str, size: int, *, keep: bool = True) -> None:
+        self._path = cache_file("embeddings", f"{key}.npz") if keep else None
+        self._rows: dict[str, Float32Array] = {}
+        self._unsaved = 0
+        if self._path is not None and self._path.is_file():
+            try:
+                with np.load(self._path, allow_pickle=False) as saved:
+                    names, rows = saved["names"], saved["rows"]
+            except (OSError, ValueError, KeyError) as error:
+                raise EmbeddingError(f"{self._path} is damaged: {error}.", hint="delete it") from error
+            if rows.shape == (len(names), size):
+                self._rows = dict(zip(names.tolist(), rows.astype(np.float32), strict=True))
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._rows
+
+    def __getitem__(self, digest: str) -> Float32Array:
+        return self._rows[digest]
+
+    def add(self, digest: str, row: Float32Array) -> None:
+        """Take one in; every 512 are saved."""
+        self._rows[digest] = row
+        self._unsaved += 1
+        if self._unsaved >= _SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is new."""
+        if self._path is None or not self._unsaved:
+            return
+        with atomic_write(self._path, mode=PRIVATE) as output:
+            np.savez(output, names=np.array(list(self._rows)), rows=np.stack(list(self._rows.values())))
+        self._unsaved = 0
+
+
+def embed_images(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    spec: ModelSpec,
+    embed: Callable[[UInt8Array], Float32Array],
+    store: EmbeddingStore,
+    locate: Callable[[str, UInt8Array], Float64Array | None],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Float32Array]:
+    """Embed photographs.
+
+    Args:
+        names: paths below ``folder``.
+        folder: of the photographs.
+        spec: of the model.
+        embed: (N, H, W, 3) uint8 BGR crops to (N, D) float32.
+        store: takes what is new and gives what is known.
+        locate: gives landmarks (5, 2) for a name and its image, or None where there is no face.
+        progress: called with photographs done and their total.
+
+    Returns:
+        (D,) float32 by name; NaN for a photograph without a usable face.
+
+    Raises:
+        ImageError: a photograph cannot be read.
+    """
+    digests: dict[str, str] = {}
+    waiting: list[tuple[str, UInt8Array]] = []
+
+    def flush() -> None:
+        if waiting:
+            rows = embed(np.stack([crop for _, crop in waiting]))
+            for (digest, _), row in zip(waiting, rows, strict=True):
+                store.add(digest, row)
+            waiting.clear()
+
+    try:
+        for number, name in enumerate(names, start=1):
+            path = folder / name
+            if not path.is_file():
+                raise ImageError(f"There is no photograph {path}.", hint="check the folder")
+            digests[name] = digest = sha256_of(path)
+            if digest not in store and all(digest != known for known, _ in waiting):
+                image = load_image(path)
+                landmarks = locate(name, image)
+                if landmarks is None:
+                    store.add(digest, np.full(spec.embedding_size, np.nan, dtype=np.float32))
+                else:
+                    size = {"height": spec.input_height, "width": spec.input_width}
+                    waiting.append((digest, align(image, landmarks, template=spec.landmark_template, **size)[0]))
+            if len(waiting) == _BATCH:
+                flush()
+            if progress is not None:
+                progress(number, len(names))
+        flush()
+    finally:
+        store.save()
+    return {name: store[digest] for name, digest in digests.items()}
+
+
+def given_landmarks(landmarks: Mapping[str, Float64Array]) -> Callable[[str, UInt8Array], Float64Array | None]:
+    """Landmarks from a file."""
+    return lambda name, _: landmarks.get(name)
+
+
+def detected_landmarks(detector: Detector) -> Callable[[str, UInt8Array], Float64Array | None]:
+    """Landmarks of the face nearest the middle, as LFW means it."""
+
+    def locate(_: str, image: UInt8Array) -> Float64Array | None:
+        faces = detector.detect(image)
+        return select_face(faces, image, "center").landmarks.astype(np.float64) if faces else None
+
+    return locate

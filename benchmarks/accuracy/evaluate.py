@@ -1,0 +1,159 @@
+"""Accuracy of models on labelled pairs, and whether one differs from another by more than chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from benchmarks.accuracy import statistics
+from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
+from benchmarks.accuracy.pairs import Pair, images_of
+from edge_sphereface.compare import normalize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import Float32Array, Float64Array, JsonObject, UInt8Array
+
+
+class Scores(NamedTuple):
+    """Scores of one model.
+
+    Attributes:
+        scores: (N,) cosines; -1, so "different", where a photograph shows no usable face.
+        same: (N,) labels.
+        undetected: photographs without a usable face.
+        embeddings: of the usable photographs, in order of appearance, (M, D), and their names.
+    """
+
+    scores: Float64Array
+    same: statistics.BoolArray
+    undetected: int
+    embeddings: dict[str, Float32Array]
+
+
+def score(
+    pairs: Sequence[Pair],
+    folder: Path,
+    *,
+    spec: ModelSpec,
+    embed: Callable[[UInt8Array], Float32Array],
+    store: EmbeddingStore,
+    locate: Callable[[str, UInt8Array], Float64Array | None],
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
+    """Embed the photographs of the pairs and compare them; see :func:`benchmarks.accuracy.embeddings.embed_images`."""
+    found = embed_images(
+        images_of(pairs), folder, spec=spec, embed=embed, store=store, locate=locate, progress=progress
+    )
+    usable = {name: row for name, row in found.items() if np.isfinite(row).all()}
+    if usable:
+        rows = normalize(np.stack(list(usable.values())))
+        usable = dict(zip(usable, rows, strict=True))
+    scores = np.array(
+        [
+            float(usable[pair.first] @ usable[pair.second]) if pair.first in usable and pair.second in usable else -1.0
+            for pair in pairs
+        ]
+    )
+    same = np.array([pair.same for pair in pairs])
+    return Scores(scores, same, len(found) - len(usable), usable)
+
+
+def judge(result: Scores, reference: Scores | None = None) -> JsonObject:
+    """Every figure of one model's scores, with intervals.
+
+    Args:
+        result: of the model.
+        reference: of the model that it is held against, on the same pairs.
+
+    Returns:
+        Plain JSON values; ``difference`` is present if there is a reference.
+    """
+    scores, same = result.scores, result.same
+    folds = statistics.ten_fold(scores, same)
+    count = len(scores)
+    row: JsonObject = {
+        "pairs": count,
+        "photographs": result.undetected + len(result.embeddings),
+        "undetected": result.undetected,
+        "accuracy": folds.accuracy,
+        "accuracy_std": folds.std,
+        "accuracy_interval": list(statistics.interval(lambda i: float(folds.correct[i].mean()), count)),
+        "threshold": folds.threshold,
+        "tar_at_far": {},
+        "eer": statistics.equal_error_rate(scores, same),
+        "eer_interval": list(
+            statistics.interval(lambda i: statistics.equal_error_rate(scores[i], same[i]), count, resamples=300)
+        ),
+        "roc": _thinned(*statistics.roc(scores, same)),
+    }
+    for far in statistics.FARS:
+
+        def tar(i: NDArray[np.int64], far: float = far) -> float:
+            return statistics.tar_at_far(scores[i], same[i], far)
+
+        row["tar_at_far"][f"{far:g}"] = {
+            "tar": statistics.tar_at_far(scores, same, far),
+            "interval": list(statistics.interval(tar, count, resamples=300)),
+        }
+    if reference is not None:
+        row["difference"] = _difference(result, reference)
+    return row
+
+
+def _difference(result: Scores, reference: Scores) -> JsonObject:
+    ours = statistics.ten_fold(result.scores, result.same).correct
+    theirs = statistics.ten_fold(reference.scores, reference.same).correct
+    gain = ours.astype(float) - theirs
+    shared = [name for name in reference.embeddings if name in result.embeddings]
+    cosines = np.array([float(result.embeddings[name] @ reference.embeddings[name]) for name in shared])
+    return {
+        "accuracy": float(gain.mean()),
+        "interval": list(statistics.interval(lambda i: float(gain[i].mean()), len(gain))),
+        "mcnemar_p": statistics.mcnemar_p(ours, theirs),
+        "cosine_mean": float(cosines.mean()) if len(cosines) else None,
+        "cosine_p1": float(np.percentile(cosines, 1)) if len(cosines) else None,
+        "cosine_min": float(cosines.min()) if len(cosines) else None,
+    }
+
+
+def _thinned(far: Float64Array, tar: Float64Array, points: int = 200) -> JsonObject:
+    """A curve short enough for a file: points spread evenly over the logarithm of FAR."""
+    wanted = np.r_[0.0, np.logspace(-4, 0, points)]
+    index = np.unique(np.searchsorted(far, wanted, side="right") - 1)
+    return {"far": [round(float(v), 6) for v in far[index]], "tar": [round(float(v), 6) for v in tar[index]]}
+
+
+def text(rows: Sequence[JsonObject]) -> str:
+    """The rows as a table; percentages with 95 % intervals."""
+    lines = [
+        (
+            f"{'model':<28} {'accuracy, 10-fold':>18} {'interval':>15} {'threshold':>9} {'TAR@FAR=1e-2':>21} "
+            f"{'TAR@FAR=1e-3':>21} {'EER':>6} {'no face':>7}"
+        )
+    ]
+    for row in rows:
+        low, high = row["accuracy_interval"]
+        rates = [row["tar_at_far"][f"{far:g}"] for far in statistics.FARS]
+        shown = [f"{r['tar']:.1%} ({r['interval'][0]:.1%}-{r['interval'][1]:.1%})" for r in rates]
+        accuracy = f"{row['accuracy']:.2%} ± {row['accuracy_std']:.2%}"
+        lines.append(
+            f"{row['label'][:28]:<28} {accuracy:>18} "
+            f"{f'{low:.2%}-{high:.2%}':>15} {row['threshold']:>9.3f} {shown[0]:>21} {shown[1]:>21} {row['eer']:>6.2%} "
+            f"{row['undetected']:>7}"
+        )
+        if "difference" in row:
+            gap = row["difference"]
+            certain = "more than chance" if gap["mcnemar_p"] < 0.05 else "no more than chance"
+            lines.append(
+                f"  against the first: {gap['accuracy'] * 100:+.2f} points ({gap['interval'][0] * 100:+.2f} to "
+                f"{gap['interval'][1] * 100:+.2f}), McNemar p = {gap['mcnemar_p']:.3f}: {certain}; cosine mean "
+                f"{gap['cosine_mean']:.4f}, 1st percentile {gap['cosine_p1']:.4f}, minimum {gap['cosine_min']:.4f}"
+            )
+    return "\n".join(lines)

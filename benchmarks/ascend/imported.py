@@ -1,0 +1,102 @@
+"""Runs recorded on another machine: the original's log line, ais_bench and msame output, JSON of this tool."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from edge_sphereface.errors import EdgeSphereFaceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.types import JsonObject
+
+_MAX_BYTES = 64 << 20
+_NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
+_LFW = re.compile(rf"LFWACC={_NUMBER}\s+std={_NUMBER}\s+thd={_NUMBER}")
+_AIS_COMPUTE = re.compile(
+    rf"NPU_compute_time.*?min\s*=\s*{_NUMBER}\s*ms.*?mean\s*=\s*{_NUMBER}\s*ms.*?median\s*=\s*{_NUMBER}\s*ms", re.DOTALL
+)
+_AIS_THROUGHPUT = re.compile(
+    rf"throughput\s+1000\*batchsize\.mean\({_NUMBER}\)/NPU_compute_time\.mean\({_NUMBER}\):\s*{_NUMBER}"
+)
+
+_MSAME = re.compile(rf"Inference average time(?P<first> without first time)?\s*:\s*{_NUMBER}\s*ms")
+
+
+class ImportedError(EdgeSphereFaceError, ValueError):
+    """A file of a recorded run says nothing that is understood."""
+
+    code = "import"
+
+
+def read(path: Path, *, source: str) -> list[JsonObject]:
+    """Rows of a recorded run, each marked ``imported`` with its source.
+
+    Args:
+        path: a log or a JSON result of this tool.
+        source: who recorded it where, in words; it is kept with every figure.
+
+    Raises:
+        ImportedError: the file cannot be read, or holds no figures of a known form.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ImportedError(f"{path} is larger than {_MAX_BYTES} bytes.", hint="give the log of one run")
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        if isinstance(error, EdgeSphereFaceError):
+            raise
+        raise ImportedError(f"Cannot read {path}: {error.strerror}.", hint="check the path") from error
+    rows = _from_json(text) if text.lstrip().startswith("{") else _from_log(text)
+    if not rows:
+        raise ImportedError(
+            f"{path} holds no figures that are understood.",
+            hint="expected LFWACC=… std=… thd=…, the summary of ais_bench or msame, or a JSON result of this tool",
+        )
+    return [{**row, "origin": "imported", "source": source, "file": path.name} for row in rows]
+
+
+def _from_log(text: str) -> list[JsonObject]:
+    rows: list[JsonObject] = []
+    for match in _LFW.finditer(text):
+        accuracy, std, threshold = (float(value) for value in match.groups())
+        rows.append({"path": "original evaluation", "accuracy": accuracy, "accuracy_std": std, "threshold": threshold})
+    computed = _AIS_COMPUTE.search(text)
+    if computed is not None:
+        low, mean, median = (float(value) for value in computed.groups())
+        row: JsonObject = {"path": "ais_bench", "latency": {"min_ms": low, "mean_ms": mean, "median_ms": median}}
+        rate = _AIS_THROUGHPUT.search(text)
+        rows.append(row if rate is None else {**row, "faces_per_second": float(rate[3])})
+    times = {bool(match["first"]): float(match[2]) for match in _MSAME.finditer(text)}
+    if times:
+        # Without the first inference where msame tells that: the first one loads.
+        rows.append({"path": "msame", "latency": {"mean_ms": times.get(True, times.get(False))}})
+    return rows
+
+
+def _from_json(text: str) -> list[JsonObject]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    where = content.get("environment", {}).get("cpu", "unknown machine") if isinstance(content, dict) else ""
+    native = content.get("native", []) if isinstance(content, dict) else []
+    known = (
+        "path",
+        "device",
+        "precision",
+        "latency",
+        "faces_per_second",
+        "watts",
+        "accuracy",
+        "accuracy_std",
+        "threshold",
+    )
+    return [
+        {**{name: row[name] for name in known if name in row}, "machine": where}
+        for row in native
+        if isinstance(row, dict) and "path" in row and "error" not in row
+    ]

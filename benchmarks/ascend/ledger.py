@@ -1,0 +1,89 @@
+"""Edge rows beside native rows. Measured, imported and published figures never share a column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_sphereface.types import JsonObject
+
+_README = "README of mindspore-ai/models, research/cv/sphereface"
+
+PUBLISHED: tuple[JsonObject, ...] = (
+    {"path": "official checkpoint, file name and MindSpore Hub", "accuracy": 0.9848, "source": "MindSpore Hub"},
+    {"path": "MindSpore on Ascend 910, 1 device", "accuracy": 0.9923, "threshold": 0.305, "source": _README},
+    {"path": "MindSpore on Ascend 910, 8 devices", "accuracy": 0.9928, "threshold": 0.294, "source": _README},
+    {"path": "MindSpore on GPU", "accuracy": 0.9913, "threshold": 0.284, "source": _README},
+    {"path": "MindSpore Lite on Ascend 310", "accuracy": 0.9922, "threshold": 0.28, "source": _README},
+    {
+        "path": "another network (SFace) on Atlas 200 DK, CPU",
+        "latency_ms": 92.2,
+        "source": "opencv_zoo, benchmark/README.md",
+    },
+    {
+        "path": "another network (SFace) on Atlas 200 DK, CANN",
+        "latency_ms": 2.66,
+        "source": "opencv_zoo, benchmark/README.md",
+    },
+)
+"""Figures of others, with their source; none was measured by this project."""
+
+MEASURED, IMPORTED, PUBLISHED_HERE = "measured here", "imported", "published"
+
+
+def collect(
+    edge: Sequence[JsonObject], native: Sequence[JsonObject], imported: Sequence[JsonObject]
+) -> list[JsonObject]:
+    """One list of rows, each marked with where its figures come from.
+
+    Args:
+        edge: rows of :func:`benchmarks.latency.measure`, batch 1.
+        native: rows of :func:`benchmarks.ascend.native.run`.
+        imported: rows of :func:`benchmarks.ascend.imported.read`.
+    """
+    rows = [
+        {
+            "path": f"edge: {row['label']}",
+            "device": f"{row['provider']}, {row['threads']} threads",
+            "latency": row["latency"],
+            "faces_per_second": round(1000 / row["latency"]["median_ms"], 2),
+            "origin": MEASURED,
+            "source": "this machine",
+        }
+        for row in edge
+        if row.get("batch") == 1 and "latency" in row
+    ]
+    rows += [{**row, "path": f"native: {row['path']}", "origin": MEASURED, "source": "this machine"} for row in native]
+    rows += list(imported)
+    return rows + [{**row, "origin": PUBLISHED_HERE} for row in PUBLISHED]
+
+
+def text(rows: Sequence[JsonObject]) -> str:
+    """The ledger as a table with a column for each origin."""
+    lines = [f"{'path':<52} {'measured here':>26} {'imported':>26} {'published':>26}  source"]
+    for row in rows:
+        cells = dict.fromkeys((MEASURED, IMPORTED, PUBLISHED_HERE), "")
+        cells[row["origin"]] = _figures(row)
+        device = f" [{row['device']}]" if row.get("device") else ""
+        lines.append(
+            f"{(row['path'] + device)[:52]:<52} {cells[MEASURED]:>26} {cells[IMPORTED]:>26} "
+            f"{cells[PUBLISHED_HERE]:>26}  {row['source']}"
+        )
+    return "\n".join(lines)
+
+
+def _figures(row: JsonObject) -> str:
+    if "error" in row:
+        return "not measured"
+    parts = []
+    latency = row.get("latency") or {}
+    value = latency.get("median_ms", latency.get("mean_ms", row.get("latency_ms")))
+    if value is not None:
+        parts.append(f"{value:.2f} ms")
+    if row.get("watts") is not None:
+        parts.append(f"{row['watts']:.1f} W")
+    if row.get("accuracy") is not None:
+        parts.append(f"LFW {row['accuracy']:.2%}")
+    return ", ".join(parts)

@@ -1,0 +1,105 @@
+"""Running the checkpoint natively. Every line runs on the CPU as well; rows say which device it was."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from benchmarks import environment
+from edge_sphereface.metrics import agreement
+from edge_sphereface.timing import measure_interleaved, summarize
+from export.checkpoint import open_checkpoint
+from export.mindspore_reference import MindsporeReference
+from export.reference import NumpyReference
+from export.topology import infer_topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.types import Float32Array, JsonObject
+
+    Forward = Callable[[Float32Array], Float32Array]
+
+
+def run(checkpoint: Path, device: str, floats: Float32Array, *, rounds: int) -> list[JsonObject]:
+    """Time the network by MindSpore and as a MINDIR, and hold both against numpy.
+
+    In float16 as the original evaluation computes on Ascend (``add_flags_recursive(fp16=True)``), and in float32.
+
+    Args:
+        checkpoint: MindSpore's file.
+        device: ``Ascend`` or ``CPU``.
+        floats: (N, 3, H, W) float32, normalized; its first is timed.
+        rounds: samples.
+
+    Returns:
+        A row per path and precision; one that cannot run has an ``error`` instead of figures.
+    """
+    with open_checkpoint(checkpoint) as opened:
+        topology = infer_topology(opened.entries)
+        expected = NumpyReference(opened, topology).forward(floats)
+    rows: list[JsonObject] = []
+    for half in (True, False):
+        network = MindsporeReference(checkpoint, topology, device=device, half=half)
+        rows.append(_row("MindSpore", device, half, network.forward, floats, expected, rounds))
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                name, forward = _mindir(network, floats[:1], Path(folder), device)
+            except Exception as error:  # noqa: BLE001 -- whatever MindSpore raises is the result
+                rows.append({"path": "MINDIR", "device": device, "error": f"{type(error).__name__}: {error}"[:300]})
+            else:
+                rows.append(_row(name, device, half, forward, floats[:1], expected[:1], rounds))
+    return rows
+
+
+def _mindir(network: MindsporeReference, floats: Float32Array, folder: Path, device: str) -> tuple[str, Forward]:
+    """The network exported as MINDIR and loaded again: by MindSpore Lite if it is here, else by MindSpore itself."""
+    import mindspore
+
+    path = folder / "sphereface.mindir"
+    mindspore.export(network.cell, mindspore.Tensor(floats), file_name=str(path), file_format="MINDIR")
+    try:
+        import mindspore_lite
+    except ImportError:
+        cell = mindspore.nn.GraphCell(mindspore.load(str(path)))
+        return "MINDIR by MindSpore", lambda batch: cast("Float32Array", cell(mindspore.Tensor(batch)).asnumpy())
+    return "MINDIR by MindSpore Lite", _lite(mindspore_lite, path, device)
+
+
+def _lite(lite: Any, path: Path, device: str) -> Forward:
+    context = lite.Context()
+    context.target = [device.lower()]
+    model = lite.Model()
+    model.build_from_file(str(path), lite.ModelType.MINDIR, context)
+
+    def forward(batch: Float32Array) -> Float32Array:
+        inputs = model.get_inputs()
+        inputs[0].set_data_from_numpy(batch)
+        return cast("Float32Array", model.predict(inputs)[0].get_data_to_numpy())
+
+    return forward
+
+
+def _row(
+    path: str, device: str, half: bool, forward: Forward, floats: Float32Array, expected: Float32Array, rounds: int
+) -> JsonObject:
+    measured = agreement(expected, np.concatenate([forward(picture[None]) for picture in floats]))
+    before = environment.energy_j()
+    samples = measure_interleaved({"run": lambda: forward(floats[:1])}, rounds=rounds)["run"]
+    after = environment.energy_j()
+    latency = summarize(samples)
+    seconds = float(samples.sum()) / 1e3
+    return {
+        "path": path,
+        "device": device,
+        "precision": "float16" if half else "float32",
+        "latency": latency.as_json(),
+        "faces_per_second": round(1000 / latency.median_ms, 2),
+        "watts": None if before is None or after is None else round((after - before) / seconds, 2),
+        "min_cosine": measured.min_cosine,
+        "max_abs_error": measured.max_abs_error,
+        "samples_ms": [round(float(value), 4) for value in samples],
+    }

@@ -1,0 +1,251 @@
+"""The commands of ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import comparison, environment, latency, plan, report, stages
+from benchmarks.accuracy import evaluate, pairs
+from benchmarks.accuracy.embeddings import EmbeddingStore, detected_landmarks, given_landmarks
+from benchmarks.ascend import imported, ledger, probe
+from benchmarks.contenders import peer_names
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from edge_sphereface.files import SHARED, atomic_write, sha256_of
+from edge_sphereface.image import load_image
+from export.faces import astronaut
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from edge_sphereface.types import JsonObject
+
+PEERS = tuple(name for name in peer_names() if name != "edge")
+
+
+def run_latency(arguments: argparse.Namespace) -> Outcome:
+    """Models and peers, then the stages of the first model."""
+    threads = arguments.threads or list(range(1, usable_cpus() + 1))
+    peers = PEERS if "all" in arguments.peers else arguments.peers
+    before = environment.condition()
+    rows = latency.measure(
+        arguments.model,
+        threads=threads,
+        batches=arguments.batches,
+        rounds=arguments.rounds,
+        peers=peers,
+        checkpoint=arguments.checkpoint,
+        progress=_Named(),
+    )
+    stage_rows: list[JsonObject] = []
+    if not arguments.no_stages:
+        photograph = astronaut() if arguments.photo is None else load_image(arguments.photo)
+        frames = stages.moving_frames(photograph) if arguments.video is None else stages.read_video(arguments.video)
+        if not frames:
+            raise UsageError(f"OpenCV cannot read {arguments.video} as a video.", hint="give an MP4, AVI or MKV file")
+        stage_rows = stages.measure(
+            arguments.model[0],
+            photograph,
+            frames=frames,
+            threads=threads,
+            rounds=arguments.rounds,
+            yunet=arguments.detector_model,
+            progress=_Named(),
+        )
+    after = environment.condition()
+    result: JsonObject = {
+        "environment": environment.describe(),
+        "before": before,
+        "after": after,
+        "throttled": environment.is_throttled(before, after),
+        "rows": rows,
+        "stages": stage_rows,
+    }
+    _keep(result, arguments.output)
+    text = latency.text(rows) + ("\n\n" + stages.text(stage_rows) if stage_rows else "")
+    return Outcome(result, f"{text}\n\n{_foot(result)}")
+
+
+def run_accuracy(arguments: argparse.Namespace) -> Outcome:
+    """Every model on the same pairs, the second and later against the first."""
+    listed, folder, landmarks = _pairs(arguments)
+    rows: list[JsonObject] = []
+    reference = None
+    for path in arguments.model:
+        embedder = Embedder(path, flip=arguments.flip)
+        detector = None if landmarks is not None else open_detector(arguments.detector, model=arguments.detector_model)
+        kind = "given" if detector is None else detector.name
+        key = f"{sha256_of(path)[:24]}-{kind}{'-flip' if arguments.flip else ''}"
+        scores = evaluate.score(
+            listed,
+            folder,
+            spec=embedder.spec,
+            embed=embedder.embed,
+            store=EmbeddingStore(key, embedder.spec.embedding_size, keep=not arguments.no_cache),
+            locate=given_landmarks(landmarks) if landmarks is not None else detected_landmarks(_some(detector)),
+            progress=Progress(f"{path.name}: photographs"),
+        )
+        row = {
+            "label": path.stem,
+            "model": path.name,
+            "precision": embedder.spec.precision,
+            "landmarks": kind,
+            "flip": arguments.flip,
+            "provider": embedder.provider.as_json(),
+        }
+        rows.append({**row, **evaluate.judge(scores, reference)})
+        reference = reference or scores
+    result: JsonObject = {"environment": environment.describe(), "accuracy": rows}
+    _keep(result, arguments.output)
+    return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0]['pairs']} pairs, {rows[0]['landmarks']} landmarks")
+
+
+def _pairs(arguments: argparse.Namespace) -> tuple[list[pairs.Pair], Path, Any]:
+    """Pairs, folder of their photographs, and landmarks if they are given."""
+    if arguments.lfw is not None:
+        given = None if arguments.detect else pairs.read_landmarks(arguments.lfw / "lfw_landmark.txt")
+        return pairs.read_lfw_pairs(arguments.lfw / "pairs.txt"), arguments.lfw / "images", given
+    if arguments.pairs is None or arguments.images is None:
+        raise UsageError("No pairs were named.", hint="give --lfw FOLDER, or --pairs FILE with --images FOLDER")
+    read = pairs.read_csv_pairs if arguments.pairs.suffix.lower() == ".csv" else pairs.read_lfw_pairs
+    landmarks = None if arguments.landmarks is None else pairs.read_landmarks(arguments.landmarks)
+    return read(arguments.pairs), arguments.images, landmarks
+
+
+def run_plan(arguments: argparse.Namespace) -> Outcome:
+    """A plan from measured stages."""
+    rows = _load(arguments.result)["stages"] if arguments.result else None
+    if rows is None:
+        if arguments.model is None:
+            raise UsageError("No stage costs were named.", hint="give a result of `latency`, or --model to measure now")
+        photograph = astronaut()
+        rows = stages.measure(
+            arguments.model,
+            photograph,
+            frames=stages.moving_frames(photograph),
+            threads=list(range(1, usable_cpus() + 1)),
+            rounds=arguments.rounds,
+            yunet=arguments.detector_model,
+            progress=_Named(),
+        )
+    try:
+        made = plan.make_plan(rows, fps=arguments.fps, faces=arguments.faces, budget_ms=arguments.budget_ms)
+    except plan.PlanError as error:
+        raise UsageError(str(error)) from error
+    wishes = {"fps": arguments.fps, "faces": arguments.faces, "budget_ms": arguments.budget_ms}
+    return Outcome({**wishes, **made.as_json()}, plan.text(made, **wishes), passed=made.fits)
+
+
+def run_ascend(arguments: argparse.Namespace) -> Outcome:
+    """Native runs beside edge runs, with what was recorded elsewhere and what others published."""
+    presence = probe.probe()
+    note(presence.sentence())
+    native: list[JsonObject] = []
+    if arguments.checkpoint is not None:
+        from benchmarks.ascend import native as native_module
+        from edge_sphereface.model_spec import ModelSpec
+        from export.parity import normalize_plainly
+
+        device = "Ascend" if presence.has_npu else "CPU"
+        note(f"running {arguments.checkpoint.name} by MindSpore on device_target={device!r}")
+        spec = ModelSpec.from_json(_example_spec(arguments.checkpoint))
+        floats = normalize_plainly(latency.example_crops(spec, 1)[:4], spec)
+        native = native_module.run(arguments.checkpoint, device, floats, rounds=arguments.rounds)
+    recorded = [row for path in arguments.imported for row in imported.read(path, source=arguments.source)]
+    edge = [row for path in arguments.edge for row in _load(path).get("rows", [])]
+    rows = ledger.collect(edge, native, recorded)
+    result: JsonObject = {
+        "environment": environment.describe(),
+        "presence": presence.sentence(),
+        "probe": presence.as_json(),
+        "native": native,
+        "ledger": rows,
+    }
+    _keep(result, arguments.output)
+    return Outcome(result, f"{presence.sentence()}\n\n{ledger.text(rows)}")
+
+
+def _example_spec(checkpoint: Path) -> str:
+    """A specification for the crops that this checkpoint's network takes."""
+    from export.checkpoint import open_checkpoint
+    from export.convert import ConversionOptions, model_spec
+    from export.topology import infer_topology
+
+    with open_checkpoint(checkpoint) as opened:
+        return model_spec(opened, infer_topology(opened.entries), ConversionOptions()).to_json()
+
+
+def run_report(arguments: argparse.Namespace) -> Outcome:
+    """Markdown and plots of results."""
+    try:
+        merged = report.merge([_load(path) for path in arguments.result])
+    except ValueError as error:
+        raise UsageError(str(error), hint="make one report per machine") from error
+    written = report.write(merged, arguments.output, title=arguments.title)
+    return Outcome({"files": [str(path) for path in written]}, "\n".join(map(str, written)))
+
+
+def run_compare(arguments: argparse.Namespace) -> Outcome:
+    """Exit code 1 if something got slower beyond noise, or wrong."""
+    changes, only = comparison.compare(_load(arguments.old), _load(arguments.new))
+    if not changes:
+        raise UsageError("The two results share no case.", hint="measure the same models, threads and batches")
+    bad = [change for change in changes if change.verdict in ("slower", "wrong")]
+    result = {"changes": [change._asdict() for change in changes], "only_in_one": only, "slower": len(bad)}
+    return Outcome(result, comparison.text(changes, only), passed=not bad)
+
+
+def run_int8(arguments: argparse.Namespace) -> Outcome:
+    """Today's habit as a contender."""
+    from benchmarks import todays_int8
+
+    todays_int8.quantize(arguments.model, arguments.output, arguments.photos, count=arguments.count)
+    size = arguments.output.stat().st_size
+    return Outcome({"model": str(arguments.output), "bytes": size}, f"{arguments.output}: {size / (1 << 20):.1f} MiB")
+
+
+class _Named:
+    """Progress whose subject changes."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._progress: Progress | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what != self._what or self._progress is None:
+            self._what, self._progress = what, Progress(what)
+        self._progress(done, total)
+
+
+def _some(value: Any) -> Any:
+    assert value is not None  # noqa: S101 -- landmarks are detected where none are given
+    return value
+
+
+def _foot(result: JsonObject) -> str:
+    where = result["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    slow = " THROTTLED during the run." if result["throttled"] else ""
+    return f"{where['cpu']}, {where['usable_cpus']} processors; {versions}.{slow}"
+
+
+def _load(path: Path) -> JsonObject:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"Cannot read {path} as a result: {error}.", hint="give a JSON file written with -o"
+        ) from error
+    if not isinstance(content, dict) or "environment" not in content:
+        raise UsageError(f"{path} is no result of this tool.", hint="give a JSON file written with -o")
+    return content
+
+
+def _keep(result: JsonObject, output: Path | None) -> None:
+    if output is not None:
+        with atomic_write(output, mode=SHARED) as stream:
+            stream.write(json.dumps(result, indent=1).encode())

@@ -1,0 +1,43 @@
+"""This project's own runtime: its session defaults, its input layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from benchmarks.contenders.contender import Peer
+from edge_sphereface.embed import preprocess
+from edge_sphereface.model_spec import ModelSpec
+from edge_sphereface.session import SessionConfig, open_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from benchmarks.contenders.contender import Setup
+    from edge_sphereface.types import Float32Array
+
+PEER = Peer(
+    name="edge",
+    title="edge_sphereface",
+    settings="the runtime's defaults: no spinning, no arena; input in the model's own layout",
+    takes_quantized=True,
+)
+
+
+class Contender:
+    """See :class:`benchmarks.contenders.Contender`."""
+
+    def __init__(self, model: Path, setup: Setup) -> None:
+        self._session, report = open_session(model, SessionConfig(provider=setup.provider, threads=setup.threads))
+        self._spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+        self._input = self._session.get_inputs()[0].name
+        self.version = str(report)
+
+    def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
+        """The model's own layout."""
+        return preprocess(crops, self._spec)
+
+    def run(self, prepared: Any) -> Float32Array:
+        """One inference."""
+        return cast("Float32Array", self._session.run(None, {self._input: prepared})[0])

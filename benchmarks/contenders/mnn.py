@@ -1,0 +1,53 @@
+"""MNN through its own converter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.contenders.contender import Peer, converted
+
+if TYPE_CHECKING:
+    from benchmarks.contenders.contender import Setup
+    from edge_sphereface.types import Float32Array
+
+PEER = Peer(
+    name="mnn",
+    title="MNN",
+    requirements=("MNN", "numpy"),
+    settings="CPU backend, precision high (float32), module interface, fixed input shape",
+    dynamic_batch=False,
+)
+
+
+class Contender:
+    """See :class:`benchmarks.contenders.Contender`."""
+
+    def __init__(self, model: Path, setup: Setup) -> None:
+        import MNN  # type: ignore[import-not-found]
+
+        target = converted(model, setup.folder, ".mnn")
+        if not target.is_file():
+            program = Path(sys.executable).with_name("mnnconvert")
+            arguments = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "edge"]
+            done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+            if not target.is_file():
+                raise RuntimeError(f"mnnconvert made no file: {(done.stdout + done.stderr)[-300:]}")
+        manager = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": setup.threads},))
+        self._net = MNN.nn.load_module_from_file(str(target), ["input"], ["embedding"], runtime_manager=manager)
+        self._mnn = MNN
+        self.version = f"MNN {MNN.version() if callable(getattr(MNN, 'version', None)) else ''}".strip()
+
+    def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
+        """A placeholder of the batch's shape, filled."""
+        value = self._mnn.expr.placeholder(list(batch.shape), self._mnn.expr.NCHW)
+        value.write(batch)
+        return value
+
+    def run(self, prepared: Any) -> Float32Array:
+        """One inference."""
+        return np.array(self._net.forward([prepared])[0].read())

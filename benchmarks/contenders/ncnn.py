@@ -1,0 +1,70 @@
+"""ncnn through pnnx."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks.contenders.contender import Peer, converted
+
+if TYPE_CHECKING:
+    from benchmarks.contenders.contender import Setup
+    from edge_sphereface.types import Float32Array
+
+PEER = Peer(
+    name="ncnn",
+    title="ncnn",
+    requirements=("ncnn", "numpy"),
+    # pnnx asks for PyTorch, several GB, for a Python interface that is not used: its converter is a program.
+    without_dependencies=("pnnx",),
+    settings="float32 weights and arithmetic, Winograd and packed layout on (ncnn's defaults); one crop after another, "
+    "since ncnn has no batch",
+)
+
+
+class Contender:
+    """See :class:`benchmarks.contenders.Contender`."""
+
+    def __init__(self, model: Path, setup: Setup) -> None:
+        import ncnn
+
+        param, weights = converted(model, setup.folder, ".ncnn.param"), converted(model, setup.folder, ".ncnn.bin")
+        if not (param.is_file() and weights.is_file()):
+            _convert(model, setup.folder, param, weights)
+        self._net = ncnn.Net()
+        self._net.opt.num_threads = setup.threads
+        self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = self._net.opt.use_fp16_arithmetic = False
+        if self._net.load_param(str(param)) or self._net.load_model(str(weights)):
+            raise RuntimeError("ncnn does not load what pnnx made")
+        self._mat = ncnn.Mat
+        self.version = f"ncnn {ncnn.__version__}"
+
+    def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
+        """One matrix per crop."""
+        return [self._mat(picture).clone() for picture in batch]
+
+    def run(self, prepared: Any) -> Float32Array:
+        """One inference per crop."""
+        outputs = []
+        for picture in prepared:
+            extractor = self._net.create_extractor()
+            extractor.input("in0", picture)
+            outputs.append(np.array(extractor.extract("out0")[1]))
+        return np.stack(outputs)
+
+
+def _convert(model: Path, folder: Path, param: Path, weights: Path) -> None:
+    spec = find_spec("pnnx")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("pnnx is not installed")
+    copy = folder / "source.onnx"  # pnnx writes a dozen files beside its input
+    copy.write_bytes(model.read_bytes())
+    arguments = [str(copy), "inputshape=[1,3,112,96]f32", "fp16=0", f"ncnnparam={param}", f"ncnnbin={weights}"]
+    program = Path(spec.origin).parent / "pnnx"
+    done = subprocess.run([str(program), *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if not (param.is_file() and weights.is_file()):
+        raise RuntimeError(f"pnnx made no files (exit code {done.returncode}): {done.stderr[-300:]}")

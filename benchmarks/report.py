@@ -1,0 +1,115 @@
+"""A folder that can be read and shown: Markdown, plots, and the JSON that they were made from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from benchmarks import latency, plots, stages
+from benchmarks.accuracy import evaluate
+from benchmarks.ascend import ledger
+from edge_sphereface.files import SHARED, atomic_write, ensure_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from edge_sphereface.types import JsonObject
+
+_HOW = (
+    "Every contender ran in a process of its own, interleaved with the others; medians and percentiles are of raw "
+    "samples (`report.json`). `x` is the median over that of the first row of its group; a row whose embeddings differ "
+    "from the first row's by more than allowed says WRONG instead."
+)
+SECTIONS = ("rows", "stages", "accuracy", "ledger")
+
+
+def merge(results: Sequence[JsonObject]) -> JsonObject:
+    """Several results of one machine as one.
+
+    Raises:
+        ValueError: they come from different machines: their figures do not belong in one table.
+    """
+    machines = {(result["environment"]["cpu"], result["environment"]["usable_cpus"]) for result in results}
+    if len(machines) != 1:
+        raise ValueError(f"The results come from different machines: {sorted(map(str, machines))}.")
+    merged: JsonObject = {"environment": results[-1]["environment"], "presence": None, "throttled": False}
+    for section in SECTIONS:
+        merged[section] = [row for result in results for row in result.get(section, [])]
+    for result in results:
+        merged["presence"] = result.get("presence", merged["presence"])
+        merged["throttled"] = merged["throttled"] or result.get("throttled", False)
+    return merged
+
+
+def write(merged: JsonObject, folder: Path, *, title: str) -> list[Path]:
+    """Write ``report.md``, ``report.json`` and a PNG for each kind of figure that is there.
+
+    Args:
+        merged: of :func:`merge`.
+        folder: for the files, created if missing.
+        title: first line of the report.
+
+    Returns:
+        What was written.
+    """
+    ensure_folder(folder)
+    pictures = {}
+    measured = [row for row in merged["rows"] if "latency" in row]
+    if measured:
+        pictures["latency.png"] = plots.latencies(measured)
+    if merged["accuracy"] and measured:
+        pictures["accuracy-over-latency.png"] = plots.accuracy_over_latency(merged["accuracy"], measured)
+    if merged["accuracy"]:
+        pictures["roc.png"] = plots.roc(merged["accuracy"])
+    written = []
+    for name, content in pictures.items():
+        written.append(_write(folder / name, content))
+    written.append(_write(folder / "report.json", json.dumps(merged, indent=1).encode()))
+    written.append(_write(folder / "report.md", _markdown(merged, title, list(pictures)).encode()))
+    return written
+
+
+def _write(path: Path, content: bytes) -> Path:
+    with atomic_write(path, mode=SHARED) as stream:
+        stream.write(content)
+    return path
+
+
+def _markdown(merged: JsonObject, title: str, pictures: Sequence[str]) -> str:
+    where = merged["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    machine = f"{where['time']}; {where['cpu']}, {where['usable_cpus']} processors, governor {where['governor']}"
+    lines = [
+        f"# {title}",
+        "",
+        f"{machine}; {where['system']}; {versions}.",
+        "",
+        "The machine was slowed down by heat or power during the run." if merged["throttled"] else "",
+        _HOW,
+        "",
+    ]
+    parts = [
+        ("Latency of embedding", merged["rows"], latency.text),
+        ("Stages", merged["stages"], stages.text),
+        ("Accuracy on labelled pairs", merged["accuracy"], evaluate.text),
+        ("Edge beside native Ascend", merged["ledger"], ledger.text),
+    ]
+    for heading, rows, text in parts:
+        if rows:
+            lines += [f"## {heading}", ""]
+            if heading.startswith("Edge") and merged["presence"]:
+                lines += [merged["presence"], ""]
+            lines += ["```text", text(rows), "```", ""]
+            if heading.startswith("Latency"):
+                lines += [_settings(rows), ""]
+    lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _settings(rows: Sequence[JsonObject]) -> str:
+    """How each contender was set up."""
+    settings = {row["label"].partition(":")[0]: (row.get("version", "not measured"), row["settings"]) for row in rows}
+    samples = sorted({row["latency"]["samples"] for row in rows if "latency" in row})
+    lines = [f"Samples per row: {', '.join(map(str, samples))}. Settings:", ""]
+    return "\n".join(lines + [f"* {name} ({version}): {text}" for name, (version, text) in settings.items()])

@@ -1,0 +1,225 @@
+"""Contenders in processes of their own, measured in turn.
+
+All of them are loaded, then each runs a few rounds while the others sleep, again and again: a machine that drifts slows
+all of them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.contenders import find_peer
+from benchmarks.peer_environments import FOLDER, PeerUnavailableError, python_of
+from edge_sphereface.metrics import agreement
+from edge_sphereface.timing import summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = 5
+"""Rounds that a contender runs before the next one's turn."""
+MIN_COSINE = {"float32": 0.9999}
+"""Below it a float answer is wrong, and a wrong answer is never a fast one."""
+MIN_COSINE_OTHER = 0.98
+_SETTLE_S = 0.03
+"""Sleep between turns: threads of the one before that spin stop by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One contender with one model.
+
+    Attributes:
+        contender: name of its module.
+        model: ONNX file or, if it asks for that, checkpoint.
+        label: for tables.
+        threads: of one inference.
+        batch: crops in one inference.
+        precision: of the model.
+        provider: execution provider, for contenders on onnxruntime.
+    """
+
+    contender: str
+    model: Path
+    label: str
+    threads: int
+    batch: int
+    precision: str
+    provider: str = "cpu"
+
+
+class _Worker:
+    """A started process."""
+
+    def __init__(self, case: Case, folder: Path, inputs: JsonObject) -> None:
+        peer = find_peer(case.contender)
+        kept = FOLDER.absolute() / f"{peer.name}-models"
+        kept.mkdir(parents=True, exist_ok=True)
+        self.output = folder / f"{id(self)}.npy"
+        request = {
+            "contender": case.contender,
+            "model": str(case.model.absolute()),
+            "threads": case.threads,
+            "batch": case.batch,
+            "provider": case.provider,
+            "folder": str(kept),
+            "output": str(self.output),
+            **inputs,
+        }
+        threads = str(case.threads)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "GLOG_v": "3"}
+        self._process = subprocess.Popen(  # noqa: S603
+            [python_of(peer), "-m", "benchmarks.worker", json.dumps(request)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+        )
+
+    def read(self) -> JsonObject:
+        assert self._process.stdout is not None  # noqa: S101 -- a pipe was asked for
+        line = self._process.stdout.readline()
+        if not line:
+            return {"error": f"the process ended with exit code {self._process.wait()}"}
+        return dict(json.loads(line))
+
+    def measure(self, rounds: int, warmup: int) -> JsonObject:
+        assert self._process.stdin is not None  # noqa: S101 -- a pipe was asked for
+        self._process.stdin.write(json.dumps({"rounds": rounds, "warmup": warmup}) + "\n")
+        self._process.stdin.flush()
+        return self.read()
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def measure(
+    cases: Sequence[Case],
+    crops: UInt8Array,
+    floats: Float32Array,
+    *,
+    rounds: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[JsonObject]:
+    """Measure cases of one batch size against one another.
+
+    Args:
+        cases: the first is the reference of the others' correctness.
+        crops: (N, H, W, 3) uint8 BGR, N a multiple of the batch size.
+        floats: the same as the original network takes them.
+        rounds: samples per case.
+        progress: called with rounds done and rounds in total.
+
+    Returns:
+        One row per case, in their order; a contender that cannot be had or fails has an ``error`` instead of figures.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        np.save(folder / "crops.npy", crops)
+        np.save(folder / "floats.npy", floats)
+        inputs = {"crops": str(folder / "crops.npy"), "floats": str(folder / "floats.npy")}
+        workers: dict[Case, _Worker] = {}
+        rows: dict[Case, JsonObject] = {}
+        for case in cases:
+            try:
+                worker = stack.enter_context(_started(case, folder, inputs))
+            except PeerUnavailableError as error:
+                rows[case] = {"error": str(error)}
+                continue
+            rows[case] = worker.read()  # one after the other: loading is measured too
+            if "error" not in rows[case]:
+                workers[case] = worker
+        samples = _interleave(workers, rows, rounds, progress)
+        reference = np.load(workers[cases[0]].output) if cases[0] in workers else None
+        return [_row(case, rows[case], samples.get(case), workers.get(case), reference) for case in cases]
+
+
+@contextmanager
+def _started(case: Case, folder: Path, inputs: JsonObject) -> Iterator[_Worker]:
+    worker = _Worker(case, folder, inputs)
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+def _interleave(
+    workers: dict[Case, _Worker],
+    rows: dict[Case, JsonObject],
+    rounds: int,
+    progress: Callable[[int, int], None] | None,
+) -> dict[Case, list[float]]:
+    samples: dict[Case, list[float]] = {case: [] for case in workers}
+    for done in range(0, rounds, BLOCK):
+        for case, worker in workers.items():
+            if "error" in rows[case]:
+                continue
+            # Each turn begins with one round that is not counted: caches belong to the contender before.
+            answer = worker.measure(min(BLOCK, rounds - done), warmup=5 if done == 0 else 1)
+            if "error" in answer:
+                rows[case] = answer
+                continue
+            samples[case] += answer["samples_ms"]
+            rows[case]["peak_rss_mib"] = answer["peak_rss_mib"]
+            time.sleep(_SETTLE_S)
+        if progress is not None:
+            progress(min(done + BLOCK, rounds), rounds)
+    return samples
+
+
+def _row(
+    case: Case,
+    answer: JsonObject,
+    samples: list[float] | None,
+    worker: _Worker | None,
+    reference: Float32Array | None,
+) -> JsonObject:
+    peer = find_peer(case.contender)
+    row: JsonObject = {
+        "label": case.label,
+        "contender": case.contender,
+        "settings": peer.settings,
+        "model": case.model.name,
+        "precision": case.precision,
+        "threads": case.threads,
+        "batch": case.batch,
+        "provider": case.provider,
+    }
+    if "error" in answer or samples is None or worker is None or reference is None:
+        return {**row, "error": answer.get("error", "the reference did not run")}
+    measured = agreement(reference, np.load(worker.output))
+    latency = summarize(np.array(samples))
+    return {
+        **row,
+        "version": answer["version"],
+        "load_ms": round(answer["load_ms"], 1),
+        "first_ms": round(answer["first_ms"], 2),
+        "peak_rss_mib": answer["peak_rss_mib"] and round(answer["peak_rss_mib"], 1),
+        "latency": latency.as_json(),
+        "median_ms_per_face": round(latency.median_ms / case.batch, 3),
+        "min_cosine": measured.min_cosine,
+        "max_abs_error": measured.max_abs_error if measured.max_abs_error != float("inf") else None,
+        "correct": measured.min_cosine >= MIN_COSINE.get(case.precision, MIN_COSINE_OTHER),
+        "samples_ms": [round(value, 4) for value in samples],
+    }

@@ -1,0 +1,62 @@
+"""Today's habit: onnxruntime's ``quantize_static`` on the plain export, as its tutorials show it.
+
+It is a peer, not this project's quantization: it proves nothing about itself, which is why it is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_sphereface.embed import Embedder
+from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.model_spec import METADATA_KEY
+from export.faces import face_crops
+from export.parity import normalize_plainly
+
+if TYPE_CHECKING:
+    from edge_sphereface.types import UInt8Array
+
+PRECISION = "int8 (quantize_static)"
+
+
+def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> None:
+    """Quantize a float file with layout ``nchw``: QDQ, per channel, 8-bit weights, min-max over faces.
+
+    Args:
+        model: float ONNX file.
+        output: quantized ONNX file; it says of itself that it came about this way.
+        photos: folder of photographs for the calibration.
+        count: crops.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    embedder = Embedder(model, provider="cpu")
+    crops = face_crops(embedder.spec, count, photos)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, crops: UInt8Array) -> None:
+            self._batches = iter({"input": normalize_plainly(crop[None], embedder.spec)} for crop in crops)
+
+        def get_next(self) -> Any:
+            return next(self._batches, None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        quantize_static(
+            str(model),
+            str(target),
+            Reader(crops),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantized = onnx.load(target)
+    spec = {**embedder.spec.as_json(), "precision": PRECISION}
+    onnx.helper.set_model_props(quantized, {METADATA_KEY: json.dumps(spec, sort_keys=True, ensure_ascii=False)})
+    with atomic_write(output, mode=SHARED) as stream:
+        stream.write(quantized.SerializeToString())
