@@ -94,28 +94,33 @@ def _add_accuracy(added: Commands) -> None:
 
 
 def _add_ascend(added: Commands) -> None:
-    command = added.add_parser(
-        "ascend",
+    command = added.add_parser("ascend", help="the native path beside the edge path: measured, imported, published")
+    kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command = kinds.add_parser(
+        "run",
         parents=[json_option()],
-        help="the native path beside the edge path: measured, imported, published",
-        epilog="example: python -m benchmarks ascend --checkpoint sphereface.ckpt --edge latency.json --import eval.log "
-        "--source 'Atlas 300I, our lab, 2026-11' -o ascend.json",
+        help="run the checkpoint by MindSpore, on Ascend if there is one, else on the CPU",
+        epilog="example: python -m benchmarks ascend run --checkpoint x.ckpt --edge latency.json -o ascend.json",
     )
-    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="run it: on Ascend, else on the CPU")
-    command.add_argument("--edge", nargs="+", type=Path, default=[], metavar="FILE", help="results of `latency`")
+    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="without it nothing native is run")
+    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="measure its accuracy as well, in float16")
     command.add_argument(
-        "--import",
-        dest="imported",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="recorded elsewhere: log with LFWACC=…, ais_bench or msame output, JSON of this command",
+        "--edge", nargs="+", type=Path, default=[], metavar="FILE", help="results of `latency` and `accuracy`"
     )
-    command.add_argument("--source", default="source not stated", metavar="TEXT", help="who recorded that, where, when")
     command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     command.set_defaults(run=commands.run_ascend)
+    command = kinds.add_parser(
+        "import",
+        parents=[json_option()],
+        help="take over runs that were recorded elsewhere",
+        description="Reads the original's line LFWACC=… std=… thd=…, ais_bench or msame output, JSON of `ascend run`.",
+        epilog="example: python -m benchmarks ascend import eval.log --source 'Atlas 300I, our lab' -o imported.json",
+    )
+    command.add_argument("file", nargs="+", type=Path, help="log or JSON")
+    command.add_argument("--source", required=True, metavar="TEXT", help="who recorded it, where, when")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    command.set_defaults(run=commands.run_import)
 
 
 def _add_plan(added: Commands) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import JsonObject
 
 PEERS = tuple(name for name in peer_names() if name != "edge")
@@ -141,23 +142,17 @@ def run_plan(arguments: argparse.Namespace) -> Outcome:
 
 
 def run_ascend(arguments: argparse.Namespace) -> Outcome:
-    """Native runs beside edge runs, with what was recorded elsewhere and what others published."""
+    """Native runs beside edge runs and what others published."""
     presence = probe.probe()
     note(presence.sentence())
-    native: list[JsonObject] = []
-    if arguments.checkpoint is not None:
-        from benchmarks.ascend import native as native_module
-        from edge_sphereface.model_spec import ModelSpec
-        from export.parity import normalize_plainly
-
-        device = "Ascend" if presence.has_npu else "CPU"
-        note(f"running {arguments.checkpoint.name} by MindSpore on device_target={device!r}")
-        spec = ModelSpec.from_json(_example_spec(arguments.checkpoint))
-        floats = normalize_plainly(latency.example_crops(spec, 1)[:4], spec)
-        native = native_module.run(arguments.checkpoint, device, floats, rounds=arguments.rounds)
-    recorded = [row for path in arguments.imported for row in imported.read(path, source=arguments.source)]
-    edge = [row for path in arguments.edge for row in _load(path).get("rows", [])]
-    rows = ledger.collect(edge, native, recorded)
+    device = "Ascend" if presence.has_npu else "CPU"
+    native = _run_native(arguments, device) if arguments.checkpoint is not None else []
+    results = [_load(path) for path in arguments.edge]
+    rows = ledger.collect(
+        [row for result in results for row in result.get("rows", [])],
+        [row for result in results for row in result.get("accuracy", [])],
+        native,
+    )
     result: JsonObject = {
         "environment": environment.describe(),
         "presence": presence.sentence(),
@@ -169,14 +164,47 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
     return Outcome(result, f"{presence.sentence()}\n\n{ledger.text(rows)}")
 
 
-def _example_spec(checkpoint: Path) -> str:
-    """A specification for the crops that this checkpoint's network takes."""
+def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
+    from benchmarks.ascend import native
+    from export.parity import normalize_plainly
+
+    note(f"running {arguments.checkpoint.name} by MindSpore on device_target={device!r}")
+    spec = _spec_of(arguments.checkpoint)
+
+    def judge(forward: native.Forward) -> JsonObject:
+        scores = evaluate.score(
+            pairs.read_lfw_pairs(arguments.lfw / "pairs.txt"),
+            arguments.lfw / "images",
+            spec=spec,
+            embed=lambda crops: forward(normalize_plainly(crops, spec)),
+            store=EmbeddingStore("native", spec.embedding_size, keep=False),
+            locate=given_landmarks(pairs.read_landmarks(arguments.lfw / "lfw_landmark.txt")),
+            progress=Progress("photographs by MindSpore"),
+        )
+        row = evaluate.judge(scores)
+        return {name: row[name] for name in ("accuracy", "accuracy_std", "accuracy_interval", "threshold", "pairs")}
+
+    floats = normalize_plainly(latency.example_crops(spec, 1)[:4], spec)
+    chosen = judge if arguments.lfw is not None else None
+    return native.run(arguments.checkpoint, device, floats, rounds=arguments.rounds, judge=chosen)
+
+
+def run_import(arguments: argparse.Namespace) -> Outcome:
+    """What was recorded elsewhere."""
+    rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
+    result: JsonObject = {"environment": environment.describe(), "ledger": rows}
+    _keep(result, arguments.output)
+    return Outcome(result, ledger.text(rows))
+
+
+def _spec_of(checkpoint: Path) -> ModelSpec:
+    """What a model made from this checkpoint would say of itself."""
     from export.checkpoint import open_checkpoint
     from export.convert import ConversionOptions, model_spec
     from export.topology import infer_topology
 
     with open_checkpoint(checkpoint) as opened:
-        return model_spec(opened, infer_topology(opened.entries), ConversionOptions()).to_json()
+        return model_spec(opened, infer_topology(opened.entries), ConversionOptions())
 
 
 def run_report(arguments: argparse.Namespace) -> Outcome:

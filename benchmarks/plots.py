@@ -55,6 +55,7 @@ def accuracy_over_latency(accuracy: Sequence[JsonObject], rows: Sequence[JsonObj
         error = [[max(center - low, 0) * 100], [max(high - center, 0) * 100]]
         color = _CYCLE[number % len(_CYCLE)]
         axis.errorbar(min(times), center * 100, yerr=error, fmt="o", color=color, capsize=4, label=row["label"])
+    axis.margins(x=0.15)
     axis.set_xlim(left=0)
     axis.set_xlabel("median latency of one face, milliseconds")
     axis.set_ylabel("10-fold accuracy, % (bar: 95 % interval)")
@@ -72,6 +73,7 @@ def roc(accuracy: Sequence[JsonObject]) -> bytes:
         right.plot(far, [max(1 - value, 1e-4) for value in row["roc"]["tar"]], color=color, label=row["label"])
     for axis in (left, right):
         axis.set_xscale("log")
+        axis.set_xlim(3e-4, 1)
         axis.set_xlabel("false accept rate")
         axis.legend(frameon=False)
     left.set_ylabel("true accept rate, %")

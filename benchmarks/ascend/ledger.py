@@ -34,42 +34,47 @@ MEASURED, IMPORTED, PUBLISHED_HERE = "measured here", "imported", "published"
 
 
 def collect(
-    edge: Sequence[JsonObject], native: Sequence[JsonObject], imported: Sequence[JsonObject]
+    edge: Sequence[JsonObject], accuracy: Sequence[JsonObject], native: Sequence[JsonObject]
 ) -> list[JsonObject]:
     """One list of rows, each marked with where its figures come from.
 
     Args:
-        edge: rows of :func:`benchmarks.latency.measure`, batch 1.
+        edge: rows of :func:`benchmarks.latency.measure`; those of batch 1 are taken.
+        accuracy: rows of ``benchmarks accuracy``; a model's accuracy goes to its edge rows.
         native: rows of :func:`benchmarks.ascend.native.run`.
-        imported: rows of :func:`benchmarks.ascend.imported.read`.
     """
-    rows = [
-        {
-            "path": f"edge: {row['label']}",
-            "device": f"{row['provider']}, {row['threads']} threads",
-            "latency": row["latency"],
-            "faces_per_second": round(1000 / row["latency"]["median_ms"], 2),
-            "origin": MEASURED,
-            "source": "this machine",
-        }
-        for row in edge
-        if row.get("batch") == 1 and "latency" in row
-    ]
+    known = {row["model"]: row for row in accuracy}
+    rows: list[JsonObject] = []
+    for row in edge:
+        if row.get("batch") != 1 or "latency" not in row:
+            continue
+        judged: JsonObject = known.get(row["model"], {})
+        rows.append(
+            {
+                "path": f"edge: {row['label']}",
+                "device": f"{row['provider']}, {row['threads']} threads",
+                "precision": row["precision"],
+                "latency": row["latency"],
+                "faces_per_second": round(1000 / row["latency"]["median_ms"], 2),
+                **{name: judged[name] for name in ("accuracy", "accuracy_std", "threshold") if name in judged},
+                "origin": MEASURED,
+                "source": "this machine",
+            }
+        )
     rows += [{**row, "path": f"native: {row['path']}", "origin": MEASURED, "source": "this machine"} for row in native]
-    rows += list(imported)
     return rows + [{**row, "origin": PUBLISHED_HERE} for row in PUBLISHED]
 
 
 def text(rows: Sequence[JsonObject]) -> str:
     """The ledger as a table with a column for each origin."""
-    lines = [f"{'path':<52} {'measured here':>26} {'imported':>26} {'published':>26}  source"]
+    lines = [f"{'path':<58} {'measured here':>34} {'imported':>34} {'published':>12}  source"]
     for row in rows:
         cells = dict.fromkeys((MEASURED, IMPORTED, PUBLISHED_HERE), "")
         cells[row["origin"]] = _figures(row)
-        device = f" [{row['device']}]" if row.get("device") else ""
+        where = ", ".join(row[name] for name in ("device", "precision") if row.get(name))
+        path = (row["path"] + (f" [{where}]" if where else ""))[:58]
         lines.append(
-            f"{(row['path'] + device)[:52]:<52} {cells[MEASURED]:>26} {cells[IMPORTED]:>26} "
-            f"{cells[PUBLISHED_HERE]:>26}  {row['source']}"
+            f"{path:<58} {cells[MEASURED]:>34} {cells[IMPORTED]:>34} {cells[PUBLISHED_HERE]:>12}  {row['source']}"
         )
     return "\n".join(lines)
 
@@ -82,6 +87,8 @@ def _figures(row: JsonObject) -> str:
     value = latency.get("median_ms", latency.get("mean_ms", row.get("latency_ms")))
     if value is not None:
         parts.append(f"{value:.2f} ms")
+    if row.get("faces_per_second") is not None:
+        parts.append(f"{row['faces_per_second']:.0f}/s")
     if row.get("watts") is not None:
         parts.append(f"{row['watts']:.1f} W")
     if row.get("accuracy") is not None:

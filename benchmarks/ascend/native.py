@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     Forward = Callable[[Float32Array], Float32Array]
 
 
-def run(checkpoint: Path, device: str, floats: Float32Array, *, rounds: int) -> list[JsonObject]:
+def run(
+    checkpoint: Path,
+    device: str,
+    floats: Float32Array,
+    *,
+    rounds: int,
+    judge: Callable[[Forward], JsonObject] | None = None,
+) -> list[JsonObject]:
     """Time the network by MindSpore and as a MINDIR, and hold both against numpy.
 
     In float16 as the original evaluation computes on Ascend (``add_flags_recursive(fp16=True)``), and in float32.
@@ -34,6 +41,7 @@ def run(checkpoint: Path, device: str, floats: Float32Array, *, rounds: int) -> 
         device: ``Ascend`` or ``CPU``.
         floats: (N, 3, H, W) float32, normalized; its first is timed.
         rounds: samples.
+        judge: measures the accuracy of the path that the original evaluation takes: MindSpore, float16.
 
     Returns:
         A row per path and precision; one that cannot run has an ``error`` instead of figures.
@@ -44,7 +52,8 @@ def run(checkpoint: Path, device: str, floats: Float32Array, *, rounds: int) -> 
     rows: list[JsonObject] = []
     for half in (True, False):
         network = MindsporeReference(checkpoint, topology, device=device, half=half)
-        rows.append(_row("MindSpore", device, half, network.forward, floats, expected, rounds))
+        row = _row("MindSpore", device, half, network.forward, floats, expected, rounds)
+        rows.append({**row, **judge(network.forward)} if judge is not None and half else row)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 name, forward = _mindir(network, floats[:1], Path(folder), device)
