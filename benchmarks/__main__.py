@@ -153,6 +153,7 @@ def _add_report(added: Commands) -> None:
     command.add_argument("result", nargs="+", type=Path, help="results of one machine")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     command.add_argument("--title", default="SphereFace on this machine", help="of the report")
+    command.add_argument("--remark", default="", metavar="TEXT", help="what the reader must know of models and run")
     command.set_defaults(run=commands.run_report)
     command = added.add_parser(
         "compare",

@@ -9,7 +9,7 @@ from benchmarks import comparison, environment, latency, plan, report, stages
 from benchmarks.accuracy import evaluate, pairs
 from benchmarks.accuracy.embeddings import EmbeddingStore, detected_landmarks, given_landmarks
 from benchmarks.ascend import imported, ledger, probe
-from benchmarks.contenders import peer_names
+from benchmarks.contenders import find_peer, peer_names
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detect import open_detector
@@ -32,6 +32,9 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
     """Models and peers, then the stages of the first model."""
     threads = arguments.threads or list(range(1, usable_cpus() + 1))
     peers = PEERS if "all" in arguments.peers else arguments.peers
+    for name in peers:
+        if find_peer(name).needs_checkpoint and arguments.checkpoint is None:
+            note(f"{find_peer(name).title} is left out: it runs the checkpoint, which --checkpoint names")
     before = environment.condition()
     rows = latency.measure(
         arguments.model,
@@ -213,7 +216,7 @@ def run_report(arguments: argparse.Namespace) -> Outcome:
         merged = report.merge([_load(path) for path in arguments.result])
     except ValueError as error:
         raise UsageError(str(error), hint="make one report per machine") from error
-    written = report.write(merged, arguments.output, title=arguments.title)
+    written = report.write(merged, arguments.output, title=arguments.title, remark=arguments.remark)
     return Outcome({"files": [str(path) for path in written]}, "\n".join(map(str, written)))
 
 

@@ -56,7 +56,7 @@ def measure(
             crops = example_crops(specs[models[0]], batch)
             floats = normalize_plainly(crops, specs[models[0]])
             cases = _cases(models, specs, peers, checkpoint, count, batch)
-            name = f"{count} threads, batch {batch}"
+            name = group_name(count, batch)
             report = None if progress is None else lambda done, total, what=name: progress(what, done, total)
             rows += runner.measure(cases, crops, floats, rounds=rounds, progress=report)
     return rows
@@ -104,6 +104,11 @@ def _cases(
     return cases
 
 
+def group_name(threads: int, batch: int) -> str:
+    """Such as ``2 threads, batch 4``."""
+    return f"{threads} thread{'s' if threads > 1 else ''}, batch {batch}"
+
+
 def text(rows: Sequence[JsonObject]) -> str:
     """The rows as a table; ``x`` is the median over that of the first row with as many threads and the same batch."""
     columns = f"{'median ms':>9} {'p95':>8} {'p99':>8} {'x':>6} {'ms/face':>8} {'cosine':>9} {'MiB':>6} {'load ms':>8}"
@@ -111,7 +116,7 @@ def text(rows: Sequence[JsonObject]) -> str:
     for row in rows:
         if group != (row["threads"], row["batch"]):
             group = (row["threads"], row["batch"])
-            lines += ["", f"{f'{group[0]} threads, batch {group[1]}':<40} {columns}"]
+            lines += ["", f"{group_name(*group):<40} {columns}"]
             base = row["latency"]["median_ms"] if "latency" in row else math.nan
         if "error" in row:
             lines.append(f"{row['label'][:40]:<40} not measured: {row['error']}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.latency import group_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,8 +36,8 @@ def latencies(rows: Sequence[JsonObject]) -> bytes:
             box.set(facecolor=_OURS if row["contender"] == "edge" else _PEER, edgecolor=_TEXT, linewidth=0.7)
         axis.set_yticks(range(1, len(shown) + 1), [row["label"] for row in shown])
         axis.set_xlim(left=0)
-        axis.set_title(f"{count} thread{'s' if count > 1 else ''}, batch {shown[0]['batch']}", loc="left")
-        axis.set_xlabel("milliseconds per inference (box: middle half, line: median)")
+        axis.set_title(group_name(count, shown[0]["batch"]), loc="left")
+        axis.set_xlabel("milliseconds (box: middle half, line: median)")
     return _png(figure)
 
 

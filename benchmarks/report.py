@@ -42,13 +42,14 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
     return merged
 
 
-def write(merged: JsonObject, folder: Path, *, title: str) -> list[Path]:
+def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> list[Path]:
     """Write ``report.md``, ``report.json`` and a PNG for each kind of figure that is there.
 
     Args:
         merged: of :func:`merge`.
         folder: for the files, created if missing.
         title: first line of the report.
+        remark: what the reader must know of the models and the run.
 
     Returns:
         What was written.
@@ -66,7 +67,7 @@ def write(merged: JsonObject, folder: Path, *, title: str) -> list[Path]:
     for name, content in pictures.items():
         written.append(_write(folder / name, content))
     written.append(_write(folder / "report.json", json.dumps(merged, indent=1).encode()))
-    written.append(_write(folder / "report.md", _markdown(merged, title, list(pictures)).encode()))
+    written.append(_write(folder / "report.md", _markdown(merged, title, remark, list(pictures)).encode()))
     return written
 
 
@@ -76,16 +77,19 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _markdown(merged: JsonObject, title: str, pictures: Sequence[str]) -> str:
+def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[str]) -> str:
     where = merged["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    machine = f"{where['time']}; {where['cpu']}, {where['usable_cpus']} processors, governor {where['governor']}"
+    machine = (
+        f"{where['time']}; {where['cpu']}, {where['usable_cpus']} processors, governor {where['governor'] or 'unknown'}"
+    )
     lines = [
         f"# {title}",
         "",
         f"{machine}; {where['system']}; {versions}.",
         "",
-        "The machine was slowed down by heat or power during the run." if merged["throttled"] else "",
+        *([remark, ""] if remark else []),
+        *(["The machine was slowed down by heat or power during the run.", ""] if merged["throttled"] else []),
         _HOW,
         "",
     ]

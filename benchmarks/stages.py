@@ -55,6 +55,7 @@ def measure(
     import cv2
 
     rows: list[JsonObject] = []
+    before = cv2.getNumThreads()
     for count in threads:
         cv2.setNumThreads(count)
         embedder = Embedder(model, provider="cpu", threads=count)
@@ -77,6 +78,7 @@ def measure(
                         "samples_ms": [round(float(value), 4) for value in values],
                     }
                 )
+    cv2.setNumThreads(before)
     return rows
 
 

@@ -11,7 +11,9 @@ RUNTIME = {"edge_sphereface", "numpy", "cv2", "onnxruntime"}
 ALLOWED = {
     "edge_sphereface": RUNTIME,
     "export": RUNTIME | {"export", "google", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
-    "benchmarks": RUNTIME | {"benchmarks"},
+    "benchmarks": RUNTIME
+    | {"benchmarks", "export", "matplotlib", "scipy", "onnx"}
+    | {"MNN", "mindspore", "mindspore_lite", "ncnn", "openvino"},
 }
 TEST_FILES = ("test_", "conftest")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import pytest
 from benchmarks.__main__ import build_parser as benchmarks_parser
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.contract import run
+from edge_sphereface.download import PinnedFile
+from edge_sphereface.files import sha256_of
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.commands import build_parser as export_parser
 from export.untrained import untrained_parameters
@@ -40,6 +43,10 @@ def folder(tmp_path, astronaut, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("export.demo.write_untrained", lambda path: write_ckpt(path, small()))
     monkeypatch.setattr("export.reference.find_spec", lambda _: None)
+    Path("pairs.csv").write_text(
+        "image1_path,image2_path,label\n" + "ann/1.png,ann/2.png,1\nann/1.png,bob/1.png,0\n" * 10
+    )
+    Path("eval.log").write_text("LFWACC=0.9923 std=0.0050 thd=0.3050\n")
     write_ckpt("sphereface.ckpt", {f"network.{name}": values for name, values in small().items()})
     for name, image in {
         "photo.png": astronaut,
@@ -57,19 +64,23 @@ def small():
     return untrained_parameters(depth=4, widths=(4, 4, 4, 8), embedding_size=16)
 
 
-def test_the_page_is_true(folder, capsys, shared):
+def test_the_page_is_true(folder, capsys, monkeypatch):
     def call(parser, *words):
         run(parser(), [*words, "--json"])
         return json.loads(capsys.readouterr().out)
 
     model = ("--model", "sphereface.onnx")
     numpy = ("--reference", "numpy")
-    latency = ("latency", "sphereface.onnx", "--rounds", "3", "--threads", "1", "--batches", "1")
-    detector = str(shared("models/face_detection_yunet_2023mar.onnx"))
+    latency = ("latency", "sphereface.onnx", "--rounds", "3", "--threads", "1", "--batches", "1", "-o", "l.json")
+    native = ("--checkpoint", "sphereface.ckpt", "--rounds", "3") if find_spec("mindspore") else ()
+    digest = sha256_of("photo.png")
+    pinned = PinnedFile(name="x.onnx", url="https://example.org/x", sha256=digest, max_bytes=1 << 20, license="none")
+    monkeypatch.setattr("edge_sphereface.detect.yunet.YUNET", pinned)
     printed = {
         "python -m export convert": call(
             export_parser, "convert", "sphereface.ckpt", "-o", "sphereface.onnx", "--input-layout", "image", *numpy
         ),
+        "float": call(export_parser, "convert", "sphereface.ckpt", "-o", "float.onnx", *numpy),
         "python -m export verify": call(
             export_parser, "verify", "sphereface.onnx", "--checkpoint", "sphereface.ckpt", *numpy
         ),
@@ -85,10 +96,27 @@ def test_the_page_is_true(folder, capsys, shared):
             build_parser, "verify-model", "sphereface.onnx", "--photos", "people"
         ),
         "edge-sphereface doctor": call(build_parser, "doctor", *model),
-        "edge-sphereface fetch-detector": call(build_parser, "fetch-detector", "--from", detector),
+        "python -m benchmarks todays-int8": call(
+            benchmarks_parser, "todays-int8", "float.onnx", "--photos", "people/ann", "--count", "4", "-o", "int8.onnx"
+        ),
         "python -m benchmarks latency": call(benchmarks_parser, *latency),
+        "python -m benchmarks accuracy": call(
+            benchmarks_parser, "accuracy", "float.onnx", "int8.onnx", "--pairs", "pairs.csv", "--images", "people"
+        ),
+        "python -m benchmarks ascend run": call(benchmarks_parser, "ascend", "run", "--edge", "l.json", *native),
+        "python -m benchmarks ascend import": call(
+            benchmarks_parser, "ascend", "import", "eval.log", "--source", "Atlas 300I, our lab"
+        ),
+        "python -m benchmarks plan": call(
+            benchmarks_parser, "plan", "l.json", "--fps", "15", "--faces", "3", "--budget-ms", "60"
+        ),
+        "python -m benchmarks report": call(benchmarks_parser, "report", "l.json", "-o", "report"),
+        "python -m benchmarks compare": call(benchmarks_parser, "compare", "l.json", "l.json"),
         "Errors": call(build_parser, "info", "--model", "missing.onnx"),
+        # Last, since it puts a file in the cache that is no detector.
+        "edge-sphereface fetch-detector": call(build_parser, "fetch-detector", "--from", "photo.png"),
     }
+    del printed["float"]
     assert set(printed) == set(SECTIONS)
     for title, value in printed.items():
         shown = form(SECTIONS[title])
@@ -104,14 +132,23 @@ def test_the_page_is_true(folder, capsys, shared):
             for fact in ("governor", "memory_mib"):
                 shown["environment"].pop(fact)
                 got["environment"].pop(fact)
+        for part in ("before", "after", "probe"):
+            shown.pop(part, None)
+            got.pop(part, None)
+        if not native:  # without MindSpore nothing native runs
+            shown.pop("native", None)
+            got.pop("native", None)
         assert got == shown, title
 
 
 def test_every_error_code_is_listed():
     import edge_sphereface.errors
     import export.errors
+    from benchmarks.accuracy.pairs import PairsError
+    from benchmarks.ascend.imported import ImportedError
     from edge_sphereface.cli.contract import UsageError
 
-    kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values(), UsageError]
+    kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values()]
+    kinds += [UsageError, PairsError, ImportedError]
     codes = {kind.code for kind in kinds if isinstance(kind, type) and hasattr(kind, "code")} - {"error", "model"}
     assert codes <= set(re.findall(r"`([a-z-]+)`", PAGE.split("## `edge")[0]))

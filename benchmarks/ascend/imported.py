@@ -17,12 +17,11 @@ _MAX_BYTES = 64 << 20
 _NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 _LFW = re.compile(rf"LFWACC={_NUMBER}\s+std={_NUMBER}\s+thd={_NUMBER}")
 _AIS_COMPUTE = re.compile(
-    rf"NPU_compute_time.*?min\s*=\s*{_NUMBER}\s*ms.*?mean\s*=\s*{_NUMBER}\s*ms.*?median\s*=\s*{_NUMBER}\s*ms", re.DOTALL
+    rf"NPU_compute_time[^\n]*?min\s*=\s*{_NUMBER}[^\n]*?mean\s*=\s*{_NUMBER}[^\n]*?median\s*=\s*{_NUMBER}"
 )
 _AIS_THROUGHPUT = re.compile(
     rf"throughput\s+1000\*batchsize\.mean\({_NUMBER}\)/NPU_compute_time\.mean\({_NUMBER}\):\s*{_NUMBER}"
 )
-
 _MSAME = re.compile(rf"Inference average time(?P<first> without first time)?\s*:\s*{_NUMBER}\s*ms")
 
 

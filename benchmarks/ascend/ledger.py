@@ -67,14 +67,14 @@ def collect(
 
 def text(rows: Sequence[JsonObject]) -> str:
     """The ledger as a table with a column for each origin."""
-    lines = [f"{'path':<58} {'measured here':>34} {'imported':>34} {'published':>12}  source"]
+    lines = [f"{'path':<66} {'measured here':>34} {'imported':>34} {'published':>12}  source"]
     for row in rows:
         cells = dict.fromkeys((MEASURED, IMPORTED, PUBLISHED_HERE), "")
         cells[row["origin"]] = _figures(row)
         where = ", ".join(row[name] for name in ("device", "precision") if row.get(name))
-        path = (row["path"] + (f" [{where}]" if where else ""))[:58]
+        path = (row["path"] + (f" [{where}]" if where else ""))[:66]
         lines.append(
-            f"{path:<58} {cells[MEASURED]:>34} {cells[IMPORTED]:>34} {cells[PUBLISHED_HERE]:>12}  {row['source']}"
+            f"{path:<66} {cells[MEASURED]:>34} {cells[IMPORTED]:>34} {cells[PUBLISHED_HERE]:>12}  {row['source']}"
         )
     return "\n".join(lines)
 

@@ -1,4 +1,7 @@
-"""ncnn through pnnx."""
+"""ncnn through pnnx.
+
+Its INT8 tools (ncnn2table, ncnn2int8) are in no wheel, so float32 alone is measured.
+"""
 
 from __future__ import annotations
 

@@ -1,43 +1,205 @@
-"""The latency benchmark: every case is there, each with its correctness and its environment."""
+"""The latency benchmark: contenders in processes of their own, interleaved, each with its correctness."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
-from benchmarks import environment, latency
+from benchmarks import latency, runner
 from benchmarks.__main__ import build_parser
+from benchmarks.contenders import find_peer, peer_names
+from benchmarks.peer_environments import PeerUnavailableError, python_of
+from benchmarks.runner import Case
+from benchmarks.worker import peak_rss_mib
 from edge_sphereface.cli.contract import run
 
 
-def test_rows(small_models):
-    models = [small_models["nchw"], small_models["image"]]
+@pytest.fixture
+def changed(small_models, tmp_path):
+    """The small model with one weight that is wrong."""
+    import onnx
+    from onnx import numpy_helper
+
+    path = tmp_path / "changed.onnx"
+    model = onnx.load(small_models["nchw"])
+    weight = next(w for w in model.graph.initializer if w.name == "conv2_1.weight")
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[::-1].copy(), weight.name))
+    onnx.save(model, path)
+    return path
+
+
+def test_models_and_peers(small_models):
     seen = []
-    rows = latency.measure(models, threads=[1], batches=[1, 2], rounds=4, progress=lambda *counts: seen.append(counts))
-    assert [(row["model"], row["batch"]) for row in rows] == [(str(m), b) for b in (1, 2) for m in models]
+    rows = latency.measure(
+        [small_models["nchw"], small_models["image"]],
+        threads=[1],
+        batches=[2],
+        rounds=7,
+        peers=["onnxruntime_plain", "opencv_dnn"],
+        progress=lambda *counts: seen.append(counts),
+    )
+    assert [row["label"] for row in rows] == ["nchw", "image", "onnxruntime: nchw", "OpenCV DNN: nchw"]
     for row in rows:
-        assert len(row["samples_ms"]) == row["latency"]["samples"] == 4
-        assert row["min_cosine_to_first"] == pytest.approx(1)
-        assert row["provider"]["active"] == ["CPUExecutionProvider"]
-        assert row["latency"]["min_ms"] > 0
-    assert seen == [(1, 2), (2, 2)]
+        assert len(row["samples_ms"]) == row["latency"]["samples"] == 7
+        assert row["correct"] is True
+        assert row["min_cosine"] == pytest.approx(1, abs=1e-5)
+        assert row["load_ms"] > 0
+        assert row["first_ms"] > 0
+        assert 20 < row["peak_rss_mib"] < 2000
+        assert row["settings"]
+        assert row["version"]
+    assert seen[-1] == ("1 thread, batch 2", 7, 7)
+    assert "OpenCV DNN: nchw" in latency.text(rows)
+
+
+def test_a_wrong_answer_is_never_a_fast_answer(small_models, changed):
+    rows = latency.measure([small_models["nchw"], changed], threads=[1], batches=[1], rounds=3)
+    assert [row["correct"] for row in rows] == [True, False]
+    line = next(line for line in latency.text(rows).splitlines() if line.startswith("changed"))
+    assert "WRONG" in line
+
+
+def test_a_contender_that_fails_is_a_row_with_the_reason(small_models, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"rubbish")
+    crops = np.zeros((1, 112, 96, 3), np.uint8)
+    floats = np.zeros((1, 3, 112, 96), np.float32)
+    common = {"threads": 1, "batch": 1, "precision": "float32"}
+    cases = [
+        Case(contender="edge", model=small_models["nchw"], label="good", **common),
+        Case(contender="opencv_dnn", model=broken, label="bad", **common),
+    ]
+    good, bad = runner.measure(cases, crops, floats, rounds=2)
+    assert "latency" in good
+    assert "latency" not in bad
+    assert bad["error"]
+    assert "not measured" in latency.text([good, bad])
+
+
+def test_a_peer_that_cannot_be_installed_is_a_row_with_the_reason(small_models, monkeypatch):
+    def unavailable(peer):
+        if peer.requirements:
+            raise PeerUnavailableError("no network")
+        return python_of(peer)
+
+    monkeypatch.setattr(runner, "python_of", unavailable)
+    rows = latency.measure([small_models["nchw"]], threads=[1], batches=[1], rounds=2, peers=["openvino"])
+    assert rows[1]["error"] == "no network"
+
+
+def test_turns_are_taken(monkeypatch, small_models, tmp_path):
+    """A B C A B C, five rounds each, and one uncounted round to warm the caches again."""
+    order = []
+
+    class Fake:
+        def __init__(self, case, folder, inputs):
+            self.name, self.output = case.label, tmp_path / "out.npy"
+            np.save(self.output, np.ones((1, 4), np.float32))
+
+        def read(self):
+            return {"version": "1", "load_ms": 1.0, "first_ms": 1.0}
+
+        def measure(self, rounds, warmup):
+            order.append((self.name, rounds, warmup))
+            return {"samples_ms": [1.0] * rounds, "peak_rss_mib": None}
+
+        def close(self):
+            order.append((self.name, "closed"))
+
+    monkeypatch.setattr(runner, "_Worker", Fake)
+    common = {"contender": "edge", "model": small_models["nchw"], "threads": 1, "batch": 1, "precision": "float32"}
+    rows = runner.measure([Case(label=n, **common) for n in "AB"], np.zeros(1), np.zeros(1), rounds=8)
+    assert order == [("A", 5, 5), ("B", 5, 5), ("A", 3, 1), ("B", 3, 1), ("B", "closed"), ("A", "closed")]
+    assert [row["latency"]["samples"] for row in rows] == [8, 8]
+
+
+def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tmp_path):
+    class Dies:
+        output = tmp_path / "out.npy"
+
+        def __init__(self, *_):
+            np.save(self.output, np.ones((1, 4), np.float32))
+
+        def read(self):
+            return {"version": "1", "load_ms": 1.0, "first_ms": 1.0}
+
+        def measure(self, rounds, warmup):
+            return {"error": "the process ended with exit code -9"}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(runner, "_Worker", Dies)
+    case = Case(contender="edge", model=small_models["nchw"], label="A", threads=1, batch=1, precision="float32")
+    (row,) = runner.measure([case], np.zeros(1), np.zeros(1), rounds=3)
+    assert row["error"] == "the process ended with exit code -9"
+
+
+def test_every_contender_says_how_it_was_set_up():
+    assert set(peer_names()) >= {
+        "edge", "onnxruntime_plain", "openvino", "ncnn", "mnn", "opencv_dnn", "mindspore_cpu"
+    }  # fmt: skip
+    for name in peer_names():
+        peer = find_peer(name)
+        assert peer.name == name
+        assert len(peer.settings) > 20
+
+
+def test_peers_in_the_projects_environment_need_no_other(tmp_path):
+    import sys
+
+    assert python_of(find_peer("opencv_dnn"), tmp_path) == sys.executable
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_environment_that_cannot_be_made(tmp_path, monkeypatch):
+    from benchmarks.contenders import Peer
+
+    peer = Peer(name="x", title="X", requirements=("./no-such-package-here",), settings="none")
+    with pytest.raises(PeerUnavailableError, match="X cannot be installed"):
+        python_of(peer, tmp_path)
+    assert not list(tmp_path.glob("x/installed-*"))
+
+
+def test_peak_memory_is_this_processs_own(tmp_path):
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t  204800 kB\n")
+    assert peak_rss_mib(status) == 200
+    assert peak_rss_mib(tmp_path / "missing") > 1
 
 
 def test_command(small_model, tmp_path, capsys):
     words = ["latency", str(small_model), "--rounds", "3", "--threads", "1", "--batches", "1"]
     assert run(build_parser(), [*words, "-o", str(tmp_path / "x.json")]) == 0
     out = capsys.readouterr().out
-    assert "image.onnx" in out
-    assert "3 samples each" in out
+    assert "video frame" in out
     saved = json.loads((tmp_path / "x.json").read_text())
-    assert run(build_parser(), [*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out).keys() == saved.keys() == {"environment", "rows"}
+    assert {"environment", "before", "after", "throttled", "rows", "stages"} == saved.keys()
+    assert {row["stage"] for row in saved["stages"]} == {
+        "detect", "align", "preprocess", "embed", "compare", "photograph", "video frame"
+    }  # fmt: skip
+    assert run(build_parser(), ["compare", str(tmp_path / "x.json"), str(tmp_path / "x.json")]) == 0
+    assert "same" in capsys.readouterr().out
+    assert (
+        run(build_parser(), ["plan", str(tmp_path / "x.json"), "--fps", "5", "--faces", "1", "--budget-ms", "150"]) == 0
+    )
+    assert "fits" in capsys.readouterr().out
 
 
-def test_environment(tmp_path):
-    governor = tmp_path / environment._GOVERNOR
-    governor.parent.mkdir(parents=True)
-    governor.write_text("ondemand\n")
-    facts = environment.describe(tmp_path)
-    assert facts["governor"] == "ondemand"
-    assert {"edge_sphereface", "numpy", "onnxruntime", "python"} <= set(facts["versions"])
-    assert environment.describe(tmp_path / "none")["governor"] is None
+def test_a_video_file_is_read(tmp_path, astronaut):
+    import cv2
+
+    from benchmarks import stages
+
+    path = tmp_path / "x.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (512, 512))
+    if not writer.isOpened():
+        pytest.skip("needs an OpenCV that writes MJPG")
+    for frame in stages.moving_frames(astronaut, 5):
+        writer.write(frame)
+    writer.release()
+    frames = stages.read_video(path)
+    assert [frame.shape for frame in frames] == [(512, 512, 3)] * 5
+    shutil.copy(__file__, tmp_path / "no.avi")
+    assert stages.read_video(tmp_path / "no.avi") == []

@@ -1,0 +1,143 @@
+"""The native path: probed, run on the CPU, imported, and never mixed with what others published."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import build_parser
+from benchmarks.ascend import imported, ledger, probe
+from benchmarks.ascend.imported import ImportedError
+from edge_sphereface.cli.contract import run
+
+AIS_BENCH = """
+[INFO] -----------------Performance Summary------------------
+[INFO] NPU_compute_time (ms): min = 0.841, max = 1.322, mean = 0.902, median = 0.889, percentile(99%) = 1.2
+[INFO] throughput 1000*batchsize.mean(1)/NPU_compute_time.mean(0.902): 1108.647
+"""
+MSAME = "Inference average time : 2.71 ms\nInference average time without first time: 2.66 ms\n"
+
+
+def test_absence_is_one_sentence(tmp_path):
+    absent = probe.probe(tmp_path, {})
+    assert not absent.has_npu
+    assert absent.sentence().count(".") == 1
+    assert "npu-smi, /dev/davinci*, ASCEND_HOME_PATH" in absent.sentence()
+    assert absent.as_json()["has_npu"] is False
+
+
+def test_presence(tmp_path, monkeypatch):
+    (tmp_path / "dev").mkdir()
+    for name in ("davinci0", "davinci1", "davinci_manager"):
+        (tmp_path / "dev" / name).touch()
+    monkeypatch.setattr(probe, "find_spec", lambda _: True)
+    found = probe.probe(tmp_path, {"ASCEND_HOME_PATH": "/usr/local/Ascend"})
+    assert found.has_npu
+    assert found.devices == ("/dev/davinci0", "/dev/davinci1")
+    assert "/usr/local/Ascend" in found.sentence()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("now the idx is 9\nLFWACC=0.9923 std=0.0050 thd=0.3050\n", {"accuracy": 0.9923, "threshold": 0.305}),
+        (AIS_BENCH, {"latency": {"min_ms": 0.841, "mean_ms": 0.902, "median_ms": 0.889}, "faces_per_second": 1108.647}),
+        (MSAME, {"latency": {"mean_ms": 2.66}}),
+        ("Inference average time : 2.71 ms", {"latency": {"mean_ms": 2.71}}),
+    ],
+)
+def test_logs(tmp_path, text, expected):
+    path = tmp_path / "x.log"
+    path.write_text(text)
+    (row,) = imported.read(path, source="our lab")
+    assert {name: row[name] for name in expected} == expected
+    assert (row["origin"], row["source"], row["file"]) == ("imported", "our lab", "x.log")
+
+
+@pytest.mark.parametrize("text", ["", "nothing here", "{}", "{broken", "LFWACC=abc std=1 thd=2", '{"native": [1]}'])
+def test_files_that_say_nothing(tmp_path, text):
+    path = tmp_path / "x"
+    path.write_text(text)
+    with pytest.raises(ImportedError, match="no figures"):
+        imported.read(path, source="x")
+    with pytest.raises(ImportedError, match="Cannot read"):
+        imported.read(tmp_path / "missing", source="x")
+
+
+def test_json_of_another_machine(tmp_path):
+    path = tmp_path / "x.json"
+    native = [
+        {"path": "MindSpore", "device": "Ascend", "latency": {"median_ms": 1.5}, "samples_ms": [1.5]},
+        {"path": "MINDIR", "error": "none"},
+    ]
+    path.write_text(json.dumps({"environment": {"cpu": "Kunpeng 920"}, "native": native}))
+    (row,) = imported.read(path, source="a friend")
+    assert (row["device"], row["machine"], row["latency"]) == ("Ascend", "Kunpeng 920", {"median_ms": 1.5})
+
+
+def test_every_published_figure_has_its_source():
+    for row in ledger.PUBLISHED:
+        assert row["source"]
+        assert "accuracy" in row or "latency_ms" in row
+
+
+def test_origins_never_share_a_column():
+    edge = [
+        {
+            "label": "m",
+            "model": "m.onnx",
+            "precision": "float32",
+            "provider": "cpu",
+            "threads": 1,
+            "batch": 1,
+            "latency": {"median_ms": 4.0},
+        },
+        {"label": "m", "batch": 4, "latency": {"median_ms": 9.0}},
+        {"label": "broken", "batch": 1, "error": "x"},
+    ]
+    accuracy = [{"model": "m.onnx", "accuracy": 0.95, "accuracy_std": 0.01, "threshold": 0.2}]
+    rows = ledger.collect(edge, accuracy, [{"path": "MindSpore", "device": "CPU", "error": "x"}])
+    rows.append({"path": "msame", "latency": {"mean_ms": 2.66}, "origin": "imported", "source": "our lab"})
+    assert [row["origin"] for row in rows[:2]] == ["measured here", "measured here"]
+    assert {row["origin"] for row in rows[2:-1]} == {"published"}
+    head, *lines = ledger.text(rows).splitlines()
+    ends = [head.index(name) + len(name) for name in ("measured here", "imported", "published")]
+    for row, line in zip(rows, lines, strict=True):
+        column = ["measured here", "imported", "published"].index(row["origin"])
+        filled = [
+            line[: ends[i]].rstrip() == line[: ends[i]] and not line[ends[i] - 2 : ends[i]].isspace() for i in range(3)
+        ]
+        assert filled.index(True) == column
+        assert filled.count(True) == 1
+    assert "4.00 ms, 250/s, LFW 95.00%" in lines[0]
+    assert "not measured" in lines[1]
+
+
+def test_commands_without_an_npu(tmp_path, capsys):
+    log = tmp_path / "eval.log"
+    log.write_text("LFWACC=0.9923 std=0.0050 thd=0.3050")
+    assert run(build_parser(), ["ascend", "import", str(log), "--source", "lab", "-o", str(tmp_path / "i.json")]) == 0
+    assert "LFW 99.23%" in capsys.readouterr().out
+    assert run(build_parser(), ["ascend", "run", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["native"] == []
+    assert all(row["origin"] == "published" for row in result["ledger"])
+
+
+@pytest.mark.mindspore
+@pytest.mark.skipif(find_spec("mindspore") is None, reason="needs MindSpore: make test installs it")
+def test_the_native_path_runs_on_the_cpu(small_checkpoint):
+    """Every line that would run on Ascend, labelled CPU."""
+    from benchmarks.ascend import native
+
+    floats = np.random.default_rng(0).standard_normal((2, 3, 112, 96)).astype(np.float32)
+    rows = native.run(small_checkpoint, "CPU", floats, rounds=3, judge=lambda forward: {"judged": len(forward(floats))})
+    assert [(row["device"], row["precision"]) for row in rows] == [
+        ("CPU", "float16"), ("CPU", "float16"), ("CPU", "float32"), ("CPU", "float32")
+    ]  # fmt: skip
+    assert [row["path"] for row in rows[:2]] == ["MindSpore", "MINDIR by MindSpore"]
+    assert rows[0]["judged"] == 2
+    assert all(row["min_cosine"] > 0.999 for row in rows)
+    assert rows[2]["max_abs_error"] < 1e-5
+    assert all(len(row["samples_ms"]) == 3 for row in rows)

@@ -1,0 +1,75 @@
+"""The environment of a figure, from a faked sysfs tree and faked programs."""
+
+import pytest
+
+from benchmarks import environment
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def programs(outputs):
+    return lambda command: outputs.get(command[0])
+
+
+def test_facts(tmp_path):
+    write(tmp_path, {environment.GOVERNOR: "ondemand\n", environment.ENERGY: "2500000\n"})
+    facts = environment.describe(tmp_path)
+    assert facts["governor"] == "ondemand"
+    assert {"edge_sphereface", "numpy", "onnxruntime", "python"} <= set(facts["versions"])
+    assert environment.energy_j(tmp_path) == 2.5
+    assert environment.describe(tmp_path / "none")["governor"] is None
+    assert environment.energy_j(tmp_path / "none") is None
+
+
+def test_condition_of_a_pi(tmp_path):
+    write(
+        tmp_path,
+        {
+            "sys/class/thermal/thermal_zone0/temp": "61200\n",
+            "sys/class/thermal/thermal_zone1/temp": "48000\n",
+            "sys/class/thermal/thermal_zone2/temp": "rubbish\n",
+        },
+    )
+    now = environment.condition(tmp_path, programs({"vcgencmd": "throttled=0x50004\n"}))
+    assert now["temperature_c"] == 61.2
+    assert now["throttled"] == ["throttled now", "under-voltage since boot", "throttled since boot"]
+    assert now["power_mode"] is None
+
+
+def test_condition_of_a_jetson(tmp_path):
+    output = "NV Fan Mode:quiet\nNV Power Mode: 15W\n2\n"
+    assert environment.condition(tmp_path, programs({"nvpmodel": output}))["power_mode"] == "15W"
+
+
+def test_condition_of_a_machine_that_tells_nothing(tmp_path):
+    now = environment.condition(tmp_path, programs({}))
+    assert now == {"temperature_c": None, "throttled": None, "power_mode": None}
+    assert not environment.is_throttled(now, now)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "throttled"),
+    [
+        ("0x0", "0x0", False),
+        ("0x50000", "0x50000", False),
+        ("0x0", "0x40000", True),
+        ("0x50000", "0x50005", True),
+        ("0x0", "0x4", True),
+    ],
+)
+def test_throttling_during_a_measurement(tmp_path, before, after, throttled):
+    """What happened since boot but before the measurement does not count."""
+    first, second = (
+        environment.condition(tmp_path, programs({"vcgencmd": f"throttled={value}"})) for value in (before, after)
+    )
+    assert environment.is_throttled(first, second) is throttled
+
+
+def test_programs_that_are_not_there_are_not_run():
+    assert environment._run(["no-such-program-anywhere"]) is None
+    assert environment._run(["echo", "hello"]) == "hello\n"

@@ -1,0 +1,89 @@
+"""The report: one machine, every section, plots that are pictures."""
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import report
+from benchmarks.accuracy import evaluate
+from benchmarks.ascend import ledger
+
+
+@pytest.fixture
+def result():
+    random = np.random.default_rng(0)
+    samples = random.normal(10, 0.3, 50)
+    row = {
+        "label": "float",
+        "contender": "edge",
+        "settings": "defaults",
+        "model": "float.onnx",
+        "precision": "float32",
+        "threads": 1,
+        "batch": 1,
+        "provider": "cpu",
+        "version": "1",
+        "load_ms": 100.0,
+        "first_ms": 12.0,
+        "peak_rss_mib": 200.0,
+        "latency": {"samples": 50, "min_ms": 9.0, "median_ms": 10.0, "p95_ms": 11.0, "p99_ms": 12.0},
+        "median_ms_per_face": 10.0,
+        "min_cosine": 1.0,
+        "correct": True,
+        "samples_ms": samples.tolist(),
+    }
+    peer = {**row, "label": "OpenVINO: float", "contender": "openvino"}
+    missing = {"label": "ncnn", "contender": "ncnn", "settings": "x", "threads": 1, "batch": 1, "error": "no wheel"}
+    same = np.arange(200) % 2 == 0
+    scores = evaluate.Scores(np.where(same, 0.5, 0.0) + random.normal(0, 0.2, 200), same, 0, {})
+    return {
+        "environment": {
+            "time": "2026-01-01",
+            "cpu": "some CPU",
+            "usable_cpus": 2,
+            "governor": None,
+            "system": "x",
+            "versions": {"a": "1"},
+        },
+        "rows": [row, peer, missing],
+        "stages": [],
+        "accuracy": [{"label": "float", "model": "float.onnx", **evaluate.judge(scores)}],
+        "ledger": ledger.collect([row], [], []),
+        "presence": "No Ascend NPU can be used here.",
+        "throttled": True,
+    }
+
+
+def test_everything_is_written(result, tmp_path):
+    written = report.write(report.merge([result]), tmp_path / "r", title="Title", remark="A note.")
+    assert {path.name for path in written} == {
+        "latency.png", "accuracy-over-latency.png", "roc.png", "report.json", "report.md"
+    }  # fmt: skip
+    for path in written:
+        if path.suffix == ".png":
+            picture = cv2.imread(str(path))
+            assert min(picture.shape[:2]) > 150
+            assert picture.std() > 5, "it is not blank"
+    text = (tmp_path / "r" / "report.md").read_text()
+    for words in (
+        "# Title",
+        "slowed down by heat",
+        "not measured: no wheel",
+        "OpenVINO (1): defaults",
+        "published",
+        "roc.png",
+    ):
+        assert words in text
+
+
+def test_results_of_two_machines_are_not_mixed(result):
+    other = {**result, "environment": {**result["environment"], "cpu": "another"}}
+    with pytest.raises(ValueError, match="different machines"):
+        report.merge([result, other])
+    assert len(report.merge([result, result])["rows"]) == 6
+
+
+def test_a_result_of_accuracy_alone(result, tmp_path):
+    alone = {"environment": result["environment"], "accuracy": result["accuracy"]}
+    names = {path.name for path in report.write(report.merge([alone]), tmp_path, title="x", remark="")}
+    assert names == {"roc.png", "report.json", "report.md"}
