@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 GOVERNOR = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
 ENERGY = "sys/class/powercap/intel-rapl:0/energy_uj"
+_JETSON_POWER = re.compile(r"(?:VDD_IN|POM_5V_IN) (\d+)(?:mW)?/")
+"""Input power of the whole module in a line of ``tegrastats``, in milliwatts. Source: Jetson Linux Developer Guide."""
+_ENDLESS = ("tegrastats",)
+"""Programs that print until they are stopped; their first line is enough."""
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
@@ -54,22 +58,26 @@ def describe(root: Path = Path("/")) -> JsonObject:
 
 
 def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:
-    """Temperature, throttling and power mode now; read before and after a measurement.
+    """Temperature, throttling, power and power mode now; read before and after a measurement.
 
     Args:
         root: where ``sys`` is mounted.
         run: runs a program and gives its output, or None where there is no such program.
 
     Returns:
-        ``temperature_c`` (the hottest zone), ``throttled`` (what limits a Pi now or did since boot), ``power_mode`` (of
-        a Jetson); None for what this machine does not tell.
+        ``temperature_c`` (the hottest zone), ``throttled`` (what limits a Pi now or did since boot), ``power_w`` and
+        ``power_mode`` (of a Jetson); None for what this machine does not tell.
     """
     call = run or _run
     zones = [_read(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
     degrees = [int(text) / 1000 for text in zones if text and text.lstrip("-").isdecimal()]
+    jetson = call(["tegrastats", "--interval", "100"]) or ""
+    degrees += [float(text) for text in re.findall(r"\w+@(-?\d+(?:\.\d+)?)C", jetson)]
+    power = _JETSON_POWER.search(jetson)
     return {
         "temperature_c": max(degrees) if degrees else None,
         "throttled": _throttled(call(["vcgencmd", "get_throttled"])),
+        "power_w": int(power[1]) / 1000 if power else None,
         "power_mode": _power_mode(call(["nvpmodel", "-q"])),
     }
 
@@ -110,8 +118,22 @@ def _read(path: Path) -> str | None:
 def _run(command: list[str]) -> str | None:
     if shutil.which(command[0]) is None:
         return None
+    if command[0] in _ENDLESS:
+        return _first_line(command)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout
+
+
+def _first_line(command: list[str]) -> str | None:
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
+    except OSError:
+        return None
+    with process:
+        assert process.stdout is not None  # noqa: S101 -- a pipe was asked for
+        line = process.stdout.readline()
+        process.kill()
+    return line

@@ -42,13 +42,19 @@ def test_condition_of_a_pi(tmp_path):
 
 
 def test_condition_of_a_jetson(tmp_path):
-    output = "NV Fan Mode:quiet\nNV Power Mode: 15W\n2\n"
-    assert environment.condition(tmp_path, programs({"nvpmodel": output}))["power_mode"] == "15W"
+    line = (
+        "RAM 2448/7620MB CPU [3%@729,0%@729] CPU@47.968C SOC2@46.5C GPU@48.25C VDD_IN 4715mW/4500mW VDD_CPU 500mW/500mW"
+    )
+    mode = "NV Fan Mode:quiet\nNV Power Mode: 15W\n2\n"
+    now = environment.condition(tmp_path, programs({"nvpmodel": mode, "tegrastats": line}))
+    assert now == {"temperature_c": 48.25, "throttled": None, "power_w": 4.715, "power_mode": "15W"}
+    old = environment.condition(tmp_path, programs({"tegrastats": "RAM 1/3964MB CPU@30C POM_5V_IN 2040/2040"}))
+    assert old["power_w"] == 2.04
 
 
 def test_condition_of_a_machine_that_tells_nothing(tmp_path):
     now = environment.condition(tmp_path, programs({}))
-    assert now == {"temperature_c": None, "throttled": None, "power_mode": None}
+    assert now == {"temperature_c": None, "throttled": None, "power_w": None, "power_mode": None}
     assert not environment.is_throttled(now, now)
 
 
@@ -73,3 +79,8 @@ def test_throttling_during_a_measurement(tmp_path, before, after, throttled):
 def test_programs_that_are_not_there_are_not_run():
     assert environment._run(["no-such-program-anywhere"]) is None
     assert environment._run(["echo", "hello"]) == "hello\n"
+
+
+def test_an_endless_program_is_stopped_after_its_first_line(monkeypatch):
+    monkeypatch.setattr(environment, "_ENDLESS", ("yes",))
+    assert environment._run(["yes", "line"]) == "line\n"
