@@ -77,12 +77,15 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
 def run_accuracy(arguments: argparse.Namespace) -> Outcome:
     """Every model on the same pairs, the second and later against the first."""
     listed, folder, landmarks = _pairs(arguments)
+    if landmarks is not None:
+        kind, locate = "given", given_landmarks(landmarks)
+    else:
+        detector = open_detector(arguments.detector, model=arguments.detector_model)
+        kind, locate = detector.name, detected_landmarks(detector)
     rows: list[JsonObject] = []
     reference = None
     for path in arguments.model:
         embedder = Embedder(path, flip=arguments.flip)
-        detector = None if landmarks is not None else open_detector(arguments.detector, model=arguments.detector_model)
-        kind = "given" if detector is None else detector.name
         key = f"{sha256_of(path)[:24]}-{kind}{'-flip' if arguments.flip else ''}"
         scores = evaluate.score(
             listed,
@@ -90,7 +93,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
             spec=embedder.spec,
             embed=embedder.embed,
             store=EmbeddingStore(key, embedder.spec.embedding_size, keep=not arguments.no_cache),
-            locate=given_landmarks(landmarks) if landmarks is not None else detected_landmarks(_some(detector)),
+            locate=locate,
             progress=Progress(f"{path.name}: photographs"),
         )
         row = {
@@ -250,11 +253,6 @@ class _Named:
         if what != self._what or self._progress is None:
             self._what, self._progress = what, Progress(what)
         self._progress(done, total)
-
-
-def _some(value: Any) -> Any:
-    assert value is not None  # noqa: S101 -- landmarks are detected where none are given
-    return value
 
 
 def _foot(result: JsonObject) -> str:

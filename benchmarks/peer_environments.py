@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.contenders import Peer
 
-FOLDER = Path("build/peers")
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "peers"
 
 
 class PeerUnavailableError(RuntimeError):

@@ -11,7 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,7 @@ class _Worker:
 
     def __init__(self, case: Case, folder: Path, inputs: JsonObject) -> None:
         peer = find_peer(case.contender)
-        kept = FOLDER.absolute() / f"{peer.name}-models"
+        kept = FOLDER / f"{peer.name}-models"
         kept.mkdir(parents=True, exist_ok=True)
         self.output = folder / f"{id(self)}.npy"
         request = {
@@ -99,14 +99,16 @@ class _Worker:
 
     def measure(self, rounds: int, warmup: int) -> JsonObject:
         assert self._process.stdin is not None  # noqa: S101 -- a pipe was asked for
-        self._process.stdin.write(json.dumps({"rounds": rounds, "warmup": warmup}) + "\n")
-        self._process.stdin.flush()
+        with suppress(OSError):  # the process has died; reading tells how
+            self._process.stdin.write(json.dumps({"rounds": rounds, "warmup": warmup}) + "\n")
+            self._process.stdin.flush()
         return self.read()
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
         try:
             self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:

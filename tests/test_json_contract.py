@@ -29,8 +29,10 @@ OPEN = {"nodes", "opset", "versions", "wheels"}
 
 def form(value, name=""):
     """The fields and types of a JSON value; null fits nothing but null, except where a figure may be missing."""
+    if name in OPEN:  # or null, where the library does not tell
+        return dict
     if isinstance(value, dict):
-        return dict if name in OPEN else {key: form(item, key) for key, item in value.items()}
+        return {key: form(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [form(value[0])] if value else []
     if isinstance(value, bool):

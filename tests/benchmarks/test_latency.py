@@ -136,6 +136,23 @@ def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tm
     assert row["error"] == "the process ended with exit code -9"
 
 
+def test_a_process_that_is_killed_is_told(small_models, tmp_path):
+    """The real thing: a worker is killed between two turns."""
+    from benchmarks.runner import _Worker
+
+    np.save(tmp_path / "crops.npy", np.zeros((1, 112, 96, 3), np.uint8))
+    np.save(tmp_path / "floats.npy", np.zeros((1, 3, 112, 96), np.float32))
+    case = Case(contender="edge", model=small_models["nchw"], label="A", threads=1, batch=1, precision="float32")
+    inputs = {"crops": str(tmp_path / "crops.npy"), "floats": str(tmp_path / "floats.npy")}
+    worker = _Worker(case, tmp_path, inputs)
+    assert worker.read()["ready"] is True
+    assert len(worker.measure(3, warmup=1)["samples_ms"]) == 3
+    worker._process.kill()
+    worker._process.wait()
+    assert "exit code" in worker.measure(3, warmup=1)["error"]
+    worker.close()
+
+
 def test_every_contender_says_how_it_was_set_up():
     assert set(peer_names()) >= {
         "edge", "onnxruntime_plain", "openvino", "ncnn", "mnn", "opencv_dnn", "mindspore_cpu"
