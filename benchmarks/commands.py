@@ -97,7 +97,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
             progress=Progress(f"{path.name}: photographs"),
         )
         row = {
-            "label": path.stem,
+            "label": path.stem if kind == "given" else f"{path.stem}, {kind}",
             "model": path.name,
             "precision": embedder.spec.precision,
             "landmarks": kind,

@@ -162,11 +162,12 @@ def simulate(work: Float64Array, *, stride: int, interval_ms: float, frames: int
 
 def text(plan: Plan, *, fps: float, faces: int, budget_ms: float) -> str:
     """The plan for people."""
+    often = "every frame" if plan.stride == 1 else f"one frame in {plan.stride}"
     verdict = "fits" if plan.fits else f"does NOT fit, even with a stride of {plan.stride}"
     return "\n".join(
         [
             f"{fps:g} frames/s, {faces} faces, {budget_ms:g} ms of work per frame: {verdict}",
-            f"detect every {plan.stride}. frame with {plan.detector}, {plan.threads} threads, batches of {plan.batch}",
+            f"work on {often}: {plan.detector}, threads {plan.threads}, batches of {plan.batch}",
             f"work         {plan.work_ms:.1f} ms on such a frame, {plan.work_per_frame_ms:.1f} ms per frame on average",
             f"drop rate    {plan.predicted_drop:.1%} predicted, {plan.simulated_drop:.1%} simulated with raw samples",
             f"age          {plan.simulated_age_p95_ms:.0f} ms when the faces are known (95th percentile, simulated)",

@@ -96,7 +96,8 @@ def test_origins_never_share_a_column():
         {"label": "m", "batch": 4, "latency": {"median_ms": 9.0}},
         {"label": "broken", "batch": 1, "error": "x"},
     ]
-    accuracy = [{"model": "m.onnx", "accuracy": 0.95, "accuracy_std": 0.01, "threshold": 0.2}]
+    given = {"model": "m.onnx", "landmarks": "given", "accuracy": 0.95, "accuracy_std": 0.01, "threshold": 0.2}
+    accuracy = [given, {**given, "landmarks": "yunet", "accuracy": 0.5}]
     rows = ledger.collect(edge, accuracy, [{"path": "MindSpore", "device": "CPU", "error": "x"}])
     rows.append({"path": "msame", "latency": {"mean_ms": 2.66}, "origin": "imported", "source": "our lab"})
     assert [row["origin"] for row in rows[:2]] == ["measured here", "measured here"]
