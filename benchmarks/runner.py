@@ -220,8 +220,7 @@ def _row(
         "peak_rss_mib": answer["peak_rss_mib"] and round(answer["peak_rss_mib"], 1),
         "latency": latency.as_json(),
         "median_ms_per_face": round(latency.median_ms / case.batch, 3),
-        "min_cosine": measured.min_cosine,
-        "max_abs_error": measured.max_abs_error if measured.max_abs_error != float("inf") else None,
+        **measured.as_json(),
         "correct": measured.min_cosine >= MIN_COSINE.get(case.precision, MIN_COSINE_OTHER),
         "samples_ms": [round(value, 4) for value in samples],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from edge_sphereface.types import Float32Array
+    from edge_sphereface.types import Float32Array, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,11 @@ class Agreement:
 
     max_abs_error: float
     min_cosine: float
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values; null for an error that is not finite, which JSON cannot hold."""
+        error = self.max_abs_error if math.isfinite(self.max_abs_error) else None
+        return {"max_abs_error": error, "min_cosine": self.min_cosine}
 
 
 def agreement(reference: ArrayLike, candidate: ArrayLike) -> Agreement:

@@ -148,7 +148,7 @@ def certificate(proof: Proof, embedder: Embedder, checkpoint: Checkpoint, *, mod
         },
         "reference": {"name": proof.reference[0], "version": proof.reference[1]},
         "bounds": {"conversion": asdict(CONVERSION_BOUNDS), "device": asdict(DEVICE_BOUNDS)},
-        "cases": [{"inputs": case.inputs, "batch": case.batch, **asdict(case.measured)} for case in proof.cases],
+        "cases": [{"inputs": case.inputs, "batch": case.batch, **case.measured.as_json()} for case in proof.cases],
         "golden": golden_record(embedder),
         "versions": {
             "edge_sphereface": __version__,
@@ -168,7 +168,7 @@ def summary(proof: Proof) -> JsonObject:
         "passed": proof.passed,
         "reference": {"name": proof.reference[0], "version": proof.reference[1]},
         "bounds": asdict(CONVERSION_BOUNDS),
-        "cases": [{"inputs": case.inputs, "batch": case.batch, **asdict(case.measured)} for case in proof.cases],
+        "cases": [{"inputs": case.inputs, "batch": case.batch, **case.measured.as_json()} for case in proof.cases],
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from benchmarks import environment
+from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.metrics import agreement
 from edge_sphereface.timing import measure_interleaved, summarize
 from export.checkpoint import open_checkpoint
@@ -51,16 +53,21 @@ def run(
         expected = NumpyReference(opened, topology).forward(floats)
     rows: list[JsonObject] = []
     for half in (True, False):
-        network = MindsporeReference(checkpoint, topology, device=device, half=half)
-        row = _row("MindSpore", device, half, network.forward, floats, expected, rounds)
-        rows.append({**row, **judge(network.forward)} if judge is not None and half else row)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                name, forward = _mindir(network, floats[:1], Path(folder), device)
-            except Exception as error:  # noqa: BLE001 -- whatever MindSpore raises is the result
-                rows.append({"path": "MINDIR", "device": device, "error": f"{type(error).__name__}: {error}"[:300]})
-            else:
-                rows.append(_row(name, device, half, forward, floats[:1], expected[:1], rounds))
+        where: JsonObject = {"device": device, "precision": "float16" if half else "float32"}
+        path = "MindSpore"
+        try:
+            network = MindsporeReference(checkpoint, topology, device=device, half=half)
+            rows.append({"path": path, **where, **_measure(network.forward, floats, expected, rounds)})
+            if judge is not None and half:
+                rows[-1] |= judge(network.forward)
+            path = "MINDIR"
+            with tempfile.TemporaryDirectory() as folder:
+                path, forward = _mindir(network, floats[:1], Path(folder), device)
+                rows.append({"path": path, **where, **_measure(forward, floats[:1], expected[:1], rounds)})
+        except EdgeSphereFaceError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever MindSpore raises is the result
+            rows.append({"path": path, **where, "error": f"{type(error).__name__}: {error}"[:300]})
     return rows
 
 
@@ -92,23 +99,16 @@ def _lite(lite: Any, path: Path, device: str) -> Forward:
     return forward
 
 
-def _row(
-    path: str, device: str, half: bool, forward: Forward, floats: Float32Array, expected: Float32Array, rounds: int
-) -> JsonObject:
+def _measure(forward: Forward, floats: Float32Array, expected: Float32Array, rounds: int) -> JsonObject:
     measured = agreement(expected, np.concatenate([forward(picture[None]) for picture in floats]))
-    before = environment.energy_j()
+    before, start = environment.energy_j(), time.perf_counter()
     samples = measure_interleaved({"run": lambda: forward(floats[:1])}, rounds=rounds)["run"]
-    after = environment.energy_j()
+    after, seconds = environment.energy_j(), time.perf_counter() - start
     latency = summarize(samples)
-    seconds = float(samples.sum()) / 1e3
     return {
-        "path": path,
-        "device": device,
-        "precision": "float16" if half else "float32",
         "latency": latency.as_json(),
         "faces_per_second": round(1000 / latency.median_ms, 2),
         "watts": None if before is None or after is None else round((after - before) / seconds, 2),
-        "min_cosine": measured.min_cosine,
-        "max_abs_error": measured.max_abs_error,
+        **measured.as_json(),
         "samples_ms": [round(float(value), 4) for value in samples],
     }

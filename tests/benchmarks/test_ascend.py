@@ -177,3 +177,30 @@ def test_the_native_path_runs_on_the_cpu(small_checkpoint):
     assert all(row["min_cosine"] > 0.999 for row in rows)
     assert rows[2]["max_abs_error"] < 1e-5
     assert all(len(row["samples_ms"]) == 3 for row in rows)
+
+
+@pytest.mark.mindspore
+@pytest.mark.skipif(find_spec("mindspore") is None, reason="needs MindSpore: make test installs it")
+def test_a_device_that_fails_is_a_row_with_the_reason(small_checkpoint, monkeypatch):
+    from benchmarks.ascend import native
+
+    def fails(*_, **__):
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(native, "MindsporeReference", fails)
+    rows = native.run(small_checkpoint, "Ascend", np.zeros((1, 3, 112, 96), np.float32), rounds=2)
+    assert [(row["path"], row["precision"]) for row in rows] == [("MindSpore", "float16"), ("MindSpore", "float32")]
+    assert rows[0]["error"] == "RuntimeError: no such device"
+    assert "not measured" in ledger.text(ledger.collect([], [], rows))
+
+
+def test_watts_are_energy_over_the_time_it_was_read_over(monkeypatch):
+    """Warm-up uses energy too: it must not be divided by the samples' time alone."""
+    from benchmarks.ascend import native
+
+    energy, clock = iter([100.0, 130.0]), iter([0.0, 10.0])
+    monkeypatch.setattr(native.environment, "energy_j", lambda: next(energy))
+    monkeypatch.setattr(native, "measure_interleaved", lambda *_, **__: {"run": np.full(4, 1000.0)})
+    monkeypatch.setattr(native.time, "perf_counter", lambda: next(clock))
+    row = native._measure(lambda batch: batch[:, 0, 0], np.ones((1, 3, 2, 2), np.float32), np.ones((1, 2)), 4)
+    assert row["watts"] == 3.0

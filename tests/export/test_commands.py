@@ -126,6 +126,24 @@ def test_verify_finds_a_changed_model(export, source):
     assert source.with_name("x.parity.json").read_bytes() == before
 
 
+def test_verify_tells_a_model_that_gives_nan(export, source):
+    """In JSON too, which has no infinity."""
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    path = source.with_suffix(".onnx")
+    export("convert", source, "-o", path, "--reference", "numpy")
+    model = onnx.load(path)
+    bias = next(weight for weight in model.graph.initializer if weight.name == "fc5.bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(np.nan), "fc5.bias"))
+    onnx.save(model, path)
+    code, out, _ = export("verify", path, "--checkpoint", source, "--reference", "numpy", "--json")
+    result = json.loads(out)
+    assert (code, result["parity"]["passed"]) == (1, False)
+    assert {case["max_abs_error"] for case in result["parity"]["cases"]} == {None}
+
+
 def test_inspect_a_checkpoint(export, small_checkpoint):
     code, out, _ = export("inspect", small_checkpoint, "--json")
     report = json.loads(out)

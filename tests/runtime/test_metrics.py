@@ -35,6 +35,11 @@ def test_nothing_broken_agrees(bad):
     assert agreement(bad, [[1.0, 2.0]]).max_abs_error == float("inf")
 
 
+def test_an_error_that_is_not_finite_is_null():
+    measured = agreement([[1.0, 2.0]], [[np.nan, 2.0]])
+    assert measured.as_json() == {"max_abs_error": None, "min_cosine": -1.0}
+
+
 def test_shapes_must_fit():
     with pytest.raises(ValueError, match="one shape"):
         agreement([[1.0]], [[1.0, 2.0]])
