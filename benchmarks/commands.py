@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import comparison, environment, latency, plan, report, stages
 from benchmarks.accuracy import evaluate, pairs
-from benchmarks.accuracy.embeddings import EmbeddingStore, detected_landmarks, given_landmarks
+from benchmarks.accuracy.embeddings import (
+    EmbeddingStore,
+    detected_landmarks,
+    embed_images,
+    given_landmarks,
+    landmarks_digest,
+)
 from benchmarks.ascend import imported, ledger, probe
 from benchmarks.contenders import find_peer, peer_names
+from edge_sphereface import __version__
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detect import open_detector
@@ -79,16 +86,18 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
     listed, folder, landmarks = _pairs(arguments)
     if landmarks is not None:
         kind, locate = "given", given_landmarks(landmarks)
+        located_by = f"given-{landmarks_digest(landmarks)}"
     else:
         detector = open_detector(arguments.detector, model=arguments.detector_model)
         kind, locate = detector.name, detected_landmarks(detector)
+        located_by = f"{kind}-{__version__}"
     rows: list[JsonObject] = []
     reference = None
     for path in arguments.model:
         embedder = Embedder(path, flip=arguments.flip)
-        key = f"{sha256_of(path)[:24]}-{kind}{'-flip' if arguments.flip else ''}"
-        scores = evaluate.score(
-            listed,
+        key = f"{sha256_of(path)[:24]}-{located_by}{'-flip' if arguments.flip else ''}"
+        found = embed_images(
+            pairs.images_of(listed),
             folder,
             spec=embedder.spec,
             embed=embedder.embed,
@@ -96,6 +105,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
             locate=locate,
             progress=Progress(f"{path.name}: photographs"),
         )
+        scores = evaluate.score(listed, found)
         row = {
             "label": path.stem if kind == "given" else f"{path.stem}, {kind}",
             "model": path.name,
@@ -178,8 +188,9 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
     spec = _spec_of(arguments.checkpoint)
 
     def judge(forward: native.Forward) -> JsonObject:
-        scores = evaluate.score(
-            pairs.read_lfw_pairs(arguments.lfw / "pairs.txt"),
+        listed = pairs.read_lfw_pairs(arguments.lfw / "pairs.txt")
+        found = embed_images(
+            pairs.images_of(listed),
             arguments.lfw / "images",
             spec=spec,
             embed=lambda crops: forward(normalize_plainly(crops, spec)),
@@ -187,7 +198,7 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
             locate=given_landmarks(pairs.read_landmarks(arguments.lfw / "lfw_landmark.txt")),
             progress=Progress("photographs by MindSpore"),
         )
-        row = evaluate.judge(scores)
+        row = evaluate.judge(evaluate.score(listed, found))
         return {name: row[name] for name in ("accuracy", "accuracy_std", "accuracy_interval", "threshold", "pairs")}
 
     floats = normalize_plainly(latency.example_crops(spec, 1)[:4], spec)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.align import align
-from edge_sphereface.errors import ImageError
+from edge_sphereface.errors import CropError, ImageError
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.metrics import roc_auc
 from edge_sphereface.pipeline import select_face
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 MIN_AUC = 0.9
 """Below it, strangers are taken for the same person too often for any use."""
 
-AS_INTENDED = "as intended"
+FEEDINGS = ("as intended", "red and blue swapped", "aligned twice", "not aligned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,19 +102,21 @@ def check_separation(
         ImageError: no folder, or too few usable photographs for a genuine and an impostor pair.
     """
     paths = find_images(folder)
-    fed: list[dict[str, UInt8Array]] = []
+    embedded: list[Float32Array] = []
     people, skipped = [], []
     for number, path in enumerate(paths, start=1):
         try:
-            fed.append(_feedings(load_image(path), embedder, detector))
-        except ImageError as error:
+            crops = _feedings(load_image(path), embedder, detector)
+        except (CropError, ImageError) as error:
             skipped.append((str(path), error.message))
         else:
+            embedded.append(embedder.embed(crops))
             people.append(_person(path, folder))
         if progress is not None:
             progress(number, len(paths))
     _require_pairs(people, folder, skipped)
-    rows = tuple(_separation(name, embedder.embed(np.stack([crops[name] for crops in fed])), people) for name in fed[0])
+    by_feeding = np.stack(embedded, axis=1)
+    rows = tuple(_separation(name, rows, people) for name, rows in zip(FEEDINGS, by_feeding, strict=True))
     genuine = sum(1 for a, b in itertools.combinations(people, 2) if a == b)
     return SeparationCheck(
         people=len(set(people)),
@@ -127,11 +129,14 @@ def check_separation(
     )
 
 
-def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> dict[str, UInt8Array]:
+def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> UInt8Array:
     """One face as the model should get it, and as it gets it by the usual mistakes.
 
     "Aligned twice" is what happens when photographs on disk are crops already and the landmarks are those of the
     originals; "not aligned" is the detector's box squeezed into the crop's size.
+
+    Returns:
+        (4, H, W, 3) uint8, in the order of ``FEEDINGS``.
     """
     import cv2
 
@@ -146,12 +151,8 @@ def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> dict
     left, top, right, bottom = (max(round(float(value)), 0) for value in face.box)
     box = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     squeezed = cv2.resize(box if box.size else image, (width, height), interpolation=cv2.INTER_AREA)
-    return {
-        AS_INTENDED: crop,
-        "red and blue swapped": crop[..., ::-1],
-        "aligned twice": align(crop, face.landmarks, template=template, height=height, width=width)[0],
-        "not aligned": squeezed.astype(np.uint8),
-    }
+    twice = align(crop, face.landmarks, template=template, height=height, width=width)[0]
+    return np.stack([crop, crop[..., ::-1], twice, squeezed.astype(np.uint8)])
 
 
 def _person(path: Path, folder: Path) -> str:

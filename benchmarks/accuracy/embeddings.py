@@ -5,6 +5,7 @@ The cache holds biometric data: a file of mode 0600 in the cache folder, deleted
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,6 +137,14 @@ def embed_images(
 def given_landmarks(landmarks: Mapping[str, Float64Array]) -> Callable[[str, UInt8Array], Float64Array | None]:
     """Landmarks from a file."""
     return lambda name, _: landmarks.get(name)
+
+
+def landmarks_digest(landmarks: Mapping[str, Float64Array]) -> str:
+    """A short hash of given landmarks: other ones make other embeddings of the same photographs."""
+    digest = hashlib.sha256()
+    for name in sorted(landmarks):
+        digest.update(name.encode() + landmarks[name].tobytes())
+    return digest.hexdigest()[:16]
 
 
 def detected_landmarks(detector: Detector) -> Callable[[str, UInt8Array], Float64Array | None]:

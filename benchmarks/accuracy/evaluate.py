@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from benchmarks.accuracy import statistics
-from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
-from benchmarks.accuracy.pairs import Pair, images_of
 from edge_sphereface.compare import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.types import Float32Array, Float64Array, JsonObject, UInt8Array
+    from benchmarks.accuracy.pairs import Pair
+    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
 
 
 class Scores(NamedTuple):
@@ -37,20 +34,14 @@ class Scores(NamedTuple):
     embeddings: dict[str, Float32Array]
 
 
-def score(
-    pairs: Sequence[Pair],
-    folder: Path,
-    *,
-    spec: ModelSpec,
-    embed: Callable[[UInt8Array], Float32Array],
-    store: EmbeddingStore,
-    locate: Callable[[str, UInt8Array], Float64Array | None],
-    progress: Callable[[int, int], None] | None = None,
-) -> Scores:
-    """Embed the photographs of the pairs and compare them; see :func:`benchmarks.accuracy.embeddings.embed_images`."""
-    found = embed_images(
-        images_of(pairs), folder, spec=spec, embed=embed, store=store, locate=locate, progress=progress
-    )
+def score(pairs: Sequence[Pair], found: Mapping[str, Float32Array]) -> Scores:
+    """Compare the photographs of pairs.
+
+    Args:
+        pairs: with their labels.
+        found: an embedding (D,) for each photograph, NaN where there is no usable face, as
+            :func:`benchmarks.accuracy.embeddings.embed_images` gives them.
+    """
     usable = {name: row for name, row in found.items() if np.isfinite(row).all()}
     if usable:
         rows = normalize(np.stack(list(usable.values())))
@@ -151,9 +142,11 @@ def text(rows: Sequence[JsonObject]) -> str:
         if "difference" in row:
             gap = row["difference"]
             certain = "more than chance" if gap["mcnemar_p"] < 0.05 else "no more than chance"
-            lines.append(
-                f"  against the first: {gap['accuracy'] * 100:+.2f} points ({gap['interval'][0] * 100:+.2f} to "
-                f"{gap['interval'][1] * 100:+.2f}), McNemar p = {gap['mcnemar_p']:.3f}: {certain}; cosine mean "
-                f"{gap['cosine_mean']:.4f}, 1st percentile {gap['cosine_p1']:.4f}, minimum {gap['cosine_min']:.4f}"
-            )
+            points, low, high = (100 * value for value in (gap["accuracy"], *gap["interval"]))
+            line = f"  against the first: {points:+.2f} points ({low:+.2f} to {high:+.2f}), "
+            line += f"McNemar p = {gap['mcnemar_p']:.3f}: {certain}"
+            if gap["cosine_mean"] is not None:
+                line += f"; cosine mean {gap['cosine_mean']:.4f}, 1st percentile {gap['cosine_p1']:.4f}"
+                line += f", minimum {gap['cosine_min']:.4f}"
+            lines.append(line)
     return "\n".join(lines)

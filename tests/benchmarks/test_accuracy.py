@@ -110,6 +110,9 @@ def test_a_difference_is_told_from_chance():
     worse = scores.copy()
     worse[: len(worse) // 5] *= -1
     embeddings = {"a": np.ones(4, np.float32) / 2}
+    alone = evaluate.judge(evaluate.Scores(scores, same, 1, {}), evaluate.Scores(scores, same, 1, {}))
+    assert alone["difference"]["cosine_mean"] is None
+    assert "no more than chance" in evaluate.text([{"label": "x", **alone}])
     row = evaluate.judge(evaluate.Scores(worse, same, 3, embeddings), evaluate.Scores(scores, same, 3, embeddings))
     assert row["difference"]["mcnemar_p"] < 1e-3
     assert row["difference"]["interval"][1] < 0
@@ -205,6 +208,20 @@ def test_a_run_goes_on_where_it_broke_off(photographs, small_model, capsys, monk
     command(photographs, small_model, "--json")
     second = json.loads(capsys.readouterr().out)["accuracy"][0]
     assert second["accuracy"] == first["accuracy"]
+
+
+def test_other_landmarks_make_other_embeddings(photographs, small_model, capsys):
+    """Embeddings in the cache belong to the landmarks that made them."""
+    figures = []
+    for shift in (0, 60, 0):
+        points = " ".join(str(value + shift) for value in (205, 101, 248, 104, 224, 128, 203, 140, 245, 142))
+        write(photographs / "l.txt", "\n".join(f"{name}.png {points}" for name in "abc"))
+        command(photographs, small_model, "--landmarks", str(photographs / "l.txt"), "--json")
+        figures.append(json.loads(capsys.readouterr().out)["accuracy"][0]["roc"])
+    assert figures[0] == figures[2]
+    from edge_sphereface.cache import cache_folder
+
+    assert len(list((cache_folder() / "embeddings").iterdir())) == 2
 
 
 def test_no_cache_keeps_nothing(photographs, small_model, capsys):
