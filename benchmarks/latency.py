@@ -13,6 +13,7 @@ from benchmarks.contenders import find_peer
 from benchmarks.runner import Case
 from edge_sphereface.certificate import golden_crops
 from edge_sphereface.embed import Embedder
+from edge_sphereface.model_spec import LAYOUT_NCHW
 from edge_sphereface.session import AUTO_ORDER, CPU, import_onnxruntime
 from export.faces import face_crops
 from export.parity import normalize_plainly
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import JsonObject, UInt8Array
+
+
+_TAKES_FLOATS = "takes floats alone: convert the checkpoint with --input-layout nchw"
 
 
 def measure(
@@ -100,7 +104,9 @@ def _cases(
                 continue
             if specs[path].precision == "float32" or peer.takes_quantized:
                 label = f"{peer.title}: {path.stem}"
-                cases.append(case(contender=name, model=path, label=label, precision=specs[path].precision))
+                refusal = "" if peer.takes_crops or specs[path].input_layout == LAYOUT_NCHW else _TAKES_FLOATS
+                precision = specs[path].precision
+                cases.append(case(contender=name, model=path, label=label, precision=precision, refusal=refusal))
     return cases
 
 

@@ -50,6 +50,7 @@ class Case:
         batch: crops in one inference.
         precision: of the model.
         provider: execution provider, for contenders on onnxruntime.
+        refusal: why this contender cannot run this model; it is not started then.
     """
 
     contender: str
@@ -59,6 +60,7 @@ class Case:
     batch: int
     precision: str
     provider: str = "cpu"
+    refusal: str = ""
 
 
 class _Worker:
@@ -144,6 +146,9 @@ def measure(
         workers: dict[Case, _Worker] = {}
         rows: dict[Case, JsonObject] = {}
         for case in cases:
+            if case.refusal:
+                rows[case] = {"error": case.refusal}
+                continue
             try:
                 worker = stack.enter_context(_started(case, folder, inputs))
             except PeerUnavailableError as error:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.model_spec import METADATA_KEY
+from edge_sphereface.model_spec import LAYOUT_NCHW, METADATA_KEY
 from export.faces import face_crops
 from export.parity import normalize_plainly
 
@@ -30,11 +31,20 @@ def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> No
         output: quantized ONNX file; it says of itself that it came about this way.
         photos: folder of photographs for the calibration.
         count: crops.
+
+    Raises:
+        ModelFormatError: the model takes crops, or is quantized already.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     embedder = Embedder(model, provider="cpu")
+    if embedder.spec.input_layout != LAYOUT_NCHW or embedder.spec.precision != "float32":
+        raise ModelFormatError(
+            f"Expected a float32 model with layout {LAYOUT_NCHW!r}, got {embedder.spec.precision} with layout "
+            f"{embedder.spec.input_layout!r}.",
+            hint="convert the checkpoint with --input-layout nchw",
+        )
     crops = face_crops(embedder.spec, count, photos)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

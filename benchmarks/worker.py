@@ -50,7 +50,14 @@ def _serve(request: JsonObject, answer: Callable[[JsonObject], None]) -> None:
     batch = request["batch"]
     crops, floats = np.load(request["crops"]), np.load(request["floats"])
     start = time.perf_counter()
-    setup = Setup(threads=request["threads"], batch=batch, folder=Path(request["folder"]), provider=request["provider"])
+    setup = Setup(
+        threads=request["threads"],
+        batch=batch,
+        height=floats.shape[2],
+        width=floats.shape[3],
+        folder=Path(request["folder"]),
+        provider=request["provider"],
+    )
     contender = module.Contender(Path(request["model"]), setup)
     load_ms = (time.perf_counter() - start) * 1e3
     prepared = contender.prepare(crops[:batch], floats[:batch])

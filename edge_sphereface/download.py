@@ -6,7 +6,7 @@ import http.client
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from edge_sphereface.cache import OFFLINE_VARIABLE, is_offline
 from edge_sphereface.errors import ChecksumError, DownloadError, EdgeSphereFaceError, OfflineError, OutputError
@@ -127,26 +127,28 @@ def _receive(file: PinnedFile, part: Path, progress: Progress | None) -> None:
 def _save(
     file: PinnedFile, response: http.client.HTTPResponse, part: Path, have: int, progress: Progress | None
 ) -> None:
-    total = have + int(response.headers.get("Content-Length") or 0)
+    announced = response.headers.get("Content-Length") or ""
+    total = have + int(announced) if announced.isdecimal() else 0
     try:
-        output: IO[bytes] = part.open("ab" if have else "wb")
+        # Unbuffered: what is not on the disk after a write must not be counted.
+        output = part.open("ab" if have else "wb", buffering=0)
     except OSError as error:
         raise OutputError(f"Cannot write {part}: {error.strerror}.", hint="check the folder's permissions") from error
     with output:
-        while block := response.read(_BLOCK):
-            have += len(block)
-            if have > file.max_bytes:
-                part.unlink()
-                raise DownloadError(
-                    f"{file.url} sends more than the {file.max_bytes} bytes that {file.name} may have.",
-                    hint="the file was replaced at its source, or a proxy answers in its place",
-                )
+        while have <= file.max_bytes and (block := response.read(_BLOCK)):
             try:
                 output.write(block)
             except OSError as error:
                 raise OutputError(f"Cannot write {part}: {error.strerror}.", hint="free some space") from error
+            have += len(block)
             if progress is not None:
                 progress(have, total)
+    if have > file.max_bytes:
+        part.unlink()
+        raise DownloadError(
+            f"{file.url} sends more than the {file.max_bytes} bytes that {file.name} may have.",
+            hint="the file was replaced at its source, or a proxy answers in its place",
+        )
     if total > have:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")
 

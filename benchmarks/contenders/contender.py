@@ -30,6 +30,7 @@ class Peer:
         dynamic_batch: whether one loaded network takes any batch size.
         needs_checkpoint: whether it runs the checkpoint instead of the ONNX file.
         takes_quantized: whether it runs QDQ files.
+        takes_crops: whether it runs files of layout ``image``.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Peer:
     dynamic_batch: bool = True
     needs_checkpoint: bool = False
     takes_quantized: bool = False
+    takes_crops: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +51,16 @@ class Setup:
     Attributes:
         threads: of one inference.
         batch: crops in one inference.
+        height: of a crop, in pixels.
+        width: of a crop, in pixels.
         folder: for converted files, kept from run to run.
         provider: execution provider, for contenders on onnxruntime.
     """
 
     threads: int
     batch: int
+    height: int
+    width: int
     folder: Path
     provider: str = "cpu"
 

@@ -22,6 +22,7 @@ PEER = Peer(
     title="edge_sphereface",
     settings="the runtime's defaults: no spinning, no arena; input in the model's own layout",
     takes_quantized=True,
+    takes_crops=True,
 )
 
 

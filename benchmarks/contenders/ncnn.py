@@ -37,7 +37,7 @@ class Contender:
 
         param, weights = converted(model, setup.folder, ".ncnn.param"), converted(model, setup.folder, ".ncnn.bin")
         if not (param.is_file() and weights.is_file()):
-            _convert(model, setup.folder, param, weights)
+            _convert(model, setup, param, weights)
         self._net = ncnn.Net()
         self._net.opt.num_threads = setup.threads
         self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = self._net.opt.use_fp16_arithmetic = False
@@ -60,14 +60,20 @@ class Contender:
         return np.stack(outputs)
 
 
-def _convert(model: Path, folder: Path, param: Path, weights: Path) -> None:
+def _convert(model: Path, setup: Setup, param: Path, weights: Path) -> None:
     spec = find_spec("pnnx")
     if spec is None or spec.origin is None:
         raise RuntimeError("pnnx is not installed")
-    copy = folder / "source.onnx"  # pnnx writes a dozen files beside its input
+    copy = setup.folder / "source.onnx"  # pnnx writes a dozen files beside its input
     copy.write_bytes(model.read_bytes())
-    arguments = [str(copy), "inputshape=[1,3,112,96]f32", "fp16=0", f"ncnnparam={param}", f"ncnnbin={weights}"]
+    arguments = [
+        str(copy),
+        f"inputshape=[1,3,{setup.height},{setup.width}]f32",
+        "fp16=0",
+        f"ncnnparam={param}",
+        f"ncnnbin={weights}",
+    ]
     program = Path(spec.origin).parent / "pnnx"
-    done = subprocess.run([str(program), *arguments], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run([str(program), *arguments], cwd=setup.folder, capture_output=True, text=True, check=False)  # noqa: S603
     if not (param.is_file() and weights.is_file()):
         raise RuntimeError(f"pnnx made no files (exit code {done.returncode}): {done.stderr[-300:]}")

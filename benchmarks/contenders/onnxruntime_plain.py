@@ -20,6 +20,7 @@ PEER = Peer(
     title="onnxruntime",
     settings="onnxruntime's defaults (arena, spinning), threads set",
     takes_quantized=True,
+    takes_crops=True,
 )
 
 

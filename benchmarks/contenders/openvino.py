@@ -21,6 +21,7 @@ PEER = Peer(
     settings="LATENCY hint, one stream, f32 precision, fixed batch size, one reused request",
     dynamic_batch=False,
     takes_quantized=True,
+    takes_crops=True,
 )
 
 

@@ -77,6 +77,18 @@ def test_a_contender_that_fails_is_a_row_with_the_reason(small_models, tmp_path)
     assert "not measured" in latency.text([good, bad])
 
 
+def test_a_peer_is_not_fed_what_it_does_not_take(small_models):
+    rows = latency.measure([small_models["image"]], threads=[1], batches=[1], rounds=2, peers=["opencv_dnn", "ncnn"])
+    assert "latency" in rows[0]
+    assert [row["error"] for row in rows[1:]] == [latency._TAKES_FLOATS] * 2
+
+
+def test_todays_int8_takes_a_float_file_alone(small_models, tmp_path, capsys):
+    words = ["todays-int8", str(small_models["image"]), "--photos", str(tmp_path), "-o", str(tmp_path / "x.onnx")]
+    assert run(build_parser(), [*words, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "model-format"
+
+
 def test_a_peer_that_cannot_be_installed_is_a_row_with_the_reason(small_models, monkeypatch):
     def unavailable(peer):
         if peer.requirements:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -24,6 +26,7 @@ class Server(ThreadingHTTPServer):
         self.break_after = None
         self.ranges = True
         self.status = None
+        self.length = None
         self.requests = []
 
 
@@ -40,7 +43,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.server.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", self.server.length or str(len(body)))
         self.end_headers()
         self.wfile.write(body[: self.server.break_after])
 
@@ -121,6 +124,33 @@ def test_a_flood_is_broken_off(server, pinned, tmp_path):
 
 def test_a_damaged_file_in_place_is_fetched_again(pinned, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"damaged")
+    assert fetch(pinned, tmp_path / "x.bin").read_bytes() == CONTENT
+
+
+def test_a_length_that_is_no_number_is_not_believed(server, pinned, tmp_path):
+    server.length = "plenty"
+    assert fetch(pinned, tmp_path / "x.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_a_disk_that_fills_up_is_called_that(pinned, tmp_path):
+    """And what was received stays for the next try."""
+    script = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (131072, 131072))
+from pathlib import Path
+from edge_sphereface.download import PinnedFile, fetch
+from edge_sphereface.errors import OutputError
+try:
+    fetch({pinned!r}, Path({str(tmp_path)!r}) / "x.bin")
+except OutputError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "File too large" in done.stdout
+    assert "free some space" in done.stdout
+    assert (tmp_path / "x.bin.part").stat().st_size == 131072
     assert fetch(pinned, tmp_path / "x.bin").read_bytes() == CONTENT
 
 
