@@ -1,11 +1,7 @@
-"""The command line: its contract for machines, its words for people, its exit codes."""
+"""The commands, as people and as machines call them."""
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -13,9 +9,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.cli import contract
 from edge_sphereface.cli.__main__ import build_parser
-from edge_sphereface.cli.contract import Outcome, Parser, Progress, run
 
 
 def one_json(text):
@@ -230,79 +224,6 @@ def test_every_command_has_help_with_an_example(capsys):
     for command in commands.values():
         assert "example" in command.epilog
         assert "--json" in command.format_help()
-
-
-def test_ctrl_c_gives_130(capsys):
-    def interrupted(_):
-        raise KeyboardInterrupt
-
-    parser = Parser()
-    parser.set_defaults(run=interrupted)
-    assert run(parser, []) == 130
-    assert "interrupted" in capsys.readouterr().err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_a_real_ctrl_c(tmp_path):
-    """SIGINT in the middle of work ends it without a traceback and with nothing half written."""
-    script = f"""
-import sys, time
-from edge_sphereface.cli.contract import Parser, run
-from edge_sphereface.files import SHARED, atomic_write
-def work(_):
-    with atomic_write({str(tmp_path / "x")!r}, mode=SHARED) as stream:
-        stream.write(b"half")
-        print("ready", file=sys.stderr, flush=True)
-        time.sleep(30)
-parser = Parser()
-parser.set_defaults(run=work)
-sys.exit(run(parser, []))
-"""
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
-    assert process.stderr.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
-    assert process.returncode == 130
-    assert "Traceback" not in err
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_reader_that_leaves_is_no_traceback(photo):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edge_sphereface", "detect", photo], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    process.stdout.close()
-    err = process.stderr.read().decode()
-    process.stderr.close()
-    assert process.wait(timeout=60) == 1
-    assert err == ""
-
-
-def test_nan_is_never_printed_as_json():
-    parser = Parser()
-    parser.add_argument("--json", action="store_true")
-    parser.set_defaults(run=lambda _: Outcome({"x": float("nan")}, ""))
-    with pytest.raises(ValueError, match="JSON"):
-        run(parser, ["--json"])
-
-
-def test_progress_is_rare_where_nobody_watches(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    progress = Progress("downloading", "MiB")
-    for second in range(31):
-        now[0] = float(second)
-        progress(second << 20, 31 << 20)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == ["downloading: 10 / 31 MiB", "downloading: 20 / 31 MiB", "downloading: 30 / 31 MiB"]
-
-
-def test_progress_rewrites_its_line_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(contract.sys.stderr, "isatty", lambda: True, raising=False)
-    progress = Progress("photographs")
-    progress(1, 2)
-    progress(2, 2)
-    assert capsys.readouterr().err == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
 
 
 def test_the_certificate_is_found_beside_the_model(small_model):
