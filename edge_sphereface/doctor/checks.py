@@ -19,6 +19,8 @@ from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.files import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from edge_sphereface.doctor.machine import Machine
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
@@ -73,15 +75,10 @@ def check_architecture(machine: Machine) -> Finding:
 
 def check_onnxruntime(machine: Machine) -> Finding:
     """Is there exactly one onnxruntime, does it load, is it a good one?"""
-    installed = {name: machine.wheels[name] for name in ONNXRUNTIME_WHEELS if name in machine.wheels}
-    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
+    installed = _installed(machine, ONNXRUNTIME_WHEELS)
+    listed = _listed(installed)
     if len(installed) > 1:
-        return Finding(
-            check="onnxruntime",
-            status="fail",
-            message=f"several wheels overwrite one another's files: {listed}",
-            action=f"pip uninstall -y {' '.join(installed)}, then install the one you want",
-        )
+        return _several_wheels("onnxruntime", installed, "then install the one you want")
     if machine.onnxruntime_error:
         return Finding(
             check="onnxruntime",
@@ -121,15 +118,10 @@ def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
 
 def check_opencv(machine: Machine) -> Finding:
     """Is there exactly one OpenCV, new enough for YuNet?"""
-    installed = {name: machine.wheels[name] for name in OPENCV_WHEELS if name in machine.wheels}
-    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
+    installed = _installed(machine, OPENCV_WHEELS)
+    listed = _listed(installed)
     if len(installed) > 1:
-        return Finding(
-            check="opencv",
-            status="fail",
-            message=f"several wheels overwrite one another's files: {listed}",
-            action=f"pip uninstall -y {' '.join(installed)}; pip install opencv-python-headless",
-        )
+        return _several_wheels("opencv", installed, "then pip install opencv-python-headless")
     if not installed:
         found = find_spec("cv2") is not None
         return Finding(
@@ -273,6 +265,23 @@ def check_offline(detectors: Finding, model: Finding) -> Finding:
         status="fail" if is_offline() else "warn",
         message=f"not ready for work without network: see {' and '.join(missing)}; {mode}",
         action="mend those first; files can be brought by hand with --from FILE",
+    )
+
+
+def _installed(machine: Machine, names: Iterable[str]) -> dict[str, str]:
+    return {name: machine.wheels[name] for name in names if name in machine.wheels}
+
+
+def _listed(installed: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in installed.items())
+
+
+def _several_wheels(check: str, installed: Mapping[str, str], then: str) -> Finding:
+    return Finding(
+        check=check,
+        status="fail",
+        message=f"several wheels overwrite one another's files: {_listed(installed)}",
+        action=f"pip uninstall -y {' '.join(installed)}, {then}",
     )
 
 
