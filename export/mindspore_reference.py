@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -10,6 +13,7 @@ import numpy as np
 from export.topology import STRIDE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edge_sphereface.types import Float32Array
@@ -29,6 +33,10 @@ class MindsporeReference:
     name = "mindspore"
 
     def __init__(self, checkpoint: Path, topology: Topology, *, device: str = "CPU", half: bool = False) -> None:
+        with _interrupt_afterwards():
+            self._load(checkpoint, topology, device=device, half=half)
+
+    def _load(self, checkpoint: Path, topology: Topology, *, device: str, half: bool) -> None:
         # Both are read when MindSpore is loaded. 3: errors only. AVX2: on some processors with AVX-512 (measured on an
         # AMD EPYC of family 26) its oneDNN falls back to reference code, 80 times slower.
         os.environ.setdefault("GLOG_v", "3")
@@ -52,8 +60,25 @@ class MindsporeReference:
 
     def forward(self, batch: Float32Array) -> Float32Array:
         """See :class:`export.reference.Reference`."""
-        output = self.cell(self._mindspore.Tensor(np.ascontiguousarray(batch)))
-        return cast("Float32Array", output.asnumpy())
+        with _interrupt_afterwards():
+            output = self.cell(self._mindspore.Tensor(np.ascontiguousarray(batch)))
+            return cast("Float32Array", output.asnumpy())
+
+
+@contextmanager
+def _interrupt_afterwards() -> Iterator[None]:
+    """Keep Ctrl-C until the block ends: MindSpore turns it into other errors, or aborts while it is loaded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 def _layers(mindspore: Any, topology: Topology) -> dict[str, Any]:

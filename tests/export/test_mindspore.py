@@ -1,5 +1,6 @@
 """Against the real MindSpore 2.10: its own files, its own reader, its own forward pass."""
 
+import signal
 from importlib.util import find_spec
 
 import numpy as np
@@ -173,3 +174,15 @@ def test_mindspore_asked_for_by_name_and_missing(monkeypatch, small_checkpoint):
         with pytest.raises(ParityError, match="not installed"):
             open_reference("mindspore", checkpoint, topology)
         assert open_reference("auto", checkpoint, topology).name == "numpy"
+
+
+def test_an_interruption_waits_for_mindspore_and_is_not_lost():
+    """Ctrl-C while MindSpore loads would abort the process or become another error."""
+    from export.mindspore_reference import _interrupt_afterwards
+
+    before, reached = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), _interrupt_afterwards():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the end of the block")
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is before
