@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import commands
-from edge_sphereface.cli.arguments import detector_options, json_option, positive
+from edge_sphereface.cli.arguments import detector_options, json_option, pairs_options, positive
 from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
@@ -75,18 +75,14 @@ def _add_latency(added: Commands) -> None:
 def _add_accuracy(added: Commands) -> None:
     command = added.add_parser(
         "accuracy",
-        parents=[json_option(), detector_options()],
+        parents=[json_option(), detector_options(), pairs_options()],
         help="10-fold accuracy, TAR@FAR, EER with intervals; later models against the first",
         description="Embed the photographs of labelled pairs and judge the scores as the original evaluation does. "
         "Embeddings are kept in the cache (mode 0600), so that a run that was broken off goes on.",
         epilog="example: python -m benchmarks accuracy float.onnx int8.onnx --lfw lfw -o accuracy.json",
     )
     command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first is the reference")
-    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="images/, pairs.txt, lfw_landmark.txt")
     command.add_argument("--detect", action="store_true", help="detect landmarks, though LFW's file has them")
-    command.add_argument("--pairs", type=Path, metavar="FILE", help="pairs.txt, or CSV: image1_path,image2_path,label")
-    command.add_argument("--images", type=Path, metavar="FOLDER", help="of the photographs that --pairs names")
-    command.add_argument("--landmarks", type=Path, metavar="FILE", help="of those (default: detect)")
     command.add_argument("--flip", action="store_true", help="average with the mirrored crop")
     command.add_argument("--no-cache", action="store_true", help="keep no embeddings on disk")
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmarks import comparison, environment, latency, plan, report, stages
-from benchmarks.accuracy import evaluate, pairs
-from benchmarks.accuracy.embeddings import (
-    EmbeddingStore,
-    detected_landmarks,
-    embed_images,
-    given_landmarks,
-    landmarks_digest,
-)
+from benchmarks.accuracy import evaluate
+from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
 from benchmarks.ascend import imported, ledger, probe
 from benchmarks.contenders import find_peer, peer_names
 from edge_sphereface import __version__
+from edge_sphereface.cli.arguments import read_named_pairs
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import SHARED, atomic_write, sha256_of
 from edge_sphereface.image import load_image
+from edge_sphereface.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
 from export.faces import astronaut
 
 if TYPE_CHECKING:
@@ -83,8 +79,11 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
 
 def run_accuracy(arguments: argparse.Namespace) -> Outcome:
     """Every model on the same pairs, the second and later against the first."""
-    listed, folder, landmarks = _pairs(arguments)
-    if landmarks is not None:
+    labelled = read_named_pairs(arguments)
+    if labelled is None:
+        raise UsageError("No pairs were named.", hint="give --lfw FOLDER, or --pairs FILE with --images FOLDER")
+    listed, folder, landmarks = labelled
+    if landmarks is not None and not arguments.detect:
         kind, locate = "given", given_landmarks(landmarks)
         located_by = f"given-{landmarks_digest(landmarks)}"
     else:
@@ -97,7 +96,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         embedder = Embedder(path, flip=arguments.flip)
         key = f"{sha256_of(path)[:24]}-{located_by}{'-flip' if arguments.flip else ''}"
         found = embed_images(
-            pairs.images_of(listed),
+            images_of(listed),
             folder,
             spec=embedder.spec,
             embed=embedder.embed,
@@ -119,18 +118,6 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
     result: JsonObject = {"environment": environment.describe(), "accuracy": rows}
     _keep(result, arguments.output)
     return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0]['pairs']} pairs, {rows[0]['landmarks']} landmarks")
-
-
-def _pairs(arguments: argparse.Namespace) -> tuple[list[pairs.Pair], Path, Any]:
-    """Pairs, folder of their photographs, and landmarks if they are given."""
-    if arguments.lfw is not None:
-        given = None if arguments.detect else pairs.read_landmarks(arguments.lfw / "lfw_landmark.txt")
-        return pairs.read_lfw_pairs(arguments.lfw / "pairs.txt"), arguments.lfw / "images", given
-    if arguments.pairs is None or arguments.images is None:
-        raise UsageError("No pairs were named.", hint="give --lfw FOLDER, or --pairs FILE with --images FOLDER")
-    read = pairs.read_csv_pairs if arguments.pairs.suffix.lower() == ".csv" else pairs.read_lfw_pairs
-    landmarks = None if arguments.landmarks is None else pairs.read_landmarks(arguments.landmarks)
-    return read(arguments.pairs), arguments.images, landmarks
 
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:
@@ -188,14 +175,14 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
     spec = _spec_of(arguments.checkpoint)
 
     def judge(forward: native.Forward) -> JsonObject:
-        listed = pairs.read_lfw_pairs(arguments.lfw / "pairs.txt")
+        listed, folder, landmarks = read_lfw(arguments.lfw)
         found = embed_images(
-            pairs.images_of(listed),
-            arguments.lfw / "images",
+            images_of(listed),
+            folder,
             spec=spec,
             embed=lambda crops: forward(normalize_plainly(crops, spec)),
             store=EmbeddingStore("native", spec.embedding_size, keep=False),
-            locate=given_landmarks(pairs.read_landmarks(arguments.lfw / "lfw_landmark.txt")),
+            locate=given_landmarks(landmarks or {}),
             progress=Progress("photographs by MindSpore"),
         )
         row = evaluate.judge(evaluate.score(listed, found))

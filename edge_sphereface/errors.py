@@ -12,6 +12,7 @@
     ├── LandmarksError              (also ValueError)    not five distinct finite points
     ├── EmbeddingError              (also ValueError)    NaN, zero, or of another size
     ├── NoFaceError                 (also LookupError)   a photograph that must show a face shows none
+    ├── PairsError              (also ValueError)    a file of labelled pairs or of landmarks is not what it should be
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, broken or not met
     ├── CacheError                  (also OSError)       no cache folder that can be used
     ├── DownloadError               (also OSError)
@@ -42,6 +43,7 @@ __all__ = [
     "NoFaceError",
     "OfflineError",
     "OutputError",
+    "PairsError",
     "ProviderError",
 ]
 
@@ -118,6 +120,12 @@ class NoFaceError(EdgeSphereFaceError, LookupError):
     """A photograph that must show a face shows none."""
 
     code = "no-face"
+
+
+class PairsError(EdgeSphereFaceError, ValueError):
+    """A file of labelled pairs or of landmarks is not what it should be."""
+
+    code = "pairs"
 
 
 class CertificateError(EdgeSphereFaceError, ValueError):

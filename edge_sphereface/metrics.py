@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,9 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Callable
 
-    from edge_sphereface.types import Float32Array, JsonObject
+    from numpy.typing import ArrayLike, NDArray
+
+    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
+
+    BoolArray = NDArray[np.bool_]
+
+FOLDS = 10
+THRESHOLDS = np.arange(-1.0, 1.0, 0.005)
+"""Source: eval.py of mindspore-ai/models, research/cv/sphereface; so are the folds and the last of equal thresholds."""
+FARS = (1e-2, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +67,92 @@ def roc_auc(genuine: Float32Array, impostor: Float32Array) -> float:
     below = np.searchsorted(ordered, genuine, side="left")
     not_above = np.searchsorted(ordered, genuine, side="right")
     return float((below + not_above).mean() / (2 * impostor.size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenFold:
+    """Accuracy as the original evaluation states it.
+
+    Attributes:
+        accuracy: mean over folds.
+        std: over folds.
+        threshold: mean over folds.
+        correct: (N,) bool, whether each pair was decided rightly with its fold's threshold.
+    """
+
+    accuracy: float
+    std: float
+    threshold: float
+    correct: BoolArray
+
+
+def ten_fold(scores: Float64Array, same: BoolArray) -> TenFold:
+    """Choose the threshold on nine folds, decide the tenth; folds of consecutive pairs.
+
+    Args:
+        scores: (N,) cosines in the order of the pairs.
+        same: (N,) labels.
+    """
+    edges = [number * len(scores) // FOLDS for number in range(FOLDS + 1)]
+    right = (scores[:, None] > THRESHOLDS) == same[:, None]
+    total = right.sum(axis=0)
+    correct = np.zeros(len(scores), dtype=bool)
+    accuracies, thresholds = [], []
+    for low, high in itertools.pairwise(edges):
+        on_others = total - right[low:high].sum(axis=0)
+        best = len(THRESHOLDS) - 1 - int(np.argmax(on_others[::-1]))
+        correct[low:high] = right[low:high, best]
+        accuracies.append(right[low:high, best].mean())
+        thresholds.append(THRESHOLDS[best])
+    return TenFold(
+        accuracy=float(np.mean(accuracies)),
+        std=float(np.std(accuracies)),
+        threshold=float(np.mean(thresholds)),
+        correct=correct,
+    )
+
+
+def roc(scores: Float64Array, same: BoolArray) -> tuple[Float64Array, Float64Array]:
+    """False and true accept rate at every threshold, from the strictest to the laxest, beginning with (0, 0)."""
+    order = np.argsort(-scores, kind="stable")
+    ordered, labels = scores[order], same[order]
+    ends = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]  # scores that are equal are accepted together
+    accepted, genuine = ends + 1, np.cumsum(labels)[ends]
+    far = (accepted - genuine) / max(int((~same).sum()), 1)
+    tar = genuine / max(int(same.sum()), 1)
+    return np.r_[0.0, far], np.r_[0.0, tar]
+
+
+def tar_at_far(scores: Float64Array, same: BoolArray, far: float) -> float:
+    """Largest true accept rate at a false accept rate of at most ``far``."""
+    fars, tars = roc(scores, same)
+    return float(tars[fars <= far].max())
+
+
+def equal_error_rate(scores: Float64Array, same: BoolArray) -> float:
+    """Rate at which false accepts equal false rejects, interpolated."""
+    far, tar = roc(scores, same)
+    difference = far - (1 - tar)
+    after = int(np.argmax(difference >= 0))
+    if after == 0:
+        return float(far[0])
+    step = difference[after] - difference[after - 1]
+    share = -difference[after - 1] / step
+    return float(far[after - 1] + share * (far[after] - far[after - 1]))
+
+
+def interval(
+    figure: Callable[[NDArray[np.int64]], float], count: int, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of a figure by bootstrap over pairs.
+
+    Args:
+        figure: computes it from indices of pairs.
+        count: of pairs.
+        resamples: how many times.
+        seed: of the resampling.
+    """
+    random = np.random.default_rng(seed)
+    values = [figure(random.integers(0, count, count)) for _ in range(resamples)]
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)

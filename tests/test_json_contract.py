@@ -146,11 +146,10 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
 def test_every_error_code_is_listed():
     import edge_sphereface.errors
     import export.errors
-    from benchmarks.accuracy.pairs import PairsError
     from benchmarks.ascend.imported import ImportedError
     from edge_sphereface.cli.contract import UsageError
 
     kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values()]
-    kinds += [UsageError, PairsError, ImportedError]
+    kinds += [UsageError, ImportedError]
     codes = {kind.code for kind in kinds if isinstance(kind, type) and hasattr(kind, "code")} - {"error", "model"}
     assert codes <= set(re.findall(r"`([a-z-]+)`", PAGE.split("## `edge")[0]))

@@ -1,5 +1,4 @@
 """Accuracy on labelled pairs.
 
-``pairs`` reads them, ``embeddings`` embeds their photographs, ``statistics`` has the figures, ``evaluate`` puts them
-together.
+``embeddings`` embeds their photographs, ``evaluate`` puts the figures together.
 """

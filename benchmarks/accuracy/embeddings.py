@@ -15,13 +15,11 @@ from edge_sphereface.cache import cache_file
 from edge_sphereface.errors import EmbeddingError, ImageError
 from edge_sphereface.files import PRIVATE, atomic_write, sha256_of
 from edge_sphereface.image import load_image
-from edge_sphereface.pipeline import select_face
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from edge_sphereface.detect import Detector
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
 
@@ -134,24 +132,9 @@ def embed_images(
     return {name: store[digest] for name, digest in digests.items()}
 
 
-def given_landmarks(landmarks: Mapping[str, Float64Array]) -> Callable[[str, UInt8Array], Float64Array | None]:
-    """Landmarks from a file."""
-    return lambda name, _: landmarks.get(name)
-
-
 def landmarks_digest(landmarks: Mapping[str, Float64Array]) -> str:
     """A short hash of given landmarks: other ones make other embeddings of the same photographs."""
     digest = hashlib.sha256()
     for name in sorted(landmarks):
         digest.update(name.encode() + landmarks[name].tobytes())
     return digest.hexdigest()[:16]
-
-
-def detected_landmarks(detector: Detector) -> Callable[[str, UInt8Array], Float64Array | None]:
-    """Landmarks of the face nearest the middle, as LFW means it."""
-
-    def locate(_: str, image: UInt8Array) -> Float64Array | None:
-        faces = detector.detect(image)
-        return select_face(faces, image, "center").landmarks.astype(np.float64) if faces else None
-
-    return locate

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmarks.accuracy import statistics
+from edge_sphereface import metrics
 from edge_sphereface.compare import normalize
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from benchmarks.accuracy.pairs import Pair
+    from edge_sphereface.pairs import Pair
     from edge_sphereface.types import Float32Array, Float64Array, JsonObject
 
 
@@ -29,7 +29,7 @@ class Scores(NamedTuple):
     """
 
     scores: Float64Array
-    same: statistics.BoolArray
+    same: metrics.BoolArray
     undetected: int
     embeddings: dict[str, Float32Array]
 
@@ -67,7 +67,7 @@ def judge(result: Scores, reference: Scores | None = None) -> JsonObject:
         Plain JSON values; ``difference`` is present if there is a reference.
     """
     scores, same = result.scores, result.same
-    folds = statistics.ten_fold(scores, same)
+    folds = metrics.ten_fold(scores, same)
     count = len(scores)
     row: JsonObject = {
         "pairs": count,
@@ -75,23 +75,23 @@ def judge(result: Scores, reference: Scores | None = None) -> JsonObject:
         "undetected": result.undetected,
         "accuracy": folds.accuracy,
         "accuracy_std": folds.std,
-        "accuracy_interval": list(statistics.interval(lambda i: float(folds.correct[i].mean()), count)),
+        "accuracy_interval": list(metrics.interval(lambda i: float(folds.correct[i].mean()), count)),
         "threshold": folds.threshold,
         "tar_at_far": {},
-        "eer": statistics.equal_error_rate(scores, same),
+        "eer": metrics.equal_error_rate(scores, same),
         "eer_interval": list(
-            statistics.interval(lambda i: statistics.equal_error_rate(scores[i], same[i]), count, resamples=300)
+            metrics.interval(lambda i: metrics.equal_error_rate(scores[i], same[i]), count, resamples=300)
         ),
-        "roc": _thinned(*statistics.roc(scores, same)),
+        "roc": _thinned(*metrics.roc(scores, same)),
     }
-    for far in statistics.FARS:
+    for far in metrics.FARS:
 
         def tar(i: NDArray[np.int64], far: float = far) -> float:
-            return statistics.tar_at_far(scores[i], same[i], far)
+            return metrics.tar_at_far(scores[i], same[i], far)
 
         row["tar_at_far"][f"{far:g}"] = {
-            "tar": statistics.tar_at_far(scores, same, far),
-            "interval": list(statistics.interval(tar, count, resamples=300)),
+            "tar": metrics.tar_at_far(scores, same, far),
+            "interval": list(metrics.interval(tar, count, resamples=300)),
         }
     if reference is not None:
         row["difference"] = _difference(result, reference)
@@ -99,19 +99,29 @@ def judge(result: Scores, reference: Scores | None = None) -> JsonObject:
 
 
 def _difference(result: Scores, reference: Scores) -> JsonObject:
-    ours = statistics.ten_fold(result.scores, result.same).correct
-    theirs = statistics.ten_fold(reference.scores, reference.same).correct
+    ours = metrics.ten_fold(result.scores, result.same).correct
+    theirs = metrics.ten_fold(reference.scores, reference.same).correct
     gain = ours.astype(float) - theirs
     shared = [name for name in reference.embeddings if name in result.embeddings]
     cosines = np.array([float(result.embeddings[name] @ reference.embeddings[name]) for name in shared])
     return {
         "accuracy": float(gain.mean()),
-        "interval": list(statistics.interval(lambda i: float(gain[i].mean()), len(gain))),
-        "mcnemar_p": statistics.mcnemar_p(ours, theirs),
+        "interval": list(metrics.interval(lambda i: float(gain[i].mean()), len(gain))),
+        "mcnemar_p": mcnemar_p(ours, theirs),
         "cosine_mean": float(cosines.mean()) if len(cosines) else None,
         "cosine_p1": float(np.percentile(cosines, 1)) if len(cosines) else None,
         "cosine_min": float(cosines.min()) if len(cosines) else None,
     }
+
+
+def mcnemar_p(first: metrics.BoolArray, second: metrics.BoolArray) -> float:
+    """Chance of a difference at least this large if both decide equally well on the same pairs (exact McNemar test)."""
+    from scipy.stats import binomtest
+
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
 def _thinned(far: Float64Array, tar: Float64Array, points: int = 200) -> JsonObject:
@@ -131,7 +141,7 @@ def text(rows: Sequence[JsonObject]) -> str:
     ]
     for row in rows:
         low, high = row["accuracy_interval"]
-        rates = [row["tar_at_far"][f"{far:g}"] for far in statistics.FARS]
+        rates = [row["tar_at_far"][f"{far:g}"] for far in metrics.FARS]
         shown = [f"{r['tar']:.1%} ({r['interval'][0]:.1%}-{r['interval'][1]:.1%})" for r in rates]
         accuracy = f"{row['accuracy']:.2%} ± {row['accuracy_std']:.2%}"
         lines.append(

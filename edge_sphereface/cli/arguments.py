@@ -11,6 +11,7 @@ from edge_sphereface.cli.contract import Parser, UsageError
 if TYPE_CHECKING:
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
+    from edge_sphereface.pairs import LabelledPairs
     from edge_sphereface.pipeline import FacePipeline
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
@@ -56,6 +57,36 @@ def detector_options() -> Parser:
     )
     group.add_argument("--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)")
     return parser
+
+
+def pairs_options() -> Parser:
+    """Labelled pairs of photographs."""
+    parser = Parser(add_help=False)
+    group = parser.add_argument_group("labelled pairs")
+    group.add_argument("--lfw", type=Path, metavar="FOLDER", help="images/, pairs.txt, lfw_landmark.txt")
+    group.add_argument("--pairs", type=Path, metavar="FILE", help="pairs.txt, or CSV: image1_path,image2_path,label")
+    group.add_argument("--images", type=Path, metavar="FOLDER", help="of the photographs that --pairs names")
+    group.add_argument("--landmarks", type=Path, metavar="FILE", help="of those (default: detect)")
+    return parser
+
+
+def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
+    """The pairs that were named, or None.
+
+    Raises:
+        UsageError: pairs without a folder of photographs.
+        PairsError: a file is missing or has another form.
+    """
+    from edge_sphereface import pairs
+
+    if arguments.lfw is not None:
+        return pairs.read_lfw(arguments.lfw)
+    if arguments.pairs is None:
+        return None
+    if arguments.images is None:
+        raise UsageError("--pairs names photographs, and their folder is missing.", hint="add --images FOLDER")
+    landmarks = None if arguments.landmarks is None else pairs.read_landmarks(arguments.landmarks)
+    return pairs.LabelledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
 
 
 def positive(text: str) -> int:

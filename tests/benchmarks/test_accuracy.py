@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import build_parser
-from benchmarks.accuracy import evaluate, pairs, statistics
+from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore
-from benchmarks.accuracy.pairs import PairsError
+from edge_sphereface import metrics
 from edge_sphereface.cli.contract import run
 from edge_sphereface.errors import EmbeddingError
 
@@ -41,7 +41,7 @@ def original_ten_fold(scores, same):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_ten_fold_is_the_originals(seed):
     scores, same = example(120, seed)
-    folds = statistics.ten_fold(scores, same)
+    folds = metrics.ten_fold(scores, same)
     assert (folds.accuracy, folds.std, folds.threshold) == pytest.approx(original_ten_fold(scores, same))
     assert folds.correct.mean() == pytest.approx(folds.accuracy)
 
@@ -55,7 +55,7 @@ def test_roc_is_scikit_learns(rows):
     same = np.array([label for _, label in rows])
     if same.all() or not same.any():
         return
-    far, tar = statistics.roc(scores, same)
+    far, tar = metrics.roc(scores, same)
     expected_far, expected_tar, _ = roc_curve(same, scores, drop_intermediate=False)
     np.testing.assert_allclose(far, expected_far)
     np.testing.assert_allclose(tar, expected_tar)
@@ -70,26 +70,26 @@ def test_error_rates_are_scikit_learns(gap):
     scores, same = example(2000, gap=gap)
     far, tar, _ = roc_curve(same, scores, drop_intermediate=False)
     expected = brentq(lambda x: 1 - x - interp1d(far, tar)(x), 0, 1)
-    assert statistics.equal_error_rate(scores, same) == pytest.approx(expected, abs=2e-3)
+    assert metrics.equal_error_rate(scores, same) == pytest.approx(expected, abs=2e-3)
     for wanted in (1e-1, 1e-2):
-        assert statistics.tar_at_far(scores, same, wanted) == pytest.approx(tar[far <= wanted].max())
+        assert metrics.tar_at_far(scores, same, wanted) == pytest.approx(tar[far <= wanted].max())
 
 
 def test_perfect_and_hopeless_scores():
     same = np.array([True] * 50 + [False] * 50)
     perfect = np.where(same, 0.9, -0.5)
-    assert statistics.equal_error_rate(perfect, same) == 0
-    assert statistics.tar_at_far(perfect, same, 1e-3) == 1
-    assert statistics.equal_error_rate(-perfect, same) == 1
-    assert statistics.tar_at_far(np.zeros(100), same, 1e-2) == 0
+    assert metrics.equal_error_rate(perfect, same) == 0
+    assert metrics.tar_at_far(perfect, same, 1e-3) == 1
+    assert metrics.equal_error_rate(-perfect, same) == 1
+    assert metrics.tar_at_far(np.zeros(100), same, 1e-2) == 0
 
 
 def test_an_interval_covers_the_figure_and_shrinks_with_pairs():
     widths = []
     for count in (200, 5000):
         scores, same = example(count)
-        correct = statistics.ten_fold(scores, same).correct
-        low, high = statistics.interval(lambda i, c=correct: float(c[i].mean()), count)
+        correct = metrics.ten_fold(scores, same).correct
+        low, high = metrics.interval(lambda i, c=correct: float(c[i].mean()), count)
         assert low < correct.mean() < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 3
@@ -97,12 +97,12 @@ def test_an_interval_covers_the_figure_and_shrinks_with_pairs():
 
 def test_mcnemar():
     a = np.array([True] * 90 + [False] * 10)
-    assert statistics.mcnemar_p(a, a) == 1
+    assert evaluate.mcnemar_p(a, a) == 1
     b = a.copy()
     b[:2] = False
-    assert statistics.mcnemar_p(a, b) == pytest.approx(0.5)
+    assert evaluate.mcnemar_p(a, b) == pytest.approx(0.5)
     b[:12] = False
-    assert statistics.mcnemar_p(a, b) == pytest.approx(2 * 0.5**12)
+    assert evaluate.mcnemar_p(a, b) == pytest.approx(2 * 0.5**12)
 
 
 def test_a_difference_is_told_from_chance():
@@ -122,50 +122,9 @@ def test_a_difference_is_told_from_chance():
     assert "more than chance" in text
 
 
-PAIRS = "10\t300\nAnn\t1\t2\nAnn\t1\tBob Dil\t3\n"
-
-
 def write(path, text):
     path.write_text(text)
     return path
-
-
-def test_lfw_pairs(tmp_path):
-    read = pairs.read_lfw_pairs(write(tmp_path / "pairs.txt", "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t13\n\n"))
-    assert read == [("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", True), ("Ann/Ann_0001.jpg", "Bob/Bob_0013.jpg", False)]
-    assert pairs.images_of(read) == ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0013.jpg"]
-
-
-def test_csv_pairs(tmp_path):
-    text = "image1_path,image2_path,label\na.jpg,b.jpg,1\na.jpg,c.jpg,0\n"
-    assert pairs.read_csv_pairs(write(tmp_path / "p.csv", text))[1] == ("a.jpg", "c.jpg", False)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (PAIRS, "line 3"),
-        ("x\nAnn 1 2\n", "one kind"),
-        ("x\nAnn one 2\n", "line 2"),
-        ("", "one kind"),
-    ],
-)
-def test_bad_pairs(tmp_path, text, words):
-    with pytest.raises(PairsError, match=words):
-        pairs.read_lfw_pairs(write(tmp_path / "p.txt", text))
-
-
-@pytest.mark.parametrize("row", ["a.jpg,b.jpg,2", "a.jpg,,1", "a.jpg"])
-def test_bad_csv(tmp_path, row):
-    with pytest.raises(PairsError, match="line 2"):
-        pairs.read_csv_pairs(write(tmp_path / "p.csv", f"image1_path,image2_path,label\n{row}\n"))
-
-
-def test_bad_landmarks(tmp_path):
-    with pytest.raises(PairsError, match="line 1.*ten numbers"):
-        pairs.read_landmarks(write(tmp_path / "l.txt", "a.jpg 1 2 3\n"))
-    with pytest.raises(PairsError, match="Cannot read"):
-        pairs.read_landmarks(tmp_path / "no.txt")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Labelled pairs of photographs: LFW's own files, a folder in that layout, or a CSV."""
+"""Labelled pairs of photographs, from LFW's own file or a CSV, and where the faces in them are."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.errors import PairsError
+from edge_sphereface.pipeline import select_face
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from edge_sphereface.types import Float64Array
-
-
-class PairsError(EdgeSphereFaceError, ValueError):
-    """A file of pairs or landmarks is not what it should be."""
-
-    code = "pairs"
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.types import Float64Array, UInt8Array
 
 
 class Pair(NamedTuple):
@@ -28,6 +24,39 @@ class Pair(NamedTuple):
     first: str
     second: str
     same: bool
+
+
+class LabelledPairs(NamedTuple):
+    """Pairs and where their photographs are.
+
+    Attributes:
+        pairs: with their labels, in the order of the file.
+        folder: of the photographs.
+        landmarks: of the photographs by path, or None where they are to be detected.
+    """
+
+    pairs: list[Pair]
+    folder: Path
+    landmarks: dict[str, Float64Array] | None
+
+
+def read_lfw(folder: Path) -> LabelledPairs:
+    """Labeled Faces in the Wild: ``images/``, ``pairs.txt`` and the original's ``lfw_landmark.txt`` in one folder.
+
+    Raises:
+        PairsError: a file is missing or has another form.
+    """
+    landmarks = read_landmarks(folder / "lfw_landmark.txt")
+    return LabelledPairs(read_lfw_pairs(folder / "pairs.txt"), folder / "images", landmarks)
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Pairs of a file: a CSV if its name ends so, else LFW's own form.
+
+    Raises:
+        PairsError: the file is missing or has another form.
+    """
+    return read_csv_pairs(path) if path.suffix.lower() == ".csv" else read_lfw_pairs(path)
 
 
 def read_lfw_pairs(path: Path) -> list[Pair]:
@@ -83,6 +112,21 @@ def read_landmarks(path: Path) -> dict[str, Float64Array]:
         except ValueError as error:
             raise PairsError(f"{path}, line {number}: expected a path and ten numbers, got {line!r}.") from error
     return landmarks
+
+
+def given_landmarks(landmarks: Mapping[str, Float64Array]) -> Callable[[str, UInt8Array], Float64Array | None]:
+    """Landmarks from a file."""
+    return lambda name, _: landmarks.get(name)
+
+
+def detected_landmarks(detector: Detector) -> Callable[[str, UInt8Array], Float64Array | None]:
+    """Landmarks of the face nearest the middle, as LFW means it."""
+
+    def locate(_: str, image: UInt8Array) -> Float64Array | None:
+        faces = detector.detect(image)
+        return select_face(faces, image, "center").landmarks.astype(np.float64) if faces else None
+
+    return locate
 
 
 def images_of(pairs: Sequence[Pair]) -> list[str]:

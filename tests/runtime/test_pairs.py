@@ -1,0 +1,51 @@
+"""Files of labelled pairs and of landmarks."""
+
+import pytest
+
+from edge_sphereface import pairs
+from edge_sphereface.errors import PairsError
+
+PAIRS = "10\t300\nAnn\t1\t2\nAnn\t1\tBob Dil\t3\n"
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_lfw_pairs(tmp_path):
+    read = pairs.read_lfw_pairs(write(tmp_path / "pairs.txt", "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t13\n\n"))
+    assert read == [("Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", True), ("Ann/Ann_0001.jpg", "Bob/Bob_0013.jpg", False)]
+    assert pairs.images_of(read) == ["Ann/Ann_0001.jpg", "Ann/Ann_0002.jpg", "Bob/Bob_0013.jpg"]
+
+
+def test_csv_pairs(tmp_path):
+    text = "image1_path,image2_path,label\na.jpg,b.jpg,1\na.jpg,c.jpg,0\n"
+    assert pairs.read_csv_pairs(write(tmp_path / "p.csv", text))[1] == ("a.jpg", "c.jpg", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (PAIRS, "line 3"),
+        ("x\nAnn 1 2\n", "one kind"),
+        ("x\nAnn one 2\n", "line 2"),
+        ("", "one kind"),
+    ],
+)
+def test_bad_pairs(tmp_path, text, words):
+    with pytest.raises(PairsError, match=words):
+        pairs.read_lfw_pairs(write(tmp_path / "p.txt", text))
+
+
+@pytest.mark.parametrize("row", ["a.jpg,b.jpg,2", "a.jpg,,1", "a.jpg"])
+def test_bad_csv(tmp_path, row):
+    with pytest.raises(PairsError, match="line 2"):
+        pairs.read_csv_pairs(write(tmp_path / "p.csv", f"image1_path,image2_path,label\n{row}\n"))
+
+
+def test_bad_landmarks(tmp_path):
+    with pytest.raises(PairsError, match="line 1.*ten numbers"):
+        pairs.read_landmarks(write(tmp_path / "l.txt", "a.jpg 1 2 3\n"))
+    with pytest.raises(PairsError, match="Cannot read"):
+        pairs.read_landmarks(tmp_path / "no.txt")
