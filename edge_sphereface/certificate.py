@@ -55,6 +55,16 @@ CONVERSION_BOUNDS = Bounds(max_abs_error=1e-5, min_cosine=0.999999)
 """Between an ONNX file and its checkpoint, on one machine."""
 DEVICE_BOUNDS = Bounds(max_abs_error=1e-4, min_cosine=0.99999)
 """Between machines and providers, which sum float32 in different orders."""
+_REDUCED_BOUNDS = {
+    "float16": Bounds(max_abs_error=2e-2, min_cosine=0.9999),
+    "int8": Bounds(max_abs_error=5e-2, min_cosine=0.9995),
+}
+"""The same for models of reduced precision: against their own embeddings where they were made, not against float32."""
+
+
+def device_bounds(precision: str) -> Bounds:
+    """What a model of a precision must keep on another machine or provider."""
+    return _REDUCED_BOUNDS.get(precision, DEVICE_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +141,13 @@ def load_certificate(path: Path) -> JsonObject:
     return dict(content)
 
 
-def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds = DEVICE_BOUNDS) -> DeviceCheck:
+def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds | None = None) -> DeviceCheck:
     """Embed the golden inputs again and compare.
 
     Args:
         embedder: the model, on the provider to be checked.
         certificate: as :func:`load_certificate` gives it.
-        bounds: what the agreement must keep.
+        bounds: what the agreement must keep; None for those of the model's precision.
 
     Raises:
         CertificateError: the certificate belongs to another model file, or is damaged.
@@ -156,7 +166,8 @@ def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds 
         )
     expected = _embeddings(certificate, len(crops), embedder.spec.embedding_size)
     measured = agreement(expected, embedder.forward(crops))
-    return DeviceCheck(measured=measured, bounds=bounds, passed=bounds.holds(measured))
+    kept = bounds or device_bounds(embedder.spec.precision)
+    return DeviceCheck(measured=measured, bounds=kept, passed=kept.holds(measured))
 
 
 def _digest(crops: UInt8Array) -> str:

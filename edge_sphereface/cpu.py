@@ -1,10 +1,33 @@
-"""How much processor this process may use, which in a container is less than the machine has."""
+"""What processor this is, and how much of it this process may use, which in a container is less than all."""
 
 from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
+
+
+def read_cpuinfo(root: Path = Path("/")) -> tuple[str, frozenset[str]]:
+    """Name of the processor or board, and the features that /proc/cpuinfo lists; empty where unknown.
+
+    Args:
+        root: where ``proc`` is mounted.
+    """
+    model, flags = "", frozenset[str]()
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model"):
+            model = value.strip()
+        elif key.strip() in ("flags", "Features") and not flags:
+            flags = frozenset(value.split())
+    with suppress(OSError, UnicodeDecodeError):  # boards name themselves in the device tree
+        model = (root / "proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n ")
+    return model, flags
 
 
 def cgroup_cpu_limit(root: Path = Path("/")) -> float | None:

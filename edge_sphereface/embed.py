@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,8 @@ import numpy as np
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import CropError, ModelFormatError, ProviderError
 from edge_sphereface.model_spec import LAYOUT_IMAGE, ModelSpec
-from edge_sphereface.session import AUTO, SessionConfig, open_session
+from edge_sphereface.quantization import ProcessorWarning, mismatch_here
+from edge_sphereface.session import AUTO, CPU, SessionConfig, open_session
 
 if TYPE_CHECKING:
     import os
@@ -29,6 +31,9 @@ class Embedder:
         flip: average each crop with its mirror image: a little more accurate, twice the work.
         batch_size: crops per inference, which bounds the memory of large batches.
         session: further options of the session; ``provider`` and ``threads`` given here count.
+
+    Warns:
+        ProcessorWarning: the model was quantized for another kind of processor.
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -55,6 +60,10 @@ class Embedder:
         self._session, self.provider = open_session(self.path, self.config)
         self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
         _check_interface(self._session, self.spec)
+        if self.spec.quantization is not None and self.provider.active[0] == CPU:
+            reason = mismatch_here(self.spec.quantization.target)
+            if reason:
+                warnings.warn(reason, ProcessorWarning, stacklevel=2)
         self._input_name: str = self._session.get_inputs()[0].name
 
     def embed(self, crops: UInt8Array) -> Float32Array:

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
-
-    BoolArray = NDArray[np.bool_]
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, JsonObject
 
 FOLDS = 10
 THRESHOLDS = np.arange(-1.0, 1.0, 0.005)

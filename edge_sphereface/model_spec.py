@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.quantization import Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 METADATA_KEY = "edge_sphereface.model_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LAYOUT_NCHW = "nchw"
 """float32 (N, 3, H, W), normalized by the caller, as in the original network."""
@@ -43,7 +44,9 @@ class ModelSpec:
         pixel_mean: subtracted from each pixel value (0 to 255).
         pixel_scale: multiplies the difference.
         landmark_template: five (x, y) in pixels of the crop.
-        precision: ``float32``; other forms of the same network say theirs.
+        precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
+        rewrites: names of the graph rewrites that the model went through, in order.
+        quantization: how a model of reduced precision came about; None for ``float32``.
         threshold: cosine similarity from which two faces count as one person.
         threshold_source: where that number comes from.
         source_file: name of the checkpoint.
@@ -70,6 +73,8 @@ class ModelSpec:
     source_sha256: str
     source_is_official: bool
     exporter_version: str
+    rewrites: tuple[str, ...] = ()
+    quantization: Quantization | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -123,13 +128,19 @@ class ModelSpec:
                 f"The model's specification has version {version!r}; this package reads version {SCHEMA_VERSION}.",
                 hint=_CONVERT_HINT,
             )
-        expected = {field.name for field in fields(cls)}
-        if set(values) != expected:
-            missing, unknown = sorted(expected - set(values)), sorted(set(values) - expected)
-            raise ModelFormatError(
-                f"The model's specification lacks {missing} and has unknown {unknown}.", hint=_CONVERT_HINT
-            )
+        _require_fields(cls, values, "specification")
+        if isinstance(values["quantization"], dict):
+            _require_fields(Quantization, values["quantization"], "record of its quantization")
+            values["quantization"] = Quantization(**values["quantization"])
         return cls(**values)
+
+
+def _require_fields(record: type, values: Mapping[str, Any], what: str) -> None:
+    """All fields of a record, and no other."""
+    expected = {field.name for field in fields(record)}
+    missing, unknown = sorted(expected - set(values)), sorted(set(values) - expected)
+    if missing or unknown:
+        raise ModelFormatError(f"The model's {what} lacks {missing} and has unknown {unknown}.", hint=_CONVERT_HINT)
 
 
 def _as_tuple(value: Any) -> Any:
@@ -160,6 +171,10 @@ def _problems(spec: ModelSpec) -> list[str]:
     ]
     if not isinstance(spec.widths, tuple) or not all(type(width) is int for width in spec.widths):
         problems.append(f"widths must be integers, not {spec.widths!r}")
+    if not isinstance(spec.rewrites, tuple) or not all(isinstance(name, str) for name in spec.rewrites):
+        problems.append(f"rewrites must be names, not {spec.rewrites!r}")
+    if spec.quantization is not None and not isinstance(spec.quantization, Quantization):
+        problems.append(f"quantization must be null or a record, not {spec.quantization!r}")
     if not isinstance(spec.source_is_official, bool):
         problems.append(f"source_is_official must be true or false, not {spec.source_is_official!r}")
     if spec.input_layout not in (LAYOUT_NCHW, LAYOUT_IMAGE):

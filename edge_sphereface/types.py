@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    BoolArray: TypeAlias = NDArray[np.bool_]
     UInt8Array: TypeAlias = NDArray[np.uint8]
     Float32Array: TypeAlias = NDArray[np.float32]
     Float64Array: TypeAlias = NDArray[np.float64]

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.cli.arguments import cosine, json_option
+from edge_sphereface.cli.arguments import cosine, detector_options, json_option, pairs_options
 from edge_sphereface.cli.contract import Commands, Outcome, Parser, Progress, note
 from edge_sphereface.download import fetch as download
 from edge_sphereface.download import install
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import LAYOUT_IMAGE, LAYOUT_NCHW
 from export import inspection, official, parity
+from export.derive_commands import add_float_options, add_quantize, add_rewrite, verify_against_float
 from export.errors import ParityError
 from export.reference import REFERENCE_NAMES
 
@@ -33,6 +34,8 @@ def build_parser() -> Parser:
     _add_fetch(commands)
     _add_inspect(commands)
     _add_convert(commands)
+    add_rewrite(commands)
+    add_quantize(commands)
     _add_verify(commands)
     _add_demo(commands)
     return parser
@@ -173,31 +176,42 @@ def _describe(made: Conversion) -> str:
 def _add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
-        parents=[json_option()],
-        help="prove an ONNX file against its checkpoint and write the certificate",
-        epilog="example: python -m export verify sphereface20.onnx --checkpoint sphereface.ckpt",
+        parents=[json_option(), pairs_options(), detector_options()],
+        help="prove an ONNX file against its checkpoint, or one of reduced precision against its float model",
+        description="Against a checkpoint the proof must hold as in a conversion, and writes the certificate. Against "
+        "a float model (--float) drift, accuracy and latency must keep the policy of `quantize`.",
+        epilog="example: python -m export verify sphereface20.onnx --checkpoint sphereface.ckpt; "
+        "python -m export verify sphereface20.int8.onnx --float sphereface20.onnx --lfw lfw",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="its source (default: the official one, in the cache)"
     )
     _add_proof_options(parser)
+    add_float_options(parser)
     parser.set_defaults(run=verify)
 
 
 def verify(arguments: argparse.Namespace) -> Outcome:
-    """Prove and, if the proof holds, write the certificate.
+    """Prove and, if the proof holds against a checkpoint, write the certificate.
 
     Raises:
-        ParityError: the model was made from another checkpoint.
+        ParityError: the model was made from another checkpoint, or is of reduced precision.
     """
     from edge_sphereface.embed import Embedder
     from export.checkpoint import open_checkpoint
     from export.reference import open_reference
     from export.topology import infer_topology
 
+    if arguments.original is not None:
+        return verify_against_float(arguments)
     embedder = Embedder(arguments.model, provider="cpu")
     spec = embedder.spec
+    if spec.precision != "float32":
+        raise ParityError(
+            f"{arguments.model} has the precision {spec.precision}, which cannot equal its checkpoint.",
+            hint="hold it against its float model: --float FILE.onnx",
+        )
     source = arguments.checkpoint or official.official_path()
     with open_checkpoint(source) as checkpoint:
         if checkpoint.sha256 != spec.source_sha256:
@@ -211,7 +225,7 @@ def verify(arguments: argparse.Namespace) -> Outcome:
         proof = parity.prove(embedder, reference, photos=arguments.photos, note=note)
         target = certificate_path(arguments.model)
         if proof.passed:
-            record = parity.certificate(proof, embedder, checkpoint, model_name=arguments.model.name)
+            record = parity.certificate(proof, embedder, model_name=arguments.model.name)
             with atomic_write(target, mode=SHARED) as stream:
                 stream.write(json.dumps(record, indent=1).encode())
     written = str(target) if proof.passed else None

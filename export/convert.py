@@ -113,7 +113,7 @@ def convert(
         reference = open_reference(chosen.reference, checkpoint, topology)
         proof = prove(embedder, reference, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
-        record = certificate(proof, embedder, checkpoint, model_name=output.name)
+        record = certificate(proof, embedder, model_name=output.name)
         certificate_stream.write(json.dumps(record, indent=1).encode())
         certificate_stream.flush()
         del embedder  # Windows cannot rename a file that is mapped

@@ -17,6 +17,12 @@ class TopologyError(EdgeSphereFaceError, ValueError):
     code = "topology"
 
 
+class CalibrationError(EdgeSphereFaceError, ValueError):
+    """Photographs for a calibration give no crops."""
+
+    code = "calibration"
+
+
 class ParityError(EdgeSphereFaceError, ArithmeticError):
     """An ONNX file does not give what its checkpoint gives."""
 

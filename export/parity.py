@@ -11,9 +11,9 @@ import numpy as np
 from edge_sphereface import __version__
 from edge_sphereface.certificate import (
     CONVERSION_BOUNDS,
-    DEVICE_BOUNDS,
     KIND,
     SCHEMA_VERSION,
+    device_bounds,
     golden_record,
 )
 from edge_sphereface.files import sha256_of
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
-    from export.checkpoint import Checkpoint
     from export.reference import Reference
 
 BATCHES = (1, 7)
@@ -87,6 +86,29 @@ def prove(
         photos: photographs for the faces, see :func:`export.faces.face_crops`.
         note: told what is being done.
     """
+    return _compare(
+        embedder,
+        lambda crops: reference.forward(normalize_plainly(crops, embedder.spec)),
+        (reference.name, reference.version),
+        photos,
+        note,
+    )
+
+
+def prove_against_model(
+    embedder: Embedder, original: Embedder, *, photos: Path | None = None, note: Callable[[str], None] | None = None
+) -> Proof:
+    """The same against another ONNX file of the network, such as the one that a rewrite or quantization began with."""
+    return _compare(embedder, original.forward, (original.path.name, original.spec.precision), photos, note)
+
+
+def _compare(
+    embedder: Embedder,
+    expected: Callable[[UInt8Array], Float32Array],
+    reference: tuple[str, str],
+    photos: Path | None,
+    note: Callable[[str], None] | None,
+) -> Proof:
     spec = embedder.spec
     random = np.random.RandomState(_NOISE_SEED)  # the same stream in every numpy
     inputs = {
@@ -97,14 +119,13 @@ def prove(
     for name, crops in inputs.items():
         for batch in BATCHES:
             if note is not None:
-                note(f"comparing with {reference.name} {reference.version}: {name}, batch {batch}")
-            expected = reference.forward(normalize_plainly(crops[:batch], spec))
-            got = embedder.forward(crops[:batch])
-            cases.append(ParityCase(inputs=name, batch=batch, measured=agreement(expected, got)))
-    return Proof(reference=(reference.name, reference.version), cases=tuple(cases))
+                note(f"comparing with {' '.join(reference)}: {name}, batch {batch}")
+            measured = agreement(expected(crops[:batch]), embedder.forward(crops[:batch]))
+            cases.append(ParityCase(inputs=name, batch=batch, measured=measured))
+    return Proof(reference=reference, cases=tuple(cases))
 
 
-def require(proof: Proof, what: str) -> None:
+def require(proof: Proof, what: str, *, original: str = "its checkpoint") -> None:
     """Refuse a proof that did not hold.
 
     Raises:
@@ -113,19 +134,18 @@ def require(proof: Proof, what: str) -> None:
     if not proof.passed:
         worst, bounds = proof.worst, CONVERSION_BOUNDS
         raise ParityError(
-            f"{what} does not equal its checkpoint: max abs error {worst.max_abs_error:.2e} of the largest component "
+            f"{what} does not equal {original}: max abs error {worst.max_abs_error:.2e} of the largest component "
             f"(at most {bounds.max_abs_error:g}), min cosine {worst.min_cosine:.9f} (at least {bounds.min_cosine:g}).",
-            hint="nothing was written; if the checkpoint is sound, this is a bug of the exporter",
+            hint="nothing was written; if the source is sound, this is a bug of the exporter",
         )
 
 
-def certificate(proof: Proof, embedder: Embedder, checkpoint: Checkpoint, *, model_name: str) -> JsonObject:
-    """The certificate of a proof that held.
+def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObject:
+    """The certificate of a proof.
 
     Args:
         proof: the comparisons.
         embedder: the ONNX file that was proven.
-        checkpoint: its source.
         model_name: file name that the model will have.
     """
     import onnx
@@ -136,8 +156,8 @@ def certificate(proof: Proof, embedder: Embedder, checkpoint: Checkpoint, *, mod
         "kind": KIND,
         "schema_version": SCHEMA_VERSION,
         "checkpoint": {
-            "file": checkpoint.path.name,
-            "sha256": checkpoint.sha256,
+            "file": embedder.spec.source_file,
+            "sha256": embedder.spec.source_sha256,
             "is_official": embedder.spec.source_is_official,
         },
         "onnx": {
@@ -147,7 +167,7 @@ def certificate(proof: Proof, embedder: Embedder, checkpoint: Checkpoint, *, mod
             "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
         },
         "reference": {"name": proof.reference[0], "version": proof.reference[1]},
-        "bounds": {"conversion": asdict(CONVERSION_BOUNDS), "device": asdict(DEVICE_BOUNDS)},
+        "bounds": {"conversion": asdict(CONVERSION_BOUNDS), "device": asdict(device_bounds(embedder.spec.precision))},
         "cases": [{"inputs": case.inputs, "batch": case.batch, **case.measured.as_json()} for case in proof.cases],
         "golden": golden_record(embedder),
         "versions": {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edge_sphereface.pairs import Pair
-    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, JsonObject
 
 
 class Scores(NamedTuple):
@@ -29,7 +29,7 @@ class Scores(NamedTuple):
     """
 
     scores: Float64Array
-    same: metrics.BoolArray
+    same: BoolArray
     undetected: int
     embeddings: dict[str, Float32Array]
 
@@ -114,7 +114,7 @@ def _difference(result: Scores, reference: Scores) -> JsonObject:
     }
 
 
-def mcnemar_p(first: metrics.BoolArray, second: metrics.BoolArray) -> float:
+def mcnemar_p(first: BoolArray, second: BoolArray) -> float:
     """Chance of a difference at least this large if both decide equally well on the same pairs (exact McNemar test)."""
     from scipy.stats import binomtest
 

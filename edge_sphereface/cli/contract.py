@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.errors import EdgeSphereFaceError
@@ -66,7 +67,9 @@ def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser.parse_args(words)
         command: Callable[[argparse.Namespace], Outcome] = arguments.run
-        outcome = command(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            outcome = command(arguments)
         _print(json.dumps(outcome.result, allow_nan=False, ensure_ascii=False) if as_json else outcome.text)
     except EdgeSphereFaceError as error:
         _print_error(error, as_json=as_json)
@@ -113,6 +116,17 @@ class Progress:
         text = f"{self._what}: {amount} {self._unit}".rstrip()
         end = "\n" if last or not self._is_terminal else ""
         print(f"\r{text}" if self._is_terminal else text, end=end, file=sys.stderr, flush=True)
+
+
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 -- the signature is the standard library's
+    filename: str,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001
+    file: object = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    note(f"warning: {message}")
 
 
 def _print(text: str) -> None:

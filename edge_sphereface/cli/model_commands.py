@@ -91,19 +91,19 @@ def _add_verify_model(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="ONNX model")
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="default: MODEL.parity.json beside the model")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs as FOLDER/PERSON/photo.jpg")
-    parser.add_argument("--max-abs-error", type=float, metavar="E", help="relative bound (default 1e-4)")
-    parser.add_argument("--min-cosine", type=float, metavar="C", help="bound (default 0.99999)")
+    parser.add_argument("--max-abs-error", type=float, metavar="E", help="relative bound (default for float32: 1e-4)")
+    parser.add_argument("--min-cosine", type=float, metavar="C", help="bound (default for float32: 0.99999)")
     parser.set_defaults(run=verify_model)
 
 
 def verify_model(arguments: argparse.Namespace) -> Outcome:
     """The certificate's check and, if photographs are given, separation."""
-    from edge_sphereface.certificate import DEVICE_BOUNDS, Bounds, certificate_path, check_on_device, load_certificate
+    from edge_sphereface.certificate import Bounds, certificate_path, check_on_device, device_bounds, load_certificate
     from edge_sphereface.separation import check_separation
 
     embedder = open_embedder(arguments)
     certificate = load_certificate(arguments.certificate or certificate_path(arguments.model))
-    defaults = DEVICE_BOUNDS
+    defaults = device_bounds(embedder.spec.precision)
     bounds = Bounds(
         max_abs_error=defaults.max_abs_error if arguments.max_abs_error is None else arguments.max_abs_error,
         min_cosine=defaults.min_cosine if arguments.min_cosine is None else arguments.min_cosine,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from edge_sphereface.detect.yunet import YUNET, cached_model
 from edge_sphereface.doctor.machine import ONNXRUNTIME_WHEELS, OPENCV_WHEELS
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.files import sha256_of
+from edge_sphereface.quantization import ProcessorWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -238,11 +240,20 @@ def check_model(model: Path | None) -> Finding:
     from edge_sphereface.embed import Embedder
 
     try:
-        embedder = Embedder(model)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ProcessorWarning)
+            embedder = Embedder(model)
         digest = sha256_of(model)
     except EdgeSphereFaceError as error:
         return Finding(check="model", status="fail", message=error.message, action=error.hint)
     what = f"{model}: {embedder.spec.architecture} {embedder.spec.precision}, SHA-256 {digest}; {embedder.provider}"
+    if warned:
+        return Finding(
+            check="model",
+            status="warn",
+            message=f"{what}. {warned[0].message}",
+            action="take a model made for this processor",
+        )
     certificate = certificate_path(model)
     if not certificate.is_file():
         return Finding(

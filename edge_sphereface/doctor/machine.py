@@ -6,13 +6,12 @@ import os
 import platform
 import struct
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cpu import cgroup_cpu_limit, usable_cpus
+from edge_sphereface.cpu import cgroup_cpu_limit, read_cpuinfo, usable_cpus
 from edge_sphereface.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     Args:
         root: where ``proc``, ``sys`` and ``dev`` are mounted.
     """
-    model, flags = _cpu(root)
+    model, flags = read_cpuinfo(root)
     providers, error = _providers()
     return Machine(
         python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
@@ -103,23 +102,6 @@ def read_machine(root: Path = Path("/")) -> Machine:
             name for name, signs in _ACCELERATOR_SIGNS.items() if any((root / sign).exists() for sign in signs)
         ),
     )
-
-
-def _cpu(root: Path) -> tuple[str, frozenset[str]]:
-    model, flags = "", frozenset[str]()
-    try:
-        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model"):
-            model = value.strip()
-        elif key.strip() in ("flags", "Features") and not flags:
-            flags = frozenset(value.split())
-    with suppress(OSError, UnicodeDecodeError):  # boards name themselves in the device tree
-        model = (root / "proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n ")
-    return model, flags
 
 
 def _memory_mib(root: Path) -> int | None:

@@ -1,0 +1,301 @@
+"""Commands that make one ONNX file out of another: rewrite, quantize; and verify against the float model."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_sphereface import __version__
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.cli.arguments import (
+    detector_options,
+    json_option,
+    open_named_detector,
+    pairs_options,
+    positive,
+    read_named_pairs,
+)
+from edge_sphereface.cli.contract import Commands, Outcome, Progress, UsageError, note
+from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.quantization import INT8_TARGETS, TARGET_PORTABLE
+from export import parity
+
+if TYPE_CHECKING:
+    from edge_sphereface.types import JsonObject
+    from export.quantization.policy import Policy
+    from export.quantization.quantize import QuantizedModel
+    from export.rewrite.fast import Rewritten
+
+PRECISIONS = ("int8", "float16")
+
+
+def add_rewrite(commands: Commands) -> None:
+    """Add ``rewrite``."""
+    parser = commands.add_parser(
+        "rewrite",
+        parents=[json_option()],
+        help="the same float model in operators that onnxruntime runs faster on a CPU",
+        description="Replace every PRelu by operators that onnxruntime's CPU kernels run faster. The result is proven "
+        "equal to its source and timed against it on this machine, and written only if it is both equal and faster.",
+        epilog="example: python -m export rewrite sphereface20.onnx -o sphereface20.fast.onnx",
+    )
+    parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument(
+        "--max-latency", type=float, default=1.0, metavar="R", help="most latency over the source's (default 1)"
+    )
+    parser.set_defaults(run=rewrite)
+
+
+def rewrite(arguments: argparse.Namespace) -> Outcome:
+    """Rewrite, prove, time, write."""
+    from export.rewrite.fast import rewrite as rewrite_model
+
+    made = rewrite_model(arguments.model, arguments.output, max_ratio=arguments.max_latency, note=note)
+    result = {
+        "model": str(arguments.output) if made.written else None,
+        "certificate": str(certificate_path(arguments.output)) if made.written else None,
+        "spec": made.spec.as_json(),
+        "parity": parity.summary(made.proof),
+        "latency": {"before": made.before.as_json(), "after": made.after.as_json(), "ratio": made.ratio},
+    }
+    return Outcome(result, _rewrite_text(arguments, made), passed=made.written)
+
+
+def _rewrite_text(arguments: argparse.Namespace, made: Rewritten) -> str:
+    after, before = made.after.median_ms, made.before.median_ms
+    lines = [parity.text(made.proof), f"latency {after:.2f} ms, {made.ratio:.2f} times the source's {before:.2f} ms"]
+    if made.written:
+        lines += [f"{arguments.output}: {_mib(arguments.output)}", f"{certificate_path(arguments.output)}: certificate"]
+    else:
+        lines.append(f"refused: more than {arguments.max_latency:g} times the source's latency; nothing was written")
+    return "\n".join(lines)
+
+
+def add_quantize(commands: Commands) -> None:
+    """Add ``quantize``."""
+    parser = commands.add_parser(
+        "quantize",
+        parents=[json_option(), pairs_options(), detector_options()],
+        help="INT8 or FP16, proven harmless on this machine or not written",
+        description="Quantize a float model: calibrate on photographs, find by measuring the ranges that cost the "
+        "embeddings least, and hold the result against the float model. It is written only if drift, accuracy (with "
+        "labelled pairs) and latency on this machine keep the policy; else the exit code is 1 and the reason is said. "
+        "A report (.json, .md, .png) is written beside the model.",
+        epilog="example: python -m export quantize sphereface20.onnx --calibration photos --lfw lfw -o "
+        "sphereface20.int8.onnx",
+    )
+    parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument(
+        "--calibration", type=Path, metavar="FOLDER", help="photographs of faces, or crops (float16 does without)"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="int8 (default) or float16")
+    parser.add_argument(
+        "--target",
+        choices=INT8_TARGETS,
+        default=TARGET_PORTABLE,
+        help="portable (default): 7-bit weights, the same embeddings everywhere; arm64, x86-vnni: 8-bit weights",
+    )
+    parser.add_argument("--count", type=positive, default=428, metavar="N", help="crops to calibrate with (428)")
+    parser.add_argument(
+        "--max-drift",
+        type=_share,
+        default=0.002,
+        metavar="D",
+        help="mean of 1 - cosine above which the costliest layers stay float (default 0.002)",
+    )
+    parser.add_argument(
+        "--provider", default="cpu", metavar="NAME", help="judges a float16 model (default cpu, which judges int8)"
+    )
+    _add_policy(parser)
+    parser.set_defaults(run=quantize)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy",
+        type=_policy,
+        default="strict",
+        metavar="BOUNDS",
+        help="strict (default), or bounds that differ from it: mean=0.998,p1=0.995,min=0.985 (cosine to float), "
+        "accuracy=0.2,tar=1 (points lost), latency=1 (over float); none leaves one out",
+    )
+
+
+def quantize(arguments: argparse.Namespace) -> Outcome:
+    """Quantize, prove, and write or refuse.
+
+    Raises:
+        UsageError: INT8 without photographs, or an output that is no .onnx file.
+    """
+    from export.quantization.quantize import QuantizationOptions
+    from export.quantization.quantize import quantize as quantize_model
+
+    if arguments.precision == "int8" and arguments.calibration is None:
+        raise UsageError("INT8 needs photographs to calibrate with.", hint="add --calibration FOLDER")
+    if arguments.output.suffix.lower() != ".onnx":
+        raise UsageError(f"Expected an output that ends in .onnx, got {arguments.output}.")
+    made = quantize_model(
+        arguments.model,
+        arguments.calibration,
+        QuantizationOptions(
+            precision=arguments.precision,
+            target=arguments.target,
+            count=arguments.count,
+            max_drift=arguments.max_drift,
+            policy=arguments.policy,
+            provider=arguments.provider if arguments.precision == "float16" else "cpu",
+        ),
+        labelled=read_named_pairs(arguments),
+        detector=open_named_detector(arguments),
+        reporter=Progress,
+        note=note,
+    )
+    result = _result(arguments, made)
+    files = _write(arguments, made, result) if made.proof.passed else []
+    return Outcome({**result, "files": files}, _quantize_text(arguments, made, files), passed=made.proof.passed)
+
+
+def _result(arguments: argparse.Namespace, made: QuantizedModel) -> JsonObject:
+    calibration = made.calibration
+    return {
+        "model": str(arguments.output) if made.proof.passed else None,
+        "spec": made.spec.as_json(),
+        "bytes": made.model.ByteSize(),
+        "float_bytes": arguments.model.stat().st_size,
+        "calibration": None
+        if calibration is None
+        else {
+            "crops": len(calibration.crops),
+            "doubts": list(made.doubts),
+            "skipped": [{"path": path, "reason": reason} for path, reason in calibration.skipped],
+        },
+        "search": None if made.search is None else made.search.as_json(),
+        "proof": made.proof.as_json(),
+        "environment": _environment(arguments.provider),
+    }
+
+
+def _write(arguments: argparse.Namespace, made: QuantizedModel, result: JsonObject) -> list[str]:
+    """Model, certificate and report: all of them, or none."""
+    from edge_sphereface.embed import Embedder
+    from export.quantization import report
+
+    output: Path = arguments.output
+    beside = {kind: output.with_suffix(f".quantization.{kind}") for kind in ("json", "md", "png")}
+    with ExitStack() as stack:
+
+        def open_output(path: Path) -> Any:
+            return stack.enter_context(atomic_write(path, mode=SHARED))
+
+        certificate, plot = open_output(certificate_path(output)), open_output(beside["png"])
+        record, page, stream = (open_output(path) for path in (beside["json"], beside["md"], output))
+        stream.write(made.model.SerializeToString(deterministic=True))
+        stream.flush()
+        embedder, original = Embedder(stream.name, provider=arguments.provider), Embedder(arguments.model)
+        proof = parity.prove_against_model(embedder, original)
+        certificate.write(json.dumps(parity.certificate(proof, embedder, model_name=output.name), indent=1).encode())
+        del embedder  # Windows cannot rename a file that is mapped
+        report.draw(plot, made.proof, output.name)
+        record.write(json.dumps(result, indent=1).encode())
+        text = report.page(output.name, made.spec, made.search, made.proof, result["environment"], beside["png"].name)
+        page.write(text.encode())
+    return [str(path) for path in (output, certificate_path(output), *beside.values())]
+
+
+def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: list[str]) -> str:
+    from export.quantization import report
+    from export.quantization.crops import skipped_text
+
+    lines = [] if made.calibration is None else skipped_text(made.calibration.skipped)
+    if made.search is not None:
+        lines.append(report.search_text(made.search))
+    lines.append(report.proof_text(made.proof))
+    if files:
+        share = made.model.ByteSize() / arguments.model.stat().st_size
+        lines.append(f"{arguments.output}: {_mib(arguments.output)}, {share:.3f} of the float file")
+        lines += files[1:]
+    else:
+        lines.append(f"refused: {'; '.join(made.proof.missed)}. Nothing was written.")
+    return "\n".join(lines)
+
+
+def add_float_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``verify`` that hold a model of reduced precision against its float model."""
+    group = parser.add_argument_group("against a float model")
+    group.add_argument("--float", dest="original", type=Path, metavar="FILE.onnx", help="the model it was made from")
+    _add_policy(parser)
+
+
+def verify_against_float(arguments: argparse.Namespace) -> Outcome:
+    """The proof of ``quantize`` once more, on any model of reduced precision and its float model.
+
+    Raises:
+        UsageError: neither labelled pairs nor photographs were named.
+    """
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.image import find_images
+    from export.quantization import report
+    from export.quantization.embedded import embed_pairs, embed_photographs
+    from export.quantization.proof import Latency, judge
+    from export.speed import ROUNDS, measure_latency
+
+    original, reduced = Embedder(arguments.original, provider="cpu"), Embedder(arguments.model, provider="cpu")
+    labelled, detector = read_named_pairs(arguments), open_named_detector(arguments)
+    progress = Progress("both models over photographs")
+    if labelled is not None:
+        embedded = embed_pairs(original, reduced, labelled, detector, progress=progress)
+    elif arguments.photos is not None:
+        embedded = embed_photographs(original, reduced, find_images(arguments.photos), detector, progress=progress)
+    else:
+        raise UsageError("No photographs were named.", hint="give --lfw FOLDER, --pairs with --images, or --photos")
+    note(f"timing {ROUNDS} inferences of each, in turn")
+    latency = Latency(measure_latency({reduced.spec.precision: reduced, "the float model": original}))
+    proof = judge(original.spec.threshold, embedded, labelled, latency, arguments.policy)
+    text = report.proof_text(proof)
+    if not proof.passed:
+        text += f"\nharmful: {'; '.join(proof.missed)}"
+    return Outcome({"proof": proof.as_json(), "environment": _environment("cpu")}, text, passed=proof.passed)
+
+
+def _environment(provider: str) -> JsonObject:
+    """What the figures depend on."""
+    from edge_sphereface.doctor.machine import read_machine
+
+    machine = read_machine()
+    return {
+        "processor": f"{machine.cpu_model or machine.processor} ({machine.processor})",
+        "threads": machine.usable_cpus,
+        "provider": provider,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "edge_sphereface": __version__,
+        **{name: version for name, version in machine.wheels.items() if name.startswith("onnxruntime")},
+    }
+
+
+def _mib(path: Path) -> str:
+    return f"{path.stat().st_size / (1 << 20):.2f} MiB"
+
+
+def _policy(text: str) -> Policy:
+    from export.quantization.policy import parse_policy
+
+    try:
+        return parse_policy(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"expected a part from 0 to 2, got {text}")
+    return value

@@ -1,0 +1,65 @@
+"""Biases that undo what rounding and clipping shift on the average."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.quantization.observe import channel_means
+from export.rewrite.weights import read_weights, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx
+
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import UInt8Array
+
+
+def correct_biases(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    quantize: Callable[[onnx.ModelProto], onnx.ModelProto],
+    crops: UInt8Array,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> onnx.ModelProto:
+    """Give every layer the bias with which its quantized form has the float form's mean in every channel.
+
+    Layer after layer: what is measured at one includes the corrections before it.
+
+    Args:
+        model: float, rewritten; left as it is.
+        spec: of the model.
+        quantize: as the model will be quantized.
+        crops: (N, H, W, 3) uint8 BGR.
+        progress: called with layers done and their total.
+
+    Returns:
+        A float model to be quantized; as a float model it is worse than ``model``.
+
+    References:
+        Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2.
+    """
+    nodes = [type(node).FromString(node.SerializeToString()) for node in model.graph.node]
+    weights = read_weights(model)
+    layers = [node for node in nodes if node.op_type == "Gemm" or (node.op_type == "Conv" and _is_full(node))]
+    for node in layers:
+        if len(node.input) == 2:
+            node.input.append(f"{node.name}.bias")
+            weights[node.input[2]] = np.zeros(len(weights[node.input[1]]), dtype=np.float32)
+    wanted = channel_means(model, [node.output[0] for node in layers], crops, spec)
+    for done, node in enumerate(layers, start=1):
+        name = node.output[0]
+        got = channel_means(quantize(rebuild(model, nodes, weights)), [name], crops, spec)[name]
+        weights[node.input[2]] = (weights[node.input[2]] + wanted[name] - got).astype(np.float32)
+        if progress is not None:
+            progress(done, len(layers))
+    return rebuild(model, nodes, weights)
+
+
+def _is_full(node: onnx.NodeProto) -> bool:
+    """Not one of the depthwise convolutions that PRelu was made into."""
+    return all(attribute.i == 1 for attribute in node.attribute if attribute.name == "group")

@@ -1,0 +1,42 @@
+"""Weights and arithmetic in float16, for GPUs and Arm processors that compute in it."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edge_sphereface.cpu import read_cpuinfo
+from edge_sphereface.session import CPU
+
+if TYPE_CHECKING:
+    from edge_sphereface.embed import Embedder
+
+_ARM_FLOAT16 = "asimdhp"
+"""Feature in /proc/cpuinfo: half-precision arithmetic (Cortex-A76 has it, Cortex-A72 has not)."""
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in float16; inputs and outputs keep their types.
+
+    Args:
+        model: float32; it is left as it is.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    made: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True, op_block_list=[])
+    onnx.checker.check_model(made)
+    return made
+
+
+def no_float16_reason(embedder: Embedder) -> str:
+    """Why float16 cannot be fast where a model runs; empty if it can."""
+    if embedder.provider.active[0] != CPU:
+        return ""
+    _, flags = read_cpuinfo()
+    if platform.machine().lower() in ("aarch64", "arm64") and _ARM_FLOAT16 in flags:
+        return ""
+    return f"this processor ({platform.machine()}) has no float16 arithmetic that onnxruntime uses"

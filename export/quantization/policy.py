@@ -1,0 +1,88 @@
+"""What a model of reduced precision must keep to be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from edge_sphereface.types import JsonObject
+
+STRICT = "strict"
+
+
+class Judgment(NamedTuple):
+    """One bound and what was measured.
+
+    Attributes:
+        what: is bounded, in words.
+        measured: None if it was not measured.
+        bound: None if it is not judged.
+        at_least: whether ``measured`` must be at least or at most ``bound``.
+        why_not: why it was not measured.
+    """
+
+    what: str
+    measured: float | None
+    bound: float | None
+    at_least: bool
+    why_not: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bound is kept; what was not measured or is not judged does not fail."""
+        if self.measured is None or self.bound is None:
+            return True
+        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+
+    def __str__(self) -> str:
+        if self.measured is None:
+            return f"{self.what}: not judged, {self.why_not}"
+        if self.bound is None:
+            return f"{self.what}: {self.measured:.5g}, not judged by this policy"
+        sign = (">=" if self.at_least else "<=") if self.holds else ("<" if self.at_least else ">")
+        verdict = "" if self.holds else "  MISSED"
+        return f"{self.what}: {self.measured:.5g} {sign} {self.bound:g}{verdict}"
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return {**self._asdict(), "holds": self.holds}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Bounds; None leaves one out.
+
+    Attributes:
+        mean: least mean cosine to the float model's embeddings.
+        p1: least 1st percentile of it.
+        min: least minimum of it.
+        accuracy: most points of 10-fold accuracy that may be lost.
+        tar: most points of TAR at FAR = 1 % that may be lost.
+        latency: most latency as a part of the float model's, on this machine.
+    """
+
+    mean: float | None = 0.998
+    p1: float | None = 0.995
+    min: float | None = 0.985
+    accuracy: float | None = 0.2
+    tar: float | None = 1.0
+    latency: float | None = 1.0
+
+
+def parse_policy(text: str) -> Policy:
+    """Read ``strict``, or bounds that differ from it: ``min=0.98,latency=none``.
+
+    Raises:
+        ValueError: another form.
+    """
+    policy = Policy()
+    known = [field.name for field in fields(Policy)]
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == STRICT and not value:
+            continue
+        if name not in known or not value:
+            raise ValueError(f"expected {STRICT} or bounds such as min=0.98 (known: {', '.join(known)}), got {part!r}")
+        policy = replace(policy, **{name: None if value == "none" else float(value)})
+    return policy

@@ -1,0 +1,195 @@
+"""The quantized graph: QuantizeLinear and DequantizeLinear around what runs in integers.
+
+Activations are uint8 with one scale and zero point a tensor, weights int8 with one scale a channel and zero point 0,
+biases int32, and the embedding leaves as float32. onnxruntime fuses each group into an integer kernel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import helper
+
+from edge_sphereface.model_spec import LAYOUT_IMAGE
+from export.graph import INPUT_NAME
+from export.quantization.layers import layer_of
+from export.rewrite.weights import read_weights, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import onnx
+
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import Float32Array
+    from export.quantization.ranges import Range
+
+WEIGHT_LIMIT = {7: 64, 8: 127}
+"""Largest weight by bits. 255 * 64 * 2 fits into 16 bits, which is what AVX2 without VNNI adds products in."""
+_FIRST_LAYER = "conv1_1"
+_BIAS_LIMIT = 2.0**30
+
+
+def quantize_graph(
+    model: onnx.ModelProto,
+    spec: ModelSpec,
+    ranges: Mapping[str, Range],
+    *,
+    weight_bits: int,
+    float_layers: Collection[str] = (),
+) -> onnx.ModelProto:
+    """Quantize a float network.
+
+    Args:
+        model: made by :func:`export.graph.build_graph` and rewritten, without PRelu; it is left as it is.
+        spec: of the model.
+        ranges: of every inner tensor.
+        weight_bits: 7 or 8.
+        float_layers: names of layers that stay in float32.
+
+    Returns:
+        The quantized model; its metadata is that of the float one.
+    """
+    writer = _Writer(model, spec, ranges, WEIGHT_LIMIT[weight_bits], frozenset(float_layers))
+    for node in model.graph.node:
+        writer.add(node)
+    return rebuild(model, writer.nodes, writer.weights)
+
+
+class _Writer:
+    """Copies nodes and puts Quantize and Dequantize around them."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        spec: ModelSpec,
+        ranges: Mapping[str, Range],
+        weight_limit: int,
+        float_layers: frozenset[str],
+    ) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights = read_weights(model)
+        self._spec = spec
+        self._ranges = dict(ranges)
+        self._weight_limit = weight_limit
+        self._float_layers = float_layers
+        self._scales: dict[str, Float32Array] = {}
+        self._renamed: dict[str, str] = {}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        self._layer_of_tensor = {node.output[0]: layer_of(node.name) for node in model.graph.node}
+        for node in model.graph.node:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+
+    def add(self, node: onnx.NodeProto) -> None:
+        layer = layer_of(node.name)
+        if layer is None and not self._is_float(_FIRST_LAYER):
+            return  # normalization is folded into the scale of the input
+        if layer is None or self._is_float(layer):
+            inputs = [self._read_float(name) for name in node.input]
+            self._copy(node, inputs, node.output[0])
+        elif node.op_type == "Relu":
+            return  # the range of what it writes begins at 0, so quantizing is what cuts off
+        elif node.op_type in ("Conv", "Gemm"):
+            self._add_weighted(node)
+        else:
+            self._copy(node, [self._read(name) for name in node.input], node.output[0])
+            if node.op_type == "Flatten":
+                self._ranges[node.output[0]] = self._ranges[node.input[0]]
+
+    def _is_float(self, layer: str | None) -> bool:
+        return layer in self._float_layers
+
+    def _copy(self, node: onnx.NodeProto, inputs: list[str], output: str) -> None:
+        made = type(node)()
+        made.CopyFrom(node)
+        del made.input[:]
+        made.input.extend(inputs)
+        made.output[0] = output
+        self.nodes.append(made)
+
+    def _add_weighted(self, node: onnx.NodeProto) -> None:
+        """A convolution or Gemm; one that only Relu reads writes what Relu would."""
+        weight = np.asarray(self.weights[node.input[1]], dtype=np.float64)
+        bias = np.zeros(len(weight))
+        if len(node.input) > 2:
+            bias = np.asarray(self.weights[node.input[2]], dtype=np.float64)
+        if node.name == _FIRST_LAYER:
+            source, scale, offset = self._read_pixels()
+            bias = bias - offset * weight.reshape(len(weight), -1).sum(axis=1)
+        else:
+            source = self._read(node.input[0])
+            scale = self._scales[node.input[0]]
+        readers = self._readers.get(node.output[0], [])
+        output = readers[0].output[0] if [reader.op_type for reader in readers] == ["Relu"] else node.output[0]
+        inputs = [source, *self._add_weights(node.name, weight, bias, float(scale))]
+        self._copy(node, inputs, output)
+
+    def _add_weights(
+        self, name: str, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], scale: float
+    ) -> list[str]:
+        rows = weight.reshape(len(weight), -1)
+        scales = np.abs(rows).max(axis=1) / self._weight_limit
+        scales = np.maximum(scales, np.abs(bias) / (scale * _BIAS_LIMIT))  # a bias must fit into int32
+        scales = np.where(scales > np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
+        whole = np.clip(np.rint(rows / scales[:, None]), -self._weight_limit, self._weight_limit)
+        self._add_constant(f"{name}.weight", whole.astype(np.int8).reshape(weight.shape), scales)
+        if not bias.any():
+            return [f"{name}.weight.dq"]
+        bias_scales = np.float32(scale) * scales
+        self._add_constant(f"{name}.bias", np.rint(bias / bias_scales).astype(np.int32), bias_scales)
+        return [f"{name}.weight.dq", f"{name}.bias.dq"]
+
+    def _add_constant(self, name: str, values: np.ndarray[Any, Any], scales: Float32Array) -> None:
+        self.weights[f"{name}.q"] = values
+        self.weights[f"{name}.scale"] = scales
+        self.weights[f"{name}.zero"] = np.zeros(len(scales), dtype=values.dtype)
+        inputs = [f"{name}.q", f"{name}.scale", f"{name}.zero"]
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.dq", axis=0))
+
+    def _read_float(self, name: str) -> str:
+        """How a float layer reads: rounded, where it was written in integers, so that the writer stays fused."""
+        if name in self._ranges and not self._is_float(self._layer_of_tensor.get(name)):
+            return self._read(name)
+        return name
+
+    def _read(self, name: str) -> str:
+        """How an integer layer reads a tensor."""
+        if name not in self._renamed:
+            low, high = self._ranges[name]
+            low, high = min(low, 0.0), max(high, 0.0)
+            scale = np.float32((high - low) / 255)
+            if not scale > np.finfo(np.float32).tiny:  # nothing but zeros was seen
+                scale = np.float32(1)
+            self._round(name, name, scale, round(-low / float(scale)))
+        return self._renamed[name]
+
+    def _round(self, source: str, name: str, scale: np.float32, zero: int) -> None:
+        self.weights[f"{name}.scale"] = np.asarray(scale)
+        self.weights[f"{name}.zero"] = np.asarray(np.clip(zero, 0, 255), dtype=np.uint8)
+        rule = [f"{name}.scale", f"{name}.zero"]
+        if source != f"{name}.q":
+            self.nodes.append(helper.make_node("QuantizeLinear", [source, *rule], [f"{name}.q"], name=f"{name}.q"))
+        self.nodes.append(helper.make_node("DequantizeLinear", [f"{name}.q", *rule], [f"{name}.dq"], name=f"{name}.dq"))
+        self._scales[name] = np.asarray(scale)
+        self._renamed[name] = f"{name}.dq"
+
+    def _read_pixels(self) -> tuple[str, Float32Array, float]:
+        """The input as the pixels that it was made of, which loses nothing.
+
+        Returns:
+            Name, scale, and by how much each value is above the normalized one: the zero point is a whole number and
+            the pixel mean need not be, so a padded border lies that much below its 0.
+        """
+        name, spec = INPUT_NAME[self._spec.input_layout], self._spec
+        scale, zero = np.float32(spec.pixel_scale), int(np.clip(np.floor(spec.pixel_mean), 0, 255))
+        offset = (spec.pixel_mean - zero) * float(scale)
+        if spec.input_layout == LAYOUT_IMAGE:
+            self.nodes.append(helper.make_node("Transpose", [name], ["pixels.q"], name="to_nchw", perm=[0, 3, 1, 2]))
+            self._round("pixels.q", "pixels", scale, zero)
+        else:
+            self.weights["pixels.offset"] = np.asarray(offset, dtype=np.float32)
+            self.nodes.append(helper.make_node("Add", [name, "pixels.offset"], ["pixels"], name="to_pixels"))
+            self._round("pixels", "pixels", scale, zero)
+        return self._renamed["pixels"], np.asarray(scale), offset

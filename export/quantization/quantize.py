@@ -1,0 +1,245 @@
+"""From a float model to one of reduced precision that proved itself harmless, or to none."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edge_sphereface import __version__
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.files import sha256_of
+from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
+from edge_sphereface.quantization import TARGET_FLOAT16, TARGET_PORTABLE, WEIGHT_BITS, Quantization, mismatch_here
+from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
+from export.quantization.embedded import embed_pairs, embed_photographs
+from export.quantization.float16 import no_float16_reason, to_float16
+from export.quantization.policy import Policy
+from export.quantization.proof import Latency, judge
+from export.quantization.search import search
+from export.rewrite import decompose_prelu
+from export.speed import ROUNDS, measure_latency
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.pairs import LabelledPairs
+    from export.quantization.embedded import Embedded
+    from export.quantization.proof import Proof
+    from export.quantization.search import Reporter, Search
+
+INT8, FLOAT16 = "int8", "float16"
+PLAIN_NAME, REWRITTEN_NAME = "the float model", "the float model, rewritten"
+PROOF_PHOTOGRAPHS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationOptions:
+    """How a model is quantized.
+
+    Attributes:
+        precision: ``int8`` or ``float16``.
+        target: kind of processor for ``int8``.
+        count: crops for the calibration at most.
+        max_drift: mean of 1 - cosine above which the costliest layers stay in float32.
+        policy: what the result must keep.
+        provider: execution provider that judges; INT8 is made for the CPU.
+    """
+
+    precision: str = INT8
+    target: str = TARGET_PORTABLE
+    count: int = 428
+    max_drift: float = 0.002
+    policy: Policy = field(default_factory=Policy)
+    provider: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedModel:
+    """What came of it.
+
+    Attributes:
+        model: with the final metadata.
+        spec: what the model says of itself.
+        search: how INT8 was found; None for float16.
+        calibration: crops; None for a float16 model without photographs.
+        doubts: what is to be said about the calibration.
+        proof: against the float model.
+    """
+
+    model: onnx.ModelProto
+    spec: ModelSpec
+    search: Search | None
+    calibration: CalibrationCrops | None
+    doubts: tuple[str, ...]
+    proof: Proof
+
+
+def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
+    """The float model that is to be quantized.
+
+    Raises:
+        ModelFormatError: it is quantized or rewritten already, or has no metadata of ours.
+    """
+    embedder = Embedder(path, provider=provider)
+    if embedder.spec.precision != "float32":
+        raise ModelFormatError(
+            f"Expected a float32 model, and {path} has the precision {embedder.spec.precision} already.",
+            hint="quantize the float model that it was made from",
+        )
+    if embedder.spec.rewrites:
+        raise ModelFormatError(
+            f"Expected the plain float model, and {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
+            hint="quantization rewrites by itself: give the file that `python -m export convert` made",
+        )
+    return embedder, onnx.load(path)
+
+
+def quantize(
+    path: Path,
+    photographs: Path | None,
+    options: QuantizationOptions,
+    *,
+    labelled: LabelledPairs | None = None,
+    detector: Detector | None = None,
+    reporter: Reporter = lambda _: lambda _done, _total: None,
+    note: Callable[[str], None] = lambda _: None,
+) -> QuantizedModel:
+    """Quantize a model and prove the result; nothing is written.
+
+    Args:
+        path: float ONNX file, as ``python -m export convert`` makes it.
+        photographs: folder for the calibration; float16 does without.
+        options: how.
+        labelled: pairs that judge accuracy; None lets the drift alone be judged.
+        detector: for photographs; None for the best there is.
+        reporter: gives a progress function for a step that is named.
+        note: told what is being done, and every doubt.
+
+    Raises:
+        ModelFormatError: not a plain float32 model of ours.
+        CalibrationError: no photograph shows a usable face.
+    """
+    original, plain = open_float(path, options.provider)
+    finder = detector or open_detector()
+    calibration, sentences = None, list[str]()
+    if photographs is not None:
+        progress = reporter("crops for the calibration")
+        calibration = calibration_crops(photographs, original.spec, finder, count=options.count, progress=progress)
+        sentences = doubts(calibration, original)
+        for sentence in sentences:
+            note(f"warning: {sentence}")
+    found = None
+    if options.precision == INT8:
+        if calibration is None:
+            raise ValueError("INT8 needs photographs for the calibration.")
+        reason = mismatch_here(options.target)
+        if reason:
+            note(f"warning: {reason} It is judged here all the same.")
+        found = search(
+            plain,
+            original.spec,
+            calibration.for_ranges,
+            calibration.for_judging,
+            weight_bits=WEIGHT_BITS[options.target],
+            max_drift=options.max_drift,
+            reporter=reporter,
+        )
+        model = found.model
+    else:
+        model = to_float16(plain)
+    with _on_disk(model) as reduced_path, _on_disk(decompose_prelu(plain)) as rewritten_path:
+        reduced = Embedder(reduced_path, provider=options.provider)
+        embedded = _embed(original, reduced, calibration, labelled, finder, reporter)
+        latency = _latency(reduced, original, rewritten_path, options, note)
+        proof = judge(original.spec.threshold, embedded, labelled, latency, options.policy)
+    spec = _spec(original, options, found, calibration, proof)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    return QuantizedModel(
+        model=model, spec=spec, search=found, calibration=calibration, doubts=tuple(sentences), proof=proof
+    )
+
+
+def _embed(
+    original: Embedder,
+    reduced: Embedder,
+    calibration: CalibrationCrops | None,
+    labelled: LabelledPairs | None,
+    detector: Detector,
+    reporter: Reporter,
+) -> Embedded:
+    progress = reporter("both models over photographs")
+    if labelled is not None:
+        seen = calibration.digests if calibration is not None else ()
+        return embed_pairs(original, reduced, labelled, detector, calibrated_on=seen, progress=progress)
+    paths = () if calibration is None else calibration.unused[:PROOF_PHOTOGRAPHS]
+    return embed_photographs(original, reduced, paths, detector, progress=progress)
+
+
+def _latency(
+    reduced: Embedder,
+    original: Embedder,
+    rewritten_path: Path,
+    options: QuantizationOptions,
+    note: Callable[[str], None],
+) -> Latency:
+    """The reduced model against the float model and against the fastest float form of it that there is."""
+    reason = no_float16_reason(reduced) if options.precision == FLOAT16 else ""
+    if reason:
+        return Latency({}, reason)
+    note(f"timing {ROUNDS} inferences of each model, in turn")
+    rewritten = Embedder(rewritten_path, provider=options.provider)
+    return Latency(measure_latency({options.precision: reduced, PLAIN_NAME: original, REWRITTEN_NAME: rewritten}))
+
+
+def _spec(
+    original: Embedder,
+    options: QuantizationOptions,
+    found: Search | None,
+    calibration: CalibrationCrops | None,
+    proof: Proof,
+) -> ModelSpec:
+    target = options.target if options.precision == INT8 else TARGET_FLOAT16
+    mean, p1, low = (round(value, 6) for value in proof.drift)
+    record = Quantization(
+        target=target,
+        weight_bits=WEIGHT_BITS[target],
+        rules=() if found is None else tuple(found.chosen.rules.items()),
+        equalization=0.0 if found is None else found.chosen.equalization,
+        bias_correction=found is not None and found.chosen.bias_correction,
+        float_layers=() if found is None else found.chosen.float_layers,
+        calibration_crops=0 if found is None or calibration is None else len(calibration.crops),
+        float_sha256=sha256_of(original.path),
+        proof_crops=len(proof.cosines),
+        cosine_mean=mean,
+        cosine_p1=p1,
+        cosine_min=low,
+    )
+    spec = original.spec
+    return replace(
+        spec,
+        precision=options.precision,
+        rewrites=() if found is None else ("equalize", "prelu") if found.chosen.equalization else ("prelu",),
+        quantization=record,
+        threshold=proof.threshold,
+        threshold_source=f"{spec.threshold:g} of the float model ({spec.threshold_source}), carried over by a line "
+        "fitted to the scores of both",
+        exporter_version=__version__,
+    )
+
+
+@contextmanager
+def _on_disk(model: onnx.ModelProto) -> Iterator[Path]:
+    """A file for as long as it is needed: an embedder reads files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        yield path

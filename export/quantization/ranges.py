@@ -1,0 +1,128 @@
+"""From the histogram of a tensor to the range that its 256 steps cover.
+
+Each rule takes a histogram and gives (low, high). Which one costs an embedding least is measured, not argued: see
+:mod:`export.quantization.search`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.types import Float64Array
+
+BINS = 4096
+STEPS = 256
+_SHARES = np.linspace(0.3, 1.0, 57)
+"""Parts of the whole range that the searching rules try."""
+
+
+class Histogram(NamedTuple):
+    """Values of a tensor over the calibration.
+
+    Attributes:
+        low: smallest.
+        high: largest.
+        counts: (BINS,) of equal width between them.
+    """
+
+    low: float
+    high: float
+    counts: Float64Array
+
+    @property
+    def centers(self) -> Float64Array:
+        """Middle of each bin."""
+        width = (self.high - self.low) / len(self.counts)
+        return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5), dtype=np.float64)
+
+
+class Range(NamedTuple):
+    """What is represented; values outside are clipped."""
+
+    low: float
+    high: float
+
+
+def min_max(histogram: Histogram) -> Range:
+    """Everything that was seen."""
+    return Range(histogram.low, histogram.high)
+
+
+def percentile(histogram: Histogram, percent: float) -> Range:
+    """All but a share of the values, half of it at either end; of a tensor without negative values, at the top."""
+    total = np.cumsum(histogram.counts) / histogram.counts.sum()
+    tail = 1 - percent / 100
+    edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+    if histogram.low >= 0:
+        return Range(histogram.low, float(edges[int(np.searchsorted(total, 1 - tail)) + 1]))
+    low = edges[np.searchsorted(total, tail / 2)]
+    high = edges[min(int(np.searchsorted(total, 1 - tail / 2)) + 1, len(histogram.counts))]
+    return Range(min(float(low), 0.0), max(float(high), 0.0))
+
+
+def squared_error(histogram: Histogram) -> Range:
+    """The range with the least squared error of clipping and rounding; each end is searched."""
+    lows = histogram.low * (_SHARES if histogram.low < 0 else np.ones(1))
+    candidates = [Range(float(low), float(histogram.high * share)) for low in lows for share in _SHARES]
+    values, counts = histogram.centers, histogram.counts
+    below, above = _tail_error(values, counts, lows), _tail_error(-values, counts, -histogram.high * _SHARES)
+    total = counts.sum()
+    errors = [
+        below[index // len(_SHARES)]
+        + above[index % len(_SHARES)]
+        + total * ((candidate.high - candidate.low) / (STEPS - 1)) ** 2 / 12
+        for index, candidate in enumerate(candidates)
+    ]
+    return candidates[int(np.argmin(errors))]
+
+
+def _tail_error(values: Float64Array, counts: Float64Array, limits: Float64Array) -> list[float]:
+    """Squared error of clipping what lies below each limit."""
+    return [float((np.maximum(limit - values, 0) ** 2 * counts).sum()) for limit in limits]
+
+
+def entropy(histogram: Histogram) -> Range:
+    """The range whose quantized distribution diverges least from the clipped one.
+
+    References:
+        Migacz, 8-bit Inference with TensorRT, GTC 2017; here both ends shrink together.
+    """
+    counts, size = histogram.counts, len(histogram.counts)
+    zero = int(np.clip(round(-histogram.low / max(histogram.high - histogram.low, 1e-30) * size), 0, size))
+    best, chosen = np.inf, 1.0
+    for share in _SHARES:
+        first, last = round(zero - zero * share), round(zero + (size - zero) * share)
+        divergence = _divergence(counts, first, max(last, first + STEPS))
+        if divergence < best:
+            best, chosen = divergence, float(share)
+    return Range(histogram.low * chosen if histogram.low < 0 else histogram.low, histogram.high * chosen)
+
+
+def _divergence(counts: Float64Array, first: int, last: int) -> float:
+    """Kullback-Leibler divergence of a distribution clipped to bins [first, last) from the same in 256 steps."""
+    inside = counts[first:last]
+    clipped = inside.copy()
+    clipped[0] += counts[:first].sum()
+    clipped[-1] += counts[last:].sum()
+    step = (np.arange(len(inside)) * STEPS) // len(inside)
+    occupied = inside > 0
+    mass, bins = np.bincount(step, inside, STEPS), np.bincount(step, occupied, STEPS)
+    quantized = np.where(occupied, (mass / np.maximum(bins, 1))[step], 0)
+    p, q = clipped / clipped.sum(), quantized / max(quantized.sum(), 1e-30)
+    seen = p > 0
+    return float((p[seen] * np.log(p[seen] / np.maximum(q[seen], 1e-12))).sum())
+
+
+RULES: dict[str, Callable[[Histogram], Range]] = {
+    "min-max": min_max,
+    "percentile-99.999": lambda histogram: percentile(histogram, 99.999),
+    "percentile-99.99": lambda histogram: percentile(histogram, 99.99),
+    "entropy": entropy,
+    "squared-error": squared_error,
+}
+"""By the name that is recorded."""

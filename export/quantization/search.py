@@ -1,0 +1,233 @@
+"""The quantized form that costs embeddings least, found by measuring.
+
+Every choice is judged by the embeddings of crops that are not among those that ranges come from: the root mean square
+of 1 - cosine to the float model, which weighs bad faces more than a mean does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.compare import normalize
+from export.quantization.bias import correct_biases
+from export.quantization.layers import layer_of, layers_of
+from export.quantization.observe import channel_maxima, embed_all, histograms
+from export.quantization.qdq import quantize_graph
+from export.quantization.ranges import RULES
+from export.rewrite import decompose_prelu, equalize_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import onnx
+
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from export.quantization.ranges import Histogram, Range
+
+    Reporter = Callable[[str], Callable[[int, int], None]]
+
+STRENGTHS = (0.0, 0.5)
+"""Of the equalization of channels; on the trained checkpoint 0.25, 0.75 and 1 were worse than 0.5."""
+BIAS_CROPS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way to quantize a network.
+
+    Attributes:
+        rules: name of the rule in :data:`export.quantization.ranges.RULES` by layer.
+        equalization: strength of :func:`export.rewrite.equalize_channels`.
+        bias_correction: whether biases undo the mean error.
+        float_layers: layers that stay in float32.
+        drift: root mean square of 1 - cosine over the crops of the search.
+    """
+
+    rules: Mapping[str, str]
+    equalization: float
+    bias_correction: bool = False
+    float_layers: tuple[str, ...] = ()
+    drift: float = np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What was tried and what was found.
+
+    Attributes:
+        model: the quantized model.
+        chosen: how it was made.
+        tried: drift by description, in the order of trying.
+        layer_costs: by layer, how much the drift falls if that layer alone stays in float32.
+    """
+
+    model: onnx.ModelProto
+    chosen: Candidate
+    tried: Mapping[str, float]
+    layer_costs: Mapping[str, float]
+
+    def as_json(self) -> JsonObject:
+        """The search as plain JSON values."""
+        return {
+            "drift": self.chosen.drift,
+            "equalization": self.chosen.equalization,
+            "bias_correction": self.chosen.bias_correction,
+            "tried": dict(self.tried),
+            "layers": [
+                {
+                    "layer": layer,
+                    "rule": rule,
+                    "cost": self.layer_costs[layer],
+                    "float": layer in self.chosen.float_layers,
+                }
+                for layer, rule in self.chosen.rules.items()
+            ],
+        }
+
+
+def search(
+    plain: onnx.ModelProto,
+    spec: ModelSpec,
+    calibration: UInt8Array,
+    judging: UInt8Array,
+    *,
+    weight_bits: int,
+    max_drift: float,
+    reporter: Reporter,
+) -> Search:
+    """Quantize a network in many ways and keep the best.
+
+    In turn: equalization and one rule for all layers; another rule layer by layer; bias correction; float layers, the
+    costliest first, until the drift is at most ``max_drift``.
+
+    Args:
+        plain: float32, as it was converted.
+        spec: of the model.
+        calibration: (N, H, W, 3) uint8 BGR, gives the ranges.
+        judging: (M, H, W, 3) uint8 BGR, others, judges the choices.
+        weight_bits: 7 or 8.
+        max_drift: mean of 1 - cosine.
+        reporter: gives a progress function for a step that is named.
+    """
+    return _Searcher(plain, spec, calibration, judging, weight_bits, reporter).run(max_drift)
+
+
+class _Searcher:
+    def __init__(
+        self,
+        plain: onnx.ModelProto,
+        spec: ModelSpec,
+        calibration: UInt8Array,
+        judging: UInt8Array,
+        weight_bits: int,
+        reporter: Reporter,
+    ) -> None:
+        self._plain, self._spec, self._weight_bits = plain, spec, weight_bits
+        self._calibration, self._judging, self._reporter = calibration, judging, reporter
+        self._expected = normalize(embed_all(plain, judging, spec))
+        self._tried: dict[str, float] = {}
+        self._layers = layers_of(plain)
+        self._floats: dict[float, onnx.ModelProto] = {}
+        self._histograms: dict[float, dict[str, Histogram]] = {}
+
+    def run(self, max_drift: float) -> Search:
+        best = self._rule_for_each_layer(self._rule_for_all())
+        corrected = self._corrected(best)
+        after = self._judged(replace(best, bias_correction=True), corrected)
+        self._tried["bias correction"] = after.drift
+        model = self._floats[best.equalization]
+        if after.drift < best.drift:
+            best, model = after, corrected
+        costs = self._layer_costs(best, model)
+        best = self._floated(best, model, costs, max_drift)
+        return Search(model=self._quantized(best, model), chosen=best, tried=self._tried, layer_costs=costs)
+
+    def _rule_for_all(self) -> Candidate:
+        maxima = channel_maxima(
+            self._plain, self._calibration, self._spec, progress=self._reporter("ranges of channels")
+        )
+        candidates = []
+        for strength in STRENGTHS:
+            self._floats[strength] = decompose_prelu(equalize_channels(self._plain, maxima, strength))
+            self._histograms[strength] = histograms(
+                self._floats[strength],
+                self._calibration,
+                self._spec,
+                progress=self._reporter(f"histograms, equalization {strength:g}"),
+            )
+            for rule in RULES:
+                candidate = Candidate(rules=dict.fromkeys(self._layers, rule), equalization=strength)
+                candidates.append(self._judged(candidate, self._floats[strength]))
+                self._tried[f"{rule}, equalization {strength:g}"] = candidates[-1].drift
+        return min(candidates, key=lambda candidate: candidate.drift)
+
+    def _rule_for_each_layer(self, best: Candidate) -> Candidate:
+        """Try every rule at one layer after the other and keep what is better."""
+        progress = self._reporter("rule by layer")
+        model = self._floats[best.equalization]
+        for done, layer in enumerate(self._layers, start=1):
+            for rule in RULES:
+                if rule != best.rules[layer]:
+                    other = self._judged(replace(best, rules={**best.rules, layer: rule}), model)
+                    best = min(best, other, key=lambda candidate: candidate.drift)
+            progress(done, len(self._layers))
+        self._tried["rule by layer"] = best.drift
+        return best
+
+    def _corrected(self, best: Candidate) -> onnx.ModelProto:
+        return correct_biases(
+            self._floats[best.equalization],
+            self._spec,
+            lambda model: self._quantized(best, model),
+            self._calibration[:BIAS_CROPS],
+            progress=self._reporter("biases"),
+        )
+
+    def _layer_costs(self, best: Candidate, model: onnx.ModelProto) -> dict[str, float]:
+        progress = self._reporter("cost of layers")
+        costs = {}
+        for done, layer in enumerate(self._layers, start=1):
+            costs[layer] = best.drift - self._judged(replace(best, float_layers=(layer,)), model).drift
+            progress(done, len(self._layers))
+        return costs
+
+    def _floated(
+        self, best: Candidate, model: onnx.ModelProto, costs: Mapping[str, float], max_drift: float
+    ) -> Candidate:
+        """Keep the costliest layers in float32 until the mean of 1 - cosine is small enough."""
+        for layer in sorted(costs, key=lambda name: -costs[name]):
+            if self._mean_drift(best, model) <= max_drift:
+                break
+            best = self._judged(replace(best, float_layers=(*best.float_layers, layer)), model)
+            self._tried[f"float layers: {', '.join(best.float_layers)}"] = best.drift
+        return best
+
+    def _quantized(self, candidate: Candidate, model: onnx.ModelProto) -> onnx.ModelProto:
+        ranges: dict[str, Range] = {}
+        for name, histogram in self._histograms[candidate.equalization].items():
+            ranges[name] = RULES[candidate.rules[layer_of(name) or ""]](histogram)
+        return quantize_graph(
+            model, self._spec, ranges, weight_bits=self._weight_bits, float_layers=candidate.float_layers
+        )
+
+    def _drifts(self, candidate: Candidate, model: onnx.ModelProto) -> Float32Array:
+        """1 - cosine of every crop of the search."""
+        embeddings = embed_all(self._quantized(candidate, model), self._judging, self._spec)
+        return np.asarray(1 - np.einsum("nd,nd->n", normalize(embeddings), self._expected), dtype=np.float32)
+
+    def _judged(self, candidate: Candidate, model: onnx.ModelProto) -> Candidate:
+        drifts = self._drifts(candidate, model)
+        return replace(candidate, drift=float(np.sqrt((drifts**2).mean())))
+
+    def _mean_drift(self, candidate: Candidate, model: onnx.ModelProto) -> float:
+        return float(self._drifts(candidate, model).mean())
+
+
+def rule_counts(rules: Mapping[str, str]) -> dict[str, int]:
+    """How many layers follow each rule."""
+    return dict(Counter(rules.values()))
