@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import commands
+from benchmarks.emulation.commands import add_command as add_emulate
+from benchmarks.quantization.commands import add_command as add_quantization
 from edge_sphereface.cli.arguments import detector_options, json_option, pairs_options, positive
 from edge_sphereface.cli.contract import Parser, run
 
@@ -24,6 +26,8 @@ def build_parser() -> Parser:
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_latency(added)
     _add_accuracy(added)
+    add_quantization(added)
+    add_emulate(added)
     _add_ascend(added)
     _add_plan(added)
     _add_report(added)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from benchmarks import comparison, environment, latency, plan, report, stages
@@ -10,13 +9,14 @@ from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
 from benchmarks.ascend import imported, ledger, probe
 from benchmarks.contenders import find_peer, peer_names
+from benchmarks.result_file import keep_result, load_result
 from edge_sphereface import __version__
 from edge_sphereface.cli.arguments import read_named_pairs
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
-from edge_sphereface.files import SHARED, atomic_write, sha256_of
+from edge_sphereface.files import sha256_of
 from edge_sphereface.image import load_image
 from edge_sphereface.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
 from export.faces import astronaut
@@ -72,7 +72,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         "rows": rows,
         "stages": stage_rows,
     }
-    _keep(result, arguments.output)
+    keep_result(result, arguments.output)
     text = latency.text(rows) + ("\n\n" + stages.text(stage_rows) if stage_rows else "")
     return Outcome(result, f"{text}\n\n{_foot(result)}")
 
@@ -116,13 +116,13 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         rows.append({**row, **evaluate.judge(scores, reference)})
         reference = reference or scores
     result: JsonObject = {"environment": environment.describe(), "accuracy": rows}
-    _keep(result, arguments.output)
+    keep_result(result, arguments.output)
     return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0]['pairs']} pairs, {rows[0]['landmarks']} landmarks")
 
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:
     """A plan from measured stages."""
-    rows = _load(arguments.result)["stages"] if arguments.result else None
+    rows = load_result(arguments.result)["stages"] if arguments.result else None
     if rows is None:
         if arguments.model is None:
             raise UsageError("No stage costs were named.", hint="give a result of `latency`, or --model to measure now")
@@ -150,7 +150,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
     note(presence.sentence())
     device = "Ascend" if presence.has_npu else "CPU"
     native = _run_native(arguments, device) if arguments.checkpoint is not None else []
-    results = [_load(path) for path in arguments.edge]
+    results = [load_result(path) for path in arguments.edge]
     rows = ledger.collect(
         [row for result in results for row in result.get("rows", [])],
         [row for result in results for row in result.get("accuracy", [])],
@@ -163,7 +163,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
         "native": native,
         "ledger": rows,
     }
-    _keep(result, arguments.output)
+    keep_result(result, arguments.output)
     return Outcome(result, f"{presence.sentence()}\n\n{ledger.text(rows)}")
 
 
@@ -197,7 +197,7 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
     """What was recorded elsewhere."""
     rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
     result: JsonObject = {"environment": environment.describe(), "ledger": rows}
-    _keep(result, arguments.output)
+    keep_result(result, arguments.output)
     return Outcome(result, ledger.text(rows))
 
 
@@ -214,7 +214,7 @@ def _spec_of(checkpoint: Path) -> ModelSpec:
 def run_report(arguments: argparse.Namespace) -> Outcome:
     """Markdown and plots of results."""
     try:
-        merged = report.merge([_load(path) for path in arguments.result])
+        merged = report.merge([load_result(path) for path in arguments.result])
     except ValueError as error:
         raise UsageError(str(error), hint="make one report per machine") from error
     written = report.write(merged, arguments.output, title=arguments.title, remark=arguments.remark)
@@ -223,7 +223,7 @@ def run_report(arguments: argparse.Namespace) -> Outcome:
 
 def run_compare(arguments: argparse.Namespace) -> Outcome:
     """Exit code 1 if something got slower beyond noise, or wrong."""
-    changes, only = comparison.compare(_load(arguments.old), _load(arguments.new))
+    changes, only = comparison.compare(load_result(arguments.old), load_result(arguments.new))
     if not changes:
         raise UsageError("The two results share no case.", hint="measure the same models, threads and batches")
     bad = [change for change in changes if change.verdict in ("slower", "wrong")]
@@ -258,21 +258,3 @@ def _foot(result: JsonObject) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     slow = " THROTTLED during the run." if result["throttled"] else ""
     return f"{where['cpu']}, {where['usable_cpus']} processors; {versions}.{slow}"
-
-
-def _load(path: Path) -> JsonObject:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"Cannot read {path} as a result: {error}.", hint="give a JSON file written with -o"
-        ) from error
-    if not isinstance(content, dict) or "environment" not in content:
-        raise UsageError(f"{path} is no result of this tool.", hint="give a JSON file written with -o")
-    return content
-
-
-def _keep(result: JsonObject, output: Path | None) -> None:
-    if output is not None:
-        with atomic_write(output, mode=SHARED) as stream:
-            stream.write(json.dumps(result, indent=1).encode())

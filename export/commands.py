@@ -15,9 +15,10 @@ from edge_sphereface.download import install
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import LAYOUT_IMAGE, LAYOUT_NCHW
 from export import inspection, official, parity
-from export.derive_commands import add_float_options, add_quantize, add_rewrite, verify_against_float
 from export.errors import ParityError
+from export.quantization.commands import add_float_options, add_quantize, verify_against_float
 from export.reference import REFERENCE_NAMES
+from export.rewrite.commands import add_rewrite
 
 if TYPE_CHECKING:
     from export.convert import Conversion

@@ -10,10 +10,10 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = {"edge_sphereface", "numpy", "cv2", "onnxruntime"}
 ALLOWED = {
     "edge_sphereface": RUNTIME,
-    "export": RUNTIME | {"export", "google", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
+    "export": RUNTIME | {"export", "google", "matplotlib", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
     "benchmarks": RUNTIME
     | {"benchmarks", "export", "matplotlib", "scipy", "onnx"}
-    | {"MNN", "mindspore", "mindspore_lite", "ncnn", "openvino"},
+    | {"MNN", "mindspore", "mindspore_lite", "ncnn", "nncf", "openvino"},
 }
 TEST_FILES = ("test_", "conftest")
 

@@ -91,17 +91,64 @@ def calibration_crops(
     Raises:
         CalibrationError: no photograph showed a usable face.
     """
+    paths = _in_random_order(folder)
+    wanted = min(count, len(paths) - len(paths) // PROOF_SHARE)
+    crops, digests, skipped, used = _gather(paths, spec, detector, wanted, progress)
+    if not crops:
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
+        raise CalibrationError(
+            f"Expected photographs with faces in {folder} for the calibration; none of {len(paths)} showed a usable "
+            f"one ({reasons}).",
+            hint="calibrate with photographs as your cameras take them, faces of 40 pixels or more",
+        )
+    return CalibrationCrops(
+        crops=np.stack(crops), digests=frozenset(digests), skipped=tuple(skipped), unused=tuple(paths[used:])
+    )
+
+
+def proof_crops(
+    folder: Path,
+    spec: ModelSpec,
+    detector: Detector,
+    *,
+    count: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> UInt8Array:
+    """Crops of the same folder that a calibration takes last: of a large folder, none that it took.
+
+    Returns:
+        (N, H, W, 3) uint8 BGR, N at most ``count``.
+
+    Raises:
+        CalibrationError: no photograph showed a usable face.
+    """
+    crops, _, _, _ = _gather(_in_random_order(folder)[::-1], spec, detector, count, progress)
+    if not crops:
+        raise CalibrationError(f"No photograph in {folder} shows a usable face.", hint="give other photographs")
+    return np.stack(crops)
+
+
+def _in_random_order(folder: Path) -> list[Path]:
     paths = find_images(folder)
     order = np.random.RandomState(_ORDER_SEED).permutation(len(paths))  # the same stream in every numpy
-    wanted = min(count, len(paths) - len(paths) // PROOF_SHARE)
+    return [paths[index] for index in order]
+
+
+def _gather(
+    paths: Sequence[Path],
+    spec: ModelSpec,
+    detector: Detector,
+    wanted: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[UInt8Array], set[str], list[tuple[str, str]], int]:
+    """Crops until there are enough, the SHA-256 of their files, what was skipped, and how many files that took."""
     crops: list[UInt8Array] = []
     digests, skipped = set(), []
     used = 0
-    for index in order:
+    for path in paths:
         if len(crops) == wanted:
             break
         used += 1
-        path = paths[index]
         try:
             crops.append(crop_of(path, spec, detector))
         except (ImageError, LandmarksError) as error:
@@ -110,15 +157,7 @@ def calibration_crops(
             digests.add(sha256_of(path))
         if progress is not None:
             progress(len(crops), wanted)
-    if not crops:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
-        raise CalibrationError(
-            f"Expected photographs with faces in {folder} for the calibration; none of {len(paths)} showed a usable "
-            f"one ({reasons}).",
-            hint="calibrate with photographs as your cameras take them, faces of 40 pixels or more",
-        )
-    unused = tuple(paths[index] for index in order[used:])
-    return CalibrationCrops(crops=np.stack(crops), digests=frozenset(digests), skipped=tuple(skipped), unused=unused)
+    return crops, digests, skipped, used
 
 
 def crop_of(path: Path, spec: ModelSpec, detector: Detector) -> UInt8Array:

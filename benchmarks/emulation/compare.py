@@ -1,0 +1,171 @@
+"""The same crops through the same model on other processors, and through other ways to avoid saturation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from benchmarks.emulation import sysroot
+from benchmarks.emulation.processors import PROCESSORS
+from benchmarks.emulation.sysroot import EmulationError
+from edge_sphereface.compare import normalize
+from edge_sphereface.embed import Embedder, preprocess
+from edge_sphereface.session import CPU, import_onnxruntime
+from edge_sphereface.timing import measure_interleaved, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.emulation.processors import Processor
+    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+
+WORKER = Path(__file__).with_name("worker.py")
+AS_IT_IS, UNSIGNED, PRECISE = "as it is", "unsigned weights", "session.x64quantprecision=1"
+HERE = "this machine"
+_ROUNDS = 100
+
+
+def compare(
+    models: Sequence[Path],
+    original: Path,
+    crops: UInt8Array,
+    *,
+    processors: Sequence[str],
+    note: Callable[[str], None] = lambda _: None,
+) -> list[JsonObject]:
+    """Embed crops with quantized models here and on emulated processors.
+
+    Models with 8-bit weights also run with unsigned weights, and with onnxruntime's setting against saturation: the
+    other two ways to the same embeddings on every processor.
+
+    Args:
+        models: quantized ONNX files made by this project.
+        original: the float model.
+        crops: (N, H, W, 3) uint8 BGR.
+        processors: names in ``PROCESSORS``.
+        note: told what is being done.
+
+    Returns:
+        One row per model, variant and processor.
+
+    Raises:
+        EmulationError: emulation is not to be had, or failed.
+    """
+    expected = normalize(Embedder(original, provider="cpu").forward(crops))
+    rows: list[JsonObject] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for path in models:
+            spec = Embedder(path, provider="cpu").spec
+            np.save(folder / "batch.npy", preprocess(crops, spec))
+            bits = spec.quantization.weight_bits if spec.quantization is not None else None
+            for variant, model, settings in _variants(path, bits, folder):
+                note(f"{path.name}, {variant}: {HERE}")
+                here = _run_here(model, folder, settings)
+                speed = _latency(model, folder, settings)
+                for processor in (None, *(PROCESSORS[key] for key in processors)):
+                    if processor is not None:
+                        note(f"{path.name}, {variant}: {processor.name}")
+                    got = here if processor is None else _run_emulated(processor, model, folder, settings)
+                    where = HERE if processor is None else processor.name
+                    row = {"model": path.name, "weight_bits": bits, "variant": variant, "processor": where}
+                    figures = {"median_ms": speed if processor is None else None, **_figures(got, here, expected)}
+                    rows.append({**row, "crops": len(crops), **figures})
+    return rows
+
+
+def _variants(path: Path, bits: int | None, folder: Path) -> Iterator[tuple[str, Path, list[str]]]:
+    yield AS_IT_IS, path, []
+    if bits == 8:
+        yield UNSIGNED, _with_unsigned_weights(path, folder / "unsigned.onnx"), []
+        yield PRECISE, path, [PRECISE]
+
+
+def _with_unsigned_weights(path: Path, target: Path) -> Path:
+    """The same weights, each 128 higher, and so is their zero point."""
+    model = onnx.load(path)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, tensor in tensors.items():
+        if name.endswith(".weight.q"):
+            raised = (numpy_helper.to_array(tensor).astype(np.int16) + 128).astype(np.uint8)
+            zero = tensors[f"{name.removesuffix('.q')}.zero"]
+            zeros = np.full(zero.dims[0], 128, dtype=np.uint8)
+            tensor.CopyFrom(numpy_helper.from_array(raised, name))
+            zero.CopyFrom(numpy_helper.from_array(zeros, zero.name))
+    onnx.save(model, target)
+    return target
+
+
+def _figures(got: Float32Array, here: Float32Array, expected: Float32Array) -> JsonObject:
+    to_here = (normalize(got).astype(np.float64) * normalize(here)).sum(axis=1)
+    to_float = (normalize(got).astype(np.float64) * expected).sum(axis=1)
+    return {
+        "identical": float((got == here).all(axis=1).mean()),
+        "cosine_min": float(np.minimum(to_here, 1).min()),
+        "to_float_mean": float(to_float.mean()),
+        "to_float_min": float(to_float.min()),
+    }
+
+
+def _run_here(model: Path, folder: Path, settings: list[str]) -> Float32Array:
+    return _run([sys.executable], {}, model, folder, settings)
+
+
+def _run_emulated(processor: Processor, model: Path, folder: Path, settings: list[str]) -> Float32Array:
+    program = [str(sysroot.emulator(processor.machine)), "-cpu", processor.qemu]
+    if processor.machine == "x86_64":
+        return _run([*program, sys.executable], {}, model, folder, settings)
+    root, site = sysroot.arm64_system()
+    (root / "proc").mkdir(exist_ok=True)
+    (root / "proc" / "cpuinfo").write_text(processor.cpuinfo, encoding="ascii")
+    python = str(sysroot.python_of(root))
+    return _run([*program, "-L", str(root), python], {"PYTHONPATH": str(site)}, model, folder, settings)
+
+
+def _run(program: list[str], variables: dict[str, str], model: Path, folder: Path, settings: list[str]) -> Float32Array:
+    output = folder / "output.npy"
+    output.unlink(missing_ok=True)
+    words = [*program, str(WORKER), str(model), str(folder / "batch.npy"), str(output), "2", *settings]
+    done = subprocess.run(  # noqa: S603
+        words, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    if done.returncode or not output.is_file():
+        raise EmulationError(f"{' '.join(program[:3])} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
+    result: Float32Array = np.load(output)
+    return result
+
+
+def _latency(model: Path, folder: Path, settings: list[str]) -> float:
+    """Median on one thread of this machine, in milliseconds."""
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    for setting in settings:
+        options.add_session_config_entry(*setting.split("=", 1))
+    session = ort.InferenceSession(str(model), options, providers=[CPU])
+    inputs = {session.get_inputs()[0].name: np.load(folder / "batch.npy")[:1]}
+    samples = measure_interleaved({"run": lambda: session.run(None, inputs)}, rounds=_ROUNDS)
+    return summarize(samples["run"]).median_ms
+
+
+def text(rows: Sequence[JsonObject]) -> str:
+    """The rows as a table."""
+    head = f"{'model':<24} {'bits':>4} {'variant':<28} {'processor':<28} {'same bits':>9} {'least cosine':>12} "
+    lines = [f"{head}{'to float: mean':>14} {'least':>8} {'ms, 1 thread':>12}"]
+    for row in rows:
+        speed = "" if row["median_ms"] is None else f"{row['median_ms']:.2f}"
+        lines.append(
+            f"{row['model']:<24} {row['weight_bits'] or '':>4} {row['variant']:<28} {row['processor']:<28} "
+            f"{row['identical']:>9.0%} {row['cosine_min']:>12.6f} {row['to_float_mean']:>14.5f} "
+            f"{row['to_float_min']:>8.5f} {speed:>12}"
+        )
+    lines.append(f"{rows[0]['crops']} crops. Emulated processors compute exactly and say nothing about speed.")
+    return "\n".join(lines)

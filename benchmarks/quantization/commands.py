@@ -1,0 +1,84 @@
+"""``python -m benchmarks quantization``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import environment
+from benchmarks.result_file import keep_result, load_result
+from edge_sphereface.cli.arguments import json_option, pairs_options, positive, read_named_pairs
+from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.files import ensure_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.types import JsonObject
+
+FOLDER = Path("build/quantization")
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "quantization",
+        parents=[json_option(), pairs_options()],
+        help="rewritten and quantized forms: latency beside OpenVINO and NNCF, size, drift, accuracy, gate",
+        description="Make every form of a float model, time them interleaved, hold them against float, send harmful "
+        "models through the gate, and print what must be reached beside what was measured. Exit code 1 if a figure "
+        "is missed.",
+        epilog="example: python -m benchmarks quantization full.onnx --trained trained.onnx --calibration photos "
+        "--lfw lfw --emulated emulated.json -o quantization.json",
+    )
+    parser.add_argument("model", type=Path, help="float ONNX file for latency, as `export convert` made it")
+    parser.add_argument("--trained", type=Path, metavar="FILE.onnx", help="for drift and accuracy (default: MODEL)")
+    parser.add_argument("--calibration", type=Path, required=True, metavar="FOLDER", help="photographs of faces")
+    parser.add_argument("--emulated", type=Path, metavar="FILE", help="result of `python -m benchmarks emulate`")
+    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all processors")
+    parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"for the files that are made (default {FOLDER})")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
+    parser.set_defaults(run=run_quantization)
+
+
+def run_quantization(arguments: argparse.Namespace) -> Outcome:
+    """Measure, and judge by the table."""
+    from benchmarks import latency
+    from benchmarks.quantization.measure import Setup, measure
+    from benchmarks.quantization.targets import targets, text
+
+    emulated = [] if arguments.emulated is None else load_result(arguments.emulated)["emulated"]
+    setup = Setup(
+        plain=arguments.model,
+        trained=arguments.trained or arguments.model,
+        folder=ensure_folder(arguments.folder),
+        photographs=arguments.calibration,
+        labelled=read_named_pairs(arguments),
+        proof_options=tuple(_proof_options(arguments)),
+        threads=tuple(arguments.threads or range(1, usable_cpus() + 1)),
+        rounds=arguments.rounds,
+    )
+    result: JsonObject = {
+        "environment": environment.describe(),
+        **measure(setup, reporter=Progress, note=note),
+        "emulated": emulated,
+    }
+    lines = targets(result)
+    result["targets"] = [line.as_json() for line in lines]
+    keep_result(result, arguments.output)
+    refusals = [f"gate, {row['what']}: exit code {row['exit_code']}; {row['reason']}" for row in result["gate"]]
+    page = "\n\n".join([latency.text(result["rows"]), "\n".join(refusals), text(lines)])
+    return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))
+
+
+def _proof_options(arguments: argparse.Namespace) -> list[str]:
+    """The labelled pairs or, without them, the calibration's photographs, as `export verify` takes them."""
+    if arguments.lfw is not None:
+        return ["--lfw", str(arguments.lfw.absolute())]
+    if arguments.pairs is not None:
+        words = ["--pairs", str(arguments.pairs.absolute()), "--images", str(arguments.images.absolute())]
+        return words if arguments.landmarks is None else [*words, "--landmarks", str(arguments.landmarks.absolute())]
+    return []

@@ -1,0 +1,101 @@
+"""Every form of a float model that is compared: rewritten, quantized here, by onnxruntime's habit, by NNCF."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from benchmarks import todays_int8
+from benchmarks.contenders.contender import Peer
+from benchmarks.peer_environments import PeerUnavailableError, python_of
+from benchmarks.runner import ROOT
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from edge_sphereface.model_spec import LAYOUT_NCHW
+from export.parity import normalize_plainly
+from export.quantization.crops import calibration_crops
+from export.quantization.policy import Policy
+from export.quantization.quantize import QuantizationOptions, quantize
+from export.rewrite.fast import rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge_sphereface.pairs import LabelledPairs
+    from export.quantization.quantize import QuantizedModel
+    from export.quantization.search import Reporter
+
+NO_BOUNDS = Policy(mean=None, p1=None, min=None, accuracy=None, tar=None, latency=None)
+"""The benchmark reports what a gate would have refused."""
+NNCF = Peer(
+    name="nncf",
+    title="OpenVINO on NNCF's INT8",
+    requirements=("openvino>=2025.0", "nncf>=2.16", "numpy"),
+    settings="nncf.quantize with its defaults on the same calibration crops, fixed batch 1",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forms:
+    """Files of one network.
+
+    Attributes:
+        plain: float32, as converted.
+        rewritten: float32, PRelu in fast operators.
+        int8: quantized by this project.
+        made: what that quantization found.
+    """
+
+    plain: Path
+    rewritten: Path
+    int8: Path
+    made: QuantizedModel
+
+
+def derive(
+    plain: Path,
+    folder: Path,
+    photographs: Path,
+    *,
+    labelled: LabelledPairs | None,
+    reporter: Reporter,
+    note: Callable[[str], None],
+) -> Forms:
+    """Rewrite and quantize a model, whatever the gate would say."""
+    rewritten, int8 = folder / f"{plain.stem}.fast.onnx", folder / f"{plain.stem}.int8.onnx"
+    rewrite(plain, rewritten, max_ratio=float("inf"), note=note)
+    options = QuantizationOptions(policy=NO_BOUNDS)
+    made = quantize(plain, photographs, options, labelled=labelled, reporter=reporter, note=note)
+    onnx.save(made.model, int8)
+    return Forms(plain=plain, rewritten=rewritten, int8=int8, made=made)
+
+
+def habit(plain: Path, folder: Path, photographs: Path) -> Path | None:
+    """Onnxruntime's ``quantize_static`` on the plain model; None for a layout that it does not take."""
+    if Embedder(plain, provider="cpu").spec.input_layout != LAYOUT_NCHW:
+        return None
+    target = folder / f"{plain.stem}.habit.onnx"
+    todays_int8.quantize(plain, target, photographs)
+    return target
+
+
+def by_nncf(plain: Path, folder: Path, photographs: Path, *, count: int = 300) -> Path:
+    """OpenVINO's own INT8 of the plain model, calibrated on as many of the same crops.
+
+    Raises:
+        PeerUnavailableError: NNCF cannot be installed or fails.
+    """
+    spec = Embedder(plain, provider="cpu").spec
+    crops = calibration_crops(photographs, spec, open_detector(), count=count).crops
+    batches, target = folder / "calibration.npy", folder / f"{plain.stem}.nncf.xml"
+    np.save(batches, normalize_plainly(crops, spec) if spec.input_layout == LAYOUT_NCHW else crops)
+    words = [python_of(NNCF), "-m", "benchmarks.quantization.nncf_model", str(plain), str(batches), str(target)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise PeerUnavailableError(f"NNCF failed: {done.stderr.strip()[-300:]}")
+    return target

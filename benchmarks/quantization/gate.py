@@ -1,0 +1,105 @@
+"""Harmful models, sent through the command line as a user would: each must be refused with a reason."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from benchmarks.runner import ROOT
+from edge_sphereface.image import save_image
+from export.graph import OUTPUT_NAME
+from export.rewrite.weights import read_weights, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.quantization.derived import Forms
+    from edge_sphereface.types import JsonObject, UInt8Array
+
+SCALE_FACTOR = 4
+POISONED_CROPS = 120
+_BALLAST_REPEATS = 400
+
+
+def poisoned_photographs(folder: Path, crops: UInt8Array) -> Path:
+    """The same crops with nearly all contrast taken out: a calibration on them cuts off what real faces reach."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, crop in enumerate(crops):
+        gray = np.clip(127 + (crop.astype(np.float32) - 127) * 0.05, 0, 255).astype(np.uint8)
+        save_image(folder / f"{number:03d}.png", gray)
+    return folder
+
+
+def with_wrong_scale(int8: Path, target: Path) -> Path:
+    """The model with one activation's scale multiplied."""
+    model = onnx.load(int8)
+    weights = read_weights(model)
+    weights["conv3_1.scale"] = weights["conv3_1.scale"] * np.float32(SCALE_FACTOR)
+    onnx.save(rebuild(model, model.graph.node, weights), target)
+    return target
+
+
+def with_ballast(int8: Path, target: Path) -> Path:
+    """The same answers, more slowly: a long chain of additions whose sum is zero."""
+    model = onnx.load(int8)
+    weights = read_weights(model)
+    nodes = list(model.graph.node)
+    last = type(nodes[-1])()
+    last.CopyFrom(nodes[-1])
+    last.output[0] = "answer"
+    nodes[-1] = last
+    nodes.append(helper.make_node("ReduceSum", ["answer"], ["total"], name="total", keepdims=0))
+    weights["none"] = np.zeros((), np.float32)
+    nodes.append(helper.make_node("Mul", ["total", "none"], ["zero"], name="zero"))
+    weights["square"] = np.zeros((512, 512), np.float32)
+    nodes.append(helper.make_node("Add", ["square", "zero"], ["ballast.0"], name="ballast.0"))
+    for number in range(_BALLAST_REPEATS):
+        inputs = [f"ballast.{number}", f"ballast.{number}"]
+        nodes.append(helper.make_node("Add", inputs, [f"ballast.{number + 1}"], name=f"ballast.{number + 1}"))
+    nodes.append(helper.make_node("ReduceSum", [f"ballast.{_BALLAST_REPEATS}"], ["weight"], name="weight", keepdims=0))
+    nodes.append(helper.make_node("Add", ["answer", "weight"], [OUTPUT_NAME], name=OUTPUT_NAME))
+    onnx.save(rebuild(model, nodes, weights), target)
+    return target
+
+
+def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Sequence[str]) -> list[JsonObject]:
+    """Every attempt, with exit code and reason.
+
+    Args:
+        forms: of the trained model.
+        folder: for the harmful files.
+        crops: (N, H, W, 3) uint8 BGR, real faces.
+        proof_options: labelled pairs, as the command line names them.
+    """
+    poisoned = poisoned_photographs(folder / "poisoned", crops[:POISONED_CROPS])
+    target = folder / "refused.onnx"
+    quantize = ["quantize", str(forms.plain), "--calibration", str(poisoned), "-o", str(target), *proof_options]
+    verify = ["--float", str(forms.plain), *proof_options]
+    return [
+        _attempt("a poisoned calibration", quantize, target),
+        _attempt(f"a scale off by {SCALE_FACTOR}", ["verify", str(with_wrong_scale(forms.int8, target)), *verify]),
+        _attempt("slower than float", ["verify", str(with_ballast(forms.int8, target)), *verify]),
+    ]
+
+
+def _attempt(what: str, words: list[str], target: Path | None = None) -> JsonObject:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "export", *words, "--json"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    answer = json.loads(done.stdout)
+    missed = answer["proof"]["missed"] if "proof" in answer else [answer["error"]["message"]]
+    written = target is not None and target.exists()
+    return {
+        "what": what,
+        "exit_code": done.returncode,
+        "reason": "; ".join(missed),
+        "written": written,
+        "refused": done.returncode == 1 and bool(missed) and not written,
+    }

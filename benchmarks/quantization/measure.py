@@ -1,0 +1,126 @@
+"""One run that measures everything which the quantization promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import runner
+from benchmarks.latency import example_crops
+from benchmarks.peer_environments import PeerUnavailableError
+from benchmarks.quantization import derived, gate
+from benchmarks.runner import Case
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from export.parity import normalize_plainly
+from export.quantization.crops import calibration_crops
+from export.quantization.embedded import embed_pairs, embed_photographs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from benchmarks.quantization.derived import Forms
+    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.types import JsonObject
+    from export.quantization.search import Reporter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What is measured.
+
+    Attributes:
+        plain: float ONNX file for latency.
+        trained: float ONNX file for drift, accuracy and gate; may be the same.
+        folder: for the files that are made.
+        photographs: for calibrations.
+        labelled: pairs, or None.
+        proof_options: the same pairs, as the command line names them.
+        threads: of one inference.
+        rounds: samples of each case.
+    """
+
+    plain: Path
+    trained: Path
+    folder: Path
+    photographs: Path
+    labelled: LabelledPairs | None
+    proof_options: tuple[str, ...]
+    threads: tuple[int, ...]
+    rounds: int
+
+
+def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) -> JsonObject:
+    """Derive every form of the models, time them, hold them against float, and try the gate.
+
+    Args:
+        setup: what is measured.
+        reporter: gives a progress function for a step that is named.
+        note: told what is being done.
+    """
+    folder, photographs, labelled = setup.folder, setup.photographs, setup.labelled
+    judged = derived.derive(setup.trained, folder, photographs, labelled=labelled, reporter=reporter, note=note)
+    timed = judged
+    if setup.plain != setup.trained:
+        timed = derived.derive(setup.plain, folder, photographs, labelled=None, reporter=reporter, note=note)
+    crops = calibration_crops(photographs, judged.made.spec, open_detector(), count=gate.POISONED_CROPS).crops
+    return {
+        "rows": _rows(timed, setup, reporter),
+        "file_ratio": timed.int8.stat().st_size / timed.plain.stat().st_size,
+        "rewritten_cosine": _exactness(judged, photographs, labelled, reporter),
+        "spec": judged.made.spec.as_json(),
+        "search": None if judged.made.search is None else judged.made.search.as_json(),
+        "proof": judged.made.proof.as_json(),
+        "gate": gate.attempts(judged, folder, crops, setup.proof_options),
+    }
+
+
+def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
+    """Latency of every form, one process each, interleaved; ``form`` says which."""
+    folder, photographs = setup.folder, setup.photographs
+    habit = derived.habit(forms.plain, folder, photographs)
+    missing = ""
+    try:
+        nncf = derived.by_nncf(forms.plain, folder, photographs)
+    except PeerUnavailableError as error:
+        nncf, missing = forms.plain, str(error)
+    spec = Embedder(forms.plain, provider="cpu").spec
+    crops = example_crops(spec, 1)
+    floats = normalize_plainly(crops, spec)
+    rows: list[JsonObject] = []
+    for count in setup.threads:
+        case = partial(Case, threads=count, batch=1)
+        cases = {
+            "plain": case(contender="edge", model=forms.plain, label="float, plain", precision="float32"),
+            "rewritten": case(contender="edge", model=forms.rewritten, label="float, rewritten", precision="float32"),
+            "int8": case(contender="edge", model=forms.int8, label="INT8", precision="int8"),
+            "openvino": case(contender="openvino", model=forms.int8, label="OpenVINO: same INT8", precision="int8"),
+            "nncf": case(
+                contender="openvino", model=nncf, label="OpenVINO: NNCF's INT8", precision="int8", refusal=missing
+            ),
+        }
+        if habit is not None:
+            label = "INT8, quantize_static on plain"
+            cases["habit"] = case(contender="edge", model=habit, label=label, precision="int8")
+        measured = runner.measure(
+            list(cases.values()), crops, floats, rounds=setup.rounds, progress=reporter(f"latency, threads: {count}")
+        )
+        rows += [{"form": form, **row} for form, row in zip(cases, measured, strict=True)]
+    return rows
+
+
+def _exactness(forms: Forms, photographs: Path, labelled: LabelledPairs | None, reporter: Reporter) -> JsonObject:
+    """Cosine of the rewritten to the plain float model over photographs."""
+    plain, rewritten = Embedder(forms.plain, provider="cpu"), Embedder(forms.rewritten, provider="cpu")
+    detector, progress = open_detector(), reporter("rewritten against plain")
+    if labelled is not None:
+        embedded = embed_pairs(plain, rewritten, labelled, detector, progress=progress)
+    else:
+        unused = calibration_crops(photographs, plain.spec, detector, count=1).unused
+        embedded = embed_photographs(plain, rewritten, unused, detector, progress=progress)
+    cosines = embedded.cosines
+    return {"crops": len(cosines), "min": float(np.minimum(cosines, 1).min())}

@@ -1,0 +1,130 @@
+"""The table: what the quantization must reach, and what was measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edge_sphereface.types import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One line.
+
+    Attributes:
+        figure: what is measured.
+        measured: None if it could not be.
+        bound: must be kept.
+        sense: ``<=``, ``<`` or ``>=``.
+        why_not: why it was not measured.
+    """
+
+    figure: str
+    measured: float | None
+    bound: float
+    sense: str
+    why_not: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``reached``, ``MISSED`` or ``not measured``."""
+        if self.measured is None:
+            return "not measured"
+        kept = {
+            "<=": self.measured <= self.bound,
+            "<": self.measured < self.bound,
+            ">=": self.measured >= self.bound,
+        }[self.sense]
+        return "reached" if kept else "MISSED"
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return {
+            "figure": self.figure,
+            "measured": self.measured,
+            "sense": self.sense,
+            "bound": self.bound,
+            "verdict": self.verdict,
+            "why_not": self.why_not,
+        }
+
+
+def targets(result: JsonObject) -> list[Target]:
+    """The table's lines out of what ``python -m benchmarks quantization`` measured."""
+    return [*_latency(result["rows"]), *_files(result), *_drift(result), *_gate(result), *_emulated(result)]
+
+
+def _latency(rows: Sequence[JsonObject]) -> Iterator[Target]:
+    for threads in sorted({row["threads"] for row in rows}):
+        chosen = {row["form"]: row for row in rows if row["threads"] == threads}
+        pairs = [
+            ("float rewritten over plain", "rewritten", "plain", 0.90, "<="),
+            ("INT8 over plain float", "int8", "plain", 0.47, "<="),
+            ("INT8 over OpenVINO on the same file", "int8", "openvino", 1.0, "<"),
+            ("INT8 over OpenVINO on NNCF's INT8", "int8", "nncf", 1.0, "<"),
+        ]
+        for what, ours, theirs, bound, sense in pairs:
+            figure = f"latency, {threads} thread{'s' if threads > 1 else ''}: {what}"
+            problem = next((chosen[form]["error"] for form in (ours, theirs) if "error" in chosen[form]), "")
+            if problem:
+                yield Target(figure=figure, measured=None, bound=bound, sense=sense, why_not=problem)
+                continue
+            ratio = chosen[ours]["latency"]["median_ms"] / chosen[theirs]["latency"]["median_ms"]
+            yield Target(figure=figure, measured=ratio, bound=bound, sense=sense)
+
+
+def _files(result: JsonObject) -> Iterator[Target]:
+    yield Target(figure="INT8 file over float file", measured=result["file_ratio"], bound=0.26, sense="<=")
+
+
+def _drift(result: JsonObject) -> Iterator[Target]:
+    exact, proof = result["rewritten_cosine"], result["proof"]
+    what = f"rewritten float: least cosine to plain, {exact['crops']} crops"
+    yield Target(figure=what, measured=exact["min"], bound=0.99999, sense=">=")
+    for name, bound in (("mean", 0.998), ("p1", 0.995), ("min", 0.985)):
+        what = f"INT8: cosine to float, {name}, {proof['crops']} crops not in the calibration"
+        yield Target(figure=what, measured=proof["cosine"][name], bound=bound, sense=">=")
+    what = "INT8: 10-fold accuracy, change against float, points"
+    pairs = proof["pairs"]
+    if pairs is None:
+        yield Target(figure=what, measured=None, bound=-0.2, sense=">=", why_not="no labelled pairs were given")
+        return
+    change = 100 * (pairs["reduced"]["accuracy"] - pairs["float"]["accuracy"])
+    yield Target(figure=what, measured=change, bound=-0.2, sense=">=")
+
+
+def _gate(result: JsonObject) -> Iterator[Target]:
+    for attempt in result["gate"]:
+        figure = f"gate: {attempt['what']}, refused"
+        yield Target(figure=figure, measured=float(attempt["refused"]), bound=1, sense=">=")
+
+
+def _emulated(result: JsonObject) -> Iterator[Target]:
+    rows = [row for row in result["emulated"] if row["variant"] == "as it is" and row["weight_bits"] == 7]
+    if not rows:
+        yield Target(
+            figure="portable INT8 on other processors",
+            measured=None,
+            bound=0.9995,
+            sense=">=",
+            why_not="give --emulated, which `python -m benchmarks emulate` writes",
+        )
+    for row in rows:
+        where = f"portable INT8 on {row['processor']} (emulated) against here, {row['crops']} crops"
+        yield Target(figure=f"{where}: least cosine", measured=row["cosine_min"], bound=0.9995, sense=">=")
+        yield Target(figure=f"{where}: share bit-identical", measured=row["identical"], bound=0.9, sense=">=")
+
+
+def text(lines: Sequence[Target]) -> str:
+    """The table for people."""
+    width = max(len(line.figure) for line in lines)
+    shown = [f"{'figure':<{width}} {'measured':>10}   {'must be':>9}"]
+    for line in lines:
+        measured = "" if line.measured is None else f"{line.measured:.5g}"
+        reason = f" ({line.why_not})" if line.why_not else ""
+        shown.append(f"{line.figure:<{width}} {measured:>10}   {line.sense:>2} {line.bound:<7g} {line.verdict}{reason}")
+    return "\n".join(shown)

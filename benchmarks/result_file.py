@@ -1,0 +1,38 @@
+"""Results on disk: one JSON object, with the environment that it depends on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.contract import UsageError
+from edge_sphereface.files import SHARED, atomic_write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.types import JsonObject
+
+
+def load_result(path: Path) -> JsonObject:
+    """Read a result that a command wrote with ``-o``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"Cannot read {path} as a result: {error}.", hint="give a JSON file written with -o"
+        ) from error
+    if not isinstance(content, dict) or "environment" not in content:
+        raise UsageError(f"{path} is no result of this tool.", hint="give a JSON file written with -o")
+    return content
+
+
+def keep_result(result: JsonObject, output: Path | None) -> None:
+    """Write a result, if a file was named."""
+    if output is not None:
+        with atomic_write(output, mode=SHARED) as stream:
+            stream.write(json.dumps(result, indent=1).encode())

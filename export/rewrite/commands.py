@@ -1,0 +1,63 @@
+"""``python -m export rewrite``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.cli.arguments import json_option
+from edge_sphereface.cli.contract import Outcome, note
+from export import parity
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+    from export.rewrite.fast import Rewritten
+
+
+def add_rewrite(commands: Commands) -> None:
+    """Add ``rewrite``."""
+    parser = commands.add_parser(
+        "rewrite",
+        parents=[json_option()],
+        help="the same float model in operators that onnxruntime runs faster on a CPU",
+        description="Replace every PRelu by operators that onnxruntime's CPU kernels run faster. The result is proven "
+        "equal to its source and timed against it on this machine, and written only if it is both equal and faster.",
+        epilog="example: python -m export rewrite sphereface20.onnx -o sphereface20.fast.onnx",
+    )
+    parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument(
+        "--max-latency", type=float, default=1.0, metavar="R", help="most latency over the source's (default 1)"
+    )
+    parser.set_defaults(run=rewrite)
+
+
+def rewrite(arguments: argparse.Namespace) -> Outcome:
+    """Rewrite, prove, time, write."""
+    from export.rewrite.fast import rewrite as rewrite_model
+
+    made = rewrite_model(arguments.model, arguments.output, max_ratio=arguments.max_latency, note=note)
+    result = {
+        "model": str(arguments.output) if made.written else None,
+        "certificate": str(certificate_path(arguments.output)) if made.written else None,
+        "spec": made.spec.as_json(),
+        "parity": parity.summary(made.proof),
+        "latency": {"before": made.before.as_json(), "after": made.after.as_json(), "ratio": made.ratio},
+    }
+    return Outcome(result, _rewrite_text(arguments, made), passed=made.written)
+
+
+def _rewrite_text(arguments: argparse.Namespace, made: Rewritten) -> str:
+    after, before = made.after.median_ms, made.before.median_ms
+    lines = [parity.text(made.proof), f"latency {after:.2f} ms, {made.ratio:.2f} times the source's {before:.2f} ms"]
+    if made.written:
+        lines += [
+            f"{arguments.output}: {arguments.output.stat().st_size / (1 << 20):.2f} MiB",
+            f"{certificate_path(arguments.output)}: certificate",
+        ]
+    else:
+        lines.append(f"refused: more than {arguments.max_latency:g} times the source's latency; nothing was written")
+    return "\n".join(lines)
