@@ -105,8 +105,9 @@ def _with_unsigned_weights(path: Path, target: Path) -> Path:
 
 
 def _figures(got: Float32Array, here: Float32Array, expected: Float32Array) -> JsonObject:
-    to_here = (normalize(got).astype(np.float64) * normalize(here)).sum(axis=1)
-    to_float = (normalize(got).astype(np.float64) * expected).sum(axis=1)
+    unit = normalize(got.copy()).astype(np.float64)
+    to_here = (unit * normalize(here.copy())).sum(axis=1)
+    to_float = (unit * expected).sum(axis=1)
     return {
         "identical": float((got == here).all(axis=1).mean()),
         "cosine_min": float(np.minimum(to_here, 1).min()),

@@ -38,10 +38,10 @@ def poisoned_photographs(folder: Path, crops: UInt8Array) -> Path:
 
 
 def with_wrong_scale(int8: Path, target: Path) -> Path:
-    """The model with one activation's scale multiplied."""
+    """The model with one layer's scales multiplied."""
     model = onnx.load(int8)
     weights = read_weights(model)
-    weights["conv3_1.scale"] = weights["conv3_1.scale"] * np.float32(SCALE_FACTOR)
+    weights["conv3_2.weight.scale"] = weights["conv3_2.weight.scale"] * np.float32(SCALE_FACTOR)
     onnx.save(rebuild(model, model.graph.node, weights), target)
     return target
 

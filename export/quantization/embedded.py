@@ -85,12 +85,13 @@ def embed_pairs(
         for name in names:
             path = labelled.folder / name
             try:
-                image = load_image(path)
-                landmarks = locate(name, image)
-                if landmarks is None:
-                    yield name, "no face was found", True
-                    continue
-                crop = align(image, landmarks, template=spec.landmark_template, **size)[0]
+                crop = load_image(path)
+                if crop.shape != spec.crop_shape:  # else it is a crop already
+                    landmarks = locate(name, crop)
+                    if landmarks is None:
+                        yield name, "no face was found", True
+                        continue
+                    crop = align(crop, landmarks, template=spec.landmark_template, **size)[0]
             except (ImageError, LandmarksError) as error:
                 yield name, error.message, True
             else:

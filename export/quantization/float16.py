@@ -24,10 +24,12 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
         model: float32; it is left as it is.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     made: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True, op_block_list=[])
+    OnnxModel(made).topological_sort()  # the converter puts its casts at the end
     onnx.checker.check_model(made)
     return made
 

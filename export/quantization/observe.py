@@ -99,7 +99,7 @@ def histograms(
     for seen in observe(model, names, crops, spec, progress=_part(progress, len(crops), total)):
         for name, values in seen.items():
             low, high = ends[name]
-            width = max(high - low, 1e-38) / BINS
+            width = max(high - low, 1e-30) / BINS  # a tensor may be all zeros
             index = ((values.reshape(-1) - low) * np.float32(1 / width)).astype(np.int32)
             counts[name] += np.bincount(np.minimum(index, BINS - 1, out=index), minlength=BINS)
     return {name: Histogram(*ends[name], counts[name]) for name in names}

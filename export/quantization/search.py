@@ -144,7 +144,7 @@ class _Searcher:
         if after.drift < best.drift:
             best, model = after, corrected
         costs = self._layer_costs(best, model)
-        best = self._floated(best, model, costs, max_drift)
+        best, model = self._floated(best, model, costs, max_drift)
         return Search(model=self._quantized(best, model), chosen=best, tried=self._tried, layer_costs=costs)
 
     def _rule_for_all(self) -> Candidate:
@@ -198,14 +198,17 @@ class _Searcher:
 
     def _floated(
         self, best: Candidate, model: onnx.ModelProto, costs: Mapping[str, float], max_drift: float
-    ) -> Candidate:
+    ) -> tuple[Candidate, onnx.ModelProto]:
         """Keep the costliest layers in float32 until the mean of 1 - cosine is small enough."""
         for layer in sorted(costs, key=lambda name: -costs[name]):
-            if self._mean_drift(best, model) <= max_drift:
+            if float(self._drifts(best, model).mean()) <= max_drift:
                 break
-            best = self._judged(replace(best, float_layers=(*best.float_layers, layer)), model)
+            best = replace(best, float_layers=(*best.float_layers, layer))
+            if best.bias_correction:  # what a layer in float32 no longer does wrong must not be undone
+                model = self._corrected(best)
+            best = self._judged(best, model)
             self._tried[f"float layers: {', '.join(best.float_layers)}"] = best.drift
-        return best
+        return best, model
 
     def _quantized(self, candidate: Candidate, model: onnx.ModelProto) -> onnx.ModelProto:
         ranges: dict[str, Range] = {}
@@ -223,9 +226,6 @@ class _Searcher:
     def _judged(self, candidate: Candidate, model: onnx.ModelProto) -> Candidate:
         drifts = self._drifts(candidate, model)
         return replace(candidate, drift=float(np.sqrt((drifts**2).mean())))
-
-    def _mean_drift(self, candidate: Candidate, model: onnx.ModelProto) -> float:
-        return float(self._drifts(candidate, model).mean())
 
 
 def rule_counts(rules: Mapping[str, str]) -> dict[str, int]:
