@@ -113,6 +113,7 @@ class Embedder:
             "provider": self.provider.as_json(),
             "memory_arena": self.config.memory_arena,
             "spinning": self.config.spinning,
+            "pinned_threads": self.config.pinned_threads,
             "flip": self.flip,
             "batch_size": self.batch_size,
         }

@@ -7,6 +7,7 @@ there is.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from edge_sphereface.types import JsonObject
@@ -40,6 +40,8 @@ class SessionConfig:
         threads: of one inference; None for as many as this process may use.
         memory_arena: keep freed memory for the next inference.
         spinning: let waiting threads burn processor time to answer sooner.
+        pinned_threads: bind every helper thread to a processor of its own, and let it spin while an inference runs but
+            not after. For one model on a machine: the threads of two sessions would be bound to the same processors.
         allow_cpu_fallback: let a named provider leave nodes to the CPU (at least one it must take).
         provider_options: handed to the provider as they are.
     """
@@ -48,6 +50,7 @@ class SessionConfig:
     threads: int | None = None
     memory_arena: bool = False
     spinning: bool = False
+    pinned_threads: bool = False
     allow_cpu_fallback: bool = False
     provider_options: Mapping[str, str] = field(default_factory=dict)
 
@@ -192,9 +195,29 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
     options.enable_cpu_mem_arena = config.memory_arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if config.pinned_threads and threads > 1:
+        options.add_session_config_entry("session.intra_op_thread_affinities", _helper_processors(threads))
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        if not config.spinning:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
+
+
+def _helper_processors(threads: int) -> str:
+    """A processor for each thread but the caller's, the last ones: those of big cores where there are two kinds.
+
+    onnxruntime counts processors from 1.
+    """
+    known = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(known) < threads:
+        raise ProviderError(
+            f"Expected a processor for each of {threads} threads to bind them, and this process may use "
+            f"{len(known) or 'an unknown number of'} processors.",
+            hint="ask for fewer threads, or leave pinned_threads (--pinned-threads) out",
+        )
+    return ";".join(str(processor + 1) for processor in known[-(threads - 1) :])
 
 
 def _nodes_per_provider(session: Any) -> dict[str, int] | None:

@@ -30,10 +30,15 @@ class Contender:
     """See :class:`benchmarks.contenders.Contender`."""
 
     def __init__(self, model: Path, setup: Setup) -> None:
-        self._session, report = open_session(model, SessionConfig(provider=setup.provider, threads=setup.threads))
+        self._session, report = open_session(model, self.config(setup))
         self._spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
         self._input = self._session.get_inputs()[0].name
         self.version = str(report)
+
+    @staticmethod
+    def config(setup: Setup) -> SessionConfig:
+        """How the session runs."""
+        return SessionConfig(provider=setup.provider, threads=setup.threads)
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
         """The model's own layout."""

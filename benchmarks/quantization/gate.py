@@ -79,9 +79,10 @@ def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Seque
         proof_options: labelled pairs, as the command line names them.
     """
     poisoned = poisoned_photographs(folder / "poisoned", crops[:POISONED_CROPS])
-    target = folder / "refused.onnx"
-    quantize = ["quantize", str(forms.plain), "--calibration", str(poisoned), "-o", str(target), *proof_options]
-    verify = ["--float", str(forms.plain), *proof_options]
+    target = folder.absolute() / "refused.onnx"
+    plain = str(forms.plain.absolute())
+    quantize = ["quantize", plain, "--calibration", str(poisoned.absolute()), "-o", str(target), *proof_options]
+    verify = ["--float", plain, *proof_options]
     return [
         _attempt("a poisoned calibration", quantize, target),
         _attempt(f"a scale off by {SCALE_FACTOR}", ["verify", str(with_wrong_scale(forms.int8, target)), *verify]),

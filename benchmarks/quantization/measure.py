@@ -97,6 +97,9 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
         cases = {
             "plain": case(contender="edge", model=forms.plain, label="float, plain", precision="float32"),
             "rewritten": case(contender="edge", model=forms.rewritten, label="float, rewritten", precision="float32"),
+            "int8_pinned": case(
+                contender="edge_pinned", model=forms.int8, label="INT8, pinned threads", precision="int8"
+            ),
             "int8": case(contender="edge", model=forms.int8, label="INT8", precision="int8"),
             "openvino": case(contender="openvino", model=forms.int8, label="OpenVINO: same INT8", precision="int8"),
             "nncf": case(

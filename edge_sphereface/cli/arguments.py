@@ -34,6 +34,9 @@ def session_options() -> Parser:
     group.add_argument("--threads", type=positive, metavar="N", help="threads (default: all that this process may use)")
     group.add_argument("--memory-arena", action="store_true", help="keep freed memory for the next inference")
     group.add_argument("--spinning", action="store_true", help="let waiting threads burn processor time")
+    group.add_argument(
+        "--pinned-threads", action="store_true", help="bind helper threads to processors; they spin during inference"
+    )
     group.add_argument("--allow-cpu-fallback", action="store_true", help="let a named provider leave nodes to the CPU")
     return parser
 
@@ -130,6 +133,7 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
         session=SessionConfig(
             memory_arena=arguments.memory_arena,
             spinning=arguments.spinning,
+            pinned_threads=arguments.pinned_threads,
             allow_cpu_fallback=arguments.allow_cpu_fallback,
         ),
     )

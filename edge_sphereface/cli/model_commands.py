@@ -75,6 +75,14 @@ def info(arguments: argparse.Namespace) -> Outcome:
         ("exported by", f"edge_sphereface {spec.exporter_version}"),
         ("runs on", str(embedder.provider)),
     ]
+    record = spec.quantization
+    if record is not None:
+        kept = f"; {len(record.float_layers)} layers in float32" if record.float_layers else ""
+        rows.insert(2, ("quantized", f"for {record.target}, {record.weight_bits}-bit weights{kept}"))
+        cosine = (
+            f"mean {record.cosine_mean:.5f}, 1st percentile {record.cosine_p1:.5f}, minimum {record.cosine_min:.5f}"
+        )
+        rows.insert(3, ("", f"cosine to float over {record.proof_crops} crops: {cosine}"))
     return Outcome(embedder.info(), table(rows))
 
 

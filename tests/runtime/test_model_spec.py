@@ -25,8 +25,8 @@ def test_no_metadata_says_what_to_do():
         ("{", "not JSON"),
         ("[]", "version None"),
         ("null", "version None"),
-        ('{"schema_version": 2}', "version 2; this package reads version 1"),
-        ('{"schema_version": 1}', "lacks"),
+        ('{"schema_version": 1}', "version 1; this package reads version 2"),
+        ('{"schema_version": 2}', "lacks"),
         ("[" * 100_000, "not JSON"),
     ],
 )
@@ -59,6 +59,9 @@ def test_unknown_fields_are_refused(spec):
         ("widths", 64),
         ("widths", ("a",)),
         ("source_is_official", "no"),
+        ("rewrites", "prelu"),
+        ("rewrites", (1,)),
+        ("quantization", {"target": "portable"}),
     ],
 )
 def test_impossible_values_are_named(spec, field, value):

@@ -1,9 +1,13 @@
 """Provider truth: what was asked for runs, or an error says that it does not."""
 
+import os
+
+import numpy as np
 import onnxruntime
 import pytest
 
 from edge_sphereface import session
+from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.session import CPU, SessionConfig, open_session
 
@@ -79,6 +83,36 @@ def test_options_reach_onnxruntime(make_onnx):
     defaults = open_session(make_onnx(), SessionConfig())[0].get_session_options()
     assert defaults.enable_cpu_mem_arena is False
     assert defaults.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell its processors")
+def test_pinned_threads(make_onnx, monkeypatch):
+    """The last processors for helpers, which spin during an inference alone."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4, 6})
+    assert session._helper_processors(3) == "5;7"
+    assert session._helper_processors(4) == "2;5;7"
+    options = session._session_options(onnxruntime, SessionConfig(pinned_threads=True), 2, strict=False)
+    assert options.get_session_config_entry("session.intra_op_thread_affinities") == "7"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+    with pytest.raises(ProviderError, match=r"each of 5 threads.*may use 4 processors.*--pinned-threads"):
+        open_session(make_onnx(), SessionConfig(threads=5, pinned_threads=True))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with pytest.raises(ProviderError, match="an unknown number of processors"):
+        session._helper_processors(2)
+
+
+def test_one_thread_needs_no_helper(make_onnx):
+    opened, _ = open_session(make_onnx(), SessionConfig(threads=1, pinned_threads=True))
+    with pytest.raises(RuntimeError):
+        opened.get_session_options().get_session_config_entry("session.intra_op_thread_affinities")
+
+
+def test_pinned_threads_give_the_same_embeddings(small_model, crops):
+    from edge_sphereface.cpu import usable_cpus
+
+    pinned = Embedder(small_model, session=SessionConfig(pinned_threads=True), threads=min(2, usable_cpus()))
+    assert np.array_equal(pinned.embed(crops), Embedder(small_model, threads=min(2, usable_cpus())).embed(crops))
 
 
 def test_threads_must_be_positive():

@@ -1,0 +1,129 @@
+"""The record of a quantization, and warnings where a model meets a processor that it was not made for."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edge_sphereface.cli.__main__ import main
+from edge_sphereface.doctor import checks
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
+from edge_sphereface.quantization import ProcessorWarning, Quantization, processor_mismatch
+
+VNNI = frozenset({"avx2", "avx512_vnni"})
+AVX_VNNI = frozenset({"avx2", "avx_vnni"})
+AVX2 = frozenset({"avx2"})
+ARM = frozenset({"asimd", "asimddp"})
+NEON = frozenset({"asimd"})
+
+
+@pytest.fixture
+def record():
+    return Quantization(
+        target="portable",
+        weight_bits=7,
+        rules=(("conv1_1", "min-max"), ("fc5", "squared-error")),
+        equalization=0.5,
+        bias_correction=True,
+        float_layers=("fc5",),
+        calibration_crops=300,
+        float_sha256="0" * 64,
+        proof_crops=2000,
+        cosine_mean=0.998,
+        cosine_p1=0.995,
+        cosine_min=0.985,
+    )
+
+
+def test_round_trip(spec, record):
+    made = replace(spec, precision="int8", rewrites=("equalize", "prelu"), quantization=record)
+    assert ModelSpec.from_metadata({METADATA_KEY: made.to_json()}) == made
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("target", "arm32"),
+        ("weight_bits", 8),
+        ("rules", (("conv1_1",),)),
+        ("rules", "min-max"),
+        ("equalization", float("nan")),
+        ("bias_correction", 1),
+        ("float_layers", (1,)),
+        ("calibration_crops", -1),
+        ("float_sha256", None),
+        ("proof_crops", 1.5),
+        ("cosine_mean", "high"),
+        ("cosine_min", True),
+    ],
+)
+def test_impossible_records_are_named(record, field, value):
+    with pytest.raises(ModelFormatError, match=field):
+        replace(record, **{field: value})
+
+
+@pytest.mark.parametrize("change", [{"surprise": 1}, {"target": None}, None])
+def test_damaged_records_are_refused(spec, record, change):
+    text = replace(spec, quantization=record).as_json()
+    text["quantization"] = {**text["quantization"], **change} if change else {"target": "portable"}
+    with pytest.raises(ModelFormatError):
+        ModelSpec.from_json(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    ("target", "processor", "flags", "words"),
+    [
+        ("portable", "x86_64", AVX2, ""),
+        ("portable", "aarch64", NEON, ""),
+        ("portable", "riscv64", frozenset(), ""),
+        ("float16", "x86_64", AVX2, ""),
+        ("x86-vnni", "x86_64", VNNI, ""),
+        ("x86-vnni", "AMD64", AVX_VNNI, ""),
+        ("x86-vnni", "x86_64", AVX2, "has no VNNI"),
+        ("x86-vnni", "AMD64", frozenset(), "does not tell whether it has VNNI"),
+        ("x86-vnni", "aarch64", ARM, "use 'arm64'"),
+        ("arm64", "aarch64", NEON, ""),
+        ("arm64", "arm64", frozenset(), ""),
+        ("arm64", "x86_64", AVX2, "the embeddings are wrong"),
+        ("arm64", "x86_64", VNNI, "use 'x86-vnni'"),
+    ],
+)
+def test_which_model_on_which_processor(target, processor, flags, words):
+    reason = processor_mismatch(target, processor, flags)
+    assert words in reason
+    assert bool(reason) == bool(words)
+
+
+@pytest.fixture
+def wrong_model(make_onnx, record, monkeypatch):
+    """A model for VNNI on a processor without."""
+    monkeypatch.setattr("edge_sphereface.quantization.read_cpuinfo", lambda: ("", AVX2))
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    changes = {"quantization": replace(record, target="x86-vnni", weight_bits=8), "precision": "int8"}
+    return make_onnx(changes=changes)
+
+
+def test_a_model_for_another_processor_warns(wrong_model):
+    with pytest.warns(ProcessorWarning, match="has no VNNI.*portable"):
+        Embedder(wrong_model, provider="cpu")
+
+
+def test_commands_say_it_on_stderr_and_go_on(wrong_model, capsys, recwarn):
+    import warnings
+
+    warnings.simplefilter("default")
+    assert main(["info", "--model", str(wrong_model), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "warning: This model has 8-bit weights" in captured.err
+    assert json.loads(captured.out)["spec"]["quantization"]["target"] == "x86-vnni"
+    assert main(["info", "--model", str(wrong_model)]) == 0
+    assert "quantized" in capsys.readouterr().out
+
+
+def test_the_doctor_says_it_too(wrong_model):
+    finding = checks.check_model(wrong_model)
+    assert finding.status == "warn"
+    assert "VNNI" in finding.message
+    assert finding.action
