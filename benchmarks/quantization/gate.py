@@ -79,14 +79,17 @@ def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Seque
         proof_options: labelled pairs, as the command line names them.
     """
     poisoned = poisoned_photographs(folder / "poisoned", crops[:POISONED_CROPS])
-    target = folder.absolute() / "refused.onnx"
+    target = folder.absolute() / "poisoned.onnx"
+    target.unlink(missing_ok=True)  # of an earlier run
+    wrong = with_wrong_scale(forms.int8, target.with_name("wrong-scale.onnx"))
+    slow = with_ballast(forms.int8, target.with_name("slow.onnx"))
     plain = str(forms.plain.absolute())
     quantize = ["quantize", plain, "--calibration", str(poisoned.absolute()), "-o", str(target), *proof_options]
     verify = ["--float", plain, *proof_options]
     return [
         _attempt("a poisoned calibration", quantize, target),
-        _attempt(f"a scale off by {SCALE_FACTOR}", ["verify", str(with_wrong_scale(forms.int8, target)), *verify]),
-        _attempt("slower than float", ["verify", str(with_ballast(forms.int8, target)), *verify]),
+        _attempt(f"a scale off by {SCALE_FACTOR}", ["verify", str(wrong), *verify]),
+        _attempt("slower than float", ["verify", str(slow), *verify]),
     ]
 
 

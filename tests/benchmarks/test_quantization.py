@@ -98,10 +98,11 @@ def test_a_peer_that_cannot_be_had_is_not_a_reached_target():
 
 
 def test_emulated_rows_count_only_for_the_portable_model():
-    common = {"variant": "as it is", "crops": 40, "cosine_min": 0.9999, "identical": 0.85}
+    common = {"variant": "as it is", "crops": 40, "cosine_min": 0.9999, "identical": 0.85, "median_ms": None}
     rows = [
         {**common, "processor": "A72", "weight_bits": 7},
         {**common, "processor": "A72", "weight_bits": 8},
+        {**common, "processor": "this machine", "weight_bits": 7, "median_ms": 1.2},
     ]
     found = [line for line in targets(example(emulated=rows)) if "emulated" in line.figure]
     assert [line.verdict for line in found] == ["reached", "MISSED"]
