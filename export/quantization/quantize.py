@@ -224,10 +224,12 @@ def _spec(
         cosine_min=low,
     )
     spec = original.spec
+    rewrites = ["equalize"] if record.equalization else []
+    rewrites += ["prelu"] if found is not None else []
     return replace(
         spec,
         precision=options.precision,
-        rewrites=() if found is None else ("equalize", "prelu") if found.chosen.equalization else ("prelu",),
+        rewrites=tuple(rewrites),
         quantization=record,
         threshold=proof.threshold,
         threshold_source=f"{spec.threshold:g} of the float model ({spec.threshold_source}), carried over by a line "
