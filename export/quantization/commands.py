@@ -155,7 +155,7 @@ def _write(arguments: argparse.Namespace, made: QuantizedModel, result: JsonObje
         record, page, stream = (open_output(path) for path in (beside["json"], beside["md"], output))
         stream.write(made.model.SerializeToString(deterministic=True))
         stream.flush()
-        embedder, original = Embedder(stream.name, provider=arguments.provider), Embedder(arguments.model)
+        embedder, original = (Embedder(path, provider=arguments.provider) for path in (stream.name, arguments.model))
         proof = parity.prove_against_model(embedder, original)
         certificate.write(json.dumps(parity.certificate(proof, embedder, model_name=output.name), indent=1).encode())
         del embedder  # Windows cannot rename a file that is mapped

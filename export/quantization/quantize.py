@@ -20,6 +20,7 @@ from edge_sphereface.quantization import TARGET_FLOAT16, TARGET_PORTABLE, WEIGHT
 from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
 from export.quantization.embedded import embed_pairs, embed_photographs
 from export.quantization.float16 import no_float16_reason, to_float16
+from export.quantization.layers import EMBEDDING, layers_of
 from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge
 from export.quantization.search import search
@@ -86,7 +87,7 @@ def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
     """The float model that is to be quantized.
 
     Raises:
-        ModelFormatError: it is quantized or rewritten already, or has no metadata of ours.
+        ModelFormatError: it is quantized or rewritten already, has no metadata of ours, or another graph.
     """
     embedder = Embedder(path, provider=provider)
     if embedder.spec.precision != "float32":
@@ -99,7 +100,16 @@ def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
             f"Expected the plain float model, and {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
             hint="quantization rewrites by itself: give the file that `python -m export convert` made",
         )
-    return embedder, onnx.load(path)
+    model = onnx.load(path)
+    layers = layers_of(model)
+    weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    if set(weighted) != set(layers) or EMBEDDING not in layers:
+        raise ModelFormatError(
+            f"Expected the graph that `python -m export convert` makes, and {path} has weighted layers "
+            f"{', '.join(weighted[:5]) or 'of other kinds'}.",
+            hint="convert the checkpoint again",
+        )
+    return embedder, model
 
 
 def quantize(
@@ -241,7 +251,7 @@ def _spec(
 @contextmanager
 def _on_disk(model: onnx.ModelProto) -> Iterator[Path]:
     """A file for as long as it is needed: an embedder reads files."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         yield path

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from export.quantization.proof import PairsResult, Proof
     from export.quantization.search import Search
 
+FEW_CROPS = 200
 _COLORS = {"same person": "#2166ac", "different people": "#b2182b"}
 
 
@@ -25,6 +26,8 @@ def proof_text(proof: Proof) -> str:
     lines += [f"  {judgment}" for judgment in proof.judgments]
     lines.append(f"cosine to float over {len(proof.cosines)} crops ({proof.source}):")
     lines.append(f"  mean {mean:.5f}, 1st percentile {p1:.5f}, minimum {low:.5f}")
+    if len(proof.cosines) < FEW_CROPS:
+        lines.append("  a proof on so few crops says little: give more photographs, or labelled pairs")
     if proof.pairs is not None:
         lines += _pairs_lines(proof.pairs)
     for name, row in proof.latency.rows.items():

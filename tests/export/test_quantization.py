@@ -439,7 +439,7 @@ def test_the_command_writes_model_certificate_and_report(made, models):
     assert report["proof"]["cosine"]["mean"] == pytest.approx(record.cosine_mean, abs=1e-6)
     assert report["proof"]["latency"]["int8"]["samples"] == 100
     page = made.with_suffix(".quantization.md").read_text()
-    for word in ("proof PASSED", "m.int8.quantization.png", "equalization", "onnxruntime"):
+    for word in ("proof PASSED", "so few crops", "m.int8.quantization.png", "equalization", "onnxruntime"):
         assert word in page
     assert made.with_suffix(".quantization.png").read_bytes().startswith(b"\x89PNG")
     assert made.stat().st_size < models["image"].stat().st_size
@@ -533,6 +533,9 @@ def test_bad_input(made, models, crop_folder, make_onnx, tmp_path, capsys):
     assert "int8 already" in message
     foreign = make_onnx(metadata={})
     assert error_of(foreign, "--calibration", crop_folder, "-o", output)[:2] == (1, "model-format")
+    other = error_of(make_onnx(name="other.onnx"), "--calibration", crop_folder, "-o", output)
+    assert other[:2] == (1, "model-format")
+    assert "the graph that" in other[2]
     fast = tmp_path / "fast.onnx"
     run(build_parser(), ["rewrite", str(models["image"]), "-o", str(fast), "--max-latency", "100"])
     capsys.readouterr()
