@@ -26,6 +26,13 @@ def test_embed(benchmark: Any, model: Path, batch: int, threads: int) -> None:
     assert benchmark(embedder.embed, crops).shape == (batch, embedder.spec.embedding_size)
 
 
+@pytest.mark.parametrize("threads", sorted({1, usable_cpus()}))
+def test_embed_derived(benchmark: Any, derived: Path, threads: int) -> None:
+    embedder = Embedder(derived, provider="cpu", threads=threads)
+    crop = golden_crops(embedder.spec)[:1]
+    assert benchmark(embedder.embed, crop).shape == (1, embedder.spec.embedding_size)
+
+
 def test_detect(benchmark: Any) -> None:
     assert len(benchmark(open_detector("mtcnn").detect, astronaut())) == 1
 

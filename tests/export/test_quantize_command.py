@@ -1,0 +1,381 @@
+"""Calibration, policy and proof: a gate that refuses what does harm, and the command around it."""
+
+import json
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+
+from edge_sphereface.certificate import check_on_device, load_certificate
+from edge_sphereface.cli.contract import run
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from edge_sphereface.image import save_image
+from edge_sphereface.model_spec import METADATA_KEY
+from export.commands import build_parser
+from export.errors import CalibrationError
+from export.quantization.crops import calibration_crops, doubts, proof_crops
+from export.quantization.embedded import embed_photographs
+from export.quantization.float16 import no_float16_reason, to_float16
+from export.quantization.layers import layers_of
+from export.quantization.policy import Judgment, Policy, parse_policy
+from export.quantization.proof import Latency, judge
+from export.rewrite.weights import read_weights, rebuild
+
+LOOSE = "mean=0.98,p1=0.9,min=0.8,latency=none"
+
+
+def saved(model, tmp_path, name="made.onnx"):
+    onnx.save(model, tmp_path / name)
+    return tmp_path / name
+
+
+# --- crops -------------------------------------------------------------------------------------------------------
+
+
+def test_photographs_and_crops_both_serve(shallow_models, faces, astronaut, tmp_path):
+    spec = Embedder(shallow_models["image"]).spec
+    save_image(tmp_path / "crop.png", faces[0])
+    save_image(tmp_path / "photo.png", astronaut)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no photograph")
+    save_image(tmp_path / "empty.png", np.zeros_like(astronaut))
+    found = calibration_crops(tmp_path, spec, open_detector(), count=10)
+    assert len(found.crops) == 2
+    assert any(np.array_equal(crop, faces[0]) for crop in found.crops), "a crop is taken as it is"
+    reasons = {path.rsplit("/", 1)[-1]: reason for path, reason in found.skipped}
+    assert set(reasons) <= {"broken.jpg", "empty.png"}
+    assert reasons.get("empty.png", "no face was found") == "no face was found"
+
+
+def test_a_quarter_is_left_for_the_proof(crop_folder, shallow_models):
+    spec, detector = Embedder(shallow_models["image"]).spec, open_detector()
+    found = calibration_crops(crop_folder, spec, detector, count=1000)
+    assert (len(found.crops), len(found.unused)) == (36, 12)
+    assert len(found.for_ranges) + found.judging_count == 36
+    assert len(found.for_judging) == found.judging_count + -(-found.judging_count // 4), "some once more, garish"
+    last = proof_crops(crop_folder, spec, detector, count=12)
+    taken = {crop.tobytes() for crop in found.crops}
+    assert not any(crop.tobytes() in taken for crop in last)
+    again = calibration_crops(crop_folder, spec, detector, count=1000)
+    assert np.array_equal(found.crops, again.crops), "the same crops every time"
+
+
+def test_a_folder_without_faces(shallow_models, tmp_path, astronaut):
+    save_image(tmp_path / "empty.png", np.zeros_like(astronaut))
+    with pytest.raises(CalibrationError, match="none of 1 showed a usable one"):
+        calibration_crops(tmp_path, Embedder(shallow_models["image"]).spec, open_detector(), count=10)
+
+
+def test_doubts(shallow_models, crop_folder):
+    """Untrained weights find everybody alike, so the crops pass for one person."""
+    embedder = Embedder(shallow_models["image"])
+    found = calibration_crops(crop_folder, embedder.spec, open_detector(), count=1000)
+    few, one_person = doubts(found, embedder)
+    assert "Only 36 crops" in few
+    assert "one person only" in one_person
+
+
+def test_different_people_raise_no_doubt(trained_model, shared):
+    embedder = Embedder(trained_model)
+    found = calibration_crops(shared("lfw") / "images", embedder.spec, open_detector(), count=60)
+    assert doubts(found, embedder) == []
+
+
+# --- policy and proof --------------------------------------------------------------------------------------------
+
+
+def test_policy():
+    assert parse_policy("strict") == Policy()
+    assert parse_policy("strict,min=0.9,latency=none") == Policy(min=0.9, latency=None)
+    for text in ("lax", "min", "min=", "min=x", "mean=0.9;min=0.8"):
+        with pytest.raises(ValueError, match="expected|could not convert"):
+            parse_policy(text)
+
+
+@pytest.mark.parametrize(
+    ("judgment", "holds", "words"),
+    [
+        (Judgment("it", 0.9, 0.8, at_least=True), True, ">= 0.8"),
+        (Judgment("it", 0.7, 0.8, at_least=True), False, "< 0.8  MISSED"),
+        (Judgment("it", 0.7, 0.8, at_least=False), True, "<= 0.8"),
+        (Judgment("it", 0.9, 0.8, at_least=False), False, "> 0.8  MISSED"),
+        (Judgment("it", None, 0.8, at_least=True, why_not="no pairs"), True, "not judged, no pairs"),
+        (Judgment("it", 0.1, None, at_least=True), True, "not judged by this policy"),
+    ],
+)
+def test_judgments(judgment, holds, words):
+    assert judgment.holds is holds
+    assert words in str(judgment)
+
+
+def test_the_threshold_goes_along_with_the_scores(shallow_models, crop_folder):
+    """Against itself a model keeps its threshold."""
+    embedder = Embedder(shallow_models["image"])
+    embedded = embed_photographs(embedder, embedder, sorted(crop_folder.iterdir()), open_detector())
+    proof = judge(0.3, embedded, None, Latency({}, "not here"), Policy())
+    assert proof.passed
+    assert proof.threshold == pytest.approx(0.3, abs=1e-3)
+    assert proof.drift == pytest.approx((1, 1, 1))
+    assert "16 crops of the built-in photograph" in proof.source
+    assert len(proof.cosines) == 48 + 16
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def command(capsys, *words):
+    code = run(build_parser(), [str(word) for word in (*words, "--json")])
+    captured = capsys.readouterr()
+    return code, json.loads(captured.out), captured.err
+
+
+@pytest.fixture(scope="session")
+def made(shallow_models, crop_folder, tmp_path_factory):
+    """A small model quantized by the command, and what it printed."""
+    folder = tmp_path_factory.mktemp("made")
+    words = [
+        "quantize",
+        shallow_models["image"],
+        "--calibration",
+        crop_folder,
+        "-o",
+        folder / "m.int8.onnx",
+        "--policy",
+        LOOSE,
+    ]
+    assert run(build_parser(), [str(word) for word in words]) == 0
+    return folder / "m.int8.onnx"
+
+
+def test_the_command_writes_model_certificate_and_report(made, shallow_models):
+    assert {path.name.removeprefix("m.int8.") for path in made.parent.iterdir()} == {
+        "onnx",
+        "parity.json",
+        "quantization.json",
+        "quantization.md",
+        "quantization.png",
+    }
+    embedder = Embedder(made)
+    spec = embedder.spec
+    record = spec.quantization
+    assert (spec.precision, record.target, record.weight_bits) == ("int8", "portable", 7)
+    assert "prelu" in spec.rewrites
+    assert record.calibration_crops == 36
+    assert dict(record.rules).keys() == set(layers_of(onnx.load(shallow_models["image"])))
+    assert "carried over" in spec.threshold_source
+    assert check_on_device(embedder, load_certificate(made.with_suffix(".parity.json"))).passed
+    report = json.loads(made.with_suffix(".quantization.json").read_text())
+    assert report["proof"]["cosine"]["mean"] == pytest.approx(record.cosine_mean, abs=1e-6)
+    assert report["proof"]["latency"]["int8"]["samples"] == 100
+    page = made.with_suffix(".quantization.md").read_text()
+    for word in ("proof PASSED", "so few crops", "m.int8.quantization.png", "equalization", "onnxruntime"):
+        assert word in page
+    assert made.with_suffix(".quantization.png").read_bytes().startswith(b"\x89PNG")
+    assert made.stat().st_size < shallow_models["image"].stat().st_size
+
+
+def test_a_certificate_of_int8_tells_another_model(made, shallow_models, tmp_path):
+    """Bounds for INT8 are wide, and still a damaged model fails."""
+    model = onnx.load(made)
+    weights = read_weights(model)
+    weights["conv2_1.scale"] = weights["conv2_1.scale"] * np.float32(2)
+    path = saved(rebuild(model, model.graph.node, weights), tmp_path)
+    certificate = load_certificate(made.with_suffix(".parity.json"))
+    from edge_sphereface.files import sha256_of
+
+    certificate["onnx"]["sha256"] = sha256_of(path)
+    assert not check_on_device(Embedder(path), certificate).passed
+
+
+def test_verify_against_float(made, shallow_models, crop_folder, capsys):
+    words = ["verify", made, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", LOOSE]
+    code, result, _ = command(capsys, *words)
+    assert code == 0
+    assert result["proof"]["passed"]
+    assert result["proof"]["crops"] == 48 + 16
+    code, result, _ = command(capsys, "verify", made)
+    assert code == 1
+    assert "--float" in result["error"]["hint"]
+    code, result, _ = command(capsys, "verify", made, "--float", shallow_models["image"])
+    assert (code, result["error"]["code"]) == (2, "usage")
+
+
+def test_a_wrong_scale_is_refused(made, shallow_models, crop_folder, tmp_path, capsys):
+    model = onnx.load(made)
+    weights = read_weights(model)
+    weights["conv3_2.weight.scale"] = weights["conv3_2.weight.scale"] * np.float32(4)
+    path = saved(rebuild(model, model.graph.node, weights), tmp_path)
+    words = ["verify", path, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", "latency=none"]
+    code, result, _ = command(capsys, *words)
+    assert code == 1
+    assert any("cosine" in reason for reason in result["proof"]["missed"])
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, labelled):
+    """Even without labelled pairs: the built-in photograph is always among the crops of the proof."""
+    folder = tmp_path / "poison"
+    folder.mkdir()
+    for number, crop in enumerate(faces):
+        save_image(folder / f"{number}.png", (126 + crop // 64).astype(np.uint8))
+    pairs = []
+    if labelled:
+        for number, crop in enumerate(faces[:4]):
+            save_image(tmp_path / f"{number}.png", crop)
+        rows = "".join(f"{a}.png,{b}.png,{int(a == b)}\n" for a in range(4) for b in range(4))
+        (tmp_path / "pairs.csv").write_text("image1_path,image2_path,label\n" + rows)
+        (tmp_path / "marks.txt").write_text("".join(f"{n}.png 30 51 65 51 48 71 33 92 62 92\n" for n in range(4)))
+        pairs = ["--pairs", tmp_path / "pairs.csv", "--images", tmp_path, "--landmarks", tmp_path / "marks.txt"]
+    output = tmp_path / "out" / "m.int8.onnx"
+    output.parent.mkdir()
+    words = [
+        "quantize",
+        shallow_models["image"],
+        "--calibration",
+        folder,
+        "-o",
+        output,
+        "--policy",
+        "latency=none",
+        *pairs,
+    ]
+    code, result, _ = command(capsys, *words)
+    assert code == 1
+    assert result["model"] is None
+    assert result["files"] == []
+    assert any("minimum" in reason for reason in result["proof"]["missed"])
+    assert (result["proof"]["pairs"] is not None) is labelled
+    assert list(output.parent.iterdir()) == []
+
+
+def test_slower_than_asked_is_refused(shallow_models, crop_folder, tmp_path, capsys):
+    bounds = f"{LOOSE},latency=0.001"
+    words = [
+        "quantize",
+        shallow_models["image"],
+        "--calibration",
+        crop_folder,
+        "-o",
+        tmp_path / "m.onnx",
+        "--policy",
+        bounds,
+    ]
+    code = run(build_parser(), [str(word) for word in words])
+    text = capsys.readouterr().out
+    assert code == 1
+    assert "refused: latency over" in text
+    assert "Nothing was written." in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input(made, shallow_models, crop_folder, make_onnx, tmp_path, capsys):
+    output = tmp_path / "o.onnx"
+
+    def error_of(*words):
+        code, result, _ = command(capsys, "quantize", *words)
+        assert not output.exists()
+        return code, result["error"]["code"], result["error"]["message"]
+
+    code, kind, message = error_of(made, "--calibration", crop_folder, "-o", output)
+    assert (code, kind) == (1, "model-format")
+    assert "int8 already" in message
+    foreign = make_onnx(metadata={})
+    assert error_of(foreign, "--calibration", crop_folder, "-o", output)[:2] == (1, "model-format")
+    other = error_of(make_onnx(name="other.onnx"), "--calibration", crop_folder, "-o", output)
+    assert other[:2] == (1, "model-format")
+    assert "the graph that" in other[2]
+    fast = tmp_path / "fast.onnx"
+    run(build_parser(), ["rewrite", str(shallow_models["image"]), "-o", str(fast), "--max-latency", "100"])
+    capsys.readouterr()
+    assert "rewritten" in error_of(fast, "--calibration", crop_folder, "-o", output)[2]
+    assert error_of(shallow_models["image"], "-o", output)[:2] == (2, "usage")
+    assert error_of(shallow_models["image"], "--calibration", crop_folder, "-o", tmp_path / "o.int8")[:2] == (
+        2,
+        "usage",
+    )
+    assert error_of(shallow_models["image"], "--calibration", tmp_path / "no", "-o", output)[:2] == (1, "image")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    save_image(empty / "black.png", np.zeros((200, 200, 3), np.uint8))
+    assert error_of(shallow_models["image"], "--calibration", empty, "-o", output)[:2] == (1, "calibration")
+    words = ["--calibration", crop_folder, "-o", output, "--policy", "least=1"]
+    assert error_of(shallow_models["image"], *words)[:2] == (2, "usage")
+    words = ["--calibration", crop_folder, "-o", output, "--pairs", "p.csv"]
+    assert error_of(shallow_models["image"], *words)[:2] == (2, "usage")
+
+
+def test_doubts_and_skipped_photographs_are_said(shallow_models, crop_folder, tmp_path, capsys):
+    for path in list(crop_folder.iterdir())[:8]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for number in range(8):
+        (tmp_path / f"broken{number}.jpg").write_bytes(b"\xff\xd8 no photograph")
+    (tmp_path / "out").mkdir()
+    words = ["quantize", shallow_models["image"], "--calibration", tmp_path, "-o", tmp_path / "out" / "m.onnx"]
+    code, result, progress = command(capsys, *words, "--policy", "mean=0,p1=0,min=0,latency=none")
+    assert code == 0
+    assert any("at least 50" in doubt for doubt in result["calibration"]["doubts"])
+    assert "warning: Only" in progress
+    skipped = result["calibration"]["skipped"]
+    assert skipped
+    assert all("broken" in row["path"] for row in skipped)
+
+
+# --- float16 -----------------------------------------------------------------------------------------------------
+
+
+def test_float16(shallow_models, tmp_path, capsys):
+    output = tmp_path / "m.fp16.onnx"
+    words = ["quantize", shallow_models["image"], "--precision", "float16", "-o", output, "--policy", "latency=none"]
+    code, result, _ = command(capsys, *words)
+    assert code == 0
+    assert result["search"] is None
+    assert result["calibration"] is None
+    assert result["proof"]["cosine"]["min"] > 0.9999
+    spec = Embedder(output).spec
+    assert (spec.precision, spec.quantization.target, spec.quantization.weight_bits) == ("float16", "float16", 16)
+    assert output.stat().st_size < 0.6 * shallow_models["image"].stat().st_size
+    assert check_on_device(Embedder(output), load_certificate(output.with_suffix(".parity.json"))).passed
+
+
+def test_float16_speed_is_judged_only_where_there_is_float16_arithmetic(shallow_models, monkeypatch):
+    embedder = Embedder(shallow_models["image"], provider="cpu")
+    for machine, flags, can in [
+        ("x86_64", {"avx2", "f16c"}, False),
+        ("aarch64", {"asimd"}, False),
+        ("aarch64", {"asimd", "asimdhp"}, True),
+    ]:
+        monkeypatch.setattr("platform.machine", lambda name=machine: name)
+        monkeypatch.setattr("export.quantization.float16.read_cpuinfo", lambda seen=flags: ("", frozenset(seen)))
+        assert (no_float16_reason(embedder) == "") is can
+
+
+def test_float16_keeps_inputs_and_outputs(shallow_models):
+    plain = onnx.load(shallow_models["nchw"])
+    made = to_float16(plain)
+    assert made.graph.input == plain.graph.input
+    assert made.graph.output == plain.graph.output
+    assert {METADATA_KEY} == {entry.key for entry in made.metadata_props}
+
+
+# --- the promise, on trained weights -----------------------------------------------------------------------------
+
+
+def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
+    """Half the promise in a quarter of the time: 160 crops for the calibration, 600 pairs, the strict policy."""
+    lines = shared("lfw/pairs.txt").read_text().splitlines()[:601]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines))
+    lfw = shared("lfw")
+    marks = lfw / "lfw_landmark.txt"
+    words = ["quantize", trained_model, "--calibration", lfw / "images", "--count", 160, "-o", tmp_path / "m.int8.onnx"]
+    pairs = ["--pairs", tmp_path / "pairs.txt", "--images", lfw / "images", "--landmarks", marks]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        code, result, _ = command(capsys, *words, *pairs)
+    assert code == 0, result["proof"]["missed"]
+    assert result["calibration"]["doubts"] == []
+    proof = result["proof"]
+    assert proof["cosine"]["mean"] >= 0.998
+    assert proof["pairs"]["count"] == 600
+    assert abs(proof["threshold"] - Embedder(trained_model).spec.threshold) < 0.02
+    assert result["bytes"] / result["float_bytes"] <= 0.26
