@@ -12,13 +12,13 @@ from edge_sphereface import __version__
 from edge_sphereface.align import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.embed import Embedder
-from edge_sphereface.errors import OutputError
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import LAYOUT_NCHW, ModelSpec
 from export import official
 from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, TopologyError
 from export.graph import build_graph
+from export.outputs import check_output
 from export.parity import Proof, certificate, prove, require
 from export.reference import ReferenceName, open_reference
 from export.topology import infer_topology
@@ -93,8 +93,7 @@ def convert(
         OutputError: the output cannot be written.
     """
     chosen = options or ConversionOptions()
-    if output.suffix.lower() != ".onnx":
-        raise OutputError(f"Expected an output that ends in .onnx, got {output}.", hint=f"name it {output.stem}.onnx")
+    check_output(output, source)
     # Both files are complete on disk before either takes its place.
     with (
         open_checkpoint(source) as checkpoint,

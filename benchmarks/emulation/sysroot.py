@@ -11,8 +11,12 @@ import sys
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import EdgeSphereFaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "emulation"
 _PYTHON_PACKAGES = ("python3", "libstdc++6")
@@ -37,8 +41,7 @@ def emulator(machine: str, folder: Path = FOLDER) -> Path:
         _require_debian()
         downloads = _empty(folder / "download")
         _run(["apt-get", "download", "-o", "APT::Sandbox::User=root", "qemu-user-static"], cwd=downloads)
-        for package in downloads.glob("*.deb"):
-            _run(["dpkg", "-x", str(package), str(folder / "qemu")])
+        _unpack(downloads.glob("*.deb"), folder / "qemu")
         shutil.rmtree(downloads)
     return program
 
@@ -87,13 +90,20 @@ def _unpack_debian(folder: Path, root: Path) -> None:
     apt = ["apt-get", "-qq", "-y", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
     _run([*apt, "update"])
     _run([*apt, "--download-only", "--no-install-recommends", "install", *_PYTHON_PACKAGES])
-    for package in sorted((cache / "archives").glob("*.deb")):
-        _run(["dpkg", "-x", str(package), str(root)])
-    (root / "proc").mkdir(exist_ok=True)
-    if not (root / "lib").exists():  # merged by the installer of Debian 13, which does not run here
-        (root / "lib").symlink_to("usr/lib")
+    _unpack((cache / "archives").glob("*.deb"), root)
     shutil.rmtree(state)
     shutil.rmtree(cache)
+
+
+def _unpack(packages: Iterable[Path], target: Path) -> None:
+    """Debian packages into a folder that appears when it is complete: what was broken off begins anew."""
+    part = _empty(target.with_name(f"{target.name}.part"))
+    for package in sorted(packages):
+        _run(["dpkg", "-x", str(package), str(part)])
+    if not (part / "lib").exists():  # merged by the installer of Debian 13, which does not run here
+        (part / "lib").symlink_to("usr/lib")
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
 
 
 def _unpack_wheels(site: Path, python: str, wanted: list[str]) -> None:

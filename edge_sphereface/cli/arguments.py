@@ -81,6 +81,7 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
         PairsError: a file is missing or has another form.
     """
     from edge_sphereface import pairs
+    from edge_sphereface.errors import PairsError
 
     if arguments.lfw is not None:
         return pairs.read_lfw(arguments.lfw)
@@ -88,6 +89,8 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
         return None
     if arguments.images is None:
         raise UsageError("--pairs names photographs, and their folder is missing.", hint="add --images FOLDER")
+    if not arguments.images.is_dir():
+        raise PairsError(f"There is no folder {arguments.images} with photographs.", hint="check --images")
     landmarks = None if arguments.landmarks is None else pairs.read_landmarks(arguments.landmarks)
     return pairs.LabelledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
 

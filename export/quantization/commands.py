@@ -25,6 +25,7 @@ from edge_sphereface.cli.contract import Commands, Outcome, Progress, UsageError
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.quantization import INT8_TARGETS, TARGET_PORTABLE
 from export import parity
+from export.outputs import check_output
 
 if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
@@ -67,9 +68,7 @@ def add_quantize(commands: Commands) -> None:
         metavar="D",
         help="mean of 1 - cosine above which the costliest layers stay float (default 0.002)",
     )
-    parser.add_argument(
-        "--provider", default="cpu", metavar="NAME", help="judges a float16 model (default cpu, which judges int8)"
-    )
+    parser.add_argument("--provider", default="cpu", metavar="NAME", help="judges a float16 model (default cpu)")
     _add_policy(parser)
     parser.set_defaults(run=quantize)
 
@@ -89,15 +88,17 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
     """Quantize, prove, and write or refuse.
 
     Raises:
-        UsageError: INT8 without photographs, or an output that is no .onnx file.
+        UsageError: INT8 without photographs, or judged by another provider than the CPU.
+        OutputError: the output cannot be written.
     """
     from export.quantization.quantize import QuantizationOptions
     from export.quantization.quantize import quantize as quantize_model
 
     if arguments.precision == "int8" and arguments.calibration is None:
         raise UsageError("INT8 needs photographs to calibrate with.", hint="add --calibration FOLDER")
-    if arguments.output.suffix.lower() != ".onnx":
-        raise UsageError(f"Expected an output that ends in .onnx, got {arguments.output}.")
+    if arguments.precision == "int8" and arguments.provider != "cpu":
+        raise UsageError("INT8 is made for the CPU, and --provider judges float16.", hint="leave --provider out")
+    check_output(arguments.output, arguments.model)
     made = quantize_model(
         arguments.model,
         arguments.calibration,
@@ -107,7 +108,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
             count=arguments.count,
             max_drift=arguments.max_drift,
             policy=arguments.policy,
-            provider=arguments.provider if arguments.precision == "float16" else "cpu",
+            provider=arguments.provider,
         ),
         labelled=read_named_pairs(arguments),
         detector=open_named_detector(arguments),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -84,5 +85,8 @@ def parse_policy(text: str) -> Policy:
             continue
         if name not in known or not value:
             raise ValueError(f"expected {STRICT} or bounds such as min=0.98 (known: {', '.join(known)}), got {part!r}")
-        policy = replace(policy, **{name: None if value == "none" else float(value)})
+        bound = None if value == "none" else float(value)
+        if bound is not None and not math.isfinite(bound):
+            raise ValueError(f"expected a finite number or none for {name}, got {value!r}")
+        policy = replace(policy, **{name: bound})
     return policy

@@ -80,6 +80,7 @@ class Proof:
 
     Attributes:
         source: what the crops are, in words.
+        skipped: path and reason of photographs without a usable face.
         cosines: (crops,) between the embeddings of the two models.
         pairs: on labelled pairs; None without.
         threshold: the float model's threshold as the other model's scores have it.
@@ -88,6 +89,7 @@ class Proof:
     """
 
     source: str
+    skipped: tuple[tuple[str, str], ...]
     cosines: Float64Array
     pairs: PairsResult | None
     threshold: float
@@ -112,21 +114,14 @@ class Proof:
     def as_json(self) -> JsonObject:
         """The same as plain JSON values."""
         mean, p1, low = self.drift
-        pairs = self.pairs
         return {
             "passed": self.passed,
             "missed": self.missed,
             "crops": len(self.cosines),
             "source": self.source,
+            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
             "cosine": {"mean": mean, "p1": p1, "min": low},
-            "pairs": None
-            if pairs is None
-            else {
-                "count": pairs.count,
-                "far": FAR,
-                "float": pairs.original._asdict(),
-                "reduced": pairs.reduced._asdict(),
-            },
+            "pairs": None if self.pairs is None else self.pairs.as_json(),
             "threshold": self.threshold,
             "latency": {name: row.as_json() for name, row in self.latency.rows.items()},
             "latency_reason": self.latency.reason,
@@ -153,6 +148,7 @@ def judge(
     cosines = embedded.cosines
     return Proof(
         source=embedded.source,
+        skipped=tuple(embedded.skipped),
         cosines=cosines,
         pairs=pairs,
         threshold=_carried_threshold(threshold, embedded, pairs),

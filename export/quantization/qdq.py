@@ -13,7 +13,7 @@ from onnx import helper
 
 from edge_sphereface.model_spec import LAYOUT_IMAGE
 from export.graph import INPUT_NAME
-from export.quantization.layers import layer_of
+from export.layers import layer_of
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:

@@ -13,14 +13,13 @@ import onnx
 from edge_sphereface import __version__
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
-from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.files import sha256_of
 from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
 from edge_sphereface.quantization import TARGET_FLOAT16, TARGET_PORTABLE, WEIGHT_BITS, Quantization, mismatch_here
+from export.plain import open_plain
 from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
 from export.quantization.embedded import embed_pairs, embed_photographs
 from export.quantization.float16 import no_float16_reason, to_float16
-from export.quantization.layers import EMBEDDING, layers_of
 from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge
 from export.quantization.search import search
@@ -83,35 +82,6 @@ class QuantizedModel:
     proof: Proof
 
 
-def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
-    """The float model that is to be quantized.
-
-    Raises:
-        ModelFormatError: it is quantized or rewritten already, has no metadata of ours, or another graph.
-    """
-    embedder = Embedder(path, provider=provider)
-    if embedder.spec.precision != "float32":
-        raise ModelFormatError(
-            f"Expected a float32 model, and {path} has the precision {embedder.spec.precision} already.",
-            hint="quantize the float model that it was made from",
-        )
-    if embedder.spec.rewrites:
-        raise ModelFormatError(
-            f"Expected the plain float model, and {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
-            hint="quantization rewrites by itself: give the file that `python -m export convert` made",
-        )
-    model = onnx.load(path)
-    layers = layers_of(model)
-    weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
-    if set(weighted) != set(layers) or EMBEDDING not in layers:
-        raise ModelFormatError(
-            f"Expected the graph that `python -m export convert` makes, and {path} has weighted layers "
-            f"{', '.join(weighted[:5]) or 'of other kinds'}.",
-            hint="convert the checkpoint again",
-        )
-    return embedder, model
-
-
 def quantize(
     path: Path,
     photographs: Path | None,
@@ -137,7 +107,7 @@ def quantize(
         ModelFormatError: not a plain float32 model of ours.
         CalibrationError: no photograph shows a usable face.
     """
-    original, plain = open_float(path, options.provider)
+    original, plain = open_plain(path, options.provider)
     finder = detector or open_detector()
     calibration, sentences = None, list[str]()
     if photographs is not None:

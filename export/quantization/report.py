@@ -28,6 +28,8 @@ def proof_text(proof: Proof) -> str:
     lines.append(f"  mean {mean:.5f}, 1st percentile {p1:.5f}, minimum {low:.5f}")
     if len(proof.cosines) < FEW_CROPS:
         lines.append("  a proof on so few crops says little: give more photographs, or labelled pairs")
+    if proof.skipped:
+        lines.append(f"  {len(proof.skipped)} photographs without a usable face were skipped")
     if proof.pairs is not None:
         lines += _pairs_lines(proof.pairs)
     for name, row in proof.latency.rows.items():

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.compare import normalize
+from export.layers import layer_of, layers_of
 from export.quantization.bias import correct_biases
-from export.quantization.layers import layer_of, layers_of
 from export.quantization.observe import channel_maxima, embed_all, histograms
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES

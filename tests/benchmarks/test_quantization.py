@@ -244,6 +244,24 @@ def test_a_download_that_fails_is_told(tmp_path, monkeypatch):
         sysroot.emulator("aarch64", tmp_path)
 
 
+def test_what_was_broken_off_is_not_taken_for_whole(tmp_path, monkeypatch):
+    """A root without its last package must not stay in the place of a whole one."""
+    seen = []
+
+    def unpack(words, cwd=None):
+        seen.append(words[-1])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sysroot, "_run", unpack)
+    packages = [tmp_path / name for name in ("a.deb", "b.deb")]
+    with pytest.raises(KeyboardInterrupt):
+        sysroot._unpack(packages, tmp_path / "root")
+    assert not (tmp_path / "root").exists()
+    sysroot._unpack(packages, tmp_path / "root")
+    assert (tmp_path / "root").is_dir()
+
+
 def test_processors_describe_themselves_as_they_are():
     """Onnxruntime reads /proc/cpuinfo: with `asimddp` on a core without it, it dies of an illegal instruction."""
     assert "asimddp" not in PROCESSORS["cortex-a72"].cpuinfo

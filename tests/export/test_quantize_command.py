@@ -1,4 +1,4 @@
-"""Calibration, policy and proof: a gate that refuses what does harm, and the command around it."""
+"""The command: what it writes, and a gate that refuses what does harm."""
 
 import json
 import warnings
@@ -9,18 +9,12 @@ import pytest
 
 from edge_sphereface.certificate import check_on_device, load_certificate
 from edge_sphereface.cli.contract import run
-from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.image import save_image
 from edge_sphereface.model_spec import METADATA_KEY
 from export.commands import build_parser
-from export.errors import CalibrationError
-from export.quantization.crops import calibration_crops, doubts, proof_crops
-from export.quantization.embedded import embed_photographs
+from export.layers import layers_of
 from export.quantization.float16 import no_float16_reason, to_float16
-from export.quantization.layers import layers_of
-from export.quantization.policy import Judgment, Policy, parse_policy
-from export.quantization.proof import Latency, judge
 from export.rewrite.weights import read_weights, rebuild
 
 LOOSE = "mean=0.98,p1=0.9,min=0.8,latency=none"
@@ -29,96 +23,6 @@ LOOSE = "mean=0.98,p1=0.9,min=0.8,latency=none"
 def saved(model, tmp_path, name="made.onnx"):
     onnx.save(model, tmp_path / name)
     return tmp_path / name
-
-
-# --- crops -------------------------------------------------------------------------------------------------------
-
-
-def test_photographs_and_crops_both_serve(shallow_models, faces, astronaut, tmp_path):
-    spec = Embedder(shallow_models["image"]).spec
-    save_image(tmp_path / "crop.png", faces[0])
-    save_image(tmp_path / "photo.png", astronaut)
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8 no photograph")
-    save_image(tmp_path / "empty.png", np.zeros_like(astronaut))
-    found = calibration_crops(tmp_path, spec, open_detector(), count=10)
-    assert len(found.crops) == 2
-    assert any(np.array_equal(crop, faces[0]) for crop in found.crops), "a crop is taken as it is"
-    reasons = {path.rsplit("/", 1)[-1]: reason for path, reason in found.skipped}
-    assert set(reasons) <= {"broken.jpg", "empty.png"}
-    assert reasons.get("empty.png", "no face was found") == "no face was found"
-
-
-def test_a_quarter_is_left_for_the_proof(crop_folder, shallow_models):
-    spec, detector = Embedder(shallow_models["image"]).spec, open_detector()
-    found = calibration_crops(crop_folder, spec, detector, count=1000)
-    assert (len(found.crops), len(found.unused)) == (36, 12)
-    assert len(found.for_ranges) + found.judging_count == 36
-    assert len(found.for_judging) == found.judging_count + -(-found.judging_count // 4), "some once more, garish"
-    last = proof_crops(crop_folder, spec, detector, count=12)
-    taken = {crop.tobytes() for crop in found.crops}
-    assert not any(crop.tobytes() in taken for crop in last)
-    again = calibration_crops(crop_folder, spec, detector, count=1000)
-    assert np.array_equal(found.crops, again.crops), "the same crops every time"
-
-
-def test_a_folder_without_faces(shallow_models, tmp_path, astronaut):
-    save_image(tmp_path / "empty.png", np.zeros_like(astronaut))
-    with pytest.raises(CalibrationError, match="none of 1 showed a usable one"):
-        calibration_crops(tmp_path, Embedder(shallow_models["image"]).spec, open_detector(), count=10)
-
-
-def test_doubts(shallow_models, crop_folder):
-    """Untrained weights find everybody alike, so the crops pass for one person."""
-    embedder = Embedder(shallow_models["image"])
-    found = calibration_crops(crop_folder, embedder.spec, open_detector(), count=1000)
-    few, one_person = doubts(found, embedder)
-    assert "Only 36 crops" in few
-    assert "one person only" in one_person
-
-
-def test_different_people_raise_no_doubt(trained_model, shared):
-    embedder = Embedder(trained_model)
-    found = calibration_crops(shared("lfw") / "images", embedder.spec, open_detector(), count=60)
-    assert doubts(found, embedder) == []
-
-
-# --- policy and proof --------------------------------------------------------------------------------------------
-
-
-def test_policy():
-    assert parse_policy("strict") == Policy()
-    assert parse_policy("strict,min=0.9,latency=none") == Policy(min=0.9, latency=None)
-    for text in ("lax", "min", "min=", "min=x", "mean=0.9;min=0.8"):
-        with pytest.raises(ValueError, match="expected|could not convert"):
-            parse_policy(text)
-
-
-@pytest.mark.parametrize(
-    ("judgment", "holds", "words"),
-    [
-        (Judgment("it", 0.9, 0.8, at_least=True), True, ">= 0.8"),
-        (Judgment("it", 0.7, 0.8, at_least=True), False, "< 0.8  MISSED"),
-        (Judgment("it", 0.7, 0.8, at_least=False), True, "<= 0.8"),
-        (Judgment("it", 0.9, 0.8, at_least=False), False, "> 0.8  MISSED"),
-        (Judgment("it", None, 0.8, at_least=True, why_not="no pairs"), True, "not judged, no pairs"),
-        (Judgment("it", 0.1, None, at_least=True), True, "not judged by this policy"),
-    ],
-)
-def test_judgments(judgment, holds, words):
-    assert judgment.holds is holds
-    assert words in str(judgment)
-
-
-def test_the_threshold_goes_along_with_the_scores(shallow_models, crop_folder):
-    """Against itself a model keeps its threshold."""
-    embedder = Embedder(shallow_models["image"])
-    embedded = embed_photographs(embedder, embedder, sorted(crop_folder.iterdir()), open_detector())
-    proof = judge(0.3, embedded, None, Latency({}, "not here"), Policy())
-    assert proof.passed
-    assert proof.threshold == pytest.approx(0.3, abs=1e-3)
-    assert proof.drift == pytest.approx((1, 1, 1))
-    assert "16 crops of the built-in photograph" in proof.source
-    assert len(proof.cosines) == 48 + 16
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -290,10 +194,15 @@ def test_bad_input(made, shallow_models, crop_folder, make_onnx, tmp_path, capsy
     capsys.readouterr()
     assert "rewritten" in error_of(fast, "--calibration", crop_folder, "-o", output)[2]
     assert error_of(shallow_models["image"], "-o", output)[:2] == (2, "usage")
-    assert error_of(shallow_models["image"], "--calibration", crop_folder, "-o", tmp_path / "o.int8")[:2] == (
-        2,
-        "usage",
-    )
+    image = shallow_models["image"]
+    assert error_of(image, "--calibration", crop_folder, "-o", tmp_path / "o.int8")[:2] == (1, "output")
+    assert error_of(image, "--calibration", crop_folder, "-o", tmp_path / "no" / "o.onnx")[:2] == (1, "output")
+    kept = image.read_bytes()
+    assert "would be lost" in error_of(image, "--calibration", crop_folder, "-o", image)[2]
+    assert image.read_bytes() == kept
+    assert error_of(image, "--calibration", crop_folder, "-o", output, "--provider", "cuda")[:2] == (2, "usage")
+    pairs = ["--pairs", tmp_path / "p.csv", "--images", tmp_path / "no"]
+    assert error_of(image, "--calibration", crop_folder, "-o", output, *pairs)[:2] == (1, "pairs")
     assert error_of(shallow_models["image"], "--calibration", tmp_path / "no", "-o", output)[:2] == (1, "image")
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sphereface.cli.contract import run
 from edge_sphereface.embed import Embedder
-from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.errors import ModelFormatError, OutputError
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model_spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
@@ -182,7 +182,7 @@ def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys
     assert check_on_device(embedder, load_certificate(tmp_path / "fast.parity.json")).passed
     again = ["rewrite", str(tmp_path / "fast.onnx"), "-o", str(tmp_path / "twice.onnx")]
     assert run(build_parser(), again) == 1
-    assert "rewritten by prelu" in capsys.readouterr().err
+    assert "is rewritten (prelu)" in capsys.readouterr().err
 
 
 def test_what_is_not_faster_is_not_kept(small_models, tmp_path, capsys):
@@ -190,6 +190,19 @@ def test_what_is_not_faster_is_not_kept(small_models, tmp_path, capsys):
     assert run(build_parser(), words) == 1
     assert "refused" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bound_that_is_no_number_keeps_nothing(small_models, tmp_path):
+    made = fast_module.rewrite(small_models["image"], tmp_path / "fast.onnx", max_ratio=float("nan"))
+    assert not made.written
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_source_is_never_overwritten(small_models, tmp_path):
+    kept = small_models["image"].read_bytes()
+    with pytest.raises(OutputError, match="would be lost"):
+        fast_module.rewrite(small_models["image"], small_models["image"])
+    assert small_models["image"].read_bytes() == kept
 
 
 def test_what_is_not_equal_is_not_kept(small_models, tmp_path, monkeypatch):

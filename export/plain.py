@@ -1,0 +1,43 @@
+"""The plain float model, which every derived form begins with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import ModelFormatError
+from export.layers import EMBEDDING, layers_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
+    """A float model as ``python -m export convert`` makes it, which rewrites and quantization begin with.
+
+    Raises:
+        ModelFormatError: it is quantized or rewritten already, has no metadata of ours, or another graph.
+    """
+    embedder = Embedder(path, provider=provider)
+    if embedder.spec.precision != "float32":
+        raise ModelFormatError(
+            f"Expected a float32 model, and {path} has the precision {embedder.spec.precision} already.",
+            hint="give the float model that it was made from",
+        )
+    if embedder.spec.rewrites:
+        raise ModelFormatError(
+            f"Expected the plain float model, and {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
+            hint="give the file that `python -m export convert` made",
+        )
+    model = onnx.load(path)
+    layers = layers_of(model)
+    weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    if set(weighted) != set(layers) or EMBEDDING not in layers:
+        raise ModelFormatError(
+            f"Expected the graph that `python -m export convert` makes, and {path} has weighted layers "
+            f"{', '.join(weighted[:5]) or 'of other kinds'}.",
+            hint="convert the checkpoint again",
+        )
+    return embedder, model
