@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import commands
+from benchmarks.arm64.commands import add_command as add_arm64
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.quantization.commands import add_command as add_quantization
 from edge_sphereface.cli.arguments import detector_options, json_option, pairs_options, positive
@@ -28,6 +29,7 @@ def build_parser() -> Parser:
     _add_accuracy(added)
     add_quantization(added)
     add_emulate(added)
+    add_arm64(added)
     _add_ascend(added)
     _add_plan(added)
     _add_report(added)

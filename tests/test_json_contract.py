@@ -185,7 +185,7 @@ def test_every_error_code_is_listed():
     import edge_sphereface.errors
     import export.errors
     from benchmarks.ascend.imported import ImportedError
-    from benchmarks.emulation.sysroot import EmulationError
+    from benchmarks.emulation.debian import EmulationError
     from edge_sphereface.cli.contract import UsageError
 
     kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values()]

@@ -1,5 +1,5 @@
 """Other processors than the one at hand, by QEMU's user mode: what they compute is exact, how fast they are is not.
 
-``sysroot`` gets an emulator and a small arm64 system from Debian's and Python's registries, ``processors`` lists what
-can be emulated, ``worker`` runs inside, ``compare`` holds the embeddings against those of this machine.
+``debian`` unpacks packages for any processor, ``emulator`` runs Python on one, ``processors`` lists what can be
+emulated, ``compare`` holds embeddings of quantized models, which ``worker`` makes inside, against this machine's.
 """

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks.emulation import sysroot
-from benchmarks.emulation.processors import PROCESSORS
-from benchmarks.emulation.sysroot import EmulationError
+from benchmarks.emulation.emulator import emulated_python, install, this_python
+from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.compare import normalize
 from edge_sphereface.embed import Embedder, preprocess
 from edge_sphereface.session import CPU, import_onnxruntime
@@ -24,6 +21,7 @@ from edge_sphereface.timing import measure_interleaved, summarize
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from benchmarks.emulation.emulator import EmulatedPython
     from benchmarks.emulation.processors import Processor
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
 
@@ -117,29 +115,18 @@ def _figures(got: Float32Array, here: Float32Array, expected: Float32Array) -> J
 
 
 def _run_here(model: Path, folder: Path, settings: list[str]) -> Float32Array:
-    return _run([sys.executable], {}, model, folder, settings)
+    return _run(this_python(), model, folder, settings)
 
 
 def _run_emulated(processor: Processor, model: Path, folder: Path, settings: list[str]) -> Float32Array:
-    program = [str(sysroot.emulator(processor.machine)), "-cpu", processor.qemu]
-    if processor.machine == "x86_64":
-        return _run([*program, sys.executable], {}, model, folder, settings)
-    root, site = sysroot.arm64_system()
-    (root / "proc").mkdir(exist_ok=True)
-    (root / "proc" / "cpuinfo").write_text(processor.cpuinfo, encoding="ascii")
-    python = str(sysroot.python_of(root))
-    return _run([*program, "-L", str(root), python], {"PYTHONPATH": str(site)}, model, folder, settings)
+    same_versions = [f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")]
+    packages = install(same_versions) if processor.machine == ARM64 else None
+    return _run(emulated_python(processor, packages=packages), model, folder, settings)
 
 
-def _run(program: list[str], variables: dict[str, str], model: Path, folder: Path, settings: list[str]) -> Float32Array:
+def _run(python: EmulatedPython, model: Path, folder: Path, settings: list[str]) -> Float32Array:
     output = folder / "output.npy"
-    output.unlink(missing_ok=True)
-    words = [*program, str(WORKER), str(model), str(folder / "batch.npy"), str(output), "2", *settings]
-    done = subprocess.run(  # noqa: S603
-        words, env={**os.environ, **variables}, capture_output=True, text=True, check=False
-    )
-    if done.returncode or not output.is_file():
-        raise EmulationError(f"{' '.join(program[:3])} ended with {done.returncode}: {done.stderr.strip()[-400:]}")
+    python.run([str(WORKER), str(model), str(folder / "batch.npy"), str(output), "2", *settings])
     result: Float32Array = np.load(output)
     return result
 

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_ARM_CPUINFO = """processor\t: 0
-BogoMIPS\t: 108.00
-Features\t: {features}
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x0
-CPU part\t: {part}
-CPU revision\t: 1
-"""
-_V8_0 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid"
-_V8_2 = f"{_V8_0} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
+ARM64, X86_64 = "aarch64", "x86_64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,28 +15,113 @@ class Processor:
         name: for people.
         qemu: the emulator's name for it.
         machine: ``aarch64`` or ``x86_64``.
-        cpuinfo: its /proc/cpuinfo, which onnxruntime reads on Arm and must match; empty on x86-64.
+        implementer: of an Arm core, as /proc/cpuinfo has it.
+        part: of an Arm core, as /proc/cpuinfo has it.
     """
 
     name: str
     qemu: str
-    machine: str
-    cpuinfo: str = ""
+    machine: str = ARM64
+    implementer: int = 0x41
+    part: int = 0
 
 
 PROCESSORS = {
-    "cortex-a72": Processor(
-        name="Cortex-A72 (Raspberry Pi 4)",
-        qemu="cortex-a72",
-        machine="aarch64",
-        cpuinfo=_ARM_CPUINFO.format(features=_V8_0, part="0xd08"),
-    ),
-    "cortex-a76": Processor(
-        name="Cortex-A76 (Raspberry Pi 5)",
-        qemu="cortex-a76",
-        machine="aarch64",
-        cpuinfo=_ARM_CPUINFO.format(features=_V8_2, part="0xd0b"),
-    ),
-    "haswell": Processor(name="x86-64, AVX2 without VNNI", qemu="Haswell", machine="x86_64"),
+    "cortex-a53": Processor(name="Cortex-A53 (Raspberry Pi 3, Zero 2)", qemu="cortex-a53", part=0xD03),
+    "cortex-a72": Processor(name="Cortex-A72 (Raspberry Pi 4)", qemu="cortex-a72", part=0xD08),
+    "cortex-a76": Processor(name="Cortex-A76 (Raspberry Pi 5)", qemu="cortex-a76", part=0xD0B),
+    # QEMU has no Cortex-A78AE; Neoverse N1 has its instructions: Armv8.2-A with dot product and FP16, no I8MM, no SVE
+    "neoverse-n1": Processor(name="Neoverse N1 (like Jetson Orin's A78AE)", qemu="neoverse-n1", part=0xD0C),
+    "max": Processor(name="all that QEMU knows of Armv9", qemu="max", implementer=0, part=0x51),
+    "haswell": Processor(name="x86-64, AVX2 without VNNI", qemu="Haswell", machine=X86_64),
 }
 """By the name on the command line."""
+
+_HWCAP = [
+    "fp",
+    "asimd",
+    "evtstrm",
+    "aes",
+    "pmull",
+    "sha1",
+    "sha2",
+    "crc32",
+    "atomics",
+    "fphp",
+    "asimdhp",
+    "cpuid",
+    "asimdrdm",
+    "jscvt",
+    "fcma",
+    "lrcpc",
+    "dcpop",
+    "sha3",
+    "sm3",
+    "sm4",
+    "asimddp",
+    "sha512",
+    "sve",
+    "asimdfhm",
+    "dit",
+    "uscat",
+    "ilrcpc",
+    "flagm",
+    "ssbs",
+    "sb",
+    "paca",
+    "pacg",
+]
+_HWCAP2 = [
+    "dcpodp",
+    "sve2",
+    "sveaes",
+    "svepmull",
+    "svebitperm",
+    "svesha3",
+    "svesm4",
+    "flagm2",
+    "frint",
+    "svei8mm",
+    "svef32mm",
+    "svef64mm",
+    "svebf16",
+    "i8mm",
+    "bf16",
+    "dgh",
+    "rng",
+    "bti",
+    "mte",
+    "ecv",
+    "afp",
+    "rpres",
+    "mte3",
+    "sme",
+    "smei16i64",
+    "smef64f64",
+    "smei8i32",
+    "smef16f32",
+    "smeb16f32",
+    "smef32f32",
+    "smefa64",
+    "wfxt",
+]
+"""Source: the order of the bits in Linux, arch/arm64/include/uapi/asm/hwcap.h."""
+
+
+def features(hwcap: int, hwcap2: int) -> list[str]:
+    """Names of the features that an Arm kernel announces by two words of bits."""
+    return [
+        name
+        for bits, names in ((hwcap, _HWCAP), (hwcap2, _HWCAP2))
+        for number, name in enumerate(names)
+        if bits >> number & 1
+    ]
+
+
+def cpuinfo(processor: Processor, hwcap: int, hwcap2: int) -> str:
+    """An Arm core's /proc/cpuinfo, which onnxruntime reads when it is imported and which must be true."""
+    return (
+        f"processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: {' '.join(features(hwcap, hwcap2))}\n"
+        f"CPU implementer\t: {processor.implementer:#04x}\nCPU architecture: 8\nCPU variant\t: 0x0\n"
+        f"CPU part\t: {processor.part:#05x}\nCPU revision\t: 1\n"
+    )

@@ -1,46 +1,17 @@
-"""The benchmark of the quantization: its table, the harmful models it makes, and emulated processors."""
+"""The benchmark of the quantization: its table, and the harmful models it makes."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import pytest
 
 from benchmarks.__main__ import build_parser
-from benchmarks.emulation import compare, sysroot
-from benchmarks.emulation.processors import PROCESSORS
-from benchmarks.emulation.sysroot import EmulationError
-from benchmarks.quantization import derived, gate, measure
+from benchmarks.quantization import gate, measure
 from benchmarks.quantization.targets import Target, targets, text
 from benchmarks.runner import Case
 from edge_sphereface.cli.contract import run
 from edge_sphereface.embed import Embedder
-from edge_sphereface.image import save_image
 from edge_sphereface.model_spec import ModelSpec
-from export.faces import face_crops
-from export.quantization.crops import vivid
-from export.quantization.quantize import QuantizationOptions, quantize
-
-
-@pytest.fixture(scope="module")
-def folder(small_models, tmp_path_factory):
-    """Crops to calibrate with."""
-    faces = face_crops(Embedder(small_models["nchw"]).spec, 20)
-    made = tmp_path_factory.mktemp("crops")
-    for number, crop in enumerate([*faces, *vivid(faces)]):
-        save_image(made / f"{number}.png", crop)
-    return made
-
-
-@pytest.fixture(scope="module")
-def int8(small_models, folder, tmp_path_factory):
-    """The small model quantized, by target."""
-    made = tmp_path_factory.mktemp("int8")
-    for target in ("portable", "x86-vnni"):
-        options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target)
-        onnx.save(quantize(small_models["image"], folder, options).model, made / f"{target}.onnx")
-    return made
 
 
 def row(form, threads, median):
@@ -191,79 +162,3 @@ def test_the_command(small_models, folder, tmp_path, capsys, monkeypatch):
 
 def fields(case):
     return {name: getattr(case, name) for name in Case.__dataclass_fields__}
-
-
-# --- emulation ---------------------------------------------------------------------------------------------------
-
-
-def test_other_ways_to_avoid_saturation_are_the_same_weights(small_models, int8, crops, monkeypatch):
-    """Here the emulator is this machine; rows for each processor and, of 8-bit models, for each variant."""
-    seen = []
-
-    def here(processor, model, folder, settings):
-        seen.append((processor.qemu, settings))
-        return compare._run_here(model, folder, settings)
-
-    monkeypatch.setattr(compare, "_run_emulated", here)
-    models = [int8 / "portable.onnx", int8 / "x86-vnni.onnx"]
-    rows = compare.compare(models, small_models["image"], crops[:2], processors=["cortex-a72", "haswell"])
-    assert len(rows) == 3 * (1 + 3)
-    assert {row["variant"] for row in rows if row["weight_bits"] == 8} == {
-        "as it is",
-        "unsigned weights",
-        "session.x64quantprecision=1",
-    }
-    assert all(row["identical"] == 1 for row in rows)
-    assert all(row["cosine_min"] == pytest.approx(1) for row in rows)
-    assert all((row["median_ms"] is None) == (row["processor"] != "this machine") for row in rows)
-    by_variant = {row["variant"]: row["to_float_min"] for row in rows if row["weight_bits"] == 8}
-    assert by_variant["unsigned weights"] == pytest.approx(by_variant["session.x64quantprecision=1"], abs=1e-6)
-    assert ("cortex-a72", []) in seen
-    assert "Cortex-A72" in compare.text(rows)
-
-
-def test_a_process_that_dies_is_told(int8, tmp_path, crops):
-    (tmp_path / "batch.npy").write_bytes(b"no array")
-    with pytest.raises(EmulationError, match="ended with 1"):
-        compare._run_here(int8 / "portable.onnx", tmp_path, [])
-
-
-def test_emulation_needs_debian(tmp_path, monkeypatch):
-    monkeypatch.setattr(sysroot.shutil, "which", lambda _: None)
-    with pytest.raises(EmulationError, match="apt-get and dpkg"):
-        sysroot.emulator("aarch64", tmp_path)
-    with pytest.raises(EmulationError, match="Debian"):
-        sysroot.arm64_system(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_download_that_fails_is_told(tmp_path, monkeypatch):
-    answer = SimpleNamespace(returncode=100, stderr="E: no network", stdout="")
-    monkeypatch.setattr(sysroot.subprocess, "run", lambda *_, **__: answer)
-    with pytest.raises(EmulationError, match="no network"):
-        sysroot.emulator("aarch64", tmp_path)
-
-
-def test_what_was_broken_off_is_not_taken_for_whole(tmp_path, monkeypatch):
-    """A root without its last package must not stay in the place of a whole one."""
-    seen = []
-
-    def unpack(words, cwd=None):
-        seen.append(words[-1])
-        if len(seen) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(sysroot, "_run", unpack)
-    packages = [tmp_path / name for name in ("a.deb", "b.deb")]
-    with pytest.raises(KeyboardInterrupt):
-        sysroot._unpack(packages, tmp_path / "root")
-    assert not (tmp_path / "root").exists()
-    sysroot._unpack(packages, tmp_path / "root")
-    assert (tmp_path / "root").is_dir()
-
-
-def test_processors_describe_themselves_as_they_are():
-    """Onnxruntime reads /proc/cpuinfo: with `asimddp` on a core without it, it dies of an illegal instruction."""
-    assert "asimddp" not in PROCESSORS["cortex-a72"].cpuinfo
-    assert "asimddp" in PROCESSORS["cortex-a76"].cpuinfo
-    assert PROCESSORS["haswell"].cpuinfo == ""

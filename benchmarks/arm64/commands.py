@@ -1,0 +1,95 @@
+"""``python -m benchmarks arm64``."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import environment
+from benchmarks.emulation.processors import PROCESSORS
+from benchmarks.result_file import keep_result
+from edge_sphereface.cli.arguments import json_option
+from edge_sphereface.cli.contract import Outcome, UsageError, note
+from edge_sphereface.files import SHARED, atomic_write, ensure_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+
+DEPENDENCIES = ("numpy", "onnxruntime", "opencv-python-headless")
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "arm64",
+        parents=[json_option()],
+        help="the built wheel on emulated Arm cores: features, agreement with this machine, instruction counts",
+        description="Build the wheel, install it with its arm64 dependencies into a small arm64 system (Debian only; "
+        "downloaded into build/emulation), run every feature on each core under QEMU and compare with this machine. "
+        "Exit code 1 if something fails or lies outside its bound.",
+        epilog="examples: python -m benchmarks arm64 -o results; "
+        "python -m benchmarks arm64 --processors cortex-a72 --with onnxruntime==1.20.0 --no-counts",
+    )
+    parser.add_argument(
+        "--processors", nargs="+", choices=sorted(PROCESSORS), default=list(PROCESSORS), help="default: all"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="default: the official one, else random weights"
+    )
+    parser.add_argument("--wheel", type=Path, metavar="FILE.whl", help="test this one instead of building it")
+    parser.add_argument(
+        "--with",
+        dest="versions",
+        nargs="+",
+        default=[],
+        metavar="NAME==VERSION",
+        help="other versions of numpy, onnxruntime or opencv-python-headless than this environment has",
+    )
+    parser.add_argument(
+        "--release", default="", metavar="NAME", help="of Debian, such as trixie (default: this machine's)"
+    )
+    parser.add_argument("--no-counts", action="store_true", help="count no instructions, which needs a C compiler")
+    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write arm64.json and arm64.md")
+    parser.set_defaults(run=run_arm64)
+
+
+def run_arm64(arguments: argparse.Namespace) -> Outcome:
+    """Prove the wheel on arm64."""
+    from benchmarks.arm64.models import prepare
+    from benchmarks.arm64.report import text
+    from benchmarks.arm64.smoke import SmokeOptions, build_wheel, smoke
+
+    options = SmokeOptions(
+        processors=arguments.processors,
+        versions=_versions(arguments.versions),
+        release=arguments.release,
+        counts=not arguments.no_counts,
+    )
+    if arguments.wheel is not None and not arguments.wheel.is_file():
+        raise UsageError(f"Expected a wheel, and there is no file {arguments.wheel}.", hint="leave --wheel out")
+    if arguments.output is not None:
+        ensure_folder(arguments.output)
+    wheel = arguments.wheel or build_wheel()
+    result = {
+        "environment": environment.describe(),
+        **smoke(prepare(arguments.checkpoint, note=note), wheel, options, note=note),
+    }
+    page = text(result)
+    if arguments.output is not None:
+        keep_result(result, arguments.output / "arm64.json")
+        with atomic_write(arguments.output / "arm64.md", mode=SHARED) as stream:
+            stream.write(f"# arm64, emulated\n\n{page}\n".encode())
+    return Outcome(result, page, result["passed"])
+
+
+def _versions(words: list[str]) -> dict[str, str]:
+    versions = {name: version(name) for name in DEPENDENCIES}
+    for word in words:
+        name, separator, value = word.partition("==")
+        if name not in DEPENDENCIES or not separator or not value:
+            raise UsageError(f"Expected NAME==VERSION with a name of {', '.join(DEPENDENCIES)}, got {word!r}.")
+        versions[name] = value
+    return versions

@@ -1,0 +1,172 @@
+"""Every feature of the runtime, one after the other, on the processor that this runs on.
+
+Usage: ``python features.py JOB.json``. It needs the installed wheel and nothing else of the project. The job names
+``photo``, ``mirrored``, ``crops`` (an array file), ``floats`` and ``int8`` (models by form), ``features``, ``packages``
+and ``output`` (folders). One JSON line a feature goes to stdout: ``feature``, ``passed``, ``seconds``, ``detail``. A
+feature that is added to the runtime gets a function in ``FEATURES``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+import warnings
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+THREADS = 1
+"""Emulated threads share this machine's processors; one is also what instruction counts are for."""
+
+
+class Result(NamedTuple):
+    """What a feature gave: whether it did what it must, and what is compared or shown."""
+
+    passed: bool
+    detail: dict[str, Any]
+
+
+def imports(job: dict[str, Any]) -> Result:
+    """The installed wheel, not a checkout, with its dependencies."""
+    import platform
+
+    import cv2
+    import numpy as np
+    import onnxruntime
+
+    import edge_sphereface
+
+    at = Path(edge_sphereface.__file__)
+    return Result(
+        passed=at.is_relative_to(job["packages"]),
+        detail={
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "edge_sphereface": edge_sphereface.__version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+    )
+
+
+def doctor(_: dict[str, Any]) -> Result:
+    """No check fails; warnings are shown."""
+    code, answer = _command("doctor")
+    findings = [finding for finding in answer["findings"] if finding["status"] != "ok"]
+    return Result(code == 0, {finding["check"]: finding["message"] for finding in findings})
+
+
+def detect(job: dict[str, Any]) -> Result:
+    """Faces of the photograph."""
+    code, answer = _command("detect", job["photo"])
+    faces = [face for image in answer["images"] for face in image["faces"]]
+    return Result(code == 0 and bool(faces), {"detector": answer["detector"], "faces": faces})
+
+
+def align(job: dict[str, Any]) -> Result:
+    """Crops of those faces, pixel by pixel."""
+    from edge_sphereface import load_image
+
+    folder = Path(job["output"]) / "aligned"
+    code, _ = _command("align", job["photo"], "-o", folder)
+    pixels = [load_image(path).tolist() for path in sorted(folder.iterdir())]
+    return Result(code == 0 and bool(pixels), {"crops": pixels})
+
+
+def info(job: dict[str, Any]) -> Result:
+    """Which provider runs how many nodes."""
+    code, answer = _command("info", "--model", job["floats"]["plain"], "--threads", THREADS)
+    return Result(code == 0, {"provider": answer["provider"]})
+
+
+def verify_model(job: dict[str, Any]) -> Result:
+    """The certificate of the conversion holds on this processor."""
+    code, answer = _command("verify-model", job["floats"]["plain"], "--threads", THREADS)
+    return Result(code == 0, {"parity": answer["parity"]})
+
+
+def verify(job: dict[str, Any]) -> Result:
+    """A photograph and its mirror image, from the files to the answer."""
+    model = ("--model", job["int8"]["portable"], "--threads", THREADS)
+    code, answer = _command("verify", *model, job["photo"], job["mirrored"])
+    return Result(code == 0, {"similarity": answer["similarity"]})
+
+
+def float_embedding(job: dict[str, Any]) -> Result:
+    """Embeddings of crops in float32."""
+    return _embeddings(job, "floats")
+
+
+def int8_embedding(job: dict[str, Any]) -> Result:
+    """Embeddings of crops in INT8, of each target."""
+    return _embeddings(job, "int8")
+
+
+FEATURES: tuple[Callable[[dict[str, Any]], Result], ...] = (
+    imports,
+    doctor,
+    detect,
+    align,
+    info,
+    float_embedding,
+    int8_embedding,
+    verify,
+    verify_model,
+)
+"""In the order of running."""
+
+
+def feature_name(feature: Callable[[dict[str, Any]], Result]) -> str:
+    """As the job and the results name it."""
+    return feature.__name__.replace("_", " ")
+
+
+def _embeddings(job: dict[str, Any], kind: str) -> Result:
+    import numpy as np
+
+    from edge_sphereface import Embedder
+
+    crops = np.load(job["crops"])
+    for form, model in job[kind].items():
+        np.save(Path(job["output"]) / f"{form}.npy", Embedder(model, provider="cpu", threads=THREADS).forward(crops))
+    return Result(passed=True, detail={"forms": list(job[kind])})
+
+
+def _command(*words: object) -> tuple[int, dict[str, Any]]:
+    """A command of the runtime; in this process, since a child of an emulated one runs on the real processor."""
+    from edge_sphereface.cli.__main__ import main
+
+    output = io.StringIO()
+    with redirect_stdout(output):
+        code = main([*map(str, words), "--json"])
+    answer: dict[str, Any] = json.loads(output.getvalue())
+    if "error" in answer:
+        raise RuntimeError(answer["error"]["message"])
+    return code, answer
+
+
+def run(job: dict[str, Any]) -> None:
+    """Run the features that are asked for; one that fails does not keep the others from running."""
+    warnings.simplefilter("ignore")  # that a model is for another target is what some are run for
+    for feature in FEATURES:
+        name = feature_name(feature)
+        if name not in job["features"]:
+            continue
+        start = time.perf_counter()
+        try:
+            passed, detail = feature(job)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it is that feature's result
+            passed, detail = False, {"error": f"{type(error).__name__}: {error}"}
+        seconds = round(time.perf_counter() - start, 2)
+        line = {"feature": name, "passed": passed, "seconds": seconds, "detail": detail}
+        print(json.dumps(line), flush=True)  # noqa: T201 -- this is how it answers
+
+
+if __name__ == "__main__":
+    run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -1,0 +1,59 @@
+"""Instructions of one inference on an emulated core: a cost that is the same at every run, and no time.
+
+A core may start several instructions in a cycle or wait many cycles for one, so counts compare forms of a network on
+one core, not cores with one another.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.emulation.debian import EmulationError, run_tool
+from benchmarks.emulation.emulator import FOLDER, emulator_version
+
+if TYPE_CHECKING:
+    from benchmarks.emulation.emulator import EmulatedPython
+
+SOURCE = Path(__file__).with_name("instructions.c")
+WORKER = Path(__file__).with_name("marked.py")
+_COMPILERS = ("cc", "gcc", "clang")
+
+
+def build_plugin(folder: Path = FOLDER) -> Path:
+    """Compile the plugin for the emulator that is used.
+
+    Raises:
+        EmulationError: there is no compiler, or it failed.
+    """
+    compiler = next((found for name in _COMPILERS if (found := shutil.which(name))), None)
+    if compiler is None:
+        raise EmulationError(
+            f"Expected a C compiler ({', '.join(_COMPILERS)}) for the counts of instructions, and there is none.",
+            hint="apt install gcc libc6-dev, or leave the counts out with --no-counts",
+        )
+    version = emulator_version(folder)
+    # QEMU 9 no longer loads plugins of interface 1; nothing that is used here changed with 2
+    interface = 1 if int(re.split(r"\D", version)[0]) < 9 else 2
+    plugin = folder / f"instructions-{version}.so"
+    words = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", f"-DPLUGIN_VERSION={interface}"]
+    run_tool([compiler, *words, str(SOURCE), "-o", str(plugin)])
+    return plugin
+
+
+def count(python: EmulatedPython, plugin: Path, model: Path, crops: Path) -> int:
+    """Instructions of one inference, batch 1, one thread, after a first one.
+
+    Raises:
+        EmulationError: it failed.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        output = Path(name) / "counts"
+        python.run([str(WORKER), str(model), str(crops)], f"file={plugin},output={output}")
+        marks = [int(line) for line in output.read_text(encoding="ascii").split()]
+    if len(marks) != 2:
+        raise EmulationError(f"Expected two marks around an inference of {model.name}, got {len(marks)}.")
+    return marks[1] - marks[0]

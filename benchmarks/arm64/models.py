@@ -1,0 +1,152 @@
+"""Every form of the network that a device may run, made from one checkpoint and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from edge_sphereface.compare import normalize
+from edge_sphereface.embed import Embedder
+from edge_sphereface.files import sha256_of
+from edge_sphereface.image import save_image
+from edge_sphereface.model_spec import LAYOUT_IMAGE, METADATA_KEY
+from edge_sphereface.quantization import INT8_TARGETS, WEIGHT_BITS, Quantization
+from export.convert import ConversionOptions, convert
+from export.faces import astronaut, face_crops
+from export.layers import layers_of
+from export.official import OFFICIAL, official_path
+from export.plain import open_plain
+from export.quantization.observe import embed_all, histograms
+from export.quantization.qdq import quantize_graph
+from export.quantization.ranges import RULES
+from export.rewrite import decompose_prelu
+from export.rewrite.fast import rewrite
+from export.untrained import write_untrained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "arm64"
+PLAIN, REWRITTEN = "plain", "rewritten"
+_SOURCES = ("edge_sphereface/**/*.py", "export/**/*.py", "benchmarks/arm64/models.py")
+_RULE = "percentile-99.99"
+_CALIBRATION_CROPS = 16
+_CROPS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """What is run on every core.
+
+    Attributes:
+        name: of the network and its weights.
+        floats: float32 ONNX files by form.
+        int8: quantized ONNX files by target.
+        photo: a photograph with a face.
+        mirrored: the same, mirrored.
+        crops: array file, (N, H, W, 3) uint8 BGR.
+        count: N.
+    """
+
+    name: str
+    floats: Mapping[str, Path]
+    int8: Mapping[str, Path]
+    photo: Path
+    mirrored: Path
+    crops: Path
+    count: int = _CROPS
+
+
+def prepare(checkpoint: Path | None, *, folder: Path = FOLDER, note: Callable[[str], None] = lambda _: None) -> Models:
+    """Make the models, or find those that were made from the same checkpoint by the same code.
+
+    INT8 is calibrated on one face and searches no rules, since what is compared is one file on two processors.
+
+    Args:
+        checkpoint: of MindSpore; None for the official one if it is in the cache, else random weights.
+        folder: where they are kept.
+        note: told what is being done.
+
+    Raises:
+        CheckpointError: it cannot be read.
+        ParityError: a model does not equal its checkpoint.
+    """
+    official = OFFICIAL.matches(official_path())
+    source = checkpoint or (official_path() if official else None)
+    target = folder / f"models-{_fingerprint(source)}"
+    if not target.is_dir():
+        part = target.with_name(f"{target.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        _make(source, part, note)
+        part.rename(target)
+    spec = Embedder(target / f"{PLAIN}.onnx", provider="cpu").spec
+    weights = source.name if source else "untrained weights (random, fixed seed)"
+    return Models(
+        name=f"{spec.architecture}, channels {', '.join(map(str, spec.widths))}: {weights}",
+        floats={form: target / f"{form}.onnx" for form in (PLAIN, REWRITTEN)},
+        int8={form: target / f"{form}.onnx" for form in INT8_TARGETS},
+        photo=target / "photo.png",
+        mirrored=target / "mirrored.png",
+        crops=target / "crops.npy",
+    )
+
+
+def _make(checkpoint: Path | None, folder: Path, note: Callable[[str], None]) -> None:
+    if checkpoint is None:
+        note("writing a checkpoint with random weights")
+        checkpoint = folder / "untrained.ckpt"
+        write_untrained(checkpoint)
+    plain = folder / f"{PLAIN}.onnx"
+    convert(checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference="numpy"), note=note)
+    rewrite(plain, folder / f"{REWRITTEN}.onnx", max_ratio=float("inf"), note=note)
+    for target in INT8_TARGETS:
+        note(f"quantizing for {target}")
+        _quantize(plain, folder / f"{target}.onnx", target)
+    photo = astronaut()
+    save_image(folder / "photo.png", photo)
+    save_image(folder / "mirrored.png", np.ascontiguousarray(photo[:, ::-1]))
+    np.save(folder / "crops.npy", face_crops(Embedder(plain, provider="cpu").spec, _CROPS))
+
+
+def _quantize(source: Path, output: Path, target: str) -> None:
+    original, plain = open_plain(source, "cpu")
+    crops = face_crops(original.spec, _CALIBRATION_CROPS)
+    model = decompose_prelu(plain)
+    ranges = {name: RULES[_RULE](histogram) for name, histogram in histograms(model, crops, original.spec).items()}
+    model = quantize_graph(model, original.spec, ranges, weight_bits=WEIGHT_BITS[target])
+    embeddings = (normalize(embed_all(form, crops, original.spec)) for form in (plain, model))
+    cosines = np.einsum("nd,nd->n", *embeddings)
+    record = Quantization(
+        target=target,
+        weight_bits=WEIGHT_BITS[target],
+        rules=tuple((layer, _RULE) for layer in layers_of(plain)),
+        equalization=0.0,
+        bias_correction=False,
+        float_layers=(),
+        calibration_crops=len(crops),
+        float_sha256=sha256_of(source),
+        proof_crops=len(crops),
+        cosine_mean=float(cosines.mean()),
+        cosine_p1=float(np.percentile(cosines, 1)),
+        cosine_min=float(cosines.min()),
+    )
+    spec = replace(original.spec, precision="int8", rewrites=("prelu",), quantization=record)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, output)
+
+
+def _fingerprint(checkpoint: Path | None) -> str:
+    digest = hashlib.sha256(b"" if checkpoint is None else sha256_of(checkpoint).encode())
+    for pattern in _SOURCES:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,192 @@
+"""The built wheel on every core: its features, their agreement with this machine, the instructions of an inference."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.arm64 import instructions
+from benchmarks.arm64.agreement import compare
+from benchmarks.arm64.features import FEATURES, feature_name
+from benchmarks.arm64.models import FOLDER, ROOT
+from benchmarks.arm64.runner import Runner
+from benchmarks.emulation.debian import run_tool
+from benchmarks.emulation.emulator import (
+    emulated_python,
+    emulator_version,
+    install,
+    install_here,
+    occupied_mib,
+    this_python,
+)
+from benchmarks.emulation.processors import ARM64, PROCESSORS
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.quantization import TARGET_X86_VNNI
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchmarks.arm64.models import Models
+    from benchmarks.arm64.runner import Run
+    from benchmarks.emulation.emulator import EmulatedPython
+    from edge_sphereface.types import JsonObject
+
+HERE = "this machine"
+EXTRAS = "cpu,mtcnn"
+ALL_FEATURES = tuple(feature_name(feature) for feature in FEATURES)
+_OTHER_X86_64 = ("imports", "int8 embedding")
+"""Of an x86-64 without VNNI, which is run to show what 8-bit weights do there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmokeOptions:
+    """What is run.
+
+    Attributes:
+        processors: names in ``PROCESSORS``.
+        versions: of the wheel's dependencies on arm64, by name.
+        release: of Debian; empty for this machine's.
+        counts: whether instructions are counted.
+    """
+
+    processors: Sequence[str]
+    versions: Mapping[str, str]
+    release: str = ""
+    counts: bool = True
+
+
+def build_wheel(folder: Path = FOLDER) -> Path:
+    """Build the project's wheel as it is released."""
+    target = folder / "wheel"
+    target.mkdir(parents=True, exist_ok=True)
+    for old in target.glob("*.whl"):
+        old.unlink()
+    (this,) = this_python().words
+    run_tool([this, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(target), str(ROOT)])
+    return next(target.glob("*.whl"))
+
+
+def smoke(
+    models: Models, wheel: Path, options: SmokeOptions, *, note: Callable[[str], None] = lambda _: None
+) -> JsonObject:
+    """Run every feature on every processor, compare, and count.
+
+    Args:
+        models: what is run.
+        wheel: of the project.
+        options: where and with what.
+        note: told every line as it comes.
+
+    Raises:
+        EmulationError: emulation is not to be had here.
+    """
+    start = time.monotonic()
+    plugin = instructions.build_plugin() if options.counts else None
+    packages = _packages(wheel, options)
+    pythons = {
+        name: emulated_python(PROCESSORS[name], packages=packages[name], release=options.release)
+        for name in options.processors
+    }
+    ready = time.monotonic()
+    note(f"emulator, system and wheels are there after {ready - start:.0f} s")
+    runner = Runner(note)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(usable_cpus()) as pool:
+
+        def run(name: str) -> Run:
+            python = this_python(packages[name]) if name == HERE else pythons[name]
+            return runner.features(name, python, _job(models, name, packages[name], Path(folder)))
+
+        try:
+            base = run(HERE)
+            runs = {HERE: base, **dict(zip(pythons, pool.map(run, pythons), strict=True))}
+            rows = [_row(name, base, run, Path(folder)) for name, run in runs.items()]
+            alive = {name: python for name, python in pythons.items() if not runs[name].died}
+            counted = _count(models, alive, plugin, pool, note)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            runner.kill()
+            raise
+    return {
+        "model": models.name,
+        "crops": models.count,
+        "wheel": {"name": wheel.name, "bytes": wheel.stat().st_size},
+        "emulator": f"QEMU {emulator_version()} user mode",
+        "release": options.release or "this machine's",
+        "processors": rows,
+        "instructions": counted,
+        "occupied_mib": occupied_mib(),
+        "seconds": {"preparing": round(ready - start, 1), "all": round(time.monotonic() - start, 1)},
+        "passed": all(row["passed"] for row in rows),
+    }
+
+
+def _packages(wheel: Path, options: SmokeOptions) -> dict[str, Path]:
+    """Folder with the installed wheel, by processor."""
+    here = install_here(wheel)
+    wanted = [f"{name}=={version}" for name, version in options.versions.items()]
+    there = install([f"{wheel}[{EXTRAS}]", *wanted], release=options.release)
+    folders = {name: there if PROCESSORS[name].machine == ARM64 else here for name in options.processors}
+    return {HERE: here, **folders}
+
+
+def _job(models: Models, name: str, packages: Path, folder: Path) -> JsonObject:
+    output = folder / name
+    output.mkdir()
+    is_arm = name == HERE or PROCESSORS[name].machine == ARM64
+    return {
+        "photo": str(models.photo),
+        "mirrored": str(models.mirrored),
+        "crops": str(models.crops),
+        "floats": {form: str(path) for form, path in models.floats.items()},
+        "int8": {form: str(path) for form, path in models.int8.items()},
+        "features": ALL_FEATURES if is_arm else _OTHER_X86_64,
+        "packages": str(packages),
+        "output": str(output),
+    }
+
+
+def _row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
+    found = compare(base.details, run.details, (folder / HERE, folder / name))
+    is_arm = name != HERE and PROCESSORS[name].machine == ARM64
+    judged = found.problems(int8_judged=is_arm)
+    failed = [
+        f"'{line['feature']}' failed: {line['detail'].get('error', '')}" for line in run.lines if not line["passed"]
+    ]
+    problems = [*([run.died] if run.died else []), *failed, *judged]
+    return {
+        "processor": name,
+        "title": name if name == HERE else PROCESSORS[name].name,
+        "versions": run.details.get("imports", {}),
+        "doctor": run.details.get("doctor", {}),
+        "features": [{key: line[key] for key in ("feature", "passed", "seconds")} for line in run.lines],
+        "agreement": None if name == HERE else found.as_json(),
+        "seconds": round(run.seconds, 1),
+        "problems": problems,
+        "passed": not problems,
+    }
+
+
+def _count(
+    models: Models,
+    pythons: Mapping[str, EmulatedPython],
+    plugin: Path | None,
+    pool: ThreadPoolExecutor,
+    note: Callable[[str], None],
+) -> list[JsonObject]:
+    """Instructions of an inference, for each Arm core and each form that is meant for it."""
+    if plugin is None:
+        return []
+    forms = {**models.floats, **{target: path for target, path in models.int8.items() if target != TARGET_X86_VNNI}}
+    cores = [name for name in pythons if PROCESSORS[name].machine == ARM64]
+
+    def one(case: tuple[str, str]) -> JsonObject:
+        core, form = case
+        number = instructions.count(pythons[core], plugin, forms[form], models.crops)
+        note(f"{core:<12} {form:<16} {number / 1e6:>7.0f} million instructions")
+        return {"processor": core, "form": form, "instructions": number}
+
+    return list(pool.map(one, [(core, form) for core in cores for form in forms]))

@@ -1,0 +1,205 @@
+"""QEMU's user-mode emulator, and Python inside it. All of it lies in ``build/emulation`` and is made once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.emulation.debian import EmulationError, run_tool, unpack_packages
+from benchmarks.emulation.processors import ARM64, cpuinfo
+from edge_sphereface.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.emulation.processors import Processor
+
+FOLDER = Path(__file__).resolve().parents[2] / "build" / "emulation"
+_PYTHON_PACKAGES = ("python3", "libstdc++6")
+_GLIBC_OF_WHEELS = (28, 27, 17)
+_READ_FEATURES = (
+    "import ctypes; get = ctypes.CDLL(None).getauxval; get.restype = ctypes.c_ulong; print(get(16), get(26))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedPython:
+    """A Python on one processor.
+
+    Attributes:
+        words: command line up to the interpreter's own arguments.
+        variables: of its environment, beside this process's.
+    """
+
+    words: tuple[str, ...]
+    variables: Mapping[str, str]
+
+    def start(self, arguments: Sequence[str], plugin: str = "") -> subprocess.Popen[str]:
+        """Start it, with pipes from stdout and stderr.
+
+        Args:
+            arguments: of the interpreter.
+            plugin: QEMU's ``-plugin`` argument; empty for none.
+        """
+        words = list(self.words)
+        if plugin:
+            words[-1:-1] = ["-plugin", plugin]
+        return subprocess.Popen(  # noqa: S603
+            [*words, *arguments],
+            env={**os.environ, **self.variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, arguments: Sequence[str], plugin: str = "") -> str:
+        """Run it to its end; gives what it printed.
+
+        Raises:
+            EmulationError: it failed.
+        """
+        with self.start(arguments, plugin) as process:
+            try:
+                output, errors = process.communicate()
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode:
+            raise EmulationError(f"{' '.join(arguments[:2])} ended with {process.returncode}: {errors.strip()[-400:]}")
+        return output
+
+
+def this_python(packages: Path | None = None) -> EmulatedPython:
+    """The interpreter of this process, on this machine's own processor."""
+    return EmulatedPython((sys.executable,), _variables(packages))
+
+
+def emulated_python(
+    processor: Processor, *, packages: Path | None = None, release: str = "", folder: Path = FOLDER
+) -> EmulatedPython:
+    """A Python on a processor that is emulated.
+
+    Args:
+        processor: which.
+        packages: folder with what it shall import, as :func:`install` makes it.
+        release: of Debian, for Arm; empty for this machine's.
+        folder: where emulator and system are unpacked, or are already.
+
+    Raises:
+        EmulationError: emulation is not to be had on this machine.
+    """
+    program = [*_emulator(processor.machine, folder), "-cpu", processor.qemu]
+    if processor.machine != ARM64:
+        return EmulatedPython((*program, sys.executable), _variables(packages))
+    system = arm64_system(release, folder)
+    root = _processor_root(processor, system, program)
+    return EmulatedPython((*program, "-L", str(root), str(_interpreter(system))), _variables(packages))
+
+
+def _variables(packages: Path | None) -> dict[str, str]:
+    return {"PYTHONNOUSERSITE": "1"} | ({"PYTHONPATH": str(packages)} if packages is not None else {})
+
+
+def _emulator(machine: str, folder: Path) -> list[str]:
+    """The dynamic emulator, since the static one loads no plugins, by the loader and libraries of its own release."""
+    root = folder / "qemu"
+    program = root / "usr" / "bin" / f"qemu-{machine}"
+    if not program.is_file():
+        unpack_packages(["qemu-user"], root)
+    loaders = [path for path in sorted(root.glob("**/ld-linux-*.so.*")) if path.is_file() and not path.is_symlink()]
+    if not loaders:
+        raise EmulationError(f"Expected a loader in {root}, and there is none.", hint=f"delete {root} and try again")
+    triplet = loaders[0].parent.name
+    libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
+    return [str(loaders[0]), "--library-path", libraries, str(program)]
+
+
+def emulator_version(folder: Path = FOLDER) -> str:
+    """Version of QEMU, such as ``7.2.22``."""
+    return run_tool([*_emulator(ARM64, folder), "--version"]).split()[2]
+
+
+def arm64_system(release: str = "", folder: Path = FOLDER) -> Path:
+    """Root of an arm64 Debian with Python, unpacked if it is missing."""
+    root = folder / f"arm64{'-' if release else ''}{release}"
+    if not root.is_dir():
+        unpack_packages(_PYTHON_PACKAGES, root, architecture="arm64", release=release)
+    return root
+
+
+def _interpreter(root: Path) -> Path:
+    return next(path for path in sorted(root.glob("usr/bin/python3.*")) if path.name[9:].isdecimal())
+
+
+def python_version(release: str = "", folder: Path = FOLDER) -> str:
+    """Version of that Python, such as ``3.11``."""
+    return _interpreter(arm64_system(release, folder)).name.removeprefix("python")
+
+
+def _processor_root(processor: Processor, system: Path, emulator: Sequence[str]) -> Path:
+    """The system with one core's own /proc/cpuinfo: links, so that cores can run at the same time."""
+    root = system.with_name(f"{system.name}.{processor.qemu}")
+    if not root.is_dir():
+        words = run_tool([*emulator, "-L", str(system), str(_interpreter(system)), "-c", _READ_FEATURES]).split()
+        part = _empty(root.with_name(f"{root.name}.part"))
+        for entry in system.iterdir():
+            (part / entry.name).symlink_to(Path("..") / system.name / entry.name)
+        (part / "proc").mkdir()
+        (part / "proc" / "cpuinfo").write_text(cpuinfo(processor, int(words[0]), int(words[1])), encoding="ascii")
+        part.rename(root)
+    return root
+
+
+def install(requirements: Sequence[str], *, release: str = "", folder: Path = FOLDER) -> Path:
+    """Install wheels for arm64, with all that they need, into a folder of their own.
+
+    Args:
+        requirements: for pip; a wheel may be a file.
+        release: of Debian, whose Python will import them.
+        folder: where they are kept.
+
+    Raises:
+        EmulationError: a wheel for arm64 cannot be had.
+    """
+    version = python_version(release, folder)
+    glibc = [f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_OF_WHEELS]
+    platforms = [word for name in (*glibc, "manylinux2014_aarch64") for word in ("--platform", name)]
+    words = ["--only-binary=:all:", "--implementation", "cp", "--python-version", version, *platforms]
+    return _install(folder / f"packages-arm64-python{version}", requirements, words)
+
+
+def install_here(wheel: Path, *, folder: Path = FOLDER) -> Path:
+    """Install one wheel for this process's Python, which has all that it needs, into a folder of its own."""
+    return _install(folder / "packages-here", [str(wheel)], ["--no-deps"])
+
+
+def _install(target: Path, requirements: Sequence[str], words: Sequence[str]) -> Path:
+    stamp = target / "installed"
+    wheels = [Path(word.split("[")[0]) for word in requirements]
+    wanted = "\n".join([*requirements, *(sha256_of(wheel) for wheel in wheels if wheel.is_file())])
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        _empty(target)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        run_tool([*pip, "--target", str(target), *words, *requirements])
+        stamp.write_text(wanted, encoding="utf-8")
+    return target
+
+
+def occupied_mib(folder: Path = FOLDER) -> dict[str, float]:
+    """Size on disk of the emulator, the systems and the installed packages, in MiB."""
+    sizes = {}
+    for path in sorted(folder.iterdir()):
+        files = [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
+        sizes[path.name] = round(sum(file.stat().st_size for file in files) / (1 << 20), 1)
+    return {name: size for name, size in sizes.items() if size >= 1}
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

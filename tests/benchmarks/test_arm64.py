@@ -1,0 +1,293 @@
+"""The proof on arm64, with this machine in the emulator's place: every feature, every bound, every way to fail."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import build_parser
+from benchmarks.arm64 import commands, instructions, marked, models, report, smoke
+from benchmarks.arm64.agreement import Agreement, compare
+from benchmarks.arm64.runner import Runner
+from benchmarks.emulation.debian import EmulationError
+from benchmarks.emulation.emulator import this_python
+from edge_sphereface.cli.contract import run
+
+
+@pytest.fixture(scope="module")
+def made(small_checkpoint, tmp_path_factory):
+    """Every form of the narrow network."""
+    return models.prepare(small_checkpoint, folder=tmp_path_factory.mktemp("arm64"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return smoke.build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def emulator_is_here(made, wheel, monkeypatch, tmp_path):
+    """Nothing is downloaded: a core's Python is this one, with the built wheel alone put before the checkout."""
+    packages = smoke.install_here(wheel, folder=tmp_path)
+    monkeypatch.setattr(smoke, "emulated_python", lambda *_, packages, **__: this_python(packages))
+    monkeypatch.setattr(smoke, "install", lambda *_, **__: packages)
+    monkeypatch.setattr(smoke, "install_here", lambda _: packages)
+    monkeypatch.setattr(smoke, "emulator_version", lambda: "1.2.3")
+    monkeypatch.setattr(smoke, "occupied_mib", lambda: {"arm64": 71.0})
+    monkeypatch.setattr(instructions, "build_plugin", lambda: Path("plugin.so"))
+    monkeypatch.setattr(instructions, "count", lambda *words: 1000 if "plain" in words[2].name else 250)
+    monkeypatch.setattr(models, "prepare", lambda *_, **__: made)
+    monkeypatch.setattr(smoke, "build_wheel", lambda: wheel)
+
+
+def call(capsys, *words):
+    code = run(build_parser(), [str(word) for word in words])
+    return code, capsys.readouterr()
+
+
+def test_every_feature_runs_from_the_wheel_and_agrees(emulator_is_here, capsys, tmp_path):
+    output = tmp_path / "results"
+    code, shown = call(capsys, "arm64", "--processors", "cortex-a72", "haswell", "-o", output, "--json")
+    result = json.loads(shown.out)
+    assert code == 0, shown.err
+    assert result["passed"]
+    here, core, other = result["processors"]
+    assert [line["feature"] for line in core["features"]] == list(smoke.ALL_FEATURES)
+    assert all(line["passed"] for line in core["features"])
+    assert [line["feature"] for line in other["features"]] == ["imports", "int8 embedding"]
+    assert here["agreement"] is None
+    found = core["agreement"]
+    assert found["faces"] == [1, 1]
+    assert found["landmark_px"] == found["crop_levels"] == found["similarity"] == 0
+    assert found["float_error"] == {"plain": 0, "rewritten": 0}
+    assert found["int8_identical"] == {"portable": 1, "arm64": 1, "x86-vnni": 1}
+    assert {row["form"]: row["instructions"] for row in result["instructions"]} == {
+        "plain": 1000,
+        "rewritten": 250,
+        "portable": 250,
+        "arm64": 250,
+    }
+    assert json.loads((output / "arm64.json").read_text()) == result
+    page = (output / "arm64.md").read_text()
+    assert "1 of 1" in page
+    assert "250 (" not in page.split("Instructions")[0]
+    assert "0 (0.25)" in page
+    assert page.rstrip().endswith("PASSED")
+    assert "cortex-a72   verify model" in shown.err
+
+
+def test_a_checkout_is_no_wheel(made, monkeypatch, tmp_path):
+    """The first feature fails where the package does not come from the place where the wheel was installed."""
+    job = smoke._job(made, smoke.HERE, tmp_path / "elsewhere", tmp_path)
+    done = Runner(lambda _: None).features("x", this_python(), {**job, "features": ["imports"]})
+    assert [line["passed"] for line in done.lines] == [False]
+    assert not done.died
+
+
+def test_a_feature_that_fails_keeps_no_other_from_running(made, wheel, tmp_path):
+    packages = smoke.install_here(wheel, folder=tmp_path)
+    job = smoke._job(made, smoke.HERE, packages, tmp_path)
+    job |= {"photo": str(tmp_path / "none.png"), "features": ["detect", "info"]}
+    done = Runner(lambda _: None).features("x", this_python(packages), job)
+    assert [line["passed"] for line in done.lines] == [False, True]
+    assert "none.png" in done.lines[0]["detail"]["error"]
+    row = smoke._row("cortex-a72", done, done, tmp_path)
+    assert not row["passed"]
+    assert "'detect' failed" in row["problems"][0]
+
+
+def test_a_process_that_dies_is_told_with_its_signal(tmp_path):
+    """As onnxruntime 1.21.0 dies of an illegal instruction on a Cortex-A72."""
+    script = 'import os, signal; print(\'{"feature": "imports", "passed": true, "seconds": 1, "detail": {}}\', '
+    script += "flush=True); os.kill(os.getpid(), signal.SIGILL)"
+    python = type("Dying", (), {"start": lambda _, __: start(script)})()
+    job = {"output": str(tmp_path), "features": ["imports", "detect"]}
+    notes = []
+    done = Runner(notes.append).features("cortex-a72", python, job)
+    assert done.died.startswith("died of SIGILL at 'detect'")
+    assert any("SIGILL" in note for note in notes)
+
+
+def start(script):
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "sentence"),
+    [
+        ({"faces": (1, 2)}, "2 faces are found instead of 1"),
+        ({"landmark_px": 0.2}, "landmarks differ by 0.200 px"),
+        ({"crop_levels": 2}, "pixels of crops differ by 2 levels"),
+        ({"similarity": 0.01}, "the similarity of two photographs differs by 1.0e-02"),
+        ({"float_error": {"plain": 2e-4}}, "float embeddings (plain) differ by 2.0e-04"),
+        ({"float_error": {"plain": float("nan")}}, "float embeddings (plain) differ by nan"),
+        ({"int8_cosine": {"arm64": 0.998}}, "INT8 embeddings (arm64) have a cosine of 0.998"),
+        ({"int8_cosine": {"portable": 0.9993}}, "INT8 embeddings (portable)"),
+    ],
+)
+def test_every_bound_is_judged(found, sentence):
+    (problem,) = Agreement(**found).problems()
+    assert sentence in problem
+
+
+def test_what_is_within_bounds_is_no_problem():
+    found = Agreement(
+        faces=(2, 2),
+        landmark_px=0.1,
+        crop_levels=1,
+        similarity=1e-4,
+        float_error={"plain": 1e-5},
+        int8_cosine={"arm64": 0.9991, "portable": 0.9996, "x86-vnni": 0.9},
+    )
+    assert list(found.problems()) == []
+    assert list(Agreement(int8_cosine={"arm64": 0.9}).problems(int8_judged=False)) == []
+
+
+def test_differences_are_measured(tmp_path):
+    """A landmark, a pixel, a component and the direction of an embedding that are moved are found."""
+    face = {"box": [0, 0, 9, 9], "landmarks": {"nose": [4.0, 5.0]}}
+    moved = {"box": [0, 0, 9, 9.5], "landmarks": {"nose": [4.0, 5.25]}}
+    here = {
+        "detect": {"faces": [face]},
+        "align": {"crops": [[[1, 2, 3]]]},
+        "verify": {"similarity": 0.5},
+        "float embedding": {"forms": ["plain"]},
+        "int8 embedding": {"forms": ["arm64"]},
+    }
+    there = here | {"detect": {"faces": [moved]}, "align": {"crops": [[[1, 2, 6]]]}, "verify": {"similarity": 0.25}}
+    folders = tmp_path / "here", tmp_path / "there"
+    embeddings = np.eye(2, 4, dtype=np.float32)
+    for folder, values in zip(folders, (embeddings, embeddings + [[0, 0.5, 0, 0], [0, 0, 0, 0]]), strict=True):
+        folder.mkdir()
+        for form in ("plain", "arm64"):
+            np.save(folder / f"{form}.npy", values.astype(np.float32))
+    found = compare(here, there, folders)
+    assert found.landmark_px == 0.5
+    assert found.crop_levels == 3
+    assert found.similarity == 0.25
+    assert found.float_error["plain"] == pytest.approx(0.5)
+    assert found.int8_cosine["arm64"] == pytest.approx(1 / np.sqrt(1.25))
+    assert found.int8_identical["arm64"] == 0.5
+    assert compare(here, here | {"detect": {"faces": []}}, folders).faces == (1, 0)
+    assert compare(here, {}, folders).faces is None
+
+
+def test_models_are_made_once_for_the_same_code(small_checkpoint, made):
+    folder = made.crops.parent.parent
+    before = made.floats["plain"].stat().st_mtime_ns
+    assert models.prepare(small_checkpoint, folder=folder).floats["plain"].stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("words", [["numpy"], ["torch==2"], ["numpy=="]])
+def test_other_versions_are_checked(words, capsys):
+    code, shown = call(capsys, "arm64", "--with", *words)
+    assert code == 2
+    assert "NAME==VERSION" in shown.err
+
+
+def test_versions_default_to_those_here(monkeypatch):
+    found = commands._versions(["onnxruntime==1.20.0"])
+    assert found["onnxruntime"] == "1.20.0"
+    assert found["numpy"] == np.__version__
+
+
+def test_a_wheel_that_is_not_there(capsys, tmp_path):
+    code, shown = call(capsys, "arm64", "--wheel", tmp_path / "none.whl")
+    assert code == 2
+    assert "none.whl" in shown.err
+
+
+# --- counts ------------------------------------------------------------------------------------------------------
+
+HARNESS = """
+#include "instructions.c"
+static void (*translate)(plugin_id, struct block *);
+static void (*call)(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                    uint64_t);
+static void (*execute)(unsigned, void *);
+static void *argument;
+size_t qemu_plugin_tb_n_insns(const struct block *block) { return *(const size_t *)block; }
+void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*f)(plugin_id, struct block *)) { translate = f; }
+void qemu_plugin_register_vcpu_tb_exec_cb(struct block *b, void (*f)(unsigned, void *), enum register_access r, void *a)
+{ execute = f; argument = a; }
+void qemu_plugin_register_vcpu_syscall_cb(plugin_id id, void (*f)(plugin_id, unsigned, int64_t, uint64_t, uint64_t,
+    uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t)) { call = f; }
+int main(int argc, char **argv) {
+    size_t block = 7;
+    if (qemu_plugin_install(0, 0, argc - 1, argv + 1)) return 1;
+    translate(0, (struct block *)&block);
+    call(0, 0, 141, MARK, 0, 0, 0, 0, 0, 0, 0);
+    for (int i = 0; i < 6; i++) execute(i % 2, argument);
+    call(0, 0, 141, 1, 0, 0, 0, 0, 0, 0, 0);
+    call(0, 0, 141, MARK, 0, 0, 0, 0, 0, 0, 0);
+    return 0;
+}
+"""
+
+
+def test_the_plugin_counts_between_marks(tmp_path):
+    """Six blocks of seven instructions on two threads, in an emulator that is a dozen lines."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler, which is not here")
+    (tmp_path / "harness.c").write_text(HARNESS)
+    program = tmp_path / "harness"
+    words = [compiler, "-DPLUGIN_VERSION=1", f"-I{instructions.SOURCE.parent}", tmp_path / "harness.c", "-o", program]
+    subprocess.run(words, check=True)
+    subprocess.run([program, f"output={tmp_path / 'counts'}"], check=True)
+    assert (tmp_path / "counts").read_text().split() == ["0", "42"]
+    assert subprocess.run([program], capture_output=True, check=False).returncode == 1
+
+
+def test_both_sides_know_the_mark():
+    assert f"#define mark {marked.MARK:#x}u" in instructions.SOURCE.read_text().lower()
+
+
+def test_an_inference_has_two_marks(made, tmp_path, monkeypatch):
+    """What counts is the second of two inferences: the difference of the two marks around it."""
+
+    class Marking:
+        def run(self, words, plugin):
+            assert words[0].endswith("marked.py")
+            Path(plugin.split("output=")[1]).write_text("100\n142\n")
+
+    assert instructions.count(Marking(), Path("p.so"), made.floats["plain"], made.crops) == 42
+    seen = []
+    monkeypatch.setattr(marked, "mark", lambda: seen.append(1))
+    marked.main(str(made.floats["plain"]), str(made.crops))
+    assert len(seen) == 2
+
+
+def test_a_lost_mark_is_an_error(tmp_path):
+    class Silent:
+        def run(self, _, plugin):
+            Path(plugin.split("output=")[1]).write_text("100\n")
+
+    with pytest.raises(EmulationError, match="Expected two marks"):
+        instructions.count(Silent(), Path("p.so"), Path("m.onnx"), Path("c.npy"))
+
+
+def test_counts_need_a_compiler(monkeypatch, tmp_path):
+    monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
+    with pytest.raises(EmulationError, match="C compiler"):
+        instructions.build_plugin(tmp_path)
+
+
+def test_the_interface_follows_the_emulator(monkeypatch, tmp_path):
+    """QEMU 9 and later load no plugins of interface 1."""
+    seen = []
+    monkeypatch.setattr(instructions, "run_tool", lambda words: seen.append(words) or "")
+    for version in ("7.2.22", "10.0.13"):
+        monkeypatch.setattr(instructions, "emulator_version", lambda _, version=version: version)
+        instructions.build_plugin(tmp_path)
+    assert "-DPLUGIN_VERSION=1" in seen[0]
+    assert "-DPLUGIN_VERSION=2" in seen[1]
+
+
+def test_a_table_is_aligned():
+    lines = report.table(["a", "bb"], [["ccc", "d"]]).splitlines()
+    assert lines == ["| a   | bb |", "| --- | -- |", "| ccc | d  |"]
