@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-official test test-quick check format clean
+.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check format clean
 
 help:
 	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 3 GB on disk)"
 	@echo "make test-quick     the tests without MindSpore"
+	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 10 minutes)"
+	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy and all tests"
 
 demo: $(VENV)/.demo
@@ -27,6 +29,13 @@ test: $(VENV)/.test $(VENV)/.mindspore
 test-quick: $(VENV)/.test
 	@echo "Leaving out the tests that compare with MindSpore (several hundred MB to download); make test runs them too."
 	$(BIN)/python -m pytest -m "not mindspore"
+
+test-arm64:
+	@scripts/arm64-smoke -o build/arm64-report
+
+test-wheel:
+	@PYTHON=$(PYTHON) scripts/test-wheel
+	@PYTHON=$(PYTHON) scripts/test-wheel --oldest
 
 check: $(VENV)/.test $(VENV)/.mindspore
 	$(BIN)/ruff check .

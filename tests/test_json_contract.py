@@ -10,9 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
+import edge_sphereface
 from benchmarks import runner
 from benchmarks.__main__ import build_parser as benchmarks_parser
+from benchmarks.arm64 import models
 from benchmarks.emulation import compare
+from benchmarks.emulation.emulator import this_python
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.contract import run
 from edge_sphereface.download import PinnedFile
@@ -26,9 +29,9 @@ SECTIONS = {
     title.strip("`"): json.loads(body)
     for title, body in re.findall(r"^## (.+?)$.*?^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 }
-OPEN = {"nodes", "opset", "tried", "versions", "wheels"}
+OPEN = {"doctor", "nodes", "occupied_mib", "opset", "tried", "versions", "wheels"}
 """Objects whose fields depend on the machine or the model."""
-LISTS = {"doubts", "float_layers", "missed", "skipped", "skipped_parameters"}
+LISTS = {"doubts", "float_layers", "missed", "problems", "skipped", "skipped_parameters"}
 """Lists that may be empty here and not there."""
 
 
@@ -89,6 +92,18 @@ def without_peers_and_emulator(monkeypatch):
         return compare._run_here(model, folder, options)
 
     monkeypatch.setattr(compare, "_run_emulated", here)
+    packages = Path(edge_sphereface.__file__).parents[1]
+    made = models.prepare(Path("sphereface.ckpt"), folder=Path("forms").resolve())
+    Path("x.whl").touch()
+    monkeypatch.setattr("benchmarks.arm64.models.prepare", lambda *_, **__: made)
+    monkeypatch.setattr("benchmarks.arm64.smoke.build_wheel", lambda: Path("x.whl"))
+    for name in ("install", "install_here"):
+        monkeypatch.setattr(f"benchmarks.arm64.smoke.{name}", lambda *_, **__: packages)
+    monkeypatch.setattr("benchmarks.arm64.smoke.emulated_python", lambda *_, **__: this_python(packages))
+    monkeypatch.setattr("benchmarks.arm64.smoke.emulator_version", lambda: "7.2.22")
+    monkeypatch.setattr("benchmarks.arm64.smoke.occupied_mib", lambda: {"arm64": 71.0})
+    monkeypatch.setattr("benchmarks.arm64.instructions.build_plugin", lambda: Path("plugin.so"))
+    monkeypatch.setattr("benchmarks.arm64.instructions.count", lambda *_: 1000)
 
 
 def test_the_page_is_true(folder, capsys, monkeypatch):
@@ -146,6 +161,7 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
         "python -m benchmarks emulate": call(
             benchmarks_parser, "emulate", "sphereface.int8.onnx", "--float", "sphereface.onnx", "--photos", "people"
         ),
+        "python -m benchmarks arm64": call(benchmarks_parser, "arm64", "--processors", "cortex-a72"),
         "python -m benchmarks ascend run": call(benchmarks_parser, "ascend", "run", "--edge", "l.json", *native),
         "python -m benchmarks ascend import": call(
             benchmarks_parser, "ascend", "import", "eval.log", "--source", "Atlas 300I, our lab"

@@ -71,6 +71,7 @@ def test_make_targets_exist():
     assert {"demo", "demo-official", "test", "test-quick", "check"} <= named - {"python3-venv"} <= targets
 
 
+@pytest.mark.checkout
 def test_folders_of_the_table_exist():
     for folder in re.findall(r"^\| `([\w/]+)/` \|", README, re.MULTILINE):
         assert (ROOT / folder).is_dir()

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def text(result: JsonObject) -> str:
     """Agreements, instructions, times and sizes."""
     environment, rows = result["environment"], result["processors"]
-    versions: JsonObject = next((row["versions"] for row in rows if row["agreement"] and row["versions"]), {})
+    versions: JsonObject = next((row["versions"] for row in rows if row["versions"]), {})
     shown = ", ".join(f"{name} {value}" for name, value in versions.items() if name != "machine")
     seconds, wheel = result["seconds"], result["wheel"]
     head = [
         f"{result['model']}. {result['crops']} crops.",
-        f"{wheel['name']} ({wheel['bytes'] / 1024:.0f} KiB), on emulated cores with {shown};",
+        f"{wheel['name']} ({wheel['bytes'] / 1024:.0f} KiB), on emulated cores",
+        f"with {shown};",
         f"{result['emulator']} on {environment['cpu']}, {environment['usable_cpus']} processors.",
         "Emulation computes exactly and says nothing about speed.",
     ]
@@ -32,7 +33,7 @@ def text(result: JsonObject) -> str:
     parts.append(
         f"{seconds['all']:.0f} s in all, {seconds['preparing']:.0f} s of them to get ready. MiB on disk: {occupied}."
     )
-    problems = [f"FAILED  {row['title']}: {problem}" for row in rows for problem in row["problems"]]
+    problems = [f"FAILED  {row['title']}: {problem}" for row in (result["here"], *rows) for problem in row["problems"]]
     parts.append("\n".join(problems) if problems else "PASSED")
     return "\n\n".join(part for part in parts if part)
 
@@ -43,11 +44,6 @@ def _agreements(rows: Sequence[JsonObject]) -> str:
     body = []
     for row in rows:
         found, passed = row["agreement"], sum(line["passed"] for line in row["features"])
-        if found is None:
-            body.append(
-                [row["title"], f"{passed}/{len(row['features'])}", *["·"] * (len(head) - 3), f"{row['seconds']:.0f}"]
-            )
-            continue
         body.append(
             [
                 row["title"],
@@ -75,7 +71,7 @@ def _saturation(rows: Sequence[JsonObject]) -> str:
     cells = [
         [row["title"], *(_number(row["agreement"]["int8_cosine"].get(target), ".6f") for target in _TARGETS)]
         for row in rows
-        if row["agreement"] and row["agreement"]["int8_cosine"]
+        if row["agreement"]["int8_cosine"]
     ]
     if not cells:
         return ""

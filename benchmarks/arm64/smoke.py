@@ -102,7 +102,8 @@ def smoke(
 
         try:
             base = run(HERE)
-            runs = {HERE: base, **dict(zip(pythons, pool.map(run, pythons), strict=True))}
+            runs = dict(zip(pythons, pool.map(run, pythons), strict=True))
+            here = _row(HERE, base, base, Path(folder))
             rows = [_row(name, base, run, Path(folder)) for name, run in runs.items()]
             alive = {name: python for name, python in pythons.items() if not runs[name].died}
             counted = _count(models, alive, plugin, pool, note)
@@ -116,11 +117,12 @@ def smoke(
         "wheel": {"name": wheel.name, "bytes": wheel.stat().st_size},
         "emulator": f"QEMU {emulator_version()} user mode",
         "release": options.release or "this machine's",
+        "here": here,
         "processors": rows,
         "instructions": counted,
         "occupied_mib": occupied_mib(),
         "seconds": {"preparing": round(ready - start, 1), "all": round(time.monotonic() - start, 1)},
-        "passed": all(row["passed"] for row in rows),
+        "passed": all(row["passed"] for row in (here, *rows)),
     }
 
 
@@ -151,8 +153,8 @@ def _job(models: Models, name: str, packages: Path, folder: Path) -> JsonObject:
 
 def _row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
     found = compare(base.details, run.details, (folder / HERE, folder / name))
-    is_arm = name != HERE and PROCESSORS[name].machine == ARM64
-    judged = found.problems(int8_judged=is_arm)
+    is_x86_64 = name != HERE and PROCESSORS[name].machine != ARM64
+    judged = found.problems(int8_judged=not is_x86_64)
     failed = [
         f"'{line['feature']}' failed: {line['detail'].get('error', '')}" for line in run.lines if not line["passed"]
     ]
@@ -163,7 +165,7 @@ def _row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
         "versions": run.details.get("imports", {}),
         "doctor": run.details.get("doctor", {}),
         "features": [{key: line[key] for key in ("feature", "passed", "seconds")} for line in run.lines],
-        "agreement": None if name == HERE else found.as_json(),
+        "agreement": found.as_json(),
         "seconds": round(run.seconds, 1),
         "problems": problems,
         "passed": not problems,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ARM64, X86_64 = "aarch64", "x86_64"
+_ARM_LIMITED = 0x41
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,14 +16,12 @@ class Processor:
         name: for people.
         qemu: the emulator's name for it.
         machine: ``aarch64`` or ``x86_64``.
-        implementer: of an Arm core, as /proc/cpuinfo has it.
-        part: of an Arm core, as /proc/cpuinfo has it.
+        part: of a core by Arm, as /proc/cpuinfo has it.
     """
 
     name: str
     qemu: str
     machine: str = ARM64
-    implementer: int = 0x41
     part: int = 0
 
 
@@ -32,7 +31,8 @@ PROCESSORS = {
     "cortex-a76": Processor(name="Cortex-A76 (Raspberry Pi 5)", qemu="cortex-a76", part=0xD0B),
     # QEMU has no Cortex-A78AE; Neoverse N1 has its instructions: Armv8.2-A with dot product and FP16, no I8MM, no SVE
     "neoverse-n1": Processor(name="Neoverse N1 (like Jetson Orin's A78AE)", qemu="neoverse-n1", part=0xD0C),
-    "max": Processor(name="all that QEMU knows of Armv9", qemu="max", implementer=0, part=0x51),
+    # QEMU's own name for it, implementer 0, is none that onnxruntime 1.32 survives: it goes by that of a Neoverse V2
+    "max": Processor(name="Armv9 with SVE2, SME, I8MM", qemu="max", part=0xD4F),
     "haswell": Processor(name="x86-64, AVX2 without VNNI", qemu="Haswell", machine=X86_64),
 }
 """By the name on the command line."""
@@ -122,6 +122,6 @@ def cpuinfo(processor: Processor, hwcap: int, hwcap2: int) -> str:
     """An Arm core's /proc/cpuinfo, which onnxruntime reads when it is imported and which must be true."""
     return (
         f"processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: {' '.join(features(hwcap, hwcap2))}\n"
-        f"CPU implementer\t: {processor.implementer:#04x}\nCPU architecture: 8\nCPU variant\t: 0x0\n"
+        f"CPU implementer\t: {_ARM_LIMITED:#04x}\nCPU architecture: 8\nCPU variant\t: 0x0\n"
         f"CPU part\t: {processor.part:#05x}\nCPU revision\t: 1\n"
     )
