@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edge_sphereface.cache import cache_file
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 CPU = "CPUExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
 AUTO_ORDER = ("CUDAExecutionProvider", "CANNExecutionProvider", "OpenVINOExecutionProvider", CPU)
 """What ``auto`` tries. TensorRT is not among them: it builds an engine for minutes, which must be asked for."""
 
@@ -43,7 +45,8 @@ class SessionConfig:
         pinned_threads: bind every helper thread to a processor of its own, and let it spin while an inference runs but
             not after. For one model on a machine: the threads of two sessions would be bound to the same processors.
         allow_cpu_fallback: let a named provider leave nodes to the CPU (at least one it must take).
-        provider_options: handed to the provider as they are.
+        provider_options: handed to the provider as they are. TensorRT keeps its engines in the cache unless they say
+            otherwise, since it takes minutes to build one.
     """
 
     provider: str = AUTO
@@ -156,7 +159,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
     threads = config.threads or usable_cpus()
     strict = provider != CPU and not config.allow_cpu_fallback
     options = _session_options(ort, config, threads, strict=strict)
-    providers = [(provider, dict(config.provider_options))]
+    providers = [(provider, _provider_options(provider, config))]
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
     state = ort.capi.onnxruntime_pybind11_state
@@ -185,6 +188,19 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
     )
     _check_report(report, provider, model)
     return session, report
+
+
+def _provider_options(provider: str, config: SessionConfig) -> dict[str, str]:
+    """What was given, and for TensorRT where it finds the engines of an earlier start again.
+
+    Source: onnxruntime's page on the TensorRT execution provider.
+    """
+    options = dict(config.provider_options)
+    if provider == TENSORRT and not any(name.startswith("trt_engine_cache") for name in options):
+        folder = str(cache_file("tensorrt", "engine").parent)
+        options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+        options |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
+    return options
 
 
 def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: bool) -> Any:

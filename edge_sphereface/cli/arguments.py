@@ -38,6 +38,14 @@ def session_options() -> Parser:
         "--pinned-threads", action="store_true", help="bind helper threads to processors; they spin during inference"
     )
     group.add_argument("--allow-cpu-fallback", action="store_true", help="let a named provider leave nodes to the CPU")
+    group.add_argument(
+        "--provider-option",
+        action="append",
+        type=_named_value,
+        default=[],
+        metavar="NAME=VALUE",
+        help="for the provider, such as trt_fp16_enable=1; may be given again",
+    )
     return parser
 
 
@@ -95,6 +103,13 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
     return pairs.LabelledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
 
 
+def _named_value(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
+    return name, value
+
+
 def positive(text: str) -> int:
     """An integer from 1."""
     value = int(text)
@@ -138,6 +153,7 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
             spinning=arguments.spinning,
             pinned_threads=arguments.pinned_threads,
             allow_cpu_fallback=arguments.allow_cpu_fallback,
+            provider_options=dict(arguments.provider_option),
         ),
     )
 

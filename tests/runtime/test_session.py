@@ -1,6 +1,7 @@
 """Provider truth: what was asked for runs, or an error says that it does not."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -147,3 +148,32 @@ def test_without_onnxruntime(make_onnx, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ProviderError, match=r"edge-sphereface\[cpu\]"):
         open_session(make_onnx(), SessionConfig())
+
+
+def test_tensorrt_keeps_its_engines_in_the_cache():
+    """An engine takes minutes to build: the next start finds it, unless the user keeps it elsewhere."""
+    options = session._provider_options(session.TENSORRT, SessionConfig(provider_options={"trt_fp16_enable": "1"}))
+    folder = Path(os.environ["EDGE_SPHEREFACE_HOME"]) / "tensorrt"
+    assert options == {
+        "trt_fp16_enable": "1",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+    }
+    assert folder.is_dir()
+    own = {"trt_engine_cache_enable": "0"}
+    assert session._provider_options(session.TENSORRT, SessionConfig(provider_options=own)) == own
+    assert session._provider_options(CPU, SessionConfig()) == {}
+
+
+def test_provider_options_come_from_the_command_line(cli, small_model, monkeypatch):
+    seen = []
+    real = session._provider_options
+    monkeypatch.setattr(session, "_provider_options", lambda *words: seen.append(real(*words)) or seen[-1])
+    words = ("info", "--model", small_model, "--provider", "cpu")
+    assert cli(*words, "--provider-option", "a=1", "--provider-option", "b=x=y")[0] == 0
+    assert seen == [{"a": "1", "b": "x=y"}]
+    code, _, errors = cli(*words, "--provider-option", "nonsense")
+    assert code == 2
+    assert "expected NAME=VALUE" in errors
