@@ -1,4 +1,4 @@
-"""The README is true: its example runs as written, its commands parse, its links and make targets exist."""
+"""The README and the pages of docs/ are true: the example runs as written, commands parse, links and targets exist."""
 
 import re
 import shlex
@@ -23,10 +23,12 @@ PARSERS = {
     "python -m benchmarks": benchmarks_parser,
 }
 SCRIPTS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "json.md"]
 COMMANDS = sorted(
     {
         line.split("  #")[0].strip()
-        for text in [*SCRIPTS, *re.findall(r"`([^`\n]+)`", README)]
+        for page in (README, *PAGES)
+        for text in [*re.findall(r"```bash\n(.*?)```", page, re.DOTALL), *re.findall(r"`([^`\n]+)`", page)]
         for line in text.splitlines()
         if line.startswith(tuple(PARSERS)) and line.count(" ") > 1
     }

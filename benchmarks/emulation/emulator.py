@@ -150,7 +150,8 @@ def _processor_root(processor: Processor, system: Path, emulator: Sequence[str])
         for entry in system.iterdir():
             (part / entry.name).symlink_to(Path("..") / system.name / entry.name)
         (part / "proc").mkdir()
-        (part / "proc" / "cpuinfo").write_text(cpuinfo(processor, int(words[0]), int(words[1])), encoding="ascii")
+        told = cpuinfo(processor, int(words[0]), int(words[1]), os.cpu_count() or 1)
+        (part / "proc" / "cpuinfo").write_text(told, encoding="ascii")
         part.rename(root)
     return root
 

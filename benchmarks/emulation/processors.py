@@ -118,10 +118,18 @@ def features(hwcap: int, hwcap2: int) -> list[str]:
     ]
 
 
-def cpuinfo(processor: Processor, hwcap: int, hwcap2: int) -> str:
-    """An Arm core's /proc/cpuinfo, which onnxruntime reads when it is imported and which must be true."""
-    return (
-        f"processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: {' '.join(features(hwcap, hwcap2))}\n"
+def cpuinfo(processor: Processor, hwcap: int, hwcap2: int, count: int) -> str:
+    """An Arm machine's /proc/cpuinfo, which onnxruntime reads when it is imported and which must be true.
+
+    Args:
+        processor: what its cores are.
+        hwcap: AT_HWCAP of such a core.
+        hwcap2: AT_HWCAP2.
+        count: of cores; as many as the real /sys has, which is what emulated programs see.
+    """
+    return "".join(
+        f"processor\t: {number}\nBogoMIPS\t: 108.00\nFeatures\t: {' '.join(features(hwcap, hwcap2))}\n"
         f"CPU implementer\t: {_ARM_LIMITED:#04x}\nCPU architecture: 8\nCPU variant\t: 0x0\n"
-        f"CPU part\t: {processor.part:#05x}\nCPU revision\t: 1\n"
+        f"CPU part\t: {processor.part:#05x}\nCPU revision\t: 1\n\n"
+        for number in range(count)
     )

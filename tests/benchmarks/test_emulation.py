@@ -105,7 +105,7 @@ def test_a_core_says_what_it_is(name, tmp_path):
     """The file that onnxruntime reads at import: the runtime's own reader finds the features in it."""
     (tmp_path / "proc").mkdir()
     dot_product = 1 << 20
-    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo(PROCESSORS[name], 0b11 | dot_product, 1 << 13))
+    (tmp_path / "proc" / "cpuinfo").write_text(cpuinfo(PROCESSORS[name], 0b11 | dot_product, 1 << 13, 2))
     _, flags = read_cpuinfo(tmp_path)
     assert flags == {"fp", "asimd", "asimddp", "i8mm"}
 
