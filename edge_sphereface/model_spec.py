@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.quantization import Quantization
+from edge_sphereface.tuning import Tuning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 METADATA_KEY = "edge_sphereface.model_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_WITHOUT_TUNING = 2
+"""Models of this version are read as well; they lack ``tuning`` alone."""
 
 LAYOUT_NCHW = "nchw"
 """float32 (N, 3, H, W), normalized by the caller, as in the original network."""
@@ -47,6 +50,7 @@ class ModelSpec:
         precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
         rewrites: names of the graph rewrites that the model went through, in order.
         quantization: how a model of reduced precision came about; None for ``float32``.
+        tuning: how a model that was rewritten for speed is computed; None for others.
         threshold: cosine similarity from which two faces count as one person.
         threshold_source: where that number comes from.
         source_file: name of the checkpoint.
@@ -75,6 +79,7 @@ class ModelSpec:
     exporter_version: str
     rewrites: tuple[str, ...] = ()
     quantization: Quantization | None = None
+    tuning: Tuning | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -123,15 +128,18 @@ class ModelSpec:
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(f"The model's specification is not JSON: {error}.", hint=_CONVERT_HINT) from error
         version = values.get("schema_version") if isinstance(values, dict) else None
-        if version != SCHEMA_VERSION:
+        if version == _WITHOUT_TUNING:
+            values |= {"schema_version": SCHEMA_VERSION, "tuning": None}
+        elif version != SCHEMA_VERSION:
             raise ModelFormatError(
                 f"The model's specification has version {version!r}; this package reads version {SCHEMA_VERSION}.",
                 hint=_CONVERT_HINT,
             )
         _require_fields(cls, values, "specification")
-        if isinstance(values["quantization"], dict):
-            _require_fields(Quantization, values["quantization"], "record of its quantization")
-            values["quantization"] = Quantization(**values["quantization"])
+        for name, record in (("quantization", Quantization), ("tuning", Tuning)):
+            if isinstance(values[name], dict):
+                _require_fields(record, values[name], f"record of its {name}")
+                values[name] = record(**values[name])
         return cls(**values)
 
 
@@ -175,6 +183,8 @@ def _problems(spec: ModelSpec) -> list[str]:
         problems.append(f"rewrites must be names, not {spec.rewrites!r}")
     if spec.quantization is not None and not isinstance(spec.quantization, Quantization):
         problems.append(f"quantization must be null or a record, not {spec.quantization!r}")
+    if spec.tuning is not None and not isinstance(spec.tuning, Tuning):
+        problems.append(f"tuning must be null or a record, not {spec.tuning!r}")
     if not isinstance(spec.source_is_official, bool):
         problems.append(f"source_is_official must be true or false, not {spec.source_is_official!r}")
     if spec.input_layout not in (LAYOUT_NCHW, LAYOUT_IMAGE):

@@ -128,6 +128,13 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     return _open(ort, model, candidates[-1], config)
 
 
+def open_bytes(model: bytes, config: SessionConfig) -> Any:
+    """Load a model that is no file, on the CPU, with the options that a file would be run with."""
+    ort = import_onnxruntime()
+    options = _session_options(ort, config, config.threads or usable_cpus(), strict=False)
+    return ort.InferenceSession(model, options, providers=[CPU])
+
+
 def import_onnxruntime() -> Any:
     """Import onnxruntime.
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     UInt8Array: TypeAlias = NDArray[np.uint8]
     Float32Array: TypeAlias = NDArray[np.float32]
     Float64Array: TypeAlias = NDArray[np.float64]
+    Int64Array: TypeAlias = NDArray[np.int64]
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Order of the five landmarks; left and right as seen in the *picture*, as MTCNN names them."""

@@ -19,6 +19,7 @@ from export.errors import ParityError
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
 from export.reference import REFERENCE_NAMES
 from export.rewrite.commands import add_rewrite
+from export.tuning.commands import add_tune
 
 if TYPE_CHECKING:
     from export.convert import Conversion
@@ -36,6 +37,7 @@ def build_parser() -> Parser:
     _add_inspect(commands)
     _add_convert(commands)
     add_rewrite(commands)
+    add_tune(commands)
     add_quantize(commands)
     _add_verify(commands)
     _add_demo(commands)

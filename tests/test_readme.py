@@ -24,15 +24,18 @@ PARSERS = {
 }
 SCRIPTS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "json.md"]
-COMMANDS = sorted(
-    {
-        line.split("  #")[0].strip()
-        for page in (README, *PAGES)
-        for text in [*re.findall(r"```bash\n(.*?)```", page, re.DOTALL), *re.findall(r"`([^`\n]+)`", page)]
-        for line in text.splitlines()
-        if line.startswith(tuple(PARSERS)) and line.count(" ") > 1
-    }
-)
+
+
+def commands(page):
+    """Command lines of code blocks, and those between backticks that have arguments."""
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    inline = re.findall(r"`([^`\n]+)`", page)
+    for program in PARSERS:
+        yield from (line.split("  #")[0].strip() for line in lines if line.startswith(program))
+        yield from (text for text in inline if text.startswith(program) and len(text[len(program) :].split()) > 1)
+
+
+COMMANDS = sorted({command for page in (README, *PAGES) for command in commands(page)})
 
 
 def test_the_example_has_ten_lines():

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from edge_sphereface._version import __version__
-from edge_sphereface.cli import face_commands, model_commands
+from edge_sphereface.cli import face_commands, model_commands, tune_command
 from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     face_commands.add_commands(commands)
     model_commands.add_commands(commands)
+    tune_command.add_command(commands)
     return parser
 
 

@@ -83,6 +83,8 @@ def info(arguments: argparse.Namespace) -> Outcome:
             f"mean {record.cosine_mean:.5f}, 1st percentile {record.cosine_p1:.5f}, minimum {record.cosine_min:.5f}"
         )
         rows.insert(3, ("", f"cosine to float over {record.proof_crops} crops: {cosine}"))
+    if spec.tuning is not None:
+        rows.insert(2, ("tuned", str(spec.tuning)))
     return Outcome(embedder.info(), table(rows))
 
 

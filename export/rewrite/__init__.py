@@ -6,5 +6,6 @@ if it is equal and faster, measured.
 
 from export.rewrite.equalize import equalize_channels
 from export.rewrite.prelu import decompose_prelu
+from export.rewrite.winograd import to_winograd
 
-__all__ = ["decompose_prelu", "equalize_channels"]
+__all__ = ["decompose_prelu", "equalize_channels", "to_winograd"]

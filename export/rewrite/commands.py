@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.cli.arguments import json_option
-from edge_sphereface.cli.contract import Outcome, note
+from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.contract import Outcome, UsageError, note
 from export import parity
 
 if TYPE_CHECKING:
@@ -23,12 +23,22 @@ def add_rewrite(commands: Commands) -> None:
         "rewrite",
         parents=[json_option()],
         help="the same float model in operators that onnxruntime runs faster on a CPU",
-        description="Replace every PRelu by operators that onnxruntime's CPU kernels run faster. The result is proven "
-        "equal to its source and timed against it on this machine, and written only if it is both equal and faster.",
-        epilog="example: python -m export rewrite sphereface20.onnx -o sphereface20.fast.onnx",
+        description="Replace every PRelu by operators that onnxruntime's CPU kernels run faster and, with --stages, "
+        "convolutions by Winograd's filtering. The result is proven equal to its source and timed against it on this "
+        "machine, and written only if it is both equal and faster. `tune` finds the stages.",
+        epilog="examples: python -m export rewrite sphereface20.onnx -o sphereface20.fast.onnx; "
+        "python -m export rewrite sphereface20.onnx --stages 4x4 4x4w 2x3w direct -o sphereface20.winograd.onnx",
     )
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        default=[],
+        metavar="TILE",
+        help="of each stage `direct` or the outputs of a tile, such as 4x4, 2x3w (w: weights as the left factor)",
+    )
+    parser.add_argument("--threads", type=positive, metavar="N", help="of the inferences that are timed (default: all)")
     parser.add_argument(
         "--max-latency", type=float, default=1.0, metavar="R", help="most latency over the source's (default 1)"
     )
@@ -37,9 +47,22 @@ def add_rewrite(commands: Commands) -> None:
 
 def rewrite(arguments: argparse.Namespace) -> Outcome:
     """Rewrite, prove, time, write."""
+    from edge_sphereface.choice import Setting
     from export.rewrite.fast import rewrite as rewrite_model
+    from export.rewrite.winograd import read_stages
 
-    made = rewrite_model(arguments.model, arguments.output, max_ratio=arguments.max_latency, note=note)
+    try:
+        tiles = read_stages(arguments.stages)
+    except ValueError as error:
+        raise UsageError(f"--stages: {error}", hint="give direct, 4x4, 2x3w, … for each stage") from error
+    made = rewrite_model(
+        arguments.model,
+        arguments.output,
+        tiles=tiles,
+        setting=Setting(threads=arguments.threads) if arguments.threads else None,
+        max_ratio=arguments.max_latency,
+        note=note,
+    )
     result = {
         "model": str(arguments.output) if made.written else None,
         "certificate": str(certificate_path(arguments.output)) if made.written else None,

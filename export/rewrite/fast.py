@@ -1,29 +1,35 @@
-"""The float model in the form that onnxruntime runs fastest on a CPU, if it is equal and measurably faster."""
+"""The float model rewritten for speed, if it is equal to its source and measurably faster."""
 
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, TYPE_CHECKING
 
 import onnx
 
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.embed import Embedder
+from edge_sphereface.choice import Setting
+from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
+from edge_sphereface.tuning import Tuning
 from export import parity
 from export.outputs import check_output
 from export.plain import open_plain
-from export.rewrite.prelu import decompose_prelu
+from export.rewrite.winograd import stage_names, to_winograd
 from export.speed import ROUNDS, measure_latency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
+    from edge_sphereface.embed import Embedder
     from edge_sphereface.timing import LatencySummary
     from export.parity import Proof
+    from export.rewrite.winograd import Tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +60,8 @@ def rewrite(
     source: Path,
     output: Path,
     *,
+    tiles: Mapping[int, Tile] = MappingProxyType({}),
+    setting: Setting | None = None,
     max_ratio: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> Rewritten:
@@ -62,6 +70,8 @@ def rewrite(
     Args:
         source: plain float ONNX file.
         output: where the result belongs.
+        tiles: stages that are computed by Winograd's filtering, see :mod:`export.rewrite.winograd`.
+        setting: of the inferences that are timed; None for the default.
         max_ratio: most latency as a part of the source's, on this machine.
         note: told what is being done.
 
@@ -71,32 +81,69 @@ def rewrite(
         OutputError: it cannot be written.
     """
     check_output(output, source)
-    original, plain = open_plain(source, "cpu")
-    spec = replace(original.spec, rewrites=("prelu",))
-    model = decompose_prelu(plain)
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    _, plain = open_plain(source, "cpu")
+    model = to_winograd(plain, tiles)
+    how = setting or Setting(threads=usable_cpus())
+    original = how.open(source, "cpu")
     try:
         with (
             atomic_write(certificate_path(output), mode=SHARED) as certificate_stream,
             atomic_write(output, mode=SHARED) as stream,
         ):
-            stream.write(model.SerializeToString(deterministic=True))
-            stream.flush()
-            embedder = Embedder(stream.name, provider="cpu")
+            _write(model, original.spec, stream)
+            embedder = how.open(Path(stream.name), "cpu")
             proof = parity.prove_against_model(embedder, original, note=note)
             parity.require(proof, "The rewritten graph", original=source.name)
             note(f"timing {ROUNDS} inferences of each, in turn")
             latency = measure_latency({"before": original, "after": embedder})
+            spec = _spec(original, tiles, plain, model, latency)
             made = Rewritten(written=True, spec=spec, proof=proof, **latency)
             if not made.ratio <= max_ratio:  # a bound that is no number is not kept
                 raise _TooSlowError(made)
+            del embedder  # Windows cannot write over a file that is mapped, nor rename it
+            _write(model, spec, stream)
+            embedder = how.open(Path(stream.name), "cpu")
             record = parity.certificate(proof, embedder, model_name=output.name)
             certificate_stream.write(json.dumps(record, indent=1).encode())
-            del embedder  # Windows cannot rename a file that is mapped
+            del embedder
     except _TooSlowError as error:
         return replace(error.made, written=False)
     return made
+
+
+def _write(model: onnx.ModelProto, spec: ModelSpec, stream: IO[bytes]) -> None:
+    """Write a model with its specification over what the file holds."""
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    stream.seek(0)
+    stream.truncate()
+    stream.write(model.SerializeToString(deterministic=True))
+    stream.flush()
+
+
+def _spec(
+    original: Embedder,
+    tiles: Mapping[int, Tile],
+    plain: onnx.ModelProto,
+    model: onnx.ModelProto,
+    latency: Mapping[str, LatencySummary],
+) -> ModelSpec:
+    tuning = Tuning(
+        stages=stage_names(tiles, len(original.spec.widths)),
+        weight_growth=round(weight_bytes(model) / weight_bytes(plain), 3),
+        processor=read_cpuinfo()[0] or platform.machine(),
+        threads=original.provider.threads,
+        onnxruntime=original.provider.onnxruntime,
+        samples=latency["after"].samples,
+        plain_ms=round(latency["before"].median_ms, 3),
+        tuned_ms=round(latency["after"].median_ms, 3),
+    )
+    return replace(original.spec, rewrites=(*(["winograd"] if tiles else []), "prelu"), tuning=tuning)
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Size of all weights."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 class _TooSlowError(Exception):

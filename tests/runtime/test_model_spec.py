@@ -25,8 +25,9 @@ def test_no_metadata_says_what_to_do():
         ("{", "not JSON"),
         ("[]", "version None"),
         ("null", "version None"),
-        ('{"schema_version": 1}', "version 1; this package reads version 2"),
+        ('{"schema_version": 1}', "version 1; this package reads version 3"),
         ('{"schema_version": 2}', "lacks"),
+        ('{"schema_version": 3}', "lacks"),
         ("[" * 100_000, "not JSON"),
     ],
 )

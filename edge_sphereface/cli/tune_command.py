@@ -1,0 +1,122 @@
+"""``edge-sphereface tune``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.choice import Choice, Row
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.types import JsonObject
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "tune",
+        parents=[json_option()],
+        help="which form of a model is fastest on this device, with how many threads",
+        description="Time forms of one network (plain, rewritten, quantized) on this device, in turns, and name the "
+        "fastest. A form whose certificate does not hold here is dropped. One model is in memory at a time.",
+        epilog="example: edge-sphereface tune face.onnx face.fast.onnx face.int8.onnx -o best.onnx",
+    )
+    parser.add_argument("model", nargs="+", type=Path, help="ONNX files made from one checkpoint")
+    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 and all usable processors")
+    parser.add_argument("--pinned-threads", action="store_true", help="try pinned threads as well")
+    parser.add_argument("--memory-arena", action="store_true", help="try the memory arena as well")
+    parser.add_argument("--provider", default="cpu", metavar="NAME", help="execution provider (default cpu)")
+    parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
+    parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
+    parser.add_argument("--min-cosine", type=float, metavar="C", help="least mean cosine of a quantized form to float")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="copy the fastest, with its certificate")
+    parser.set_defaults(run=tune)
+
+
+def tune(arguments: argparse.Namespace) -> Outcome:
+    """Measure, and name the fastest."""
+    from edge_sphereface.choice import choose, settings
+    from edge_sphereface.cpu import usable_cpus
+    from edge_sphereface.doctor.machine import read_machine
+
+    if arguments.output is not None:
+        _check_output(arguments.output, arguments.model)
+    threads = arguments.threads or [1, usable_cpus()]
+    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena)
+    choice = choose(
+        arguments.model,
+        how,
+        provider=arguments.provider,
+        rounds=arguments.rounds,
+        max_mib=arguments.max_mib,
+        min_cosine=arguments.min_cosine,
+        progress=Progress("turns of models"),
+    )
+    for form in (*(row.form for row in choice.rows), *choice.dropped):
+        if form.certified is None:
+            note(f"warning: {form.path} has no certificate beside it, so nothing says that it is right here")
+    if arguments.output is not None and choice.best is not None:
+        _copy(choice.best, arguments.output)
+    machine = read_machine()
+    result = {
+        "processor": machine.cpu_model or machine.processor,
+        "onnxruntime": next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
+        "best": choice.best.as_json() if choice.best else None,
+        "rows": [row.as_json() for row in choice.rows],
+        "dropped": [{"model": str(form.path), "reason": form.dropped} for form in choice.dropped],
+        "output": str(arguments.output) if arguments.output and choice.best else None,
+    }
+    return Outcome(result, _text(choice, result), passed=choice.best is not None)
+
+
+def _check_output(output: Path, models: list[Path]) -> None:
+    """Before minutes of timing, and so that no model is lost."""
+    if not output.parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent} for {output.name}.", hint="create the folder first")
+    if output.exists() and any(model.exists() and output.samefile(model) for model in models):
+        raise UsageError(f"{output} is one of the models, which would be lost.", hint="name another file")
+
+
+def _copy(row: Row, output: Path) -> None:
+    """The model and, beside it, its certificate, which is that of any copy of the file."""
+    from edge_sphereface.certificate import certificate_path
+    from edge_sphereface.files import SHARED, atomic_write
+
+    certificate_path(output).unlink(missing_ok=True)  # that of another file proves nothing
+    pairs = [(row.form.path, output), (certificate_path(row.form.path), certificate_path(output))]
+    for source, target in pairs:
+        if source.is_file():
+            with source.open("rb") as stream, atomic_write(target, mode=SHARED) as copy:
+                shutil.copyfileobj(stream, copy)
+
+
+def _text(choice: Choice, result: JsonObject) -> str:
+    lines = []
+    if choice.rows:
+        width = max(len(row.form.path.name) for row in choice.rows)
+        first = choice.rows[0].latency.median_ms
+        head = f"{'model':<{width}} {'precision':<9} {'setting':<24} {'MiB':>6} {'median, ms':>10} "
+        lines.append(f"{head}{'p95, ms':>8} {'times':>6}")
+        lines += [
+            f"{row.form.path.name:<{width}} {row.form.spec.precision:<9} {row.setting!s:<24} "
+            f"{row.form.bytes / (1 << 20):>6.1f} {row.latency.median_ms:>10.2f} {row.latency.p95_ms:>8.2f} "
+            f"{row.latency.median_ms / first:>6.2f}"
+            for row in choice.rows
+        ]
+        lines.append("")
+    lines += [f"dropped  {form.path}: {form.dropped}" for form in choice.dropped]
+    if choice.best is None:
+        return "\n".join([*lines, "No form may run here."])
+    flags = f"--threads {choice.best.setting.threads}"
+    flags += " --pinned-threads" if choice.best.setting.pinned_threads else ""
+    flags += " --memory-arena" if choice.best.setting.memory_arena else ""
+    lines.append(f"fastest  {choice.best.form.path} with {flags}, on {result['processor']}")
+    if result["output"]:
+        lines.append(f"copied   {result['output']}")
+    return "\n".join(lines)

@@ -1,0 +1,300 @@
+"""3 x 3 convolutions of stride 1 by Winograd's minimal filtering, in standard ONNX operators.
+
+A stage's activations are cut into tiles of r x c outputs and stay so between its layers, as rows of channels:
+``[(r c + 1) T, N, C]``, T tiles an image, row ``q T + t`` holding cell q of tile t; the last T rows are zero and stand
+for everything outside the image. One layer is
+
+1. ``Gather`` by a constant index: the (r + 2)(c + 2) inputs of every tile, ``[(r + 2)(c + 2) T, N, C]``;
+2. ``MatMul`` with the constant input transform;
+3. one batched ``MatMul`` with the transformed weights, (r + 2)(c + 2) matrices of C x C;
+4. ``MatMul`` with the constant output transform, whose last row is zero: there are the zeros of the next layer;
+5. PReLU as ``Max(x, a x)`` (every a <= 1) or ``a x + (1 - a) Relu(x)``; the residual ``Add``.
+
+The batch is an inner axis, so any batch runs through the same matrices at once. Weights grow by (r + 2)(c + 2) / 9.
+Products per output fall by 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 4.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import helper
+
+from edge_sphereface.tuning import DIRECT
+from export.graph import INPUT_NAME
+from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification, transforms
+from export.rewrite.prelu import decompose_prelu
+from export.rewrite.weights import read_weights, rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import onnx
+    from numpy.typing import ArrayLike
+
+    from edge_sphereface.types import Float32Array, Int64Array
+    from export.rewrite.weights import Weights
+
+_CONVOLUTION = re.compile(r"conv(\d)_(\d+)$")
+_TILE = re.compile(r"(\d)x(\d)(w?)$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """How a stage is computed.
+
+    Attributes:
+        rows: outputs of a tile, downwards.
+        columns: outputs of a tile, across.
+        weights_first: multiply weights by activations instead of activations by weights. It takes two transpositions,
+            and onnxruntime copies the right factor of every product, which large weights should not be.
+    """
+
+    rows: int
+    columns: int
+    weights_first: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rows not in OUTPUTS or self.columns not in OUTPUTS:
+            raise ValueError(f"Expected a tile of {OUTPUTS} rows and columns, got {self.rows} x {self.columns}.")
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns}{'w' if self.weights_first else ''}"
+
+    @classmethod
+    def parse(cls, text: str) -> Tile:
+        """Read ``4x4`` or, with the weights first, ``2x2w``.
+
+        Raises:
+            ValueError: another form or size.
+        """
+        found = _TILE.match(text)
+        if found is None:
+            raise ValueError(f"Expected a tile such as 4x4 or 2x2w, got {text!r}.")
+        return cls(rows=int(found[1]), columns=int(found[2]), weights_first=bool(found[3]))
+
+    @property
+    def cells(self) -> int:
+        """Inputs of a tile, which is also the number of weight matrices."""
+        return (self.rows + TAPS - 1) * (self.columns + TAPS - 1)
+
+    @property
+    def weight_growth(self) -> float:
+        """Size of the weights over that of a direct convolution."""
+        return self.cells / TAPS**2
+
+    @property
+    def error_growth(self) -> float:
+        """How much larger than the result the numbers in between may be; digits are lost by at most as much."""
+        return amplification(self.rows) * amplification(self.columns)
+
+
+def read_stages(names: Sequence[str]) -> dict[int, Tile]:
+    """Tiles by stage from the names of all stages, such as ``4x4 direct 2x2w direct``.
+
+    Raises:
+        ValueError: a name is neither ``direct`` nor a tile.
+    """
+    return {stage: Tile.parse(name) for stage, name in enumerate(names, start=1) if name != DIRECT}
+
+
+def stage_names(tiles: Mapping[int, Tile], count: int) -> tuple[str, ...]:
+    """The other way round."""
+    return tuple(str(tiles.get(stage, DIRECT)) for stage in range(1, count + 1))
+
+
+def to_winograd(model: onnx.ModelProto, tiles: Mapping[int, Tile]) -> onnx.ModelProto:
+    """Compute stages by Winograd's filtering; PRelu of the others as :func:`decompose_prelu` has it.
+
+    Args:
+        model: as :func:`export.graph.build_graph` makes it, or one stage of it; it is left as it is.
+        tiles: by stage, 1 to 4; a stage that is missing is computed directly.
+    """
+    weights = read_weights(model)
+    writer = _Writer(tiles, _image_size(model), weights)
+    for node in model.graph.node:
+        writer.add(node)
+    writer.leave(model.graph.output[0].name)
+    return decompose_prelu(rebuild(model, writer.nodes, weights))
+
+
+def _image_size(model: onnx.ModelProto) -> tuple[int, int]:
+    shape = [dimension.dim_value for dimension in model.graph.input[0].type.tensor_type.shape.dim]
+    return (shape[1], shape[2]) if model.graph.input[0].name == INPUT_NAME["image"] else (shape[2], shape[3])
+
+
+class _Writer:
+    """Copies nodes, and writes the stages that are cut into tiles anew."""
+
+    def __init__(self, tiles: Mapping[int, Tile], image: tuple[int, int], weights: Weights) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._tiles = tiles
+        self._size = image
+        self._weights = weights
+        self._stage: _Stage | None = None
+
+    def add(self, node: onnx.NodeProto) -> None:
+        found = _CONVOLUTION.match(node.name)
+        if found is not None and found[2] == "1":
+            self.leave(node.input[0])
+            self._size = ((self._size[0] + 1) // 2, (self._size[1] + 1) // 2)
+        elif found is not None and self._stage is None and int(found[1]) in self._tiles:
+            number = int(found[1])
+            self._stage = _Stage(f"stage{number}", self._tiles[number], self._size, self.nodes, self._weights)
+            self._stage.enter(node.input[0], channels=self._weights[node.input[1]].shape[1])
+        elif node.name == "flatten":
+            self.leave(node.input[0])
+        if self._stage is None:
+            self.nodes.append(node)
+        elif node.op_type == "Conv":
+            self._stage.convolution(node)
+        elif node.op_type == "PRelu":
+            self._stage.prelu(node)
+        else:
+            self.nodes.append(helper.make_node("Add", list(map(self._stage.name, node.input)), [f"{node.name}.rows"]))
+
+    def leave(self, tensor: str) -> None:
+        """Give the result of a stage that is open its own shape back, for who reads it."""
+        if self._stage is not None:
+            self._stage.leave(tensor)
+            self._stage = None
+
+
+class _Stage:
+    """Writes the nodes of one stage."""
+
+    def __init__(
+        self, name: str, tile: Tile, size: tuple[int, int], nodes: list[onnx.NodeProto], weights: Weights
+    ) -> None:
+        self._name, self._tile, self._nodes, self._weights = name, tile, nodes, weights
+        self._height, self._width = size
+        self._down, self._across = -(-size[0] // tile.rows), -(-size[1] // tile.columns)
+        self._input = ""
+        self._by_rows, self._by_columns = transforms(tile.rows), transforms(tile.columns)
+
+    def name(self, tensor: str) -> str:
+        """The tensor of rows that stands for one of the original graph."""
+        return f"{self._name}.rows" if tensor == self._input else f"{tensor}.rows"
+
+    def enter(self, tensor: str, channels: int) -> None:
+        """From (N, C, H, W) to rows of channels, by tiles."""
+        self._input = tensor
+        at = np.full(self._rows, self._height * self._width)
+        at[self._row_of_pixel()] = np.arange(self._height * self._width)
+        pixels = self._reshape(tensor, [0, channels, self._height * self._width], "pixels")
+        rows = self._node("Transpose", [pixels], "by_pixel", perm=[2, 0, 1])
+        padded = self._node("Pad", [rows, self._constant([0, 0, 0, 1, 0, 0], "pads")], "padded")
+        self._node("Gather", [padded, self._constant(at, "tile_of_pixel")], "rows", axis=0)
+        self._constant(self._inputs_of_tiles(), "inputs_of_tiles")
+        self._weights[f"{self._name}.input_transform"] = _as_float(
+            np.kron(self._by_rows.inputs, self._by_columns.inputs)
+        )
+        outputs = np.kron(self._by_rows.outputs, self._by_columns.outputs)
+        self._weights[f"{self._name}.output_transform"] = _as_float(np.vstack([outputs, np.zeros(outputs.shape[1])]))
+
+    def leave(self, tensor: str) -> None:
+        """Back to (N, C, H, W), under the name that the original graph has for it."""
+        at = self._constant(self._row_of_pixel(), "rows_of_pixels")
+        rows = self._node("Gather", [self.name(tensor), at], "cells", axis=0)
+        turned = self._node("Transpose", [rows], "turned", perm=[1, 2, 0])
+        shape = self._constant([0, 0, self._height, self._width], "shape")
+        self._nodes.append(helper.make_node("Reshape", [turned, shape], [tensor], name=f"{self._name}.image"))
+
+    def convolution(self, node: onnx.NodeProto) -> None:
+        """One layer, up to its output transform."""
+        kernel = self._weights[node.input[1]].astype(np.float64)
+        count, channels = kernel.shape[:2]
+        made = np.einsum("rk,oikl,cl->rcio", self._by_rows.weights, kernel, self._by_columns.weights)
+        matrices = _as_float(made.reshape(self._tile.cells, channels, count))
+        name = node.name
+        rows = [self.name(node.input[0]), f"{self._name}.inputs_of_tiles"]
+        taken = self._node("Gather", rows, f"{name}.tiles", axis=0)
+        flat = self._reshape(taken, [self._tile.cells, -1], f"{name}.flat")
+        moved = self._node("MatMul", [f"{self._name}.input_transform", flat], f"{name}.moved")
+        moved = self._reshape(moved, [self._tile.cells, -1, channels], f"{name}.factors")
+        if self._tile.weights_first:
+            turned = self._node("Transpose", [moved], f"{name}.turned", perm=[0, 2, 1])
+            self._weights[f"{name}.matrices"] = np.ascontiguousarray(matrices.transpose(0, 2, 1))
+            product = self._node("MatMul", [f"{name}.matrices", turned], f"{name}.product")
+        else:
+            self._weights[f"{name}.matrices"] = matrices
+            product = self._node("MatMul", [moved, f"{name}.matrices"], f"{name}.product")
+        product = self._biased(node, product)
+        flat = self._reshape(product, [self._tile.cells, -1], f"{name}.sums")
+        cells = self._node("MatMul", [f"{self._name}.output_transform", flat], f"{name}.cells")
+        if self._tile.weights_first:
+            shaped = self._reshape(cells, [self._tile.rows * self._tile.columns + 1, count, -1], f"{name}.shaped")
+            cells = self._node("Transpose", [shaped], f"{name}.back", perm=[0, 2, 1])
+        self._reshape(cells, [self._rows, -1, count], f"{name}.rows")
+
+    def _biased(self, node: onnx.NodeProto, product: str) -> str:
+        """A bias, added before the output transform so that the rows of zeros stay zero."""
+        if len(node.input) < 3:
+            return product
+        both = (self._by_rows, self._by_columns)
+        ones = [np.linalg.lstsq(made.outputs, np.ones(len(made.outputs)), rcond=None)[0] for made in both]
+        added = _as_float(np.outer(np.kron(*ones), self._weights[node.input[2]].astype(np.float64)))
+        axis = 2 if self._tile.weights_first else 1
+        self._weights[f"{node.name}.moved_bias"] = np.expand_dims(added, axis)
+        return self._node("Add", [product, f"{node.name}.moved_bias"], f"{node.name}.biased")
+
+    def prelu(self, node: onnx.NodeProto) -> None:
+        """PReLU of rows, where channels are the last axis."""
+        slope, rows, name = self._weights[node.input[1]].reshape(-1), self.name(node.input[0]), node.name
+        self._weights[f"{name}.slope"] = slope
+        scaled = self._node("Mul", [rows, f"{name}.slope"], f"{name}.scaled")
+        if (slope <= 1).all():
+            self._node("Max", [rows, scaled], f"{name}.rows")
+            return
+        self._weights[f"{name}.rest"] = 1 - slope
+        rest = self._node("Mul", [self._node("Relu", [rows], f"{name}.positive"), f"{name}.rest"], f"{name}.product")
+        self._node("Add", [scaled, rest], f"{name}.rows")
+
+    @property
+    def _tiles(self) -> int:
+        return self._down * self._across
+
+    @property
+    def _rows(self) -> int:
+        return (self._tile.rows * self._tile.columns + 1) * self._tiles
+
+    def _row(self, y: Int64Array, x: Int64Array) -> Int64Array:
+        """Row of a pixel; a row of zeros for what lies outside the image."""
+        rows, columns = self._tile.rows, self._tile.columns
+        cell, tile = (y % rows) * columns + x % columns, (y // rows) * self._across + x // columns
+        inside = (y >= 0) & (y < self._height) & (x >= 0) & (x < self._width)
+        return np.where(inside, cell * self._tiles + tile, rows * columns * self._tiles)
+
+    def _row_of_pixel(self) -> Int64Array:
+        y, x = np.divmod(np.arange(self._height * self._width), self._width)
+        return self._row(y, x)
+
+    def _inputs_of_tiles(self) -> Int64Array:
+        """Rows of the inputs of every tile, (cells T,)."""
+        down, across = np.divmod(np.arange(self._tiles), self._across)
+        r, c = np.divmod(np.arange(self._tile.cells), self._tile.columns + TAPS - 1)
+        y = down[None] * self._tile.rows + r[:, None] - 1
+        x = across[None] * self._tile.columns + c[:, None] - 1
+        return self._row(y, x).reshape(-1)
+
+    def _reshape(self, tensor: str, shape: list[int], name: str) -> str:
+        wanted = f"shape.{'_'.join(map(str, shape))}"
+        self._weights[wanted] = np.array(shape, dtype=np.int64)
+        return self._node("Reshape", [tensor, wanted], name)
+
+    def _constant(self, values: object, name: str) -> str:
+        full = f"{self._name}.{name}"
+        self._weights[full] = np.asarray(values, dtype=np.int64)
+        return full
+
+    def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        full = name if name.startswith(("conv", "relu")) else f"{self._name}.{name}"
+        self._nodes.append(helper.make_node(kind, inputs, [full], name=full, **attributes))
+        return full
+
+
+def _as_float(values: ArrayLike) -> Float32Array:
+    return np.ascontiguousarray(values, dtype=np.float32)

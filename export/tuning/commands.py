@@ -1,0 +1,143 @@
+"""``python -m export tune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.certificate import certificate_path
+from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from export import parity
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+    from export.rewrite.winograd import Tile
+    from export.tuning.tune import Tuned
+
+_SHOWN = 5
+
+
+def add_tune(commands: Commands) -> None:
+    """Add ``tune``."""
+    parser = commands.add_parser(
+        "tune",
+        parents=[json_option()],
+        help="the same float model in the form that is fastest on this machine, found by measuring",
+        description="Time every way to compute each stage (directly, or by Winograd's filtering in tiles of several "
+        "sizes), then the best combinations as whole networks, in turns; write the fastest with its proof and its "
+        "record. A Pi 4, a Pi 5 and an Orin choose differently: run it on the device, or ship several forms "
+        " (`rewrite --stages`) and let `edge-sphereface tune` choose there, then write its choice from its report.",
+        epilog="examples: python -m export tune sphereface20.onnx --threads 2 -o sphereface20.tuned.onnx; "
+        "python -m export tune sphereface20.onnx --device-report pi.json -o sphereface20.pi.onnx",
+    )
+    parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="counts to try (default: all)")
+    parser.add_argument("--pinned-threads", action="store_true", help="with threads bound to processors")
+    parser.add_argument("--memory-arena", action="store_true", help="with the memory arena")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces of the search (default 1)")
+    parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
+    parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
+    parser.add_argument(
+        "--with", dest="others", nargs="+", type=Path, default=[], metavar="FILE", help="measure these forms beside"
+    )
+    parser.add_argument(
+        "--device-report", type=Path, metavar="FILE.json", help="of `edge-sphereface tune --json`; measure nothing here"
+    )
+    parser.set_defaults(run=tune)
+
+
+def tune(arguments: argparse.Namespace) -> Outcome:
+    """Measure, prove, write."""
+    if arguments.device_report is not None:
+        return _from_report(arguments)
+    from edge_sphereface.cpu import usable_cpus
+    from export.tuning.tune import TuningOptions
+    from export.tuning.tune import tune as tune_model
+
+    options = TuningOptions(
+        threads=arguments.threads or [usable_cpus()],
+        memory_arena=arguments.memory_arena,
+        pinned_threads=arguments.pinned_threads,
+        batch=arguments.batch,
+        rounds=arguments.rounds,
+        max_mib=arguments.max_mib,
+        others=arguments.others,
+    )
+    tuned = tune_model(arguments.model, arguments.output, options, reporter=Progress, note=note)
+    made = tuned.made
+    result = {
+        "model": str(arguments.output) if made else None,
+        "certificate": str(certificate_path(arguments.output)) if made else None,
+        "spec": made.spec.as_json() if made else None,
+        "parity": parity.summary(made.proof) if made else None,
+        "stages": [
+            {"threads": threads, "stage": stage, "way": _way(tile), "median_ms": round(median, 4)}
+            for threads, stages in tuned.stages.items()
+            for stage, ways in stages.items()
+            for tile, median in sorted(ways.items(), key=lambda item: item[1])
+        ],
+        "networks": [{**row.as_json(), "name": row.form.path.stem} for row in tuned.choice.rows],
+        "dropped": [{"model": form.path.stem, "reason": form.dropped} for form in tuned.choice.dropped],
+    }
+    return Outcome(result, _text(arguments, tuned), passed=made is not None)
+
+
+def _from_report(arguments: argparse.Namespace) -> Outcome:
+    """Write the stages that a device chose."""
+    import json
+
+    from export.rewrite.fast import rewrite
+    from export.rewrite.winograd import read_stages
+
+    try:
+        content = json.loads(arguments.device_report.read_text(encoding="utf-8"))
+        rows = [row for row in content["rows"] if row["precision"] == "float32"]
+        tiles = read_stages(rows[0]["stages"] or ())
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise UsageError(
+            f"{arguments.device_report} is no report of `edge-sphereface tune --json` on float models: {error}.",
+            hint="run it on the device: edge-sphereface tune FORMS… --json > report.json",
+        ) from error
+    made = rewrite(arguments.model, arguments.output, tiles=tiles, max_ratio=float("inf"), note=note)
+    result = {
+        "model": str(arguments.output),
+        "certificate": str(certificate_path(arguments.output)),
+        "spec": made.spec.as_json(),
+        "parity": parity.summary(made.proof),
+        "stages": [],
+        "networks": [],
+        "dropped": [],
+    }
+    lines = [f"{arguments.output}: stages {', '.join(rows[0]['stages'] or ())}, as {content['processor']} chose"]
+    return Outcome(result, "\n".join([*lines, parity.text(made.proof)]))
+
+
+def _way(tile: Tile | None) -> str:
+    from edge_sphereface.tuning import DIRECT
+
+    return DIRECT if tile is None else str(tile)
+
+
+def _text(arguments: argparse.Namespace, tuned: Tuned) -> str:
+    lines = ["residual layers of each stage, median ms (the best of what was tried):"]
+    for threads, stages in tuned.stages.items():
+        for stage, ways in stages.items():
+            best = sorted(ways, key=ways.__getitem__)[:_SHOWN]
+            shown = [f"{_way(way)} {ways[way]:.2f}" for way in best]
+            if None not in best:
+                shown.append(f"direct {ways[None]:.2f}")
+            lines.append(f"  {threads} threads, stage {stage}: {', '.join(shown)}")
+    lines += ["", f"{'whole network':<36} {'setting':<22} {'MiB':>6} {'median, ms':>10}"]
+    lines += [
+        f"{row.form.path.stem:<36} {row.setting!s:<22} {row.form.bytes / (1 << 20):>6.1f} "
+        f"{row.latency.median_ms:>10.2f}"
+        for row in tuned.choice.rows
+    ]
+    lines += [f"dropped {form.path.stem}: {form.dropped}" for form in tuned.choice.dropped]
+    if tuned.made is None:
+        return "\n".join([*lines, "", "the plain model is the fastest float form here; nothing was written"])
+    return "\n".join([*lines, "", parity.text(tuned.made.proof), f"{arguments.output}: {tuned.made.spec.tuning}"])

@@ -1,0 +1,114 @@
+"""Which way to compute each stage: measured stage by stage, since the times of stages add up."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice, product
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from edge_sphereface.session import open_bytes
+from edge_sphereface.timing import measure_interleaved
+from export.graph import BATCH
+from export.rewrite import to_winograd
+from export.rewrite.weights import read_weights
+from export.rewrite.winograd import Tile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    import onnx
+
+    from edge_sphereface.choice import Setting
+    from export.quantization.search import Reporter
+
+    StageTimes = dict[int, dict[Tile | None, float]]
+
+TILES = tuple(
+    Tile(rows=rows, columns=columns, weights_first=first)
+    for rows, columns in product((2, 3, 4), repeat=2)
+    for first in (False, True)
+)
+"""What is tried; None stands for direct convolution."""
+_KEPT = 3
+"""Ways a stage that combinations are made of."""
+
+
+def measure_stages(
+    plain: onnx.ModelProto, setting: Setting, *, batch: int, rounds: int, reporter: Reporter
+) -> StageTimes:
+    """Median time of each stage's residual layers, in milliseconds, by tile.
+
+    Args:
+        plain: float model as it was converted.
+        setting: how sessions run.
+        batch: faces in an inference.
+        rounds: samples of each way.
+        reporter: gives a progress function for a step that is named.
+    """
+    return {
+        number: _measure(stage, number, setting, batch, rounds, reporter(f"stage {number}, {setting}"))
+        for number, stage in _stages(plain)
+    }
+
+
+def combinations(
+    times: StageTimes, growth: Callable[[Mapping[int, Tile]], float], *, max_growth: float, count: int
+) -> list[dict[int, Tile]]:
+    """The combinations of tiles that should be fastest, best first.
+
+    Args:
+        times: as :func:`measure_stages` gives them.
+        growth: size of a network's weights over the plain one's, by its tiles.
+        max_growth: largest of those.
+        count: how many to give.
+    """
+    stages = list(times)
+    ways = [sorted(times[stage], key=times[stage].__getitem__) for stage in stages]
+    kept = [[way for way in ordered if way is None or way in ordered[:_KEPT]] for ordered in ways]
+    chosen = product(*kept)
+    ranked = sorted(chosen, key=lambda tiles: sum(times[s][tile] for s, tile in zip(stages, tiles, strict=True)))
+    named = ({s: tile for s, tile in zip(stages, tiles, strict=True) if tile is not None} for tiles in ranked)
+    return list(islice((tiles for tiles in named if growth(tiles) <= max_growth), count))
+
+
+def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
+    """Each stage that has residual layers as a model of its own, from the first PReLU to the last addition."""
+    inferred = shape_inference.infer_shapes(plain)
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.graph.value_info}
+    weights = read_weights(plain)
+    for number in range(1, 10):
+        nodes = [node for node in plain.graph.node if re.match(rf"(conv|relu|add){number}_(?!1$)", node.name)]
+        if not nodes:
+            continue
+        ends = []
+        for name in (nodes[0].input[0], nodes[-1].output[0]):
+            shape = [BATCH, *(dimension.dim_value for dimension in shapes[name][1:])]
+            ends.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        read = dict.fromkeys(name for node in nodes for name in node.input if name in weights)
+        tensors = [numpy_helper.from_array(weights[name], name) for name in read]
+        graph = helper.make_graph(nodes, f"stage {number}", ends[:1], ends[1:], tensors)
+        yield number, helper.make_model(graph, opset_imports=list(plain.opset_import), ir_version=plain.ir_version)
+
+
+def _measure(
+    stage: onnx.ModelProto,
+    number: int,
+    setting: Setting,
+    batch: int,
+    rounds: int,
+    progress: Callable[[int, int], None],
+) -> dict[Tile | None, float]:
+    ways: tuple[Tile | None, ...] = (None, *TILES)
+    name = stage.graph.input[0].name
+    shape = [dimension.dim_value for dimension in stage.graph.input[0].type.tensor_type.shape.dim[1:]]
+    inputs = {name: np.random.RandomState(0).standard_normal((batch, *shape)).astype(np.float32)}
+    cases = {}
+    for way in ways:
+        model = to_winograd(stage, {} if way is None else {number: way})
+        session = open_bytes(model.SerializeToString(), setting.config("cpu"))
+        cases[str(way)] = lambda session=session: session.run(None, inputs)
+    samples = measure_interleaved(cases, rounds=rounds, progress=lambda done: progress(done, rounds))
+    return {way: float(np.median(samples[str(way)])) for way in ways}

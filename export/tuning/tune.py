@@ -1,0 +1,141 @@
+"""From a plain float model to the form of it that is fastest here, proven equal."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edge_sphereface.choice import Setting, choose
+from edge_sphereface.cpu import usable_cpus
+from export.outputs import check_output
+from export.plain import open_plain
+from export.rewrite import to_winograd
+from export.rewrite.fast import Rewritten, rewrite, weight_bytes
+from export.rewrite.winograd import Tile, stage_names
+from export.tuning.search import combinations, measure_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from edge_sphereface.choice import Choice
+    from export.quantization.search import Reporter
+    from export.tuning.search import StageTimes
+
+_MIB = 1 << 20
+_SEARCH_ROUNDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningOptions:
+    """How a model is tuned.
+
+    Attributes:
+        threads: counts to try.
+        memory_arena: whether sessions keep freed memory.
+        pinned_threads: whether helper threads are bound to processors.
+        batch: faces in an inference of the search by stage.
+        rounds: samples of each whole network.
+        combinations: whole networks to measure, for each number of threads.
+        max_mib: largest file; None for any.
+        others: other forms of the network that are measured beside, such as INT8.
+    """
+
+    threads: Sequence[int] = field(default_factory=lambda: [usable_cpus()])
+    memory_arena: bool = False
+    pinned_threads: bool = False
+    batch: int = 1
+    rounds: int = 100
+    combinations: int = 4
+    max_mib: float | None = None
+    others: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """What came of it.
+
+    Attributes:
+        stages: median milliseconds by threads, stage and tile.
+        choice: whole networks, the fastest first.
+        tiles: of the fastest float network.
+        made: that network, written and proven; None where the plain model was the fastest.
+    """
+
+    stages: Mapping[int, StageTimes]
+    choice: Choice
+    tiles: Mapping[int, Tile]
+    made: Rewritten | None
+
+
+def tune(
+    source: Path,
+    output: Path,
+    options: TuningOptions,
+    *,
+    reporter: Reporter,
+    note: Callable[[str], None] = lambda _: None,
+) -> Tuned:
+    """Find the fastest form, prove it equal to its source, and write it with its certificate.
+
+    Args:
+        source: plain float ONNX file.
+        output: where the result belongs.
+        options: how.
+        reporter: gives a progress function for a step that is named.
+        note: told what is being done.
+
+    Raises:
+        ModelFormatError: not a plain float32 model of ours.
+        ParityError: the result does not equal its source; nothing is written.
+        OutputError: it cannot be written.
+    """
+    check_output(output, source)
+    _, plain = open_plain(source, "cpu")
+    settings = [_setting(options, threads) for threads in dict.fromkeys(options.threads)]
+    most = float("inf") if options.max_mib is None else options.max_mib * _MIB / weight_bytes(plain)
+    times, wanted = {}, dict[tuple[str, ...], dict[int, Tile]]()
+    for setting in settings:
+        found = measure_stages(plain, setting, batch=options.batch, rounds=_SEARCH_ROUNDS, reporter=reporter)
+        times[setting.threads] = found
+        for tiles in [
+            {},
+            *combinations(found, lambda t: growth(plain, t), max_growth=most, count=options.combinations),
+        ]:
+            wanted.setdefault(stage_names(tiles, 4), tiles)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        paths = {}
+        for names, tiles in wanted.items():
+            path = Path(folder) / f"{'-'.join(names)}.onnx"
+            onnx.save(to_winograd(plain, tiles), path)
+            paths[path] = tiles
+        models = [source, *paths, *options.others]
+        choice = choose(
+            models, settings, rounds=options.rounds, max_mib=options.max_mib, progress=reporter("whole networks")
+        )
+    fastest = next((row for row in choice.rows if row.form.path not in options.others), None)
+    if fastest is None or fastest.form.path == source:
+        return Tuned(stages=times, choice=choice, tiles={}, made=None)
+    tiles = paths[fastest.form.path]
+    note(f"writing {' '.join(stage_names(tiles, 4))} for {fastest.setting}")
+    made = rewrite(source, output, tiles=tiles, setting=fastest.setting, note=note)
+    return Tuned(stages=times, choice=choice, tiles=tiles, made=made)
+
+
+def growth(plain: onnx.ModelProto, tiles: Mapping[int, Tile]) -> float:
+    """Size of the weights with some stages in tiles over that of the plain model."""
+    added = 0.0
+    for tensor in plain.graph.initializer:
+        tile = tiles.get(int(tensor.name[4])) if tensor.name.startswith("conv") else None
+        if tile is not None and not tensor.name.startswith(f"conv{tensor.name[4]}_1."):
+            added += len(tensor.raw_data) * (tile.weight_growth - 1)
+    return 1 + added / weight_bytes(plain)
+
+
+def _setting(options: TuningOptions, threads: int) -> Setting:
+    return Setting(
+        threads=threads, pinned_threads=options.pinned_threads and threads > 1, memory_arena=options.memory_arena
+    )
