@@ -216,11 +216,11 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = config.memory_arena
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning else "0")
+    pinned = config.pinned_threads and threads > 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning or pinned else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if config.pinned_threads and threads > 1:
+    if pinned:
         options.add_session_config_entry("session.intra_op_thread_affinities", _helper_processors(threads))
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         if not config.spinning:
             options.add_session_config_entry("session.force_spinning_stop", "1")
     if strict:

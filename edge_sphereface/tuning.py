@@ -26,6 +26,8 @@ class Tuning:
         weight_growth: size of all weights over that of the plain model.
         processor: on which it was measured.
         threads: of an inference.
+        pinned_threads: whether they were bound to processors.
+        memory_arena: whether the session kept freed memory.
         onnxruntime: its version.
         samples: of each model.
         plain_ms: median of the plain model, batch 1.
@@ -36,6 +38,8 @@ class Tuning:
     weight_growth: float
     processor: str
     threads: int
+    pinned_threads: bool
+    memory_arena: bool
     onnxruntime: str
     samples: int
     plain_ms: float
@@ -49,7 +53,8 @@ class Tuning:
     def __str__(self) -> str:
         return (
             f"stages {', '.join(self.stages)}; weights {self.weight_growth:.2f} times the plain model's; "
-            f"{self.tuned_ms:.1f} ms against {self.plain_ms:.1f} on {self.processor}, {self.threads} threads"
+            f"{self.tuned_ms:.1f} ms against {self.plain_ms:.1f} on {self.processor}, --threads {self.threads}"
+            f"{' --pinned-threads' if self.pinned_threads else ''}{' --memory-arena' if self.memory_arena else ''}"
         )
 
 
@@ -60,6 +65,9 @@ def _problems(record: Tuning) -> Iterator[str]:
     for name in ("processor", "onnxruntime"):
         if not isinstance(getattr(record, name), str):
             yield f"{name} must be text, not {getattr(record, name)!r}"
+    for name in ("pinned_threads", "memory_arena"):
+        if not isinstance(getattr(record, name), bool):
+            yield f"{name} must be true or false, not {getattr(record, name)!r}"
     for name in ("threads", "samples"):
         if type(getattr(record, name)) is not int or getattr(record, name) < 1:
             yield f"{name} must be a count, not {getattr(record, name)!r}"

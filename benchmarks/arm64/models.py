@@ -27,6 +27,7 @@ from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu
 from export.rewrite.fast import rewrite
+from export.rewrite.winograd import read_stages
 from export.untrained import write_untrained
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "arm64"
-PLAIN, REWRITTEN = "plain", "rewritten"
+PLAIN, REWRITTEN, WINOGRAD = "plain", "rewritten", "winograd"
+_STAGES = ("4x4", "4x4w", "2x3w", "2x2w")
+"""A good choice on the x86-64 machine that they were measured on; a board may tune to others."""
 _SOURCES = ("edge_sphereface/**/*.py", "export/**/*.py", "benchmarks/arm64/models.py")
 _RULE = "percentile-99.99"
 _CALIBRATION_CROPS = 16
@@ -91,7 +94,7 @@ def prepare(checkpoint: Path | None, *, folder: Path = FOLDER, note: Callable[[s
     weights = source.name if source else "untrained weights (random, fixed seed)"
     return Models(
         name=f"{spec.architecture}, channels {', '.join(map(str, spec.widths))}: {weights}",
-        floats={form: target / f"{form}.onnx" for form in (PLAIN, REWRITTEN)},
+        floats={form: target / f"{form}.onnx" for form in (PLAIN, REWRITTEN, WINOGRAD)},
         int8={form: target / f"{form}.onnx" for form in INT8_TARGETS},
         photo=target / "photo.png",
         mirrored=target / "mirrored.png",
@@ -106,7 +109,8 @@ def _make(checkpoint: Path | None, folder: Path, note: Callable[[str], None]) ->
         write_untrained(checkpoint)
     plain = folder / f"{PLAIN}.onnx"
     convert(checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference="numpy"), note=note)
-    rewrite(plain, folder / f"{REWRITTEN}.onnx", max_ratio=float("inf"), note=note)
+    for form, tiles in ((REWRITTEN, {}), (WINOGRAD, read_stages(_STAGES))):
+        rewrite(plain, folder / f"{form}.onnx", tiles=tiles, max_ratio=float("inf"), note=note)
     for target in INT8_TARGETS:
         note(f"quantizing for {target}")
         _quantize(plain, folder / f"{target}.onnx", target)

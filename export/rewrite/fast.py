@@ -16,7 +16,7 @@ from edge_sphereface.choice import Setting
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
-from edge_sphereface.tuning import Tuning
+from edge_sphereface.tuning import DIRECT, Tuning
 from export import parity
 from export.outputs import check_output
 from export.plain import open_plain
@@ -96,7 +96,8 @@ def rewrite(
             parity.require(proof, "The rewritten graph", original=source.name)
             note(f"timing {ROUNDS} inferences of each, in turn")
             latency = measure_latency({"before": original, "after": embedder})
-            spec = _spec(original, tiles, plain, model, latency)
+            growth = weight_bytes(model) / weight_bytes(plain)
+            spec = _spec(original, stage_names(tiles, len(original.spec.widths)), growth, how, latency)
             made = Rewritten(written=True, spec=spec, proof=proof, **latency)
             if not made.ratio <= max_ratio:  # a bound that is no number is not kept
                 raise _TooSlowError(made)
@@ -122,23 +123,22 @@ def _write(model: onnx.ModelProto, spec: ModelSpec, stream: IO[bytes]) -> None:
 
 
 def _spec(
-    original: Embedder,
-    tiles: Mapping[int, Tile],
-    plain: onnx.ModelProto,
-    model: onnx.ModelProto,
-    latency: Mapping[str, LatencySummary],
+    original: Embedder, stages: tuple[str, ...], growth: float, how: Setting, latency: Mapping[str, LatencySummary]
 ) -> ModelSpec:
     tuning = Tuning(
-        stages=stage_names(tiles, len(original.spec.widths)),
-        weight_growth=round(weight_bytes(model) / weight_bytes(plain), 3),
+        stages=stages,
+        weight_growth=round(growth, 3),
         processor=read_cpuinfo()[0] or platform.machine(),
-        threads=original.provider.threads,
+        threads=how.threads,
+        pinned_threads=how.pinned_threads,
+        memory_arena=how.memory_arena,
         onnxruntime=original.provider.onnxruntime,
         samples=latency["after"].samples,
         plain_ms=round(latency["before"].median_ms, 3),
         tuned_ms=round(latency["after"].median_ms, 3),
     )
-    return replace(original.spec, rewrites=(*(["winograd"] if tiles else []), "prelu"), tuning=tuning)
+    is_direct = set(stages) == {DIRECT}
+    return replace(original.spec, rewrites=("prelu",) if is_direct else ("winograd", "prelu"), tuning=tuning)
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:

@@ -36,8 +36,7 @@ def add_tune(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="counts to try (default: all)")
-    parser.add_argument("--pinned-threads", action="store_true", help="with threads bound to processors")
-    parser.add_argument("--memory-arena", action="store_true", help="with the memory arena")
+    parser.add_argument("--pinned-threads", action="store_true", help="try threads bound to processors as well")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces of the search (default 1)")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
     parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
@@ -60,7 +59,6 @@ def tune(arguments: argparse.Namespace) -> Outcome:
 
     options = TuningOptions(
         threads=arguments.threads or [usable_cpus()],
-        memory_arena=arguments.memory_arena,
         pinned_threads=arguments.pinned_threads,
         batch=arguments.batch,
         rounds=arguments.rounds,

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from edge_sphereface.choice import Setting, choose
+from edge_sphereface.choice import Setting, choose, settings
 from edge_sphereface.cpu import usable_cpus
 from export.outputs import check_output
 from export.plain import open_plain
 from export.rewrite import to_winograd
 from export.rewrite.fast import Rewritten, rewrite, weight_bytes
 from export.rewrite.winograd import Tile, stage_names
+from export.topology import STAGES
 from export.tuning.search import combinations, measure_stages
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class TuningOptions:
 
     Attributes:
         threads: counts to try.
-        memory_arena: whether sessions keep freed memory.
-        pinned_threads: whether helper threads are bound to processors.
+        pinned_threads: whether threads bound to processors are tried as well.
         batch: faces in an inference of the search by stage.
         rounds: samples of each whole network.
         combinations: whole networks to measure, for each number of threads.
@@ -45,7 +45,6 @@ class TuningOptions:
     """
 
     threads: Sequence[int] = field(default_factory=lambda: [usable_cpus()])
-    memory_arena: bool = False
     pinned_threads: bool = False
     batch: int = 1
     rounds: int = 100
@@ -95,17 +94,15 @@ def tune(
     """
     check_output(output, source)
     _, plain = open_plain(source, "cpu")
-    settings = [_setting(options, threads) for threads in dict.fromkeys(options.threads)]
+    threads = list(dict.fromkeys(options.threads))
     most = float("inf") if options.max_mib is None else options.max_mib * _MIB / weight_bytes(plain)
-    times, wanted = {}, dict[tuple[str, ...], dict[int, Tile]]()
-    for setting in settings:
+    times, wanted = {}, {stage_names({}, STAGES): dict[int, Tile]()}
+    for count in threads:
+        setting = Setting(threads=count, pinned_threads=options.pinned_threads and count > 1, memory_arena=True)
         found = measure_stages(plain, setting, batch=options.batch, rounds=_SEARCH_ROUNDS, reporter=reporter)
-        times[setting.threads] = found
-        for tiles in [
-            {},
-            *combinations(found, lambda t: growth(plain, t), max_growth=most, count=options.combinations),
-        ]:
-            wanted.setdefault(stage_names(tiles, 4), tiles)
+        times[count] = found
+        for tiles in combinations(found, lambda t: growth(plain, t), max_growth=most, count=options.combinations):
+            wanted.setdefault(stage_names(tiles, STAGES), tiles)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         paths = {}
         for names, tiles in wanted.items():
@@ -113,14 +110,13 @@ def tune(
             onnx.save(to_winograd(plain, tiles), path)
             paths[path] = tiles
         models = [source, *paths, *options.others]
-        choice = choose(
-            models, settings, rounds=options.rounds, max_mib=options.max_mib, progress=reporter("whole networks")
-        )
+        how = settings(threads, pinned=options.pinned_threads, arena=True)
+        choice = choose(models, how, rounds=options.rounds, max_mib=options.max_mib, progress=reporter("networks"))
     fastest = next((row for row in choice.rows if row.form.path not in options.others), None)
     if fastest is None or fastest.form.path == source:
         return Tuned(stages=times, choice=choice, tiles={}, made=None)
     tiles = paths[fastest.form.path]
-    note(f"writing {' '.join(stage_names(tiles, 4))} for {fastest.setting}")
+    note(f"writing {' '.join(stage_names(tiles, STAGES))} for {fastest.setting}")
     made = rewrite(source, output, tiles=tiles, setting=fastest.setting, note=note)
     return Tuned(stages=times, choice=choice, tiles=tiles, made=made)
 
@@ -133,9 +129,3 @@ def growth(plain: onnx.ModelProto, tiles: Mapping[int, Tile]) -> float:
         if tile is not None and not tensor.name.startswith(f"conv{tensor.name[4]}_1."):
             added += len(tensor.raw_data) * (tile.weight_growth - 1)
     return 1 + added / weight_bytes(plain)
-
-
-def _setting(options: TuningOptions, threads: int) -> Setting:
-    return Setting(
-        threads=threads, pinned_threads=options.pinned_threads and threads > 1, memory_arena=options.memory_arena
-    )

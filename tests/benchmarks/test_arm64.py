@@ -63,11 +63,12 @@ def test_every_feature_runs_and_agrees(emulator_is_here, capsys, tmp_path):
     found = core["agreement"]
     assert found["faces"] == [1, 1]
     assert found["landmark_px"] == found["crop_levels"] == found["similarity"] == 0
-    assert found["float_error"] == {"plain": 0, "rewritten": 0}
+    assert found["float_error"] == {"plain": 0, "rewritten": 0, "winograd": 0}
     assert found["int8_identical"] == {"portable": 1, "arm64": 1, "x86-vnni": 1}
     assert {row["form"]: row["instructions"] for row in result["instructions"]} == {
         "plain": 1000,
         "rewritten": 250,
+        "winograd": 250,
         "portable": 250,
         "arm64": 250,
     }

@@ -2,9 +2,11 @@
 
 import pytest
 
+from edge_sphereface.cli.contract import run
 from edge_sphereface.embed import Embedder
 from edge_sphereface.image import save_image
 from export.checkpoint.ckpt_writer import write_ckpt
+from export.commands import build_parser
 from export.convert import ConversionOptions, convert
 from export.faces import face_crops
 from export.quantization.crops import vivid
@@ -35,3 +37,15 @@ def crop_folder(faces, tmp_path_factory):
     for number, crop in enumerate([*faces, *vivid(faces)]):
         save_image(folder / f"{number}.png", crop)
     return folder
+
+
+@pytest.fixture
+def export_cli(capsys):
+    """Run a command of the workstation stage; gives exit code, stdout and stderr."""
+
+    def run_export(*words):
+        code = run(build_parser(), [str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_export
