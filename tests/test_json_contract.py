@@ -75,7 +75,7 @@ def folder(tmp_path, astronaut, monkeypatch):
 
 
 def small():
-    return untrained_parameters(depth=4, widths=(4, 4, 4, 8), embedding_size=16)
+    return untrained_parameters(depth=10, widths=(4, 4, 4, 8), embedding_size=16)
 
 
 def without_peers_and_emulator(monkeypatch):
@@ -167,7 +167,7 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
         "edge-sphereface verify-model --photos": call(
             build_parser, "verify-model", "sphereface.onnx", "--photos", "people"
         ),
-        "edge-sphereface tune": call(build_parser, "tune", "sphereface.onnx", "--threads", "1", "--rounds", "3"),
+        "edge-sphereface tune": call(build_parser, "tune", "tuned.onnx", "--threads", "1", "--rounds", "3"),
         "edge-sphereface doctor": call(build_parser, "doctor", *model),
         "python -m benchmarks todays-int8": call(
             benchmarks_parser, "todays-int8", "float.onnx", "--photos", "people/ann", "--count", "4", "-o", "int8.onnx"

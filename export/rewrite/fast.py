@@ -62,6 +62,7 @@ def rewrite(
     *,
     tiles: Mapping[int, Tile] = MappingProxyType({}),
     setting: Setting | None = None,
+    measured: Mapping[str, LatencySummary] | None = None,
     max_ratio: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> Rewritten:
@@ -72,6 +73,7 @@ def rewrite(
         output: where the result belongs.
         tiles: stages that are computed by Winograd's filtering, see :mod:`export.rewrite.winograd`.
         setting: of the inferences that are timed; None for the default.
+        measured: latency ``before`` and ``after`` that was measured already; None to measure it.
         max_ratio: most latency as a part of the source's, on this machine.
         note: told what is being done.
 
@@ -94,8 +96,10 @@ def rewrite(
             embedder = how.open(Path(stream.name), "cpu")
             proof = parity.prove_against_model(embedder, original, note=note)
             parity.require(proof, "The rewritten graph", original=source.name)
-            note(f"timing {ROUNDS} inferences of each, in turn")
-            latency = measure_latency({"before": original, "after": embedder})
+            latency = measured
+            if latency is None:
+                note(f"timing {ROUNDS} inferences of each, in turn")
+                latency = measure_latency({"before": original, "after": embedder})
             growth = weight_bytes(model) / weight_bytes(plain)
             spec = _spec(original, stage_names(tiles, len(original.spec.widths)), growth, how, latency)
             made = Rewritten(written=True, spec=spec, proof=proof, **latency)

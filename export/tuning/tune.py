@@ -117,7 +117,9 @@ def tune(
         return Tuned(stages=times, choice=choice, tiles={}, made=None)
     tiles = paths[fastest.form.path]
     note(f"writing {' '.join(stage_names(tiles, STAGES))} for {fastest.setting}")
-    made = rewrite(source, output, tiles=tiles, setting=fastest.setting, note=note)
+    plain_row = next(row for row in choice.rows if row.form.path == source and row.setting == fastest.setting)
+    measured = {"before": plain_row.latency, "after": fastest.latency}
+    made = rewrite(source, output, tiles=tiles, setting=fastest.setting, measured=measured, note=note)
     return Tuned(stages=times, choice=choice, tiles=tiles, made=made)
 
 
