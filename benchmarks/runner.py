@@ -162,6 +162,60 @@ def measure(
         return [_row(case, rows[case], samples.get(case), workers.get(case), reference) for case in cases]
 
 
+def measure_restarted(
+    cases: Sequence[Case],
+    crops: UInt8Array,
+    floats: Float32Array,
+    *,
+    rounds: int,
+    restarts: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[JsonObject]:
+    """The same with every process started anew several times, and the samples of all starts together.
+
+    Where a process finds its memory is chance, and a network with large weights is up to a third slower in some places:
+    one start of each contender would compare luck.
+
+    Args:
+        cases: see :func:`measure`.
+        crops: see there.
+        floats: see there.
+        rounds: samples per case in all.
+        restarts: starts of each contender.
+        progress: called with rounds done and rounds in total.
+    """
+    starts: list[list[JsonObject]] = []
+    for number in range(restarts):
+        share = rounds // restarts + (number < rounds % restarts)
+        starts.append(measure(cases, crops, floats, rounds=share))
+        if progress is not None:
+            progress(sum(len(start[0].get("samples_ms", ())) for start in starts), rounds)
+    return [_together(rows) for rows in zip(*starts, strict=True)]
+
+
+def _together(rows: Sequence[JsonObject]) -> JsonObject:
+    """One row of the starts of one case; the worst of what is no latency."""
+    failed = next((row for row in rows if "error" in row), None)
+    if failed is not None:
+        return failed
+    samples = [sample for row in rows for sample in row["samples_ms"]]
+    latency = summarize(np.array(samples))
+    memory = [row["peak_rss_mib"] for row in rows if row["peak_rss_mib"] is not None]
+    return {
+        **rows[0],
+        "starts": len(rows),
+        "load_ms": max(row["load_ms"] for row in rows),
+        "first_ms": max(row["first_ms"] for row in rows),
+        "peak_rss_mib": max(memory, default=None),
+        "latency": latency.as_json(),
+        "median_ms_per_face": round(latency.median_ms / rows[0]["batch"], 3),
+        "max_abs_error": max(row["max_abs_error"] for row in rows),
+        "min_cosine": min(row["min_cosine"] for row in rows),
+        "correct": all(row["correct"] for row in rows),
+        "samples_ms": samples,
+    }
+
+
 @contextmanager
 def _started(case: Case, folder: Path, inputs: JsonObject) -> Iterator[_Worker]:
     worker = _Worker(case, folder, inputs)

@@ -48,7 +48,8 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
     """Measure, and judge by the table."""
     from benchmarks import latency
     from benchmarks.quantization.measure import Setup, measure
-    from benchmarks.quantization.targets import targets, text
+    from benchmarks.quantization.targets import targets
+    from benchmarks.target import text
 
     emulated = [] if arguments.emulated is None else load_result(arguments.emulated)["emulated"]
     setup = Setup(

@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from benchmarks.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edge_sphereface.types import JsonObject
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """One line.
-
-    Attributes:
-        figure: what is measured.
-        measured: None if it could not be.
-        bound: must be kept.
-        sense: ``<=``, ``<`` or ``>=``.
-        why_not: why it was not measured.
-    """
-
-    figure: str
-    measured: float | None
-    bound: float
-    sense: str
-    why_not: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """``reached``, ``MISSED`` or ``not measured``."""
-        if self.measured is None:
-            return "not measured"
-        kept = {
-            "<=": self.measured <= self.bound,
-            "<": self.measured < self.bound,
-            ">=": self.measured >= self.bound,
-        }[self.sense]
-        return "reached" if kept else "MISSED"
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return {
-            "figure": self.figure,
-            "measured": self.measured,
-            "sense": self.sense,
-            "bound": self.bound,
-            "verdict": self.verdict,
-            "why_not": self.why_not,
-        }
 
 
 def targets(result: JsonObject) -> list[Target]:
@@ -119,14 +78,3 @@ def _emulated(result: JsonObject) -> Iterator[Target]:
         where = f"portable INT8 on {row['processor']} (emulated) against here, {row['crops']} crops"
         yield Target(figure=f"{where}: least cosine", measured=row["cosine_min"], bound=0.9995, sense=">=")
         yield Target(figure=f"{where}: share bit-identical", measured=row["identical"], bound=0.9, sense=">=")
-
-
-def text(lines: Sequence[Target]) -> str:
-    """The table for people."""
-    width = max(len(line.figure) for line in lines)
-    shown = [f"{'figure':<{width}} {'measured':>10}   {'must be':>9}"]
-    for line in lines:
-        measured = "" if line.measured is None else f"{line.measured:.5g}"
-        reason = f" ({line.why_not})" if line.why_not else ""
-        shown.append(f"{line.figure:<{width}} {measured:>10}   {line.sense:>2} {line.bound:<7g} {line.verdict}{reason}")
-    return "\n".join(shown)

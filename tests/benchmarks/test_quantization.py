@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.quantization import gate, measure
-from benchmarks.quantization.targets import Target, targets, text
+from benchmarks.quantization.targets import targets
 from benchmarks.runner import Case
+from benchmarks.target import Target, text
 from edge_sphereface.cli.contract import run
 from edge_sphereface.embed import Embedder
 from edge_sphereface.model_spec import ModelSpec

@@ -1,0 +1,29 @@
+"""This project's runtime as `tune` finds it fastest: memory arena, helper threads bound to processors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.contenders import edge
+from benchmarks.contenders.contender import Peer
+from edge_sphereface.session import SessionConfig
+
+if TYPE_CHECKING:
+    from benchmarks.contenders.contender import Setup
+
+PEER = Peer(
+    name="edge_tuned",
+    title="edge_sphereface, tuned",
+    settings="memory arena; threads bound to processors, spinning while an inference runs; the model's own layout",
+    takes_quantized=True,
+    takes_crops=True,
+)
+
+
+class Contender(edge.Contender):
+    """See :class:`benchmarks.contenders.Contender`."""
+
+    @staticmethod
+    def config(setup: Setup) -> SessionConfig:
+        """How the session runs."""
+        return SessionConfig(provider=setup.provider, threads=setup.threads, pinned_threads=True, memory_arena=True)

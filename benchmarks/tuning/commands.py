@@ -1,0 +1,79 @@
+"""``python -m benchmarks tuning``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import environment
+from benchmarks.result_file import keep_result
+from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.contract import Outcome, Progress
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.files import ensure_folder
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.types import JsonObject
+
+FOLDER = Path("build/tuning")
+_PEERS = ("ncnn", "openvino", "mnn", "opencv_dnn")
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "tuning",
+        parents=[json_option()],
+        help="tuned float models beside the plain export, peers and the limit of direct convolution",
+        description="Time tuned models, the plain export on onnxruntime as it comes, and peers, in turns; hold the "
+        "tuned graphs against the plain one on photographs; print what must be reached beside what was measured. Exit "
+        "code 1 if a figure is missed.",
+        epilog="example: python -m benchmarks tuning full.onnx --tuned one.onnx two.onnx --int8 full.int8.onnx "
+        "--trained trained.onnx --photos photos -o tuning.json",
+    )
+    parser.add_argument("model", type=Path, help="plain float ONNX file with layout nchw")
+    parser.add_argument(
+        "--tuned", nargs="+", type=Path, required=True, metavar="FILE.onnx", help="made by `export tune`"
+    )
+    parser.add_argument("--int8", type=Path, metavar="FILE.onnx", help="quantized form, held against OpenVINO's")
+    parser.add_argument("--trained", type=Path, metavar="FILE.onnx", help="plain model for exactness (default: MODEL)")
+    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photographs of faces, or crops")
+    parser.add_argument("--count", type=positive, default=2000, metavar="N", help="crops for exactness (default 2000)")
+    parser.add_argument("--peers", nargs="*", choices=_PEERS, default=list(_PEERS), help="default: all")
+    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all processors")
+    parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
+    parser.add_argument("--restarts", type=positive, default=10, metavar="N", help="starts of each (default 10)")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"for the files that are made (default {FOLDER})")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
+    parser.set_defaults(run=run_tuning)
+
+
+def run_tuning(arguments: argparse.Namespace) -> Outcome:
+    """Measure, and judge by the table."""
+    from benchmarks import latency
+    from benchmarks.target import text
+    from benchmarks.tuning.measure import Setup, measure
+    from benchmarks.tuning.targets import targets
+
+    setup = Setup(
+        plain=arguments.model,
+        tuned=tuple(arguments.tuned),
+        int8=arguments.int8,
+        trained=arguments.trained or arguments.model,
+        photographs=arguments.photos,
+        crops=arguments.count,
+        peers=tuple(arguments.peers),
+        threads=tuple(arguments.threads or range(1, usable_cpus() + 1)),
+        rounds=arguments.rounds,
+        restarts=min(arguments.restarts, arguments.rounds),
+        folder=ensure_folder(arguments.folder),
+    )
+    result: JsonObject = {"environment": environment.describe(), **measure(setup, reporter=Progress)}
+    lines = targets(result)
+    result["targets"] = [line.as_json() for line in lines]
+    keep_result(result, arguments.output)
+    page = "\n\n".join([latency.text(result["rows"]), text(lines)])
+    return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))

@@ -1,0 +1,188 @@
+"""One run that measures everything which the tuning promises."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from benchmarks import runner
+from benchmarks.contenders import find_peer
+from benchmarks.latency import example_crops
+from benchmarks.peer_environments import PeerUnavailableError
+from benchmarks.quantization import derived
+from benchmarks.runner import Case
+from benchmarks.tuning import product
+from edge_sphereface.compare import normalize
+from edge_sphereface.detect import open_detector
+from edge_sphereface.embed import Embedder
+from export.parity import normalize_plainly
+from export.plain import open_plain
+from export.quantization.crops import proof_crops
+from export.rewrite import to_winograd
+from export.rewrite.winograd import read_stages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_sphereface.types import JsonObject
+    from export.quantization.search import Reporter
+
+PEERS = ("ncnn", "openvino", "mnn", "opencv_dnn")
+BATCH = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What is measured.
+
+    Attributes:
+        plain: float ONNX file of layout ``nchw``, which every peer takes.
+        tuned: forms of it that ``python -m export tune`` wrote; each count of threads takes the one tuned for it.
+        int8: quantized form, or None.
+        trained: plain float ONNX file for exactness; may be the same as ``plain``.
+        photographs: for exactness and for the peer's own INT8.
+        crops: most crops for exactness.
+        peers: names among :data:`PEERS`.
+        threads: of one inference.
+        rounds: samples of each case.
+        restarts: how often every process is started anew.
+        folder: for the files that are made.
+    """
+
+    plain: Path
+    tuned: tuple[Path, ...]
+    int8: Path | None
+    trained: Path
+    photographs: Path
+    crops: int
+    peers: tuple[str, ...]
+    threads: tuple[int, ...]
+    rounds: int
+    restarts: int
+    folder: Path
+
+
+def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
+    """Time every form and peer in turn, and hold the tuned graphs against the plain one.
+
+    Args:
+        setup: what is measured.
+        reporter: gives a progress function for a step that is named.
+    """
+    spec = Embedder(setup.plain, provider="cpu").spec
+    crops = example_crops(spec, BATCH)
+    floats = normalize_plainly(crops, spec)
+    nncf = _nncf(setup)
+    rows: list[JsonObject] = []
+    limits = {}
+    for count in setup.threads:
+        cases = _cases(setup, count, nncf)
+        before = _product_ms(count)
+        progress = reporter(f"latency, threads: {count}")
+        measured = runner.measure_restarted(
+            list(cases.values()), crops, floats, rounds=setup.rounds, restarts=setup.restarts, progress=progress
+        )
+        rows += [{"form": form, **row} for form, row in zip(cases, measured, strict=True)]
+        limits[str(count)] = float(np.median([*before, *_product_ms(count)]))
+    return {
+        "rows": rows,
+        "gflop": _flop(setup.plain) / 1e9,
+        "product": {"size": product.SIZE, "median_ms": limits},
+        "exactness": _exactness(setup, reporter),
+    }
+
+
+def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str, Case]:
+    """By form; the first is the reference of correctness."""
+    case = partial(Case, threads=count, batch=1, precision="float32")
+    tuned = _tuned_for(setup.tuned, count)
+    title = f"tuned: {', '.join(_stages(tuned))}"
+    cases = {
+        "plain": case(contender="onnxruntime_plain", model=setup.plain, label="plain export on onnxruntime"),
+        "tuned": case(contender="edge_tuned", model=tuned, label=title),
+        "tuned_batch": case(contender="edge_tuned", model=tuned, label=f"{title}, batch {BATCH}", batch=BATCH),
+        "tuned_default": case(contender="edge", model=tuned, label="tuned, default session"),
+    }
+    cases |= {name: case(contender=name, model=setup.plain, label=find_peer(name).title) for name in setup.peers}
+    if setup.int8 is not None and nncf is not None:
+        whole = partial(case, precision="int8")
+        path, problem = nncf
+        cases["int8"] = whole(contender="edge_tuned", model=setup.int8, label="INT8")
+        cases["int8_openvino"] = whole(contender="openvino", model=setup.int8, label="OpenVINO: same INT8")
+        cases["int8_nncf"] = whole(contender="openvino", model=path, label="OpenVINO: NNCF's INT8", refusal=problem)
+    return cases
+
+
+def _tuned_for(paths: Sequence[Path], threads: int) -> Path:
+    """The model whose record says that it was tuned for as many threads, else the first."""
+    for path in paths:
+        record = Embedder(path, provider="cpu").spec.tuning
+        if record is not None and record.threads == threads:
+            return path
+    return paths[0]
+
+
+def _stages(path: Path) -> tuple[str, ...]:
+    record = Embedder(path, provider="cpu").spec.tuning
+    return record.stages if record is not None else ()
+
+
+def _nncf(setup: Setup) -> tuple[Path, str] | None:
+    """OpenVINO's own INT8 of the plain model, or why there is none."""
+    if setup.int8 is None:
+        return None
+    try:
+        return derived.by_nncf(setup.plain, setup.folder, setup.photographs), ""
+    except PeerUnavailableError as error:
+        return setup.plain, str(error)
+
+
+def _product_ms(threads: int) -> list[float]:
+    """Milliseconds of numpy's matrix products in a process of its own."""
+    variables = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    words = [sys.executable, product.__file__]
+    done = subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, check=True)  # noqa: S603
+    samples: list[float] = json.loads(done.stdout)
+    return samples
+
+
+def _flop(path: Path) -> int:
+    """Multiplications and additions of one inference of a plain model."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.value_info}
+    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    total = 0
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            positions = shapes[node.output[0]][2].dim_value * shapes[node.output[0]][3].dim_value
+            total += 2 * int(np.prod(weights[node.input[1]])) * positions
+        elif node.op_type == "Gemm":
+            total += 2 * int(np.prod(weights[node.input[1]]))
+    return total
+
+
+def _exactness(setup: Setup, reporter: Reporter) -> list[JsonObject]:
+    """Cosine of each tuned graph to the plain one, with trained weights, over crops of photographs."""
+    original, plain = open_plain(setup.trained, "cpu")
+    progress = reporter("crops")
+    crops = proof_crops(setup.photographs, original.spec, open_detector(), count=setup.crops, progress=progress)
+    expected = normalize(original.forward(crops)).astype(np.float64)
+    rows = []
+    for stages in dict.fromkeys(_stages(path) for path in setup.tuned):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "tuned.onnx"
+            onnx.save(to_winograd(plain, read_stages(stages)), path)
+            got = normalize(Embedder(path, provider="cpu").forward(crops))
+        cosine = float(np.minimum(np.einsum("nd,nd->n", got, expected), 1).min())
+        rows.append({"stages": list(stages), "crops": len(crops), "min_cosine": cosine})
+    return rows

@@ -1,0 +1,66 @@
+"""The table: what the tuning must reach, and what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.target import Target
+from benchmarks.tuning.measure import BATCH, PEERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from edge_sphereface.types import JsonObject
+
+OVER_PLAIN = {1: 0.65, 2: 0.70}
+"""By threads; more threads are held to the latter."""
+OVER_LIMIT = 0.80
+BATCH_OVER_ONE = 0.85
+
+
+def targets(result: JsonObject) -> list[Target]:
+    """The table's lines out of what ``python -m benchmarks tuning`` measured."""
+    lines = []
+    for threads in sorted({row["threads"] for row in result["rows"]}):
+        chosen = {row["form"]: row for row in result["rows"] if row["threads"] == threads}
+        lines += list(_latency(chosen, threads, result))
+    for row in result["exactness"]:
+        figure = f"{', '.join(row['stages'])}: least cosine to plain, {row['crops']} crops"
+        lines.append(Target(figure=figure, measured=row["min_cosine"], bound=0.99999, sense=">="))
+    return lines
+
+
+def _latency(chosen: Mapping[str, JsonObject], threads: int, result: JsonObject) -> Iterator[Target]:
+    where = f"{threads} thread{'s' if threads > 1 else ''}"
+    times = {form: row["latency"]["median_ms"] for form, row in chosen.items() if "error" not in row}
+    yield _ratio(f"{where}: tuned over the plain export", times, "tuned", "plain", OVER_PLAIN.get(threads, 0.70), "<=")
+    yield _against_best(f"{where}: tuned over the best peer", times, "tuned", PEERS)
+    if threads == 1:
+        size, median = result["product"]["size"], result["product"]["median_ms"]["1"]
+        rate = 2 * size**3 / median / 1e6
+        limit = result["gflop"] / rate * 1e3
+        yield Target(
+            figure=f"{where}: tuned over direct convolution at {rate:.0f} GFLOP/s ({limit:.1f} ms)",
+            measured=times["tuned"] / limit if "tuned" in times else None,
+            bound=OVER_LIMIT,
+            sense="<",
+        )
+    faces = {**times, "tuned_batch": times["tuned_batch"] / BATCH} if "tuned_batch" in times else times
+    figure = f"{where}: tuned, batch {BATCH} per face over batch 1"
+    yield _ratio(figure, faces, "tuned_batch", "tuned", BATCH_OVER_ONE, "<=")
+    if "int8" in chosen:
+        yield _against_best(f"{where}: INT8 over the best peer's", times, "int8", ("int8_openvino", "int8_nncf"))
+
+
+def _ratio(figure: str, times: Mapping[str, float], ours: str, theirs: str, bound: float, sense: str) -> Target:
+    if ours not in times or theirs not in times:
+        return Target(figure=figure, measured=None, bound=bound, sense=sense, why_not="one of them did not run")
+    return Target(figure=figure, measured=times[ours] / times[theirs], bound=bound, sense=sense)
+
+
+def _against_best(figure: str, times: Mapping[str, float], ours: str, peers: tuple[str, ...]) -> Target:
+    ran = [name for name in peers if name in times]
+    if not ran:
+        return Target(figure=figure, measured=None, bound=1.0, sense="<", why_not="no peer ran")
+    best = min(ran, key=times.__getitem__)
+    return _ratio(f"{figure} ({best})", times, ours, best, 1.0, "<")
