@@ -132,6 +132,7 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
     quantize = ("quantize", "sphereface.onnx", "--calibration", "people", "-o", "sphereface.int8.onnx")
     benchmark = ("quantization", "float.onnx", "--calibration", "people", "--rounds", "3", "--threads", "1")
     latency = ("latency", "sphereface.onnx", "--rounds", "3", "--threads", "1", "--batches", "1", "-o", "l.json")
+    once = ("--threads", "1", "--rounds", "3", "--restarts", "1")
     native = ("--checkpoint", "sphereface.ckpt", "--rounds", "3") if find_spec("mindspore") else ()
     without_peers_and_emulator(monkeypatch)
     plain_is_slow(monkeypatch)
@@ -177,6 +178,9 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
             benchmarks_parser, "accuracy", "float.onnx", "int8.onnx", "--pairs", "pairs.csv", "--images", "people"
         ),
         "python -m benchmarks quantization": call(benchmarks_parser, *benchmark),
+        "python -m benchmarks tuning": call(
+            benchmarks_parser, "tuning", "float.onnx", "--tuned", "tuned.onnx", "--photos", "people", "--peers", *once
+        ),
         "python -m benchmarks emulate": call(
             benchmarks_parser, "emulate", "sphereface.int8.onnx", "--float", "sphereface.onnx", "--photos", "people"
         ),

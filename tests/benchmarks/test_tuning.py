@@ -1,0 +1,114 @@
+"""The benchmark of tuned models: its table, its limit, and processes that are started anew."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import runner
+from benchmarks.__main__ import build_parser
+from benchmarks.runner import Case
+from benchmarks.tuning import measure, product
+from benchmarks.tuning.targets import targets
+from edge_sphereface.cli.contract import run
+from edge_sphereface.image import save_image
+from export.faces import astronaut
+from export.rewrite.fast import rewrite
+from export.rewrite.winograd import read_stages
+
+
+def example(threads=1, **times):
+    rows = [{"form": form, "threads": threads, "latency": {"median_ms": median}} for form, median in times.items()]
+    return {
+        "rows": rows,
+        "gflop": 2.0,
+        "product": {"size": 1000, "median_ms": {"1": 20.0}},
+        "exactness": [{"stages": ["4x4"], "crops": 5, "min_cosine": 0.999}],
+    }
+
+
+def lines(**times):
+    return {line.figure: line for line in targets(example(**times))}
+
+
+def test_every_line_is_judged():
+    got = lines(plain=20.0, tuned=12.0, tuned_batch=80.0, openvino=15.0, ncnn=13.0, int8=4.0, int8_openvino=5.0)
+    assert got["1 thread: tuned over the plain export"].measured == pytest.approx(0.6)
+    assert got["1 thread: tuned over the best peer (ncnn)"].measured == pytest.approx(12 / 13)
+    # 2e9 flop in 20 ms are 100 GFLOP/s, so 2 GFLOP take 20 ms
+    assert got["1 thread: tuned over direct convolution at 100 GFLOP/s (20.0 ms)"].measured == pytest.approx(0.6)
+    assert got["1 thread: tuned, batch 8 per face over batch 1"].measured == pytest.approx(10 / 12)
+    assert got["1 thread: INT8 over the best peer's (int8_openvino)"].measured == pytest.approx(0.8)
+    assert got["4x4: least cosine to plain, 5 crops"].verdict == "MISSED"
+    assert {line.verdict for line in got.values()} == {"reached", "MISSED"}
+
+
+def test_more_threads_have_their_own_bound_and_no_limit():
+    got = {line.figure: line for line in targets(example(threads=2, plain=20.0, tuned=14.1))}
+    assert got["2 threads: tuned over the plain export"].verdict == "MISSED"
+    assert not [figure for figure in got if "GFLOP" in figure]
+    assert got["2 threads: tuned over the best peer"].verdict == "not measured"
+
+
+def test_a_peer_that_failed_is_no_peer():
+    result = example(plain=20.0, tuned=12.0, ncnn=10.0)
+    result["rows"][2] = {"form": "ncnn", "threads": 1, "error": "no wheel"}
+    (line,) = [line for line in targets(result) if "best peer" in line.figure]
+    assert line.verdict == "not measured"
+
+
+def test_the_operations_of_the_network_are_counted(small_models):
+    """Against the sum by hand: 2 x 9 x input x output channels x positions, and the embedding."""
+    widths, cells = (8, 8, 16, 16), (56 * 48, 28 * 24, 14 * 12, 7 * 6)
+    pairs, before, total = (1, 2, 4, 1), 3, 0
+    for width, count, pair in zip(widths, cells, pairs, strict=True):
+        total += 2 * 9 * before * width * count + 2 * pair * 2 * 9 * width * width * count
+        before = width
+    assert measure._flop(small_models["nchw"]) == total + 2 * 32 * 16 * 42
+
+
+def test_the_matrix_product_is_timed_in_a_process_of_its_own():
+    samples = measure._product_ms(1)
+    assert len(samples) == 30
+    assert all(sample > 0 for sample in samples)
+    assert product.SIZE == 1024
+
+
+def test_starts_are_put_together(small_models, crops):
+    """Samples of every start are kept, the worst of the rest stands."""
+    case = Case(contender="edge", model=small_models["image"], label="x", threads=1, batch=1, precision="float32")
+    told = []
+    floats = np.zeros((len(crops), 3, 112, 96), np.float32)
+    (row,) = runner.measure_restarted(
+        [case], crops, floats, rounds=7, restarts=3, progress=lambda *words: told.append(words)
+    )
+    assert row["starts"] == 3
+    assert len(row["samples_ms"]) == row["latency"]["samples"] == 7
+    assert told == [(3, 7), (5, 7), (7, 7)]
+    assert row["correct"]
+
+
+def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
+    case = Case(contender="edge", model=tmp_path / "no.onnx", label="x", threads=1, batch=1, precision="float32")
+    floats = np.zeros((len(crops), 3, 112, 96), np.float32)
+    (row,) = runner.measure_restarted([case], crops, floats, rounds=4, restarts=2)
+    assert "no.onnx" in row["error"]
+
+
+def test_the_command_measures_and_judges(small_models, tmp_path, capsys):
+    plain, tuned = small_models["nchw"], tmp_path / "tuned.onnx"
+    rewrite(plain, tuned, tiles=read_stages(("4x4", "direct", "2x2w", "direct")), max_ratio=float("inf"))
+    (tmp_path / "photos").mkdir()
+    save_image(tmp_path / "photos" / "a.png", astronaut())
+    words = ["tuning", plain, "--tuned", tuned, "--photos", tmp_path / "photos", "--peers", "--threads", "1"]
+    words += ["--rounds", "4", "--restarts", "2", "--folder", tmp_path / "made", "-o", tmp_path / "t.json", "--json"]
+    code = run(build_parser(), [str(word) for word in words])
+    result = json.loads(capsys.readouterr().out)
+    assert code in (0, 1)
+    assert code == int(any(line["verdict"] == "MISSED" for line in result["targets"]))
+    assert [row["form"] for row in result["rows"]] == ["plain", "tuned", "tuned_batch", "tuned_default"]
+    assert all(row["correct"] for row in result["rows"])
+    (exact,) = result["exactness"]
+    assert exact["stages"] == ["4x4", "direct", "2x2w", "direct"]
+    assert exact["min_cosine"] > 0.99999
+    assert json.loads((tmp_path / "t.json").read_text()) == result
