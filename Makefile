@@ -12,7 +12,7 @@ help:
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 3 GB on disk)"
 	@echo "make test-quick     the tests without MindSpore"
-	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 10 minutes)"
+	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy and all tests"
 

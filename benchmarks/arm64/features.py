@@ -98,6 +98,12 @@ def verify(job: dict[str, Any]) -> Result:
     return Result(code == 0, {"similarity": answer["similarity"]})
 
 
+def tune(job: dict[str, Any]) -> Result:
+    """The choice among forms; here of one, since times of an emulated core mean nothing."""
+    code, answer = _command("tune", job["int8"]["portable"], "--threads", THREADS, "--rounds", 1)
+    return Result(code == 0, {"dropped": answer["dropped"]})
+
+
 def float_embedding(job: dict[str, Any]) -> Result:
     """Embeddings of crops in float32."""
     return _embeddings(job, "floats")
@@ -117,6 +123,7 @@ FEATURES: tuple[Callable[[dict[str, Any]], Result], ...] = (
     float_embedding,
     int8_embedding,
     verify,
+    tune,
     verify_model,
 )
 """In the order of running."""

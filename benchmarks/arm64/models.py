@@ -39,6 +39,7 @@ PLAIN, REWRITTEN, WINOGRAD = "plain", "rewritten", "winograd"
 _STAGES = ("4x4", "4x4w", "2x3w", "2x2w")
 """A good choice on the x86-64 machine that they were measured on; a board may tune to others."""
 _SOURCES = ("edge_sphereface/**/*.py", "export/**/*.py", "benchmarks/arm64/models.py")
+_UNTRAINED = "untrained.ckpt"
 _RULE = "percentile-99.99"
 _CALIBRATION_CROPS = 16
 _CROPS = 4
@@ -105,7 +106,7 @@ def prepare(checkpoint: Path | None, *, folder: Path = FOLDER, note: Callable[[s
 def _make(checkpoint: Path | None, folder: Path, note: Callable[[str], None]) -> None:
     if checkpoint is None:
         note("writing a checkpoint with random weights")
-        checkpoint = folder / "untrained.ckpt"
+        checkpoint = folder / _UNTRAINED
         write_untrained(checkpoint)
     plain = folder / f"{PLAIN}.onnx"
     convert(checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference="numpy"), note=note)
@@ -114,6 +115,7 @@ def _make(checkpoint: Path | None, folder: Path, note: Callable[[str], None]) ->
     for target in INT8_TARGETS:
         note(f"quantizing for {target}")
         _quantize(plain, folder / f"{target}.onnx", target)
+    (folder / _UNTRAINED).unlink(missing_ok=True)
     photo = astronaut()
     save_image(folder / "photo.png", photo)
     save_image(folder / "mirrored.png", np.ascontiguousarray(photo[:, ::-1]))

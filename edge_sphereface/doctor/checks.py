@@ -68,8 +68,7 @@ def check_architecture(machine: Machine) -> Finding:
     if machine.processor in _ARM_32 or (machine.processor in _ARM and machine.pointer_bits == 32):
         return Finding(
             check="architecture",
-            # Debian's own packages may have brought what PyPI lacks
-            status="fail" if machine.onnxruntime_error else "warn",
+            status="fail" if machine.onnxruntime_error else "warn",  # Debian may have brought what PyPI lacks
             message=f"32-bit Arm system: {where}{model}; PyPI has no onnxruntime, numpy or OpenCV wheels for it",
             action="install the 64-bit Raspberry Pi OS (a Pi 3, 4, 5 or Zero 2 runs it)",
         )

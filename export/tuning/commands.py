@@ -12,6 +12,7 @@ from export import parity
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from edge_sphereface.cli.contract import Commands
     from export.rewrite.winograd import Tile
@@ -41,6 +42,9 @@ def add_tune(commands: Commands) -> None:
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
     parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
     parser.add_argument(
+        "--max-error", type=float, metavar="E", help="largest difference to the plain network, relative (default 1e-5)"
+    )
+    parser.add_argument(
         "--with", dest="others", nargs="+", type=Path, default=[], metavar="FILE", help="measure these forms beside"
     )
     parser.add_argument(
@@ -64,6 +68,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         rounds=arguments.rounds,
         max_mib=arguments.max_mib,
         others=arguments.others,
+        **({} if arguments.max_error is None else {"max_error": arguments.max_error}),
     )
     tuned = tune_model(arguments.model, arguments.output, options, reporter=Progress, note=note)
     made = tuned.made
@@ -79,7 +84,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
             for tile, median in sorted(ways.items(), key=lambda item: item[1])
         ],
         "networks": [{**row.as_json(), "name": row.form.path.stem} for row in tuned.choice.rows],
-        "dropped": [{"model": form.path.stem, "reason": form.dropped} for form in tuned.choice.dropped],
+        "dropped": [{"model": name, "reason": reason} for name, reason in _dropped(tuned)],
     }
     return Outcome(result, _text(arguments, tuned), passed=made is not None)
 
@@ -114,6 +119,14 @@ def _from_report(arguments: argparse.Namespace) -> Outcome:
     return Outcome(result, "\n".join([*lines, parity.text(made.proof)]))
 
 
+def _dropped(tuned: Tuned) -> Iterator[tuple[str, str]]:
+    """Networks that were not timed, and why."""
+    for name, error in tuned.inexact.items():
+        yield name, f"differs by {error:.1e} of the largest component"
+    for form in tuned.choice.dropped:
+        yield form.path.stem, form.dropped
+
+
 def _way(tile: Tile | None) -> str:
     from edge_sphereface.tuning import DIRECT
 
@@ -135,7 +148,7 @@ def _text(arguments: argparse.Namespace, tuned: Tuned) -> str:
         f"{row.latency.median_ms:>10.2f}"
         for row in tuned.choice.rows
     ]
-    lines += [f"dropped {form.path.stem}: {form.dropped}" for form in tuned.choice.dropped]
+    lines += [f"dropped {name}: {reason}" for name, reason in _dropped(tuned)]
     if tuned.made is None:
         return "\n".join([*lines, "", "the plain model is the fastest float form here; nothing was written"])
     return "\n".join([*lines, "", parity.text(tuned.made.proof), f"{arguments.output}: {tuned.made.spec.tuning}"])

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from edge_sphereface.certificate import CONVERSION_BOUNDS
 from edge_sphereface.choice import Setting, choose, settings
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.metrics import agreement
+from export.faces import face_crops
 from export.outputs import check_output
 from export.plain import open_plain
+from export.quantization.observe import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.fast import Rewritten, rewrite, weight_bytes
 from export.rewrite.winograd import Tile, stage_names
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 _MIB = 1 << 20
 _SEARCH_ROUNDS = 20
+_CROPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,7 @@ class TuningOptions:
         rounds: samples of each whole network.
         combinations: whole networks to measure, for each number of threads.
         max_mib: largest file; None for any.
+        max_error: largest difference of a component to the plain network's, relative to the largest component.
         others: other forms of the network that are measured beside, such as INT8.
     """
 
@@ -50,6 +56,7 @@ class TuningOptions:
     rounds: int = 100
     combinations: int = 4
     max_mib: float | None = None
+    max_error: float = CONVERSION_BOUNDS.max_abs_error
     others: Sequence[Path] = ()
 
 
@@ -60,12 +67,14 @@ class Tuned:
     Attributes:
         stages: median milliseconds by threads, stage and tile.
         choice: whole networks, the fastest first.
+        inexact: error of networks that differ too much to be measured, by their stages.
         tiles: of the fastest float network.
         made: that network, written and proven; None where the plain model was the fastest.
     """
 
     stages: Mapping[int, StageTimes]
     choice: Choice
+    inexact: Mapping[str, float]
     tiles: Mapping[int, Tile]
     made: Rewritten | None
 
@@ -93,7 +102,7 @@ def tune(
         OutputError: it cannot be written.
     """
     check_output(output, source)
-    _, plain = open_plain(source, "cpu")
+    original, plain = open_plain(source, "cpu")
     threads = list(dict.fromkeys(options.threads))
     most = float("inf") if options.max_mib is None else options.max_mib * _MIB / weight_bytes(plain)
     times, wanted = {}, {stage_names({}, STAGES): dict[int, Tile]()}
@@ -103,24 +112,30 @@ def tune(
         times[count] = found
         for tiles in combinations(found, lambda t: growth(plain, t), max_growth=most, count=options.combinations):
             wanted.setdefault(stage_names(tiles, STAGES), tiles)
+    crops = face_crops(original.spec, _CROPS)
+    expected = embed_all(plain, crops, original.spec)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        paths = {}
+        paths, inexact = {}, {}
         for names, tiles in wanted.items():
-            path = Path(folder) / f"{'-'.join(names)}.onnx"
-            onnx.save(to_winograd(plain, tiles), path)
+            model, path = to_winograd(plain, tiles), Path(folder) / f"{'-'.join(names)}.onnx"
+            error = agreement(expected, embed_all(model, crops, original.spec)).max_abs_error
+            if not error <= options.max_error:
+                inexact[path.stem] = error
+                continue
+            onnx.save(model, path)
             paths[path] = tiles
         models = [source, *paths, *options.others]
         how = settings(threads, pinned=options.pinned_threads, arena=True)
         choice = choose(models, how, rounds=options.rounds, max_mib=options.max_mib, progress=reporter("networks"))
     fastest = next((row for row in choice.rows if row.form.path not in options.others), None)
     if fastest is None or fastest.form.path == source:
-        return Tuned(stages=times, choice=choice, tiles={}, made=None)
+        return Tuned(stages=times, choice=choice, inexact=inexact, tiles={}, made=None)
     tiles = paths[fastest.form.path]
     note(f"writing {' '.join(stage_names(tiles, STAGES))} for {fastest.setting}")
     plain_row = next(row for row in choice.rows if row.form.path == source and row.setting == fastest.setting)
     measured = {"before": plain_row.latency, "after": fastest.latency}
     made = rewrite(source, output, tiles=tiles, setting=fastest.setting, measured=measured, note=note)
-    return Tuned(stages=times, choice=choice, tiles=tiles, made=made)
+    return Tuned(stages=times, choice=choice, inexact=inexact, tiles=tiles, made=made)
 
 
 def growth(plain: onnx.ModelProto, tiles: Mapping[int, Tile]) -> float:

@@ -206,12 +206,12 @@ def test_the_source_is_never_overwritten(small_models, tmp_path):
 
 
 def test_what_is_not_equal_is_not_kept(small_models, tmp_path, monkeypatch):
-    def wrong(model):
+    def wrong(model, _):
         weights = read_weights(model)
         weights["fc5.bias"] = weights["fc5.bias"] + np.float32(1)
         return rebuild(model, model.graph.node, weights)
 
-    monkeypatch.setattr(fast_module, "decompose_prelu", wrong)
+    monkeypatch.setattr(fast_module, "to_winograd", wrong)
     with pytest.raises(ParityError, match="does not equal"):
         fast_module.rewrite(small_models["image"], tmp_path / "fast.onnx")
     assert list(tmp_path.iterdir()) == []

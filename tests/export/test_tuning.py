@@ -83,6 +83,16 @@ def test_a_network_that_is_too_large_is_not_measured(small_model, tmp_path, few_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_that_differs_too_much_is_not_measured(small_model, tmp_path, few_tiles, export_cli):
+    words = ("tune", small_model, "--threads", "1", "--rounds", "2", "--max-error", "1e-12", "-o", tmp_path / "t.onnx")
+    code, shown, _ = export_cli(*words, "--json")
+    result = json.loads(shown)
+    assert code == 1
+    assert {row["name"] for row in result["networks"]} == {small_model.stem}
+    assert result["dropped"]
+    assert all("of the largest component" in row["reason"] for row in result["dropped"])
+
+
 def test_a_device_chooses_and_the_workstation_writes(small_model, tmp_path, export_cli, cli):
     """Forms go to the device, its report comes back, and the form that it chose is made and proven here."""
     forms = [tmp_path / "a.onnx", tmp_path / "b.onnx"]

@@ -219,7 +219,7 @@ def test_every_command_has_help_with_an_example(capsys):
     parser = build_parser()
     commands = next(action for action in parser._actions if action.choices and "info" in action.choices).choices
     assert set(commands) == {
-        "info", "detect", "align", "embed", "verify", "verify-model", "doctor", "fetch-detector"
+        "info", "detect", "align", "embed", "verify", "verify-model", "tune", "doctor", "fetch-detector"
     }  # fmt: skip
     for command in commands.values():
         assert "example" in command.epilog
