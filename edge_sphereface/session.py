@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_sphereface.cache import cache_file
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+from edge_sphereface.placement import place_matrices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -169,6 +170,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
     providers = [(provider, _provider_options(provider, config))]
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
+    placed = place_matrices(ort, model, options) if provider == CPU else []
     state = ort.capi.onnxruntime_pybind11_state
     try:
         session = ort.InferenceSession(str(model), options, providers=providers)
@@ -186,6 +188,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
         if provider == CPU:
             raise ModelFormatError(f"onnxruntime cannot load {model}: {error}", hint="convert it again") from error
         raise ProviderError(f"{provider} cannot load {model.name}: {error}", hint="use provider 'auto'") from error
+    session.placed_matrices = placed  # they must live as long as the session
     report = ProviderReport(
         requested=config.provider,
         active=tuple(session.get_providers()),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DIRECT = "direct"
+MATRICES = ".matrices"
+"""How the names of Winograd's weights end."""
 _STAGE = re.compile(r"direct|\dx\dw?")
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING
 
+from edge_sphereface.wire import BYTES, VARINT, Field, WireError, read_fields, read_varint
 from export.checkpoint.entry import TensorInfo
-from export.checkpoint.wire import BYTES, VARINT, Field, WireError, read_fields, read_varint
 from export.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.wire import BYTES, VARINT
 from export.checkpoint.ckpt import CRC_BYTES, CRC_MARK
 from export.checkpoint.entry import DTYPES
-from export.checkpoint.wire import BYTES, VARINT
 
 if TYPE_CHECKING:
     import os

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper
 
-from edge_sphereface.tuning import DIRECT
+from edge_sphereface.tuning import DIRECT, MATRICES
 from export.graph import INPUT_NAME
 from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification, transforms
 from export.rewrite.prelu import decompose_prelu
@@ -217,11 +217,11 @@ class _Stage:
         moved = self._reshape(moved, [self._tile.cells, -1, channels], f"{name}.factors")
         if self._tile.weights_first:
             turned = self._node("Transpose", [moved], f"{name}.turned", perm=[0, 2, 1])
-            self._weights[f"{name}.matrices"] = np.ascontiguousarray(matrices.transpose(0, 2, 1))
-            product = self._node("MatMul", [f"{name}.matrices", turned], f"{name}.product")
+            self._weights[f"{name}{MATRICES}"] = np.ascontiguousarray(matrices.transpose(0, 2, 1))
+            product = self._node("MatMul", [f"{name}{MATRICES}", turned], f"{name}.product")
         else:
-            self._weights[f"{name}.matrices"] = matrices
-            product = self._node("MatMul", [moved, f"{name}.matrices"], f"{name}.product")
+            self._weights[f"{name}{MATRICES}"] = matrices
+            product = self._node("MatMul", [moved, f"{name}{MATRICES}"], f"{name}.product")
         product = self._biased(node, product)
         flat = self._reshape(product, [self._tile.cells, -1], f"{name}.sums")
         cells = self._node("MatMul", [f"{self._name}.output_transform", flat], f"{name}.cells")

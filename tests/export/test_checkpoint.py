@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_sphereface.wire import WireError, read_fields, read_varint
 from export.checkpoint import ckpt_writer, open_checkpoint
 from export.checkpoint.ckpt import index_ckpt
 from export.checkpoint.ckpt_writer import write_ckpt
-from export.checkpoint.wire import WireError, read_fields, read_varint
 from export.errors import CheckpointError
 
 VALUES = {

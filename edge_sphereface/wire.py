@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as checkpoints need it: no copy is made, no length is believed.
+"""Protobuf's wire format, as far as checkpoints and ONNX files need it: no copy is made, no length is believed.
 
 References:
     https://protobuf.dev/programming-guides/encoding/
