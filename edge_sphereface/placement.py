@@ -60,11 +60,7 @@ def _place(ort: Any, content: mmap.mmap, tensors: Sequence[_Tensor], options: An
     import numpy as np
 
     sizes = [tensor.end - tensor.start for tensor in tensors]
-    block = mmap.mmap(-1, sum(sizes) + len(sizes) * _ALIGNMENT + _HUGE_PAGE)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without huge pages
-            block.madvise(mmap.MADV_HUGEPAGE)
-    memory = np.frombuffer(block, dtype=np.uint8)
+    memory = np.frombuffer(_block(sum(sizes) + len(sizes) * _ALIGNMENT + _HUGE_PAGE), dtype=np.uint8)
     at = -memory.ctypes.data % _HUGE_PAGE
     placed = []
     for tensor, size in zip(tensors, sizes, strict=True):
@@ -74,6 +70,17 @@ def _place(ort: Any, content: mmap.mmap, tensors: Sequence[_Tensor], options: An
         options.add_initializer(tensor.name, placed[-1])
         at += -(-size // _ALIGNMENT) * _ALIGNMENT
     return placed
+
+
+def _block(size: int) -> mmap.mmap:
+    """Memory of this process alone, in large pages where the system has them."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(-1, size)
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # a kernel without them
+            block.madvise(mmap.MADV_HUGEPAGE)
+    return block
 
 
 def _matrices(content: mmap.mmap) -> Iterator[_Tensor]:
