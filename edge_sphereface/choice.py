@@ -61,9 +61,25 @@ class Setting:
             memory_arena=self.memory_arena,
         )
 
-    def open(self, model: Path, provider: str) -> Embedder:
-        """Load a model."""
-        return Embedder(model, provider=provider, threads=self.threads, session=self.config(provider))
+    def open(self, model: Path, provider: str, batch: int = 1) -> Embedder:
+        """Load a model for inferences of as many faces."""
+        config = self.config(provider)
+        return Embedder(model, provider=provider, threads=self.threads, session=config, batch_size=batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What is timed.
+
+    Attributes:
+        provider: execution provider.
+        batch: faces in an inference.
+        rounds: samples of each form and setting, in ``TURNS`` turns.
+    """
+
+    provider: str = "cpu"
+    batch: int = 1
+    rounds: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +103,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A form with a setting, and its latency for one face."""
+    """A form with a setting, and the latency of an inference."""
 
     form: Form
     setting: Setting
@@ -141,8 +157,7 @@ def choose(
     models: Sequence[Path],
     how: Sequence[Setting],
     *,
-    provider: str = "cpu",
-    rounds: int = 100,
+    what: Measurement = Measurement(),
     max_mib: float | None = None,
     min_cosine: float | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -152,8 +167,7 @@ def choose(
     Args:
         models: ONNX files made from one checkpoint.
         how: settings, each with every model.
-        provider: execution provider.
-        rounds: samples of each, in ``TURNS`` turns.
+        what: is timed.
         max_mib: largest file.
         min_cosine: least mean cosine to the float model that a quantized one says it has.
         progress: told inferences done and in all.
@@ -163,22 +177,22 @@ def choose(
         ModelFormatError: the models come from different checkpoints.
         ProviderError: the provider is absent or fails.
     """
-    forms = [_inspect(path, provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
+    forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
     _require_one_source(forms)
     cases = [(form, setting) for form in forms if not form.dropped for setting in how]
-    turns = min(TURNS, rounds)
+    turns = min(TURNS, what.rounds)
     frames = np.zeros(_FRAMES_BYTES, dtype=np.uint8)
     samples: list[list[Float64Array]] = [[] for _ in cases]
     for turn in range(turns):
-        share = rounds // turns + (turn < rounds % turns)
+        share = what.rounds // turns + (turn < what.rounds % turns)
         for number, (form, setting) in enumerate(cases):
-            embedder = setting.open(form.path, provider)
-            crop = golden_crops(form.spec)[:1]
+            embedder = setting.open(form.path, what.provider, what.batch)
+            crops = np.resize(golden_crops(form.spec), (what.batch, *form.spec.crop_shape))
             run: dict[str, Callable[[], object]] = {
                 "frames": partial(frames.fill, 1),
-                "face": partial(embedder.forward, crop),
+                "faces": partial(embedder.forward, crops),
             }
-            samples[number].append(measure_interleaved(run, rounds=share, warmup=_WARMUP)["face"])
+            samples[number].append(measure_interleaved(run, rounds=share, warmup=_WARMUP)["faces"])
             if progress is not None:
                 progress(turn * len(cases) + number + 1, turns * len(cases))
     rows = [

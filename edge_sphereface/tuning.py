@@ -30,9 +30,10 @@ class Tuning:
         threads: of an inference.
         pinned_threads: whether they were bound to processors.
         memory_arena: whether the session kept freed memory.
+        batch: faces in an inference.
         onnxruntime: its version.
         samples: of each model.
-        plain_ms: median of the plain model, batch 1.
+        plain_ms: median of an inference of the plain model.
         tuned_ms: median of this one, in the same run.
     """
 
@@ -42,6 +43,7 @@ class Tuning:
     threads: int
     pinned_threads: bool
     memory_arena: bool
+    batch: int
     onnxruntime: str
     samples: int
     plain_ms: float
@@ -56,6 +58,7 @@ class Tuning:
         return (
             f"stages {', '.join(self.stages)}; weights {self.weight_growth:.2f} times the plain model's; "
             f"{self.tuned_ms:.1f} ms against {self.plain_ms:.1f} on {self.processor}, --threads {self.threads}"
+            f"{'' if self.batch == 1 else f', batch {self.batch}'}"
             f"{' --pinned-threads' if self.pinned_threads else ''}{' --memory-arena' if self.memory_arena else ''}"
         )
 
@@ -70,7 +73,7 @@ def _problems(record: Tuning) -> Iterator[str]:
     for name in ("pinned_threads", "memory_arena"):
         if not isinstance(getattr(record, name), bool):
             yield f"{name} must be true or false, not {getattr(record, name)!r}"
-    for name in ("threads", "samples"):
+    for name in ("threads", "batch", "samples"):
         if type(getattr(record, name)) is not int or getattr(record, name) < 1:
             yield f"{name} must be a count, not {getattr(record, name)!r}"
     for name in ("weight_growth", "plain_ms", "tuned_ms"):

@@ -113,7 +113,7 @@ def plain_is_slow(monkeypatch):
     real = choice.measure_interleaved
 
     def measure(cases, **options):
-        is_plain = cases["face"].func.__self__.path.name == "float.onnx"
+        is_plain = cases["faces"].func.__self__.path.name == "float.onnx"
         return {name: samples + 1000 * is_plain for name, samples in real(cases, **options).items()}
 
     monkeypatch.setattr(choice, "measure_interleaved", measure)

@@ -47,7 +47,7 @@ class Setup:
 
     Attributes:
         plain: float ONNX file of layout ``nchw``, which every peer takes.
-        tuned: forms of it that ``python -m export tune`` wrote; each count of threads takes the one tuned for it.
+        tuned: forms of it that ``export tune`` wrote; each count of threads and each batch takes the one tuned for it.
         int8: quantized form, or None.
         trained: plain float ONNX file for exactness; may be the same as ``plain``.
         photographs: for exactness and for the peer's own INT8.
@@ -105,12 +105,14 @@ def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
 def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str, Case]:
     """By form; the first is the reference of correctness."""
     case = partial(Case, threads=count, batch=1, precision="float32")
-    tuned = _tuned_for(setup.tuned, count)
-    title = f"tuned: {', '.join(_stages(tuned))}"
+    tuned, batched = (_tuned_for(setup.tuned, count, batch) for batch in (1, BATCH))
+    title, batched_title = (f"tuned: {', '.join(_stages(path))}" for path in (tuned, batched))
     cases = {
         "plain": case(contender="onnxruntime_plain", model=setup.plain, label="plain export on onnxruntime"),
         "tuned": case(contender="edge_tuned", model=tuned, label=title),
-        "tuned_batch": case(contender="edge_tuned", model=tuned, label=f"{title}, batch {BATCH}", batch=BATCH),
+        "tuned_batch": case(
+            contender="edge_tuned", model=batched, label=f"{batched_title}, batch {BATCH}", batch=BATCH
+        ),
         "tuned_default": case(contender="edge", model=tuned, label="tuned, default session"),
     }
     cases |= {name: case(contender=name, model=setup.plain, label=find_peer(name).title) for name in setup.peers}
@@ -123,13 +125,14 @@ def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str,
     return cases
 
 
-def _tuned_for(paths: Sequence[Path], threads: int) -> Path:
-    """The model whose record says that it was tuned for as many threads, else the first."""
-    for path in paths:
+def _tuned_for(paths: Sequence[Path], threads: int, batch: int) -> Path:
+    """The model whose record says that it was tuned for as many threads and faces, or for as many threads."""
+
+    def distance(path: Path) -> tuple[bool, bool]:
         record = Embedder(path, provider="cpu").spec.tuning
-        if record is not None and record.threads == threads:
-            return path
-    return paths[0]
+        return record is None or record.threads != threads, record is None or record.batch != batch
+
+    return min(paths, key=distance)
 
 
 def _stages(path: Path) -> tuple[str, ...]:

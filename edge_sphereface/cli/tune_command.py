@@ -32,6 +32,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--pinned-threads", action="store_true", help="try pinned threads as well")
     parser.add_argument("--memory-arena", action="store_true", help="try the memory arena as well")
     parser.add_argument("--provider", default="cpu", metavar="NAME", help="execution provider (default cpu)")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
     parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
     parser.add_argument("--min-cosine", type=float, metavar="C", help="least mean cosine of a quantized form to float")
@@ -41,7 +42,7 @@ def add_command(commands: Commands) -> None:
 
 def tune(arguments: argparse.Namespace) -> Outcome:
     """Measure, and name the fastest."""
-    from edge_sphereface.choice import choose, settings
+    from edge_sphereface.choice import Measurement, choose, settings
     from edge_sphereface.cpu import usable_cpus
     from edge_sphereface.doctor.machine import read_machine
 
@@ -52,8 +53,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     choice = choose(
         arguments.model,
         how,
-        provider=arguments.provider,
-        rounds=arguments.rounds,
+        what=Measurement(provider=arguments.provider, batch=arguments.batch, rounds=arguments.rounds),
         max_mib=arguments.max_mib,
         min_cosine=arguments.min_cosine,
         progress=Progress("turns of models"),
@@ -67,6 +67,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     result = {
         "processor": machine.cpu_model or machine.processor,
         "onnxruntime": next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
+        "batch": arguments.batch,
         "best": choice.best.as_json() if choice.best else None,
         "rows": [row.as_json() for row in choice.rows],
         "dropped": [{"model": str(form.path), "reason": form.dropped} for form in choice.dropped],

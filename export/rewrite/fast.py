@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import onnx
 
@@ -56,13 +56,21 @@ class Rewritten:
         return self.after.median_ms / self.before.median_ms
 
 
+class Measured(NamedTuple):
+    """Latency of an inference of so many faces, before a rewrite and after."""
+
+    before: LatencySummary
+    after: LatencySummary
+    batch: int = 1
+
+
 def rewrite(
     source: Path,
     output: Path,
     *,
     tiles: Mapping[int, Tile] = MappingProxyType({}),
     setting: Setting | None = None,
-    measured: Mapping[str, LatencySummary] | None = None,
+    measured: Measured | None = None,
     max_ratio: float = 1.0,
     note: Callable[[str], None] = lambda _: None,
 ) -> Rewritten:
@@ -73,7 +81,7 @@ def rewrite(
         output: where the result belongs.
         tiles: stages that are computed by Winograd's filtering, see :mod:`export.rewrite.winograd`.
         setting: of the inferences that are timed; None for the default.
-        measured: latency ``before`` and ``after`` that was measured already; None to measure it.
+        measured: latency that was measured already; None to measure that of one face.
         max_ratio: most latency as a part of the source's, on this machine.
         note: told what is being done.
 
@@ -96,13 +104,13 @@ def rewrite(
             embedder = how.open(Path(stream.name), "cpu")
             proof = parity.prove_against_model(embedder, original, note=note)
             parity.require(proof, "The rewritten graph", original=source.name)
-            latency = measured
-            if latency is None:
+            if measured is None:
                 note(f"timing {ROUNDS} inferences of each, in turn")
                 latency = measure_latency({"before": original, "after": embedder})
+                measured = Measured(latency["before"], latency["after"])
             growth = weight_bytes(model) / weight_bytes(plain)
-            spec = _spec(original, stage_names(tiles, len(original.spec.widths)), growth, how, latency)
-            made = Rewritten(written=True, spec=spec, proof=proof, **latency)
+            spec = _spec(original, stage_names(tiles, len(original.spec.widths)), growth, how, measured)
+            made = Rewritten(written=True, spec=spec, proof=proof, before=measured.before, after=measured.after)
             if not made.ratio <= max_ratio:  # a bound that is no number is not kept
                 raise _TooSlowError(made)
             del embedder  # Windows cannot write over a file that is mapped, nor rename it
@@ -127,7 +135,11 @@ def _write(model: onnx.ModelProto, spec: ModelSpec, stream: IO[bytes]) -> None:
 
 
 def _spec(
-    original: Embedder, stages: tuple[str, ...], growth: float, how: Setting, latency: Mapping[str, LatencySummary]
+    original: Embedder,
+    stages: tuple[str, ...],
+    growth: float,
+    how: Setting,
+    measured: Measured,
 ) -> ModelSpec:
     tuning = Tuning(
         stages=stages,
@@ -136,10 +148,11 @@ def _spec(
         threads=how.threads,
         pinned_threads=how.pinned_threads,
         memory_arena=how.memory_arena,
+        batch=measured.batch,
         onnxruntime=original.provider.onnxruntime,
-        samples=latency["after"].samples,
-        plain_ms=round(latency["before"].median_ms, 3),
-        tuned_ms=round(latency["after"].median_ms, 3),
+        samples=measured.after.samples,
+        plain_ms=round(measured.before.median_ms, 3),
+        tuned_ms=round(measured.after.median_ms, 3),
     )
     is_direct = set(stages) == {DIRECT}
     return replace(original.spec, rewrites=("prelu",) if is_direct else ("winograd", "prelu"), tuning=tuning)

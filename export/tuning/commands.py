@@ -38,7 +38,7 @@ def add_tune(commands: Commands) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="counts to try (default: all)")
     parser.add_argument("--pinned-threads", action="store_true", help="try threads bound to processors as well")
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces of the search (default 1)")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
     parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
     parser.add_argument(

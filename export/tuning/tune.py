@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_sphereface.certificate import CONVERSION_BOUNDS
-from edge_sphereface.choice import Setting, choose, settings
+from edge_sphereface.choice import Measurement, Setting, choose, settings
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.metrics import agreement
 from export.faces import face_crops
@@ -18,7 +18,7 @@ from export.outputs import check_output
 from export.plain import open_plain
 from export.quantization.observe import embed_all
 from export.rewrite import to_winograd
-from export.rewrite.fast import Rewritten, rewrite, weight_bytes
+from export.rewrite.fast import Measured, Rewritten, rewrite, weight_bytes
 from export.rewrite.winograd import Tile, stage_names
 from export.topology import STAGES
 from export.tuning.search import combinations, measure_stages
@@ -42,7 +42,7 @@ class TuningOptions:
     Attributes:
         threads: counts to try.
         pinned_threads: whether threads bound to processors are tried as well.
-        batch: faces in an inference of the search by stage.
+        batch: faces in an inference.
         rounds: samples of each whole network.
         combinations: whole networks to measure, for each number of threads.
         max_mib: largest file; None for any.
@@ -126,14 +126,20 @@ def tune(
             paths[path] = tiles
         models = [source, *paths, *options.others]
         how = settings(threads, pinned=options.pinned_threads, arena=True)
-        choice = choose(models, how, rounds=options.rounds, max_mib=options.max_mib, progress=reporter("networks"))
+        choice = choose(
+            models,
+            how,
+            what=Measurement(batch=options.batch, rounds=options.rounds),
+            max_mib=options.max_mib,
+            progress=reporter("networks"),
+        )
     fastest = next((row for row in choice.rows if row.form.path not in options.others), None)
     if fastest is None or fastest.form.path == source:
         return Tuned(stages=times, choice=choice, inexact=inexact, tiles={}, made=None)
     tiles = paths[fastest.form.path]
     note(f"writing {' '.join(stage_names(tiles, STAGES))} for {fastest.setting}")
     plain_row = next(row for row in choice.rows if row.form.path == source and row.setting == fastest.setting)
-    measured = {"before": plain_row.latency, "after": fastest.latency}
+    measured = Measured(plain_row.latency, fastest.latency, options.batch)
     made = rewrite(source, output, tiles=tiles, setting=fastest.setting, measured=measured, note=note)
     return Tuned(stages=times, choice=choice, inexact=inexact, tiles=tiles, made=made)
 

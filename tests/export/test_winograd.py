@@ -175,13 +175,21 @@ def test_a_tuning_record_is_checked(spec):
         threads=1,
         pinned_threads=False,
         memory_arena=True,
+        batch=1,
         onnxruntime="1",
         samples=3,
         plain_ms=2.0,
         tuned_ms=1.0,
     )
     values = {name: getattr(record, name) for name in Tuning.__slots__}
-    changes = [("stages", ("9",)), ("threads", 0), ("plain_ms", float("nan")), ("memory_arena", 1), ("processor", 3)]
+    changes = [
+        ("stages", ("9",)),
+        ("threads", 0),
+        ("batch", 1.5),
+        ("plain_ms", float("nan")),
+        ("memory_arena", 1),
+        ("processor", 3),
+    ]
     for name, wrong in [*changes, ("weight_growth", -1.0), ("stages", "4x4")]:
         with pytest.raises(ValueError, match=name):
             Tuning(**{**values, name: wrong})

@@ -8,7 +8,7 @@ import pytest
 
 from edge_sphereface import choice
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.choice import Setting, choose, settings
+from edge_sphereface.choice import Measurement, Setting, choose, settings
 from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError
 from export.checkpoint.ckpt_writer import write_ckpt
@@ -31,9 +31,9 @@ def timed(monkeypatch):
     """A clock that knows which file is run: b.onnx is the faster one."""
 
     def measure(cases, *, rounds, warmup):
-        embedder = cases["face"].func.__self__
+        embedder = cases["faces"].func.__self__
         slow = 3.0 if embedder.path.name == "a.onnx" else 1.0
-        return {"face": np.full(rounds, slow / embedder.config.threads)}
+        return {"faces": np.full(rounds, slow / embedder.config.threads)}
 
     monkeypatch.setattr(choice, "measure_interleaved", measure)
 
@@ -47,7 +47,7 @@ def test_settings_are_every_combination():
 
 
 def test_the_fastest_comes_first(forms, timed):
-    found = choose(forms, settings([1, 2]), rounds=12)
+    found = choose(forms, settings([1, 2]), what=Measurement(rounds=12))
     assert [(row.form.path.name, row.setting.threads) for row in found.rows] == [
         ("b.onnx", 2),
         ("b.onnx", 1),
@@ -58,9 +58,13 @@ def test_the_fastest_comes_first(forms, timed):
     assert all(row.form.certified for row in found.rows)
 
 
-def test_it_really_measures(forms):
-    found = choose(forms, [Setting(threads=1)], rounds=7)
+def test_it_really_measures(forms, monkeypatch):
+    seen = []
+    real = Embedder.forward
+    monkeypatch.setattr(Embedder, "forward", lambda self, crops: seen.append(len(crops)) or real(self, crops))
+    found = choose(forms, [Setting(threads=1)], what=Measurement(batch=6, rounds=7))
     assert all(row.latency.samples == 7 and row.latency.median_ms > 0 for row in found.rows)
+    assert seen.count(6) == 2 * (7 + 5 * 3)
 
 
 def test_a_form_whose_certificate_does_not_hold_is_dropped(forms, timed):
