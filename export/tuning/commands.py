@@ -30,7 +30,7 @@ def add_tune(commands: Commands) -> None:
         description="Time every way to compute each stage (directly, or by Winograd's filtering in tiles of several "
         "sizes), then the best combinations as whole networks, in turns; write the fastest with its proof and its "
         "record. A Pi 4, a Pi 5 and an Orin choose differently: run it on the device, or ship several forms "
-        " (`rewrite --stages`) and let `edge-sphereface tune` choose there, then write its choice from its report.",
+        "(`rewrite --stages`) and let `edge-sphereface tune` choose there, then write its choice from its report.",
         epilog="examples: python -m export tune sphereface20.onnx --threads 2 -o sphereface20.tuned.onnx; "
         "python -m export tune sphereface20.onnx --device-report pi.json -o sphereface20.pi.onnx",
     )
