@@ -93,7 +93,7 @@ def verify_model(job: dict[str, Any]) -> Result:
 
 def verify(job: dict[str, Any]) -> Result:
     """A photograph and its mirror image, from the files to the answer."""
-    model = ("--model", job["int8"]["portable"], "--threads", THREADS)
+    model = ("--model", job["floats"]["winograd"], "--threads", THREADS)
     code, answer = _command("verify", *model, job["photo"], job["mirrored"])
     return Result(code == 0, {"similarity": answer["similarity"]})
 
