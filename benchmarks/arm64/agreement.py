@@ -49,17 +49,18 @@ class Agreement:
         """As plain JSON values."""
         return asdict(self) | {"faces": list(self.faces) if self.faces else None}
 
-    def problems(self, *, int8_judged: bool = True) -> Iterator[str]:
+    def problems(self, *, int8_judged: bool = True, crops_judged: bool = True) -> Iterator[str]:
         """What lies outside its bound, in sentences.
 
         Args:
             int8_judged: False where INT8 of 8 bits is known to be wrong.
+            crops_judged: False where another version of OpenCV cut them out.
         """
         if self.faces is not None and self.faces[0] != self.faces[1]:
             yield f"{self.faces[1]} faces are found instead of {self.faces[0]}"
         if self.landmark_px is not None and not self.landmark_px <= LANDMARK_PX:
             yield f"landmarks differ by {self.landmark_px:.3f} px, more than {LANDMARK_PX:g}"
-        if self.crop_levels is not None and self.crop_levels > CROP_LEVELS:
+        if crops_judged and self.crop_levels is not None and self.crop_levels > CROP_LEVELS:
             yield f"pixels of crops differ by {self.crop_levels} levels, more than {CROP_LEVELS}"
         if self.similarity is not None and not self.similarity <= SIMILARITY:
             yield f"the similarity of two photographs differs by {self.similarity:.1e}, more than {SIMILARITY:g}"

@@ -148,6 +148,7 @@ def test_what_is_within_bounds_is_no_problem():
     )
     assert list(found.problems()) == []
     assert list(Agreement(int8_cosine={"arm64": 0.9}).problems(int8_judged=False)) == []
+    assert list(Agreement(crop_levels=2).problems(crops_judged=False)) == []
 
 
 def test_differences_are_measured(tmp_path):
