@@ -21,11 +21,11 @@ from edge_sphereface.session import SessionConfig
 from edge_sphereface.timing import LatencySummary, measure_interleaved, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.types import Float64Array, JsonObject
+    from edge_sphereface.types import Float64Array, JsonObject, UInt8Array
 
 TURNS = 5
 _FRAMES_BYTES = 64 << 20
@@ -178,7 +178,7 @@ def choose(
         ProviderError: the provider is absent or fails.
     """
     forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
-    _require_one_source(forms)
+    require_one_source({form.path: form.spec for form in forms})
     cases = [(form, setting) for form in forms if not form.dropped for setting in how]
     turns = min(TURNS, what.rounds)
     frames = np.zeros(_FRAMES_BYTES, dtype=np.uint8)
@@ -186,13 +186,7 @@ def choose(
     for turn in range(turns):
         share = what.rounds // turns + (turn < what.rounds % turns)
         for number, (form, setting) in enumerate(cases):
-            embedder = setting.open(form.path, what.provider, what.batch)
-            crops = np.resize(golden_crops(form.spec), (what.batch, *form.spec.crop_shape))
-            run: dict[str, Callable[[], object]] = {
-                "frames": partial(frames.fill, 1),
-                "faces": partial(embedder.forward, crops),
-            }
-            samples[number].append(measure_interleaved(run, rounds=share, warmup=_WARMUP)["faces"])
+            samples[number].append(_turn(form, setting, what, share, frames))
             if progress is not None:
                 progress(turn * len(cases) + number + 1, turns * len(cases))
     rows = [
@@ -201,6 +195,17 @@ def choose(
     ]
     rows.sort(key=lambda row: row.latency.median_ms)
     return Choice(rows=tuple(rows), dropped=tuple(form for form in forms if form.dropped))
+
+
+def _turn(form: Form, setting: Setting, what: Measurement, rounds: int, frames: UInt8Array) -> Float64Array:
+    """Samples of one turn; the model is gone when it ends, before the next one is loaded."""
+    embedder = setting.open(form.path, what.provider, what.batch)
+    crops = np.resize(golden_crops(form.spec), (what.batch, *form.spec.crop_shape))
+    run: dict[str, Callable[[], object]] = {
+        "frames": partial(frames.fill, 1),
+        "faces": partial(embedder.forward, crops),
+    }
+    return measure_interleaved(run, rounds=rounds, warmup=_WARMUP)["faces"]
 
 
 def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float | None) -> Form:
@@ -223,12 +228,17 @@ def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float
     return Form(path=path, spec=spec, bytes=size, certified=certified, dropped=dropped)
 
 
-def _require_one_source(forms: Sequence[Form]) -> None:
-    sources = {form.spec.source_sha256: form for form in forms}
+def require_one_source(specs: Mapping[Path, ModelSpec]) -> None:
+    """Refuse models of different networks.
+
+    Raises:
+        ModelFormatError: two of them come from different checkpoints.
+    """
+    sources = {spec.source_sha256: path for path, spec in specs.items()}
     if len(sources) > 1:
         one, other, *_ = sources.values()
         raise ModelFormatError(
-            f"Expected forms of one network, and {one.path} and {other.path} come from different checkpoints "
-            f"({one.spec.source_file}, {other.spec.source_file}).",
+            f"Expected forms of one network, and {one} and {other} come from different checkpoints "
+            f"({specs[one].source_file}, {specs[other].source_file}).",
             hint="their embeddings cannot be compared with one another; measure them apart",
         )

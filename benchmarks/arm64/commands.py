@@ -68,8 +68,9 @@ def run_arm64(arguments: argparse.Namespace) -> Outcome:
         release=arguments.release,
         counts=not arguments.no_counts,
     )
-    if arguments.wheel is not None and not arguments.wheel.is_file():
-        raise UsageError(f"Expected a wheel, and there is no file {arguments.wheel}.", hint="leave --wheel out")
+    for named in (arguments.wheel, arguments.checkpoint):
+        if named is not None and not named.is_file():
+            raise UsageError(f"There is no file {named}.", hint="check the path, or leave the option out")
     if arguments.output is not None:
         ensure_folder(arguments.output)
     wheel = arguments.wheel or build_wheel()

@@ -27,7 +27,7 @@ from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu
 from export.rewrite.fast import rewrite
-from export.rewrite.winograd import read_stages
+from export.rewrite.tile import read_stages
 from export.untrained import write_untrained
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from export.parity import normalize_plainly
 from export.plain import open_plain
 from export.quantization.crops import proof_crops
 from export.rewrite import to_winograd
-from export.rewrite.winograd import read_stages
+from export.rewrite.tile import read_stages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

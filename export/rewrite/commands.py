@@ -49,7 +49,7 @@ def rewrite(arguments: argparse.Namespace) -> Outcome:
     """Rewrite, prove, time, write."""
     from edge_sphereface.choice import Setting
     from export.rewrite.fast import rewrite as rewrite_model
-    from export.rewrite.winograd import read_stages
+    from export.rewrite.tile import read_stages
 
     try:
         tiles = read_stages(arguments.stages)

@@ -20,7 +20,8 @@ from edge_sphereface.tuning import DIRECT, Tuning
 from export import parity
 from export.outputs import check_output
 from export.plain import open_plain
-from export.rewrite.winograd import stage_names, to_winograd
+from export.rewrite.tile import stage_names
+from export.rewrite.winograd import to_winograd
 from export.speed import ROUNDS, measure_latency
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
     from edge_sphereface.timing import LatencySummary
     from export.parity import Proof
-    from export.rewrite.winograd import Tile
+    from export.rewrite.tile import Tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,93 +17,28 @@ Products per output fall by 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from onnx import helper
 
-from edge_sphereface.tuning import DIRECT, MATRICES
+from edge_sphereface.tuning import MATRICES
 from export.graph import INPUT_NAME
-from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification, transforms
+from export.rewrite.cook_toom import TAPS, transforms
 from export.rewrite.prelu import decompose_prelu
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import onnx
     from numpy.typing import ArrayLike
 
     from edge_sphereface.types import Float32Array, Int64Array
+    from export.rewrite.tile import Tile
     from export.rewrite.weights import Weights
 
 _CONVOLUTION = re.compile(r"conv(\d)_(\d+)$")
-_TILE = re.compile(r"(\d)x(\d)(w?)$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """How a stage is computed.
-
-    Attributes:
-        rows: outputs of a tile, downwards.
-        columns: outputs of a tile, across.
-        weights_first: multiply weights by activations instead of activations by weights. It takes two transpositions,
-            and onnxruntime copies the right factor of every product, which large weights should not be.
-    """
-
-    rows: int
-    columns: int
-    weights_first: bool = False
-
-    def __post_init__(self) -> None:
-        if self.rows not in OUTPUTS or self.columns not in OUTPUTS:
-            raise ValueError(f"Expected a tile of {OUTPUTS} rows and columns, got {self.rows} x {self.columns}.")
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.columns}{'w' if self.weights_first else ''}"
-
-    @classmethod
-    def parse(cls, text: str) -> Tile:
-        """Read ``4x4`` or, with the weights first, ``2x2w``.
-
-        Raises:
-            ValueError: another form or size.
-        """
-        found = _TILE.match(text)
-        if found is None:
-            raise ValueError(f"Expected a tile such as 4x4 or 2x2w, got {text!r}.")
-        return cls(rows=int(found[1]), columns=int(found[2]), weights_first=bool(found[3]))
-
-    @property
-    def cells(self) -> int:
-        """Inputs of a tile, which is also the number of weight matrices."""
-        return (self.rows + TAPS - 1) * (self.columns + TAPS - 1)
-
-    @property
-    def weight_growth(self) -> float:
-        """Size of the weights over that of a direct convolution."""
-        return self.cells / TAPS**2
-
-    @property
-    def error_growth(self) -> float:
-        """How much larger than the result the numbers in between may be; digits are lost by at most as much."""
-        return amplification(self.rows) * amplification(self.columns)
-
-
-def read_stages(names: Sequence[str]) -> dict[int, Tile]:
-    """Tiles by stage from the names of all stages, such as ``4x4 direct 2x2w direct``.
-
-    Raises:
-        ValueError: a name is neither ``direct`` nor a tile.
-    """
-    return {stage: Tile.parse(name) for stage, name in enumerate(names, start=1) if name != DIRECT}
-
-
-def stage_names(tiles: Mapping[int, Tile], count: int) -> tuple[str, ...]:
-    """The other way round."""
-    return tuple(str(tiles.get(stage, DIRECT)) for stage in range(1, count + 1))
 
 
 def to_winograd(model: onnx.ModelProto, tiles: Mapping[int, Tile]) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edge_sphereface.cli.contract import Commands
-    from export.rewrite.winograd import Tile
+    from export.rewrite.tile import Tile
     from export.tuning.tune import Tuned
 
 _SHOWN = 5
@@ -94,7 +94,7 @@ def _from_report(arguments: argparse.Namespace) -> Outcome:
     import json
 
     from export.rewrite.fast import rewrite
-    from export.rewrite.winograd import read_stages
+    from export.rewrite.tile import read_stages
 
     try:
         content = json.loads(arguments.device_report.read_text(encoding="utf-8"))
@@ -150,5 +150,5 @@ def _text(arguments: argparse.Namespace, tuned: Tuned) -> str:
     ]
     lines += [f"dropped {name}: {reason}" for name, reason in _dropped(tuned)]
     if tuned.made is None:
-        return "\n".join([*lines, "", "the plain model is the fastest float form here; nothing was written"])
+        return "\n".join([*lines, "", "no form is known to be faster than the plain model here; nothing was written"])
     return "\n".join([*lines, "", parity.text(tuned.made.proof), f"{arguments.output}: {tuned.made.spec.tuning}"])

@@ -13,8 +13,8 @@ from edge_sphereface.session import open_bytes
 from edge_sphereface.timing import measure_interleaved
 from export.graph import BATCH
 from export.rewrite import to_winograd
+from export.rewrite.tile import Tile
 from export.rewrite.weights import read_weights
-from export.rewrite.winograd import Tile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

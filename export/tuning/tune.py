@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_sphereface.certificate import CONVERSION_BOUNDS
-from edge_sphereface.choice import Measurement, Setting, choose, settings
+from edge_sphereface.choice import Measurement, Setting, choose, require_one_source, settings
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.embed import Embedder
 from edge_sphereface.metrics import agreement
 from export.faces import face_crops
 from export.outputs import check_output
@@ -19,7 +20,7 @@ from export.plain import open_plain
 from export.quantization.observe import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.fast import Measured, Rewritten, rewrite, weight_bytes
-from export.rewrite.winograd import Tile, stage_names
+from export.rewrite.tile import Tile, stage_names
 from export.topology import STAGES
 from export.tuning.search import combinations, measure_stages
 
@@ -69,7 +70,7 @@ class Tuned:
         choice: whole networks, the fastest first.
         inexact: error of networks that differ too much to be measured, by their stages.
         tiles: of the fastest float network.
-        made: that network, written and proven; None where the plain model was the fastest.
+        made: that network, written and proven; None where the plain model was the fastest or was dropped.
     """
 
     stages: Mapping[int, StageTimes]
@@ -103,6 +104,8 @@ def tune(
     """
     check_output(output, source)
     original, plain = open_plain(source, "cpu")
+    others = {path: Embedder(path, provider="cpu").spec for path in options.others}
+    require_one_source({source: original.spec, **others})  # before minutes of search
     threads = list(dict.fromkeys(options.threads))
     most = float("inf") if options.max_mib is None else options.max_mib * _MIB / weight_bytes(plain)
     times, wanted = {}, {stage_names({}, STAGES): dict[int, Tile]()}
@@ -134,7 +137,8 @@ def tune(
             progress=reporter("networks"),
         )
     fastest = next((row for row in choice.rows if row.form.path not in options.others), None)
-    if fastest is None or fastest.form.path == source:
+    source_is_dropped = any(form.path == source for form in choice.dropped)
+    if fastest is None or source_is_dropped or fastest.form.path == source:
         return Tuned(stages=times, choice=choice, inexact=inexact, tiles={}, made=None)
     tiles = paths[fastest.form.path]
     note(f"writing {' '.join(stage_names(tiles, STAGES))} for {fastest.setting}")

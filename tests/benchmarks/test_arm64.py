@@ -199,10 +199,11 @@ def test_versions_default_to_those_here(monkeypatch):
     assert found["numpy"] == np.__version__
 
 
-def test_a_wheel_that_is_not_there(capsys, tmp_path):
-    code, shown = call(capsys, "arm64", "--wheel", tmp_path / "none.whl")
+@pytest.mark.parametrize("option", ["--wheel", "--checkpoint"])
+def test_a_file_that_is_not_there(capsys, tmp_path, option):
+    code, shown = call(capsys, "arm64", option, tmp_path / "none")
     assert code == 2
-    assert "none.whl" in shown.err
+    assert "There is no file" in shown.err
 
 
 # --- counts ------------------------------------------------------------------------------------------------------

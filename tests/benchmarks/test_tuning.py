@@ -14,7 +14,7 @@ from edge_sphereface.cli.contract import run
 from edge_sphereface.image import save_image
 from export.faces import astronaut
 from export.rewrite.fast import rewrite
-from export.rewrite.winograd import read_stages
+from export.rewrite.tile import read_stages
 
 
 def example(threads=1, **times):

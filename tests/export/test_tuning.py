@@ -1,13 +1,15 @@
 """Tuning: stages are measured apart, combinations together, and only what is proven is written."""
 
 import json
+import shutil
 
 import pytest
 
+from edge_sphereface.certificate import certificate_path
 from edge_sphereface.choice import Setting
 from edge_sphereface.embed import Embedder
 from export.plain import open_plain
-from export.rewrite.winograd import Tile
+from export.rewrite.tile import Tile
 from export.tuning import search
 from export.tuning.search import combinations, measure_stages
 
@@ -121,6 +123,27 @@ def test_a_report_that_is_none(small_model, tmp_path, export_cli, content):
     assert code == 2
     assert "is no report" in errors
     assert not (tmp_path / "t.onnx").exists()
+
+
+def test_a_plain_model_that_is_wrong_here_is_no_measure(small_model, tmp_path, few_tiles, export_cli):
+    """Its certificate does not hold on this machine: nothing may be made of it, and the reason is said."""
+    plain = tmp_path / "plain.onnx"
+    shutil.copy(small_model, plain)
+    certificate = json.loads(certificate_path(small_model).read_text())
+    certificate["golden"]["embeddings"][0][0] += 1
+    certificate_path(plain).write_text(json.dumps(certificate))
+    code, shown, _ = export_cli("tune", plain, "--threads", "1", "--rounds", "2", "-o", tmp_path / "t.onnx")
+    assert code == 1
+    assert "certificate does not hold" in shown
+    assert not (tmp_path / "t.onnx").exists()
+
+
+def test_other_forms_are_looked_at_before_the_search(small_model, make_onnx, tmp_path, export_cli):
+    for other, reason in ((tmp_path / "none.onnx", "no model file"), (make_onnx(), "different checkpoints")):
+        code, _, errors = export_cli("tune", small_model, "--with", other, "-o", tmp_path / "t.onnx")
+        assert code == 1
+        assert reason in errors
+        assert "stage 1" not in errors
 
 
 def test_the_source_is_never_overwritten(small_model, export_cli):

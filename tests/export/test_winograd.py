@@ -17,7 +17,7 @@ from export.quantization.observe import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification, transforms
 from export.rewrite.fast import weight_bytes
-from export.rewrite.winograd import Tile, read_stages, stage_names
+from export.rewrite.tile import Tile, read_stages, stage_names
 from export.tuning.tune import growth
 from export.untrained import untrained_parameters
 
@@ -161,9 +161,10 @@ def test_rewrite_writes_proof_and_record(small_model, tmp_path, export_cli, cli)
 
 
 def test_rewrite_refuses_stages_that_are_none(small_model, tmp_path, export_cli):
-    code, _, errors = export_cli("rewrite", small_model, "--stages", "9x9", "-o", tmp_path / "w.onnx")
-    assert code == 2
-    assert "--stages" in errors
+    for stages in (["9x9"] * 4, ["4x4"], ["4x4"] * 5):
+        code, _, errors = export_cli("rewrite", small_model, "--stages", *stages, "-o", tmp_path / "w.onnx")
+        assert code == 2
+        assert "--stages: Expected" in errors
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 
 import numpy as np
 import pytest
@@ -65,6 +66,23 @@ def test_it_really_measures(forms, monkeypatch):
     found = choose(forms, [Setting(threads=1)], what=Measurement(batch=6, rounds=7))
     assert all(row.latency.samples == 7 and row.latency.median_ms > 0 for row in found.rows)
     assert seen.count(6) == 2 * (7 + 5 * 3)
+
+
+def test_one_model_is_loaded_at_a_time(forms, monkeypatch):
+    """The memory needed is that of the largest, which a board counts on."""
+    alive, most = weakref.WeakSet(), []
+    real = Setting.open
+
+    def counting(self, *words):
+        most.append(len(alive))
+        embedder = real(self, *words)
+        alive.add(embedder)
+        return embedder
+
+    monkeypatch.setattr(Setting, "open", counting)
+    choose(forms, settings([1, 2]), what=Measurement(rounds=4))
+    assert len(most) == 4 * 4
+    assert max(most) == 0
 
 
 def test_a_form_whose_certificate_does_not_hold_is_dropped(forms, timed):

@@ -15,7 +15,7 @@ from edge_sphereface.embed import Embedder
 from edge_sphereface.placement import place_matrices
 from edge_sphereface.session import SessionConfig, open_session
 from export.rewrite.fast import rewrite
-from export.rewrite.winograd import read_stages
+from export.rewrite.tile import read_stages
 
 
 @pytest.fixture(scope="module")
