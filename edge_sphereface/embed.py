@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import CropError, ModelFormatError, ProviderError
+from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.model_spec import LAYOUT_IMAGE, ModelSpec
 from edge_sphereface.quantization import ProcessorWarning, mismatch_here
 from edge_sphereface.session import AUTO, CPU, SessionConfig, open_session
@@ -103,6 +104,11 @@ class Embedder:
             batch = crops[start : start + self.batch_size]
             output[start : start + self.batch_size] = self._run(preprocess(batch, self.spec))
         return output
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What makes these embeddings comparable with others."""
+        return Fingerprint.of(self.spec, flip=self.flip)
 
     def info(self) -> JsonObject:
         """Model, provider that really runs, and options, as plain JSON values."""

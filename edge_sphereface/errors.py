@@ -11,13 +11,24 @@
     ├── CropError                   (also ValueError)    not an aligned crop of the size that the model expects
     ├── LandmarksError              (also ValueError)    not five distinct finite points
     ├── EmbeddingError              (also ValueError)    NaN, zero, or of another size
+    ├── FingerprintError            (also ValueError)    embeddings of different kinds, which cannot be compared
     ├── NoFaceError                 (also LookupError)   a photograph that must show a face shows none
-    ├── PairsError              (also ValueError)    a file of labelled pairs or of landmarks is not what it should be
+    ├── SeveralFacesError           (also LookupError)   a photograph that must show one face shows more
+    ├── GalleryError
+    │   ├── GalleryNotFoundError    (also FileNotFoundError)
+    │   ├── GalleryFormatError      (also ValueError)    not a gallery, damaged, or of another version
+    │   ├── GalleryBusyError        (also TimeoutError)  another process holds it
+    │   ├── GalleryKeyError         (also PermissionError)  encrypted, and the key is missing or another
+    │   ├── IdentityError           (also ValueError)    a name or metadata that cannot be kept
+    │   └── IdentityNotFoundError   (also LookupError)   nobody of that name
+    ├── ThresholdError              (also ValueError)    no threshold, or data that cannot support one
+    ├── PairsError                  (also ValueError)    a file of labelled pairs or landmarks is not what it should be
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, broken or not met
     ├── CacheError                  (also OSError)       no cache folder that can be used
     ├── DownloadError               (also OSError)
     │   ├── OfflineError            downloads are forbidden by EDGE_SPHEREFACE_OFFLINE
     │   └── ChecksumError           the file is not the one that is pinned
+    ├── ExtraError                  (also ImportError)   a package of an extra is not installed
     └── OutputError                 (also OSError)       a result cannot be written
 
 A message says what was expected and what came; the hint says what to do. ``str(error)`` holds both.
@@ -35,6 +46,15 @@ __all__ = [
     "DownloadError",
     "EdgeSphereFaceError",
     "EmbeddingError",
+    "ExtraError",
+    "FingerprintError",
+    "GalleryBusyError",
+    "GalleryError",
+    "GalleryFormatError",
+    "GalleryKeyError",
+    "GalleryNotFoundError",
+    "IdentityError",
+    "IdentityNotFoundError",
     "ImageError",
     "LandmarksError",
     "ModelError",
@@ -45,6 +65,8 @@ __all__ = [
     "OutputError",
     "PairsError",
     "ProviderError",
+    "SeveralFacesError",
+    "ThresholdError",
 ]
 
 
@@ -120,6 +142,72 @@ class NoFaceError(EdgeSphereFaceError, LookupError):
     """A photograph that must show a face shows none."""
 
     code = "no-face"
+
+
+class SeveralFacesError(EdgeSphereFaceError, LookupError):
+    """A photograph that must show one face shows more."""
+
+    code = "several-faces"
+
+
+class FingerprintError(EdgeSphereFaceError, ValueError):
+    """Embeddings of different kinds, which cannot be compared."""
+
+    code = "fingerprint"
+
+
+class GalleryError(EdgeSphereFaceError):
+    """A gallery cannot be used as asked."""
+
+    code = "gallery"
+
+
+class GalleryNotFoundError(GalleryError, FileNotFoundError):
+    """There is no gallery at this place."""
+
+    code = "gallery-not-found"
+
+
+class GalleryFormatError(GalleryError, ValueError):
+    """Not a gallery, a damaged one, or one of another version."""
+
+    code = "gallery-format"
+
+
+class GalleryBusyError(GalleryError, TimeoutError):
+    """Another process holds the gallery."""
+
+    code = "gallery-busy"
+
+
+class GalleryKeyError(GalleryError, PermissionError):
+    """The gallery is encrypted, and the key is missing or another."""
+
+    code = "gallery-key"
+
+
+class IdentityError(GalleryError, ValueError):
+    """A name or metadata that cannot be kept."""
+
+    code = "identity"
+
+
+class IdentityNotFoundError(GalleryError, LookupError):
+    """The gallery holds nobody of that name."""
+
+    code = "identity-not-found"
+
+
+class ThresholdError(EdgeSphereFaceError, ValueError):
+    """There is no threshold, or the data cannot support the one asked for."""
+
+    code = "threshold"
+
+
+class ExtraError(EdgeSphereFaceError, ImportError):
+    """A package that comes with an extra of this one is not installed."""
+
+    code = "extra"
 
 
 class PairsError(EdgeSphereFaceError, ValueError):

@@ -1,0 +1,167 @@
+"""What made an embedding: embeddings are comparable only if all of it is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from edge_sphereface.errors import FingerprintError
+
+if TYPE_CHECKING:
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import JsonObject
+
+_MAX_JSON = 1 << 16
+_WORDS = {
+    "architecture": "network",
+    "embedding_size": "embedding size",
+    "weights_sha256": "weights (checkpoint)",
+    "quantization": "quantization",
+    "crop_height": "crop height",
+    "crop_width": "crop width",
+    "landmark_template": "alignment (landmark template)",
+    "color_order": "color order",
+    "pixel_mean": "pixel mean",
+    "pixel_scale": "pixel scale",
+    "flip": "averaging with the mirrored crop (--flip)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """Model, precision, alignment and preprocessing.
+
+    The graph's form is no part of it: plain, rewritten and tuned float models of one checkpoint give the same
+    embeddings, and so do both input layouts.
+
+    Attributes:
+        architecture: such as ``SphereFace-20``.
+        embedding_size: D.
+        weights_sha256: of the checkpoint, in hexadecimal.
+        precision: ``float32``, ``float16``, ``int8``.
+        quantization: SHA-256 of the record of the quantization; empty for ``float32``.
+        crop_height: in pixels.
+        crop_width: in pixels.
+        landmark_template: five (x, y) in pixels of the crop.
+        color_order: of the crop.
+        pixel_mean: subtracted from each pixel value.
+        pixel_scale: multiplies the difference.
+        flip: whether each crop was averaged with its mirror image.
+    """
+
+    architecture: str
+    embedding_size: int
+    weights_sha256: str
+    precision: str
+    quantization: str
+    crop_height: int
+    crop_width: int
+    landmark_template: tuple[tuple[float, float], ...]
+    color_order: str
+    pixel_mean: float
+    pixel_scale: float
+    flip: bool
+
+    @classmethod
+    def of(cls, spec: ModelSpec, *, flip: bool = False) -> Fingerprint:
+        """Of what a model with this specification makes."""
+        record = None if spec.quantization is None else asdict(spec.quantization)
+        return cls(
+            architecture=spec.architecture,
+            embedding_size=spec.embedding_size,
+            weights_sha256=spec.source_sha256,
+            precision=spec.precision,
+            quantization="" if record is None else _sha256(json.dumps(record, sort_keys=True)),
+            crop_height=spec.input_height,
+            crop_width=spec.input_width,
+            landmark_template=spec.landmark_template,
+            color_order=spec.color_order,
+            pixel_mean=float(spec.pixel_mean),
+            pixel_scale=float(spec.pixel_scale),
+            flip=flip,
+        )
+
+    @property
+    def digest(self) -> str:
+        """``esf1-`` and 32 hexadecimal digits: equal exactly for embeddings that may be compared."""
+        return f"esf1-{_sha256(self.to_json())[:32]}"
+
+    def as_json(self) -> JsonObject:
+        """This record as plain JSON values."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The same record always gives the same text."""
+        return json.dumps(self.as_json(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Fingerprint:
+        """Read the record from its JSON text.
+
+        Raises:
+            FingerprintError: not such a record.
+        """
+        try:
+            values = json.loads(text) if len(text) <= _MAX_JSON else None
+        except (ValueError, RecursionError):
+            values = None
+        kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
+        if not isinstance(values, dict) or set(values) != set(kinds) or not _is_sound(values):
+            raise FingerprintError(
+                "Expected the record of what made the embeddings, got something else.",
+                hint="the file is damaged, or was made by another version of edge-sphereface",
+            )
+        return cls(**{**values, "landmark_template": tuple((x, y) for x, y in values["landmark_template"])})
+
+    def require(self, other: Fingerprint, what: str) -> None:
+        """Refuse embeddings of another kind.
+
+        Args:
+            other: what made the embeddings that came.
+            what: whose fingerprint this is, such as ``The gallery people.db``.
+
+        Raises:
+            FingerprintError: they may not be compared; the message says in what they differ.
+        """
+        if self == other:
+            return
+        differing = [
+            f"{_WORDS.get(name, name)} {_short(getattr(self, name))} there, {_short(getattr(other, name))} here"
+            for name in (field.name for field in fields(self))
+            if getattr(self, name) != getattr(other, name)
+        ]
+        raise FingerprintError(
+            f"{what} holds embeddings of another kind: {'; '.join(differing)}. Similarities between them mean nothing.",
+            hint="use the model that it was made with, or `edge-sphereface gallery rebuild` (it needs kept crops)",
+        )
+
+
+def _is_sound(values: dict[str, Any]) -> bool:
+    texts = ("architecture", "weights_sha256", "precision", "quantization", "color_order")
+    sizes = ("embedding_size", "crop_height", "crop_width")
+    template = values["landmark_template"]
+    return (
+        all(isinstance(values[name], str) for name in texts)
+        and all(type(values[name]) is int and 0 < values[name] <= 65536 for name in sizes)
+        and all(_is_number(values[name]) for name in ("pixel_mean", "pixel_scale"))
+        and isinstance(values["flip"], bool)
+        and isinstance(template, list)
+        and len(template) == 5
+        and all(isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in template)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _short(value: object) -> str:
+    text = str(value) or "none"
+    return text if len(text) <= 24 else f"{text[:12]}…"

@@ -1,0 +1,26 @@
+"""Galleries: who is known, and who a face belongs to.
+
+.. code-block:: text
+
+    Gallery                      what every gallery can do
+    ├── sqlite.SqliteGallery     one file on the device, exact search over a memory-mapped matrix
+    └── milvus.MilvusGallery     Milvus Lite in a folder, or a Milvus cluster
+"""
+
+from edge_sphereface.gallery.gallery import Gallery
+from edge_sphereface.gallery.opening import open_gallery
+from edge_sphereface.gallery.records import Candidate, Enrollment, Identification, Identity, Portrait, Threshold
+from edge_sphereface.gallery.vault import read_key, write_new_key
+
+__all__ = [
+    "Candidate",
+    "Enrollment",
+    "Gallery",
+    "Identification",
+    "Identity",
+    "Portrait",
+    "Threshold",
+    "open_gallery",
+    "read_key",
+    "write_new_key",
+]

@@ -1,0 +1,316 @@
+"""The interface of every gallery, and what is the same in all of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.compare import normalize
+from edge_sphereface.errors import EmbeddingError, FingerprintError, ThresholdError
+from edge_sphereface.gallery.records import (
+    Candidate,
+    Enrollment,
+    Identification,
+    Portrait,
+    check_name,
+    metadata_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from numpy.typing import ArrayLike
+    from typing_extensions import Self
+
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.fingerprint import Fingerprint
+    from edge_sphereface.gallery.records import Identity, Threshold
+    from edge_sphereface.types import Float32Array, JsonObject
+
+    Progress = Callable[[int, int], None]
+
+_BLOCK = 64
+"""Probes in a block of the search for the closest pair."""
+_TOLERANCE = 1e-3
+"""Of an embedding's length: those that came normalized are kept bit for bit."""
+
+
+class Gallery(ABC):
+    """Identities and their embeddings. Open one with :func:`open_gallery`; use it from several threads as you like.
+
+    Attributes:
+        location: where it is.
+        fingerprint: what made its embeddings.
+        probes_checked: whether it was opened with the fingerprint of what will be enrolled and searched.
+    """
+
+    location: str
+    fingerprint: Fingerprint
+    probes_checked: bool
+
+    def enroll(
+        self,
+        name: str,
+        embeddings: ArrayLike,
+        *,
+        crops: Sequence[bytes] | None = None,
+        metadata: JsonObject | None = None,
+    ) -> Enrollment:
+        """Add embeddings of a person; the identity is made if it is new. On return they are on the disk.
+
+        Args:
+            name: of any script.
+            embeddings: (D,) or (N, D), as ``Embedder.embed`` gives them.
+            crops: PNG files of the crops, one for each embedding; kept only by a gallery that keeps crops.
+            metadata: replaces that of the identity; None leaves it as it is.
+
+        Raises:
+            EmbeddingError: NaN, zero, or of another size.
+            FingerprintError: the gallery was opened without saying what makes embeddings.
+            IdentityError: a name or metadata that cannot be kept.
+            GalleryBusyError: another process writes.
+            OutputError: the gallery is read-only, or the disk is full; it is as it was before.
+        """
+        kept_name, rows = check_name(name), self._checked(embeddings)
+        if not len(rows):
+            raise EmbeddingError("Expected at least one embedding to enroll, got none.")
+        if crops is not None and len(crops) != len(rows):
+            raise EmbeddingError(f"Expected a crop for each of {len(rows)} embeddings, got {len(crops)}.")
+        before = self.template(kept_name)
+        mean = normalize(rows.mean(axis=0, keepdims=True))
+        threshold = self.threshold
+        similar = () if threshold is None else self.search(mean, top=3)[0]
+        lookalikes = tuple(
+            found for found in similar if found.name != kept_name and threshold and found.similarity >= threshold.value
+        )
+        kept_crops = (None,) * len(rows) if crops is None else tuple(crops)
+        self.add([Portrait(name=kept_name, metadata=metadata, embeddings=rows, crops=kept_crops)])
+        return Enrollment(
+            name=kept_name,
+            added=len(rows),
+            embeddings=self.get(kept_name).embeddings,
+            own_similarity=None if before is None else float(mean[0] @ before),
+            lookalikes=lookalikes,
+        )
+
+    def add(self, portraits: Sequence[Portrait]) -> None:
+        """Add many at once: all of them or, on an error, none (a Milvus cluster promises that for each alone).
+
+        Raises:
+            The same as :meth:`enroll`, whose warnings it does not look for.
+        """
+        merged: dict[str, Portrait] = {}
+        for portrait in portraits:
+            name, rows = check_name(portrait.name), self._checked(portrait.embeddings)
+            if portrait.metadata is not None:
+                metadata_text(portrait.metadata)
+            if len(portrait.crops) != len(rows) or not len(rows):
+                raise EmbeddingError(f"Expected embeddings with a crop or None for each, got {len(rows)} embeddings.")
+            first = merged.get(name)
+            merged[name] = Portrait(
+                name=name,
+                metadata=portrait.metadata if first is None or portrait.metadata is not None else first.metadata,
+                embeddings=rows if first is None else np.concatenate([first.embeddings, rows]),
+                crops=portrait.crops if first is None else (*first.crops, *portrait.crops),
+            )
+        if merged:
+            self._add(list(merged.values()))
+
+    def search(self, probes: ArrayLike, *, top: int = 5) -> list[tuple[Candidate, ...]]:
+        """The identities nearest to each probe, the best first.
+
+        Args:
+            probes: (D,) or (P, D).
+            top: how many for each; fewer if the gallery holds fewer.
+
+        Raises:
+            EmbeddingError: NaN, zero, or of another size.
+            FingerprintError: the gallery was opened without saying what makes embeddings.
+        """
+        if top < 1:
+            raise ValueError(f"Expected at least one candidate, got top = {top}.")
+        rows = self._checked(probes)
+        return self._nearest(rows, top) if len(rows) else []
+
+    def identify(
+        self, probe: ArrayLike, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
+    ) -> Identification:
+        """Decide who a probe is.
+
+        Args:
+            probe: (D,), one embedding.
+            top: candidates to give.
+            threshold: similarity to reach; None for the gallery's own.
+            margin: by how much the best must lead the second.
+
+        Raises:
+            EmbeddingError: not one embedding, or NaN, zero, or of another size.
+            ThresholdError: the gallery has no threshold and none was given.
+            FingerprintError: the gallery was opened without saying what makes embeddings.
+        """
+        rows = np.array(probe, dtype=np.float32, ndmin=2)
+        if len(rows) != 1:
+            raise EmbeddingError(f"Expected one embedding, got {len(rows)}.", hint="identify them one by one")
+        return self.decide(self.search(rows, top=max(top, 2))[0], threshold=threshold, margin=margin, top=top)
+
+    def decide(
+        self, candidates: Sequence[Candidate], *, threshold: float | None = None, margin: float = 0.0, top: int = 5
+    ) -> Identification:
+        """What :meth:`identify` makes of candidates that :meth:`search` gave; at least two if there is a margin."""
+        if threshold is None:
+            own = self.threshold
+            if own is None:
+                raise ThresholdError(
+                    f"The gallery {self.location} has no threshold for its kind of embeddings.",
+                    hint="give one, or calibrate it: edge-sphereface calibrate-threshold",
+                )
+            threshold = own.value
+        known = bool(candidates) and candidates[0].similarity >= threshold
+        close = len(candidates) > 1 and candidates[0].similarity - candidates[1].similarity < margin
+        return Identification(
+            name=candidates[0].name if known and not close else None,
+            outcome="unknown" if not known else "ambiguous" if close else "identified",
+            candidates=tuple(candidates[:top]),
+            threshold=threshold,
+            margin=margin,
+        )
+
+    def closest_pair(self, *, progress: Progress | None = None) -> tuple[str, str, float] | None:
+        """The two identities whose templates are most alike; None for fewer than two.
+
+        Compares each with each: 100,000 identities take minutes.
+        """
+        best: tuple[str, str, float] | None = None
+        done, total = 0, len(self)
+        for names, templates in self._templates(_BLOCK):
+            for name, (own, *others) in zip(names, self._nearest(templates, 2), strict=True):
+                other = next((found for found in (own, *others) if found.name != name), None)
+                if other is not None and (best is None or other.similarity > best[2]):
+                    best = (*sorted((name, other.name)), other.similarity)  # type: ignore[assignment] # two names
+            done += len(names)
+            if progress is not None:
+                progress(done, total)
+        return best
+
+    @property
+    def threshold(self) -> Threshold | None:
+        """The gallery's threshold for its own kind of embeddings."""
+        found = self.thresholds().get(self.fingerprint.precision)
+        return found if found is not None and found.fingerprint == self.fingerprint.digest else None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _checked(self, embeddings: ArrayLike) -> Float32Array:
+        """Rows (N, D) of length one."""
+        if not self.probes_checked:
+            raise FingerprintError(
+                f"The gallery {self.location} was opened without saying what makes the embeddings.",
+                hint="open_gallery(location, embedder) compares their fingerprints",
+            )
+        rows = np.array(embeddings, dtype=np.float32, ndmin=2)  # a copy: normalized in place
+        size = self.fingerprint.embedding_size
+        if rows.ndim != 2 or rows.shape[1] != size:
+            raise EmbeddingError(
+                f"Expected embeddings of {size} numbers, got an array of shape {rows.shape}.",
+                hint="embeddings of different models cannot be compared",
+            )
+        if not np.isfinite(rows).all():
+            raise EmbeddingError(
+                "Expected finite embeddings, got NaN or infinity.", hint="check the model: edge-sphereface verify-model"
+            )
+        lengths = np.linalg.norm(rows, axis=1)
+        if (np.abs(lengths - 1) > _TOLERANCE).any():
+            normalize(rows)
+        return rows
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of identities."""
+
+    @abstractmethod
+    def get(self, name: str) -> Identity:
+        """One identity.
+
+        Raises:
+            IdentityNotFoundError: nobody of that name.
+        """
+
+    @abstractmethod
+    def identities(self) -> Iterator[Identity]:
+        """Every identity, by name."""
+
+    @abstractmethod
+    def portraits(self) -> Iterator[Portrait]:
+        """Every identity with its embeddings and crops, by name."""
+
+    @abstractmethod
+    def template(self, name: str) -> Float32Array | None:
+        """(D,) unit mean of an identity's embeddings; None if there is nobody of that name."""
+
+    @abstractmethod
+    def remove(self, names: Sequence[str]) -> int:
+        """Remove identities so that their bytes are gone; gives how many embeddings went with them.
+
+        Raises:
+            IdentityNotFoundError: one of them is not there; then none is removed.
+            GalleryBusyError: another process keeps old bytes from being overwritten.
+        """
+
+    @abstractmethod
+    def thresholds(self) -> dict[str, Threshold]:
+        """By precision."""
+
+    @abstractmethod
+    def set_threshold(self, threshold: Threshold) -> None:
+        """Keep a threshold in place of the one for its precision."""
+
+    @abstractmethod
+    def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
+        """Embed every kept crop anew with another model, which becomes the gallery's; gives how many.
+
+        Raises:
+            GalleryError: somebody's crop was not kept, or somebody wrote meanwhile; nothing changed.
+            FingerprintError: the model aligns faces in another way than the kept crops are.
+        """
+
+    @abstractmethod
+    def _add(self, portraits: Sequence[Portrait]) -> None:
+        """Add checked portraits of different names."""
+
+    @abstractmethod
+    def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
+        """Of each checked probe."""
+
+    @abstractmethod
+    def _templates(self, block: int) -> Iterator[tuple[list[str], Float32Array]]:
+        """All names and templates, in blocks."""
+
+
+def template_of(embeddings: Float32Array) -> Float32Array:
+    """Unit mean of unit embeddings.
+
+    Args:
+        embeddings: (N, D), N from 1.
+
+    Raises:
+        EmbeddingError: they cancel one another.
+    """
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(mean))
+    if length < 1e-6:
+        raise EmbeddingError("The embeddings of this identity cancel one another.", hint="they cannot show one person")
+    template: Float32Array = (mean / length).astype(np.float32)
+    return template

@@ -1,0 +1,210 @@
+"""What a gallery takes and gives."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from edge_sphereface.errors import GalleryFormatError, IdentityError
+
+if TYPE_CHECKING:
+    from edge_sphereface.types import Float32Array, JsonObject
+
+MAX_NAME_BYTES = 1024
+"""Of a name in UTF-8."""
+MAX_METADATA_BYTES = 1 << 16
+"""Of an identity's metadata as JSON."""
+
+Outcome: TypeAlias = Literal["identified", "unknown", "ambiguous"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who is in a gallery.
+
+    Attributes:
+        name: unique, in Unicode's composed form.
+        metadata: whatever JSON object the application keeps with it.
+        embeddings: how many.
+        crops: how many of them have their crop kept.
+        enrolled_at: when the first came, UTC, ISO 8601.
+    """
+
+    name: str
+    metadata: JsonObject
+    embeddings: int
+    crops: int
+    enrolled_at: str
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Portrait:
+    """An identity with all that is kept of it: what export writes, import reads and enrollment adds.
+
+    Attributes:
+        name: unique.
+        metadata: a JSON object; None leaves that of an identity that is there already as it is.
+        embeddings: (N, D) float32, N from 1.
+        crops: PNG files, one for each embedding; None where the crop was not kept.
+    """
+
+    name: str
+    metadata: JsonObject | None
+    embeddings: Float32Array
+    crops: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An identity that a probe resembles.
+
+    Attributes:
+        name: of the identity.
+        similarity: cosine between the probe and the identity's template.
+    """
+
+    name: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identification:
+    """Answer to: who is this?
+
+    Attributes:
+        name: None unless ``outcome`` is ``identified``.
+        outcome: ``identified``; ``unknown``: nobody reaches the threshold; ``ambiguous``: the second is within the margin.
+        candidates: the nearest identities, the best first; empty for an empty gallery.
+        threshold: what the best one was held against.
+        margin: by how much it had to lead the second.
+    """
+
+    name: str | None
+    outcome: Outcome
+    candidates: tuple[Candidate, ...]
+    threshold: float
+    margin: float
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return {**asdict(self), "candidates": [asdict(candidate) for candidate in self.candidates]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrollment:
+    """What enrolling did.
+
+    Attributes:
+        name: as it is kept.
+        added: embeddings that came.
+        embeddings: that the identity has now.
+        own_similarity: of the new embeddings' mean to the template before; None for a new identity.
+        lookalikes: identities of *other* names that reach the threshold: two names for one face?
+    """
+
+    name: str
+    added: int
+    embeddings: int
+    own_similarity: float | None
+    lookalikes: tuple[Candidate, ...]
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return {**asdict(self), "lookalikes": [asdict(candidate) for candidate in self.lookalikes]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """From which similarity two faces count as one person, and why.
+
+    Attributes:
+        value: cosine.
+        precision: of the model that it holds for.
+        fingerprint: digest of what makes the embeddings that it holds for.
+        source: where it comes from, in words.
+        far: false accept rate asked for; None if it was not calibrated.
+        low: of the threshold's 95 % interval; None likewise.
+        high: of that interval.
+        tar: true accept rate of the photographs that it comes from; None likewise.
+    """
+
+    value: float
+    precision: str
+    fingerprint: str
+    source: str
+    far: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tar: float | None = None
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Threshold:
+        """Read the record from its JSON text.
+
+        Raises:
+            GalleryFormatError: not such a record.
+        """
+        try:
+            values = json.loads(text)
+            sound = (
+                set(values) == {field.name for field in fields(cls)}
+                and -1 <= values["value"] <= 1
+                and all(isinstance(values[name], str) for name in ("precision", "fingerprint", "source"))
+            )
+        except (ValueError, TypeError, RecursionError):
+            sound = False
+        if not sound:
+            raise GalleryFormatError("The gallery's record of a threshold is damaged.", hint="calibrate it again")
+        return cls(**values)
+
+
+def check_name(name: object) -> str:
+    """A name as it is kept: composed, so that two ways to type an accent are one person.
+
+    Raises:
+        IdentityError: empty, too long, or with control characters.
+    """
+    if not isinstance(name, str):
+        raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
+    composed = unicodedata.normalize("NFC", name).strip()
+    if not composed:
+        raise IdentityError("Expected a name, got an empty one.", hint="give at least one visible character")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in composed):
+        raise IdentityError(
+            f"The name {name!r} has control characters or halves of characters.", hint="letters of any script are fine"
+        )
+    if len(composed.encode()) > MAX_NAME_BYTES:
+        raise IdentityError(f"Expected a name of at most {MAX_NAME_BYTES} bytes in UTF-8.", hint="shorten it")
+    return composed
+
+
+def metadata_text(metadata: JsonObject) -> str:
+    """Metadata as it is kept.
+
+    Raises:
+        IdentityError: no JSON object, or too large.
+    """
+    try:
+        text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
+        size = len(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise IdentityError(f"Expected metadata that JSON can hold: {error}.") from error
+    if not isinstance(metadata, dict) or size > MAX_METADATA_BYTES:
+        raise IdentityError(f"Expected metadata as a JSON object of at most {MAX_METADATA_BYTES} bytes, got {size}.")
+    return text
+
+
+def now() -> str:
+    """This moment, UTC, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

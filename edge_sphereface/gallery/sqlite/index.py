@@ -1,0 +1,98 @@
+"""Exact search over all templates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.gallery.records import Candidate
+from edge_sphereface.gallery.sqlite.matrix import Templates
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+
+    from edge_sphereface.gallery.sqlite.matrix import MatrixFile
+    from edge_sphereface.gallery.sqlite.state import State, Values
+    from edge_sphereface.types import Float32Array
+
+_PROBES = 64
+"""In one product, which bounds its memory."""
+_NAMES = 500
+"""In one query."""
+_MANY_RECENT = 4096
+"""Rows read since the file was mapped that are worth mapping it anew."""
+
+
+class TemplateIndex:
+    """The templates of one connection's view of a gallery, brought up to date when a search begins.
+
+    Args:
+        connection: to the gallery.
+        values: opens what stands in the tables.
+        file: the mapped matrix; None to keep templates in this process alone, as an encrypted gallery must.
+        size: D.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, values: Values, file: MatrixFile | None, size: int) -> None:
+        self._connection = connection
+        self._values = values
+        self._file = file
+        self._size = size
+        self._epoch = self._token = b""
+        self._templates = Templates(np.zeros((0, size), dtype=np.float32))
+
+    def nearest(self, state: State, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
+        """Of each unit probe (P, D); call it within a transaction that has read ``state``."""
+        self._refresh(state)
+        found: list[tuple[Candidate, ...]] = []
+        for start in range(0, len(probes), _PROBES):
+            scores = self._templates.similarities(probes[start : start + _PROBES])
+            found += [self._best(row, top) for row in scores]
+        return found
+
+    def rows(self, first_slot: int = 0) -> Iterator[tuple[int, Float32Array]]:
+        """Slot and template of every identity from a slot on, slots rising."""
+        query = "SELECT slot, id, template FROM identities WHERE slot >= ? ORDER BY slot"
+        for slot, row, sealed in self._connection.execute(query, (first_slot,)):
+            yield slot, self._values.vector(sealed, "template", row)
+
+    def _refresh(self, state: State) -> None:
+        if state.token == self._token:
+            return
+        if state.epoch != self._epoch or self._templates.recent > _MANY_RECENT:
+            mapped = None if self._file is None else self._file.map(state.epoch, state.token, state.next_slot)
+            if mapped is not None or state.epoch != self._epoch:
+                self._templates = Templates(np.zeros((0, self._size), np.float32) if mapped is None else mapped)
+        known = len(self._templates)
+        if state.next_slot > known:
+            self._templates.extend(state.next_slot, self.rows(known))
+        self._epoch, self._token = state.epoch, state.token
+
+    def _best(self, scores: Float32Array, top: int) -> tuple[Candidate, ...]:
+        """Rows of templates that are gone are passed over, so look a little farther than ``top``."""
+        count = top + 8
+        while True:
+            count = min(count, len(scores))
+            slots = np.argpartition(scores, -count)[-count:] if count else np.zeros(0, dtype=np.intp)
+            slots = slots[np.argsort(-scores[slots], kind="stable")]
+            names = self._names([int(slot) for slot in slots])
+            living = [slot for slot in slots if int(slot) in names]
+            if len(living) >= top or count == len(scores):
+                ranked = sorted(living, key=lambda slot: (-float(scores[slot]), names[int(slot)]))
+                return tuple(
+                    Candidate(name=names[int(slot)], similarity=float(np.clip(scores[slot], -1.0, 1.0)))
+                    for slot in ranked[:top]
+                )
+            count *= 4
+
+    def _names(self, slots: Sequence[int]) -> dict[int, str]:
+        names: dict[int, str] = {}
+        for start in range(0, len(slots), _NAMES):
+            block = slots[start : start + _NAMES]
+            marks = ",".join("?" * len(block))
+            names.update(
+                self._connection.execute(f"SELECT slot, name FROM identities WHERE slot IN ({marks})", block)  # noqa: S608
+            )
+        return names

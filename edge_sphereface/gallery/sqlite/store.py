@@ -1,0 +1,278 @@
+"""The gallery in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.errors import (
+    FingerprintError,
+    GalleryBusyError,
+    OutputError,
+)
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery.gallery import Gallery, template_of
+from edge_sphereface.gallery.records import check_name, now
+from edge_sphereface.gallery.sqlite.change import Change
+from edge_sphereface.gallery.sqlite.database import connect, explained, prepare, transaction
+from edge_sphereface.gallery.sqlite.erasure import erase, zero_dead_slots
+from edge_sphereface.gallery.sqlite.index import TemplateIndex
+from edge_sphereface.gallery.sqlite.matrix import MatrixFile
+from edge_sphereface.gallery.sqlite.state import Values, begin, check_key, read_state
+from edge_sphereface.gallery.sqlite.tables import PAGE, Tables
+from edge_sphereface.gallery.vault import AesVault, OpenVault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery.gallery import Progress
+    from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold
+    from edge_sphereface.gallery.sqlite.state import State
+    from edge_sphereface.types import Float32Array
+
+_ATTEMPTS = 4
+"""Searches that a writer may disturb; the last one keeps writers out."""
+
+
+class SqliteGallery(Gallery):
+    """A gallery in one SQLite file (:func:`open_gallery` opens it).
+
+    Several processes may read while one writes. A confirmed change is on the disk. The templates are mapped from
+    ``FILE-matrix``, a copy that is made anew whenever it does not fit; an encrypted gallery has none.
+
+    Args:
+        path: the file.
+        fingerprint: of what will be enrolled and searched; None to list, export, remove only.
+        create: make the gallery if there is none.
+        keep_crops: in a gallery that is made: keep crops, for :meth:`rebuild`.
+        key: 32 bytes; encrypts the embeddings and crops of a gallery that is made, opens an encrypted one.
+        timeout_s: how long to wait for another process.
+
+    Attributes:
+        keep_crops: whether crops are kept.
+        encrypted: whether embeddings and crops are encrypted.
+
+    Raises:
+        GalleryNotFoundError: there is none.
+        GalleryFormatError: not a gallery, damaged, or of another version.
+        GalleryKeyError: encrypted and no key or another one; or a key and not encrypted.
+        FingerprintError: its embeddings are of another kind.
+        GalleryBusyError: another process holds it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fingerprint: Fingerprint | None = None,
+        create: bool = False,
+        keep_crops: bool = False,
+        key: bytes | None = None,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self.location = str(path)
+        self._path = path
+        self._lock = threading.RLock()
+        self._vault = OpenVault() if key is None else AesVault(key)
+        made_for = fingerprint if create else None
+        self._connection, self._writable = connect(path, create=made_for is not None, timeout_s=timeout_s)
+        try:
+            with explained(path):
+                self._open(fingerprint, made_for, keep_crops=keep_crops)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __len__(self) -> int:
+        with self._reading():
+            return self._tables.count()
+
+    def get(self, name: str) -> Identity:
+        """One identity."""
+        kept = check_name(name)
+        with self._reading():
+            self._tables.require([kept])
+            return self._tables.identities("=", kept)[0]
+
+    def identities(self) -> Iterator[Identity]:
+        """Every identity, by name."""
+        last = ""
+        while True:
+            with self._reading():
+                page = self._tables.identities(">", last)
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1].name
+
+    def portraits(self) -> Iterator[Portrait]:
+        """Every identity with its embeddings and crops, by name."""
+        for identity in self.identities():
+            with self._reading():
+                portrait = self._tables.portrait(identity)
+            if portrait is not None:
+                yield portrait
+
+    def template(self, name: str) -> Float32Array | None:
+        """(D,) unit mean of an identity's embeddings."""
+        with self._reading():
+            row = self._tables.row(check_name(name))
+            return None if row is None else self._tables.template(row)
+
+    def remove(self, names: Sequence[str]) -> int:
+        """Remove identities so that their bytes are gone from every file of the gallery."""
+        with self._writing() as change:
+            rows = self._tables.require(sorted({check_name(name) for name in names}))
+            embeddings = sum(self._tables.delete(change, row) for row in rows)
+            self._connection.execute("UPDATE state SET erasing = 1")
+        self._erase()
+        return embeddings
+
+    def thresholds(self) -> dict[str, Threshold]:
+        """By precision."""
+        with self._reading():
+            return self._tables.thresholds()
+
+    def set_threshold(self, threshold: Threshold) -> None:
+        """Keep a threshold in place of the one for its precision."""
+        self._require_writable()
+        with self._lock, explained(self._path), transaction(self._connection, write=True):
+            self._tables.keep_threshold(threshold)
+
+    def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
+        """Embed every kept crop anew with another model, which becomes the gallery's."""
+        from edge_sphereface.gallery.crops import embed_crops
+
+        self._require_writable()
+        with self._reading() as state:
+            token = state.token
+        made = embed_crops(self, embedder, progress=progress)
+        before, fingerprint = self.fingerprint, embedder.fingerprint
+        try:
+            with self._writing() as change:
+                if change.state.token != token:
+                    raise GalleryBusyError(f"{self._path} was changed while it was rebuilt.", hint="run it again")
+                self._connection.execute("UPDATE state SET fingerprint = ?, erasing = 1", (fingerprint.to_json(),))
+                self._adopt(fingerprint)
+                for name, embeddings in made.items():
+                    self._tables.replace(self._tables.require([name])[0], embeddings)
+                change.renumber()
+        except BaseException:
+            self._adopt(before)
+            raise
+        self.probes_checked = True
+        self._erase()
+        return sum(map(len, made.values()))
+
+    def check(self) -> list[str]:
+        """What is wrong, in words: SQLite's own check, every value opened, every template computed anew."""
+        with self._reading():
+            found = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
+            found += [f"a row refers to nothing: {row}" for row in self._connection.execute("PRAGMA foreign_key_check")]
+        for portrait in self.portraits():
+            template = self.template(portrait.name)
+            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > 1e-6:
+                found.append(f"the template of {portrait.name!r} is not the mean of its embeddings")
+        return found
+
+    def close(self) -> None:
+        """Overwrite what is left of changed templates, and let go."""
+        with self._lock:
+            if self._writable:
+                with suppress(GalleryBusyError, OutputError, sqlite3.ProgrammingError), explained(self._path):
+                    zero_dead_slots(self._connection, self._file)
+            self._connection.close()
+
+    def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
+        if (
+            prepare(self._connection, self._path, create=made_for is not None and self._writable)
+            and made_for is not None
+        ):
+            begin(self._connection, made_for, vault=self._vault, keep_crops=keep_crops)
+        state = read_state(self._connection, self._path)
+        check_key(state, self._vault, self._path)
+        kind = Fingerprint.from_json(state.fingerprint)
+        if fingerprint is not None:
+            kind.require(fingerprint, f"The gallery {self._path}")
+        self.probes_checked = fingerprint is not None
+        self.keep_crops = bool(state.keep_crops)
+        self.encrypted = self._vault.encrypted
+        self._name = state.gallery
+        self._adopt(kind)
+        if state.erasing and self._writable:
+            with suppress(GalleryBusyError):  # whoever is in the way finishes it, or the next to open
+                self._erase()
+
+    def _adopt(self, fingerprint: Fingerprint) -> None:
+        size = fingerprint.embedding_size
+        values = Values(self._vault, self._name, size, self._path)
+        self.fingerprint = fingerprint
+        self._tables = Tables(self._connection, values)
+        self._file = None if self.encrypted else MatrixFile(self._path, size)
+        self._index = TemplateIndex(self._connection, values, self._file, size)
+
+    def _add(self, portraits: Sequence[Portrait]) -> None:
+        moment = now()
+        with self._writing() as change:
+            for portrait in portraits:
+                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops)
+
+    def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
+        for attempt in range(_ATTEMPTS):
+            alone = attempt == _ATTEMPTS - 1 and self._writable
+            with self._reading(alone=alone) as state:
+                found = self._index.nearest(state, probes, top)
+            with self._reading() as after:
+                # A writer may have overwritten rows of the matrix under the product; then the tables have changed too
+                if alone or after.token == state.token:
+                    break
+        return found
+
+    def _templates(self, block: int) -> Iterator[tuple[list[str], Float32Array]]:
+        last = ""
+        while True:
+            with self._reading():
+                names, templates = self._tables.templates(last, block)
+            if not names:
+                return
+            yield names, np.stack(templates)
+            last = names[-1]
+
+    @contextmanager
+    def _reading(self, *, alone: bool = False) -> Iterator[State]:
+        """One state of the gallery throughout; ``alone`` keeps writers out."""
+        with self._lock, explained(self._path), transaction(self._connection, write=alone):
+            yield self._state()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Change]:
+        """All of the block or nothing, on the disk at its end."""
+        self._require_writable()
+        with self._lock:
+            with explained(self._path), transaction(self._connection, write=True):
+                change = Change(self._connection, self._state())
+                yield change
+                committed = change.finish(self._index, self._file, self.fingerprint.embedding_size)
+            committed()
+
+    def _state(self) -> State:
+        state = read_state(self._connection, self._path)
+        if state.fingerprint != self.fingerprint.to_json():
+            raise FingerprintError(f"The gallery {self._path} was rebuilt for another model.", hint="open it again")
+        return state
+
+    def _erase(self) -> None:
+        with self._lock, explained(self._path):
+            erase(self._connection, self._file, self._path)
+
+    def _require_writable(self) -> None:
+        if not self._writable:
+            raise OutputError(
+                f"The gallery {self._path} is read-only for this user.", hint="nothing was changed; check its mode"
+            )
