@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.compare import normalize
 from edge_sphereface.errors import EmbeddingError, FingerprintError, ThresholdError
 from edge_sphereface.gallery.records import (
     Candidate,
@@ -17,6 +16,7 @@ from edge_sphereface.gallery.records import (
     check_name,
     metadata_text,
 )
+from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE, check_embeddings, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 _BLOCK = 64
 """Probes in a block of the search for the closest pair."""
-_TOLERANCE = 1e-3
-"""Of an embedding's length: those that came normalized are kept bit for bit."""
 
 
 class Gallery(ABC):
@@ -45,11 +43,15 @@ class Gallery(ABC):
         location: where it is.
         fingerprint: what made its embeddings.
         probes_checked: whether it was opened with the fingerprint of what will be enrolled and searched.
+        keep_crops: whether crops are kept.
+        encrypted: whether embeddings and crops are encrypted at rest.
     """
 
     location: str
     fingerprint: Fingerprint
     probes_checked: bool
+    keep_crops: bool
+    encrypted: bool
 
     def enroll(
         self,
@@ -80,7 +82,7 @@ class Gallery(ABC):
         if crops is not None and len(crops) != len(rows):
             raise EmbeddingError(f"Expected a crop for each of {len(rows)} embeddings, got {len(crops)}.")
         before = self.template(kept_name)
-        mean = normalize(rows.mean(axis=0, keepdims=True))
+        mean = template_of(rows)
         threshold = self.threshold
         similar = () if threshold is None else self.search(mean, top=3)[0]
         lookalikes = tuple(
@@ -92,7 +94,7 @@ class Gallery(ABC):
             name=kept_name,
             added=len(rows),
             embeddings=self.get(kept_name).embeddings,
-            own_similarity=None if before is None else float(mean[0] @ before),
+            own_similarity=None if before is None else float(mean @ before),
             lookalikes=lookalikes,
         )
 
@@ -220,21 +222,16 @@ class Gallery(ABC):
                 f"The gallery {self.location} was opened without saying what makes the embeddings.",
                 hint="open_gallery(location, embedder) compares their fingerprints",
             )
-        rows = np.array(embeddings, dtype=np.float32, ndmin=2)  # a copy: normalized in place
-        size = self.fingerprint.embedding_size
-        if rows.ndim != 2 or rows.shape[1] != size:
-            raise EmbeddingError(
-                f"Expected embeddings of {size} numbers, got an array of shape {rows.shape}.",
-                hint="embeddings of different models cannot be compared",
-            )
-        if not np.isfinite(rows).all():
-            raise EmbeddingError(
-                "Expected finite embeddings, got NaN or infinity.", hint="check the model: edge-sphereface verify-model"
-            )
-        lengths = np.linalg.norm(rows, axis=1)
-        if (np.abs(lengths - 1) > _TOLERANCE).any():
-            normalize(rows)
-        return rows
+        return check_embeddings(embeddings, self.fingerprint.embedding_size)
+
+    def _wrong_templates(self) -> list[str]:
+        """Identities whose template is not the mean of their embeddings, in words."""
+        found = []
+        for portrait in self.portraits():
+            template = self.template(portrait.name)
+            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > LENGTH_TOLERANCE:
+                found.append(f"the template of {portrait.name!r} is not the mean of its embeddings")
+        return found
 
     @abstractmethod
     def __len__(self) -> int:
@@ -270,6 +267,10 @@ class Gallery(ABC):
         """
 
     @abstractmethod
+    def check(self) -> list[str]:
+        """What is wrong with what is kept, in words; empty if nothing is."""
+
+    @abstractmethod
     def thresholds(self) -> dict[str, Threshold]:
         """By precision."""
 
@@ -297,20 +298,3 @@ class Gallery(ABC):
     @abstractmethod
     def _templates(self, block: int) -> Iterator[tuple[list[str], Float32Array]]:
         """All names and templates, in blocks."""
-
-
-def template_of(embeddings: Float32Array) -> Float32Array:
-    """Unit mean of unit embeddings.
-
-    Args:
-        embeddings: (N, D), N from 1.
-
-    Raises:
-        EmbeddingError: they cancel one another.
-    """
-    mean = embeddings.mean(axis=0, dtype=np.float64)
-    length = float(np.linalg.norm(mean))
-    if length < 1e-6:
-        raise EmbeddingError("The embeddings of this identity cancel one another.", hint="they cannot show one person")
-    template: Float32Array = (mean / length).astype(np.float32)
-    return template

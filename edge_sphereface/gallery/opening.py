@@ -30,7 +30,7 @@ def open_gallery(
     """Open a gallery, or make one.
 
     Args:
-        location: a path: one SQLite file. ``milvus:PATH``: Milvus Lite in a folder. ``http://HOST:19530`` (or https,
+        location: a path: one SQLite file. ``milvus:PATH.db``: Milvus Lite in a folder. ``http://HOST:19530`` (or https,
             tcp): a Milvus cluster; its token is read from ``EDGE_SPHEREFACE_MILVUS_TOKEN``.
         made_by: what makes the embeddings that will be enrolled and searched: an embedder, or its fingerprint. A new
             gallery takes an embedder's threshold. Without it the gallery can be listed, exported and removed from.
@@ -55,7 +55,7 @@ def open_gallery(
     place = os.fspath(location)
     gallery: Gallery
     if place.startswith((MILVUS_LITE, *_CLUSTERS)):
-        from edge_sphereface.gallery.milvus import MilvusGallery
+        from edge_sphereface.gallery.milvus.store import MilvusGallery
 
         if key is not None:
             raise GalleryKeyError(

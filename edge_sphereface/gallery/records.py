@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_BYTES = 1024
 """Of a name in UTF-8."""
-MAX_METADATA_BYTES = 1 << 16
+MAX_METADATA_BYTES = 1 << 15
 """Of an identity's metadata as JSON."""
 
 Outcome: TypeAlias = Literal["identified", "unknown", "ambiguous"]
@@ -80,7 +80,7 @@ class Identification:
 
     Attributes:
         name: None unless ``outcome`` is ``identified``.
-        outcome: ``identified``; ``unknown``: nobody reaches the threshold; ``ambiguous``: the second is within the margin.
+        outcome: ``identified``; ``unknown``: nobody reaches the threshold; ``ambiguous``: the second is too near.
         candidates: the nearest identities, the best first; empty for an empty gallery.
         threshold: what the best one was held against.
         margin: by how much it had to lead the second.

@@ -31,6 +31,8 @@ VERSION = 1
 _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
 _HEADER_BYTES = 100
+_PAGE_BYTES = 16384
+"""Seven embeddings of 512 numbers fill it; of 4096 bytes each would leave half a page empty."""
 _TABLES = (
     """CREATE TABLE state (
   one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -178,6 +180,7 @@ def _found(connection: sqlite3.Connection) -> set[str]:
 
 def _configure(connection: sqlite3.Connection, *, writable: bool) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is empty
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")  # VACUUM's copy must not reach the disk

@@ -15,7 +15,7 @@ from edge_sphereface.errors import (
     OutputError,
 )
 from edge_sphereface.fingerprint import Fingerprint
-from edge_sphereface.gallery.gallery import Gallery, template_of
+from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.records import check_name, now
 from edge_sphereface.gallery.sqlite.change import Change
 from edge_sphereface.gallery.sqlite.database import connect, explained, prepare, transaction
@@ -53,10 +53,6 @@ class SqliteGallery(Gallery):
         keep_crops: in a gallery that is made: keep crops, for :meth:`rebuild`.
         key: 32 bytes; encrypts the embeddings and crops of a gallery that is made, opens an encrypted one.
         timeout_s: how long to wait for another process.
-
-    Attributes:
-        keep_crops: whether crops are kept.
-        encrypted: whether embeddings and crops are encrypted.
 
     Raises:
         GalleryNotFoundError: there is none.
@@ -175,11 +171,7 @@ class SqliteGallery(Gallery):
         with self._reading():
             found = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
             found += [f"a row refers to nothing: {row}" for row in self._connection.execute("PRAGMA foreign_key_check")]
-        for portrait in self.portraits():
-            template = self.template(portrait.name)
-            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > 1e-6:
-                found.append(f"the template of {portrait.name!r} is not the mean of its embeddings")
-        return found
+        return found + self._wrong_templates()
 
     def close(self) -> None:
         """Overwrite what is left of changed templates, and let go."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, IdentityNotFoundError
-from edge_sphereface.gallery.gallery import template_of
 from edge_sphereface.gallery.records import Identity, Portrait, Threshold, metadata_text
+from edge_sphereface.gallery.vectors import template_of
 
 if TYPE_CHECKING:
     import sqlite3

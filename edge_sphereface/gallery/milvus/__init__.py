@@ -1,0 +1,1 @@
+"""Galleries in Milvus: embedded in the process (Milvus Lite), or a cluster."""

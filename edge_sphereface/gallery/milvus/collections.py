@@ -1,0 +1,231 @@
+"""The collections that make a gallery in Milvus, and their rows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from edge_sphereface.gallery.vectors import template_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from edge_sphereface.types import Float32Array
+
+    Row: TypeAlias = dict[str, Any]
+
+BLOCK = 64
+"""Identities in one request."""
+_MOST_ROWS = 16_384
+"""That Milvus gives without an iterator."""
+_ROWS = 1024
+"""In one request; with crops they are 40 MB, and Milvus takes 64."""
+
+_MAX_TEXT = 65_535
+_MAX_KEY = 64
+_HNSW = {"M": 32, "efConstruction": 200}
+_EF = 256
+"""Candidates that a search through the graph looks at."""
+
+
+class Collections:
+    """Identities with their templates, embeddings, and a collection of texts for all else that a gallery knows.
+
+    Milvus can neither rename nor change the size of vectors, so the first two carry a name that is drawn by chance, and
+    the texts say which pair is live: writing a gallery anew is copying, then switching.
+
+    Args:
+        client: of pymilvus.
+        prefix: of the collections' names.
+        exact: compare with every template, instead of searching a graph (HNSW).
+        flush: write out after every change, as Milvus Lite must: it scans in Python what it has not written out.
+    """
+
+    def __init__(self, client: Any, prefix: str, *, exact: bool, flush: bool) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._exact = exact
+        self._flush = flush
+        self._texts = f"{prefix}_texts"
+        self._identities = self._embeddings = ""
+
+    def exist(self) -> bool:
+        """Whether there is a gallery."""
+        return bool(self._client.has_collection(self._texts))
+
+    def create(self, size: int, texts: Mapping[str, str]) -> None:
+        """Make an empty gallery with embeddings of ``size`` numbers."""
+        live = self._make(size)
+        self._make_collection(self._texts, [("id", _MAX_KEY), ("value", _MAX_TEXT)], ("unused", 2))
+        for key, value in {**texts, "live": live}.items():
+            self.keep(key, value)
+
+    def open(self) -> dict[str, str]:
+        """The texts; what a crash left half copied is dropped."""
+        self._client.load_collection(self._texts)
+        texts = {row["id"]: row["value"] for block in self._blocks(self._texts, ["id", "value"]) for row in block}
+        if "live" in texts:
+            self._use(texts["live"])
+            self._drop_others()
+            for name in (self._identities, self._embeddings):
+                self._client.load_collection(name)
+        return texts
+
+    def keep(self, key: str, value: str) -> None:
+        """Keep a text."""
+        self._client.upsert(self._texts, [{"id": key, "value": value, "unused": [0.0, 0.0]}])
+
+    def count(self) -> int:
+        """Identities."""
+        return int(self._client.query(self._identities, filter="", output_fields=["count(*)"])[0]["count(*)"])
+
+    def identities(self, fields: Sequence[str], keys: Sequence[str] | None = None) -> list[Row]:
+        """Rows by name: all, or those of some keys that are there."""
+        wanted = [*{"id", "name", *fields}]
+        if keys is None:
+            rows = [row for block in self._blocks(self._identities, wanted) for row in block]
+        else:
+            rows = [
+                dict(row)
+                for start in range(0, len(keys), BLOCK)
+                for row in self._client.get(
+                    self._identities, ids=list(keys[start : start + BLOCK]), output_fields=wanted
+                )
+            ]
+        return sorted(rows, key=lambda row: str(row["name"]))
+
+    def embeddings(self, keys: Sequence[str], fields: Sequence[str]) -> dict[str, list[Row]]:
+        """Rows of embeddings by their identity's key, in the order in which they came."""
+        found: dict[str, list[Row]] = {}
+        wanted = [*{"id", "identity", *fields}]
+        for start in range(0, len(keys), BLOCK):
+            names = ", ".join(f'"{key}"' for key in keys[start : start + BLOCK])  # keys are hexadecimal digits
+            condition = f"identity in [{names}]"
+            rows = self._client.query(self._embeddings, filter=condition, output_fields=wanted, limit=_MOST_ROWS)
+            if len(rows) == _MOST_ROWS:
+                rows = [row for block in self._blocks(self._embeddings, wanted, condition) for row in block]
+            for row in rows:
+                found.setdefault(row["identity"], []).append(dict(row))
+        return {key: sorted(rows, key=lambda row: str(row["id"])) for key, rows in found.items()}
+
+    def add(self, identities: Sequence[Row], embeddings: Sequence[Row]) -> None:
+        """Add rows: first the embeddings, so that no template stands on what is not there."""
+        self._client.insert(self._embeddings, list(embeddings))
+        self._client.upsert(self._identities, list(identities))
+        if self._flush:
+            for name in (self._embeddings, self._identities):
+                self._client.flush(name)
+
+    def delete(self, keys: Sequence[str]) -> int:
+        """Delete identities and their embeddings; gives how many of these."""
+        members = [row["id"] for rows in self.embeddings(keys, []).values() for row in rows]
+        self._client.delete(self._identities, ids=list(keys))
+        if members:
+            self._client.delete(self._embeddings, ids=members)
+        return len(members)
+
+    def compact(self) -> None:
+        """Ask Milvus to drop what was deleted from its files; when it does is its own affair."""
+        for name in (self._identities, self._embeddings):
+            self._client.flush(name)
+            self._client.compact(name)
+
+    def nearest(self, probes: Float32Array, top: int) -> list[list[tuple[str, float]]]:
+        """Name and similarity of the identities nearest to each probe."""
+        parameters = {} if self._exact else {"params": {"ef": max(_EF, 4 * top)}}
+        found = self._client.search(
+            self._identities, data=list(probes), limit=top, output_fields=["name"], search_params=parameters
+        )
+        return [[(hit["entity"]["name"], float(hit["distance"])) for hit in hits] for hits in found]
+
+    def write_anew(self, size: int, made: Mapping[str, Float32Array] | None, texts: Mapping[str, str]) -> None:
+        """Copy everything into collections of their own, with other embeddings if they are given, and switch over."""
+        live = self._make(size)
+        target = Collections(self._client, self._prefix, exact=self._exact, flush=self._flush)
+        target._use(live)
+        for block in self._blocks(self._identities, ["id", "name", "metadata", "enrolled_at", "template"]):
+            for row in block if made is not None else ():
+                row["template"] = template_of(made[row["id"]])  # type: ignore[index] # not None here
+            self._client.insert(target._identities, block)
+        if made is None:
+            for block in self._blocks(self._embeddings, ["id", "identity", "crop", "embedding"]):
+                self._client.insert(target._embeddings, block)
+        for key, embeddings in (made or {}).items():
+            members = self.embeddings([key], ["crop"])[key]
+            new = [{**member, "embedding": row} for member, row in zip(members, embeddings, strict=True)]
+            self._client.insert(target._embeddings, new)
+        target.compact()
+        for key, value in {**texts, "live": live}.items():
+            self.keep(key, value)
+        self._use(live)
+        self._drop_others()
+
+    def _use(self, live: str) -> None:
+        self._identities, self._embeddings = (f"{self._prefix}_{what}_{live}" for what in ("identities", "embeddings"))
+
+    def _drop_others(self) -> None:
+        ours = (f"{self._prefix}_identities_", f"{self._prefix}_embeddings_")
+        for name in self._client.list_collections():
+            if name.startswith(ours) and name not in (self._identities, self._embeddings):
+                self._client.drop_collection(name)
+
+    def _blocks(self, collection: str, fields: list[str], condition: str = "") -> Iterator[list[Row]]:
+        iterator = self._client.query_iterator(collection, filter=condition, batch_size=_ROWS, output_fields=fields)
+        try:
+            while block := iterator.next():
+                yield [dict(row) for row in block]
+        finally:
+            iterator.close()
+
+    def _make(self, size: int) -> str:
+        live = secrets.token_hex(4)
+        texts = [("id", _MAX_KEY), ("name", _MAX_TEXT), ("metadata", _MAX_TEXT), ("enrolled_at", _MAX_KEY)]
+        self._make_collection(f"{self._prefix}_identities_{live}", texts, ("template", size), exact=self._exact)
+        texts = [("id", _MAX_KEY), ("identity", _MAX_KEY), ("crop", _MAX_TEXT)]
+        self._make_collection(f"{self._prefix}_embeddings_{live}", texts, ("embedding", size))
+        return live
+
+    def _make_collection(
+        self, name: str, texts: list[tuple[str, int]], vector: tuple[str, int], *, exact: bool = True
+    ) -> None:
+        """Milvus wants a vector in every collection."""
+        from pymilvus import DataType
+
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        for field, length in texts:
+            schema.add_field(field, DataType.VARCHAR, max_length=length, is_primary=field == "id")
+        schema.add_field(vector[0], DataType.FLOAT_VECTOR, dim=vector[1])
+        index = self._client.prepare_index_params()
+        kind = "FLAT" if exact else "HNSW"
+        index.add_index(vector[0], index_type=kind, metric_type="IP", params={} if exact else _HNSW)
+        self._client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+
+
+def key_of(name: str) -> str:
+    """An identity's key: 64 hexadecimal digits, whatever its name holds."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def embedding_row(key: str, embedding: Float32Array, crop: bytes | None) -> Row:
+    """A new embedding of an identity; its id says when it came."""
+    return {
+        "id": f"{time.time_ns():020d}-{secrets.token_hex(8)}",
+        "identity": key,
+        "embedding": embedding,
+        "crop": "" if crop is None else base64.b64encode(crop).decode(),
+    }
+
+
+def vectors(rows: Sequence[Row], field: str) -> Float32Array:
+    """(N, D) float32 of a field."""
+    return np.array([row[field] for row in rows], dtype=np.float32)
+
+
+def crop_of(row: Row) -> bytes | None:
+    """The PNG file that was kept with an embedding."""
+    return base64.b64decode(row["crop"]) if row["crop"] else None

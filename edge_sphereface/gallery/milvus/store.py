@@ -1,0 +1,262 @@
+"""The gallery in Milvus."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.errors import GalleryFormatError, GalleryNotFoundError, IdentityNotFoundError
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery.gallery import Gallery
+from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
+from edge_sphereface.gallery.milvus.connection import explained, reach, release
+from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold, check_name, metadata_text, now
+from edge_sphereface.gallery.vectors import template_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery.gallery import Progress
+    from edge_sphereface.types import Float32Array
+
+VERSION = "1"
+_PORTRAITS = 1024
+"""Added in one request; each has few embeddings."""
+_THRESHOLD = "threshold:"
+_DESCRIPTION = ("metadata", "enrolled_at")
+
+
+class MilvusGallery(Gallery):
+    """A gallery in Milvus (:func:`open_gallery` opens it).
+
+    Milvus has no transactions: a crash in the middle of an enrollment can leave an embedding that was not confirmed;
+    what was confirmed is kept. Milvus Lite lets in one process at a time, and while it is open it listens without a
+    password on a port of the loopback interface.
+
+    Args:
+        location: ``milvus:PATH.db`` or a URI, whose path names the gallery among others of that cluster.
+        fingerprint: of what will be enrolled and searched; None to list, export, remove only.
+        create: make the gallery if there is none.
+        keep_crops: in a gallery that is made: keep crops, for :meth:`rebuild`.
+        timeout_s: of the connection.
+        exact: compare each probe with every template. Milvus Lite does so by default; a cluster, which may hold many
+            millions, searches a graph (HNSW).
+
+    Raises:
+        ExtraError: pymilvus is not installed.
+        GalleryNotFoundError: there is none, or nobody answers.
+        GalleryFormatError: no gallery of this version.
+        FingerprintError: its embeddings are of another kind.
+        GalleryBusyError: another process has Milvus Lite open.
+    """
+
+    encrypted = False
+
+    def __init__(
+        self,
+        location: str,
+        *,
+        fingerprint: Fingerprint | None = None,
+        create: bool = False,
+        keep_crops: bool = False,
+        timeout_s: float = 5.0,
+        exact: bool | None = None,
+    ) -> None:
+        self.location = location
+        self.probes_checked = fingerprint is not None
+        self._lock = threading.RLock()
+        self._client, prefix, self._is_lite = reach(location, create=create, timeout_s=timeout_s)
+        self._collections = Collections(
+            self._client, prefix, exact=self._is_lite if exact is None else exact, flush=self._is_lite
+        )
+        try:
+            with self._working():
+                self._open(fingerprint, create=create, keep_crops=keep_crops)
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        with self._working():
+            return self._collections.count()
+
+    def get(self, name: str) -> Identity:
+        """One identity."""
+        with self._working():
+            return self._described(self._require([check_name(name)]))[0]
+
+    def identities(self) -> Iterator[Identity]:
+        """Every identity, by name."""
+        with self._working():
+            rows = self._collections.identities(_DESCRIPTION)
+        for start in range(0, len(rows), BLOCK):
+            with self._working():
+                page = self._described(rows[start : start + BLOCK])
+            yield from page
+
+    def portraits(self) -> Iterator[Portrait]:
+        """Every identity with its embeddings and crops, by name."""
+        for identity in self.identities():
+            key = key_of(identity.name)
+            with self._working():
+                members = self._collections.embeddings([key], ["crop", "embedding"]).get(key)
+            if members:
+                yield Portrait(
+                    name=identity.name,
+                    metadata=identity.metadata,
+                    embeddings=vectors(members, "embedding"),
+                    crops=tuple(map(crop_of, members)),
+                )
+
+    def template(self, name: str) -> Float32Array | None:
+        """(D,) unit mean of an identity's embeddings."""
+        with self._working():
+            found = self._collections.identities(["template"], [key_of(check_name(name))])
+        return vectors(found, "template")[0] if found else None
+
+    def remove(self, names: Sequence[str]) -> int:
+        """Remove identities. Milvus Lite's files are written anew without them; a cluster cleans up when it is due."""
+        with self._working():
+            keys = [row["id"] for row in self._require(sorted({check_name(name) for name in names}))]
+            embeddings = self._collections.delete(keys)
+            if self._is_lite:
+                self._collections.write_anew(self.fingerprint.embedding_size, None, {})
+            else:
+                self._collections.compact()
+        return embeddings
+
+    def thresholds(self) -> dict[str, Threshold]:
+        """By precision."""
+        with self._working():
+            texts = self._collections.open()
+        return {
+            key.removeprefix(_THRESHOLD): Threshold.from_json(text)
+            for key, text in sorted(texts.items())
+            if key.startswith(_THRESHOLD)
+        }
+
+    def set_threshold(self, threshold: Threshold) -> None:
+        """Keep a threshold in place of the one for its precision."""
+        with self._working():
+            self._collections.keep(f"{_THRESHOLD}{threshold.precision}", json.dumps(threshold.as_json()))
+
+    def check(self) -> list[str]:
+        """What is wrong, in words: every template is computed anew."""
+        return self._wrong_templates()
+
+    def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
+        """Embed every kept crop anew with another model, which becomes the gallery's."""
+        from edge_sphereface.gallery.crops import embed_crops
+
+        made = embed_crops(self, embedder, progress=progress)
+        fingerprint = embedder.fingerprint
+        with self._working():
+            by_key = {key_of(name): embeddings for name, embeddings in made.items()}
+            texts = {"fingerprint": fingerprint.to_json()}
+            self._collections.write_anew(fingerprint.embedding_size, by_key, texts)
+        self.fingerprint, self.probes_checked = fingerprint, True
+        return sum(map(len, made.values()))
+
+    def close(self) -> None:
+        """Let go of the connection; Milvus Lite ends."""
+        with self._lock:
+            self._client.close()
+            if self._is_lite:
+                release(self.location)
+
+    def _open(self, fingerprint: Fingerprint | None, *, create: bool, keep_crops: bool) -> None:
+        if not self._collections.exist():
+            if fingerprint is None or not create:
+                raise GalleryNotFoundError(
+                    f"There is no gallery {self.location}.", hint="`edge-sphereface enroll` makes one"
+                )
+            crops = "yes" if keep_crops else "no"
+            texts = {"version": VERSION, "fingerprint": fingerprint.to_json(), "keep_crops": crops}
+            self._collections.create(fingerprint.embedding_size, texts)
+        texts = self._collections.open()
+        if texts.get("version") != VERSION or "live" not in texts:
+            raise GalleryFormatError(
+                f"The gallery {self.location} has version {texts.get('version')!r}; this package reads {VERSION!r}.",
+                hint="export it with the version that wrote it, import it with this one",
+            )
+        self.fingerprint = Fingerprint.from_json(texts.get("fingerprint", ""))
+        if fingerprint is not None:
+            self.fingerprint.require(fingerprint, f"The gallery {self.location}")
+        self.keep_crops = texts.get("keep_crops") == "yes"
+
+    def _add(self, portraits: Sequence[Portrait]) -> None:
+        for start in range(0, len(portraits), _PORTRAITS):
+            with self._working():
+                self._add_block(portraits[start : start + _PORTRAITS])
+
+    def _add_block(self, portraits: Sequence[Portrait]) -> None:
+        moment = now()
+        keys = [key_of(portrait.name) for portrait in portraits]
+        known = {row["id"]: row for row in self._collections.identities(_DESCRIPTION, keys)}
+        old = self._collections.embeddings(list(known), ["embedding"]) if known else {}
+        identities, embeddings = [], []
+        for key, portrait in zip(keys, portraits, strict=True):
+            before = vectors(old[key], "embedding") if key in old else portrait.embeddings[:0]
+            row = known.get(key, {"metadata": "{}", "enrolled_at": moment})
+            identities.append(
+                {
+                    "id": key,
+                    "name": portrait.name,
+                    "metadata": row["metadata"] if portrait.metadata is None else metadata_text(portrait.metadata),
+                    "enrolled_at": row["enrolled_at"],
+                    "template": template_of(np.concatenate([before, portrait.embeddings])),
+                }
+            )
+            for embedding, crop in zip(portrait.embeddings, portrait.crops, strict=True):
+                embeddings.append(embedding_row(key, embedding, crop if self.keep_crops else None))
+        self._collections.add(identities, embeddings)
+
+    def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
+        with self._working():
+            found = self._collections.nearest(probes, top)
+        return [
+            tuple(Candidate(name=name, similarity=min(max(value, -1.0), 1.0)) for name, value in hits) for hits in found
+        ]
+
+    def _templates(self, block: int) -> Iterator[tuple[list[str], Float32Array]]:
+        with self._working():
+            keys = [row["id"] for row in self._collections.identities([])]
+        for start in range(0, len(keys), block):
+            with self._working():
+                rows = self._collections.identities(["template"], keys[start : start + block])
+            if rows:
+                yield [row["name"] for row in rows], vectors(rows, "template")
+
+    def _described(self, rows: Sequence[dict[str, Any]]) -> list[Identity]:
+        members = self._collections.embeddings([row["id"] for row in rows], ["crop"] if self.keep_crops else [])
+        return [
+            Identity(
+                name=row["name"],
+                metadata=json.loads(row["metadata"]),
+                embeddings=len(members.get(row["id"], [])),
+                crops=sum(1 for member in members.get(row["id"], []) if member.get("crop")),
+                enrolled_at=row["enrolled_at"],
+            )
+            for row in rows
+        ]
+
+    def _require(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        rows = self._collections.identities(_DESCRIPTION, [key_of(name) for name in names])
+        missing = sorted(set(names) - {row["name"] for row in rows})
+        if missing:
+            raise IdentityNotFoundError(
+                f"The gallery holds nobody named {', '.join(map(repr, missing))}.",
+                hint="`edge-sphereface gallery list` names all",
+            )
+        return rows
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._lock, explained(self.location):
+            yield

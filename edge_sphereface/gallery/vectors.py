@@ -1,0 +1,53 @@
+"""Embeddings as a gallery takes them, and the template that stands for a person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.compare import normalize
+from edge_sphereface.errors import EmbeddingError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from edge_sphereface.types import Float32Array
+
+LENGTH_TOLERANCE = 1e-3
+"""Embeddings whose length is 1 to this are kept bit for bit; others are normalized."""
+
+
+def check_embeddings(embeddings: ArrayLike, size: int) -> Float32Array:
+    """Rows (N, size) float32 of length one, of one embedding (size,) or several.
+
+    Raises:
+        EmbeddingError: NaN, zero, or of another size.
+    """
+    rows = np.array(embeddings, dtype=np.float32, ndmin=2)  # a copy: normalized in place
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise EmbeddingError(
+            f"Expected embeddings of {size} numbers, got an array of shape {rows.shape}.",
+            hint="embeddings of different models cannot be compared",
+        )
+    if not np.isfinite(rows).all():
+        raise EmbeddingError(
+            "Expected finite embeddings, got NaN or infinity.", hint="check the model: edge-sphereface verify-model"
+        )
+    if (np.abs(np.linalg.norm(rows, axis=1) - 1) > LENGTH_TOLERANCE).any():
+        normalize(rows)
+    return rows
+
+
+def template_of(embeddings: Float32Array) -> Float32Array:
+    """(D,) unit mean of unit embeddings (N, D), N from 1.
+
+    Raises:
+        EmbeddingError: they cancel one another.
+    """
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    length = float(np.linalg.norm(mean))
+    if length < LENGTH_TOLERANCE:
+        raise EmbeddingError("The embeddings of this identity cancel one another.", hint="they cannot show one person")
+    template: Float32Array = (mean / length).astype(np.float32)
+    return template
