@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.errors import FingerprintError
@@ -137,6 +137,18 @@ class Fingerprint:
             f"{what} holds embeddings of another kind: {'; '.join(differing)}. Similarities between them mean nothing.",
             hint="use the model that it was made with, or `edge-sphereface gallery rebuild` (it needs kept crops)",
         )
+
+    def require_kin(self, other: Fingerprint, what: str) -> None:
+        """Refuse embeddings that differ in more than precision: another checkpoint, alignment or preprocessing.
+
+        Args:
+            other: what made the embeddings that are there.
+            what: whose fingerprint that is.
+
+        Raises:
+            FingerprintError: they do.
+        """
+        replace(other, precision=self.precision, quantization=self.quantization).require(self, what)
 
 
 def _is_sound(values: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from edge_sphereface.align import align, stack_landmarks
-from edge_sphereface.errors import NoFaceError
+from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.types import EmbeddedFace
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
     from edge_sphereface.types import Face, UInt8Array
 
-Selection: TypeAlias = Literal["largest", "center"]
+Selection: TypeAlias = Literal["largest", "center", "only"]
+"""Which face of a photograph counts; ``only`` refuses a photograph with several."""
 
 
 class FacePipeline:
@@ -53,6 +54,7 @@ class FacePipeline:
 
         Raises:
             NoFaceError: there is none.
+            SeveralFacesError: there are several, and the only one was asked for.
         """
         faces = self.detector.detect(image)
         if not faces:
@@ -79,8 +81,16 @@ class FacePipeline:
 
 
 def select_face(faces: Sequence[Face], image: UInt8Array, select: Selection) -> Face:
-    """The largest face, or the one nearest the middle of the image."""
-    if select == "largest":
+    """The largest face, the one nearest the middle of the image, or the only one.
+
+    Raises:
+        SeveralFacesError: the only one was asked for, and there are several.
+    """
+    if select == "only" and len(faces) > 1:
+        raise SeveralFacesError(
+            f"Expected one face, got {len(faces)}.", hint="--largest takes the largest one; or cut the photograph"
+        )
+    if select in ("largest", "only"):
         return max(faces, key=lambda face: face.area)
     middle = np.array([image.shape[1], image.shape[0]], dtype=np.float32) / 2
     return min(faces, key=lambda face: float(np.linalg.norm(face.landmarks.mean(axis=0) - middle)))

@@ -17,6 +17,7 @@ from edge_sphereface.align import align
 from edge_sphereface.errors import CropError, ImageError
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.metrics import roc_auc
+from edge_sphereface.people import person_of
 from edge_sphereface.pipeline import select_face
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def check_separation(
             skipped.append((str(path), error.message))
         else:
             embedded.append(embedder.embed(crops))
-            people.append(_person(path, folder))
+            people.append(person_of(path, folder))
         if progress is not None:
             progress(number, len(paths))
     _require_pairs(people, folder, skipped)
@@ -153,13 +154,6 @@ def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> UInt
     squeezed = cv2.resize(box if box.size else image, (width, height), interpolation=cv2.INTER_AREA)
     twice = align(crop, face.landmarks, template=template, height=height, width=width)[0]
     return np.stack([crop, crop[..., ::-1], twice, squeezed.astype(np.uint8)])
-
-
-def _person(path: Path, folder: Path) -> str:
-    relative = path.relative_to(folder)
-    if len(relative.parts) > 1:
-        return str(relative.parent)
-    return path.stem.rstrip("0123456789").rstrip("_- ")
 
 
 def _require_pairs(people: Sequence[str], folder: Path, skipped: Sequence[tuple[str, str]]) -> None:

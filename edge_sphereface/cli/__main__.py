@@ -7,7 +7,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from edge_sphereface._version import __version__
-from edge_sphereface.cli import face_commands, model_commands, tune_command
+from edge_sphereface.cli import (
+    face_commands,
+    gallery_commands,
+    identity_commands,
+    model_commands,
+    threshold_command,
+    tune_command,
+)
 from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
@@ -26,6 +33,9 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"edge-sphereface {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     face_commands.add_commands(commands)
+    identity_commands.add_commands(commands)
+    gallery_commands.add_command(commands)
+    threshold_command.add_command(commands)
     model_commands.add_commands(commands)
     tune_command.add_command(commands)
     return parser

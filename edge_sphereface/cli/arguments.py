@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,13 @@ from edge_sphereface.cli.contract import Parser, UsageError
 if TYPE_CHECKING:
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
+    from edge_sphereface.fingerprint import Fingerprint
+    from edge_sphereface.gallery import Gallery
     from edge_sphereface.pairs import LabelledPairs
     from edge_sphereface.pipeline import FacePipeline
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
+GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
 
 
 def json_option() -> Parser:
@@ -41,7 +45,7 @@ def session_options() -> Parser:
     group.add_argument(
         "--provider-option",
         action="append",
-        type=_named_value,
+        type=named_value,
         default=[],
         metavar="NAME=VALUE",
         help="for the provider, such as trt_fp16_enable=1; may be given again",
@@ -103,7 +107,53 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
     return pairs.LabelledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
 
 
-def _named_value(text: str) -> tuple[str, str]:
+def gallery_options(*, required: bool = True) -> Parser:
+    """Which gallery, and its key."""
+    parser = Parser(add_help=False)
+    group = parser.add_argument_group("gallery")
+    group.add_argument(
+        "--gallery",
+        metavar="PLACE",
+        help=f"FILE, milvus:FOLDER.db, or a Milvus cluster http://HOST:PORT (default: ${GALLERY_VARIABLE}"
+        f"{'' if required else ', or none'})",
+    )
+    group.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="key of an encrypted gallery (default: $EDGE_SPHEREFACE_GALLERY_KEY)",
+    )
+    return parser
+
+
+def open_named_gallery(
+    arguments: argparse.Namespace,
+    made_by: Embedder | Fingerprint | None,
+    *,
+    create: bool = False,
+    keep_crops: bool = False,
+) -> Gallery:
+    """The gallery that was named, or the one in the environment.
+
+    Raises:
+        UsageError: none was named.
+    """
+    from edge_sphereface.gallery import open_gallery, read_key
+
+    place = named_gallery(arguments)
+    if place is None:
+        raise UsageError("No gallery was named.", hint=f"give --gallery PLACE or set {GALLERY_VARIABLE}")
+    key = read_key(arguments.key_file)
+    return open_gallery(place, made_by, create=create, keep_crops=keep_crops, key=key)
+
+
+def named_gallery(arguments: argparse.Namespace) -> str | None:
+    """Where the gallery is, if one was named."""
+    return arguments.gallery or os.environ.get(GALLERY_VARIABLE) or None
+
+
+def named_value(text: str) -> tuple[str, str]:
+    """``NAME=VALUE``."""
     name, separator, value = text.partition("=")
     if not name or not separator:
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, got {text!r}")
@@ -132,8 +182,6 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
     Raises:
         UsageError: none was named.
     """
-    import os
-
     from edge_sphereface.embed import Embedder
     from edge_sphereface.session import SessionConfig
 

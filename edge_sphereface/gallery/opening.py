@@ -72,11 +72,12 @@ def open_gallery(
             Path(place), fingerprint=fingerprint, create=create, keep_crops=keep_crops, key=key, timeout_s=timeout_s
         )
     if create and made_by is not None and not isinstance(made_by, Fingerprint) and gallery.threshold is None:
-        gallery.set_threshold(_of_model(made_by))
+        gallery.set_threshold(model_threshold(made_by))
     return gallery
 
 
-def _of_model(embedder: Embedder) -> Threshold:
+def model_threshold(embedder: Embedder) -> Threshold:
+    """The threshold that a model brings along."""
     fingerprint = embedder.fingerprint
     return Threshold(
         value=embedder.spec.threshold,

@@ -1,0 +1,218 @@
+"""Commands that say who is who: enroll, identify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.arguments import (
+    cosine,
+    detector_options,
+    gallery_options,
+    json_option,
+    model_option,
+    named_value,
+    open_named_gallery,
+    open_pipeline,
+    positive,
+)
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.gallery import Enrollment, Gallery, Identification
+    from edge_sphereface.pipeline import FacePipeline, Selection
+    from edge_sphereface.types import EmbeddedFace, JsonObject
+
+
+def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_enroll(commands)
+    _add_identify(commands)
+
+
+def _add_enroll(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "enroll",
+        parents=[json_option(), gallery_options(), model_option(), detector_options()],
+        help="add a person to a gallery",
+        description="Add photographs of a person to a gallery, which is made if there is none. Each must show one face.",
+        epilog="example: edge-sphereface enroll --gallery people.db --model model.onnx 'Ann Lee' ann1.jpg ann2.jpg",
+    )
+    parser.add_argument("name", nargs="?", help="of the person, in any script")
+    parser.add_argument("image", nargs="*", type=Path, help="photograph of that person alone")
+    parser.add_argument("--people", type=Path, metavar="FOLDER", help="many people: FOLDER/NAME/photo.jpg")
+    parser.add_argument(
+        "--largest", action="store_true", help="where a photograph shows several faces, take the largest"
+    )
+    parser.add_argument(
+        "--keep-crops", action="store_true", help="a new gallery keeps crops: another model can re-embed"
+    )
+    parser.add_argument(
+        "--meta", action="append", type=named_value, default=[], metavar="NAME=VALUE", help="kept with the identity"
+    )
+    parser.set_defaults(run=enroll)
+
+
+def enroll(arguments: argparse.Namespace) -> Outcome:
+    """One person, or a folder of them; two names for one face are a warning.
+
+    Raises:
+        UsageError: neither a name with photographs nor a folder of people.
+        NoFaceError: a photograph of a named person shows no face.
+        SeveralFacesError: it shows several.
+    """
+    one = arguments.name is not None and arguments.image and arguments.people is None
+    if not one and (arguments.name is not None or arguments.people is None):
+        raise UsageError("Expected NAME and photographs, or --people FOLDER.", hint="edge-sphereface enroll --help")
+    pipeline = open_pipeline(arguments)
+    select: Selection = "largest" if arguments.largest else "only"
+    skipped: list[JsonObject] = []
+    people = (
+        [(arguments.name, [_face(pipeline, path, select) for path in arguments.image])]
+        if one
+        else _people(pipeline, arguments.people, select, skipped)
+    )
+    enrolled = []
+    with open_named_gallery(arguments, pipeline.embedder, create=True, keep_crops=arguments.keep_crops) as gallery:
+        for name, faces in people:
+            enrolled.append(_enroll(gallery, name, faces, dict(arguments.meta) or None))
+            _warn(enrolled[-1], gallery)
+        location, total = gallery.location, len(gallery)
+    if not enrolled:
+        raise NoFaceError(f"No photograph below {arguments.people} could be used.", hint="nothing was enrolled")
+    lines = [f"{item.name}: {item.added} added, {item.embeddings} in all" for item in enrolled]
+    lines += [f"skipped {item['path']}: {item['reason']}" for item in skipped]
+    return Outcome(
+        {
+            "gallery": location,
+            "identities": total,
+            "enrolled": [item.as_json() for item in enrolled],
+            "skipped": skipped,
+        },
+        "\n".join([*lines, f"{location} holds {total} {'identity' if total == 1 else 'identities'}"]),
+    )
+
+
+def _face(pipeline: FacePipeline, path: Path, select: Selection) -> EmbeddedFace:
+    from edge_sphereface.image import load_image
+
+    try:
+        return pipeline.process_one(load_image(path), select=select)
+    except (NoFaceError, SeveralFacesError) as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _people(
+    pipeline: FacePipeline, folder: Path, select: Selection, skipped: list[JsonObject]
+) -> Iterator[tuple[str, list[EmbeddedFace]]]:
+    """A person at a time, so that what is done is enrolled if the rest fails."""
+    from itertools import groupby
+
+    from edge_sphereface.image import find_images
+    from edge_sphereface.people import person_of
+
+    paths = sorted(find_images(folder), key=lambda path: (person_of(path, folder), path))
+    if not paths:
+        raise ImageError(f"There are no photographs below {folder}.", hint="lay them out as FOLDER/NAME/photo.jpg")
+    show, done = Progress("enrolling", "photographs"), 0
+    for name, group in groupby(paths, key=lambda path: person_of(path, folder)):
+        faces = []
+        for path in group:
+            try:
+                faces.append(_face(pipeline, path, select))
+            except EdgeSphereFaceError as error:
+                skipped.append({"path": str(path), "reason": error.message})
+            done += 1
+            show(done, len(paths))
+        if faces:
+            yield name, faces
+
+
+def _enroll(gallery: Gallery, name: str, faces: list[EmbeddedFace], metadata: JsonObject | None) -> Enrollment:
+    import numpy as np
+
+    from edge_sphereface.gallery.crops import encode_crop
+
+    return gallery.enroll(
+        name,
+        np.stack([face.embedding for face in faces]),
+        crops=[encode_crop(face.crop) for face in faces] if gallery.keep_crops else None,
+        metadata=metadata,
+    )
+
+
+def _warn(enrolled: Enrollment, gallery: Gallery) -> None:
+    for other in enrolled.lookalikes:
+        note(
+            f"warning: {enrolled.name!r} resembles {other.name!r} (similarity {other.similarity:.3f}, which counts as "
+            "one person): two names for one face?"
+        )
+    threshold = gallery.threshold
+    if enrolled.own_similarity is not None and threshold and enrolled.own_similarity < threshold.value:
+        note(
+            f"warning: the new photographs of {enrolled.name!r} do not resemble those before (similarity "
+            f"{enrolled.own_similarity:.3f}, below the threshold {threshold.value:.3f})"
+        )
+
+
+def _add_identify(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "identify",
+        parents=[json_option(), gallery_options(), model_option(), detector_options()],
+        help="who is in a photograph?",
+        description="Look every face of the photographs up in a gallery. Exit code 1 if a photograph shows no face.",
+        epilog="example: edge-sphereface identify --gallery people.db --model model.onnx group.jpg",
+    )
+    parser.add_argument("image", nargs="+", type=Path, help="photograph")
+    parser.add_argument("--top", type=positive, default=5, metavar="N", help="candidates to show (default: 5)")
+    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="to reach (default: the gallery's)")
+    parser.add_argument(
+        "--margin",
+        type=cosine,
+        default=0.0,
+        metavar="COSINE",
+        help="by which the best must lead the second (default: 0)",
+    )
+    parser.set_defaults(run=identify)
+
+
+def identify(arguments: argparse.Namespace) -> Outcome:
+    """A name, or none, for each face."""
+    from edge_sphereface.image import load_image
+
+    pipeline = open_pipeline(arguments)
+    images: list[JsonObject] = []
+    lines = []
+    with open_named_gallery(arguments, pipeline.embedder) as gallery:
+        for path in arguments.image:
+            faces = pipeline.process(load_image(path))
+            answers = [
+                gallery.identify(
+                    face.embedding, top=arguments.top, threshold=arguments.threshold, margin=arguments.margin
+                )
+                for face in faces
+            ]
+            images.append(
+                {
+                    "path": str(path),
+                    "faces": [
+                        {**face.face.as_json(), **answer.as_json()} for face, answer in zip(faces, answers, strict=True)
+                    ],
+                }
+            )
+            lines.append(f"{path}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")
+            lines += [f"  {number}. {_describe(answer)}" for number, answer in enumerate(answers, start=1)]
+        location = gallery.location
+    result = {"gallery": location, "detector": pipeline.detector.name, "images": images}
+    return Outcome(result, "\n".join(lines), passed=all(image["faces"] for image in images))
+
+
+def _describe(answer: Identification) -> str:
+    nearest = ", ".join(f"{found.name} {found.similarity:.3f}" for found in answer.candidates)
+    who = answer.name if answer.name is not None else answer.outcome
+    return f"{who} (nearest: {nearest or 'nobody'}; threshold {answer.threshold:.3f})"

@@ -1,0 +1,139 @@
+"""``edge-sphereface calibrate-threshold``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.arguments import (
+    detector_options,
+    gallery_options,
+    json_option,
+    model_option,
+    named_gallery,
+    open_named_gallery,
+    open_pipeline,
+)
+from edge_sphereface.cli.contract import Outcome, Progress
+
+if TYPE_CHECKING:
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.gallery import Gallery, Threshold
+    from edge_sphereface.threshold import Calibration
+    from edge_sphereface.types import JsonObject
+
+
+def add_command(commands: Commands) -> None:
+    """Add this command to the parser."""
+    parser = commands.add_parser(
+        "calibrate-threshold",
+        parents=[json_option(), gallery_options(required=False), model_option(), detector_options()],
+        help="the threshold for a wanted false accept rate",
+        description="Find from labelled photographs the similarity that at most a wanted share of pairs of different "
+        "people reaches. Refuses a rate that the photographs cannot support. With --gallery the threshold is kept "
+        "there, one for each precision, and the two enrolled people most alike are named.",
+        epilog="example: edge-sphereface calibrate-threshold --model model.onnx --far 0.001 --gallery people.db photos",
+    )
+    parser.add_argument("folder", type=Path, help="photographs: FOLDER/PERSON/photo.jpg")
+    parser.add_argument("--far", type=_rate, default=1e-3, metavar="RATE", help="false accept rate (default: 0.001)")
+    parser.add_argument(
+        "--select", choices=("largest", "center", "only"), default="largest", help="which face (default: largest)"
+    )
+    parser.set_defaults(run=calibrate)
+
+
+def calibrate(arguments: argparse.Namespace) -> Outcome:
+    """The threshold, its interval, and what it would mean for the gallery.
+
+    Raises:
+        ThresholdError: the photographs cannot support the rate.
+        FingerprintError: the gallery is of another checkpoint or preprocessing.
+    """
+    from edge_sphereface.people import embed_people
+    from edge_sphereface.threshold import calibrate as calibrate_embeddings
+
+    pipeline = open_pipeline(arguments)
+    embedder = pipeline.embedder
+    gallery = None if named_gallery(arguments) is None else open_named_gallery(arguments, None)
+    try:
+        if gallery is not None:
+            embedder.fingerprint.require_kin(gallery.fingerprint, f"The gallery {gallery.location}")
+        found = embed_people(
+            pipeline, arguments.folder, select=arguments.select, progress=Progress("embedding", "photographs")
+        )
+        calibration = calibrate_embeddings(found.embeddings, found.people, arguments.far)
+        threshold = _threshold(calibration, embedder.fingerprint.precision, embedder.fingerprint.digest)
+        closest = None
+        if gallery is not None:
+            gallery.set_threshold(threshold)
+            closest = _closest(gallery, calibration)
+    finally:
+        if gallery is not None:
+            gallery.close()
+    result = {
+        "precision": threshold.precision,
+        "fingerprint": threshold.fingerprint,
+        "calibration": calibration.as_json(),
+        "gallery": None if gallery is None else gallery.location,
+        "closest": closest,
+        "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped],
+    }
+    return Outcome(result, "\n".join(_lines(calibration, threshold, result)))
+
+
+def _threshold(calibration: Calibration, precision: str, fingerprint: str) -> Threshold:
+    from edge_sphereface.gallery import Threshold
+    from edge_sphereface.gallery.records import now
+
+    return Threshold(
+        value=calibration.threshold,
+        precision=precision,
+        fingerprint=fingerprint,
+        source=f"calibrated for FAR {calibration.far:g} on {calibration.photographs} photographs of "
+        f"{calibration.people} people, {now()[:10]}",
+        far=calibration.far,
+        low=calibration.low,
+        high=calibration.high,
+        tar=calibration.tar,
+    )
+
+
+def _closest(gallery: Gallery, calibration: Calibration) -> JsonObject | None:
+    pair = gallery.closest_pair(progress=Progress("comparing", "identities"))
+    if pair is None:
+        return None
+    first, second, similarity = pair
+    return {"names": [first, second], "similarity": similarity, "confused": similarity >= calibration.threshold}
+
+
+def _lines(calibration: Calibration, threshold: Threshold, result: JsonObject) -> list[str]:
+    lines = [
+        (
+            f"threshold  {calibration.threshold:.4f} ({calibration.low:.4f} to {calibration.high:.4f}, 95 %) for FAR "
+            f"{calibration.far:g}, {threshold.precision}"
+        ),
+        (
+            f"rests on   {calibration.photographs} photographs of {calibration.people} people: "
+            f"{calibration.impostor_pairs} impostor and {calibration.genuine_pairs} genuine pairs, "
+            f"{len(result['skipped'])} photographs skipped"
+        ),
+    ]
+    if calibration.tar is not None:
+        lines.append(f"accepts    {100 * calibration.tar:.2f} % of genuine pairs of single photographs")
+    if result["gallery"] is not None:
+        lines.append(f"kept in    {result['gallery']}")
+    closest = result["closest"]
+    if closest is not None:
+        lines.append(
+            f"closest    {closest['names'][0]} and {closest['names'][1]}: {closest['similarity']:.4f}"
+            + (", WHICH REACHES THE THRESHOLD: they will be confused" if closest["confused"] else "")
+        )
+    return lines
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, got {text}")
+    return value

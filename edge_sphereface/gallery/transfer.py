@@ -1,0 +1,205 @@
+"""A gallery as one file of JSON lines, to keep, to move, to bring into a gallery of another kind.
+
+The first line says what made the embeddings, the last one how many identities there are, and each between holds one.
+Embeddings are little-endian float32 and crops PNG files, both in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from edge_sphereface.errors import EmbeddingError, GalleryError, GalleryFormatError, IdentityError
+from edge_sphereface.files import PRIVATE, atomic_write
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery.crops import CROP_BYTES
+from edge_sphereface.gallery.records import Portrait, Threshold, check_name
+from edge_sphereface.gallery.vectors import check_embeddings
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from edge_sphereface.gallery.gallery import Gallery, Progress
+    from edge_sphereface.types import JsonObject
+
+VERSION = 1
+Existing: TypeAlias = Literal["refuse", "skip", "add"]
+
+_MARK = "edge_sphereface_gallery"
+_MAX_LINE = 256 << 20
+_BATCH = 1000
+
+
+def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
+    """Write everything to a file that its owner alone may read; it is not encrypted. Gives how many identities.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    total, done = len(gallery), 0
+    head = {
+        _MARK: VERSION,
+        "fingerprint": gallery.fingerprint.as_json(),
+        "thresholds": [threshold.as_json() for threshold in gallery.thresholds().values()],
+    }
+    with atomic_write(path, mode=PRIVATE) as output:
+        output.write(_line(head))
+        for portrait in gallery.portraits():
+            output.write(_line(_portrait_json(portrait)))
+            done += 1
+            if progress is not None:
+                progress(done, max(total, done))
+        output.write(_line({"identities": done}))
+    return done
+
+
+def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
+    """What made the embeddings of an export.
+
+    Raises:
+        GalleryFormatError: no export of this version.
+        GalleryError: it cannot be read.
+    """
+    head = next(_lines(Path(path)))
+    return Fingerprint.from_json(json.dumps(head["fingerprint"]))
+
+
+def import_gallery(
+    gallery: Gallery, path: str | os.PathLike[str], *, existing: Existing = "refuse", progress: Progress | None = None
+) -> tuple[int, int]:
+    """Add what an export holds. The whole file is checked before anything is added; then it comes in portions.
+
+    Args:
+        gallery: opened with the fingerprint of the export.
+        path: of the export.
+        existing: what to do with names that are there: refuse the import, skip them, or add the embeddings to theirs.
+        progress: called with identities done and their total.
+
+    Returns:
+        Identities added and skipped.
+
+    Raises:
+        GalleryFormatError: no export of this version, or a damaged one.
+        FingerprintError: its embeddings are of another kind.
+        IdentityError: a name is there already, and ``existing`` is ``refuse``.
+    """
+    file = Path(path)
+    gallery.fingerprint.require(read_fingerprint(file), f"The gallery {gallery.location}")
+    names = [portrait.name for portrait in _portraits(file, gallery.fingerprint)]
+    there = {identity.name for identity in gallery.identities()} & set(names)
+    if there and existing == "refuse":
+        raise IdentityError(
+            f"{len(there)} of {len(names)} names are in {gallery.location} already: {', '.join(sorted(there)[:5])}"
+            f"{', …' if len(there) > 5 else ''}.",
+            hint="nothing was added; --existing skip leaves them as they are, --existing add adds embeddings to theirs",
+        )
+    batch: list[Portrait] = []
+    added = 0
+    for portrait in _portraits(file, gallery.fingerprint):
+        if portrait.name in there and existing == "skip":
+            continue
+        batch.append(portrait)
+        added += 1
+        if len(batch) == _BATCH:
+            gallery.add(batch)
+            batch = []
+        if progress is not None:
+            progress(added, len(names))
+    gallery.add(batch)
+    known = gallery.thresholds()
+    for record in next(_lines(file))["thresholds"]:
+        threshold = Threshold.from_json(json.dumps(record))
+        if threshold.precision not in known:
+            gallery.set_threshold(threshold)
+    return added, len(names) - added
+
+
+def _portrait_json(portrait: Portrait) -> JsonObject:
+    return {
+        "name": portrait.name,
+        "metadata": portrait.metadata,
+        "embeddings": [_text(row.astype("<f4").tobytes()) for row in portrait.embeddings],
+        "crops": [None if crop is None else _text(crop) for crop in portrait.crops],
+    }
+
+
+def _portraits(path: Path, fingerprint: Fingerprint) -> Iterator[Portrait]:
+    for number, values in enumerate(_lines(path)):
+        if number and "name" in values:
+            try:
+                yield _portrait(values, fingerprint.embedding_size)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                reason = error.message if isinstance(error, (EmbeddingError, IdentityError)) else "not an identity"
+                raise GalleryFormatError(
+                    f"{path}, line {number + 1}, is damaged: {reason}.", hint="export the gallery again"
+                ) from error
+
+
+def _portrait(values: JsonObject, size: int) -> Portrait:
+    rows = [np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4") for text in values["embeddings"]]
+    crops = tuple(None if text is None else base64.b64decode(text, validate=True) for text in values["crops"])
+    if (
+        not rows
+        or len(rows) != len(crops)
+        or not isinstance(values["metadata"], dict)
+        or any(crop is not None and len(crop) > CROP_BYTES for crop in crops)
+    ):
+        raise ValueError
+    embeddings = np.concatenate([check_embeddings(row, size) for row in rows])
+    return Portrait(name=check_name(values["name"]), metadata=values["metadata"], embeddings=embeddings, crops=crops)
+
+
+def _lines(path: Path) -> Iterator[JsonObject]:
+    """Every line; the first is a head of this version, and the last counts those between."""
+    count, last = -1, None
+    try:
+        with path.open("rb") as stream:
+            while line := stream.readline(_MAX_LINE):
+                values = _parsed(line, path, count + 2)
+                if count < 0:
+                    _check_head(values, path)
+                if last is not None:
+                    raise GalleryFormatError(f"{path} goes on behind its last line.", hint="export the gallery again")
+                if count >= 0 and "identities" in values:
+                    last = values["identities"]
+                else:
+                    count += 1
+                yield values
+    except OSError as error:
+        raise GalleryError(f"Cannot read {path}: {error.strerror or error}.", hint="check the path") from error
+    if last != count:
+        raise GalleryFormatError(
+            f"{path} ends after {max(count, 0)} identities without saying that they are all.", hint="it was cut off"
+        )
+
+
+def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
+    try:
+        values: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        values = None
+    if not isinstance(values, dict):
+        raise GalleryFormatError(
+            f"{path}, line {number}, is no JSON object.", hint="give a file that `gallery export` wrote, whole"
+        )
+    return values
+
+
+def _check_head(values: JsonObject, path: Path) -> None:
+    if not isinstance(values.get("thresholds"), list) or values.get(_MARK) != VERSION:
+        raise GalleryFormatError(
+            f"{path} is no export of a gallery in version {VERSION}.", hint="give a file that `gallery export` wrote"
+        )
+
+
+def _line(values: JsonObject) -> bytes:
+    return json.dumps(values, ensure_ascii=False).encode() + b"\n"
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -1,0 +1,165 @@
+"""The threshold for a wanted false accept rate, and whether the data can tell it.
+
+References:
+    G. Doddington et al.: The NIST speaker recognition evaluation, Speech Communication 31, 2000: 30 errors are needed
+    before an error rate is known to within 30 % (the "rule of 30"). ISO/IEC 19795-1, annex B: without an error in N
+    independent comparisons the rate is below 3 / N with 95 % confidence (the "rule of 3").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.errors import ThresholdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from edge_sphereface.types import Float32Array, Float64Array, Int64Array, JsonObject
+
+MIN_FALSE_ACCEPTS = 30
+"""The rule of 30, over pairs of photographs."""
+MIN_FALSE_PEOPLE = 3
+"""The rule of 3, over pairs of people: photographs of the same two people are no independent comparisons."""
+
+_RESAMPLES = 500
+_BLOCK = 512
+_KEPT = 20
+"""Times the false accepts are kept of the highest impostor scores, so that resampling finds its threshold in them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A threshold and what it rests on.
+
+    Attributes:
+        far: false accept rate asked for.
+        threshold: cosine from which at most that share of impostor pairs is accepted.
+        low: of its 95 % interval, by resampling people.
+        high: of that interval.
+        measured_far: of these photographs at the threshold.
+        tar: true accept rate at the threshold; None without two photographs of anybody.
+        people: of whom photographs are used.
+        photographs: used.
+        genuine_pairs: of the same person.
+        impostor_pairs: of different people.
+    """
+
+    far: float
+    threshold: float
+    low: float
+    high: float
+    measured_far: float
+    tar: float | None
+    people: int
+    photographs: int
+    genuine_pairs: int
+    impostor_pairs: int
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, seed: int = 0) -> Calibration:
+    """Find the threshold.
+
+    Args:
+        embeddings: (N, D) unit rows.
+        people: N names.
+        far: wanted share of accepted impostor pairs, above 0 and below 1.
+        seed: of the resampling.
+
+    Raises:
+        ThresholdError: the data cannot support that rate; the message says what would.
+        ValueError: the rate is none.
+    """
+    if not 0 < far < 1:
+        raise ValueError(f"Expected a false accept rate above 0 and below 1, got {far}.")
+    names, labels, counts = np.unique(np.array(people, dtype=str), return_inverse=True, return_counts=True)
+    impostors = (len(people) ** 2 - int((counts**2).sum())) // 2
+    _require_support(far, len(names), impostors)
+    allowed = math.floor(far * impostors)
+    top = _KEPT * allowed + 1
+    scores, first, second, genuine = _scores(embeddings, labels, top)
+    threshold = _between(scores, allowed)
+    low, high = np.percentile(list(_resampled(scores, labels[first], labels[second], counts, far, seed)), [2.5, 97.5])
+    return Calibration(
+        far=far,
+        threshold=threshold,
+        low=float(low),
+        high=float(high),
+        measured_far=int((scores >= threshold).sum()) / impostors,
+        tar=float((genuine >= threshold).mean()) if genuine.size else None,
+        people=len(names),
+        photographs=len(people),
+        genuine_pairs=int(genuine.size),
+        impostor_pairs=impostors,
+    )
+
+
+def _require_support(far: float, people: int, impostors: int) -> None:
+    people_pairs = people * (people - 1) // 2
+    if far * impostors >= MIN_FALSE_ACCEPTS and far * people_pairs >= MIN_FALSE_PEOPLE:
+        return
+    least = max(MIN_FALSE_ACCEPTS / max(impostors, 1), MIN_FALSE_PEOPLE / max(people_pairs, 1))
+    needed = math.ceil((1 + math.sqrt(1 + 8 * MIN_FALSE_PEOPLE / far)) / 2)
+    supported = f"they support a rate of {least:.2g} or more" if least < 1 else "they support none"
+    raise ThresholdError(
+        f"A false accept rate of {far:g} needs at least {MIN_FALSE_ACCEPTS / far:.0f} pairs of photographs of "
+        f"different people and {needed} people; got {impostors} pairs of {people} people: {supported}.",
+        hint="add photographs of more people, or ask for a rate that they support",
+    )
+
+
+def _scores(
+    embeddings: Float32Array, labels: Int64Array, top: int
+) -> tuple[Float32Array, Int64Array, Int64Array, Float32Array]:
+    """The ``top`` highest impostor scores, falling, with the rows that they compare; all genuine scores."""
+    scores, first, second = np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64)
+    genuine = []
+    for start in range(0, len(embeddings), _BLOCK):
+        block = embeddings[start : start + _BLOCK] @ embeddings[start:].T
+        rows, columns = np.triu_indices(len(block), k=1, m=block.shape[1])
+        values = block[rows, columns]
+        rows, columns = rows + start, columns + start
+        same = labels[rows] == labels[columns]
+        genuine.append(values[same])
+        other = ~same
+        scores = np.concatenate([scores, values[other]])
+        first, second = np.concatenate([first, rows[other]]), np.concatenate([second, columns[other]])
+        if len(scores) > top:
+            kept = np.argpartition(-scores, top - 1)[:top]
+            scores, first, second = scores[kept], first[kept], second[kept]
+    order = np.argsort(-scores, kind="stable")
+    return scores[order], first[order], second[order], np.concatenate(genuine)
+
+
+def _between(scores: Float32Array, allowed: int) -> float:
+    """A threshold that ``allowed`` of the falling scores reach, or fewer where scores are equal."""
+    if allowed >= len(scores):
+        return float(scores[-1])
+    above = scores[:allowed][scores[:allowed] > scores[allowed]]
+    upper = float(above[-1]) if above.size else 1.0
+    return (float(scores[allowed]) + upper) / 2
+
+
+def _resampled(
+    scores: Float32Array, first: Int64Array, second: Int64Array, counts: Int64Array, far: float, seed: int
+) -> Iterator[float]:
+    """Thresholds of the same rate, had other people of the same kind been photographed.
+
+    Pairs of a person drawn twice are no impostors, so a pair weighs the product of how often its two people were drawn.
+    """
+    random = np.random.default_rng(seed)
+    chances = np.full(len(counts), 1 / len(counts))
+    for _ in range(_RESAMPLES):
+        drawn: Float64Array = random.multinomial(len(counts), chances).astype(np.float64)
+        photographs = drawn * counts
+        total = (photographs.sum() ** 2 - (photographs**2).sum()) / 2
+        accepted = np.cumsum(drawn[first] * drawn[second])
+        yield float(scores[min(int(np.searchsorted(accepted, far * total, side="right")), len(scores) - 1)])
