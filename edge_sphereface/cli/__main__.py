@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface._version import __version__
 from edge_sphereface.cli import (
     face_commands,
+    folder_command,
     gallery_commands,
     identity_commands,
     model_commands,
@@ -36,6 +37,7 @@ def build_parser() -> Parser:
     identity_commands.add_commands(commands)
     gallery_commands.add_command(commands)
     threshold_command.add_command(commands)
+    folder_command.add_command(commands)
     model_commands.add_commands(commands)
     tune_command.add_command(commands)
     return parser

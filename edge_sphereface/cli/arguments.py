@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.pairs import LabelledPairs
     from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.session import SessionConfig
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
 GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
@@ -176,6 +177,36 @@ def cosine(text: str) -> float:
     return value
 
 
+def named_model(arguments: argparse.Namespace) -> Path:
+    """The model that was named, or the one in the environment.
+
+    Raises:
+        UsageError: none was named.
+    """
+    model = arguments.model or os.environ.get(MODEL_VARIABLE)
+    if not model:
+        raise UsageError(
+            "No model was named.",
+            hint=f"give --model FILE or set {MODEL_VARIABLE}; `python -m export convert` makes one",
+        )
+    return Path(model)
+
+
+def session_config(arguments: argparse.Namespace) -> SessionConfig:
+    """How the model is to run."""
+    from edge_sphereface.session import SessionConfig
+
+    return SessionConfig(
+        provider=arguments.provider,
+        threads=arguments.threads,
+        memory_arena=arguments.memory_arena,
+        spinning=arguments.spinning,
+        pinned_threads=arguments.pinned_threads,
+        allow_cpu_fallback=arguments.allow_cpu_fallback,
+        provider_options=dict(arguments.provider_option),
+    )
+
+
 def open_embedder(arguments: argparse.Namespace) -> Embedder:
     """The model that was named, or the one in the environment.
 
@@ -183,26 +214,13 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
         UsageError: none was named.
     """
     from edge_sphereface.embed import Embedder
-    from edge_sphereface.session import SessionConfig
 
-    model = arguments.model or os.environ.get(MODEL_VARIABLE)
-    if not model:
-        raise UsageError(
-            "No model was named.",
-            hint=f"give --model FILE or set {MODEL_VARIABLE}; `python -m export convert` makes one",
-        )
     return Embedder(
-        model,
+        named_model(arguments),
         provider=arguments.provider,
         threads=arguments.threads,
         flip=getattr(arguments, "flip", False),
-        session=SessionConfig(
-            memory_arena=arguments.memory_arena,
-            spinning=arguments.spinning,
-            pinned_threads=arguments.pinned_threads,
-            allow_cpu_fallback=arguments.allow_cpu_fallback,
-            provider_options=dict(arguments.provider_option),
-        ),
+        session=session_config(arguments),
     )
 
 

@@ -99,7 +99,7 @@ def remove(arguments: argparse.Namespace) -> Outcome:
     with open_named_gallery(arguments, None) as gallery:
         embeddings = gallery.remove(arguments.name)
         left = len(gallery)
-    text = f"removed {', '.join(arguments.name)} with {embeddings} embeddings; {left} left"
+    text = f"removed {', '.join(arguments.name)} with {_count(embeddings, 'embedding')}; {left} left"
     return Outcome({"removed": arguments.name, "embeddings": embeddings, "identities": left}, text)
 
 
@@ -189,7 +189,7 @@ def rebuild(arguments: argparse.Namespace) -> Outcome:
             "fingerprint": gallery.fingerprint.digest,
             "threshold": _threshold(gallery),
         }
-    text = f"{result['gallery']}: {embeddings} embeddings made anew; {result['fingerprint']}"
+    text = f"{result['gallery']}: {_count(embeddings, 'embedding')} made anew; {result['fingerprint']}"
     return Outcome(result, text)
 
 
@@ -203,8 +203,8 @@ def _add_check(commands: Commands) -> None:
         "check",
         parents=[json_option(), gallery_options()],
         help="is it whole?",
-        description="Read everything: SQLite's own check, every value opened, every template computed anew. Exit code 1 "
-        "if something is wrong.",
+        description="Read everything: SQLite's own check, every value opened, every template computed anew. Exit "
+        "code 1 if something is wrong.",
         epilog="example: edge-sphereface gallery check --gallery people.db",
     )
     parser.set_defaults(run=check)
@@ -243,3 +243,7 @@ def new_key(arguments: argparse.Namespace) -> Outcome:
 
 def _people(count: int) -> str:
     return f"{count} identity" if count == 1 else f"{count} identities"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -40,7 +40,7 @@ def _add_enroll(commands: Commands) -> None:
         "enroll",
         parents=[json_option(), gallery_options(), model_option(), detector_options()],
         help="add a person to a gallery",
-        description="Add photographs of a person to a gallery, which is made if there is none. Each must show one face.",
+        description="Add photographs of one person, each showing one face, to a gallery; it is made if there is none.",
         epilog="example: edge-sphereface enroll --gallery people.db --model model.onnx 'Ann Lee' ann1.jpg ann2.jpg",
     )
     parser.add_argument("name", nargs="?", help="of the person, in any script")

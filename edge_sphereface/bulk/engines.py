@@ -1,0 +1,141 @@
+"""Where the operator runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edge_sphereface.bulk.operator import OperatorConfig, PhotographOperator
+from edge_sphereface.bulk.tables import arrow
+from edge_sphereface.errors import EdgeSphereFaceError, ExtraError, ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+BATCH = 32
+"""Photographs whose rows travel and are put on the disk together."""
+
+
+class Engine(Protocol):
+    """Runs the operator over paths."""
+
+    def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
+        """Tables of rows, in any order; every path is in one of them."""
+        ...
+
+
+class LocalEngine:
+    """In this process."""
+
+    def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
+        """Tables in the order of the paths."""
+        operator = PhotographOperator(config)
+        for start in range(0, len(paths), BATCH):
+            yield operator(arrow().table({"path": list(paths[start : start + BATCH])}))
+
+
+class RayEngine:
+    """On Ray Data: a pool of actors, each with one session.
+
+    Args:
+        workers: actors.
+        threads: processors that each may use.
+        address: of a cluster; None for a local one that ends with the run.
+
+    Raises:
+        ExtraError: Ray is not installed.
+    """
+
+    def __init__(self, *, workers: int, threads: int = 1, address: str | None = None) -> None:
+        # Ray reports how it is used to its makers unless told not to, before it is imported.
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        try:
+            import ray.data
+        except ImportError as error:
+            raise ExtraError(
+                "This engine needs Ray, which is not installed.", hint="pip install 'edge-sphereface[ray]'"
+            ) from error
+        self._ray: Any = ray
+        self._workers = workers
+        self._threads = threads
+        self._address = address
+
+    def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
+        """Tables as actors finish them.
+
+        Raises:
+            ProviderError: the cluster has too few processors, or cannot be reached.
+        """
+        begun = not self._ray.is_initialized()
+        if begun:
+            self._begin()
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        try:
+            self._require_processors()
+            table = arrow().table({"path": list(paths)})
+            # A block for each batch, made here: dividing them on the cluster would wait for processors that actors hold
+            blocks = [table.slice(start, BATCH) for start in range(0, len(paths), BATCH)]
+            rows = self._ray.data.from_arrow(blocks).map_batches(
+                PhotographOperator,
+                fn_constructor_args=(config,),
+                batch_size=BATCH,
+                batch_format="pyarrow",
+                compute=self._ray.data.ActorPoolStrategy(size=self._workers),
+                num_cpus=self._threads,
+            )
+            for batch in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if batch.num_rows:
+                    yield batch
+        except self._ray.exceptions.RayError as error:
+            cause = _ours(error)
+            if cause is not None:
+                raise cause from error
+            raise ProviderError(
+                f"Ray failed: {_last_line(error)}.", hint="what is done is kept: run it again"
+            ) from error
+        finally:
+            if begun:
+                self._ray.shutdown()
+
+    def _begin(self) -> None:
+        # One more than actors hold: Ray counts processors without binding to them, and its own tasks need one
+        options = {} if self._address else {"num_cpus": self._workers * self._threads + 1}
+        try:
+            self._ray.init(
+                address=self._address or "local",
+                include_dashboard=None if self._address else False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                **options,
+            )
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            raise ProviderError(
+                f"Cannot reach or begin a Ray cluster: {_last_line(error)}.", hint="check --ray-address; `ray status`"
+            ) from error
+
+    def _require_processors(self) -> None:
+        have, need = int(self._ray.cluster_resources().get("CPU", 0)), self._workers * self._threads
+        if have < need:
+            raise ProviderError(
+                f"Expected {need} processors for {self._workers} workers of {self._threads} threads; the cluster has "
+                f"{have}.",
+                hint="ask for fewer --workers or --threads",
+            )
+
+
+def _ours(error: BaseException) -> EdgeSphereFaceError | None:
+    """Our own error, if a worker raised one."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, EdgeSphereFaceError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return None
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1][:300] if lines else type(error).__name__

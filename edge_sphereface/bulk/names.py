@@ -1,0 +1,25 @@
+"""File names as text that a table can hold, whatever bytes they are."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+def to_text(path: Path) -> str:
+    r"""With ``/``; bytes that are no UTF-8 stand as ``\\xNN``."""
+    return os.fsencode(path.as_posix()).decode("utf-8", errors="backslashreplace")
+
+
+def find(folder: Path, text: str) -> Path:
+    """The file below ``folder`` that a text stands for."""
+    plain = folder / text
+    if "\\x" not in text or plain.exists():
+        return plain
+    return folder / os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), text.encode()))

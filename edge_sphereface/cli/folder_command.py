@@ -1,0 +1,94 @@
+"""``edge-sphereface embed-folder``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.arguments import (
+    detector_options,
+    json_option,
+    model_option,
+    named_model,
+    positive,
+    session_config,
+)
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.bulk.engines import Engine
+    from edge_sphereface.cli.contract import Commands
+
+
+def add_command(commands: Commands) -> None:
+    """Add this command to the parser."""
+    parser = commands.add_parser(
+        "embed-folder",
+        parents=[json_option(), model_option(), detector_options()],
+        help="embed every face below a folder into one Parquet file",
+        description="Embed every face of every photograph below a folder. Stopped at any moment, the same command goes "
+        "on where it was. Unreadable photographs are listed in NAME.unreadable.csv. Embeddings are biometric data: the "
+        "files are readable by their owner alone.",
+        epilog="example: edge-sphereface embed-folder --model model.onnx photos faces.parquet",
+    )
+    parser.add_argument("folder", type=Path, help="of photographs")
+    parser.add_argument("output", type=Path, metavar="OUT.parquet", help="a row for each face")
+    parser.add_argument("--overwrite", action="store_true", help="replace a result that is there")
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="this process (default), or Ray Data"
+    )
+    parser.add_argument("--workers", type=positive, metavar="N", help="with ray: actors (default: a processor each)")
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="with ray: a cluster (default: one made for this run)"
+    )
+    parser.set_defaults(run=embed_folder)
+
+
+def embed_folder(arguments: argparse.Namespace) -> Outcome:
+    """A table of faces.
+
+    Raises:
+        UsageError: options of another engine.
+    """
+    from edge_sphereface.bulk import OperatorConfig
+    from edge_sphereface.bulk import embed_folder as embed
+
+    config = OperatorConfig(
+        folder=arguments.folder.absolute(),
+        model=named_model(arguments).absolute(),
+        flip=arguments.flip,
+        detector=arguments.detector,
+        detector_model=None if arguments.detector_model is None else arguments.detector_model.absolute(),
+        session=session_config(arguments),
+    )
+    result = embed(
+        config,
+        arguments.output,
+        engine=_engine(arguments),
+        overwrite=arguments.overwrite,
+        progress=Progress("embedding", "photographs"),
+    )
+    text = (
+        f"{result.output}: {result.faces} faces of {result.photographs} photographs; {result.without_face} show none, "
+        f"{result.unreadable} cannot be read"
+    )
+    if result.unreadable_list is not None:
+        text += f" ({result.unreadable_list})"
+    if result.resumed:
+        text += f"; {result.resumed} were done by an earlier run"
+    return Outcome(result.as_json(), text)
+
+
+def _engine(arguments: argparse.Namespace) -> Engine:
+    from edge_sphereface.bulk.engines import LocalEngine, RayEngine
+
+    if arguments.engine == "local":
+        if arguments.workers is not None or arguments.ray_address is not None:
+            raise UsageError("--workers and --ray-address are for --engine ray.", hint="add --engine ray")
+        return LocalEngine()
+    threads = arguments.threads or 1
+    workers = arguments.workers or max((os.cpu_count() or 1) // threads, 1)
+    return RayEngine(workers=workers, threads=threads, address=arguments.ray_address)
