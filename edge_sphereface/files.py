@@ -105,6 +105,17 @@ def ensure_folder(path: str | os.PathLike[str], *, mode: int = 0o777) -> Path:
     return folder
 
 
+def sync_folder(path: Path) -> None:
+    """Put what was made, renamed or deleted in a folder on the disk, where folders can be synchronized."""
+    if os.name != "posix":
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def sha256_of(path: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a file in hexadecimal, read in blocks of 1 MiB.
 

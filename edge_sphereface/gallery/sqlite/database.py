@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import (
+    EdgeSphereFaceError,
     GalleryBusyError,
     GalleryError,
     GalleryFormatError,
     GalleryNotFoundError,
     OutputError,
 )
-from edge_sphereface.files import PRIVATE
+from edge_sphereface.files import PRIVATE, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,14 +66,19 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
         GalleryFormatError: not SQLite, truncated, or another program's.
         OutputError: it cannot be made.
     """
-    if path.is_dir():
-        raise GalleryFormatError(f"Expected a gallery file at {path}, got a folder.", hint="name a file")
-    if create:
-        _make(path)
-    elif not path.is_file():
-        raise GalleryNotFoundError(f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one")
-    _check_size(path)
-    writable = os.access(path, os.W_OK)
+    try:
+        if path.is_dir():
+            raise GalleryFormatError(f"Expected a gallery file at {path}, got a folder.", hint="name a file")
+        if create:
+            _make(path)
+        elif not path.is_file():
+            raise GalleryNotFoundError(f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one")
+        _check_size(path)
+    except PermissionError as error:
+        raise GalleryError(
+            f"This user may not read the gallery {path}.", hint="a gallery is its owner's alone"
+        ) from error
+    writable = _may_write(path)
     with explained(path):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}{_unlogged(path, writable=writable)}",
@@ -120,6 +126,10 @@ def explained(path: Path) -> Iterator[None]:
                 hint="check the disk; what was confirmed before is kept",
             ) from error
         raise GalleryError(f"SQLite cannot work on {path}: {text}.") from error
+    except OSError as error:
+        if isinstance(error, EdgeSphereFaceError):
+            raise
+        raise OutputError(f"The disk failed at {path}: {error.strerror or error}.", hint="check the disk") from error
     except sqlite3.ProgrammingError:  # a mistake of ours or of the caller, such as using a closed gallery
         raise
     except sqlite3.DatabaseError as error:
@@ -204,19 +214,19 @@ def _make(path: Path) -> None:
             f"Cannot make the gallery {path}: {error.strerror or error}.",
             hint=f"the folder {path.parent} must exist and be writable",
         ) from error
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with explained(path):
+        sync_folder(path.parent)
 
 
 def _unlogged(path: Path, *, writable: bool) -> str:
     """SQLite cannot make its shared memory in a read-only folder: it then reads the file as one that never changes."""
     log = path.with_name(path.name + "-wal")
-    alone = not writable and not os.access(path.parent, os.W_OK) and not (log.is_file() and log.stat().st_size)
+    alone = not writable and not _may_write(path.parent) and not (log.is_file() and log.stat().st_size)
     return "&immutable=1" if alone else ""
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _check_size(path: Path) -> None:

@@ -24,6 +24,9 @@ def erase(connection: sqlite3.Connection, file: MatrixFile | None, path: Path) -
     Raises:
         GalleryBusyError: another process still reads the old state, so that the log cannot be cut off.
     """
+    with transaction(connection, write=True):
+        if file is not None:
+            file.sweep()
     zero_dead_slots(connection, file)
     # Deleting overwrites a cell, but pages that were split keep copies of cells; only a file made of what lives is sure
     connection.execute("VACUUM")

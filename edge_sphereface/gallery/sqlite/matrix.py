@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from edge_sphereface.errors import OutputError
-from edge_sphereface.files import PRIVATE, atomic_write
+from edge_sphereface.files import PRIVATE, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -60,6 +60,7 @@ class MatrixFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path.with_name(path.name + "-matrix")
+        self._next = path.with_name(path.name + "-matrix-next")  # one name: a crash leaves one file, that is known
         self._row_bytes = 4 * size
         self._size = size
 
@@ -124,15 +125,23 @@ class MatrixFile:
         with suppress(OSError):
             old = self.path.open("r+b")  # closed by what is returned
         try:
-            with atomic_write(self.path, mode=PRIVATE) as stream:
+            self.sweep()
+            with os.fdopen(os.open(self._next, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE), "wb") as stream:
                 stream.write(self._packed(header))
                 for slot, row in rows:
                     stream.seek(_FIRST_ROW + slot * self._row_bytes)
                     stream.write(np.ascontiguousarray(row, dtype="<f4").data)
                 stream.truncate(_FIRST_ROW + header.rows * self._row_bytes)
-        except BaseException:
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._next.replace(self.path)
+            sync_folder(self.path.parent)
+        except BaseException as error:
             if old is not None:
                 old.close()
+            self.sweep()
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
             raise
         return partial(_blank, old)
 
@@ -155,6 +164,13 @@ class MatrixFile:
             return
         except OSError as error:
             raise self._failed(error) from error
+
+    def sweep(self) -> None:
+        """Overwrite and delete what a crash while the file was made anew has left."""
+        with suppress(FileNotFoundError):
+            _blank(self._next.open("r+b"))
+            self._next.unlink()
+            sync_folder(self.path.parent)
 
     def _packed(self, header: Header) -> bytes:
         return _HEADER.pack(_MAGIC, 1, header.size, header.epoch, header.token, header.rows)

@@ -1,0 +1,56 @@
+"""Galleries of every kind, and embeddings to put into them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery import Threshold, open_gallery
+
+SIZE = 32
+
+
+@pytest.fixture
+def fingerprint(spec):
+    return replace(Fingerprint.of(spec), embedding_size=SIZE)
+
+
+@pytest.fixture
+def faces():
+    """Unit embeddings (40, 32) that resemble one another little."""
+    rows = np.random.default_rng(1).standard_normal((40, SIZE), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def key():
+    return bytes(range(32))
+
+
+@pytest.fixture
+def make(tmp_path, fingerprint):
+    """A function that opens `people.db`, made if need be, with a threshold of 0.6."""
+    opened = []
+
+    def make(place=None, *, threshold=0.6, **options):
+        gallery = open_gallery(place or tmp_path / "people.db", fingerprint, create=True, **options)
+        opened.append(gallery)
+        if threshold is not None:
+            digest = fingerprint.digest
+            gallery.set_threshold(Threshold(value=threshold, precision="float32", fingerprint=digest, source="test"))
+        return gallery
+
+    yield make
+    for gallery in opened:
+        gallery.close()
+
+
+@pytest.fixture(params=["file", "encrypted", "milvus"])
+def gallery(request, make, tmp_path, key):
+    """One of each kind that there is without a server; a cluster speaks the protocol of Milvus Lite."""
+    if request.param == "milvus":
+        return make(f"milvus:{tmp_path / 'people.db'}", keep_crops=True)
+    return make(key=key if request.param == "encrypted" else None, keep_crops=True)
