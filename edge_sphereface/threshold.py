@@ -87,13 +87,20 @@ def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, se
     top = _KEPT * allowed + 1
     scores, first, second, genuine = _scores(embeddings, labels, top)
     threshold = _between(scores, allowed)
+    measured = int((scores >= threshold).sum()) / impostors
+    if measured > far:
+        raise ThresholdError(
+            f"No similarity up to 1 is reached by so few pairs of different people: {allowed + 1} or more are as alike "
+            "as can be.",
+            hint="the same photographs stand under several names",
+        )
     low, high = np.percentile(list(_resampled(scores, labels[first], labels[second], counts, far, seed)), [2.5, 97.5])
     return Calibration(
         far=far,
         threshold=threshold,
         low=float(low),
         high=float(high),
-        measured_far=int((scores >= threshold).sum()) / impostors,
+        measured_far=measured,
         tar=float((genuine >= threshold).mean()) if genuine.size else None,
         people=len(names),
         photographs=len(people),

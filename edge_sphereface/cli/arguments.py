@@ -141,11 +141,20 @@ def open_named_gallery(
     """
     from edge_sphereface.gallery import open_gallery, read_key
 
+    place, key = require_gallery(arguments), read_key(arguments.key_file)
+    return open_gallery(place, made_by, create=create, keep_crops=keep_crops, key=key)
+
+
+def require_gallery(arguments: argparse.Namespace) -> str:
+    """Where the gallery is.
+
+    Raises:
+        UsageError: none was named.
+    """
     place = named_gallery(arguments)
     if place is None:
         raise UsageError("No gallery was named.", hint=f"give --gallery PLACE or set {GALLERY_VARIABLE}")
-    key = read_key(arguments.key_file)
-    return open_gallery(place, made_by, create=create, keep_crops=keep_crops, key=key)
+    return place
 
 
 def named_gallery(arguments: argparse.Namespace) -> str | None:

@@ -15,6 +15,7 @@ from edge_sphereface.cli.arguments import (
     open_named_gallery,
     open_pipeline,
     positive,
+    require_gallery,
 )
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
@@ -66,9 +67,14 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         NoFaceError: a photograph of a named person shows no face.
         SeveralFacesError: it shows several.
     """
+    from edge_sphereface.gallery.records import check_name
+
     one = arguments.name is not None and arguments.image and arguments.people is None
     if not one and (arguments.name is not None or arguments.people is None):
         raise UsageError("Expected NAME and photographs, or --people FOLDER.", hint="edge-sphereface enroll --help")
+    require_gallery(arguments)
+    if one:
+        check_name(arguments.name)
     pipeline = open_pipeline(arguments)
     select: Selection = "largest" if arguments.largest else "only"
     skipped: list[JsonObject] = []

@@ -70,7 +70,7 @@ def decode_crop(data: bytes, shape: tuple[int, int, int]) -> UInt8Array:
     import cv2
 
     crop = None
-    if len(data) <= CROP_BYTES:
+    if 0 < len(data) <= CROP_BYTES:
         crop = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
     if crop is None or crop.shape != shape:
         raise CropError(f"Expected a kept crop as a PNG file of shape {shape}, got another one.")

@@ -1,0 +1,168 @@
+"""Export, import, and another model for kept crops."""
+
+import json
+import stat
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import (
+    CropError,
+    FingerprintError,
+    GalleryBusyError,
+    GalleryError,
+    GalleryFormatError,
+    IdentityError,
+)
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery import Threshold, open_gallery
+from edge_sphereface.gallery.crops import decode_crop, encode_crop
+from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
+
+
+def content(gallery):
+    return [
+        (p.name, p.metadata, sorted(zip((row.tobytes() for row in p.embeddings), p.crops, strict=True)))
+        for p in gallery.portraits()
+    ]
+
+
+@pytest.fixture
+def exported(gallery, faces, crops, tmp_path, fingerprint):
+    crop = [encode_crop(image) for image in crops[:3]]
+    gallery.enroll("Zoë 王", faces[:3], crops=crop, metadata={"ä": "ö"})
+    gallery.enroll("Bob", faces[3], crops=crop[:1])
+    int8 = replace(fingerprint, precision="int8", quantization="q")
+    gallery.set_threshold(Threshold(value=0.3, precision="int8", fingerprint=int8.digest, source="test"))
+    assert export_gallery(gallery, tmp_path / "people.jsonl") == 2
+    return tmp_path / "people.jsonl"
+
+
+def test_everything_survives_from_every_kind_to_a_file(gallery, exported, make, tmp_path, fingerprint):
+    assert stat.S_IMODE(exported.stat().st_mode) == 0o600
+    assert read_fingerprint(exported) == fingerprint
+    other = make(tmp_path / "other.db", keep_crops=True, threshold=None)
+    assert import_gallery(other, exported) == (2, 0)
+    assert content(other) == content(gallery)
+    assert other.thresholds() == gallery.thresholds()
+    assert other.check() == []
+
+
+def test_names_that_are_there(gallery, exported, faces):
+    before = content(gallery)
+    with pytest.raises(IdentityError, match="2 of 2 names"):
+        import_gallery(gallery, exported)
+    assert import_gallery(gallery, exported, existing="skip") == (0, 2)
+    assert content(gallery) == before
+    assert import_gallery(gallery, exported, existing="add") == (2, 0)
+    assert gallery.get("Bob").embeddings == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "match"),
+    [
+        (lambda lines: lines[:-1], "cut off"),
+        (lambda lines: lines[:1] + lines[2:], "ends after 1"),
+        (lambda lines: [*lines, lines[1]], "goes on"),
+        (lambda lines: ["{}", *lines[1:]], "no export"),
+        (
+            lambda lines: [
+                lines[0].replace('"edge_sphereface_gallery": 1', '"edge_sphereface_gallery": 2'),
+                *lines[1:],
+            ],
+            "no",
+        ),
+        (lambda lines: ["\x00binary"], "no JSON"),
+        (lambda lines: [lines[0], lines[1][:-9], *lines[2:]], "no JSON"),
+        (lambda lines: [lines[0], lines[1].replace('"embeddings": ["', '"embeddings": ["AAAA'), *lines[2:]], "line 2"),
+        (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\\u0000'), *lines[2:]], "control"),
+        (lambda lines: [lines[0], json.dumps({"name": "x"}), *lines[2:]], "not an identity"),
+        (
+            lambda lines: [lines[0].replace('"embedding_size": 32', '"embedding_size": "x"'), *lines[1:]],
+            "record of what",
+        ),
+    ],
+)
+def test_an_export_that_is_damaged_adds_nothing(make, faces, tmp_path, spoil, match):
+    gallery = make()
+    gallery.enroll("Ann", faces[0])
+    gallery.enroll("Bob", faces[1])
+    export_gallery(gallery, tmp_path / "x.jsonl")
+    lines = (tmp_path / "x.jsonl").read_text().splitlines()
+    (tmp_path / "x.jsonl").write_text("\n".join(spoil(lines)) + "\n")
+    other = make(tmp_path / "other.db")
+    with pytest.raises((GalleryFormatError, FingerprintError), match=match):
+        import_gallery(other, tmp_path / "x.jsonl")
+    assert len(other) == 0
+
+
+def test_an_export_of_another_kind_or_none(make, faces, tmp_path, fingerprint):
+    export_gallery(make(), tmp_path / "x.jsonl")
+    with open_gallery(tmp_path / "int8.db", replace(fingerprint, precision="int8"), create=True) as other:
+        with pytest.raises(FingerprintError, match="precision int8 there, float32 here"):
+            import_gallery(other, tmp_path / "x.jsonl")
+    with pytest.raises(GalleryError, match="Cannot read"):
+        read_fingerprint(tmp_path / "none.jsonl")
+
+
+@pytest.fixture(params=["file", "encrypted", "milvus"])
+def with_crops(request, small_models, crops, tmp_path, key):
+    """A gallery of a narrow network with crops kept."""
+    embedder = Embedder(small_models["image"])
+    place = f"milvus:{tmp_path / 'crops.db'}" if request.param == "milvus" else tmp_path / "crops.db"
+    options = {"key": key} if request.param == "encrypted" else {}
+    with open_gallery(place, embedder, create=True, keep_crops=True, **options) as gallery:
+        for name, some in (("Ann", crops[:3]), ("Bob", crops[3:4])):
+            gallery.enroll(name, embedder.embed(some), crops=[encode_crop(crop) for crop in some])
+        yield gallery
+
+
+def test_rebuild_with_another_model(with_crops, small_models, crops, make_onnx):
+    """Another size, another kind: everything comes from the crops, and the gallery is the other model's."""
+    other = Embedder(make_onnx(changes={"landmark_template": with_crops.fingerprint.landmark_template}))
+    assert with_crops.rebuild(other) == 4
+    assert with_crops.fingerprint == other.fingerprint
+    expected = other.embed(crops[:3])
+    found = {p.name: p for p in with_crops.portraits()}
+    assert sorted(map(tuple, found["Ann"].embeddings)) == sorted(map(tuple, expected))
+    assert with_crops.identify(other.embed(crops[3:4]), threshold=0.9).candidates[0].similarity == pytest.approx(1)
+    assert with_crops.check() == []
+    with pytest.raises(ValueError, match="numbers"):
+        with_crops.search(Embedder(small_models["image"]).embed(crops[:1]))
+
+
+def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path, monkeypatch):
+    embedder = Embedder(small_models["image"])
+    with open_gallery(tmp_path / "none.db", embedder, create=True) as gallery:
+        gallery.enroll("Ann", embedder.embed(crops[:1]), crops=[encode_crop(crops[0])])
+        with pytest.raises(GalleryError, match="Crops of 1 of 1 identities .* were not kept: 'Ann'"):
+            gallery.rebuild(embedder)
+    with open_gallery(tmp_path / "some.db", embedder, create=True, keep_crops=True) as gallery:
+        gallery.enroll("Ann", embedder.embed(crops[:1]), crops=[encode_crop(crops[0])])
+        spec = replace(embedder.spec, landmark_template=((1.0, 2.0),) * 5)
+        monkeypatch.setattr(Embedder, "fingerprint", Fingerprint.of(spec))
+        with pytest.raises(FingerprintError, match="aligned in another way"):
+            gallery.rebuild(embedder)
+        monkeypatch.undo()
+        real = Embedder.embed
+
+        def disturbed(self, batch):
+            with open_gallery(tmp_path / "some.db", embedder) as other:
+                other.enroll("Bob", real(self, crops[1:2]), crops=[encode_crop(crops[1])])
+            return real(self, batch)
+
+        monkeypatch.setattr(Embedder, "embed", disturbed)
+        with pytest.raises(GalleryBusyError, match="changed while it was rebuilt"):
+            gallery.rebuild(embedder)
+        monkeypatch.undo()
+        assert gallery.check() == []
+        assert len(gallery) == 2
+
+
+def test_crops_lose_nothing_and_are_checked(crops):
+    np.testing.assert_array_equal(decode_crop(encode_crop(crops[0]), (112, 96, 3)), crops[0])
+    for data in (b"", b"x" * 50, encode_crop(crops[0][:, :50]), b"\x89PNG" * 400_000):
+        with pytest.raises(CropError):
+            decode_crop(data, (112, 96, 3))

@@ -1,0 +1,70 @@
+"""What made an embedding is told exactly: the same digest for what may be compared, another for all else."""
+
+from dataclasses import replace
+
+import pytest
+
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import FingerprintError
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.model_spec import LAYOUT_IMAGE
+
+
+def test_forms_of_one_model_are_one_kind(small_models, spec):
+    """Layouts and rewrites give the same embeddings."""
+    kinds = {Embedder(model).fingerprint.digest for model in small_models.values()}
+    assert len(kinds) == 1
+    rewritten = replace(spec, rewrites=("prelu",), input_layout=LAYOUT_IMAGE, threshold=0.1)
+    assert Fingerprint.of(spec) == Fingerprint.of(rewritten)
+    assert Embedder(small_models["image"], flip=True).fingerprint.digest not in kinds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source_sha256": "1" * 64},
+        {"precision": "float16"},
+        {"embedding_size": 128},
+        {"input_height": 128},
+        {"pixel_mean": 0.0},
+        {"pixel_scale": 1.0},
+        {"architecture": "SphereFace-4"},
+        {"landmark_template": ((1.0, 1.0),) * 5},
+    ],
+)
+def test_everything_else_makes_another_kind(spec, change):
+    here, there = Fingerprint.of(replace(spec, **change)), Fingerprint.of(spec)
+    assert here.digest != there.digest
+    with pytest.raises(FingerprintError, match="another kind"):
+        there.require(here, "It")
+
+
+def test_it_survives_json(spec):
+    fingerprint = Fingerprint.of(spec)
+    assert Fingerprint.from_json(fingerprint.to_json()) == fingerprint
+    assert fingerprint.digest.startswith("esf1-")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{" * 9000, "x" * 99_999, '{"architecture": 1}'])
+def test_what_is_no_fingerprint(text):
+    with pytest.raises(FingerprintError, match="record of what made"):
+        Fingerprint.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("embedding_size", 0), ("pixel_mean", float("nan")), ("landmark_template", [[1, 2]]), ("flip", 1)],
+)
+def test_values_that_cannot_be(spec, name, value):
+    import json
+
+    values = {**Fingerprint.of(spec).as_json(), name: value}
+    with pytest.raises(FingerprintError):
+        Fingerprint.from_json(json.dumps(values))
+
+
+def test_kin_differ_in_precision_alone(spec):
+    fingerprint = Fingerprint.of(spec)
+    fingerprint.require_kin(replace(fingerprint, precision="int8", quantization="x"), "It")
+    with pytest.raises(FingerprintError, match="weights"):
+        fingerprint.require_kin(replace(fingerprint, precision="int8", weights_sha256="1" * 64), "It")

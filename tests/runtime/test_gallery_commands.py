@@ -1,0 +1,205 @@
+"""enroll, identify, gallery, calibrate-threshold as people and machines call them."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_sphereface.gallery import open_gallery
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "people.db"
+
+
+@pytest.fixture
+def two_faces(photo, tmp_path):
+    """Two people in one photograph: the same one twice, the right one smaller."""
+    image = cv2.imread(str(photo))
+    small = cv2.resize(image, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+    both = np.zeros((512, 512 + small.shape[1], 3), np.uint8)
+    both[:, :512], both[: small.shape[0], 512:] = image, small
+    path = tmp_path / "both.png"
+    cv2.imwrite(str(path), both)
+    return path
+
+
+@pytest.fixture
+def run(cli, small_model):
+    """A command with the narrow model; gives exit code, JSON, stderr."""
+
+    def run(*words):
+        models = ("--model", small_model) if words[0] != "gallery" else ()
+        code, out, err = cli(*words, *models, "--json")
+        return code, json.loads(out), err
+
+    return run
+
+
+def test_from_a_photograph_to_a_name(run, cli, photo, place, small_model):
+    code, result, _ = run("enroll", "--gallery", place, "Ann Lee", photo, photo, "--meta", "role=staff", "--keep-crops")
+    assert (code, result["identities"]) == (0, 1)
+    assert result["enrolled"][0] | {"own_similarity": 0} == {
+        "name": "Ann Lee", "added": 2, "embeddings": 2, "own_similarity": 0, "lookalikes": [],
+    }  # fmt: skip
+    code, result, _ = run("identify", "--gallery", place, photo)
+    (face,) = result["images"][0]["faces"]
+    assert (code, face["name"], face["outcome"], face["threshold"]) == (0, "Ann Lee", "identified", 0.5)
+    code, result, _ = run("gallery", "list", "--gallery", place)
+    assert (result["identities"][0]["name"], result["identities"][0]["crops"]) == ("Ann Lee", 2)
+    assert result["identities"][0]["metadata"] == {"role": "staff"}
+    code, out, _ = cli("gallery", "list", "--gallery", place)
+    assert "Ann Lee    2 embeddings  since" in out
+    assert "role=staff" in out
+    assert "threshold 0.500 (the model's: test)" in out
+    assert (
+        cli("identify", "--gallery", place, "--model", small_model, photo)[1].count("Ann Lee (nearest: Ann Lee 1.000")
+        == 1
+    )
+
+
+def test_two_names_for_one_face_are_a_warning(run, photo, place):
+    run("enroll", "--gallery", place, "Ann", photo)
+    code, result, err = run("enroll", "--gallery", place, "Anna", photo)
+    assert code == 0
+    assert result["enrolled"][0]["lookalikes"][0]["name"] == "Ann"
+    assert "warning: 'Anna' resembles 'Ann' (similarity 1.000" in err
+
+
+def test_several_faces_are_an_error_unless_the_largest_is_asked_for(run, two_faces, place):
+    code, result, _ = run("enroll", "--gallery", place, "Ann", two_faces)
+    assert (code, result["error"]["code"]) == (1, "several-faces")
+    assert "Expected one face, got 2" in result["error"]["message"]
+    assert "--largest" in result["error"]["hint"]
+    assert not place.exists()
+    assert run("enroll", "--gallery", place, "Ann", two_faces, "--largest")[0] == 0
+    code, result, _ = run("identify", "--gallery", place, two_faces)
+    assert len(result["images"][0]["faces"]) == 2
+
+
+def test_a_folder_of_people(run, cli, photo, two_faces, place, tmp_path, small_model):
+    for name in ("people/Ann/1.png", "people/Ann/2.png", "people/Боб/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, tmp_path / name)
+    shutil.copy(two_faces, tmp_path / "people/Ann/3.png")
+    (tmp_path / "people/Zed").mkdir()
+    (tmp_path / "people/Zed/1.png").write_bytes(b"x")
+    code, result, _ = run("enroll", "--gallery", place, "--people", tmp_path / "people")
+    assert (code, result["identities"]) == (0, 2)
+    assert [(item["name"], item["added"]) for item in result["enrolled"]] == [("Ann", 2), ("Боб", 1)]
+    assert sorted(item["path"].rpartition("people/")[2] for item in result["skipped"]) == ["Ann/3.png", "Zed/1.png"]
+    assert "skipped" in cli("enroll", "--gallery", place, "--model", small_model, "--people", tmp_path / "people")[1]
+    (tmp_path / "none").mkdir()
+    assert run("enroll", "--gallery", place, "--people", tmp_path / "none")[1]["error"]["code"] == "image"
+
+
+def test_remove_export_import_check(run, photo, place, tmp_path):
+    run("enroll", "--gallery", place, "Ann", photo)
+    run("enroll", "--gallery", place, "Bob", photo)
+    assert run("gallery", "export", "--gallery", place, "-o", tmp_path / "x.jsonl")[1]["identities"] == 2
+    assert run("gallery", "remove", "--gallery", place, "Ann")[1] == {
+        "removed": ["Ann"],
+        "embeddings": 1,
+        "identities": 1,
+    }
+    assert run("gallery", "remove", "--gallery", place, "Ann")[1]["error"]["code"] == "identity-not-found"
+    assert run("gallery", "import", "--gallery", place, tmp_path / "x.jsonl")[1]["error"]["code"] == "identity"
+    _, result, _ = run("gallery", "import", "--gallery", place, tmp_path / "x.jsonl", "--existing", "skip")
+    assert (result["added"], result["skipped"], result["identities"]) == (1, 1, 2)
+    assert run("gallery", "check", "--gallery", place)[1]["problems"] == []
+    with open_gallery(place) as gallery:
+        gallery._connection.execute("UPDATE identities SET template = (SELECT embedding FROM embeddings) WHERE id = 1")
+        gallery._connection.execute("UPDATE embeddings SET embedding = zeroblob(128) WHERE id = 1")
+        gallery._connection.execute(
+            "UPDATE embeddings SET embedding = ? WHERE id = 2", (np.eye(32, dtype="<f4")[3].tobytes(),)
+        )
+    assert run("gallery", "check", "--gallery", place)[0] == 1
+
+
+def test_an_encrypted_gallery(run, photo, place, tmp_path, monkeypatch):
+    key = tmp_path / "key"
+    assert run("gallery", "new-key", key)[0] == 0
+    assert run("enroll", "--gallery", place, "--key-file", key, "Ann", photo)[0] == 0
+    assert run("identify", "--gallery", place, photo)[1]["error"]["code"] == "gallery-key"
+    _, _, err = run("gallery", "export", "--gallery", place, "--key-file", key, "-o", tmp_path / "x.jsonl")
+    assert "is encrypted, and" in err
+    monkeypatch.setenv("EDGE_SPHEREFACE_GALLERY_KEY", key.read_text())
+    monkeypatch.setenv("EDGE_SPHEREFACE_GALLERY", str(place))
+    assert run("identify", photo)[1]["images"][0]["faces"][0]["name"] == "Ann"
+    assert run("gallery", "list")[1]["encrypted"] is True
+
+
+def test_rebuild(run, photo, place, small_models, cli):
+    run("enroll", "--gallery", place, "Ann", photo, "--keep-crops")
+    code, out, _ = cli("gallery", "rebuild", "--gallery", place, "--model", small_models["nchw"], "--flip", "--json")
+    assert (code, json.loads(out)["embeddings"]) == (0, 1)
+    code, out, _ = cli("identify", "--gallery", place, "--model", small_models["nchw"], "--flip", photo, "--json")
+    assert json.loads(out)["images"][0]["faces"][0]["name"] == "Ann"
+    assert run("identify", "--gallery", place, photo)[1]["error"]["code"] == "fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (("enroll", "Ann", "x.jpg"), 2, "usage"),
+        (("enroll", "--gallery", "x.db", "Ann"), 2, "usage"),
+        (("enroll", "--gallery", "x.db", "Ann", "x.jpg", "--people", "y"), 2, "usage"),
+        (("enroll", "--gallery", "x.db", "Ann", "/no/such.jpg"), 1, "image"),
+        (("enroll", "--gallery", "/no/such/x.db", "Ann", "PHOTO"), 1, "output"),
+        (("enroll", "--gallery", "x.db", "\n", "PHOTO"), 1, "identity"),
+        (("enroll", "--gallery", "x.db", "Ann", "EMPTY"), 1, "no-face"),
+        (("identify", "--gallery", "/no/such.db", "x.jpg"), 1, "gallery-not-found"),
+        (("identify", "--gallery", "x.db", "x.jpg", "--margin", "3"), 2, "usage"),
+        (("gallery", "list"), 2, "usage"),
+        (("gallery",), 2, "usage"),
+        (("gallery", "list", "--gallery", "PHOTO"), 1, "gallery-format"),
+        (("gallery", "import", "--gallery", "x.db", "/no/such.jsonl"), 1, "gallery"),
+        (("calibrate-threshold", "/no/such"), 1, "image"),
+        (("calibrate-threshold", ".", "--far", "2"), 2, "usage"),
+    ],
+)
+def test_errors_are_one_object(run, photo, tmp_path, monkeypatch, words, code, kind):
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("empty.png", np.zeros((100, 100, 3), np.uint8))
+    named = {"PHOTO": photo, "EMPTY": "empty.png"}
+    got, result, err = run(*(named.get(word, word) for word in words))
+    assert (got, result["error"]["code"]) == (code, kind)
+    assert "Traceback" not in err
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_calibrate_refuses_few_photographs(run, photo, tmp_path):
+    (tmp_path / "people/ann").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "people/ann/1.png")
+    code, result, _ = run("calibrate-threshold", tmp_path / "people")
+    assert (code, result["error"]["code"]) == (1, "threshold")
+    assert "1 people" in result["error"]["message"]
+
+
+def test_calibrate_writes_into_the_gallery(run, cli, place, photo, tmp_path, monkeypatch, small_model):
+    """Forty people that a stand-in for photographs gives; the closest pair is the one that was enrolled twice."""
+    from edge_sphereface.people import EmbeddedPeople
+
+    rows = np.random.default_rng(0).standard_normal((400, 32)).astype(np.float32)
+    rows += 4 * np.repeat(rows[::10], 10, axis=0)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    people = EmbeddedPeople(rows, [f"p{number // 10}" for number in range(400)], [("bad.jpg", "unreadable")])
+    monkeypatch.setattr("edge_sphereface.people.embed_people", lambda *_, **__: people)
+    run("enroll", "--gallery", place, "Ann", photo)
+    run("enroll", "--gallery", place, "Anna", photo)
+    words = ("calibrate-threshold", "--gallery", place, "--far", "0.01", tmp_path)
+    code, result, _ = run(*words)
+    assert code == 0
+    found = result["calibration"]
+    assert found["low"] <= found["threshold"] <= found["high"]
+    assert found["measured_far"] <= 0.01
+    assert result["closest"]["names"] == ["Ann", "Anna"]
+    assert result["closest"]["confused"] is True
+    _, out, _ = cli(*words, "--model", small_model)
+    assert "WHICH REACHES THE THRESHOLD" in out
+    (record,) = run("gallery", "list", "--gallery", place)[1]["thresholds"]
+    assert (record["value"], record["far"], record["precision"]) == (found["threshold"], 0.01, "float32")
+    assert run("identify", "--gallery", place, photo)[1]["images"][0]["faces"][0]["threshold"] == found["threshold"]
