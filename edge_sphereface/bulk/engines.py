@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_sphereface.bulk.operator import OperatorConfig, PhotographOperator
 from edge_sphereface.bulk.tables import arrow
-from edge_sphereface.errors import EdgeSphereFaceError, ExtraError, ProviderError
+from edge_sphereface.errors import ExtraError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 BATCH = 32
 """Photographs whose rows travel and are put on the disk together."""
+
+
+_ANSWER_S = 5.0
+"""How long a cluster may take to answer."""
 
 
 class Engine(Protocol):
@@ -72,7 +77,7 @@ class RayEngine:
         begun = not self._ray.is_initialized()
         if begun:
             self._begin()
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         try:
             self._require_processors()
             table = arrow().table({"path": list(paths)})
@@ -90,12 +95,8 @@ class RayEngine:
                 if batch.num_rows:
                     yield batch
         except self._ray.exceptions.RayError as error:
-            cause = _ours(error)
-            if cause is not None:
-                raise cause from error
-            raise ProviderError(
-                f"Ray failed: {_last_line(error)}.", hint="what is done is kept: run it again"
-            ) from error
+            reason = _last_line(error).removeprefix(f"{ExtraError.__module__}.")  # a worker's error comes as text
+            raise ProviderError(f"A Ray worker failed: {reason}", hint="what is done is kept: run it again") from error
         finally:
             if begun:
                 self._ray.shutdown()
@@ -104,6 +105,7 @@ class RayEngine:
         # One more than actors hold: Ray counts processors without binding to them, and its own tasks need one
         options = {} if self._address else {"num_cpus": self._workers * self._threads + 1}
         try:
+            _require_answer(self._address)
             self._ray.init(
                 address=self._address or "local",
                 include_dashboard=None if self._address else False,
@@ -111,7 +113,7 @@ class RayEngine:
                 logging_level="ERROR",
                 **options,
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (self._ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
             raise ProviderError(
                 f"Cannot reach or begin a Ray cluster: {_last_line(error)}.", hint="check --ray-address; `ray status`"
             ) from error
@@ -126,14 +128,11 @@ class RayEngine:
             )
 
 
-def _ours(error: BaseException) -> EdgeSphereFaceError | None:
-    """Our own error, if a worker raised one."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, EdgeSphereFaceError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return None
+def _require_answer(address: str | None) -> None:
+    """Ray would wait for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and "//" not in host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
 
 
 def _last_line(error: BaseException) -> str:

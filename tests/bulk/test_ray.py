@@ -1,0 +1,54 @@
+"""Ray Data runs the same operator: its rows are those of this process, one by one.
+
+pytest tests/bulk/test_ray.py
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from edge_sphereface.bulk import embed_folder, engines
+from edge_sphereface.bulk.engines import RayEngine
+from edge_sphereface.errors import ProviderError
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Ray's own, which are many
+    pytest.mark.timeout(180),
+]
+
+
+@pytest.fixture(autouse=True)
+def workers_see_the_checkout(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+
+
+def test_local_and_ray_results_are_equal_row_by_row(config, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "BATCH", 3)
+    embed_folder(config, tmp_path / "here.parquet")
+    seen = []
+    result = embed_folder(
+        config, tmp_path / "ray.parquet", engine=RayEngine(workers=2), progress=lambda *done: seen.append(done)
+    )
+    here, ray = pq.read_table(tmp_path / "here.parquet"), pq.read_table(tmp_path / "ray.parquet")
+    assert here.num_rows == 7
+    assert here.equals(ray, check_metadata=True)
+    assert (tmp_path / "here.unreadable.csv").read_text() == (tmp_path / "ray.unreadable.csv").read_text()
+    assert seen[-1] == (10, 10)
+    assert len(seen) >= 4, "batches come one by one"
+    assert result.unreadable == 3
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0", "Ray reports nothing to its makers"
+
+
+def test_what_goes_wrong_on_a_worker_is_our_error(config, tmp_path):
+    """A worker that does not see the folder says so, and no photograph is taken for unreadable."""
+    engine = RayEngine(workers=1)
+    with pytest.raises(ProviderError, match="A Ray worker failed: ImageError: .* none on this machine"):
+        list(engine.run(replace(config, folder=tmp_path / "elsewhere"), ["a.png"]))
+
+
+def test_a_cluster_that_is_not_there(config):
+    with pytest.raises(ProviderError, match="Cannot reach"):
+        list(RayEngine(workers=1, address="127.0.0.1:1").run(config, ["a.png"]))
