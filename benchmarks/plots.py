@@ -84,6 +84,32 @@ def roc(accuracy: Sequence[JsonObject]) -> bytes:
     return _png(figure)
 
 
+def identification(rows: Sequence[JsonObject]) -> bytes:
+    """Left identification over false alarms; right the best similarities of known people and of strangers."""
+    figure, (left, right) = _figure(2, width=10.5, height=4.2)
+    for number, row in enumerate(rows):
+        curve = row["curve"]
+        rates = [100 * value for value in curve["dir"]]
+        left.plot(curve["false_alarm_rate"], rates, color=_CYCLE[number % len(_CYCLE)], label=row["label"])
+    left.axvline(rows[0]["false_alarm_rate"], color=_TEXT, linewidth=0.8, linestyle=":")
+    left.set_xscale("log")
+    left.set_xlabel("false alarm rate: strangers taken for somebody")
+    left.set_ylabel("known people identified, %")
+    left.legend(frameon=False)
+    first = rows[0]
+    for kind, color in (("probes", _OURS), ("strangers", _CYCLE[1])):
+        label = {
+            "probes": f"{first['probes']} photographs of known people",
+            "strangers": f"{first['strangers']} strangers",
+        }
+        right.hist(first["similarities"][kind], bins=50, density=True, alpha=0.6, color=color, label=label[kind])
+    right.axvline(first["threshold"], color=_TEXT, linewidth=0.8, linestyle=":")
+    right.set_xlabel(f"similarity of the best candidate, {first['label']}; dotted: 1 % false alarms")
+    right.set_yticks([])
+    right.legend(frameon=False)
+    return _png(figure)
+
+
 def _figure(panels: int, *, width: float, height: float) -> tuple[Any, Any]:
     import matplotlib as mpl
 

@@ -20,6 +20,7 @@ from edge_sphereface.cli.contract import Outcome, Progress
 if TYPE_CHECKING:
     from edge_sphereface.cli.contract import Commands
     from edge_sphereface.gallery import Gallery, Threshold
+    from edge_sphereface.people import EmbeddedPeople
     from edge_sphereface.threshold import Calibration
     from edge_sphereface.types import JsonObject
 
@@ -59,15 +60,17 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
     try:
         if gallery is not None:
             embedder.fingerprint.require_kin(gallery.fingerprint, f"The gallery {gallery.location}")
+            gallery.probes_checked = gallery.fingerprint == embedder.fingerprint
         found = embed_people(
             pipeline, arguments.folder, select=arguments.select, progress=Progress("embedding", "photographs")
         )
         calibration = calibrate_embeddings(found.embeddings, found.people, arguments.far)
         threshold = _threshold(calibration, embedder.fingerprint.precision, embedder.fingerprint.digest)
-        closest = None
+        closest = strangers = None
         if gallery is not None:
             gallery.set_threshold(threshold)
             closest = _closest(gallery, calibration)
+            strangers = _strangers(gallery, found, threshold)
     finally:
         if gallery is not None:
             gallery.close()
@@ -77,6 +80,7 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
         "calibration": calibration.as_json(),
         "gallery": None if gallery is None else gallery.location,
         "closest": closest,
+        "strangers": strangers,
         "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped],
     }
     return Outcome(result, "\n".join(_lines(calibration, threshold, result)))
@@ -107,6 +111,22 @@ def _closest(gallery: Gallery, calibration: Calibration) -> JsonObject | None:
     return {"names": [first, second], "similarity": similarity, "confused": similarity >= calibration.threshold}
 
 
+def _strangers(gallery: Gallery, found: EmbeddedPeople, threshold: Threshold) -> JsonObject | None:
+    """How often somebody who is not enrolled would be taken for somebody who is: it grows with the gallery."""
+    if gallery.fingerprint.digest != threshold.fingerprint or not len(gallery):
+        return None
+    enrolled = {identity.name for identity in gallery.identities()}
+    others = [number for number, name in enumerate(found.people) if name not in enrolled]
+    if not others:
+        return None
+    best = [candidates[0] for candidates in gallery.search(found.embeddings[others], top=1)]
+    return {
+        "photographs": len(others),
+        "people": len({found.people[number] for number in others}),
+        "false_alarm_rate": sum(candidate.similarity >= threshold.value for candidate in best) / len(best),
+    }
+
+
 def _lines(calibration: Calibration, threshold: Threshold, result: JsonObject) -> list[str]:
     lines = [
         (
@@ -123,6 +143,12 @@ def _lines(calibration: Calibration, threshold: Threshold, result: JsonObject) -
         lines.append(f"accepts    {100 * calibration.tar:.2f} % of genuine pairs of single photographs")
     if result["gallery"] is not None:
         lines.append(f"kept in    {result['gallery']}")
+    strangers = result["strangers"]
+    if strangers is not None:
+        lines.append(
+            f"strangers  {100 * strangers['false_alarm_rate']:.1f} % of {strangers['photographs']} photographs of "
+            f"{strangers['people']} people who are not enrolled would be taken for somebody who is"
+        )
     closest = result["closest"]
     if closest is not None:
         lines.append(

@@ -198,6 +198,9 @@ def test_calibrate_writes_into_the_gallery(run, cli, place, photo, tmp_path, mon
     assert found["measured_far"] <= 0.01
     assert result["closest"]["names"] == ["Ann", "Anna"]
     assert result["closest"]["confused"] is True
+    assert result["strangers"]["photographs"] == 400
+    assert result["strangers"]["people"] == 40
+    assert 0 <= result["strangers"]["false_alarm_rate"] <= 1
     _, out, _ = cli(*words, "--model", small_model)
     assert "WHICH REACHES THE THRESHOLD" in out
     (record,) = run("gallery", "list", "--gallery", place)[1]["thresholds"]

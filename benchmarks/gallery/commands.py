@@ -1,0 +1,162 @@
+"""``python -m benchmarks identification``, ``gallery-search`` and ``embed-folder``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import environment
+from benchmarks.result_file import keep_result
+from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
+from edge_sphereface.cli.contract import Outcome, Progress
+from edge_sphereface.files import SHARED, atomic_write
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.types import JsonObject
+
+
+def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_identification(commands)
+    _add_search(commands)
+    _add_scale(commands)
+
+
+def _add_identification(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "identification",
+        parents=[json_option(), detector_options()],
+        help="who is who: rank-1, and identification at 1 % false alarms",
+        description="Enroll the people with at least 20 photographs from 5 each; identify their other photographs and "
+        "500 strangers, through a gallery file.",
+        epilog="example: python -m benchmarks identification float.onnx int8.onnx --lfw lfw --plot identification.png",
+    )
+    parser.add_argument("model", nargs="+", type=Path, help="ONNX file")
+    parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
+    parser.add_argument("--detect", action="store_true", help="landmarks of the detector instead of the given ones")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    parser.set_defaults(run=run_identification)
+
+
+def run_identification(arguments: argparse.Namespace) -> Outcome:
+    """Every model on the same photographs."""
+    from benchmarks import plots
+    from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
+    from benchmarks.gallery import identification
+    from edge_sphereface import __version__
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.files import sha256_of
+    from edge_sphereface.pairs import detected_landmarks, given_landmarks, read_landmarks
+
+    protocol = identification.make_protocol(arguments.lfw / "images")
+    if arguments.detect:
+        detector = open_named_detector(arguments)
+        kind, locate = detector.name, detected_landmarks(detector)
+        located_by = f"{kind}-{__version__}"
+    else:
+        landmarks = read_landmarks(arguments.lfw / "lfw_landmark.txt")
+        kind, locate = "given", given_landmarks(landmarks)
+        located_by = f"given-{landmarks_digest(landmarks)}"
+    rows: list[JsonObject] = []
+    for path in arguments.model:
+        embedder = Embedder(path)
+        found = embed_images(
+            protocol.images(),
+            arguments.lfw / "images",
+            spec=embedder.spec,
+            embed=embedder.embed,
+            store=EmbeddingStore(f"{sha256_of(path)[:24]}-{located_by}", embedder.spec.embedding_size),
+            locate=locate,
+            progress=Progress(f"{path.name}: photographs"),
+        )
+        label = path.stem if kind == "given" else f"{path.stem}, {kind}"
+        about = {"label": label, "model": path.name, "precision": embedder.spec.precision, "landmarks": kind}
+        answers = identification.ask(protocol, found, embedder)
+        rows.append({**about, "provider": embedder.provider.as_json(), **identification.judge(answers)})
+    result: JsonObject = {"environment": environment.describe(), "identification": rows}
+    keep_result(result, arguments.output)
+    if arguments.plot is not None:
+        with atomic_write(arguments.plot, mode=SHARED) as stream:
+            stream.write(plots.identification(rows))
+    return Outcome(result, identification.text(rows))
+
+
+def _add_search(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "gallery-search",
+        parents=[json_option()],
+        help="latency and recall of galleries of many identities",
+        description="Fill a gallery file (and, with --milvus, Milvus Lite with exact and with graph search) with random "
+        "identities; time single searches in turns, compare answers with the product over all templates.",
+        epilog="example: python -m benchmarks gallery-search --identities 100000 --milvus -o search.json",
+    )
+    parser.add_argument("--identities", type=positive, default=100_000, metavar="N", help="default: 100000")
+    parser.add_argument("--probes", type=positive, default=1000, metavar="N", help="for the recall (default: 1000)")
+    parser.add_argument(
+        "--rounds", type=positive, default=100, metavar="N", help="samples of the latency (default: 100)"
+    )
+    parser.add_argument("--milvus", action="store_true", help="also Milvus Lite; takes minutes")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
+    parser.set_defaults(run=run_search)
+
+
+def run_search(arguments: argparse.Namespace) -> Outcome:
+    """Galleries in turns."""
+    from benchmarks.gallery import search
+
+    rows = search.measure(
+        arguments.identities,
+        probes=arguments.probes,
+        rounds=arguments.rounds,
+        milvus=arguments.milvus,
+        reporter=Progress,
+    )
+    result: JsonObject = {"environment": environment.describe(), "galleries": rows}
+    keep_result(result, arguments.output)
+    return Outcome(result, search.text(rows))
+
+
+def _add_scale(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "embed-folder",
+        parents=[json_option(), detector_options()],
+        help="photographs a second of one worker and of several",
+        description="Run embed-folder here and on Ray over the same photographs, in turns.",
+        epilog="example: python -m benchmarks embed-folder model.onnx --photos photos --workers 1 2 -o scale.json",
+    )
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--count", type=positive, default=500, metavar="N", help="photographs (default: 500)")
+    parser.add_argument(
+        "--workers", nargs="+", type=positive, default=[1, 2], metavar="N", help="of Ray (default: 1 2)"
+    )
+    parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="runs of each (default: 3)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    parser.set_defaults(run=run_scale)
+
+
+def run_scale(arguments: argparse.Namespace) -> Outcome:
+    """Engines in turns."""
+    from benchmarks.gallery import scale
+    from edge_sphereface.bulk import OperatorConfig
+
+    config = OperatorConfig(
+        folder=arguments.photos.absolute(),
+        model=arguments.model.absolute(),
+        detector=arguments.detector,
+        detector_model=None if arguments.detector_model is None else arguments.detector_model.absolute(),
+    )
+    rows = scale.measure(
+        config,
+        photographs=arguments.count,
+        workers=arguments.workers,
+        rounds=arguments.rounds,
+        reporter=Progress,
+    )
+    result: JsonObject = {"environment": environment.describe(), "engines": rows}
+    keep_result(result, arguments.output)
+    return Outcome(result, scale.text(rows))

@@ -1,0 +1,184 @@
+"""Open-set identification: people who are enrolled, and strangers who are not.
+
+References:
+    ISO/IEC 19795-1: closed-set rank-1 rate; detection-and-identification rate (DIR) at a false alarm rate: the share of
+    probes of enrolled people whose best candidate is right *and* reaches the threshold, at the threshold that so many
+    strangers reach.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from edge_sphereface.errors import PairsError
+from edge_sphereface.gallery import open_gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array, JsonObject
+
+ENROLLED_FROM, EACH, STRANGERS = 20, 5, 500
+"""People with at least so many photographs are enrolled from so many each; so many others are strangers."""
+FALSE_ALARMS = 0.01
+_RESAMPLES = 1000
+_RATES = np.logspace(-2.7, 0, 60)
+
+
+class Protocol(NamedTuple):
+    """Photographs, as paths below the folder.
+
+    Attributes:
+        enrolled: by name.
+        probes: other photographs of these people, with their names.
+        strangers: one photograph of each.
+    """
+
+    enrolled: Mapping[str, Sequence[str]]
+    probes: Sequence[tuple[str, str]]
+    strangers: Sequence[str]
+
+    def images(self) -> list[str]:
+        """Every photograph."""
+        return [
+            *(path for paths in self.enrolled.values() for path in paths),
+            *(path for path, _ in self.probes),
+            *self.strangers,
+        ]
+
+
+class Answers(NamedTuple):
+    """Of each probe that shows a usable face.
+
+    Attributes:
+        similarity: (N,) of the best candidate.
+        right: (N,) whether it is the person.
+        person: (N,) number of the person.
+        strangers: (M,) similarity of each stranger's best candidate.
+        enrolled: identities in the gallery.
+    """
+
+    similarity: Float64Array
+    right: BoolArray
+    person: Int64Array
+    strangers: Float64Array
+    enrolled: int
+
+
+def make_protocol(folder: Path, *, seed: int = 0) -> Protocol:
+    """Divide FOLDER/NAME/photo.jpg; the same folder always gives the same division.
+
+    Raises:
+        PairsError: too few photographs.
+    """
+    people = {
+        path.name: sorted(f"{path.name}/{image.name}" for image in path.iterdir())
+        for path in sorted(folder.iterdir())
+        if path.is_dir()
+    }
+    known = {name: images for name, images in people.items() if len(images) >= ENROLLED_FROM}
+    others = [images[0] for name, images in people.items() if name not in known and images]
+    if len(known) < 2 or len(others) < 100:
+        raise PairsError(
+            f"Expected people with {ENROLLED_FROM} photographs and at least 100 others below {folder}, got "
+            f"{len(known)} and {len(others)}.",
+            hint="give LFW's folder of images",
+        )
+    chosen = np.random.default_rng(seed).choice(len(others), min(STRANGERS, len(others)), replace=False)
+    return Protocol(
+        enrolled={name: images[:EACH] for name, images in known.items()},
+        probes=[(image, name) for name, images in known.items() for image in images[EACH:]],
+        strangers=[others[number] for number in sorted(chosen)],
+    )
+
+
+def ask(protocol: Protocol, found: Mapping[str, Float32Array], embedder: Embedder) -> Answers:
+    """Enroll into a gallery file and search it, as the product does."""
+    usable = {name: row for name, row in found.items() if np.isfinite(row).all()}
+    probes = [(usable[path], name) for path, name in protocol.probes if path in usable]
+    strangers = [usable[path] for path in protocol.strangers if path in usable]
+    names = sorted(protocol.enrolled)
+    with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
+        for name, paths in protocol.enrolled.items():
+            gallery.enroll(name, np.stack([usable[path] for path in paths if path in usable]))
+        best = [candidates[0] for candidates in gallery.search(np.stack([row for row, _ in probes]), top=1)]
+        alarms = [candidates[0] for candidates in gallery.search(np.stack(strangers), top=1)]
+        return Answers(
+            similarity=np.array([candidate.similarity for candidate in best]),
+            right=np.array([candidate.name == name for candidate, (_, name) in zip(best, probes, strict=True)]),
+            person=np.array([names.index(name) for _, name in probes]),
+            strangers=np.array([candidate.similarity for candidate in alarms]),
+            enrolled=len(gallery),
+        )
+
+
+def judge(answers: Answers) -> JsonObject:
+    """Rank-1 and DIR with 95 % intervals by resampling people and strangers, and the curve."""
+    rate, threshold = _identified(answers, FALSE_ALARMS)
+    random = np.random.default_rng(0)
+    resampled = [_resample(answers, random) for _ in range(_RESAMPLES)]
+    ranks = [float(sample.right.mean()) for sample in resampled]
+    rates = [_identified(sample, FALSE_ALARMS)[0] for sample in resampled]
+    curve = [_identified(answers, float(alarm))[0] for alarm in _RATES]
+    return {
+        "enrolled": answers.enrolled,
+        "probes": len(answers.right),
+        "strangers": len(answers.strangers),
+        "rank_1": float(answers.right.mean()),
+        "rank_1_interval": np.percentile(ranks, [2.5, 97.5]).tolist(),
+        "false_alarm_rate": FALSE_ALARMS,
+        "threshold": threshold,
+        "dir": rate,
+        "dir_interval": np.percentile(rates, [2.5, 97.5]).tolist(),
+        "curve": {"false_alarm_rate": _RATES.tolist(), "dir": curve},
+        "similarities": {
+            "probes": np.round(answers.similarity, 4).tolist(),
+            "strangers": np.round(answers.strangers, 4).tolist(),
+        },
+    }
+
+
+def text(rows: Sequence[JsonObject]) -> str:
+    """A table for people."""
+    head = f"{'model':<28}{'rank-1':>9}{'95 %':>18}{'DIR at 1 %':>13}{'95 %':>18}{'threshold':>11}"
+    lines = [head, "-" * len(head)]
+    lines += [
+        f"{row['label']:<28}{100 * row['rank_1']:>7.2f} %{_interval(row['rank_1_interval']):>18}"
+        f"{100 * row['dir']:>11.2f} %{_interval(row['dir_interval']):>18}{row['threshold']:>11.3f}"
+        for row in rows
+    ]
+    first = rows[0]
+    foot = (
+        f"{first['enrolled']} people enrolled from {EACH} photographs each, {first['probes']} other photographs of "
+        f"them, {first['strangers']} strangers"
+    )
+    return "\n".join([*lines, "", foot])
+
+
+def _identified(answers: Answers, false_alarms: float) -> tuple[float, float]:
+    """DIR and threshold at the strictest reading of a false alarm rate."""
+    falling = np.sort(answers.strangers)[::-1]
+    allowed = int(false_alarms * len(falling) + 1e-9)
+    threshold = float(np.nextafter(falling[allowed], 2.0)) if allowed < len(falling) else -1.0
+    return float((answers.right & (answers.similarity >= threshold)).mean()), threshold
+
+
+def _resample(answers: Answers, random: np.random.Generator) -> Answers:
+    people = np.unique(answers.person)
+    rows = np.concatenate([np.flatnonzero(answers.person == number) for number in random.choice(people, len(people))])
+    strangers: Any = random.choice(answers.strangers, len(answers.strangers))
+    return answers._replace(
+        similarity=answers.similarity[rows],
+        right=answers.right[rows],
+        person=answers.person[rows],
+        strangers=strangers,
+    )
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{100 * bounds[0]:.2f} to {100 * bounds[1]:.2f}"

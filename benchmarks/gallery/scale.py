@@ -1,0 +1,110 @@
+"""How many photographs a second a worker embeds, and what a second worker brings."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.bulk import embed_folder
+from edge_sphereface.bulk.engines import LocalEngine, RayEngine
+from edge_sphereface.image import find_images
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge_sphereface.bulk import OperatorConfig
+    from edge_sphereface.bulk.engines import Engine
+    from edge_sphereface.types import JsonObject
+
+
+def measure(
+    config: OperatorConfig,
+    *,
+    photographs: int,
+    workers: Sequence[int],
+    rounds: int,
+    reporter: Callable[[str], Callable[[int, int], None]],
+) -> list[JsonObject]:
+    """Embed the same photographs with each engine, in turns; one thread a worker.
+
+    Args:
+        config: with a folder of at least that many photographs.
+        photographs: taken from it, evenly.
+        workers: of Ray.
+        rounds: runs of each.
+        reporter: makes a progress function for a name.
+    """
+    single = replace(config, session=replace(config.session, threads=1))
+    engines: dict[str, Callable[[], Engine]] = {"local": LocalEngine}
+    engines |= {f"ray, {count} workers": partial(RayEngine, workers=count) for count in workers}
+    runs: dict[str, list[JsonObject]] = {name: [] for name in engines}
+    with TemporaryDirectory() as folder:
+        chosen = replace(single, folder=_link(config.folder, Path(folder) / "photographs", photographs))
+        for number in range(rounds):
+            for name, make in engines.items():
+                show = reporter(f"{name}, run {number + 1} of {rounds}: photographs")
+                runs[name].append(_run(chosen, make(), Path(folder) / "faces.parquet", show))
+    return [
+        {
+            "engine": name,
+            "photographs": photographs,
+            "faces": made[0]["faces"],
+            "runs": made,
+            "per_second": float(np.median([run["per_second"] for run in made])),
+            "start_s": float(np.median([run["start_s"] for run in made])),
+        }
+        for name, made in runs.items()
+    ]
+
+
+def text(rows: Sequence[JsonObject]) -> str:
+    """A table for people."""
+    head = f"{'engine':<18}{'photographs/s':>15}{'of one worker':>15}{'until the first s':>19}"
+    one = next((row for row in rows if row["engine"].startswith("ray, 1 ")), rows[0])
+    lines = [head, "-" * len(head)]
+    for row in rows:
+        share = row["per_second"] / one["per_second"]
+        lines.append(f"{row['engine']:<18}{row['per_second']:>15.1f}{share:>15.2f}{row['start_s']:>19.1f}")
+    first = rows[0]
+    runs = len(first["runs"])
+    lines += [
+        "",
+        f"{first['photographs']} photographs with {first['faces']} faces, median of {runs} runs, one thread each",
+    ]
+    return "\n".join(lines)
+
+
+def _link(source: Path, target: Path, count: int) -> Path:
+    """A folder with some of the photographs."""
+    paths = find_images(source)
+    target.mkdir()
+    for number in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int):
+        link = target / f"{number:06d}{paths[number].suffix}"
+        if not link.exists():
+            link.symlink_to(paths[number].resolve())
+    return target
+
+
+def _run(config: OperatorConfig, engine: Engine, output: Path, show: Callable[[int, int], None]) -> JsonObject:
+    """One run; the rate counts from the first batch on, since beginning costs once what a long run never sees."""
+    start = time.perf_counter()
+    marks: list[tuple[float, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        marks.append((time.perf_counter(), done))
+        show(done, total)
+
+    result = embed_folder(config, output, engine=engine, overwrite=True, progress=progress)
+    (first, begun), (last, done) = marks[0], marks[-1]
+    return {
+        "faces": result.faces,
+        "start_s": first - start,
+        "per_second": (done - begun) / max(last - first, 1e-9),
+        "total_s": time.perf_counter() - start,
+    }
