@@ -17,10 +17,12 @@ from benchmarks.arm64 import models
 from benchmarks.emulation import compare
 from benchmarks.emulation.emulator import this_python
 from edge_sphereface import choice
+from edge_sphereface.bulk.engines import LocalEngine
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.contract import run
 from edge_sphereface.download import PinnedFile
 from edge_sphereface.files import sha256_of
+from edge_sphereface.people import EmbeddedPeople
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.commands import build_parser as export_parser
 from export.tuning import search
@@ -31,7 +33,7 @@ SECTIONS = {
     title.strip("`"): json.loads(body)
     for title, body in re.findall(r"^## (.+?)$.*?^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 }
-OPEN = {"doctor", "nodes", "occupied_mib", "opset", "tried", "versions", "wheels"}
+OPEN = {"doctor", "metadata", "nodes", "occupied_mib", "opset", "tried", "versions", "wheels"}
 """Objects whose fields depend on the machine or the model."""
 LISTS = {"doubts", "float_layers", "missed", "problems", "skipped", "skipped_parameters"}
 """Lists that may be empty here and not there."""
@@ -106,6 +108,60 @@ def without_peers_and_emulator(monkeypatch):
     monkeypatch.setattr("benchmarks.arm64.smoke.occupied_mib", lambda: {"arm64": 71.0})
     monkeypatch.setattr("benchmarks.arm64.instructions.build_plugin", lambda: Path("plugin.so"))
     monkeypatch.setattr("benchmarks.arm64.instructions.count", lambda *_: 1000)
+
+
+def galleries(call, model, monkeypatch):
+    """Every command of galleries; photographs of forty people, and Ray, have stand-ins."""
+    rows = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+    rows += 4 * np.repeat(rows[::10], 10, axis=0)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    people = EmbeddedPeople(rows, [f"p{number // 10}" for number in range(400)], [("people/bad.jpg", "Cannot decode.")])
+    monkeypatch.setattr("edge_sphereface.people.embed_people", lambda *_, **__: people)
+    monkeypatch.setattr("benchmarks.gallery.scale.RayEngine", lambda **_: LocalEngine())
+    for name, value in {"ENROLLED_FROM": 3, "EACH": 1, "MIN_STRANGERS": 2}.items():
+        monkeypatch.setattr(f"benchmarks.gallery.identification.{name}", value)
+    names = ["ann/1.png", "ann/2.png", "ann/3.png", "bob/1.png", "bob/2.png", "bob/3.png", "cat/1.png", "dan/1.png"]
+    for name in names:
+        Path("lfw/images", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("lfw/images", name).write_bytes(Path("photo.png").read_bytes())
+    points = "204 101 247 103 224 128 202 140 245 142"
+    Path("lfw/lfw_landmark.txt").write_text("".join(f"{name} {points}\n" for name in names))
+    at, again = ("--gallery", "people.db"), ("--gallery", "copy.db")
+    call(build_parser, "enroll", *at, *model, "Anna", "photo.png", "--keep-crops")
+    return {
+        "edge-sphereface enroll": call(
+            build_parser, "enroll", *at, *model, "--people", "people", "--largest", "--meta", "role=staff"
+        ),
+        "edge-sphereface identify": call(build_parser, "identify", *at, *model, "photo.png"),
+        "edge-sphereface calibrate-threshold": call(
+            build_parser, "calibrate-threshold", *at, *model, "people", "--far", "0.01"
+        ),
+        "edge-sphereface gallery list": call(build_parser, "gallery", "list", *at),
+        "edge-sphereface gallery export": call(build_parser, "gallery", "export", *at, "-o", "people.jsonl"),
+        "edge-sphereface gallery import": call(build_parser, "gallery", "import", *again, "people.jsonl"),
+        "edge-sphereface gallery remove": call(build_parser, "gallery", "remove", *at, "Anna"),
+        "edge-sphereface gallery rebuild": call(build_parser, "gallery", "rebuild", *at, *model, "--flip"),
+        "edge-sphereface gallery check": call(build_parser, "gallery", "check", *again),
+        "edge-sphereface gallery new-key": call(build_parser, "gallery", "new-key", "people.key"),
+        "edge-sphereface embed-folder": call(build_parser, "embed-folder", *model, "people", "faces.parquet"),
+        "python -m benchmarks identification": call(
+            benchmarks_parser, "identification", "sphereface.onnx", "--lfw", "lfw"
+        ),
+        "python -m benchmarks gallery-search": call(
+            benchmarks_parser, "gallery-search", "--identities", "200", "--probes", "20", "--rounds", "2"
+        ),
+        "python -m benchmarks embed-folder": call(
+            benchmarks_parser,
+            "embed-folder",
+            "sphereface.onnx",
+            "--photos",
+            "people",
+            "--workers",
+            "1",
+            "--rounds",
+            "1",
+        ),
+    }
 
 
 def plain_is_slow(monkeypatch):
@@ -194,6 +250,7 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
         ),
         "python -m benchmarks report": call(benchmarks_parser, "report", "l.json", "-o", "report"),
         "python -m benchmarks compare": call(benchmarks_parser, "compare", "l.json", "l.json"),
+        **galleries(call, model, monkeypatch),
         "Errors": call(build_parser, "info", "--model", "missing.onnx"),
         # Last, since it puts a file in the cache that is no detector.
         "edge-sphereface fetch-detector": call(build_parser, "fetch-detector", "--from", "photo.png"),

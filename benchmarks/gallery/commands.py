@@ -90,7 +90,7 @@ def _add_search(commands: Commands) -> None:
         "gallery-search",
         parents=[json_option()],
         help="latency and recall of galleries of many identities",
-        description="Fill a gallery file (and, with --milvus, Milvus Lite with exact and with graph search) with random "
+        description="Fill a gallery file (and, with --milvus, Milvus Lite with exact and graph search) with random "
         "identities; time single searches in turns, compare answers with the product over all templates.",
         epilog="example: python -m benchmarks gallery-search --identities 100000 --milvus -o search.json",
     )

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array, JsonObject
 
-ENROLLED_FROM, EACH, STRANGERS = 20, 5, 500
-"""People with at least so many photographs are enrolled from so many each; so many others are strangers."""
+ENROLLED_FROM, EACH = 20, 5
+"""People with at least so many photographs are enrolled from so many each."""
+STRANGERS, MIN_STRANGERS = 500, 100
+"""So many others are asked for; with fewer than the second a rate of 1 % is none."""
 FALSE_ALARMS = 0.01
 _RESAMPLES = 1000
 _RATES = np.logspace(-2.7, 0, 60)
@@ -83,9 +85,9 @@ def make_protocol(folder: Path, *, seed: int = 0) -> Protocol:
     }
     known = {name: images for name, images in people.items() if len(images) >= ENROLLED_FROM}
     others = [images[0] for name, images in people.items() if name not in known and images]
-    if len(known) < 2 or len(others) < 100:
+    if len(known) < 2 or len(others) < MIN_STRANGERS:
         raise PairsError(
-            f"Expected people with {ENROLLED_FROM} photographs and at least 100 others below {folder}, got "
+            f"Expected people with {ENROLLED_FROM} photographs and at least {MIN_STRANGERS} others below {folder}, got "
             f"{len(known)} and {len(others)}.",
             hint="give LFW's folder of images",
         )

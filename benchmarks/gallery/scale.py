@@ -102,9 +102,11 @@ def _run(config: OperatorConfig, engine: Engine, output: Path, show: Callable[[i
 
     result = embed_folder(config, output, engine=engine, overwrite=True, progress=progress)
     (first, begun), (last, done) = marks[0], marks[-1]
+    if len(marks) == 1:  # too few photographs for a second batch: all that there is to tell is the whole
+        begun, last = 0, time.perf_counter()
     return {
         "faces": result.faces,
         "start_s": first - start,
-        "per_second": (done - begun) / max(last - first, 1e-9),
+        "per_second": (done - begun) / (last - (first if begun else start)),
         "total_s": time.perf_counter() - start,
     }
