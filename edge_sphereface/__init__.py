@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edge_sphereface.detect import Detector, open_detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.errors import EdgeSphereFaceError
+    from edge_sphereface.fingerprint import Fingerprint
+    from edge_sphereface.gallery import Gallery, open_gallery
     from edge_sphereface.image import load_image
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.pipeline import FacePipeline
@@ -30,6 +32,8 @@ __all__ = [
     "Embedder",
     "Face",
     "FacePipeline",
+    "Fingerprint",
+    "Gallery",
     "ModelSpec",
     "SessionConfig",
     "Verification",
@@ -38,6 +42,7 @@ __all__ = [
     "cosine_similarity",
     "load_image",
     "open_detector",
+    "open_gallery",
     "verify",
 ]
 
@@ -48,6 +53,8 @@ _HOME = {
     "Embedder": "embed",
     "Face": "types",
     "FacePipeline": "pipeline",
+    "Fingerprint": "fingerprint",
+    "Gallery": "gallery",
     "ModelSpec": "model_spec",
     "SessionConfig": "session",
     "Verification": "compare",
@@ -55,6 +62,7 @@ _HOME = {
     "cosine_similarity": "compare",
     "load_image": "image",
     "open_detector": "detect",
+    "open_gallery": "gallery",
     "verify": "compare",
 }
 

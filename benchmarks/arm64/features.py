@@ -98,6 +98,20 @@ def verify(job: dict[str, Any]) -> Result:
     return Result(code == 0, {"similarity": answer["similarity"]})
 
 
+def gallery(job: dict[str, Any]) -> Result:
+    """Enrolled, identified by the mirror image, removed without a trace: SQLite, its log and the mapped matrix."""
+    place = Path(job["output"]) / "people.db"
+    at = ("--gallery", place, "--model", job["floats"]["plain"], "--threads", THREADS)
+    _command("enroll", *at, "somebody", job["photo"])
+    code, answer = _command("identify", *at, job["mirrored"], "--threshold", 0)
+    (face,) = answer["images"][0]["faces"]
+    _command("gallery", "remove", "--gallery", place, "somebody")
+    left = [file.name for file in place.parent.glob("people.db*") if b"somebody" in file.read_bytes()]
+    return Result(
+        code == 0 and face["name"] == "somebody" and not left, {"similarity": face["candidates"][0]["similarity"]}
+    )
+
+
 def tune(job: dict[str, Any]) -> Result:
     """The choice among forms; here of one, since times of an emulated core mean nothing."""
     code, answer = _command("tune", job["int8"]["portable"], "--threads", THREADS, "--rounds", 1)
@@ -123,6 +137,7 @@ FEATURES: tuple[Callable[[dict[str, Any]], Result], ...] = (
     float_embedding,
     int8_embedding,
     verify,
+    gallery,
     tune,
     verify_model,
 )

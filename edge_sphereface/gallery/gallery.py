@@ -21,9 +21,9 @@ from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE, check_embeddings, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
+    from typing import Self
 
     from numpy.typing import ArrayLike
-    from typing_extensions import Self
 
     from edge_sphereface.embed import Embedder
     from edge_sphereface.fingerprint import Fingerprint

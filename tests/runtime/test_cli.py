@@ -219,9 +219,12 @@ def test_every_command_has_help_with_an_example(capsys):
     parser = build_parser()
     commands = next(action for action in parser._actions if action.choices and "info" in action.choices).choices
     assert set(commands) == {
-        "info", "detect", "align", "embed", "verify", "verify-model", "tune", "doctor", "fetch-detector"
+        "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
+        "embed-folder", "verify-model", "tune", "doctor", "fetch-detector",
     }  # fmt: skip
-    for command in commands.values():
+    (below,) = [action.choices for action in commands["gallery"]._actions if action.choices]
+    assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}
+    for command in (*commands.values(), *below.values()):
         assert "example" in command.epilog
         assert "--json" in command.format_help()
 
