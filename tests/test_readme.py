@@ -54,6 +54,16 @@ def test_the_example_runs_as_written(tmp_path, small_model, astronaut):
     assert "CPUExecutionProvider" in lines[-1]
 
 
+def test_the_example_of_galleries_runs_as_written(tmp_path, small_model, astronaut):
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    (tmp_path / "sphereface20.onnx").write_bytes(small_model.read_bytes())
+    for name in ("a.jpg", "group.jpg"):
+        cv2.imwrite(str(tmp_path / name), astronaut)
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "Ann Lee identified [('Ann Lee', 1.0)]\n"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command):
     program = next(name for name in PARSERS if command.startswith(name))

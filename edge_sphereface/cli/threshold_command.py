@@ -59,6 +59,7 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
     gallery = None if named_gallery(arguments) is None else open_named_gallery(arguments, None)
     try:
         if gallery is not None:
+            gallery.require_writable()
             embedder.fingerprint.require_kin(gallery.fingerprint, f"The gallery {gallery.location}")
             gallery.probes_checked = gallery.fingerprint == embedder.fingerprint
         found = embed_people(

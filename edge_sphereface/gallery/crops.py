@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery.gallery import Gallery, Progress
     from edge_sphereface.types import Float32Array, UInt8Array
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 CROP_BYTES = 1 << 20
 """A crop's PNG file is never larger: 112 x 96 pixels are 32 KB uncompressed."""
 
@@ -51,6 +52,18 @@ def embed_crops(gallery: Gallery, embedder: Embedder, *, progress: Progress | No
         if progress is not None:
             progress(len(made), total)
     return made
+
+
+def check_crop(crop: bytes | None) -> None:
+    """What is to be kept must be a PNG file of a crop's size, or nothing.
+
+    Raises:
+        CropError: it is something else.
+    """
+    if crop is not None and not (isinstance(crop, bytes) and crop.startswith(_PNG) and len(crop) <= CROP_BYTES):
+        raise CropError(
+            "Expected crops to keep as PNG files.", hint="edge_sphereface.gallery.crops.encode_crop makes them"
+        )
 
 
 def encode_crop(crop: UInt8Array) -> bytes:

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import EmbeddingError, FingerprintError, ThresholdError
-from edge_sphereface.gallery.records import (
-    Candidate,
-    Enrollment,
-    Identification,
-    Portrait,
-    check_name,
-    metadata_text,
-)
+from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError, ThresholdError
+from edge_sphereface.gallery.crops import check_crop
+from edge_sphereface.gallery.records import Candidate, Enrollment, Portrait, check_name, decide, metadata_text
 from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE, check_embeddings, template_of
 
 if TYPE_CHECKING:
@@ -27,7 +21,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.embed import Embedder
     from edge_sphereface.fingerprint import Fingerprint
-    from edge_sphereface.gallery.records import Identity, Threshold
+    from edge_sphereface.gallery.records import Identification, Identity, Threshold
     from edge_sphereface.types import Float32Array, JsonObject
 
     Progress = Callable[[int, int], None]
@@ -45,6 +39,7 @@ class Gallery(ABC):
         probes_checked: whether it was opened with the fingerprint of what will be enrolled and searched.
         keep_crops: whether crops are kept.
         encrypted: whether embeddings and crops are encrypted at rest.
+        writable: whether this user may change it.
     """
 
     location: str
@@ -52,6 +47,7 @@ class Gallery(ABC):
     probes_checked: bool
     keep_crops: bool
     encrypted: bool
+    writable: bool
 
     def enroll(
         self,
@@ -111,6 +107,8 @@ class Gallery(ABC):
                 metadata_text(portrait.metadata)
             if len(portrait.crops) != len(rows) or not len(rows):
                 raise EmbeddingError(f"Expected embeddings with a crop or None for each, got {len(rows)} embeddings.")
+            for crop in portrait.crops:
+                check_crop(crop)
             first = merged.get(name)
             merged[name] = Portrait(
                 name=name,
@@ -156,12 +154,6 @@ class Gallery(ABC):
         rows = np.array(probe, dtype=np.float32, ndmin=2)
         if len(rows) != 1:
             raise EmbeddingError(f"Expected one embedding, got {len(rows)}.", hint="identify them one by one")
-        return self.decide(self.search(rows, top=max(top, 2))[0], threshold=threshold, margin=margin, top=top)
-
-    def decide(
-        self, candidates: Sequence[Candidate], *, threshold: float | None = None, margin: float = 0.0, top: int = 5
-    ) -> Identification:
-        """What :meth:`identify` makes of candidates that :meth:`search` gave; at least two if there is a margin."""
         if threshold is None:
             own = self.threshold
             if own is None:
@@ -170,15 +162,7 @@ class Gallery(ABC):
                     hint="give one, or calibrate it: edge-sphereface calibrate-threshold",
                 )
             threshold = own.value
-        known = bool(candidates) and candidates[0].similarity >= threshold
-        close = len(candidates) > 1 and candidates[0].similarity - candidates[1].similarity < margin
-        return Identification(
-            name=candidates[0].name if known and not close else None,
-            outcome="unknown" if not known else "ambiguous" if close else "identified",
-            candidates=tuple(candidates[:top]),
-            threshold=threshold,
-            margin=margin,
-        )
+        return decide(self.search(rows, top=max(top, 2))[0], threshold=threshold, margin=margin, top=top)
 
     def closest_pair(self, *, progress: Progress | None = None) -> tuple[str, str, float] | None:
         """The two identities whose templates are most alike; None for fewer than two.
@@ -202,6 +186,17 @@ class Gallery(ABC):
         """The gallery's threshold for its own kind of embeddings."""
         found = self.thresholds().get(self.fingerprint.precision)
         return found if found is not None and found.fingerprint == self.fingerprint.digest else None
+
+    def require_writable(self) -> None:
+        """Refuse before work that would end in a change.
+
+        Raises:
+            OutputError: the gallery is read-only for this user.
+        """
+        if not self.writable:
+            raise OutputError(
+                f"The gallery {self.location} is read-only for this user.", hint="nothing was changed; check its mode"
+            )
 
     @abstractmethod
     def close(self) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from edge_sphereface.errors import GalleryFormatError, IdentityError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_sphereface.types import Float32Array, JsonObject
 
 MAX_NAME_BYTES = 1024
@@ -167,6 +169,26 @@ class Threshold:
         if not sound:
             raise GalleryFormatError("The gallery's record of a threshold is damaged.", hint="calibrate it again")
         return cls(**values)
+
+
+def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:
+    """Who a probe is, by its nearest identities.
+
+    Args:
+        candidates: the best first; at least two where the gallery holds two.
+        threshold: similarity that the best must reach.
+        margin: by how much it must lead the second.
+        top: candidates to give.
+    """
+    known = bool(candidates) and candidates[0].similarity >= threshold
+    close = len(candidates) > 1 and candidates[0].similarity - candidates[1].similarity < margin
+    return Identification(
+        name=candidates[0].name if known and not close else None,
+        outcome="unknown" if not known else "ambiguous" if close else "identified",
+        candidates=tuple(candidates[:top]),
+        threshold=threshold,
+        margin=margin,
+    )
 
 
 def check_name(name: object) -> str:

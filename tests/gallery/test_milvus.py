@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from edge_sphereface.errors import GalleryBusyError, GalleryError, GalleryFormatError, GalleryNotFoundError
+from edge_sphereface.errors import CropError, GalleryBusyError, GalleryError, GalleryFormatError, GalleryNotFoundError
 from edge_sphereface.gallery import Portrait, open_gallery
 from edge_sphereface.gallery.milvus.store import MilvusGallery
 
@@ -84,6 +84,13 @@ def test_a_graph_finds_what_exact_search_finds(tmp_path, faces, fingerprint):
             [Portrait(name=name, metadata=None, embeddings=row[None], crops=(None,)) for name, row in zip(names, faces)]  # noqa: B905
         )
         assert [found[0].name for found in gallery.search(faces, top=1)] == names
+
+
+def test_a_crop_that_milvus_cannot_hold(make, place, faces):
+    gallery = make(place, keep_crops=True)
+    with pytest.raises(CropError, match="at most 49149 bytes"):
+        gallery.enroll("Ann", faces[0], crops=[b"\x89PNG\r\n\x1a\n" + bytes(60_000)])
+    assert len(gallery) == 0
 
 
 def test_places_that_are_none(tmp_path, fingerprint):

@@ -161,6 +161,13 @@ def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path, mo
         assert len(gallery) == 2
 
 
+def test_what_is_no_crop_is_not_kept(gallery, faces):
+    for crop in (b"", b"JPEG", b"\x89PNG\r\n\x1a\n" + bytes(1 << 20), "text"):
+        with pytest.raises(CropError):
+            gallery.enroll("Ann", faces[0], crops=[crop])
+    assert len(gallery) == 0
+
+
 def test_crops_lose_nothing_and_are_checked(crops):
     np.testing.assert_array_equal(decode_crop(encode_crop(crops[0]), (112, 96, 3)), crops[0])
     for data in (b"", b"x" * 50, encode_crop(crops[0][:, :50]), b"\x89PNG" * 400_000):

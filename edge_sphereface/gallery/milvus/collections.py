@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from edge_sphereface.errors import CropError
 from edge_sphereface.gallery.vectors import template_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _ROWS = 1024
 """In one request; with crops they are 40 MB, and Milvus takes 64."""
 
 _MAX_TEXT = 65_535
+_MAX_CROP = _MAX_TEXT // 4 * 3
 _MAX_KEY = 64
 _HNSW = {"M": 32, "efConstruction": 200}
 _EF = 256
@@ -212,7 +214,15 @@ def key_of(name: str) -> str:
 
 
 def embedding_row(key: str, embedding: Float32Array, crop: bytes | None) -> Row:
-    """A new embedding of an identity; its id says when it came."""
+    """A new embedding of an identity; its id says when it came.
+
+    Raises:
+        CropError: the crop is longer than Milvus's longest text.
+    """
+    if crop is not None and len(crop) > _MAX_CROP:
+        raise CropError(
+            f"Expected a crop of at most {_MAX_CROP} bytes for Milvus, got {len(crop)}.", hint="keep no crops"
+        )
     return {
         "id": f"{time.time_ns():020d}-{secrets.token_hex(8)}",
         "identity": key,

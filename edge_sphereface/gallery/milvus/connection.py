@@ -51,6 +51,7 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
         GalleryFormatError: the path is a file.
         GalleryBusyError: another process has the folder open.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when gRPC is first imported; it would write to stderr
     try:
         from pymilvus import MilvusClient
     except ImportError as error:

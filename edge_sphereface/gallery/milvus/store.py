@@ -45,8 +45,9 @@ class MilvusGallery(Gallery):
         create: make the gallery if there is none.
         keep_crops: in a gallery that is made: keep crops, for :meth:`rebuild`.
         timeout_s: of the connection.
-        exact: compare each probe with every template. Milvus Lite does so by default; a cluster, which may hold many
-            millions, searches a graph (HNSW).
+        exact: compare each probe with every template, so that every kind of gallery gives the same answers. False
+            searches a graph (HNSW), for millions of identities, which may miss the nearest (docs/gallery.md). It counts
+            for a new gallery.
 
     Raises:
         ExtraError: pymilvus is not installed.
@@ -56,7 +57,7 @@ class MilvusGallery(Gallery):
         GalleryBusyError: another process has Milvus Lite open.
     """
 
-    encrypted = False
+    encrypted, writable = False, True
 
     def __init__(
         self,
@@ -66,15 +67,13 @@ class MilvusGallery(Gallery):
         create: bool = False,
         keep_crops: bool = False,
         timeout_s: float = 5.0,
-        exact: bool | None = None,
+        exact: bool = True,
     ) -> None:
         self.location = location
         self.probes_checked = fingerprint is not None
         self._lock = threading.RLock()
         self._client, prefix, self._is_lite = reach(location, create=create, timeout_s=timeout_s)
-        self._collections = Collections(
-            self._client, prefix, exact=self._is_lite if exact is None else exact, flush=self._is_lite
-        )
+        self._collections = Collections(self._client, prefix, exact=exact, flush=self._is_lite)
         try:
             with self._working():
                 self._open(fingerprint, create=create, keep_crops=keep_crops)

@@ -77,7 +77,7 @@ class SqliteGallery(Gallery):
         self._lock = threading.RLock()
         self._vault = OpenVault() if key is None else AesVault(key)
         made_for = fingerprint if create else None
-        self._connection, self._writable = connect(path, create=made_for is not None, timeout_s=timeout_s)
+        self._connection, self.writable = connect(path, create=made_for is not None, timeout_s=timeout_s)
         try:
             with explained(path):
                 self._open(fingerprint, made_for, keep_crops=keep_crops)
@@ -137,7 +137,7 @@ class SqliteGallery(Gallery):
 
     def set_threshold(self, threshold: Threshold) -> None:
         """Keep a threshold in place of the one for its precision."""
-        self._require_writable()
+        self.require_writable()
         with self._lock, explained(self._path), transaction(self._connection, write=True):
             self._tables.keep_threshold(threshold)
 
@@ -145,7 +145,7 @@ class SqliteGallery(Gallery):
         """Embed every kept crop anew with another model, which becomes the gallery's."""
         from edge_sphereface.gallery.crops import embed_crops
 
-        self._require_writable()
+        self.require_writable()
         with self._reading() as state:
             token = state.token
         made = embed_crops(self, embedder, progress=progress)
@@ -176,14 +176,14 @@ class SqliteGallery(Gallery):
     def close(self) -> None:
         """Overwrite what is left of changed templates, and let go."""
         with self._lock:
-            if self._writable:
+            if self.writable:
                 with suppress(GalleryBusyError, OutputError, sqlite3.ProgrammingError), explained(self._path):
                     zero_dead_slots(self._connection, self._file)
             self._connection.close()
 
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
         if (
-            prepare(self._connection, self._path, create=made_for is not None and self._writable)
+            prepare(self._connection, self._path, create=made_for is not None and self.writable)
             and made_for is not None
         ):
             begin(self._connection, made_for, vault=self._vault, keep_crops=keep_crops)
@@ -197,7 +197,7 @@ class SqliteGallery(Gallery):
         self.encrypted = self._vault.encrypted
         self._name = state.gallery
         self._adopt(kind)
-        if state.erasing and self._writable:
+        if state.erasing and self.writable:
             with suppress(GalleryBusyError):  # whoever is in the way finishes it, or the next to open
                 self._erase()
 
@@ -217,7 +217,7 @@ class SqliteGallery(Gallery):
 
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         for attempt in range(_ATTEMPTS):
-            alone = attempt == _ATTEMPTS - 1 and self._writable
+            alone = attempt == _ATTEMPTS - 1 and self.writable
             with self._reading(alone=alone) as state:
                 found = self._index.nearest(state, probes, top)
             with self._reading() as after:
@@ -245,7 +245,7 @@ class SqliteGallery(Gallery):
     @contextmanager
     def _writing(self) -> Iterator[Change]:
         """All of the block or nothing, on the disk at its end."""
-        self._require_writable()
+        self.require_writable()
         with self._lock:
             with explained(self._path), transaction(self._connection, write=True):
                 change = Change(self._connection, self._state())
@@ -262,9 +262,3 @@ class SqliteGallery(Gallery):
     def _erase(self) -> None:
         with self._lock, explained(self._path):
             erase(self._connection, self._file, self._path)
-
-    def _require_writable(self) -> None:
-        if not self._writable:
-            raise OutputError(
-                f"The gallery {self._path} is read-only for this user.", hint="nothing was changed; check its mode"
-            )
