@@ -22,6 +22,9 @@ _ANSWER_S = 5.0
 """How long a cluster may take to answer."""
 
 
+_REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+
+
 class Engine(Protocol):
     """Runs the operator over paths."""
 
@@ -114,9 +117,7 @@ class RayEngine:
                 **options,
             )
         except (self._ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
-            raise ProviderError(
-                f"Cannot reach or begin a Ray cluster: {_last_line(error)}.", hint="check --ray-address; `ray status`"
-            ) from error
+            raise ProviderError(f"Cannot reach or begin a Ray cluster: {_last_line(error)}.", hint=_REACH) from error
 
     def _require_processors(self) -> None:
         have, need = int(self._ray.cluster_resources().get("CPU", 0)), self._workers * self._threads
