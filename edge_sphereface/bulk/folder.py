@@ -86,15 +86,17 @@ def embed_folder(
         ModelError, ProviderError: the model cannot be run.
     """
     target = Path(output)
+    partial = target.with_name(f"{target.name}.partial")
     arrow()
-    if target.exists() and not overwrite:
+    # With a journal beside it the result is one that was begun, perhaps written already by a run that was then killed
+    if target.exists() and not overwrite and not partial.exists():
         raise OutputError(f"{target} is there already.", hint="--overwrite replaces it, or name another file")
     names = _names(config.folder)
     pipeline = config.open()
     fingerprint, detector = pipeline.embedder.fingerprint, pipeline.detector.name
     del pipeline
     settings = {"folder": str(config.folder), "fingerprint": fingerprint.as_json(), "detector": detector}
-    journal = Journal(target.with_name(f"{target.name}.partial"), settings)
+    journal = Journal(partial, settings)
     try:
         done = {place.path for place in journal.places}
         _work(journal, engine or LocalEngine(), config, [name for name in names if name not in done], progress)
