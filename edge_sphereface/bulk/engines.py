@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 BATCH = 32
 """Photographs whose rows travel and are put on the disk together."""
 
-
 _ANSWER_S = 5.0
 """How long a cluster may take to answer."""
-
-
 _REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 

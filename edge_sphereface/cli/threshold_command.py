@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from edge_sphereface.cli.arguments import (
     detector_options,
@@ -117,7 +118,7 @@ def _strangers(gallery: Gallery, found: EmbeddedPeople, threshold: Threshold) ->
     if gallery.fingerprint.digest != threshold.fingerprint or not len(gallery):
         return None
     enrolled = {identity.name for identity in gallery.identities()}
-    others = [number for number, name in enumerate(found.people) if name not in enrolled]
+    others = [number for number, name in enumerate(found.people) if normalize("NFC", name) not in enrolled]
     if not others:
         return None
     best = [candidates[0] for candidates in gallery.search(found.embeddings[others], top=1)]

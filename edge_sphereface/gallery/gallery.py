@@ -10,7 +10,7 @@ import numpy as np
 from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError, ThresholdError
 from edge_sphereface.gallery.crops import check_crop
 from edge_sphereface.gallery.records import Candidate, Enrollment, Portrait, check_name, decide, metadata_text
-from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE, check_embeddings, template_of
+from edge_sphereface.gallery.vectors import check_embeddings, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _BLOCK = 64
 """Probes in a block of the search for the closest pair."""
+_ROUNDING = 1e-6
+"""Of a template's numbers, which are computed in float64 and kept in float32."""
 
 
 class Gallery(ABC):
@@ -224,7 +226,7 @@ class Gallery(ABC):
         found = []
         for portrait in self.portraits():
             template = self.template(portrait.name)
-            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > LENGTH_TOLERANCE:
+            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > _ROUNDING:
                 found.append(f"the template of {portrait.name!r} is not the mean of its embeddings")
         return found
 

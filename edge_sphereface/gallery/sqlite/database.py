@@ -168,7 +168,9 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> bool
                 connection.execute(statement)
             return True
         connection.execute("ROLLBACK")
-    application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _PRAGMAS)
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
     if application != _APPLICATION_ID:
         raise GalleryFormatError(f"{path} is an SQLite file, but no gallery.", hint="name another file")
     if version != VERSION:
@@ -179,9 +181,6 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> bool
     if _found(connection) != set(_TABLES):
         raise _damaged(path, "its tables are others than a gallery's")
     return False
-
-
-_PRAGMAS = ("application_id", "user_version")
 
 
 def _found(connection: sqlite3.Connection) -> set[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_sphereface.errors import GalleryFormatError
 from edge_sphereface.gallery.records import Candidate
 from edge_sphereface.gallery.sqlite.matrix import Templates
 
@@ -21,6 +22,8 @@ _PROBES = 64
 """In one product, which bounds its memory."""
 _NAMES = 500
 """In one query."""
+_SPARSE_ROWS = 100_000
+"""Rows that may be empty beside four for each identity: a long way above where they are numbered anew."""
 _MANY_RECENT = 4096
 """Rows read since the file was mapped that are worth mapping it anew."""
 
@@ -67,8 +70,18 @@ class TemplateIndex:
                 self._templates = Templates(np.zeros((0, self._size), np.float32) if mapped is None else mapped)
         known = len(self._templates)
         if state.next_slot > known:
+            self._require_plausible(state.next_slot)
             self._templates.extend(state.next_slot, self.rows(known))
         self._epoch, self._token = state.epoch, state.token
+
+    def _require_plausible(self, slots: int) -> None:
+        """A damaged state must not take memory for rows that nobody has."""
+        (identities,) = self._connection.execute("SELECT count(*) FROM identities").fetchone()
+        if slots > _SPARSE_ROWS + 4 * identities:
+            raise GalleryFormatError(
+                f"The gallery is damaged: it claims {slots} rows for {identities} identities.",
+                hint="restore it from a backup",
+            )
 
     def _best(self, scores: Float32Array, top: int) -> tuple[Candidate, ...]:
         """Rows of templates that are gone are passed over, so look a little farther than ``top``."""

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery.vault import Vault
     from edge_sphereface.types import Float32Array
 
-_SPARSE_ROWS = 100_000
-"""Rows of the matrix that may be empty beside four for each identity; more is a damaged file."""
-
-
 _KEY_CHECK = b"edge-sphereface"
 
 
@@ -62,7 +58,7 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
         isinstance(state.gallery, str)
         and isinstance(state.fingerprint, str)
         and isinstance(state.next_slot, int)
-        and 0 <= state.next_slot <= _most_slots(connection, state.next_slot)
+        and state.next_slot >= 0
         and isinstance(state.epoch, bytes)
         and isinstance(state.token, bytes)
     ):
@@ -101,13 +97,6 @@ def check_key(state: State, vault: Vault, path: Path) -> None:
         vault.open(state.key_check, f"{state.gallery}:key")
     except GalleryFormatError as error:
         raise GalleryKeyError(f"The gallery {path} was encrypted with another key.") from error
-
-
-def _most_slots(connection: sqlite3.Connection, claimed: int) -> int:
-    """Counting takes milliseconds, so only what is large is held against it."""
-    if claimed <= _SPARSE_ROWS:
-        return claimed
-    return _SPARSE_ROWS + 4 * int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
 
 
 class Values:

@@ -9,11 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import (
-    FingerprintError,
-    GalleryBusyError,
-    OutputError,
-)
+from edge_sphereface.errors import FingerprintError, GalleryBusyError, OutputError
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.records import check_name, now
@@ -204,7 +200,7 @@ class SqliteGallery(Gallery):
     def _adopt(self, fingerprint: Fingerprint) -> None:
         size = fingerprint.embedding_size
         values = Values(self._vault, self._name, size, self._path)
-        self.fingerprint = fingerprint
+        self.fingerprint, self._kind = fingerprint, fingerprint.to_json()  # the text is compared at every search
         self._tables = Tables(self._connection, values)
         self._file = None if self.encrypted else MatrixFile(self._path, size)
         self._index = TemplateIndex(self._connection, values, self._file, size)
@@ -255,7 +251,7 @@ class SqliteGallery(Gallery):
 
     def _state(self) -> State:
         state = read_state(self._connection, self._path)
-        if state.fingerprint != self.fingerprint.to_json():
+        if state.fingerprint != self._kind:
             raise FingerprintError(f"The gallery {self._path} was rebuilt for another model.", hint="open it again")
         return state
 
