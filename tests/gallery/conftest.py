@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.fingerprint import Fingerprint
-from edge_sphereface.gallery import Threshold, open_gallery
+from edge_sphereface.gallery import Portrait, Threshold, open_gallery
 
 SIZE = 32
 
@@ -46,6 +46,29 @@ def make(tmp_path, fingerprint):
     yield make
     for gallery in opened:
         gallery.close()
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where `make` puts a gallery."""
+    return tmp_path / "people.db"
+
+
+@pytest.fixture
+def enrolled(make):
+    """A function that makes a gallery file with p0, p1, … of one embedding each."""
+
+    def enrolled(faces, count=4, **options):
+        gallery = make(**options)
+        gallery.add(
+            [
+                Portrait(name=f"p{number}", metadata=None, embeddings=faces[number][None], crops=(None,))
+                for number in range(count)
+            ]
+        )
+        return gallery
+
+    return enrolled
 
 
 @pytest.fixture(params=["file", "encrypted", "milvus"])
