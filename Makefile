@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help:
 	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
-	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 3 GB on disk)"
+	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 4 GB on disk)"
 	@echo "make test-quick     the tests without MindSpore"
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
