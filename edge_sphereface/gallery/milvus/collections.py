@@ -68,15 +68,20 @@ class Collections:
             self.keep(key, value)
 
     def open(self) -> dict[str, str]:
-        """The texts; what a crash left half copied is dropped."""
+        """Make the collections ready; gives the texts. What a crash left half copied is dropped."""
         self._client.load_collection(self._texts)
-        texts = {row["id"]: row["value"] for block in self._blocks(self._texts, ["id", "value"]) for row in block}
+        texts = self.texts()
         if "live" in texts:
             self._use(texts["live"])
             self._drop_others()
             for name in (self._identities, self._embeddings):
                 self._client.load_collection(name)
         return texts
+
+    def texts(self) -> dict[str, str]:
+        """All that a gallery knows beside its people."""
+        rows = self._client.query(self._texts, filter="", output_fields=["id", "value"], limit=_MOST_ROWS)
+        return {row["id"]: row["value"] for row in rows}
 
     def keep(self, key: str, value: str) -> None:
         """Keep a text."""

@@ -133,7 +133,7 @@ class MilvusGallery(Gallery):
     def thresholds(self) -> dict[str, Threshold]:
         """By precision."""
         with self._working():
-            texts = self._collections.open()
+            texts = self._collections.texts()
         return {
             key.removeprefix(_THRESHOLD): Threshold.from_json(text)
             for key, text in sorted(texts.items())
