@@ -108,6 +108,12 @@ def test_places_that_are_none(tmp_path, fingerprint):
             open_gallery(place, fingerprint, create=True, timeout_s=1)
 
 
+def test_a_password_in_the_place_is_refused_and_not_repeated(fingerprint):
+    with pytest.raises(GalleryError, match="EDGE_SPHEREFACE_MILVUS_TOKEN") as told:
+        open_gallery("http://ann:s3cret@127.0.0.1:9", fingerprint, create=True)
+    assert "s3cret" not in str(told.value)
+
+
 def test_a_cluster_is_spoken_to_by_uri(make, tmp_path, faces, fingerprint):
     """The server inside Milvus Lite answers on a port, as a cluster does: reached by URI, with a gallery of its own."""
     make(f"milvus:{tmp_path / 'people.db'}").enroll("Ann", faces[0])

@@ -38,7 +38,7 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
     """Connect.
 
     Args:
-        location: ``milvus:PATH``, or a URI whose path names the gallery among others of that cluster.
+        location: ``milvus:PATH.db``, or a URI whose path names the gallery among others of that cluster.
         create: make the folder of Milvus Lite if there is none.
         timeout_s: of the connection.
 
@@ -104,6 +104,11 @@ def release(location: str) -> None:
 
 def _cluster(client: Any, location: str, timeout_s: float) -> tuple[Any, str, bool]:
     parts = urlsplit(location)
+    if parts.username is not None or parts.password is not None:  # a place is printed and logged
+        raise GalleryError(
+            f"Expected the place of a Milvus cluster without a user or password, got one with: {parts.hostname}.",
+            hint=f"put user:password into the variable {TOKEN_VARIABLE}",
+        )
     prefix = parts.path.strip("/") or DEFAULT_PREFIX
     if not re.fullmatch(r"[A-Za-z_]\w{0,99}", prefix, re.ASCII):
         raise GalleryError(f"Expected the gallery's name in {location} as letters, digits and _, got {prefix!r}.")
