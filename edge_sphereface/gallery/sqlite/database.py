@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ VERSION = 1
 _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
 _HEADER_BYTES = 100
+_RETRY_S = 0.005
 _PAGE_BYTES = 16384
 """Seven embeddings of 512 numbers fill it; of 4096 bytes each would leave half a page empty."""
 _TABLES = (
@@ -88,7 +90,9 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
             check_same_thread=False,
         )
         try:
-            _configure(connection, writable=writable)
+            _configure(connection)
+            if writable:
+                _configure_writer(connection, timeout_s)
         except BaseException:
             connection.close()
             raise
@@ -187,7 +191,7 @@ def _found(connection: sqlite3.Connection) -> set[str]:
     return {text for (text,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
-def _configure(connection: sqlite3.Connection, *, writable: bool) -> None:
+def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is empty
     connection.execute("PRAGMA cell_size_check = ON")
@@ -195,11 +199,22 @@ def _configure(connection: sqlite3.Connection, *, writable: bool) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")  # VACUUM's copy must not reach the disk
     if hasattr(connection, "setlimit"):
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-    if writable:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-        connection.execute("PRAGMA fullfsync = ON")
-        connection.execute("PRAGMA secure_delete = ON")
+
+
+def _configure_writer(connection: sqlite3.Connection, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # SQLite's own timeout does not hold for this: several processes may be making one gallery
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_S)
+    connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _make(path: Path) -> None:
