@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.align import align, stack_landmarks
+from edge_sphereface.alignment import align, stack_landmarks
 from edge_sphereface.compare import cosine_similarity
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder, preprocess

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import stages
-from edge_sphereface.align import align
+from edge_sphereface.alignment import align
 from edge_sphereface.certificate import golden_crops
 from edge_sphereface.compare import cosine_similarity
 from edge_sphereface.cpu import usable_cpus

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edge_sphereface._version import __version__
 
 if TYPE_CHECKING:
-    from edge_sphereface.align import align
+    from edge_sphereface.alignment import align
     from edge_sphereface.compare import Verification, cosine_similarity, verify
     from edge_sphereface.detect import Detector, open_detector
     from edge_sphereface.embed import Embedder
@@ -58,7 +58,7 @@ _HOME = {
     "ModelSpec": "model_spec",
     "SessionConfig": "session",
     "Verification": "compare",
-    "align": "align",
+    "align": "alignment",
     "cosine_similarity": "compare",
     "load_image": "image",
     "open_detector": "detect",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.align import align, stack_landmarks
+from edge_sphereface.alignment import align, stack_landmarks
 from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.types import EmbeddedFace
 

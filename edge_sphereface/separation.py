@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.align import align
+from edge_sphereface.alignment import align
 from edge_sphereface.errors import CropError, ImageError
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.metrics import roc_auc

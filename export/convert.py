@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.align import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
+from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import SHARED, atomic_write

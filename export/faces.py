@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.align import align
+from edge_sphereface.alignment import align
 from edge_sphereface.detect import open_detector
 from edge_sphereface.image import find_images, load_image
 from export.errors import ParityError

@@ -18,6 +18,13 @@ def test_every_public_name_is_there():
         edge_sphereface.nonsense  # noqa: B018
 
 
+def test_no_module_hides_a_public_name():
+    """`from edge_sphereface import align` gives the function, whatever was imported before."""
+    from pkgutil import iter_modules
+
+    assert not {module.name for module in iter_modules(edge_sphereface.__path__)} & set(edge_sphereface.__all__)
+
+
 def test_importing_is_light():
     """Under 150 ms and without numpy, OpenCV or onnxruntime: the median of five runs, less the bare interpreter's."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.align import align
+from edge_sphereface.alignment import align
 from edge_sphereface.cache import cache_file
 from edge_sphereface.errors import EmbeddingError, ImageError
 from edge_sphereface.files import PRIVATE, atomic_write, sha256_of

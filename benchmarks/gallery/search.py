@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_sphereface.align import LANDMARK_TEMPLATE
+from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import Portrait, open_gallery
 from edge_sphereface.timing import measure_interleaved

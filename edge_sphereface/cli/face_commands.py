@@ -84,8 +84,8 @@ def align(arguments: argparse.Namespace) -> Outcome:
     Raises:
         NoFaceError: no photograph shows a face.
     """
-    from edge_sphereface.align import align as align_faces
-    from edge_sphereface.align import stack_landmarks
+    from edge_sphereface.alignment import align as align_faces
+    from edge_sphereface.alignment import stack_landmarks
     from edge_sphereface.files import ensure_folder
     from edge_sphereface.image import load_image, save_image
 

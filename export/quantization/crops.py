@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.align import align
+from edge_sphereface.alignment import align
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
 from edge_sphereface.files import sha256_of

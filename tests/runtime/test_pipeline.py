@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edge_sphereface.align import align
+from edge_sphereface.alignment import align
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import CropError, ImageError, NoFaceError

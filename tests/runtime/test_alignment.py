@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_sphereface.align import LANDMARK_TEMPLATE, align, similarity_transform, stack_landmarks
+from edge_sphereface.alignment import LANDMARK_TEMPLATE, align, similarity_transform, stack_landmarks
 from edge_sphereface.errors import CropError, ImageError, LandmarksError
 
 TEMPLATE = np.array(LANDMARK_TEMPLATE)
