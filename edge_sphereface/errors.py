@@ -22,6 +22,9 @@
     │   ├── IdentityError           (also ValueError)    a name or metadata that cannot be kept
     │   └── IdentityNotFoundError   (also LookupError)   nobody of that name
     ├── ThresholdError              (also ValueError)    no threshold, or data that cannot support one
+    ├── SourceError                 (also OSError)       a camera or stream cannot be opened, or broke
+    ├── SinkError                   (also OSError)       events cannot be delivered as they were asked to be
+    ├── TrackError                  (also LookupError)   no face in sight is tracked by that number
     ├── PairsError                  (also ValueError)    a file of labelled pairs or landmarks is not what it should be
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, broken or not met
     ├── CacheError                  (also OSError)       no cache folder that can be used
@@ -66,7 +69,10 @@ __all__ = [
     "PairsError",
     "ProviderError",
     "SeveralFacesError",
+    "SinkError",
+    "SourceError",
     "ThresholdError",
+    "TrackError",
 ]
 
 
@@ -208,6 +214,24 @@ class ExtraError(EdgeSphereFaceError, ImportError):
     """A package that comes with an extra of this one is not installed."""
 
     code = "extra"
+
+
+class SourceError(EdgeSphereFaceError, OSError):
+    """A camera or stream cannot be opened, or broke."""
+
+    code = "source"
+
+
+class SinkError(EdgeSphereFaceError, OSError):
+    """Events cannot be delivered as they were asked to be."""
+
+    code = "sink"
+
+
+class TrackError(EdgeSphereFaceError, LookupError):
+    """No face in sight is tracked by that number."""
+
+    code = "track"
 
 
 class PairsError(EdgeSphereFaceError, ValueError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_sphereface.errors import ModelNotFoundError
 
@@ -29,6 +29,19 @@ class Detector(Protocol):
         Raises:
             ImageError: not such an image.
         """
+        ...
+
+
+@runtime_checkable
+class TwoStepDetector(Detector, Protocol):
+    """A detector whose landmarks are worth the closer look only of a face that will be embedded."""
+
+    def find(self, image: UInt8Array) -> list[Face]:
+        """As :meth:`Detector.detect`, with coarse landmarks."""
+        ...
+
+    def improve(self, image: UInt8Array, face: Face) -> Face:
+        """The same face with better landmarks."""
         ...
 
 

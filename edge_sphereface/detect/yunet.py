@@ -91,6 +91,11 @@ class YuNet:
 
     def detect(self, image: UInt8Array) -> list[Face]:
         """Every face of an image, the most certain first (see :class:`Detector`)."""
+        faces = self.find(image)
+        return [self.improve(image, face) for face in faces] if self.refine else faces
+
+    def find(self, image: UInt8Array) -> list[Face]:
+        """The same in one look, whose landmarks are coarse."""
         import cv2
 
         height, width = check_image(image).shape[:2]
@@ -102,23 +107,22 @@ class YuNet:
         scale = np.array([width / size[0], height / size[1]], dtype=np.float32)
         with self._lock:
             faces = [_face(row, scale) for row in self._run(small)]
-            if self.refine:
-                faces = [self._refined(image, face) for face in faces]
         return sorted(faces, key=lambda face: -face.score)
+
+    def improve(self, image: UInt8Array, face: Face) -> Face:
+        """A face that was found, with the mean landmarks of closer looks; as it was if they find nothing there."""
+        with self._lock:
+            looks = [self._look(image, face, share) for share in _REFINE_SHARES]
+        found = [landmarks for landmarks in looks if landmarks is not None]
+        if not found:
+            return face
+        return Face(box=face.box, landmarks=np.mean(found, axis=0, dtype=np.float32), score=face.score)
 
     def _run(self, image: np.ndarray[Any, Any]) -> Float32Array:
         """Rows (N, 15): left, top, width, height, five landmarks, score."""
         self._net.setInputSize((image.shape[1], image.shape[0]))
         _, rows = self._net.detect(image)
         return np.empty((0, 15), np.float32) if rows is None else rows.astype(np.float32)
-
-    def _refined(self, image: UInt8Array, face: Face) -> Face:
-        """The same face with the mean landmarks of closer looks; as it was if they find nothing there."""
-        looks = [self._look(image, face, share) for share in _REFINE_SHARES]
-        found = [landmarks for landmarks in looks if landmarks is not None]
-        if not found:
-            return face
-        return Face(box=face.box, landmarks=np.mean(found, axis=0, dtype=np.float32), score=face.score)
 
     def _look(self, image: UInt8Array, face: Face, share: float) -> Float32Array | None:
         """Landmarks (5, 2) of a face in an enlarged view that its box fills to ``share``."""

@@ -1,0 +1,277 @@
+"""A camera, its faces and what is said of them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_sphereface.errors import TrackError
+from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.reader import FrameReader
+from edge_sphereface.stream.scene import Scene
+from edge_sphereface.stream.settings import StreamSettings
+from edge_sphereface.stream.sinks.courier import Courier
+from edge_sphereface.stream.sinks.lines import CallbackSink
+from edge_sphereface.stream.sources.opening import make_source
+from edge_sphereface.stream.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery import Enrollment, Gallery
+    from edge_sphereface.stream.events import Event
+    from edge_sphereface.stream.frames import Frame
+    from edge_sphereface.stream.reader import SourceChange
+    from edge_sphereface.stream.scene import FrameResult
+    from edge_sphereface.stream.sinks.courier import EventSink
+    from edge_sphereface.stream.sources.opening import Source
+    from edge_sphereface.stream.sources.source import FrameSource
+    from edge_sphereface.types import JsonObject
+
+_TURN_S = 0.2
+"""Longest wait for a frame before the stream looks after everything else."""
+_FLUSH_S = 0.7
+"""For events that are on their way when the stream ends."""
+
+
+class FaceStream:
+    """Watches a source: follows faces, recognizes them, tells what happens.
+
+    ``run`` works until the source ends or ``stop`` is called from another thread or a signal handler; iterating over
+    the stream does the same and gives the events. What is done with an event does not stop the camera where a sink or
+    a callback does it: each has a thread of its own.
+
+    Args:
+        source: number of a camera, ``/dev/video*``, URL, GStreamer pipeline, path of a video or of a folder of
+            pictures; or an iterable of frames (H, W, 3) uint8 BGR, or a function that gives one, or a ``FrameSource``.
+        detector: finds faces; one that this stream alone uses.
+        embedder: None where nobody is to be recognized.
+        gallery: who is known; opened for that embedder.
+        settings: everything else.
+        sinks: where events go.
+        on_event: called with each event, in a thread of its own.
+        on_frame: called with each frame's result, in the stream's own thread: it must be quick.
+
+    Raises:
+        SourceError: an address that nothing here reads.
+        SinkError: a sink cannot work as it was asked to.
+        ThresholdError: the gallery has no threshold, and none was given.
+        ValueError: a gallery without an embedder.
+    """
+
+    def __init__(  # noqa: PLR0913 -- the parts that a user puts together, by name
+        self,
+        source: Source | FrameSource,
+        *,
+        detector: Detector,
+        embedder: Embedder | None = None,
+        gallery: Gallery | None = None,
+        settings: StreamSettings | None = None,
+        sinks: Sequence[EventSink] = (),
+        on_event: Callable[[Event], object] | None = None,
+        on_frame: Callable[[FrameResult], object] | None = None,
+    ) -> None:
+        self.settings = settings or StreamSettings()
+        self.statistics = Statistics()
+        self._maker = EventMaker(self.settings.name)
+        self._scene = Scene(
+            detector=detector, embedder=embedder, gallery=gallery, settings=self.settings, events=self._maker
+        )
+        self._reader = FrameReader(
+            lambda: self._source(source),
+            pace=self.settings.pace,
+            stall_s=self.settings.source.stall_s,
+            fps=self.settings.fps,
+            reopen=self.settings.reopen,
+        )
+        self._on_frame = on_frame
+        self._sinks = [*sinks, *([] if on_event is None else [CallbackSink(on_event)])]
+        self._couriers: list[Courier] = []
+        self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._last: Frame | None = None
+        self._said: list[Event] = []
+        self.undelivered = 0
+
+    @property
+    def name(self) -> str:
+        """The source's, without credentials."""
+        return self._reader.name
+
+    def run(self) -> JsonObject:
+        """Work until the end; gives the last statistics.
+
+        Raises:
+            SourceError: a recording cannot be read, or a source hangs so that it cannot be opened again.
+            ProviderError: the model failed.
+        """
+        for _ in self:
+            pass
+        return self.describe()
+
+    def __iter__(self) -> Iterator[Event]:
+        self._couriers = [Courier(sink) for sink in self._sinks]
+        try:
+            self._reader.start()
+            while not self._stopping.is_set():
+                frame = self._reader.next(_TURN_S)
+                self._take_changes()
+                self._take_commands()
+                if frame is not None:
+                    self._take(frame)
+                self._tell_statistics()
+                yield from self._drain()
+                if frame is None and self._reader.ended:
+                    break
+            self._end()
+            yield from self._drain()
+        finally:
+            self._reader.stop()
+            self._stopping.set()
+            self._refuse_commands()
+            deadline = time.monotonic() + _FLUSH_S
+            self.undelivered = sum(courier.close(max(deadline - time.monotonic(), 0.05)) for courier in self._couriers)
+
+    def stop(self) -> None:
+        """End soon: what is in work is finished and told. May be called from anywhere."""
+        self._stopping.set()
+
+    def enroll(self, track: int, name: str) -> Future[Enrollment]:
+        """Add a face in sight to the gallery, between two frames. May be called from any thread.
+
+        Args:
+            track: number of the face, as its events say.
+            name: of the person.
+
+        Returns:
+            What enrolling did; its ``result`` raises TrackError where no such face is in sight, or GalleryError.
+        """
+        return self._ask(lambda: self._enroll(track, name))
+
+    def reconsider(self) -> Future[None]:
+        """Decide anew who everybody in sight is, as after a change of the gallery. May be called from any thread."""
+        return self._ask(self._reconsider)
+
+    def describe(self) -> JsonObject:
+        """What the ``statistics`` event says."""
+        budget, counts = self._scene.budget, self._reader.counts
+        return {
+            **self.statistics.describe(),
+            "read": counts.read,
+            "dropped": counts.dropped,
+            "source_up": self._reader.up,
+            "openings": counts.openings,
+            "faces": self._faces,
+            "detect_fps": round(1 / budget.detect_interval_s, 3),
+            "detect_side": budget.detect_side,
+            "events": sum(self.statistics.events.values()),
+            "events_pending": sum(courier.pending() for courier in self._couriers),
+            "events_dropped": sum(courier.dropped for courier in self._couriers),
+            "problems": self._problems(),
+        }
+
+    # ---- one turn -------------------------------------------------------------------------------------------------
+
+    _faces = 0
+
+    def _take(self, frame: Frame) -> None:
+        age_ms = (time.monotonic() - frame.read_at) * 1000
+        result = self._scene.step(frame)
+        self._last, self._faces = frame, len(result.tracks)
+        self.statistics.add(result, age_ms=age_ms, latency_ms=(time.monotonic() - frame.read_at) * 1000)
+        self._tell(result.events)
+        if self._on_frame is not None:
+            self._on_frame(result)
+
+    def _take_changes(self) -> None:
+        for change in self._reader.changes():
+            if not change.up:
+                self._tell(self._scene.clear(self._last))
+                self._faces = 0
+            kind = "source-up" if change.up else "source-down"
+            self._tell([self._maker.make(kind, time.time(), self._about(change))])
+
+    def _about(self, change: SourceChange) -> JsonObject:
+        if change.up:
+            return {"source": self.name, "width": change.width, "height": change.height}
+        return {"source": self.name, "reason": change.reason, "retry_s": change.retry_s}
+
+    def _tell_statistics(self) -> None:
+        if 0 < self.settings.statistics_s <= time.monotonic() - self.statistics.recent_began:
+            self._tell([self._maker.make("statistics", time.time(), {**self.describe(), "final": False})])
+            self.statistics.begin_interval()
+
+    def _end(self) -> None:
+        self._tell(self._scene.clear(self._last))
+        self._faces = 0
+        self._take_changes()
+        self._tell([self._maker.make("statistics", time.time(), {**self.describe(), "final": True})])
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.statistics.events[event.kind] = self.statistics.events.get(event.kind, 0) + 1
+            for courier in self._couriers:
+                courier.give(event)
+            self._said.append(event)
+
+    def _drain(self) -> Iterator[Event]:
+        said, self._said = self._said, []
+        yield from said
+
+    def _problems(self) -> list[str]:
+        found = [courier.problem for courier in self._couriers if courier.problem]
+        found += [
+            f"{sink.name}: {sink.failures} failures, the last: {sink.last_failure}"
+            for sink in self._sinks
+            if isinstance(sink, CallbackSink) and sink.failures
+        ]
+        return found + ([self._scene.gallery_problem] if self._scene.gallery_problem else [])
+
+    # ---- what others ask for --------------------------------------------------------------------------------------
+
+    def _ask(self, function: Callable[[], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._commands.put((function, future))
+        if self._stopping.is_set():
+            self._refuse_commands()
+        return future
+
+    def _take_commands(self) -> None:
+        while not self._commands.empty():
+            function, future = self._commands.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(function())
+            except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked
+                future.set_exception(error)
+
+    def _refuse_commands(self) -> None:
+        while not self._commands.empty():
+            _, future = self._commands.get()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(TrackError("The stream has ended.", hint="start it again"))
+
+    def _enroll(self, track: int, name: str) -> Enrollment:
+        if self._last is None:
+            raise TrackError("No frame has come yet.", hint="wait for the camera")
+        enrollment, events = self._scene.enroll(track, name, self._last)
+        self._tell(events)
+        return enrollment
+
+    def _reconsider(self) -> None:
+        if self._last is not None:
+            self._tell(self._scene.reconsider(self._last))
+
+    def _source(self, source: Source | FrameSource) -> FrameSource:
+        from edge_sphereface.stream.sources.source import FrameSource
+
+        if isinstance(source, FrameSource):
+            return source
+        return make_source(str(source) if isinstance(source, Path) else source, self.settings.source)

@@ -1,0 +1,1 @@
+"""Where frames come from: cameras, the network, GStreamer, files, Python."""

@@ -1,0 +1,97 @@
+"""One face as long as it is in sight, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from edge_sphereface.gallery import Candidate
+    from edge_sphereface.types import Face, Float32Array, UInt8Array
+
+Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
+
+_MOST_EVIDENCE = 20.0
+"""Of a face that stays for hours: older looks fade, so that a mistake does not stay for ever."""
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """A face that is followed.
+
+    Attributes:
+        number: from 1, never used twice in a run.
+        face: where it is in the newest frame.
+        began_s: of the stream's clock.
+        seen_s: when the detector or its motion last showed it.
+        detections: how often the detector saw it.
+        confirmed: whether it was announced.
+        doubtful: whether it may have become another person: it was hidden, or met another face.
+        weight: sum of the qualities of its embeddings; what is known of it.
+        embeddings: how many were made.
+        embedded_s: when the last one was made.
+        best_quality: of an embedded look.
+        crop: (H, W, 3) uint8 BGR of that look; None before.
+        standing: what was decided.
+        name: if it is identified.
+        candidates: the nearest identities at the last decision.
+    """
+
+    number: int
+    face: Face
+    began_s: float
+    seen_s: float
+    detections: int = 1
+    confirmed: bool = False
+    doubtful: bool = False
+    velocity: Float32Array = field(default_factory=lambda: np.zeros(2, dtype=np.float32))
+    weight: float = 0.0
+    embeddings: int = 0
+    embedded_s: float = -np.inf
+    best_quality: float = 0.0
+    crop: UInt8Array | None = None
+    standing: Standing = "undecided"
+    name: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    _sum: Float32Array | None = None
+
+    @property
+    def similarity(self) -> float | None:
+        """To the one whose name it has, else to the nearest."""
+        for candidate in self.candidates:
+            if self.name is None or candidate.name == self.name:
+                return candidate.similarity
+        return None
+
+    @property
+    def template(self) -> Float32Array | None:
+        """(D,) of length one: mean of the embeddings, weighted by quality; None before the first."""
+        if self._sum is None:
+            return None
+        norm = float(np.linalg.norm(self._sum))
+        return (self._sum / norm).astype(np.float32) if norm > 0 else None
+
+    def add(self, embedding: Float32Array, crop: UInt8Array, quality: float, now_s: float) -> None:
+        """Take one more look into account."""
+        if self._sum is None:
+            self._sum = np.zeros_like(embedding)
+        if self.weight + quality > _MOST_EVIDENCE:
+            fade = max(_MOST_EVIDENCE - quality, 0.0) / self.weight
+            self._sum *= fade
+            self.weight *= fade
+        self._sum += embedding * np.float32(quality)
+        self.weight += quality
+        self.embeddings += 1
+        self.embedded_s = now_s
+        if quality >= self.best_quality or self.crop is None:
+            self.best_quality, self.crop = quality, crop
+
+    def move(self, face: Face, now_s: float) -> None:
+        """Take a new place."""
+        passed = now_s - self.seen_s
+        if passed > 0:
+            shift = (face.landmarks.mean(axis=0) - self.face.landmarks.mean(axis=0)) / passed
+            self.velocity = (0.5 * self.velocity + 0.5 * shift).astype(np.float32)
+        self.face, self.seen_s = face, now_s
