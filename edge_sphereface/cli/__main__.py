@@ -15,6 +15,7 @@ from edge_sphereface.cli import (
     model_commands,
     threshold_command,
     tune_command,
+    watch_command,
 )
 from edge_sphereface.cli.contract import Parser, run
 
@@ -40,6 +41,7 @@ def build_parser() -> Parser:
     folder_command.add_command(commands)
     model_commands.add_commands(commands)
     tune_command.add_command(commands)
+    watch_command.add_command(commands)
     return parser
 
 

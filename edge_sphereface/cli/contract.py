@@ -1,6 +1,7 @@
 """What every command promises to people and machines.
 
-With ``--json`` stdout holds exactly one JSON object: the result, or ``{"error": {"code", "message", "hint"}}``.
+With ``--json`` stdout holds exactly one JSON object: the result, or ``{"error": {"code", "message", "hint"}}``;
+``watch`` alone prints one for each event.
 Progress and notes go to stderr. Exit codes: 0 done, 1 our errors and failed checks, 2 wrong usage, 130 interrupted.
 """
 
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.errors import EdgeSphereFaceError
 
@@ -28,12 +29,12 @@ class Outcome(NamedTuple):
     """What a command found.
 
     Attributes:
-        result: for ``--json``.
+        result: for ``--json``; None where the command printed as it went, and nothing is to be added.
         text: the same for people.
         passed: False for a check that was made and did not hold.
     """
 
-    result: JsonObject
+    result: JsonObject | None
     text: str
     passed: bool = True
 
@@ -45,7 +46,18 @@ class UsageError(EdgeSphereFaceError):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises instead of exiting, so that ``--json`` holds for wrong usage too."""
+    """An argument parser that raises instead of exiting, so that ``--json`` holds for wrong usage too.
+
+    Attributes:
+        expand: what the words of a command become before they are parsed, as by a file of settings.
+    """
+
+    expand: Callable[[Parser, list[str]], list[str]] | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, after :attr:`expand`."""
+        words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(words if self.expand is None else self.expand(self, words), namespace)
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the command line."""
@@ -70,7 +82,8 @@ def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             outcome = command(arguments)
-        _print(json.dumps(outcome.result, allow_nan=False, ensure_ascii=False) if as_json else outcome.text)
+        if outcome.result is not None:
+            _print(json.dumps(outcome.result, allow_nan=False, ensure_ascii=False) if as_json else outcome.text)
     except EdgeSphereFaceError as error:
         _print_error(error, as_json=as_json)
         return USAGE if isinstance(error, UsageError) else FAILED

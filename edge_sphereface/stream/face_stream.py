@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import Enrollment, Gallery
-    from edge_sphereface.stream.events import Event
+    from edge_sphereface.stream.events import Event, EventKind
     from edge_sphereface.stream.frames import Frame
     from edge_sphereface.stream.reader import SourceChange
     from edge_sphereface.stream.scene import FrameResult
@@ -97,6 +97,7 @@ class FaceStream:
         self._stopping = threading.Event()
         self._last: Frame | None = None
         self._said: list[Event] = []
+        self._faces = 0
         self.undelivered = 0
 
     @property
@@ -178,8 +179,6 @@ class FaceStream:
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
-    _faces = 0
-
     def _take(self, frame: Frame) -> None:
         age_ms = (time.monotonic() - frame.read_at) * 1000
         result = self._scene.step(frame)
@@ -194,7 +193,7 @@ class FaceStream:
             if not change.up:
                 self._tell(self._scene.clear(self._last))
                 self._faces = 0
-            kind = "source-up" if change.up else "source-down"
+            kind: EventKind = "source-up" if change.up else "source-down"
             self._tell([self._maker.make(kind, time.time(), self._about(change))])
 
     def _about(self, change: SourceChange) -> JsonObject:

@@ -1,0 +1,95 @@
+"""One TOML file in place of many options: each key is an option's long name."""
+
+from __future__ import annotations
+
+import stat
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.contract import Parser, UsageError, note
+from edge_sphereface.errors import ExtraError
+
+if TYPE_CHECKING:
+    from edge_sphereface.types import JsonObject
+
+OPTION = "--config"
+_MAX_BYTES = 1 << 20
+_READERS = ("tomllib", "tomli")
+"""Python's own from 3.11 on, and the package that it came from."""
+
+
+def with_configuration(parser: Parser, words: list[str]) -> list[str]:
+    """The words of a command line after those of the file that it names; the command line's own count.
+
+    Raises:
+        UsageError: the file is missing, no TOML, or has a key that is no option.
+        ExtraError: Python 3.10 without ``tomli``.
+    """
+    path = _named(words)
+    return words if path is None else [*_words(parser, path), *words]
+
+
+def _named(words: list[str]) -> Path | None:
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == OPTION and following is not None:
+            return Path(following)
+        if word.startswith(f"{OPTION}="):
+            return Path(word.partition("=")[2])
+    return None
+
+
+def _words(parser: Parser, path: Path) -> list[str]:
+    known = {
+        name.removeprefix("--"): action
+        for name, action in parser._option_string_actions.items()  # noqa: SLF001 -- argparse lists them nowhere else
+        if name.startswith("--") and name not in (OPTION, "--help")
+    }
+    words: list[str] = []
+    for key, value in _read(path).items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            raise UsageError(
+                f"{path}: there is no setting {key!r}.",
+                hint=f"do you mean {near[0]!r}?" if near else f"each is an option of {parser.prog} --help, without --",
+            )
+        takes_value = known[key].nargs != 0
+        items = value if isinstance(value, list) else [value]
+        for item in items:
+            if isinstance(item, bool) != (not takes_value) or not isinstance(item, str | int | float):
+                expected = "a string or a number" if takes_value else "true or false"
+                raise UsageError(f"{path}: expected {expected} for {key!r}, got {item!r}.")
+            if takes_value:
+                words.append(f"--{key}={item}")
+            elif item:
+                words.append(f"--{key}")
+    return words
+
+
+def _read(path: Path) -> JsonObject:
+    reader = next((name for name in _READERS if find_spec(name) is not None), None)
+    if reader is None:
+        raise ExtraError(
+            "Python 3.10 cannot read TOML by itself.", hint="pip install 'edge-sphereface[toml]', or give options"
+        )
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"{path} is larger than {_MAX_BYTES} bytes.", hint="is it the file of settings?")
+        _warn_of_readers(path)
+        found: JsonObject = import_module(reader).loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"Cannot read {path}: {error.strerror or error}.", hint=f"check {OPTION}") from error
+    except ValueError as error:  # TOML's and UTF-8's
+        raise UsageError(
+            f"{path} is no TOML: {error}.", hint="a line is: key = value; text stands in quotes"
+        ) from error
+    return found
+
+
+def _warn_of_readers(path: Path) -> None:
+    from edge_sphereface.stream.sources.address import has_credentials
+
+    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and has_credentials(path.read_text(errors="replace")):
+        note(f"warning: {path} holds a password or the like, and others may read it: chmod 600 {path}")
