@@ -25,8 +25,9 @@ class Track:
         number: from 1, never used twice in a run.
         face: where it is in the newest frame.
         began_s: of the stream's clock.
-        seen_s: when the detector or its motion last showed it.
+        seen_s: when the detector last saw it. Motion alone is no sign: a picture that stands still moves nowhere.
         detections: how often the detector saw it.
+        misses: how often it did not, since.
         confirmed: whether it was announced.
         doubtful: whether it may have become another person: it was hidden, or met another face.
         weight: sum of the qualities of its embeddings; what is known of it.
@@ -44,6 +45,7 @@ class Track:
     began_s: float
     seen_s: float
     detections: int = 1
+    misses: int = 0
     confirmed: bool = False
     doubtful: bool = False
     velocity: Float32Array = field(default_factory=lambda: np.zeros(2, dtype=np.float32))
@@ -56,6 +58,7 @@ class Track:
     name: str | None = None
     candidates: tuple[Candidate, ...] = ()
     _sum: Float32Array | None = None
+    _moved_s: float = -np.inf
 
     @property
     def similarity(self) -> float | None:
@@ -90,8 +93,15 @@ class Track:
 
     def move(self, face: Face, now_s: float) -> None:
         """Take a new place."""
-        passed = now_s - self.seen_s
-        if passed > 0:
+        passed = now_s - self._moved_s
+        if 0 < passed < np.inf:
             shift = (face.landmarks.mean(axis=0) - self.face.landmarks.mean(axis=0)) / passed
             self.velocity = (0.5 * self.velocity + 0.5 * shift).astype(np.float32)
-        self.face, self.seen_s = face, now_s
+        self.face, self._moved_s = face, now_s
+
+    def see(self, face: Face, now_s: float) -> None:
+        """Take the place where the detector sees it."""
+        self.move(face, now_s)
+        self.seen_s = now_s
+        self.detections += 1
+        self.misses = 0

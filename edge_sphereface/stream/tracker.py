@@ -25,6 +25,8 @@ _MEETING = 0.05
 """Overlap of two faces from which either may be taken for the other afterwards."""
 _HIDDEN_S = 0.4
 """A face that was not seen for as long may be another when something is seen in its place."""
+_BELIEVED_MISSES = 2
+"""Detections without a face, up to which the motion of its landmarks is believed."""
 _SLOWER = 0.9
 """Speed of a hidden face, frame by frame."""
 _LONG_STEP_S = 0.2
@@ -59,7 +61,7 @@ class Tracker:
         for track, moved in zip(
             self.tracks, self._motion.follow(frame.image, [track.face for track in self.tracks]), strict=True
         ):
-            if moved is not None and frame.time_s - track.seen_s <= _HIDDEN_S:
+            if moved is not None and track.misses <= _BELIEVED_MISSES:
                 track.move(moved, frame.time_s)
             else:  # on as it went, ever slower
                 track.velocity *= np.float32(_SLOWER)
@@ -82,17 +84,21 @@ class Tracker:
                 self._next_number += 1
                 self.tracks.append(track)
             else:
-                if frame.time_s - track.seen_s > _HIDDEN_S:
+                if track.misses and frame.time_s - track.seen_s > _HIDDEN_S:
                     track.doubtful = True
-                track.move(face, frame.time_s)
-                track.detections += 1
+                track.see(face, frame.time_s)
             seen.append(track)
+        for track in self.tracks:
+            if track not in seen:
+                track.misses += 1
         self._mark_meetings()
         return seen
 
     def drop_lost(self, now_s: float) -> list[Track]:
         """Take out the tracks that were not seen for too long; gives those that had been confirmed."""
-        lost = [track for track in self.tracks if now_s - track.seen_s > self._patience(track)]
+        lost = [
+            track for track in self.tracks if track.misses > 1 and now_s - track.seen_s > self._patience(track)
+        ]  # where detections are rare, one that fails is no sign
         self.tracks = [track for track in self.tracks if track not in lost]
         return [track for track in lost if track.confirmed]
 

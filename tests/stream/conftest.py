@@ -1,0 +1,150 @@
+"""A camera, a detector and a network that do what a test says."""
+
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from edge_sphereface.alignment import LANDMARK_TEMPLATE
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.stream.frames import Frame
+from edge_sphereface.stream.sources.source import FrameSource
+from edge_sphereface.types import Face
+
+TEMPLATE = np.float32(LANDMARK_TEMPLATE)
+
+
+def face_at(x, y, scale=1.0, score=0.9):
+    """A frontal face whose crop would begin at (x, y)."""
+    landmarks = TEMPLATE * scale + np.float32([x, y])
+    box = np.float32([x + 15 * scale, y + 20 * scale, x + 81 * scale, y + 110 * scale])
+    return Face(box=box, landmarks=landmarks, score=score)
+
+
+def frame_of(index, image=None, fps=25.0, **changes):
+    picture = np.zeros((240, 320, 3), np.uint8) if image is None else image
+    moments = {"time_s": index / fps, "read_at": time.monotonic(), "unix_time": 1e9 + index / fps}
+    return Frame(**{"image": picture, "number": index, **moments, **changes})
+
+
+def textured(seed, height=240, width=320):
+    """Smooth noise, which optical flow can follow, and which is not blurred."""
+    import cv2
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+class Script:
+    """A detector and an embedder that know who is where: ``people[frame] = [(name, face), …]``.
+
+    The number of a frame stands in its first pixels, the person in the color of the crop's middle.
+    """
+
+    name = "script"
+
+    def __init__(self, spec, people, embeddings):
+        self.spec, self.people, self.embeddings = spec, people, embeddings
+        self.detections, self.embedded = [], []
+        self._now = 0
+
+    @property
+    def fingerprint(self):
+        return Fingerprint.of(self.spec, flip=False)
+
+    def image(self, index):
+        image = textured(7)
+        image[:2, :2] = (index // 256, index % 256, 0)
+        self._now = index
+        for name, face in self.people(index):
+            left, top, right, bottom = face.box.astype(int)
+            image[max(top, 2) : bottom, max(left, 2) : right] //= 2
+            x, y = face.landmarks[2].astype(int)
+            image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8] = list(self.embeddings).index(name) * 40 + 20
+        return image
+
+    def detect(self, image):
+        self._now = int(image[0, 0, 0]) * 256 + int(image[0, 0, 1])
+        self.detections.append(self._now)
+        return [face for _, face in self.people(self._now)]
+
+    def embed(self, crops):
+        rows = []
+        for crop in crops:
+            value = float(crop[68:76, 44:52].mean())
+            name = list(self.embeddings)[min(max(round((value - 20) / 40), 0), len(self.embeddings) - 1)]
+            self.embedded.append(name)
+            rows.append(self.embeddings[name])
+        return np.float32(rows).reshape(len(crops), -1)
+
+
+@pytest.fixture
+def cast():
+    """Three people whose embeddings have nothing in common, and one who resembles the first."""
+    rows = {name: np.eye(16, dtype=np.float32)[i] for i, name in enumerate(("ann", "bob", "cid"))}
+    twin = np.float32([0.8, 0, 0, 0.6, *[0] * 12])
+    return {**rows, "twin": twin}
+
+
+@pytest.fixture
+def script(spec, cast):
+    from dataclasses import replace
+
+    def make(people):
+        return Script(replace(spec, embedding_size=16), people, cast)
+
+    return make
+
+
+class FakeSource(FrameSource):
+    """A source that plays a list: an image, an exception to raise, None for the end, or a number of seconds to hang."""
+
+    name = "fake"
+
+    def __init__(self, plays, *, live=True, interval_s=0.0, fps=None):
+        self.plays, self.live, self.interval_s, self.fps = plays, live, interval_s, fps
+        self.opened, self.closed, self.interrupted = 0, 0, 0
+        self._released = SimpleNamespace(on=False)
+        self._items = iter(())
+
+    def open(self):
+        self.opened += 1
+        play = self.plays[min(self.opened - 1, len(self.plays) - 1)]
+        if isinstance(play, Exception):
+            raise play
+        self._items = iter(play)
+
+    def read(self):
+        time.sleep(self.interval_s)
+        item = next(self._items, None)
+        if isinstance(item, Exception):
+            raise item
+        if isinstance(item, float):
+            end = time.monotonic() + item
+            while time.monotonic() < end and not self.interrupted:
+                time.sleep(0.01)
+            return None
+        return item
+
+    def close(self):
+        self.closed += 1
+
+    def interrupt(self):
+        self.interrupted += 1
+
+
+@pytest.fixture
+def black():
+    return np.zeros((48, 64, 3), np.uint8)
+
+
+@pytest.fixture
+def fake_source():
+    return FakeSource
+
+
+@pytest.fixture
+def stage():
+    """What tests of tracking put together frames and faces from."""
+    return SimpleNamespace(face_at=face_at, frame_of=frame_of, textured=textured)

@@ -1,0 +1,76 @@
+"""What a source is, and that a password is never part of its name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_sphereface.errors import SourceError
+from edge_sphereface.stream.sources.address import SourceKind, has_credentials, kind_of, printable, redact
+from edge_sphereface.stream.sources.gstreamer import command_words
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("0", SourceKind.CAMERA),
+        ("/dev/video2", SourceKind.CAMERA),
+        ("rtsp://host/stream", SourceKind.NETWORK),
+        ("http://host:8080/mjpeg", SourceKind.NETWORK),
+        ("libcamerasrc ! video/x-raw,width=640", SourceKind.PIPELINE),
+        ("rtspsrc location=rtsp://a/b ! decodebin", SourceKind.PIPELINE),
+        ("film.mp4", SourceKind.FILE),
+        ("/", SourceKind.FOLDER),
+    ],
+)
+def test_the_kind_is_told_by_the_address(address, kind):
+    assert kind_of(address) is kind
+
+
+@pytest.mark.parametrize("address", ["", "  ", "ftp://host/film.mp4", "javascript://x"])
+def test_what_nothing_reads_is_refused_with_what_is_read(address):
+    with pytest.raises(SourceError, match="camera's number"):
+        kind_of(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtsp://admin:s3cret@10.0.0.2:554/live",
+        "rtsp://admin:s3cret%40x@host/live?channel=1",
+        "http://host/video?user=admin&password=s3cret",
+        "http://host/video?t=s3cret",
+        "https://s3cret@host/stream",
+        "rtsp://[broken:s3cret@host",
+        "rtspsrc location=rtsp://admin:s3cret@host/live ! decodebin",
+        "rtspsrc location=rtsp://host/live user-id=admin user-pw=s3cret ! decodebin",
+        'rtspsrc location=rtsp://host/live user-pw="s3cret and more s3cret" ! decodebin',
+        "souphttpsrc location=http://h/x?token=s3cret ! decodebin",
+    ],
+)
+def test_no_password_is_printed(address):
+    assert "s3cret" not in printable(address)
+    assert has_credentials(address) or "?" in address
+
+
+@given(st.text(alphabet="abc:/@!%&=?#[] .", max_size=30))
+def test_a_password_of_any_form_stays_hidden(junk):
+    assert "hunter2" not in redact(f"cannot open rtsp://user:hunter2@host/{junk}")
+
+
+def test_a_harmless_address_is_printed_as_it_is():
+    assert printable("rtsp://host:554/live") == "rtsp://host:554/live"
+    assert printable("v4l2src device=/dev/video0 ! videoconvert") == "v4l2src device=/dev/video0 ! videoconvert"
+
+
+def test_a_pipeline_ends_in_our_own_sink():
+    """Whatever sink stood there; quotes hold words together; no shell sees them."""
+    words = command_words("videotestsrc pattern='ball in motion' ! video/x-raw,width=64 ! appsink drop=true")
+    assert words[:3] == ["videotestsrc", "pattern=ball in motion", "!"]
+    assert "appsink" not in words
+    assert words[-3:] == ["fdsink", "fd=1", "sync=false"]
+
+
+@pytest.mark.parametrize("pipeline", ["a ! ! b", " ! a", "a 'open ! b"])
+def test_a_pipeline_that_cannot_be_read_is_refused(pipeline):
+    with pytest.raises(SourceError, match="pipeline"):
+        command_words(pipeline)

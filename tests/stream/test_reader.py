@@ -1,0 +1,182 @@
+"""The newest frame and no queue; a source that fails is opened again; nothing hangs."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from edge_sphereface.errors import SourceError
+from edge_sphereface.stream.reader import FrameReader
+
+
+def read_all(reader, limit_s=5.0):
+    frames, end = [], time.monotonic() + limit_s
+    while time.monotonic() < end:
+        frame = reader.next(0.1)
+        if frame is None and reader.ended:
+            break
+        frames += [frame] if frame is not None else []
+    return frames
+
+
+@pytest.fixture
+def reader():
+    made = []
+
+    def make(source, **options):
+        made.append(FrameReader(lambda: source, first_wait_s=0.05, longest_wait_s=0.4, **options))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        assert one.stop()
+
+
+def test_every_frame_of_a_recording_as_fast_as_possible(reader, black, fake_source):
+    frames = read_all(reader(fake_source([[black] * 50], live=False, fps=25.0), pace=False))
+    assert [frame.number for frame in frames] == list(range(50))
+    assert [frame.time_s for frame in frames] == pytest.approx(np.arange(50) / 25)
+
+
+def test_a_paced_recording_keeps_its_rate(reader, black, fake_source):
+    start = time.monotonic()
+    frames = read_all(reader(fake_source([[black] * 20], live=False, fps=50.0), pace=True))
+    assert 0.37 < time.monotonic() - start < 0.8
+    assert len(frames) >= 15
+
+
+def test_a_slow_consumer_of_a_fast_camera_gets_new_frames(reader, black, fake_source):
+    """60 frames a second to a box that manages 10: the frame is younger than two frame times, the rest is counted."""
+    source = fake_source([[black] * 150, None], interval_s=1 / 60)
+    one = reader(source)
+    ages = []
+    for _ in range(20):
+        frame = one.next(1.0)
+        ages.append(time.monotonic() - frame.read_at)
+        time.sleep(0.1)
+    assert np.median(ages) < 2 / 60
+    assert sorted(ages)[-2] < 2 / 60 + 0.02, "but for one, which the machine may have held up"
+    assert one.counts.dropped > 60
+
+
+def test_a_camera_that_ends_is_opened_again_with_growing_waits(reader, black, fake_source):
+    source = fake_source([[black], SourceError("no route"), SourceError("no route"), [black] * 3])
+    one = reader(source)
+    frames, changes, end = [], [], time.monotonic() + 5
+    while len(frames) < 2 and time.monotonic() < end:
+        frame = one.next(0.02)
+        frames += [frame] if frame is not None else []
+        changes += one.changes()
+        if len(frames) == 1 and source.opened >= 4:
+            break
+    downs = [change for change in changes if not change.up]
+    assert [change.retry_s for change in downs[:3]] == pytest.approx([0.05, 0.1, 0.2])
+    assert "no route" in downs[1].reason
+    assert changes[0].up
+    assert (changes[0].width, changes[0].height) == (64, 48)
+
+
+def test_numbers_go_on_after_reopening(reader, black, fake_source):
+    source = fake_source([[black] * 3, [black] * 3], live=True, interval_s=0.01)
+    one = reader(source)
+    numbers = []
+    while len(numbers) < 4:
+        frame = one.next(1.0)
+        numbers += [frame.number] if frame is not None else []
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_stalled_source_is_interrupted_and_opened_again(reader, black, fake_source):
+    source = fake_source([[black, 60.0], [black] * 1000], interval_s=0.01)
+    one = reader(source, stall_s=0.3)
+    end = time.monotonic() + 5
+    while source.opened < 2 and time.monotonic() < end:
+        one.next(0.1)
+    assert source.interrupted
+    assert source.opened == 2
+
+
+def test_a_read_that_never_returns_is_left_behind(monkeypatch, black, fake_source):
+    """The thread that hangs gives nothing any more; a new source is read in another."""
+    monkeypatch.setattr("edge_sphereface.stream.reader._INTERRUPTED_S", 0.1)
+    release = threading.Event()
+
+    class Hanging(fake_source):
+        def read(self):
+            release.wait(20)
+            return black
+
+        def interrupt(self):
+            pass
+
+    made = []
+
+    def make():
+        made.append(Hanging([[black]]) if not made else fake_source([[black] * 1000], interval_s=0.01))
+        return made[-1]
+
+    one = FrameReader(make, stall_s=0.2)
+    one.start()
+    frame, end = None, time.monotonic() + 5
+    while frame is None and time.monotonic() < end:
+        frame = one.next(0.1)
+    assert frame is not None
+    release.set()
+    assert one.stop()
+    assert len(made) == 2
+
+
+def test_a_source_that_hangs_again_and_again_ends_the_stream(monkeypatch, black, fake_source):
+    """So that whoever watches the process starts it anew: threads that hang cannot be ended."""
+    monkeypatch.setattr("edge_sphereface.stream.reader._INTERRUPTED_S", 0.01)
+    release = threading.Event()
+
+    class Hanging(fake_source):
+        def read(self):
+            release.wait(20)
+
+    one = FrameReader(lambda: Hanging([[black]]), stall_s=0.05)
+    one.start()
+    with pytest.raises(SourceError, match="hangs"):
+        for _ in range(200):
+            one.next(0.05)
+    release.set()
+    one.stop()
+
+
+def test_a_recording_that_cannot_be_read_is_an_error(reader, fake_source):
+    one = reader(fake_source([SourceError("no such file")], live=False))
+    with pytest.raises(SourceError, match="no such file"):
+        read_all(one)
+
+
+def test_a_camera_that_is_not_there_is_no_error_but_told(reader, fake_source):
+    one = reader(fake_source([SourceError("not plugged in")]))
+    assert one.next(0.2) is None
+    assert one.changes()[0].reason == "not plugged in"
+
+
+def test_another_size_in_mid_stream_is_told(reader, black, fake_source):
+    big = np.zeros((96, 128, 3), np.uint8)
+    one = reader(fake_source([[black, black, big, big]], live=False, fps=25.0), pace=False)
+    sizes = {frame.image.shape for frame in read_all(one)}
+    assert sizes == {black.shape, big.shape}
+    assert [(change.width, change.height) for change in one.changes() if change.up] == [(64, 48), (128, 96)]
+
+
+def test_fewer_frames_than_the_camera_gives(reader, black, fake_source):
+    """Those in between are skipped, not dropped: no picture is made of them."""
+    source = fake_source([[black] * 60], interval_s=0.01)
+    skipped = []
+    source.skip = lambda: skipped.append(1) or source.read() is not None
+    one = reader(source, fps=10.0)
+    frames = []
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        frame = one.next(0.05)
+        frames += [frame] if frame is not None else []
+    assert 4 <= len(frames) <= 6
+    assert len(skipped) > 25
+    assert one.counts.dropped == 0

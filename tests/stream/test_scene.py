@@ -1,0 +1,267 @@
+"""Following, embedding and deciding: who is in front of the camera, with how few embeddings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edge_sphereface.errors import ThresholdError, TrackError
+from edge_sphereface.gallery import Candidate, open_gallery
+from edge_sphereface.gallery.records import Threshold
+from edge_sphereface.stream.budget import LEVELS, WorkBudget
+from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.evidence import judge, worth_embedding
+from edge_sphereface.stream.motion import LandmarkMotion
+from edge_sphereface.stream.quality import assess, geometry
+from edge_sphereface.stream.scene import Scene
+from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
+from edge_sphereface.stream.track import Track
+
+EVERY_FRAME = StreamSettings(tracking=TrackingSettings(detect_fps=25.0))
+
+
+@pytest.fixture
+def play(script, tmp_path, cast, stage):
+    """Run a scene over frames; gives the scene, the script and the events as (frame, kind, name)."""
+
+    def run(people, frames, *, settings=EVERY_FRAME, enrolled=("ann", "bob")):
+        acting = script(people)
+        gallery = open_gallery(tmp_path / "people.db", acting.fingerprint, create=True)
+        for name in enrolled:
+            gallery.enroll(name, cast[name])
+        print_ = acting.fingerprint
+        gallery.set_threshold(
+            Threshold(value=0.6, precision=print_.precision, fingerprint=print_.digest, source="test")
+        )
+        scene = Scene(detector=acting, embedder=acting, gallery=gallery, settings=settings, events=EventMaker("test"))
+        told = []
+        for index in range(frames):
+            result = scene.step(stage.frame_of(index, acting.image(index)))
+            told += [(index, event.kind, event.detail.get("name")) for event in result.events]
+        return scene, acting, told
+
+    return run
+
+
+def kinds(told, *wanted):
+    return [(kind, name) for _, kind, name in told if kind in wanted]
+
+
+def test_somebody_comes_is_identified_and_leaves(play, stage):
+    there = stage.face_at(100, 60)
+    scene, _acting, told = play(lambda i: [("ann", there)] if i < 50 else [], 100)
+    assert [kind for _, kind, _ in told] == ["appeared", "identified", "lost"]
+    assert told[1][2] == told[2][2] == "ann"
+    assert told[0][0] == 1, "two detections make a face"
+    assert 70 <= told[2][0] <= 80, "a second after the last sign"
+    assert not scene._tracker.tracks
+
+
+def test_few_embeddings_for_a_face_that_stays(play, stage):
+    """Ten seconds at 25 frames a second: a tenth of an embedding for each frame would be 25."""
+    _, acting, told = play(lambda i: [("ann", stage.face_at(100, 60))], 250)
+    assert len(acting.embedded) <= 3
+    assert kinds(told, "identified", "unknown") == [("identified", "ann")]
+
+
+def test_a_stranger_is_unknown_after_enough_looks(play, stage):
+    _, acting, told = play(lambda i: [("cid", stage.face_at(100, 60))], 60)
+    assert kinds(told, "identified", "unknown") == [("unknown", None)]
+    assert len(acting.embedded) >= 2
+
+
+def test_one_detection_alone_is_no_face(play, stage):
+    _, acting, told = play(lambda i: [("ann", stage.face_at(100, 60))] if i == 10 else [], 60)
+    assert told == []
+    assert acting.embedded == []
+
+
+def test_detections_are_as_rare_as_asked_and_the_face_is_followed_between(play, stage):
+    settings = StreamSettings(tracking=TrackingSettings(detect_fps=5.0))
+    _scene, acting, told = play(lambda i: [("ann", stage.face_at(60 + i, 60))], 50, settings=settings)
+    assert len(acting.detections) == 10
+    assert kinds(told, "appeared", "lost") == [("appeared", None)]
+
+
+def test_two_who_cross_keep_their_names_or_get_new_numbers(play, stage):
+    """Whatever the tracker takes them for: in the end each face has the right name."""
+
+    def people(i):
+        return [("ann", stage.face_at(10 + 4 * i, 60)), ("bob", stage.face_at(210 - 4 * i, 70))]
+
+    scene, _, _told = play(people, 50)
+    names = {track.name: float(track.face.landmarks[:, 0].mean()) for track in scene._tracker.tracks}
+    assert names["ann"] > names["bob"]
+
+
+def test_somebody_else_in_the_same_place_is_another_face(play, stage):
+    """A track is one person: when another sits down behind a hand, the old one is lost and a new one appears."""
+    there = stage.face_at(100, 60)
+    _, _, told = play(lambda i: [("ann" if i < 40 else "bob", there)] if not 40 <= i < 55 else [], 100)
+    assert kinds(told, "identified", "lost") == [("identified", "ann"), ("lost", "ann"), ("identified", "bob")]
+
+
+def test_enrolling_a_face_in_sight(play, stage):
+    scene, acting, _told = play(lambda i: [("cid", stage.face_at(100, 60))], 60)
+    (track,) = scene._tracker.tracks
+    frame = stage.frame_of(60, acting.image(60))
+    enrollment, events = scene.enroll(track.number, "Cid", frame)
+    assert enrollment.embeddings == 1
+    assert [(event.kind, event.detail["name"], event.detail["before"]) for event in events] == [
+        ("identified", "Cid", None)
+    ]
+    with pytest.raises(TrackError, match="99"):
+        scene.enroll(99, "Dee", frame)
+
+
+def test_everybody_is_lost_when_the_source_goes(play, stage):
+    scene, _acting, _ = play(lambda i: [("ann", stage.face_at(100, 60))], 30)
+    assert [event.kind for event in scene.clear(stage.frame_of(30))] == ["lost"]
+    assert scene.clear(stage.frame_of(30)) == []
+
+
+def test_a_gallery_without_a_threshold_is_refused_at_the_start(script, tmp_path):
+    acting = script(lambda i: [])
+    gallery = open_gallery(tmp_path / "people.db", acting.fingerprint, create=True)
+    with pytest.raises(ThresholdError, match="threshold"):
+        Scene(detector=acting, embedder=acting, gallery=gallery, settings=EVERY_FRAME, events=EventMaker("x"))
+
+
+# ---- evidence ------------------------------------------------------------------------------------------------------
+
+
+def track_with(stage, *, weight, standing="undecided", name=None):
+    track = Track(number=1, face=stage.face_at(0, 0), began_s=0, seen_s=0)
+    track.weight, track.standing, track.name = weight, standing, name
+    return track
+
+
+def candidates(*pairs):
+    return [Candidate(name=name, similarity=similarity) for name, similarity in pairs]
+
+
+@pytest.mark.parametrize(
+    ("weight", "standing", "name", "found", "expected"),
+    [
+        (0.2, "undecided", None, [("ann", 0.9)], ("undecided", None)),
+        (0.6, "undecided", None, [("ann", 0.9)], ("identified", "ann")),
+        (0.6, "undecided", None, [("ann", 0.4)], ("undecided", None)),
+        (1.5, "undecided", None, [("ann", 0.4)], ("unknown", None)),
+        (1.5, "undecided", None, [], ("unknown", None)),
+        (2.0, "identified", "ann", [("ann", 0.47)], ("identified", "ann")),
+        (2.0, "identified", "ann", [("ann", 0.44)], ("unknown", None)),
+        (2.0, "identified", "ann", [("bob", 0.60), ("ann", 0.56)], ("identified", "ann")),
+        (2.0, "identified", "ann", [("bob", 0.70), ("ann", 0.60)], ("identified", "bob")),
+        (2.0, "unknown", None, [("ann", 0.51)], ("identified", "ann")),
+    ],
+)
+def test_a_name_needs_evidence_and_is_kept_within_the_hysteresis(stage, weight, standing, name, found, expected):
+    track = track_with(stage, weight=weight, standing=standing, name=name)
+    assert judge(track, candidates(*found), 0.5, RecognitionSettings()) == expected
+
+
+def test_a_margin_keeps_two_who_look_alike_apart(stage):
+    settings = RecognitionSettings(margin=0.1)
+    assert judge(track_with(stage, weight=1), candidates(("ann", 0.8), ("bob", 0.75)), 0.5, settings)[1] is None
+    assert judge(track_with(stage, weight=1), candidates(("ann", 0.8), ("bob", 0.6)), 0.5, settings)[1] == "ann"
+
+
+def test_a_template_is_the_mean_weighted_by_quality(stage):
+    track = track_with(stage, weight=0.0)
+    crop = np.zeros((112, 96, 3), np.uint8)
+    track.add(np.float32([1, 0]), crop, 0.9, 0.0)
+    track.add(np.float32([0, 1]), crop, 0.3, 1.0)
+    assert track.template == pytest.approx(np.float32([0.9, 0.3]) / np.hypot(0.9, 0.3))
+    for moment in range(200):  # old looks fade
+        track.add(np.float32([0, 1]), crop, 1.0, moment)
+    assert track.template[0] < 0.01
+    assert track.weight <= 20.0
+
+
+def test_when_a_face_is_embedded(stage):
+    settings = RecognitionSettings()
+    track = track_with(stage, weight=0.0)
+    assert worth_embedding(track, 0.5, 0.0, settings)
+    assert not worth_embedding(track, 0.05, 0.0, settings), "a bad look says nothing"
+    track.add(np.float32([1, 0]), None, 0.3, 0.0)
+    assert not worth_embedding(track, 0.3, 0.1, settings)
+    assert worth_embedding(track, 0.3, 0.4, settings), "undecided: try again"
+    track.standing = "identified"
+    assert not worth_embedding(track, 0.3, 5.0, settings)
+    assert worth_embedding(track, 0.5, 5.0, settings), "seen clearly better"
+    assert worth_embedding(track, 0.3, 10.0, settings), "the refresh"
+    assert not worth_embedding(track, 0.3, 10.0, settings, slower=4.0), "not where the budget is short"
+    track.doubtful = True
+    assert worth_embedding(track, 0.3, 0.6, settings)
+
+
+# ---- quality, motion, budget ----------------------------------------------------------------------------------------
+
+
+def test_quality_falls_with_blur_distance_and_turning(astronaut, stage):
+    import cv2
+
+    from edge_sphereface.alignment import align
+    from edge_sphereface.detect import open_detector
+
+    (face,) = open_detector("mtcnn").detect(astronaut)
+
+    def quality(image, landmarks):
+        return assess(landmarks, align(image, landmarks[None])[0]).value
+
+    good = quality(astronaut, face.landmarks)
+    blurred = quality(cv2.GaussianBlur(astronaut, (0, 0), 5), face.landmarks)
+    small = cv2.resize(astronaut, None, fx=0.2, fy=0.2, interpolation=cv2.INTER_AREA)
+    far = quality(small, face.landmarks * np.float32(0.2))
+    turned = face.landmarks.copy()
+    turned[2, 0] = turned[1, 0]  # the nose below one eye
+    assert good > 0.6
+    assert blurred < good / 2
+    assert far < good / 1.3
+    assert geometry(turned)[1] < 0.2
+    assert geometry(np.zeros((5, 2), np.float32))[0] == 0.0
+
+
+def test_landmarks_are_followed_through_a_shift(stage):
+    image = stage.textured(3)
+    motion = LandmarkMotion()
+    motion.look(image)
+    face = stage.face_at(80, 50)
+    (moved,) = motion.follow(np.roll(image, (3, 5), axis=(0, 1)), [face])
+    assert np.abs(moved.landmarks - face.landmarks - np.float32([5, 3])).max() < 0.5
+    assert np.abs(moved.box - face.box - np.float32([5, 3, 5, 3])).max() < 1.0
+
+
+def test_a_face_that_is_gone_is_not_followed(stage):
+    motion = LandmarkMotion()
+    motion.look(stage.textured(3))
+    assert motion.follow(stage.textured(4), [stage.face_at(80, 50)]) == [None]
+    assert motion.follow(np.zeros((100, 100, 3), np.uint8), [stage.face_at(8, 5)]) == [None], "another size"
+
+
+@pytest.mark.parametrize("budget_ms", [2.0, 4.0, 8.0, 30.0])
+def test_the_budget_is_kept_by_detecting_less_first(budget_ms):
+    """A machine whose detector takes 20 ms at full size, embeddings 2 ms a frame, the rest 1 ms."""
+    budget = WorkBudget(budget_ms, detect_fps=25.0, detect_side=640)
+    detected_s, spent = -1.0, []
+    for index in range(25 * 60):
+        now = index / 25
+        detect = None
+        if now - detected_s >= budget.detect_interval_s - 0.005:
+            detect, detected_s = 20.0 * (budget.detect_side / 640) ** 2, now
+        embed = 2.0 / budget.level.slower
+        budget.account(now, detect_ms=detect, embed_ms=embed, rest_ms=1.0)
+        spent.append((detect or 0) + embed + 1.0)
+    assert np.mean(spent[-500:]) <= budget_ms * 1.05
+    if budget_ms >= 30:
+        assert budget.level == LEVELS[0], "nothing is given up without need"
+    if budget_ms >= 4:
+        assert budget.level.slower == 1.0, "embedding is given up last"
+
+
+def test_settings_that_cannot_work_are_refused():
+    for wrong in ({"detect_fps": 0}, {"detect_side": 1}, {"budget_ms": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            replace(TrackingSettings(), **wrong)
+    with pytest.raises(ValueError, match="threshold"):
+        RecognitionSettings(threshold=3.0)
