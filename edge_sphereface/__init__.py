@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.session import SessionConfig
+    from edge_sphereface.stream import FaceStream, StreamSettings
     from edge_sphereface.types import EmbeddedFace, Face
 
 __all__ = [
@@ -32,10 +33,12 @@ __all__ = [
     "Embedder",
     "Face",
     "FacePipeline",
+    "FaceStream",
     "Fingerprint",
     "Gallery",
     "ModelSpec",
     "SessionConfig",
+    "StreamSettings",
     "Verification",
     "__version__",
     "align",
@@ -53,10 +56,12 @@ _HOME = {
     "Embedder": "embed",
     "Face": "types",
     "FacePipeline": "pipeline",
+    "FaceStream": "stream",
     "Fingerprint": "fingerprint",
     "Gallery": "gallery",
     "ModelSpec": "model_spec",
     "SessionConfig": "session",
+    "StreamSettings": "stream",
     "Verification": "compare",
     "align": "alignment",
     "cosine_similarity": "compare",

@@ -43,7 +43,7 @@ def add_command(commands: Commands) -> None:
         help="who is in front of a camera, now and as long as it runs",
         description="Follow the faces of a camera, stream or video, recognize them by a gallery, and tell what "
         "happens: one line for each event. Runs until the source ends or it is told to stop (Ctrl-C, SIGTERM); a "
-        "camera or stream that fails is opened again, with growing waits. Without a gallery it tells faces, and no names.",
+        "camera that fails is opened again, with growing waits. Without a gallery it tells faces, and no names.",
         epilog="examples: edge-sphereface watch 0 --gallery people.db --model model.onnx; "
         "edge-sphereface watch rtsp://user:password@host/stream --config watch.toml --json",
     )

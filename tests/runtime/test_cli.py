@@ -221,6 +221,7 @@ def test_every_command_has_help_with_an_example(capsys):
     assert set(commands) == {
         "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
         "embed-folder", "verify-model", "tune", "doctor", "fetch-detector",
+        "watch",
     }  # fmt: skip
     (below,) = [action.choices for action in commands["gallery"]._actions if action.choices]
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}
