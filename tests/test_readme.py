@@ -65,7 +65,11 @@ def test_the_example_of_galleries_runs_as_written(tmp_path, small_model, astrona
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_parse(command):
+def test_commands_parse(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (settings,) = [found for page in PAGES for found in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
+    Path("watch.toml").write_text(settings)
+    Path("watch.toml").chmod(0o600)
     program = next(name for name in PARSERS if command.startswith(name))
     assert PARSERS[program]().parse_args(shlex.split(command.removeprefix(program))).run
 
