@@ -20,7 +20,6 @@ from edge_sphereface.stream.sources.opening import SourceOptions, make_source
 SERVER = Path(__file__).with_name("rtsp_server.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
 NEEDED = "gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer, Gst; Gst.init(None); "
-PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-tools and gstreamer1.0-plugins-{base,good,ugly}"
 
 
 def has_server():
@@ -34,7 +33,7 @@ def has_server():
 def serve():
     """Start an RTSP server on a port; everything is ended afterwards."""
     if not has_server():
-        pytest.skip(f"needs GStreamer's RTSP server (Debian: {PACKAGES}), which is not here")
+        pytest.skip("needs GStreamer's RTSP server, which is not here: sudo scripts/install-test-servers")
     started = []
 
     def start(port, width=320, height=240):
@@ -182,7 +181,7 @@ def relay(listener, port, damage):
 
 needs_gstreamer = pytest.mark.skipif(
     shutil.which("gst-launch-1.0") is None,
-    reason="needs gst-launch-1.0 (Debian: gstreamer1.0-tools), which is not here",
+    reason="needs gst-launch-1.0, which is not here: sudo scripts/install-test-servers",
 )
 
 
