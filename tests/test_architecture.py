@@ -12,6 +12,7 @@ EXTRAS = {
     "edge_sphereface/gallery/vault.py": {"cryptography"},
     "edge_sphereface/gallery/milvus": {"milvus_lite", "pymilvus"},
     "edge_sphereface/bulk": {"pyarrow", "ray"},
+    "edge_sphereface/stream/sinks/mqtt.py": {"paho"},
 }
 """Where a package of an extra may be imported; `test_heavy_libraries_wait_until_they_are_needed` watches when."""
 ALLOWED = {

@@ -107,6 +107,15 @@ def _stream_options() -> Parser:
         "--events-mib", type=_above_zero, default=10.0, metavar="MIB", help="begin another (default: 10)"
     )
     group.add_argument("--events-keep", type=_count, default=5, metavar="N", help="older files to keep (default: 5)")
+    group.add_argument(
+        "--mqtt", metavar="URL", help="mqtt[s]://[user@]host[:port][/topic]; password in $EDGE_SPHEREFACE_MQTT_PASSWORD"
+    )
+    group.add_argument(
+        "--mqtt-spool", type=Path, metavar="FILE", help="keeps events while the broker is away (default: in the cache)"
+    )
+    group.add_argument("--mqtt-ca", type=Path, metavar="FILE.pem", help="certificates to trust (default: the system's)")
+    group.add_argument("--mqtt-certificate", type=Path, metavar="FILE.pem", help="of this client")
+    group.add_argument("--mqtt-key", type=Path, metavar="FILE.pem", help="of that certificate")
     group.add_argument("--statistics-s", type=_from_zero, metavar="S", help="between statistics (default: 10; 0: none)")
     return parser
 
@@ -136,7 +145,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             embedder=embedder,
             gallery=gallery,
             settings=settings,
-            sinks=_sinks(arguments, lambda: stream.stop()),  # noqa: PLW0108 -- it is bound by then
+            sinks=_sinks(arguments, settings.name, lambda: stream.stop()),  # noqa: PLW0108 -- it is bound by then
         )
         stops = stack.enter_context(_stopped_by_signals(stream))
         note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
@@ -171,7 +180,7 @@ def _settings(arguments: argparse.Namespace) -> StreamSettings:
         raise UsageError(str(error), hint="edge-sphereface watch --help") from error
 
 
-def _sinks(arguments: argparse.Namespace, left: Callable[[], None]) -> list[EventSink]:
+def _sinks(arguments: argparse.Namespace, name: str, left: Callable[[], None]) -> list[EventSink]:
     from edge_sphereface.stream import FileSink
     from edge_sphereface.stream.sinks.lines import StreamSink
 
@@ -179,7 +188,23 @@ def _sinks(arguments: argparse.Namespace, left: Callable[[], None]) -> list[Even
     if arguments.events is not None:
         size = round(arguments.events_mib * (1 << 20))
         sinks.append(FileSink(arguments.events, max_bytes=size, keep=arguments.events_keep))
+    if arguments.mqtt is not None:
+        sinks.append(_mqtt(arguments, name))
     return sinks
+
+
+def _mqtt(arguments: argparse.Namespace, name: str) -> EventSink:
+    from edge_sphereface.cache import cache_folder
+    from edge_sphereface.stream.sinks.mqtt import Broker, MqttSink
+
+    safe = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return MqttSink(
+        Broker.parse(arguments.mqtt, stream=safe),
+        spool=arguments.mqtt_spool or cache_folder() / "mqtt" / f"{safe}.db",
+        ca_file=arguments.mqtt_ca,
+        certificate=arguments.mqtt_certificate,
+        key=arguments.mqtt_key,
+    )
 
 
 def _json_line(event: Event) -> str:

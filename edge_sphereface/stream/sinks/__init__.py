@@ -1,1 +1,1 @@
-"""Where events go: lines on a stream or in a file, a Python function."""
+"""Where events go: lines on a stream or in a file, MQTT, a Python function."""

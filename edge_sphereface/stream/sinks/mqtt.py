@@ -1,0 +1,219 @@
+"""Events over MQTT, at least once: they lie on the disk until the broker has them.
+
+References:
+    OASIS: MQTT Version 3.1.1, 2014 (quality of service 1, will, retained messages).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface.stream.sinks.spool import Spool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.stream.events import Event
+
+PASSWORD_VARIABLE = "EDGE_SPHEREFACE_MQTT_PASSWORD"  # noqa: S105 -- a name, and no password
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_IN_FLIGHT = 50
+"""Messages that were sent and not confirmed."""
+_RECONNECT_S = (1, 30)
+_FLUSH_S = 0.4
+_LOOK_S = 1.0
+_QOS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """Where a broker is, and who we are to it.
+
+    Attributes:
+        host: its name or address.
+        port: default 1883, with TLS 8883.
+        tls: whether the connection is encrypted.
+        user: None for none.
+        password: None for none.
+        topic: events go to ``TOPIC/events``, ``online`` or ``offline`` to ``TOPIC/status``.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    user: str | None
+    password: str | None
+    topic: str
+
+    @classmethod
+    def parse(cls, address: str, *, stream: str) -> Broker:
+        """Read ``mqtt[s]://[user[:password]@]host[:port][/topic]``.
+
+        Args:
+            address: the URL; a password may stand in the environment variable instead.
+            stream: name of the stream, for the topic ``edge_sphereface/STREAM`` where none is given.
+
+        Raises:
+            SinkError: another form.
+        """
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            parts, host, port = urlsplit(""), None, None  # such as a port that is no number
+        topic = unquote(parts.path).strip("/") or f"edge_sphereface/{stream}"
+        if parts.scheme not in _PORTS or not host or set("+#\0") & set(unquote(address)):
+            raise SinkError(
+                "Expected a broker as mqtt://user@host:1883/topic, or mqtts:// with TLS, got another form.",
+                hint="a topic has no + and no #",
+            )
+        password = None if parts.password is None else unquote(parts.password)
+        return cls(
+            host=host,
+            port=port or _PORTS[parts.scheme],
+            tls=parts.scheme == "mqtts",
+            user=None if parts.username is None else unquote(parts.username),
+            password=password or os.environ.get(PASSWORD_VARIABLE) or None,
+            topic=topic,
+        )
+
+
+class MqttSink:
+    """Sends events to a broker with quality of service 1; a reader tells what comes twice by ``run`` and ``sequence``.
+
+    Args:
+        broker: where to.
+        spool: file that keeps events while the broker is away, and over a restart.
+        ca_file: certificates to trust, PEM; None for the system's.
+        certificate: of this client, PEM, with ``key``; None for none.
+        key: of that certificate.
+        keepalive_s: silence after which the connection is tested; a dead one is noticed within twice as long.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        spool: Path,
+        ca_file: Path | None = None,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        keepalive_s: int = 15,
+    ) -> None:
+        self.name = f"MQTT broker {broker.host}:{broker.port}"
+        self._broker, self._spool_path, self._keepalive_s = broker, spool, keepalive_s
+        self._tls_files = (ca_file, certificate, key)
+        self._client: Any = None
+        self._spool: Spool | None = None
+        self._confirmed: deque[int] = deque()
+        self._wake = threading.Event()
+        self._pump: threading.Thread | None = None
+        self._connected = self._leaving = False
+        self.refused = ""
+
+    def open(self) -> None:
+        """Begin to connect; a broker that is away is waited for. See :meth:`EventSink.open`."""
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as error:
+            raise ExtraError("MQTT needs the package paho-mqtt.", hint="pip install 'edge-sphereface[mqtt]'") from error
+        spool = self._spool = Spool(self._spool_path)
+        client = Client(CallbackAPIVersion.VERSION2)
+        try:
+            if self._broker.tls:
+                ca_file, certificate, key = (None if path is None else str(path) for path in self._tls_files)
+                client.tls_set(ca_certs=ca_file, certfile=certificate, keyfile=key)
+        except (OSError, ValueError) as error:  # ssl's errors are OSErrors
+            spool.close()
+            raise SinkError(f"Cannot use the certificates for {self.name}: {error}.", hint="PEM files?") from error
+        if self._broker.user is not None:
+            client.username_pw_set(self._broker.user, self._broker.password)
+        client.will_set(self._status_topic, "offline", qos=_QOS, retain=True)
+        client.reconnect_delay_set(*_RECONNECT_S)
+        client.max_inflight_messages_set(_IN_FLIGHT)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_publish = self._on_publish
+        client.connect_async(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
+        client.loop_start()
+        self._client, self._leaving = client, False
+        self._pump = threading.Thread(target=self._run, args=(client, spool), name="mqtt-pump", daemon=True)
+        self._pump.start()
+
+    def write(self, event: Event) -> None:
+        """Keep an event on the disk, and send it if the broker is there; see :meth:`EventSink.write`."""
+        if self._spool is None:
+            raise SinkError(f"{self.name} is not open.")
+        self._spool.put(event.line())
+        self._wake.set()
+
+    def pending(self) -> int:
+        """Events that the broker has not confirmed."""
+        return 0 if self._spool is None else len(self._spool)
+
+    def close(self) -> None:
+        """Wait a moment for confirmations, say that we leave, and go. What is not confirmed stays on the disk."""
+        client, spool = self._client, self._spool
+        if client is None or spool is None:
+            return
+        end = time.monotonic() + _FLUSH_S
+        while self._connected and len(spool) and time.monotonic() < end:
+            time.sleep(0.01)
+        if self._connected:
+            client.publish(self._status_topic, "offline", qos=_QOS, retain=True)
+        self._leaving = True
+        self._wake.set()
+        if self._pump is not None:
+            self._pump.join()
+        client.disconnect()
+        client.loop_stop()
+        spool.close()
+        self._client = self._spool = None
+
+    @property
+    def _status_topic(self) -> str:
+        return f"{self._broker.topic}/status"
+
+    def _run(self, client: Any, spool: Spool) -> None:
+        """Forget what was confirmed and publish what lies on the disk, as much as may be on its way at a time.
+
+        One thread does both: paho calls ``on_publish`` holding a lock that ``publish`` needs, so that a lock of ours
+        around the two would stop everything for ever.
+        """
+        in_flight: dict[int, int] = {}
+        last = 0
+        while not self._leaving:
+            self._wake.wait(_LOOK_S)
+            self._wake.clear()
+            while self._confirmed:
+                number = in_flight.pop(self._confirmed.popleft(), None)
+                if number is not None:
+                    spool.delivered(number)
+            room = _IN_FLIGHT - len(in_flight)
+            if not self._connected or room <= 0:
+                continue
+            for number, payload in spool.after(last, room):
+                sent = client.publish(f"{self._broker.topic}/events", payload, qos=_QOS)
+                in_flight[sent.mid] = last = number
+
+    def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        self.refused = str(reason) if reason.is_failure else ""
+        if self.refused:
+            return
+        client.publish(self._status_topic, "online", qos=_QOS, retain=True)
+        self._connected = True
+        self._wake.set()
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, _reason: Any, _properties: Any) -> None:
+        self._connected = False  # what was on its way is sent again by paho itself
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        self._confirmed.append(mid)
+        self._wake.set()
