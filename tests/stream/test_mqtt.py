@@ -187,6 +187,7 @@ def test_whoever_watches_learns_of_a_sudden_end(broker, tmp_path):
 
 
 @needs_broker
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves a refused socket to Python
 def test_an_encrypted_connection_to_a_broker_that_is_known(tmp_path):
     """Certificates of our own authority are taken, those of nobody we know are not."""
     make_certificates(tmp_path)
