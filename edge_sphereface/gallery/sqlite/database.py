@@ -34,6 +34,8 @@ _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
 _HEADER_BYTES = 100
 _RETRY_S = 0.005
+_GROWTH_S = 0.1
+"""A file of the wrong size that did not grow in this time is damaged."""
 _PAGE_BYTES = 16384
 """Seven embeddings of 512 numbers fill it; of 4096 bytes each would leave half a page empty."""
 _TABLES = (
@@ -244,11 +246,23 @@ def _may_write(path: Path) -> bool:
 
 
 def _check_size(path: Path) -> None:
-    """A file that was cut off is told before anything is written to it."""
-    with path.open("rb") as stream:
-        header = stream.read(_HEADER_BYTES)
-    size = path.stat().st_size
-    if not size:
+    """A file that was cut off is told before anything is written to it; one that another process is writing is not."""
+    size = -1
+    while True:
+        with path.open("rb") as stream:
+            header = stream.read(_HEADER_BYTES)
+            size_before, size = size, os.fstat(stream.fileno()).st_size
+        try:
+            _check_header(path, header, size)
+            return
+        except GalleryFormatError:
+            if size == size_before:
+                raise
+        time.sleep(_GROWTH_S)
+
+
+def _check_header(path: Path, header: bytes, size: int) -> None:
+    if not header:  # nothing yet: the maker comes to it
         return
     if not header.startswith(b"SQLite format 3\0") or len(header) < _HEADER_BYTES:
         raise GalleryFormatError(f"{path} is no SQLite file, so no gallery.", hint="name another file")
