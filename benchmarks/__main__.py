@@ -11,6 +11,7 @@ from benchmarks.arm64.commands import add_command as add_arm64
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
 from benchmarks.quantization.commands import add_command as add_quantization
+from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
 from edge_sphereface.cli.arguments import detector_options, json_option, pairs_options, positive
 from edge_sphereface.cli.contract import Parser, run
@@ -32,6 +33,7 @@ def build_parser() -> Parser:
     add_quantization(added)
     add_tuning(added)
     add_gallery(added)
+    add_stream(added)
     add_emulate(added)
     add_arm64(added)
     _add_ascend(added)

@@ -254,11 +254,12 @@ def _check_size(path: Path) -> None:
             size_before, size = size, os.fstat(stream.fileno()).st_size
         try:
             _check_header(path, header, size)
-            return
         except GalleryFormatError:
             if size == size_before:
                 raise
-        time.sleep(_GROWTH_S)
+            time.sleep(_GROWTH_S)
+        else:
+            return
 
 
 def _check_header(path: Path, header: bytes, size: int) -> None:

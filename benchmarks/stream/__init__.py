@@ -1,0 +1,1 @@
+"""Live recognition measured: on made video of which everything is known, and over many frames."""

@@ -1,0 +1,117 @@
+"""``python -m benchmarks stream``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import environment
+from benchmarks.result_file import keep_result
+from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
+from edge_sphereface.cli.contract import Outcome, Parser, Progress
+
+if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.types import JsonObject
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser("stream", help="live recognition: economy, accuracy, a long run")
+    kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_video(kinds)
+    _add_economy(kinds)
+
+
+def _video_options() -> Parser:
+    parser = Parser(add_help=False)
+    parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
+    parser.add_argument(
+        "--rounds", type=positive, default=4, metavar="N", help="12 visits and 60 seconds each (default: 4)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cast and of noise (default: 0)")
+    return parser
+
+
+def _add_video(kinds: Commands) -> None:
+    parser = kinds.add_parser(
+        "video",
+        parents=[json_option(), _video_options()],
+        help="make a test video of people who enter, cross, leave, blur, turn away, with its ground truth",
+        description="Photographs of LFW as heads that move, 1280 x 720 at 25 frames a second. Beside the video lies "
+        "FILE.jsonl: one line for each frame, with everybody in it.",
+        epilog="example: python -m benchmarks stream video --lfw lfw --rounds 1 -o people.avi",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.avi", help="mode 0600")
+    parser.set_defaults(run=run_video)
+
+
+def run_video(arguments: argparse.Namespace) -> Outcome:
+    """Write it."""
+    from benchmarks.stream.video import Video, write_video
+
+    video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
+    write_video(video, arguments.output, Progress("frames"))
+    result: JsonObject = {"video": str(arguments.output), "frames": len(video), "visits": len(video.visits)}
+    return Outcome(result, f"{arguments.output}: {len(video)} frames, {len(video.visits)} visits")
+
+
+def _add_economy(kinds: Commands) -> None:
+    parser = kinds.add_parser(
+        "economy",
+        parents=[json_option(), detector_options(), _video_options()],
+        help="embeddings, work and accuracy of `watch`, beside embedding every face in every frame",
+        description="The people with at least 20 photographs are enrolled from 5 each; others of theirs, and "
+        "strangers, play in a made video. The threshold lets 1 % of 500 other strangers pass.",
+        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --budgets-ms 4 2 -o economy.json",
+    )
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument(
+        "--budgets-ms", nargs="+", type=float, default=[], metavar="MS", help="also `watch` with these budgets"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    parser.set_defaults(run=run_economy)
+
+
+def run_economy(arguments: argparse.Namespace) -> Outcome:
+    """Every contender on the same frames."""
+    from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
+    from benchmarks.stream import economy
+    from benchmarks.stream.video import Video
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.files import sha256_of
+    from edge_sphereface.pairs import detected_landmarks
+
+    video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
+    embedder = Embedder(arguments.model)
+    detector = open_named_detector(arguments)
+    enrolled = embed_images(
+        video.protocol.images(),
+        arguments.lfw / "images",
+        spec=embedder.spec,
+        embed=embedder.embed,
+        store=EmbeddingStore(f"{sha256_of(arguments.model)[:24]}-{detector.name}", embedder.spec.embedding_size),
+        locate=detected_landmarks(detector),
+        progress=Progress("photographs of the gallery"),
+    )
+    rows = economy.measure(
+        video,
+        embedder=embedder,
+        make_detector=lambda: open_named_detector(arguments),
+        enrolled=enrolled,
+        budgets_ms=arguments.budgets_ms,
+        report=Progress("frames"),
+    )
+    result: JsonObject = {
+        "environment": environment.describe(),
+        "model": arguments.model.name,
+        "precision": embedder.spec.precision,
+        "detector": detector.name,
+        "provider": embedder.provider.as_json(),
+        "seed": arguments.seed,
+        "economy": rows,
+    }
+    keep_result(result, arguments.output)
+    return Outcome(result, economy.text(rows))
