@@ -64,7 +64,7 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.base
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.base
 	@echo "Installing the packages for tests into $(VENV)"
-	@$(PIP_INSTALL) --editable ".[cpu,mtcnn,secure,milvus,parquet,ray,mqtt,toml]" --group lint
+	@$(PIP_INSTALL) --editable ".[cpu,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
 	@touch $@
 
 $(VENV)/.mindspore: pyproject.toml | $(VENV)/.base

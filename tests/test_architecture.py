@@ -13,6 +13,8 @@ EXTRAS = {
     "edge_sphereface/gallery/milvus": {"milvus_lite", "pymilvus"},
     "edge_sphereface/bulk": {"pyarrow", "ray"},
     "edge_sphereface/stream/sinks/mqtt.py": {"paho"},
+    "edge_sphereface/stream/view": {"starlette", "uvicorn"},
+    "edge_sphereface/stream/operation/metrics.py": {"prometheus_client"},
 }
 """Where a package of an extra may be imported; `test_heavy_libraries_wait_until_they_are_needed` watches when."""
 ALLOWED = {

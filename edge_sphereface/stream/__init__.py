@@ -9,6 +9,9 @@
 
 from edge_sphereface.stream.events import Event
 from edge_sphereface.stream.face_stream import FaceStream
+from edge_sphereface.stream.frame_sinks.frame_sink import FrameSink
+from edge_sphereface.stream.frame_sinks.recorder import VideoRecorder
+from edge_sphereface.stream.frame_sinks.snapshots import Snapshots
 from edge_sphereface.stream.frames import Frame
 from edge_sphereface.stream.scene import FrameResult
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
@@ -24,9 +27,12 @@ __all__ = [
     "FileSink",
     "Frame",
     "FrameResult",
+    "FrameSink",
     "FrameSource",
     "RecognitionSettings",
+    "Snapshots",
     "SourceOptions",
     "StreamSettings",
     "TrackingSettings",
+    "VideoRecorder",
 ]

@@ -1,4 +1,4 @@
-"""What a stream says: one JSON object for each thing that happened. Described in docs/events.md."""
+"""What a stream says: one JSON object for each thing that happened. Described in docs/watch.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from edge_sphereface.stream.frames import Frame
+    from edge_sphereface.stream.reader import SourceChange
     from edge_sphereface.stream.track import Track
     from edge_sphereface.types import JsonObject
 
@@ -91,6 +92,13 @@ def about_track(track: Track, frame: Frame) -> JsonObject:
         "box": [round(float(edge), 1) for edge in track.face.box],
         "score": round(track.face.score, 3),
     }
+
+
+def about_source(name: str, change: SourceChange) -> JsonObject:
+    """What became of the source."""
+    if change.up:
+        return {"source": name, "width": change.width, "height": change.height}
+    return {"source": name, "reason": change.reason, "retry_s": change.retry_s}
 
 
 def about_identity(track: Track) -> JsonObject:

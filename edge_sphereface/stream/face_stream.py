@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import TrackError
-from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.events import EventMaker, about_source
 from edge_sphereface.stream.reader import FrameReader
+from edge_sphereface.stream.requests import Requests
 from edge_sphereface.stream.scene import Scene
 from edge_sphereface.stream.settings import StreamSettings
 from edge_sphereface.stream.sinks.courier import Courier
@@ -21,13 +20,14 @@ from edge_sphereface.stream.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.stream.events import Event, EventKind
+    from edge_sphereface.stream.frame_sinks.frame_sink import FrameSink
     from edge_sphereface.stream.frames import Frame
-    from edge_sphereface.stream.reader import SourceChange
     from edge_sphereface.stream.scene import FrameResult
     from edge_sphereface.stream.sinks.courier import EventSink
     from edge_sphereface.stream.sources.opening import Source
@@ -38,6 +38,8 @@ _TURN_S = 0.2
 """Longest wait for a frame before the stream looks after everything else."""
 _FLUSH_S = 0.7
 """For events that are on their way when the stream ends."""
+_SILENT_S = 5.0
+"""A stream that gave no sign for as long is not healthy."""
 
 
 class FaceStream:
@@ -57,6 +59,9 @@ class FaceStream:
         sinks: where events go.
         on_event: called with each event, in a thread of its own.
         on_frame: called with each frame's result, in the stream's own thread: it must be quick.
+        frame_sinks: a page, a recorder, snapshots.
+        on_turn: called in the stream's own thread several times a second while it works, with frames or without: what
+            a watchdog waits for.
 
     Raises:
         SourceError: an address that nothing here reads.
@@ -76,6 +81,8 @@ class FaceStream:
         sinks: Sequence[EventSink] = (),
         on_event: Callable[[Event], object] | None = None,
         on_frame: Callable[[FrameResult], object] | None = None,
+        frame_sinks: Sequence[FrameSink] = (),
+        on_turn: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings or StreamSettings()
         self.statistics = Statistics()
@@ -90,20 +97,27 @@ class FaceStream:
             fps=self.settings.fps,
             reopen=self.settings.reopen,
         )
-        self._on_frame = on_frame
+        self._on_frame, self._on_turn = on_frame, on_turn
+        self._frame_sinks = tuple(frame_sinks)
         self._sinks = [*sinks, *([] if on_event is None else [CallbackSink(on_event)])]
         self._couriers: list[Courier] = []
-        self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._requests = Requests()
         self._stopping = threading.Event()
         self._last: Frame | None = None
         self._said: list[Event] = []
         self._faces = 0
+        self._turned_at = self._framed_at = float("-inf")
         self.undelivered = 0
 
     @property
     def name(self) -> str:
         """The source's, without credentials."""
         return self._reader.name
+
+    @property
+    def gallery(self) -> Gallery | None:
+        """Who is known."""
+        return self._scene.gallery
 
     def run(self) -> JsonObject:
         """Work until the end; gives the last statistics.
@@ -118,12 +132,17 @@ class FaceStream:
 
     def __iter__(self) -> Iterator[Event]:
         self._couriers = [Courier(sink) for sink in self._sinks]
+        opened: list[FrameSink] = []
         try:
+            for sink in self._frame_sinks:
+                sink.open(self)
+                opened.append(sink)
             self._reader.start()
             while not self._stopping.is_set():
+                self._begin_turn()
                 frame = self._reader.next(_TURN_S)
                 self._take_changes()
-                self._take_commands()
+                self._requests.serve()
                 if frame is not None:
                     self._take(frame)
                 self._tell_statistics()
@@ -135,7 +154,9 @@ class FaceStream:
         finally:
             self._reader.stop()
             self._stopping.set()
-            self._refuse_commands()
+            self._requests.close()
+            for sink in opened:
+                sink.close()
             deadline = time.monotonic() + _FLUSH_S
             self.undelivered = sum(courier.close(max(deadline - time.monotonic(), 0.05)) for courier in self._couriers)
 
@@ -153,11 +174,11 @@ class FaceStream:
         Returns:
             What enrolling did; its ``result`` raises TrackError where no such face is in sight, or GalleryError.
         """
-        return self._ask(lambda: self._enroll(track, name))
+        return self._requests.ask(lambda: self._enroll(track, name))
 
     def reconsider(self) -> Future[None]:
         """Decide anew who everybody in sight is, as after a change of the gallery. May be called from any thread."""
-        return self._ask(self._reconsider)
+        return self._requests.ask(self._reconsider)
 
     def describe(self) -> JsonObject:
         """What the ``statistics`` event says."""
@@ -177,12 +198,37 @@ class FaceStream:
             "problems": self._problems(),
         }
 
+    def health(self) -> JsonObject:
+        """Whether the stream does what it is for. May be called from any thread.
+
+        Returns:
+            ``healthy``; ``source_up``; seconds since the stream's thread gave a sign and since it saw a frame (None:
+            never); ``problems`` in words, which do not make it unhealthy.
+        """
+        now = time.monotonic()
+        turn_s, frame_s = now - self._turned_at, now - self._framed_at
+        works = turn_s < _SILENT_S and frame_s < max(self.settings.source.stall_s, _SILENT_S)
+        return {
+            "healthy": bool(works and self._reader.up),
+            "source_up": self._reader.up,
+            "turn_s": _seconds(turn_s),
+            "frame_s": _seconds(frame_s),
+            "problems": self._problems(),
+        }
+
     # ---- one turn -------------------------------------------------------------------------------------------------
+
+    def _begin_turn(self) -> None:
+        self._turned_at = time.monotonic()
+        if self._on_turn is not None:
+            self._on_turn()
 
     def _take(self, frame: Frame) -> None:
         age_ms = (time.monotonic() - frame.read_at) * 1000
         result = self._scene.step(frame)
-        self._last, self._faces = frame, len(result.tracks)
+        for sink in self._frame_sinks:
+            sink.take(result)
+        self._last, self._faces, self._framed_at = frame, len(result.tracks), time.monotonic()
         self.statistics.add(result, age_ms=age_ms, latency_ms=(time.monotonic() - frame.read_at) * 1000)
         self._tell(result.events)
         if self._on_frame is not None:
@@ -194,12 +240,7 @@ class FaceStream:
                 self._tell(self._scene.clear(self._last))
                 self._faces = 0
             kind: EventKind = "source-up" if change.up else "source-down"
-            self._tell([self._maker.make(kind, time.time(), self._about(change))])
-
-    def _about(self, change: SourceChange) -> JsonObject:
-        if change.up:
-            return {"source": self.name, "width": change.width, "height": change.height}
-        return {"source": self.name, "reason": change.reason, "retry_s": change.retry_s}
+            self._tell([self._maker.make(kind, time.time(), about_source(self.name, change))])
 
     def _tell_statistics(self) -> None:
         if 0 < self.settings.statistics_s <= time.monotonic() - self.statistics.recent_began:
@@ -224,7 +265,8 @@ class FaceStream:
         yield from said
 
     def _problems(self) -> list[str]:
-        found = [courier.problem for courier in self._couriers if courier.problem]
+        parts: list[Courier | FrameSink] = [*self._couriers, *self._frame_sinks]
+        found = [part.problem for part in parts if part.problem]
         found += [
             f"{sink.name}: {sink.failures} failures, the last: {sink.last_failure}"
             for sink in self._sinks
@@ -233,29 +275,6 @@ class FaceStream:
         return found + ([self._scene.gallery_problem] if self._scene.gallery_problem else [])
 
     # ---- what others ask for --------------------------------------------------------------------------------------
-
-    def _ask(self, function: Callable[[], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
-        self._commands.put((function, future))
-        if self._stopping.is_set():
-            self._refuse_commands()
-        return future
-
-    def _take_commands(self) -> None:
-        while not self._commands.empty():
-            function, future = self._commands.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(function())
-            except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked
-                future.set_exception(error)
-
-    def _refuse_commands(self) -> None:
-        while not self._commands.empty():
-            _, future = self._commands.get()
-            if future.set_running_or_notify_cancel():
-                future.set_exception(TrackError("The stream has ended.", hint="start it again"))
 
     def _enroll(self, track: int, name: str) -> Enrollment:
         if self._last is None:
@@ -274,3 +293,7 @@ class FaceStream:
         if isinstance(source, FrameSource):
             return source
         return make_source(str(source) if isinstance(source, Path) else source, self.settings.source)
+
+
+def _seconds(passed: float) -> float | None:
+    return None if passed == float("inf") else round(passed, 2)

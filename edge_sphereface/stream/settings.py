@@ -104,6 +104,11 @@ class StreamSettings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
 
+    @property
+    def file_name(self) -> str:
+        """The name, as it can stand in names of files and topics."""
+        return "".join(letter if letter.isalnum() else "_" for letter in self.name)
+
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         _require(bool(self.name.strip()) and self.name.isprintable(), "a name of visible characters", self.name)

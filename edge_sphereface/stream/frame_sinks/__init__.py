@@ -1,0 +1,1 @@
+"""Where frames go with their faces: snapshots and recordings on the disk; the page is in ``view``."""

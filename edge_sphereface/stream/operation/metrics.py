@@ -1,0 +1,94 @@
+"""A stream's counts for Prometheus: extra ``metrics``.
+
+References:
+    https://prometheus.io/docs/practices/naming/: base units, and ``_total`` for counts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from edge_sphereface import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from edge_sphereface.stream.face_stream import FaceStream
+
+_COUNTS = {
+    "frames": "Frames that were looked at",
+    "read": "Frames that the source gave",
+    "dropped": "Frames that a newer one replaced",
+    "detections": "Frames in which faces were detected",
+    "embeddings": "Faces that were embedded",
+    "openings": "Times that the source was opened",
+    "events_dropped": "Events that a full queue lost",
+}
+_GAUGES = {
+    "faces": "Faces in sight",
+    "events_pending": "Events that are not yet where they belong",
+    "detect_fps": "Detections a second that the budget allows",
+    "detect_side": "Pixels of the longer side of the picture for detection",
+}
+_TIMES = {
+    "age": "Of a frame when work on it began",
+    "latency": "From the reading of a frame to the end of the work on it",
+}
+
+
+def make_registry(stream: FaceStream) -> CollectorRegistry:
+    """The stream's counts, and those of its process."""
+    registry = CollectorRegistry()
+    registry.register(_StreamCollector(stream))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The text that Prometheus reads."""
+    return bytes(generate_latest(registry))
+
+
+class _StreamCollector(Collector):
+    def __init__(self, stream: FaceStream) -> None:
+        self._stream = stream
+
+    def collect(self) -> Iterator[Metric]:
+        name, now = self._stream.settings.name, self._stream.describe()
+        health = self._stream.health()
+        labels = ["stream"]
+        yield _gauge("info", "Of this package", ["stream", "version"], {(name, __version__): 1})
+        yield _gauge("healthy", "Whether frames come and are worked on", labels, {(name,): health["healthy"]})
+        yield _gauge("source_up", "Whether the source gives frames", labels, {(name,): now["source_up"]})
+        for key, about in _COUNTS.items():
+            counter = CounterMetricFamily(f"edge_sphereface_{key}", about, labels=labels)
+            counter.add_metric([name], now[key])
+            yield counter
+        work = CounterMetricFamily("edge_sphereface_work_seconds", "Time that work on frames took", labels=labels)
+        work.add_metric([name], self._stream.statistics.total.work_ms / 1000)
+        yield work
+        events = CounterMetricFamily("edge_sphereface_events", "Events, by kind", labels=["stream", "event"])
+        for kind, count in list(self._stream.statistics.events.items()):
+            events.add_metric([name, kind], count)
+        yield events
+        for key, about in _GAUGES.items():
+            yield _gauge(key, about, labels, {(name,): now[key]})
+        for key, about in _TIMES.items():
+            values = {(name, share): now[f"{key}_ms"][place] for share, place in (("0.5", "p50"), ("0.99", "p99"))}
+            seconds = {where: value / 1000 for where, value in values.items() if value is not None}
+            yield _gauge(f"{key}_seconds", f"{about}; recent quantiles", ["stream", "quantile"], seconds)
+
+
+def _gauge(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    gauge = GaugeMetricFamily(f"edge_sphereface_{name}", about, labels=labels)
+    for where, value in values.items():
+        gauge.add_metric(list(where), float(value))
+    return gauge
