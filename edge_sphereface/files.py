@@ -105,6 +105,11 @@ def ensure_folder(path: str | os.PathLike[str], *, mode: int = 0o777) -> Path:
     return folder
 
 
+def may_write(path: Path) -> bool:
+    """Whether this process may write a file, or make files in a folder."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def sync_folder(path: Path) -> None:
     """Put what was made, renamed or deleted in a folder on the disk, where folders can be synchronized."""
     if os.name != "posix":

@@ -21,6 +21,7 @@ from edge_sphereface.cli.configuration import OPTION, with_configuration
 from edge_sphereface.cli.contract import Outcome, UsageError, note
 from edge_sphereface.cli.watch_options import stream_options
 from edge_sphereface.cli.watch_parts import (
+    TOKEN_VARIABLE,
     make_endpoint,
     make_frame_sinks,
     make_page,
@@ -97,7 +98,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         stack.enter_context(make_endpoint(arguments, stream))
         note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
         if page is not None:
-            note(f"live picture: {page.address}")
+            note(f"live picture: {page.url if TOKEN_VARIABLE in os.environ else page.address}")
         stream.run()
         supervisor.stopping()
     if stream.undelivered:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
 
+_BELIEVED_MISSES = 2
+"""Detections without a face, up to which the motion of its landmarks is believed."""
 _MOST_EVIDENCE = 20.0
 """Of a face that stays for hours: older looks fade, so that a mistake does not stay for ever."""
 
@@ -59,6 +61,11 @@ class Track:
     candidates: tuple[Candidate, ...] = ()
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
+
+    @property
+    def in_sight(self) -> bool:
+        """Whether the motion of its landmarks is believed; else it is hidden, and soon lost."""
+        return self.misses <= _BELIEVED_MISSES
 
     @property
     def similarity(self) -> float | None:

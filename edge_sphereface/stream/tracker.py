@@ -25,8 +25,6 @@ _MEETING = 0.05
 """Overlap of two faces from which either may be taken for the other afterwards."""
 _HIDDEN_S = 0.4
 """A face that was not seen for as long may be another when something is seen in its place."""
-_BELIEVED_MISSES = 2
-"""Detections without a face, up to which the motion of its landmarks is believed."""
 _SLOWER = 0.9
 """Speed of a hidden face, frame by frame."""
 _LONG_STEP_S = 0.2
@@ -61,7 +59,7 @@ class Tracker:
         for track, moved in zip(
             self.tracks, self._motion.follow(frame.image, [track.face for track in self.tracks]), strict=True
         ):
-            if moved is not None and track.misses <= _BELIEVED_MISSES:
+            if moved is not None and track.in_sight:
                 track.move(moved, frame.time_s)
             else:  # on as it went, ever slower
                 track.velocity *= np.float32(_SLOWER)

@@ -1,5 +1,6 @@
 """A camera, a detector and a network that do what a test says."""
 
+import threading
 import time
 from types import SimpleNamespace
 
@@ -148,3 +149,49 @@ def fake_source():
 def stage():
     """What tests of tracking put together frames and faces from."""
     return SimpleNamespace(face_at=face_at, frame_of=frame_of, textured=textured)
+
+
+@pytest.fixture
+def running():
+    """Streams that run in a thread until the test is over."""
+    streams = []
+
+    def start(stream):
+        thread = threading.Thread(target=stream.run, daemon=True)
+        thread.start()
+        streams.append((stream, thread))
+        return stream
+
+    yield start
+    for stream, thread in streams:
+        stream.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def portrait(astronaut):
+    """Frames of somebody who sways, 20 a second, for ever: what a camera gives."""
+
+    def frames():
+        for index in range(10**9):
+            frame = np.full((360, 480, 3), 90, np.uint8)
+            left = 120 + round(20 * np.sin(index / 15))
+            frame[20:320, left : left + 240] = astronaut[:300, 100:340]
+            yield frame
+            time.sleep(0.05)
+
+    return frames
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for a condition, or fail."""
+
+    def wait(condition, seconds=10):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not come to pass"
+            time.sleep(0.02)
+
+    return wait

@@ -21,7 +21,7 @@ from edge_sphereface.errors import (
     GalleryNotFoundError,
     OutputError,
 )
-from edge_sphereface.files import PRIVATE, sync_folder
+from edge_sphereface.files import PRIVATE, may_write, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
         raise GalleryError(
             f"This user may not read the gallery {path}.", hint="a gallery is its owner's alone"
         ) from error
-    writable = _may_write(path)
+    writable = may_write(path)
     with explained(path):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}{_unlogged(path, writable=writable)}",
@@ -237,12 +237,8 @@ def _make(path: Path) -> None:
 def _unlogged(path: Path, *, writable: bool) -> str:
     """SQLite cannot make its shared memory in a read-only folder: it then reads the file as one that never changes."""
     log = path.with_name(path.name + "-wal")
-    alone = not writable and not _may_write(path.parent) and not (log.is_file() and log.stat().st_size)
+    alone = not writable and not may_write(path.parent) and not (log.is_file() and log.stat().st_size)
     return "&immutable=1" if alone else ""
-
-
-def _may_write(path: Path) -> bool:
-    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _check_size(path: Path) -> None:

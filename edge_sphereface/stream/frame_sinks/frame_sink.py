@@ -68,9 +68,9 @@ class Sighting:
 
 
 def sightings(result: FrameResult) -> tuple[Sighting, ...]:
-    """The faces of a frame."""
+    """The faces that are seen in a frame."""
     found = []
-    for track in result.tracks:
+    for track in (track for track in result.tracks if track.in_sight):
         left, top, right, bottom = (float(edge) for edge in track.face.box)
         found.append(
             Sighting(

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.errors import SinkError
-from edge_sphereface.files import PRIVATE, ensure_folder
+from edge_sphereface.files import PRIVATE, ensure_folder, may_write
 from edge_sphereface.stream.frame_sinks.drawing import draw_faces, fitted
 from edge_sphereface.stream.frame_sinks.frame_sink import sightings
 
@@ -82,7 +82,7 @@ class VideoRecorder:
     def open(self, stream: FaceStream) -> None:
         """Make the folder; see :meth:`FrameSink.open`."""
         self._prefix = f"{stream.settings.file_name}-"
-        if not os.access(ensure_folder(self._folder, mode=0o700), os.W_OK):
+        if not may_write(ensure_folder(self._folder, mode=0o700)):
             raise SinkError(
                 f"Cannot record to {self._folder}: permission denied.", hint="the folder must be writable for this user"
             )

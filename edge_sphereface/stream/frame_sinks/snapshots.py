@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import deque
@@ -10,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import SinkError
-from edge_sphereface.files import PRIVATE, atomic_write, ensure_folder
+from edge_sphereface.files import PRIVATE, atomic_write, ensure_folder, may_write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +49,7 @@ class Snapshots:
     def open(self, stream: FaceStream) -> None:
         """Make the folder; see :meth:`FrameSink.open`."""
         self._prefix = f"{stream.settings.file_name}-"
-        if not os.access(ensure_folder(self._folder, mode=0o700), os.W_OK):
+        if not may_write(ensure_folder(self._folder, mode=0o700)):
             raise SinkError(
                 f"Cannot keep snapshots in {self._folder}: permission denied.",
                 hint="the folder must be writable for this user",

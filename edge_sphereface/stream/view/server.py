@@ -60,10 +60,14 @@ class PageView:
         self._thread: threading.Thread | None = None
 
     @property
+    def url(self) -> str:
+        """Of the page."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+
+    @property
     def address(self) -> str:
-        """Of the page, with its token."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/" + ("" if self._token is None else f"?token={self._token}")
+        """The same with the token, if there is one: a secret."""
+        return self.url if self._token is None else f"{self.url}?token={self._token}"
 
     def open(self, stream: FaceStream) -> None:
         """Listen; see :meth:`FrameSink.open`."""

@@ -19,6 +19,7 @@ async function frames() {
     const began = performance.now();
     try {
       const answer = await ask(`api/frame?after=${shown.number}`);
+      const arrived = performance.now();
       const data = await answer.arrayBuffer();
       const head = new DataView(data).getUint32(0);
       const about = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, head)));
@@ -27,7 +28,7 @@ async function frames() {
         await showPicture(new Blob([new Uint8Array(data, 4 + head)], { type: "image/jpeg" }));
         shown = about;
         showFaces();
-        tellLatency(about, performance.now() - began);
+        tellLatency(about, performance.now() - arrived);
       }
       await pause(Math.max(about.wait_ms - (performance.now() - began), 0));
     } catch (error) {
@@ -88,11 +89,10 @@ function tellState({ stream, statistics }) {
   $("state").textContent = statistics.problems[0] ?? (statistics.source_up ? "" : "no picture from the source");
 }
 
-function tellLatency({ statistics, age_ms }, waited) {
+function tellLatency({ statistics, age_ms }, since) {
   const { fps, work_ms, embeddings, seconds, detect_fps, detect_side } = statistics;
   const parts = [
-    `picture ${Math.round(age_ms)} ms old when sent`,
-    `answer in ${Math.round(waited)} ms`,
+    `picture ${Math.round(age_ms + since)} ms old`,
     `${fps.toFixed(1)} frames/s`,
     `${(work_ms ?? 0).toFixed(1)} ms work a frame`,
     `${detect_fps.toFixed(1)} detections/s at ${detect_side} px`,

@@ -1,0 +1,222 @@
+"""Snapshots and recordings: what is in the files, who may read them, and that they do not grow for ever."""
+
+import json
+import re
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_sphereface.errors import SinkError
+from edge_sphereface.stream import FrameResult, Snapshots, VideoRecorder
+from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.frame_sinks.drawing import draw_faces, fitted
+from edge_sphereface.stream.frame_sinks.frame_sink import Sighting
+from edge_sphereface.stream.settings import StreamSettings
+from edge_sphereface.stream.track import Track
+
+
+class Named:
+    """As much of a stream as a sink asks for."""
+
+    def __init__(self, name="front door"):
+        self.settings = StreamSettings(name=name)
+
+
+@pytest.fixture
+def result_of(stage):
+    def make(index, *, kinds=(), fps=25.0, image=None, name="Ann"):
+        frame = stage.frame_of(index, np.full((240, 320, 3), 128, np.uint8) if image is None else image, fps)
+        face = stage.face_at(80, 60)
+        track = Track(number=1, face=face, began_s=0, seen_s=frame.time_s, standing="identified", name=name)
+        maker = EventMaker("front door")
+        events = tuple(
+            maker.make(kind, frame.unix_time, {"track": 1, "box": [float(edge) for edge in face.box]}) for kind in kinds
+        )
+        return FrameResult(frame=frame, tracks=(track,), events=events, detected=True, embedded=0, work_ms=1.0)
+
+    return make
+
+
+def files(folder):
+    return sorted(folder.iterdir())
+
+
+def settled(folder, count):
+    """The files, when there are as many."""
+    end = time.monotonic() + 10
+    while len(found := [path for path in files(folder) if not path.name.startswith(".")]) != count:
+        assert time.monotonic() < end, found
+        time.sleep(0.02)
+    return found
+
+
+def frames_of(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while (read := capture.read())[0]:
+        frames.append(read[1])
+    return frames, capture.get(cv2.CAP_PROP_FPS)
+
+
+def test_a_snapshot_shows_the_face_and_the_event_names_it(result_of, tmp_path):
+    snapshots = Snapshots(tmp_path / "faces")
+    snapshots.open(Named())
+    result = result_of(5, kinds=("appeared", "identified", "lost"))
+    snapshots.take(result)
+    snapshots.close()
+    (path,) = files(tmp_path / "faces")
+    assert [event.detail.get("snapshot") for event in result.events] == [None, path.name, None]
+    assert re.fullmatch(r"front_door-\d{8}T\d{6}Z-\w{8}-2\.jpg", path.name)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    height, width = cv2.imread(str(path)).shape[:2]
+    box = result.tracks[0].face.box
+    assert box[2] - box[0] < width <= 320
+    assert box[3] - box[1] < height <= 240
+
+
+def test_the_newest_snapshots_stay_also_over_a_restart(result_of, tmp_path):
+    for run in range(2):
+        snapshots = Snapshots(tmp_path, keep=3)
+        snapshots.open(Named())
+        for index in range(3):
+            snapshots.take(result_of(25 * (10 * run + index), kinds=("unknown",)))
+            settled(tmp_path, min(3, 3 * run + index + 1))
+        snapshots.close()
+    assert [path.name[11:27] for path in files(tmp_path)] == [f"20010909T01465{second}Z" for second in range(3)]
+
+
+def test_files_of_others_stay(result_of, tmp_path):
+    """Another stream, whose name begins alike, and whatever lies in the folder."""
+    others = [tmp_path / "front_door-2-20200101T000000Z-aaaaaaaa-1.jpg", tmp_path / "front_door-notes.jpg"]
+    for path in others:
+        path.touch()
+    snapshots = Snapshots(tmp_path, keep=1)
+    snapshots.open(Named())
+    for index in range(3):
+        snapshots.take(result_of(25 * index, kinds=("unknown",)))
+    snapshots.close()
+    assert all(path.exists() for path in others)
+    assert len(files(tmp_path)) == 3
+
+
+def test_a_disk_that_fails_is_a_problem_and_no_end(result_of, tmp_path):
+    folder = tmp_path / "faces"
+    snapshots = Snapshots(folder)
+    snapshots.open(Named())
+    folder.rmdir()
+    snapshots.take(result_of(0, kinds=("unknown",)))
+    end = time.monotonic() + 5
+    while not snapshots.problem:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    folder.mkdir()
+    snapshots.take(result_of(25, kinds=("unknown",)))
+    settled(folder, 1)
+    snapshots.close()
+    assert snapshots.problem == ""
+
+
+@pytest.mark.parametrize("kind", [Snapshots, VideoRecorder])
+def test_a_folder_that_cannot_be_written_is_an_error_at_the_start(kind, as_nobody):
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to everybody else
+        Path(folder).chmod(0o555)
+        with as_nobody(), pytest.raises(SinkError, match="permission denied"):
+            kind(Path(folder)).open(Named())
+
+
+def record(recorder, results):
+    """Every frame, at the recorder's own pace: it leaves out what it cannot follow."""
+    recorder.open(Named())
+    for result in results:
+        recorder.take(result)
+        end = time.monotonic() + 5
+        while recorder._waiting and time.monotonic() < end:
+            time.sleep(0.002)
+    recorder.close()
+
+
+def test_a_recording_runs_at_the_time_of_the_camera(result_of, tmp_path):
+    """25 frames a second become 10, and a camera that stutters leaves no hole."""
+    folder = tmp_path / "video"
+    moments = [*range(50), *range(70, 100)]
+    record(VideoRecorder(folder, fps=10), [result_of(index) for index in moments])
+    (path,) = files(folder)
+    frames, fps = frames_of(path)
+    assert fps == 10
+    assert len(frames) == pytest.approx(40, abs=2)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_recording_has_boxes_and_the_frame_has_none(result_of, tmp_path):
+    results = [result_of(index) for index in range(25)]
+    record(VideoRecorder(tmp_path), results)
+    frames, _ = frames_of(files(tmp_path)[0])
+    left, top, _, bottom = results[0].tracks[0].face.box.astype(int)
+    edge = frames[5][(top + bottom) // 2, left - 1 : left + 2].astype(int)
+    assert (edge[:, 1] - edge[:, 2]).max() > 50  # green
+    assert all((result.frame.image == 128).all() for result in results)
+
+
+def test_recordings_are_cut_into_pieces_and_the_newest_stay(result_of, tmp_path):
+    record(VideoRecorder(tmp_path, fps=10, minutes=1 / 60, keep=2), [result_of(index) for index in range(125)])
+    pieces = files(tmp_path)
+    assert len(pieces) == 2
+    assert len(frames_of(pieces[0])[0]) == 10
+
+
+def test_another_size_and_a_long_gap_begin_another_piece(result_of, tmp_path):
+    small = np.full((120, 160, 3), 99, np.uint8)
+    results = [
+        *[result_of(index) for index in range(10)],
+        *[result_of(index, image=small) for index in range(10, 20)],
+        *[result_of(index, image=small) for index in range(2000, 2010)],
+    ]
+    record(VideoRecorder(tmp_path), results)
+    shapes = [frames_of(path)[0][0].shape for path in files(tmp_path)]
+    assert sorted(shapes) == [(120, 160, 3), (120, 160, 3), (240, 320, 3)]
+
+
+def test_a_full_disk_stops_the_recording_alone(result_of, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": 1 << 20}))
+    recorder = VideoRecorder(tmp_path)
+    record(recorder, [result_of(index) for index in range(20)])
+    assert "nearly full" in recorder.problem
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [(1920, 1081), (3, 5000), (1, 1)])
+def test_pictures_are_shrunk_to_even_sizes(size):
+    picture, scale = fitted(np.zeros((*size, 3), np.uint8), 640)
+    assert all(edge % 2 == 0 and 0 < edge <= 640 for edge in picture.shape[:2])
+    assert scale == pytest.approx(picture.shape[1] / size[1])
+
+
+@pytest.mark.parametrize("name", ["Ann", "Zoë", "李明", "x" * 300])
+def test_any_name_is_drawn(name):
+    picture = np.zeros((240, 320, 3), np.uint8)
+    face = Sighting(track=1, box=(50, 100, 120, 180), standing="identified", name=name, similarity=0.5)
+    draw_faces(picture, [face], 1.0)
+    assert picture[80:97].any()
+
+
+def test_the_command_writes_both(cli, astronaut, small_model, photo, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for index in range(12):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{index:02}.png"), astronaut)
+    people, faces, video = tmp_path / "people.db", tmp_path / "faces", tmp_path / "video"
+    cli("enroll", "--gallery", people, "--model", small_model, "Eileen", photo)
+    code, out, err = cli(
+        "watch", tmp_path / "pictures", "--folder-fps", "6", "--gallery", people, "--model", small_model, "--json",
+        "--threshold", "0.1", "--snapshots", faces, "--record", video, "--name", "door",
+    )  # fmt: skip
+    assert code == 0, err
+    identified = next(event for event in map(json.loads, out.splitlines()) if event["event"] == "identified")
+    assert [path.name for path in files(faces)] == [identified["snapshot"]]
+    assert len(frames_of(files(video)[0])[0]) > 5

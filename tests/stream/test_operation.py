@@ -1,0 +1,230 @@
+"""What those who run a stream for months ask of it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from edge_sphereface import FaceStream, StreamSettings, open_detector
+from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface.image import save_image
+from edge_sphereface.stream import SourceOptions
+from edge_sphereface.stream.operation.endpoint import HealthEndpoint
+from edge_sphereface.stream.operation.supervisor import Supervisor
+
+
+def ask(endpoint, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def health(endpoint):
+    status, body = ask(endpoint, "/health")
+    return status, json.loads(body)
+
+
+@pytest.fixture
+def endpoint(running, portrait):
+    stream = FaceStream(portrait, detector=open_detector(), settings=StreamSettings(name='the "door"'))
+    with HealthEndpoint(stream, port=0) as endpoint:
+        running(stream)
+        yield endpoint
+
+
+def test_a_stream_that_works_is_healthy(endpoint, wait_until):
+    wait_until(lambda: health(endpoint)[0] == 200)
+    about = health(endpoint)[1]
+    assert about["healthy"] is about["source_up"] is True
+    assert about["frame_s"] < 2
+
+
+def test_before_the_first_frame_it_is_not(portrait):
+    stream = FaceStream(portrait, detector=open_detector())
+    with HealthEndpoint(stream, port=0) as endpoint:
+        status, about = health(endpoint)
+        assert (status, about["healthy"], about["frame_s"]) == (503, False, None)
+
+
+def test_a_camera_that_is_gone_is_not_healthy(running, fake_source, black, wait_until):
+    source = fake_source([[black] * 20, OSError("unplugged")], interval_s=0.05)
+    stream = FaceStream(source, detector=open_detector(), settings=StreamSettings(source=SourceOptions(stall_s=1)))
+    with HealthEndpoint(stream, port=0) as endpoint:
+        running(stream)
+        wait_until(lambda: health(endpoint)[0] == 200)
+        wait_until(lambda: health(endpoint)[0] == 503)
+        assert health(endpoint)[1]["source_up"] is False
+
+
+def test_a_thread_that_hangs_is_not_healthy_and_is_still_told(running, portrait, wait_until, monkeypatch):
+    monkeypatch.setattr("edge_sphereface.stream.face_stream._SILENT_S", 0.5)
+    stream = FaceStream(portrait, detector=open_detector(), on_frame=lambda result: time.sleep(2))
+    with HealthEndpoint(stream, port=0) as endpoint:
+        running(stream)
+        wait_until(lambda: (health(endpoint)[1]["turn_s"] or 0) > 1)
+        assert health(endpoint)[0] == 503
+
+
+def test_metrics_are_what_prometheus_reads(endpoint, wait_until):
+    from prometheus_client.parser import text_string_to_metric_families
+
+    def samples():
+        families = text_string_to_metric_families(ask(endpoint, "/metrics")[1])
+        return {
+            (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
+        }
+
+    wait_until(lambda: samples()["edge_sphereface_detections_total", 'the "door"'] > 2)
+    found = samples()
+    assert found["edge_sphereface_healthy", 'the "door"'] == 1
+    assert (
+        found["edge_sphereface_frames_total", 'the "door"'] >= found["edge_sphereface_detections_total", 'the "door"']
+    )
+    assert 0 < found["edge_sphereface_latency_seconds", "0.99", 'the "door"'] < 5
+    assert found["edge_sphereface_events_total", "source-up", 'the "door"'] == 1
+    assert found["edge_sphereface_work_seconds_total", 'the "door"'] > 0
+    time.sleep(0.2)
+    later = samples()
+    assert all(later[name] >= value for name, value in found.items() if name[0].endswith("_total"))
+
+
+def test_other_paths_are_told(endpoint):
+    assert ask(endpoint, "/")[0] == 404
+
+
+def test_a_port_that_is_taken(endpoint, portrait):
+    stream = FaceStream(portrait, detector=open_detector())
+    with pytest.raises(SinkError, match=f"port {endpoint.port}"):
+        HealthEndpoint(stream, port=endpoint.port)
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, portrait):
+    monkeypatch.setitem(sys.modules, "edge_sphereface.stream.operation.metrics", None)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    stream = FaceStream(portrait, detector=open_detector())
+    with pytest.raises(ExtraError, match=r"edge-sphereface\[metrics\]"):
+        HealthEndpoint(stream)
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    """The socket on which systemd listens, and what was said on it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(10)
+
+        def heard():
+            said = []
+            line.setblocking(False)
+            try:
+                while True:
+                    said.append(line.recv(4096).decode())
+            except BlockingIOError:
+                line.settimeout(10)
+                return said
+
+        line_and_words = type(
+            "Systemd", (), {"path": str(tmp_path / "notify"), "line": line, "heard": staticmethod(heard)}
+        )
+        yield line_and_words
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+def test_systemd_hears_that_it_began_lives_and_ends(systemd, portrait, tmp_path):
+    """The command as its unit starts it."""
+    environment = {**os.environ, "NOTIFY_SOCKET": systemd.path, "WATCHDOG_USEC": "600000"}
+    words = [
+        sys.executable,
+        "-m",
+        "edge_sphereface",
+        "watch",
+        "videotestsrc is-live=true ! video/x-raw,width=64,height=48",
+    ]
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert systemd.line.recv(4096) == b"READY=1"
+        time.sleep(1.5)
+        said = systemd.heard()
+        assert set(said) == {"WATCHDOG=1"}
+        assert 4 <= len(said) <= 10
+    finally:
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        process.wait(10)
+    assert time.monotonic() - began < 2
+    assert systemd.heard()[-1] == "STOPPING=1"
+
+
+def test_without_systemd_nothing_is_said(monkeypatch):
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    supervisor = Supervisor()
+    supervisor.alive()
+    supervisor.stopping()
+
+
+def test_a_watchdog_of_another_process_is_not_ours(monkeypatch, systemd):
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
+    monkeypatch.setenv("WATCHDOG_USEC", "1000")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    supervisor = Supervisor()
+    for _ in range(3):
+        supervisor.alive()
+        time.sleep(0.01)
+    assert systemd.heard() == ["READY=1"]
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} & set(os.environ)
+
+
+def test_a_stream_that_hangs_gives_no_sign(running, portrait, systemd, monkeypatch, wait_until):
+    """So that systemd starts it anew."""
+    monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
+    monkeypatch.setenv("WATCHDOG_USEC", "30000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    hangs = []
+    supervisor = Supervisor()
+    stream = FaceStream(
+        portrait, detector=open_detector(), on_turn=supervisor.alive, on_frame=lambda _: hangs and time.sleep(1.5)
+    )
+    running(stream)
+    wait_until(lambda: len(systemd.heard()) > 2)
+    hangs.append(True)
+    time.sleep(0.3)
+    systemd.heard()
+    time.sleep(0.8)
+    assert len(systemd.heard()) <= 1
+    hangs.clear()
+
+
+def test_the_token_is_in_no_output(film_of_nobody):
+    """A token that was set stays where it was set."""
+    environment = {**os.environ, "EDGE_SPHEREFACE_VIEW_TOKEN": "secret-of-the-page"}
+    words = [sys.executable, "-m", "edge_sphereface", "watch", film_of_nobody, "--fast", "--view", "127.0.0.1:18093"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "18093" in done.stderr
+    assert "secret-of-the-page" not in done.stdout + done.stderr
+
+
+def test_a_token_is_made_where_others_can_look(film_of_nobody):
+    words = [sys.executable, "-m", "edge_sphereface", "watch", film_of_nobody, "--fast", "--view", "0.0.0.0:18094"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"http://\S+:18094/\?token=\S{32}\n", done.stderr)
+
+
+@pytest.fixture
+def film_of_nobody(tmp_path, black):
+    (tmp_path / "film").mkdir()
+    for index in range(5):
+        save_image(tmp_path / "film" / f"{index}.png", black)
+    return str(tmp_path / "film")
