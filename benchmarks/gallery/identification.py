@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery import Gallery
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array, JsonObject
 
 ENROLLED_FROM, EACH = 20, 5
@@ -106,8 +107,7 @@ def ask(protocol: Protocol, found: Mapping[str, Float32Array], embedder: Embedde
     strangers = [usable[path] for path in protocol.strangers if path in usable]
     names = sorted(protocol.enrolled)
     with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
-        for name, paths in protocol.enrolled.items():
-            gallery.enroll(name, np.stack([usable[path] for path in paths if path in usable]))
+        fill(gallery, protocol, found)
         best = [candidates[0] for candidates in gallery.search(np.stack([row for row, _ in probes]), top=1)]
         alarms = [candidates[0] for candidates in gallery.search(np.stack(strangers), top=1)]
         return Answers(
@@ -117,6 +117,25 @@ def ask(protocol: Protocol, found: Mapping[str, Float32Array], embedder: Embedde
             strangers=np.array([candidate.similarity for candidate in alarms]),
             enrolled=len(gallery),
         )
+
+
+def fill(gallery: Gallery, protocol: Protocol, found: Mapping[str, Float32Array]) -> None:
+    """Enroll everybody from photographs that show a usable face."""
+    for name, paths in protocol.enrolled.items():
+        rows = [found[path] for path in paths if path in found and np.isfinite(found[path]).all()]
+        gallery.enroll(name, np.stack(rows))
+
+
+def threshold_at(strangers: Float64Array, false_alarms: float) -> float:
+    """The strictest reading of a false alarm rate.
+
+    Args:
+        strangers: (M,) similarity of each stranger's best candidate.
+        false_alarms: share of them that may reach the threshold.
+    """
+    falling = np.sort(strangers)[::-1]
+    allowed = int(false_alarms * len(falling) + 1e-9)
+    return float(np.nextafter(falling[allowed], 2.0)) if allowed < len(falling) else -1.0
 
 
 def judge(answers: Answers) -> JsonObject:
@@ -163,10 +182,8 @@ def text(rows: Sequence[JsonObject]) -> str:
 
 
 def _identified(answers: Answers, false_alarms: float) -> tuple[float, float]:
-    """DIR and threshold at the strictest reading of a false alarm rate."""
-    falling = np.sort(answers.strangers)[::-1]
-    allowed = int(false_alarms * len(falling) + 1e-9)
-    threshold = float(np.nextafter(falling[allowed], 2.0)) if allowed < len(falling) else -1.0
+    """DIR and threshold at a false alarm rate."""
+    threshold = threshold_at(answers.strangers, false_alarms)
     return float((answers.right & (answers.similarity >= threshold)).mean()), threshold
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
+from edge_sphereface.cli.arguments import cosine, detector_options, json_option, open_named_detector, positive
 from edge_sphereface.cli.contract import Outcome, Parser, Progress
 
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.stream.video import Video
     from edge_sphereface.cli.contract import Commands
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.types import Float32Array, JsonObject
 
 
 def add_command(commands: Commands) -> None:
@@ -23,6 +27,7 @@ def add_command(commands: Commands) -> None:
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_video(kinds)
     _add_economy(kinds)
+    _add_soak(kinds)
 
 
 def _video_options() -> Parser:
@@ -77,30 +82,18 @@ def _add_economy(kinds: Commands) -> None:
 
 def run_economy(arguments: argparse.Namespace) -> Outcome:
     """Every contender on the same frames."""
-    from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
     from benchmarks.stream import economy
     from benchmarks.stream.video import Video
     from edge_sphereface.embed import Embedder
-    from edge_sphereface.files import sha256_of
-    from edge_sphereface.pairs import detected_landmarks
 
     video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
-    enrolled = embed_images(
-        video.protocol.images(),
-        arguments.lfw / "images",
-        spec=embedder.spec,
-        embed=embedder.embed,
-        store=EmbeddingStore(f"{sha256_of(arguments.model)[:24]}-{detector.name}", embedder.spec.embedding_size),
-        locate=detected_landmarks(detector),
-        progress=Progress("photographs of the gallery"),
-    )
     rows = economy.measure(
         video,
         embedder=embedder,
         make_detector=lambda: open_named_detector(arguments),
-        enrolled=enrolled,
+        photographs=_photographs(arguments, video, embedder, detector),
         budgets_ms=arguments.budgets_ms,
         report=Progress("frames"),
     )
@@ -115,3 +108,71 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
     }
     keep_result(result, arguments.output)
     return Outcome(result, economy.text(rows))
+
+
+def _add_soak(kinds: Commands) -> None:
+    parser = kinds.add_parser(
+        "soak",
+        parents=[json_option(), detector_options(), _video_options()],
+        help="a long run with everything on: memory, files, threads, latency",
+        description="Exit code 1 if memory grew by 5 MiB or more after the first fifth, files or threads did not come "
+        "back to what they were, or an event was lost. Linux alone.",
+        epilog="example: python -m benchmarks stream soak model.onnx --lfw lfw --frames 50000 -o soak.json",
+    )
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--frames", type=positive, default=50_000, metavar="N", help="default: 50000")
+    parser.add_argument("--threshold", type=cosine, default=0.5, metavar="COSINE", help="of names (default: 0.5)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    parser.set_defaults(run=run_soak)
+
+
+def run_soak(arguments: argparse.Namespace) -> Outcome:
+    """Run it."""
+    from benchmarks.gallery.identification import fill
+    from benchmarks.stream import soak
+    from benchmarks.stream.video import Video
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery import open_gallery
+
+    video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
+    embedder = Embedder(arguments.model)
+    detector = open_named_detector(arguments)
+    with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
+        fill(gallery, video.protocol, _photographs(arguments, video, embedder, detector))
+        row = soak.measure(
+            video,
+            frames=arguments.frames,
+            embedder=embedder,
+            detector=detector,
+            gallery=gallery,
+            threshold=arguments.threshold,
+            report=Progress("frames"),
+        )
+    result: JsonObject = {
+        "environment": environment.describe(),
+        "model": arguments.model.name,
+        "detector": detector.name,
+        "provider": embedder.provider.as_json(),
+        "soak": row,
+    }
+    keep_result(result, arguments.output)
+    return Outcome(result, soak.text(row), passed=soak.holds(row))
+
+
+def _photographs(
+    arguments: argparse.Namespace, video: Video, embedder: Embedder, detector: Detector
+) -> dict[str, Float32Array]:
+    """Embeddings of those who are enrolled, and of strangers, by photograph."""
+    from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
+    from edge_sphereface.files import sha256_of
+    from edge_sphereface.pairs import detected_landmarks
+
+    return embed_images(
+        [*(path for paths in video.protocol.enrolled.values() for path in paths), *video.protocol.strangers],
+        arguments.lfw / "images",
+        spec=embedder.spec,
+        embed=embedder.embed,
+        store=EmbeddingStore(f"{sha256_of(arguments.model)[:24]}-{detector.name}", embedder.spec.embedding_size),
+        locate=detected_landmarks(detector),
+        progress=Progress("photographs of the gallery"),
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.gallery.identification import FALSE_ALARMS, ask, judge
+from benchmarks.gallery.identification import FALSE_ALARMS, fill, threshold_at
 from benchmarks.stream import acts
 from benchmarks.stream.video import middle_of
 from benchmarks.stream.watchers import EveryFace, Watch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.types import Float32Array, JsonObject
+    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
 
 _NEAR = 0.8
 """Distance of an answer from a face, in distances of its eyes, up to which it is about that face."""
@@ -96,7 +96,7 @@ def measure(
     *,
     embedder: Embedder,
     make_detector: Callable[[], Detector],
-    enrolled: Mapping[str, Float32Array],
+    photographs: Mapping[str, Float32Array],
     budgets_ms: Sequence[float],
     report: Callable[[int, int], None],
 ) -> list[JsonObject]:
@@ -106,15 +106,13 @@ def measure(
         video: with its truth.
         embedder: makes all embeddings.
         make_detector: one for each contender.
-        enrolled: embedding of each photograph of the video's protocol.
+        photographs: embeddings of those who are enrolled, and of strangers for the threshold.
         budgets_ms: work per frame to hold the stream to, for a contender each.
         report: progress.
     """
-    threshold = float(judge(ask(video.protocol, enrolled, embedder))["threshold"])
     with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
-        for name, paths in video.protocol.enrolled.items():
-            usable = [enrolled[path] for path in paths if path in enrolled and np.isfinite(enrolled[path]).all()]
-            gallery.enroll(name, np.stack(usable))
+        fill(gallery, video.protocol, photographs)
+        threshold = threshold_at(_alarms(gallery, video, photographs), FALSE_ALARMS)
         contenders = _contenders(make_detector, embedder, gallery, threshold, budgets_ms)
         tallies = {name: Tally() for name in contenders}
         names = list(contenders)
@@ -157,6 +155,13 @@ def text(rows: Sequence[JsonObject]) -> str:
         f"faces; threshold {first['threshold']:.3f}. visits: where most frames are right"
     )
     return "\n".join([*lines, "", foot])
+
+
+def _alarms(gallery: Gallery, video: Video, photographs: Mapping[str, Float32Array]) -> Float64Array:
+    """Similarity of each stranger's best candidate."""
+    rows = [photographs[path] for path in video.protocol.strangers if path in photographs]
+    usable = np.stack([row for row in rows if np.isfinite(row).all()])
+    return np.array([candidates[0].similarity for candidates in gallery.search(usable, top=1)])
 
 
 def _contenders(

@@ -1,0 +1,211 @@
+"""A long run of a whole stream: what it holds of memory, files and threads, and how late it is.
+
+Everything that ``watch`` can do is on at once: events to a rotated file and to a callback, the page with a viewer,
+health and metrics that are asked, snapshots, a recording.
+"""
+
+from __future__ import annotations
+
+import http.client
+import resource
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from edge_sphereface.stream import (
+    FaceStream,
+    FileSink,
+    RecognitionSettings,
+    Snapshots,
+    StreamSettings,
+    VideoRecorder,
+)
+from edge_sphereface.stream.operation.endpoint import HealthEndpoint
+from edge_sphereface.stream.sources.pictures import IteratorSource
+from edge_sphereface.stream.view.server import PageView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from benchmarks.stream.video import Video
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.stream import Event, FrameResult
+    from edge_sphereface.types import Float64Array, JsonObject, UInt8Array
+
+_SIZE = (640, 360)
+_EVERY = 250
+"""Frames between samples."""
+_WARM = 0.2
+"""Share of the run after which nothing may grow."""
+_WINDOW = 0.1
+"""Share of the run that a level is the median of."""
+_ASK_S = 1.0
+_MOST_GROWTH_MIB = 5.0
+_COMING = 2
+
+
+@dataclass(slots=True)
+class Samples:
+    """Of the process, every some frames.
+
+    Attributes:
+        rss_mib: memory.
+        files: open file descriptors.
+        threads: that run.
+        latencies_ms: from the reading of a frame to the end of the work on it; it has its full size from the start.
+        seen: frames so far.
+    """
+
+    latencies_ms: Float64Array
+    seen: int = 0
+    rss_mib: list[float] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+
+    def take(self) -> None:
+        """One more."""
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        self.rss_mib.append(pages * resource.getpagesize() / (1 << 20))
+        self.files.append(len(list(Path("/proc/self/fd").iterdir())) - 1)  # without the one that lists them
+        self.threads.append(len(list(Path("/proc/self/task").iterdir())))
+
+    def describe(self) -> JsonObject:
+        """Levels after the warm-up and at the end."""
+        count = len(self.rss_mib)
+        warm, window = int(count * _WARM), max(int(count * _WINDOW), 1)
+
+        def levels(values: Sequence[float]) -> JsonObject:
+            before, after = float(np.median(values[warm : warm + window])), float(np.median(values[-window:]))
+            return {"warm": before, "end": after, "growth": after - before, "most": float(max(values[warm:]))}
+
+        late = self.latencies_ms[int(self.seen * _WARM) : self.seen]
+        return {
+            "rss_mib": levels(self.rss_mib),
+            "files": levels(self.files),
+            "threads": levels(self.threads),
+            "latency_ms": {f"p{share}": float(np.percentile(late, share)) for share in (50, 99, 99.9)},
+            "rss_samples_mib": np.round(self.rss_mib, 2).tolist(),
+        }
+
+
+def measure(
+    video: Video,
+    *,
+    frames: int,
+    embedder: Embedder,
+    detector: Detector,
+    gallery: Gallery,
+    threshold: float,
+    report: Callable[[int, int], None],
+) -> JsonObject:
+    """Run a stream over the video, again and again.
+
+    Args:
+        video: whose frames are shrunk to 640 x 360 and kept as JPEG files in memory.
+        frames: until the end.
+        embedder: of the gallery.
+        detector: finds faces.
+        gallery: who is known.
+        threshold: to reach.
+        report: progress.
+    """
+    pictures = [cv2.imencode(".jpg", cv2.resize(picture, _SIZE))[1] for picture, _ in video.frames()]
+    samples, told = Samples(np.full(frames, -1.0)), [0]
+
+    def seen(result: FrameResult) -> None:
+        samples.latencies_ms[samples.seen] = (time.monotonic() - result.frame.read_at) * 1000
+        samples.seen += 1
+        if samples.seen % _EVERY == 0:
+            samples.take()
+            report(samples.seen, frames)
+
+    def heard(_: Event) -> None:
+        told[0] += 1
+
+    with TemporaryDirectory() as name, ExitStack() as stack:
+        folder, page = Path(name), PageView(port=0)
+        stream = FaceStream(
+            IteratorSource(_endless(pictures, frames), live=False, fps=25),
+            detector=detector,
+            embedder=embedder,
+            gallery=gallery,
+            settings=StreamSettings(pace=False, recognition=RecognitionSettings(threshold=threshold)),
+            sinks=[FileSink(folder / "events.jsonl", max_bytes=1 << 17, keep=3)],
+            on_event=heard,
+            on_frame=seen,
+            frame_sinks=[
+                page,
+                Snapshots(folder / "snapshots", keep=100),
+                VideoRecorder(folder / "video", minutes=0.5, keep=3),
+            ],
+        )
+        endpoint = stack.enter_context(HealthEndpoint(stream, port=0))
+        over = threading.Event()
+        for path, port, pause_s in (
+            ("/api/frame?after=0", lambda: page.port, 0.2),
+            ("/api/gallery", lambda: page.port, _ASK_S),
+            ("/metrics", lambda: endpoint.port, _ASK_S),
+            ("/health", lambda: endpoint.port, _ASK_S),
+        ):
+            threading.Thread(target=_ask, args=(port, path, pause_s, over), daemon=True).start()
+        stack.callback(over.set)
+        began = time.perf_counter()
+        counts = stream.run()
+        seconds = time.perf_counter() - began
+    return {
+        "frames": frames,
+        "seconds": seconds,
+        "frames_per_s": frames / seconds,
+        **samples.describe(),
+        "events": counts["events"],
+        "events_undelivered": stream.undelivered,
+        "events_lost": counts["events"] - told[0],
+        "problems": counts["problems"],
+        "embeddings": counts["embeddings"],
+    }
+
+
+def holds(row: JsonObject) -> bool:
+    """Whether nothing grew and nothing was lost; a viewer who comes and goes is a file and a thread or two."""
+    grew = row["rss_mib"]["growth"] >= _MOST_GROWTH_MIB
+    return not grew and all(row[what]["growth"] <= _COMING for what in ("files", "threads")) and not row["events_lost"]
+
+
+def text(row: JsonObject) -> str:
+    """For people."""
+    memory, files, threads, late = row["rss_mib"], row["files"], row["threads"], row["latency_ms"]
+    return "\n".join(
+        [
+            f"{row['frames']} frames in {row['seconds']:.0f} s ({row['frames_per_s']:.0f} a second)",
+            f"memory        {memory['warm']:.1f} MiB after the first fifth, {memory['growth']:+.2f} at the end",
+            f"files         {files['warm']:.0f}, {files['end']:.0f} at the end; at most {files['most']:.0f}",
+            f"threads       {threads['warm']:.0f}, {threads['end']:.0f} at the end; at most {threads['most']:.0f}",
+            f"latency       {late['p50']:.2f} ms in the middle, p99 {late['p99']:.2f} ms, p99.9 {late['p99.9']:.2f} ms",
+            f"events        {row['events']}, {row['events_lost']} lost",
+        ]
+    )
+
+
+def _endless(pictures: Sequence[UInt8Array], frames: int) -> Iterator[UInt8Array]:
+    for number in range(frames):
+        picture = cv2.imdecode(pictures[number % len(pictures)], cv2.IMREAD_COLOR)
+        yield np.asarray(picture, dtype=np.uint8)
+
+
+def _ask(port: Callable[[], int], path: str, pause_s: float, over: threading.Event) -> None:
+    """Somebody who looks again and again, each time over a new connection."""
+    while not over.wait(pause_s):
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port(), timeout=10)
+            connection.request("GET", path)
+            connection.getresponse().read()
+            connection.close()

@@ -1,0 +1,163 @@
+"""The made video is what its truth says; the benchmarks on it count rightly."""
+
+import json
+import stat
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.__main__ import build_parser
+from benchmarks.stream import acts
+from benchmarks.stream.economy import Tally
+from benchmarks.stream.heads import LANDMARKS, Pose, draw, landmarks_at, texture_of
+from benchmarks.stream.video import Truth
+from benchmarks.stream.watchers import Said
+from edge_sphereface.alignment import LANDMARK_TEMPLATE
+from edge_sphereface.cli.contract import run as run_command
+
+
+@pytest.fixture
+def head(astronaut):
+    from edge_sphereface import open_detector
+
+    face = open_detector().detect(astronaut)[0]
+    return [texture_of(astronaut, face.landmarks)]
+
+
+def picture_of(head, pose):
+    picture = np.full((360, 480, 3), 110, np.uint8)
+    draw(picture, head, pose)
+    return picture
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [
+        Pose(x=240, y=180),
+        Pose(x=150, y=200, scale=1.4, roll=15),
+        Pose(x=300, y=170, scale=1.2, yaw=20),
+        Pose(x=300, y=170, scale=1.2, yaw=-20, blur=1.0),
+    ],
+)
+def test_the_detector_finds_the_landmarks_where_the_truth_has_them(head, pose):
+    from edge_sphereface import open_detector
+
+    (face,) = open_detector().detect(picture_of(head, pose))
+    error = np.linalg.norm(face.landmarks - landmarks_at(pose), axis=1).mean()
+    assert error < 0.12 * pose.scale * (LANDMARKS[1, 0] - LANDMARKS[0, 0])
+
+
+def test_a_head_that_looks_at_the_camera_has_the_template_s_landmarks():
+    found = landmarks_at(Pose(x=48, y=56))
+    assert np.abs(found - np.array(LANDMARK_TEMPLATE)).max() < 1e-4
+
+
+def test_turned_away_there_is_no_face(head):
+    from edge_sphereface import open_detector
+
+    assert open_detector().detect(picture_of(head, Pose(x=240, y=180, yaw=180))) == []
+
+
+def test_blur_takes_detail_away_and_no_light(head):
+    sharp, blurred = (picture_of(head, Pose(x=240, y=180, scale=1.5, blur=blur)) for blur in (0, 4))
+    detail = [
+        cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var() for picture in (sharp, blurred)
+    ]
+    assert detail[1] < detail[0] / 10
+    assert abs(float(sharp.mean()) - float(blurred.mean())) < 1
+
+
+def test_heads_beyond_the_border_are_cut_off(head):
+    for pose in (Pose(x=-200, y=100), Pose(x=0, y=0), Pose(x=480, y=360), Pose(x=240, y=900)):
+        picture_of(head, pose)
+
+
+def test_a_round_has_every_act_with_its_people():
+    play = acts.play(range(acts.PEOPLE * 2))
+    assert [act.name for act in play] == [make.__name__ for make, _ in acts.ACTS] * 2
+    assert sorted(visit.person for act in play for visit in act.visits) == list(range(acts.PEOPLE * 2))
+    for act, following in zip(play, play[1:], strict=False):
+        assert max(visit.begin + visit.seconds for visit in act.visits) <= following.visits[0].begin
+
+
+def truth(visit, x, *, known=True, visible=True):
+    landmarks = (LANDMARKS + [x, 0]).tolist()
+    return Truth(
+        visit=visit, person=f"p{visit}", known=known, landmarks=landmarks, eyes=35.0, yaw=0, blur=0, open=1,
+        visible=visible,
+    )  # fmt: skip
+
+
+def said(x, name):
+    return Said((LANDMARKS + [x, 3]).mean(axis=0), name)
+
+
+def test_answers_are_counted():
+    tally = Tally()
+    faces = [truth(0, 0), truth(1, 200), truth(2, 400, known=False), truth(3, 600), truth(4, 800, visible=False)]
+    tally.add(faces, [said(0, "p0"), said(200, "p0"), said(400, None), said(800, "p0")])
+    tally.add(faces, [said(0, None), said(200, "p1"), said(400, "p1"), said(640, "p3")])
+    assert set(tally.marks) == {0, 1, 2, 3}
+    assert tally.share("right") == pytest.approx(3 / 8)
+    assert tally.share("wrong") == pytest.approx(2 / 8)
+    assert tally.share("unfound") == pytest.approx(2 / 8)
+    assert tally.share("right", [0, 0, 3]) == pytest.approx(2 / 6)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a benchmark; gives its exit code and its JSON."""
+
+    def command(*words):
+        code = run_command(build_parser(), [str(word) for word in words])
+        return code, json.loads(capsys.readouterr().out)
+
+    return command
+
+
+@pytest.fixture
+def few(shared, monkeypatch):
+    """A round of two short acts."""
+    monkeypatch.setattr(acts, "ACTS", ((acts.walk, 1), (acts.cross, 2)))
+    monkeypatch.setattr(acts, "PEOPLE", 3)
+    return shared("lfw")
+
+
+def test_a_video_and_its_truth_are_written(few, tmp_path, run):
+    code, result = run("stream", "video", "--lfw", few, "--rounds", 1, "-o", tmp_path / "v.avi", "--json")
+    assert code == 0
+    capture = cv2.VideoCapture(str(tmp_path / "v.avi"))
+    lines = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(lines) == result["frames"]
+    assert {line["act"] for line in lines} == {"walk", "cross"}
+    assert max(len(line["people"]) for line in lines) == 2
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_watch_needs_few_embeddings_and_is_as_right(few, trained_model, tmp_path, run):
+    """The promise, on 15 seconds; the whole is in benchmarks/results."""
+    words = ("stream", "economy", trained_model, "--lfw", few, "--rounds", 1, "--json", "-o", tmp_path / "e.json")
+    code, result = run(*words)
+    assert code == 0
+    every, _, watch = result["economy"]
+    assert every["embeddings"] > 100
+    assert watch["embeddings"] <= every["embeddings"] / 10
+    assert watch["work_ms"] < every["work_ms"]
+    assert watch["right"] >= every["right"] - 0.02
+    assert watch["wrong"] <= every["wrong"] + 0.02
+
+
+def test_a_short_soak_grows_nothing(few, trained_model, tmp_path, run):
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs Linux")
+    words = ("stream", "soak", trained_model, "--lfw", few, "--rounds", 1, "--frames", 3000, "--json")
+    code, result = run(*words)
+    row = result["soak"]
+    assert code == 0, row
+    assert row["rss_mib"]["growth"] < 5
+    assert row["threads"]["growth"] == 0
+    assert row["events"] > 10
+    assert row["events_lost"] == 0
+    assert row["problems"] == []
