@@ -176,7 +176,7 @@ def _contenders(
     always = StreamSettings(
         tracking=TrackingSettings(detect_fps=1000),
         recognition=RecognitionSettings(
-            threshold=threshold, min_quality=0, better=1, retry_s=0, refresh_s=instant, refresh_unsure_s=instant
+            threshold=threshold, min_quality=0, better=1, retry_s=0, refresh_s=instant, refresh_unknown_s=instant
         ),
     )
     found: dict[str, EveryFace | Watch] = {

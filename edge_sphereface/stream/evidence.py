@@ -38,8 +38,7 @@ def worth_embedding(
         return since_s >= settings.retry_s * slower
     if quality >= track.best_quality * settings.better and since_s >= _SETTLE_S * slower:
         return True
-    is_sure = track.standing == "identified" and track.weight >= settings.sure_evidence
-    refresh_s = settings.refresh_s if is_sure else settings.refresh_unsure_s
+    refresh_s = settings.refresh_s if track.standing == "identified" else settings.refresh_unknown_s
     return refresh_s > 0 and since_s >= refresh_s * slower
 
 

@@ -54,9 +54,8 @@ class RecognitionSettings:
         enough_doubt: likewise, from which a face is called unknown.
         better: a decided face is embedded again when it is seen this many times better.
         retry_s: between embeddings of a face that is not decided.
-        refresh_s: between embeddings of a face that was identified on sure evidence; 0 for never.
-        refresh_unsure_s: of one that was identified on less, or is unknown; 0 for never.
-        sure_evidence: sum of the qualities from which evidence is sure.
+        refresh_s: between embeddings of a face that was identified; 0 for never.
+        refresh_unknown_s: of one that is unknown; 0 for never.
     """
 
     threshold: float | None = None
@@ -68,8 +67,7 @@ class RecognitionSettings:
     better: float = 1.25
     retry_s: float = 0.3
     refresh_s: float = 10.0
-    refresh_unsure_s: float = 1.0
-    sure_evidence: float = 1.5
+    refresh_unknown_s: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -78,7 +76,7 @@ class RecognitionSettings:
         _require(0 <= self.hysteresis <= 2, "a hysteresis of 0 to 2", self.hysteresis)
         _require(0 <= self.min_quality <= 1, "min_quality of 0 to 1", self.min_quality)
         _require(self.better >= 1, "better of at least 1", self.better)
-        for name in ("enough_evidence", "enough_doubt", "retry_s", "refresh_s", "refresh_unsure_s", "sure_evidence"):
+        for name in ("enough_evidence", "enough_doubt", "retry_s", "refresh_s", "refresh_unknown_s"):
             _require(getattr(self, name) >= 0, f"{name} of at least 0", getattr(self, name))
 
 

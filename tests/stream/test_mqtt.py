@@ -121,7 +121,8 @@ def test_events_arrive_in_order_and_the_spool_empties(broker, tmp_path):
 
 
 @needs_broker
-def test_a_broker_that_is_killed_loses_nothing(broker, tmp_path):
+@pytest.mark.parametrize("away_s", [3, 60])
+def test_a_broker_that_is_killed_loses_nothing(broker, tmp_path, away_s):
     """Killed with events on their way, away while more come, started again empty."""
     maker = EventMaker("test")
     courier = courier_to(broker.port, tmp_path / "spool.db")
@@ -130,8 +131,9 @@ def test_a_broker_that_is_killed_loses_nothing(broker, tmp_path):
     wait_for(lambda: len(first.sequences) >= 20)
     broker.kill()
     first.close()
-    give(courier, maker, 200)
-    time.sleep(3)
+    for _ in range(20):
+        give(courier, maker, 10)
+        time.sleep(away_s / 20)
     assert courier.pending() >= 200
     broker.start()
     second = Reader(broker.port)
