@@ -27,9 +27,9 @@ from edge_sphereface.stream import (
     StreamSettings,
     VideoRecorder,
 )
-from edge_sphereface.stream.operation.endpoint import HealthEndpoint
+from edge_sphereface.stream.operation import HealthEndpoint
 from edge_sphereface.stream.sources.pictures import IteratorSource
-from edge_sphereface.stream.view.server import PageView
+from edge_sphereface.stream.view import PageView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

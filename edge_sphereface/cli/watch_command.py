@@ -71,7 +71,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         UsageError: no source.
     """
     from edge_sphereface.stream import FaceStream
-    from edge_sphereface.stream.operation.supervisor import Supervisor
+    from edge_sphereface.stream.operation import Supervisor
 
     source = arguments.source or arguments.named_source
     if source is None:

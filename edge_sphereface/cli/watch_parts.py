@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink, StreamSettings
-    from edge_sphereface.stream.view.server import PageView
+    from edge_sphereface.stream.view import PageView
     from edge_sphereface.types import JsonObject
 
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- the name alone
@@ -76,8 +76,8 @@ def make_page(arguments: argparse.Namespace) -> PageView | None:
     """The page, if it was asked for; with a token where others could open it, a new one if none was set."""
     if arguments.view is None:
         return None
+    from edge_sphereface.stream.view import PageView
     from edge_sphereface.stream.view.loopback import is_loopback
-    from edge_sphereface.stream.view.server import PageView
 
     host, port = arguments.view
     token = os.environ.get(TOKEN_VARIABLE) or (None if is_loopback(host) else secrets.token_urlsafe(24))
@@ -107,7 +107,7 @@ def make_endpoint(arguments: argparse.Namespace, stream: FaceStream) -> Abstract
     """Health and metrics, if they were asked for."""
     if arguments.metrics is None:
         return nullcontext()
-    from edge_sphereface.stream.operation.endpoint import HealthEndpoint
+    from edge_sphereface.stream.operation import HealthEndpoint
 
     return HealthEndpoint(stream, *arguments.metrics)
 

@@ -17,8 +17,7 @@ from edge_sphereface import FaceStream, StreamSettings, open_detector
 from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.image import save_image
 from edge_sphereface.stream import SourceOptions
-from edge_sphereface.stream.operation.endpoint import HealthEndpoint
-from edge_sphereface.stream.operation.supervisor import Supervisor
+from edge_sphereface.stream.operation import HealthEndpoint, Supervisor
 
 
 def ask(endpoint, path):

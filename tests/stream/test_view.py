@@ -13,7 +13,7 @@ import pytest
 from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
 from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.stream import RecognitionSettings
-from edge_sphereface.stream.view.server import PageView
+from edge_sphereface.stream.view import PageView
 
 TOKEN = "a token of this test"
 

@@ -205,6 +205,16 @@ def test_the_page_of_python_runs_as_written(film, people, small_model, tmp_path)
     assert done.stdout.splitlines()[:2] == ["source-up None", "appeared None"]
 
 
+def test_the_page_of_parts_runs_as_written(film, tmp_path):
+    shutil.copy(film, tmp_path / "film.avi")
+    code = re.search(r"```python\n(from edge_sphereface\.stream import.*?)```", PAGE, re.DOTALL)[1]
+    # ports of this test's own, since others may use those of the page
+    code = "from edge_sphereface import FaceStream, open_detector\n" + code.replace("8080", "0").replace("9464", "0")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "faces").is_dir()
+
+
 # ---- the class -------------------------------------------------------------------------------------------------------
 
 

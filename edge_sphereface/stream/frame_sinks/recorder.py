@@ -10,6 +10,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.errors import SinkError
@@ -18,8 +19,6 @@ from edge_sphereface.stream.frame_sinks.drawing import draw_faces, fitted
 from edge_sphereface.stream.frame_sinks.frame_sink import sightings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import cv2
 
     from edge_sphereface.stream.face_stream import FaceStream
@@ -58,7 +57,7 @@ class VideoRecorder:
     """
 
     def __init__(
-        self, folder: Path, *, fps: float = 10.0, minutes: float = 10.0, keep: int = 6, side: int = 1280
+        self, folder: str | Path, *, fps: float = 10.0, minutes: float = 10.0, keep: int = 6, side: int = 1280
     ) -> None:
         if not 0 < fps <= 240 or minutes <= 0 or keep < 1 or side < 32:
             raise ValueError(
@@ -66,7 +65,7 @@ class VideoRecorder:
                 f"{fps}, {minutes}, {keep} and {side}."
             )
         self.problem = ""
-        self._folder, self._fps, self._keep, self._side = folder, fps, keep, side
+        self._folder, self._fps, self._keep, self._side = Path(folder), fps, keep, side
         self._piece_frames = max(round(minutes * 60 * fps), 1)
         self._prefix = ""
         self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)

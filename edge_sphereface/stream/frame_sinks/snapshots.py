@@ -6,14 +6,13 @@ import queue
 import threading
 from collections import deque
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import SinkError
 from edge_sphereface.files import PRIVATE, atomic_write, ensure_folder, may_write
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.scene import FrameResult
     from edge_sphereface.types import UInt8Array
@@ -36,11 +35,11 @@ class Snapshots:
         keep: files of this stream that are kept, the newest.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 1000) -> None:
+    def __init__(self, folder: str | Path, *, keep: int = 1000) -> None:
         if keep < 1:
             raise ValueError(f"Expected to keep at least 1 snapshot, got {keep}.")
         self.problem = ""
-        self._folder, self._keep = folder, keep
+        self._folder, self._keep = Path(folder), keep
         self._names: deque[str] = deque()
         self._queue: queue.Queue[tuple[str, UInt8Array] | None] = queue.Queue(maxsize=_WAITING)
         self._prefix = ""

@@ -13,8 +13,7 @@ from edge_sphereface.errors import ExtraError, SinkError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-
-    from typing_extensions import Self
+    from typing import Self
 
     from edge_sphereface.stream.face_stream import FaceStream
 

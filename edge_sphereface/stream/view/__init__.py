@@ -5,3 +5,7 @@
     stream ─► live_view ─► app ─► server ─► browser (page/)
               newest       access: token, hosts
 """
+
+from edge_sphereface.stream.view.server import PageView
+
+__all__ = ["PageView"]
