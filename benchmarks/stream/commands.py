@@ -121,6 +121,7 @@ def _add_soak(kinds: Commands) -> None:
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--frames", type=positive, default=50_000, metavar="N", help="default: 50000")
+    parser.add_argument("--paced", action="store_true", help="25 frames a second, not as fast as possible")
     parser.add_argument("--threshold", type=cosine, default=0.5, metavar="COSINE", help="of names (default: 0.5)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_soak)
@@ -146,6 +147,7 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
             detector=detector,
             gallery=gallery,
             threshold=arguments.threshold,
+            paced=arguments.paced,
             report=Progress("frames"),
         )
     result: JsonObject = {
