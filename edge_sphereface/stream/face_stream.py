@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 _TURN_S = 0.2
 """Longest wait for a frame before the stream looks after everything else."""
+_CLOSE_S = 0.5
+"""For pages, recordings and snapshots; with the reader's and the next, less than two seconds if all of them hang."""
 _FLUSH_S = 0.7
 """For events that are on their way when the stream ends."""
 _SILENT_S = 5.0
@@ -131,9 +133,9 @@ class FaceStream:
         return self.describe()
 
     def __iter__(self) -> Iterator[Event]:
-        self._couriers = [Courier(sink) for sink in self._sinks]
         opened: list[FrameSink] = []
         try:
+            self._couriers.extend(map(Courier, self._sinks))
             for sink in self._frame_sinks:
                 sink.open(self)
                 opened.append(sink)
@@ -155,8 +157,9 @@ class FaceStream:
             self._reader.stop()
             self._stopping.set()
             self._requests.close()
+            deadline = time.monotonic() + _CLOSE_S
             for sink in opened:
-                sink.close()
+                sink.close(max(deadline - time.monotonic(), 0.05))
             deadline = time.monotonic() + _FLUSH_S
             self.undelivered = sum(courier.close(max(deadline - time.monotonic(), 0.05)) for courier in self._couriers)
 

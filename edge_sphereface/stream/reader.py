@@ -27,7 +27,7 @@ _INTERRUPTED_S = 3.0
 """Time that a stuck read has to return once it was interrupted."""
 _MAX_STUCK = 3
 """Threads that may hang inside a library before the stream ends, so that whoever watches the process restarts it."""
-_JOIN_S = 1.0
+_JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
 
 

@@ -68,7 +68,7 @@ def test_a_snapshot_shows_the_face_and_the_event_names_it(result_of, tmp_path):
     snapshots.open(Named())
     result = result_of(5, kinds=("appeared", "identified", "lost"))
     snapshots.take(result)
-    snapshots.close()
+    snapshots.close(5.0)
     (path,) = files(tmp_path / "faces")
     assert [event.detail.get("snapshot") for event in result.events] == [None, path.name, None]
     assert re.fullmatch(r"front_door-\d{8}T\d{6}Z-\w{8}-2\.jpg", path.name)
@@ -87,7 +87,7 @@ def test_the_newest_snapshots_stay_also_over_a_restart(result_of, tmp_path):
         for index in range(3):
             snapshots.take(result_of(25 * (10 * run + index), kinds=("unknown",)))
             settled(tmp_path, min(3, 3 * run + index + 1))
-        snapshots.close()
+        snapshots.close(5.0)
     assert [path.name[11:27] for path in files(tmp_path)] == [f"20010909T01465{second}Z" for second in range(3)]
 
 
@@ -100,7 +100,7 @@ def test_files_of_others_stay(result_of, tmp_path):
     snapshots.open(Named())
     for index in range(3):
         snapshots.take(result_of(25 * index, kinds=("unknown",)))
-    snapshots.close()
+    snapshots.close(5.0)
     assert all(path.exists() for path in others)
     assert len(files(tmp_path)) == 3
 
@@ -118,7 +118,7 @@ def test_a_disk_that_fails_is_a_problem_and_no_end(result_of, tmp_path):
     folder.mkdir()
     snapshots.take(result_of(25, kinds=("unknown",)))
     settled(folder, 1)
-    snapshots.close()
+    snapshots.close(5.0)
     assert snapshots.problem == ""
 
 
@@ -138,7 +138,7 @@ def record(recorder, results):
         end = time.monotonic() + 5
         while recorder._waiting and time.monotonic() < end:
             time.sleep(0.002)
-    recorder.close()
+    recorder.close(5.0)
 
 
 def test_a_recording_runs_at_the_time_of_the_camera(result_of, tmp_path):

@@ -164,6 +164,39 @@ def test_systemd_hears_that_it_began_lives_and_ends(systemd, portrait, tmp_path)
     assert systemd.heard()[-1] == "STOPPING=1"
 
 
+def test_with_everything_on_and_somebody_who_waits_it_ends_within_two_seconds(black, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index in range(10):
+        save_image(pictures / f"{index}.png", black)
+    words = [
+        sys.executable, "-m", "edge_sphereface", "watch", str(pictures), "--folder-fps", "0.1", "--json",
+        "--view", "18095", "--metrics", "18096", "--record", str(tmp_path / "video"),
+        "--snapshots", str(tmp_path / "faces"), "--events", str(tmp_path / "events.jsonl"),
+    ]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    viewer = socket.socket()
+    try:
+        assert '"source-up"' in process.stdout.readline()
+        end = time.monotonic() + 10
+        while viewer.connect_ex(("127.0.0.1", 18095)):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        viewer.sendall(b"GET /api/frame?after=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")  # the next comes in ten seconds
+        time.sleep(0.3)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        out, err = process.communicate(timeout=10)
+        viewer.close()
+    assert time.monotonic() - began < 2
+    assert process.returncode == 0, err
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["final"] is True
+    assert lines[1:] == out.splitlines()
+    assert len(list((tmp_path / "video").iterdir())) == 1
+
+
 def test_without_systemd_nothing_is_said(monkeypatch):
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
@@ -195,7 +228,8 @@ def test_a_stream_that_hangs_gives_no_sign(running, portrait, systemd, monkeypat
         portrait, detector=open_detector(), on_turn=supervisor.alive, on_frame=lambda _: hangs and time.sleep(1.5)
     )
     running(stream)
-    wait_until(lambda: len(systemd.heard()) > 2)
+    signs = []
+    wait_until(lambda: signs.extend(systemd.heard()) or len(signs) > 2)
     hangs.append(True)
     time.sleep(0.3)
     systemd.heard()

@@ -33,8 +33,8 @@ class FrameSink(Protocol):
         """See one frame, in the stream's thread, before its events are told: be quick; details may be added."""
         ...
 
-    def close(self) -> None:
-        """Finish within half a second."""
+    def close(self, timeout_s: float) -> None:
+        """Finish what can be finished within this time."""
         ...
 
 

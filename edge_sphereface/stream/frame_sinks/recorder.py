@@ -36,7 +36,6 @@ _MOMENT = "????????T??????Z"
 _FREE_BYTES = 200 << 20
 """Left on the disk for others."""
 _LOOK_S = 5.0
-_JOIN_S = 0.5
 _SUFFIXES = tuple(suffix for suffix, _ in _FORMS)
 
 
@@ -98,13 +97,13 @@ class VideoRecorder:
             self._waiting.append(_Waiting(result.frame, sightings(result)))
             self._condition.notify()
 
-    def close(self) -> None:
+    def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
         with self._condition:
             self._closing = True
             self._condition.notify()
         if self._thread is not None:
-            self._thread.join(_JOIN_S)
+            self._thread.join(timeout_s)
 
     # ---- the thread -----------------------------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ _AROUND = 0.5
 _MOMENT = "????????T??????Z"
 """In names; without it, files of a stream whose name begins alike would be found too."""
 _WAITING = 32
-_JOIN_S = 0.4
 _QUALITY = 90
 
 
@@ -71,11 +70,11 @@ class Snapshots:
             else:
                 event.detail["snapshot"] = name
 
-    def close(self) -> None:
+    def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
         if self._thread is not None:
             self._queue.put(None)
-            self._thread.join(_JOIN_S)
+            self._thread.join(timeout_s)
 
     def _run(self) -> None:
         import cv2

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.scene import FrameResult
 
 _LIBRARIES = ("starlette", "uvicorn")
-_JOIN_S = 0.5
 
 
 class PageView:
@@ -101,12 +100,12 @@ class PageView:
         """See :meth:`FrameSink.take`."""
         self._view.take(result)
 
-    def close(self) -> None:
+    def close(self, timeout_s: float) -> None:
         """Let everybody go; see :meth:`FrameSink.close`."""
         self._view.close()
         if self._server is not None and self._thread is not None:
             self._server.should_exit = True
-            self._thread.join(_JOIN_S)
+            self._thread.join(timeout_s)
 
     def _serve(self, server: uvicorn.Server, listener: socket.socket) -> None:
         try:
