@@ -210,7 +210,8 @@ class FaceStream:
         """
         now = time.monotonic()
         turn_s, frame_s = now - self._turned_at, now - self._framed_at
-        works = turn_s < _SILENT_S and frame_s < max(self.settings.source.stall_s, _SILENT_S)
+        rare_s = 3 / self.settings.fps if self.settings.fps else 0.0
+        works = turn_s < _SILENT_S and frame_s < max(self.settings.source.stall_s, _SILENT_S, rare_s)
         return {
             "healthy": bool(works and self._reader.up),
             "source_up": self._reader.up,
