@@ -99,7 +99,7 @@ class FaceStream:
             fps=self.settings.fps,
             reopen=self.settings.reopen,
         )
-        self._on_frame, self._on_turn = on_frame, on_turn
+        self._on_frame, self._on_turn = on_frame, on_turn or (lambda: None)
         self._frame_sinks = tuple(frame_sinks)
         self._sinks = [*sinks, *([] if on_event is None else [CallbackSink(on_event)])]
         self._couriers: list[Courier] = []
@@ -141,7 +141,8 @@ class FaceStream:
                 opened.append(sink)
             self._reader.start()
             while not self._stopping.is_set():
-                self._begin_turn()
+                self._turned_at = time.monotonic()
+                self._on_turn()
                 frame = self._reader.next(_TURN_S)
                 self._take_changes()
                 self._requests.serve()
@@ -221,11 +222,6 @@ class FaceStream:
         }
 
     # ---- one turn -------------------------------------------------------------------------------------------------
-
-    def _begin_turn(self) -> None:
-        self._turned_at = time.monotonic()
-        if self._on_turn is not None:
-            self._on_turn()
 
     def _take(self, frame: Frame) -> None:
         age_ms = (time.monotonic() - frame.read_at) * 1000
