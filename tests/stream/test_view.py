@@ -25,8 +25,8 @@ def gallery(small_model, photo, tmp_path):
 
 
 @pytest.fixture
-def served(running, portrait, small_model, gallery, wait_until):
-    """A stream with its page."""
+def served(gallery, running, portrait, small_model, wait_until):
+    """A stream with its page; the gallery is closed after the stream has ended."""
 
     def start(**options):
         page = PageView(port=0, **options)
