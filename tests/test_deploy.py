@@ -49,7 +49,7 @@ def test_the_sandbox_is_as_tight_as_the_page_says(unit):
 
 
 def test_the_settings_are_options_of_the_command():
-    pytest.importorskip("tomllib")
+    pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     commands = next(action for action in build_parser()._actions if hasattr(action, "choices") and action.choices)
     parser = commands.choices["watch"]
     text = (DEPLOY / "watch.toml").read_text(encoding="utf-8")

@@ -118,7 +118,7 @@ def test_what_cannot_work_is_one_error(cli, words, code, kind):
 
 
 def test_settings_come_from_a_file_and_the_command_line_counts_more(cli, film, tmp_path):
-    pytest.importorskip("tomllib")
+    pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     file = tmp_path / "watch.toml"
     file.write_text(f'source = "{film}"\nname = "from the file"\nfast = true\njson = true\ndetect-fps = 5\n')
     code, out, _ = cli("watch", "--config", file, "--json", "--name", "from the line")
@@ -138,7 +138,7 @@ def test_settings_come_from_a_file_and_the_command_line_counts_more(cli, film, t
     ],
 )
 def test_a_file_with_a_mistake_says_which(cli, tmp_path, text, said):
-    pytest.importorskip("tomllib")
+    pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     file = tmp_path / "watch.toml"
     file.write_text(text)
     code, _, err = cli("watch", "0", f"--config={file}")
@@ -147,7 +147,7 @@ def test_a_file_with_a_mistake_says_which(cli, tmp_path, text, said):
 
 
 def test_a_password_that_others_may_read_is_a_warning(cli, tmp_path):
-    pytest.importorskip("tomllib")
+    pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     file = tmp_path / "watch.toml"
     file.write_text('source = "ftp://user:s3cret@host/x"')
     file.chmod(0o644)
