@@ -97,15 +97,7 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
         budgets_ms=arguments.budgets_ms,
         report=Progress("frames"),
     )
-    result: JsonObject = {
-        "environment": environment.describe(),
-        "model": arguments.model.name,
-        "precision": embedder.spec.precision,
-        "detector": detector.name,
-        "provider": embedder.provider.as_json(),
-        "seed": arguments.seed,
-        "economy": rows,
-    }
+    result: JsonObject = {**_setting(arguments, embedder, detector), "economy": rows}
     keep_result(result, arguments.output)
     return Outcome(result, economy.text(rows))
 
@@ -150,15 +142,21 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
             paced=arguments.paced,
             report=Progress("frames"),
         )
-    result: JsonObject = {
-        "environment": environment.describe(),
-        "model": arguments.model.name,
-        "detector": detector.name,
-        "provider": embedder.provider.as_json(),
-        "soak": row,
-    }
+    result: JsonObject = {**_setting(arguments, embedder, detector), "soak": row}
     keep_result(result, arguments.output)
     return Outcome(result, soak.text(row), passed=soak.holds(row))
+
+
+def _setting(arguments: argparse.Namespace, embedder: Embedder, detector: Detector) -> JsonObject:
+    """What a figure depends on."""
+    return {
+        "environment": environment.describe(),
+        "model": arguments.model.name,
+        "precision": embedder.spec.precision,
+        "detector": detector.name,
+        "provider": embedder.provider.as_json(),
+        "seed": arguments.seed,
+    }
 
 
 def _photographs(

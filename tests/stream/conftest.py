@@ -4,6 +4,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -31,8 +32,6 @@ def frame_of(index, image=None, fps=25.0, **changes):
 
 def textured(seed, height=240, width=320):
     """Smooth noise, which optical flow can follow, and which is not blurred."""
-    import cv2
-
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -195,3 +194,25 @@ def wait_until():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def film(astronaut, tmp_path_factory):
+    """Somebody for two seconds at 10 frames a second, then nobody for two, as a video."""
+    path = tmp_path_factory.mktemp("film") / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
+    for index in range(40):
+        frame = np.full((240, 320, 3), 90, np.uint8)
+        if index < 20:
+            frame[20:220, 20 + index : 220 + index] = astronaut[20:220, 120:320]
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def people(cli, small_model, photo, tmp_path):
+    path = tmp_path / "people.db"
+    code, _, err = cli("enroll", "--gallery", path, "--model", small_model, "Eileen", photo)
+    assert code == 0, err
+    return path

@@ -1,10 +1,13 @@
 """Snapshots and recordings: what is in the files, who may read them, and that they do not grow for ever."""
 
+import io
 import json
 import re
 import stat
 import tempfile
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -71,7 +74,7 @@ def test_a_snapshot_shows_the_face_and_the_event_names_it(result_of, tmp_path):
     snapshots.close(5.0)
     (path,) = files(tmp_path / "faces")
     assert [event.detail.get("snapshot") for event in result.events] == [None, path.name, None]
-    assert re.fullmatch(r"front_door-\d{8}T\d{6}Z-\w{8}-2\.jpg", path.name)
+    assert re.fullmatch(r"front_door-\d{8}T\d{9}Z-\w{8}-2\.jpg", path.name)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     height, width = cv2.imread(str(path)).shape[:2]
@@ -88,12 +91,12 @@ def test_the_newest_snapshots_stay_also_over_a_restart(result_of, tmp_path):
             snapshots.take(result_of(25 * (10 * run + index), kinds=("unknown",)))
             settled(tmp_path, min(3, 3 * run + index + 1))
         snapshots.close(5.0)
-    assert [path.name[11:27] for path in files(tmp_path)] == [f"20010909T01465{second}Z" for second in range(3)]
+    assert [path.name[11:30] for path in files(tmp_path)] == [f"20010909T01465{second}000Z" for second in range(3)]
 
 
 def test_files_of_others_stay(result_of, tmp_path):
     """Another stream, whose name begins alike, and whatever lies in the folder."""
-    others = [tmp_path / "front_door-2-20200101T000000Z-aaaaaaaa-1.jpg", tmp_path / "front_door-notes.jpg"]
+    others = [tmp_path / "front_door-2-20200101T000000000Z-aaaaaaaa-1.jpg", tmp_path / "front_door-notes.jpg"]
     for path in others:
         path.touch()
     snapshots = Snapshots(tmp_path, keep=1)
@@ -181,6 +184,33 @@ def test_another_size_and_a_long_gap_begin_another_piece(result_of, tmp_path):
     record(VideoRecorder(tmp_path), results)
     shapes = [frames_of(path)[0][0].shape for path in files(tmp_path)]
     assert sorted(shapes) == [(120, 160, 3), (120, 160, 3), (240, 320, 3)]
+
+
+def test_of_pieces_within_a_second_the_newest_stays(result_of, tmp_path):
+    sizes = [np.full((120 + 2 * index, 160, 3), 99, np.uint8) for index in range(4)]
+    record(VideoRecorder(tmp_path, keep=1), [result_of(3 * index, image=size) for index, size in enumerate(sizes)])
+    (path,) = files(tmp_path)
+    assert frames_of(path)[0][0].shape == sizes[-1].shape
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path, monkeypatch):
+    held = threading.Event()
+
+    @contextmanager
+    def hanging(*_, **__):
+        held.wait(20)
+        yield io.BytesIO()
+
+    monkeypatch.setattr("edge_sphereface.stream.frame_sinks.snapshots.atomic_write", hanging)
+    snapshots = Snapshots(tmp_path)
+    snapshots.open(Named())
+    for index in range(50):
+        snapshots.take(result_of(25 * index, kinds=("unknown",)))
+    assert "too slow" in snapshots.problem
+    began = time.monotonic()
+    snapshots.close(0.2)
+    assert time.monotonic() - began < 1
+    held.set()
 
 
 def test_a_full_disk_stops_the_recording_alone(result_of, tmp_path, monkeypatch):

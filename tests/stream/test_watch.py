@@ -1,50 +1,19 @@
-"""The command and the class as a user has them: files, signals, settings, events."""
+"""The command as a user has it: files, signals, settings, events, what its page says."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import stat
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
-from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
-from edge_sphereface.errors import SinkError, SourceError, TrackError
-from edge_sphereface.stream import FileSink
-from edge_sphereface.stream.events import EventMaker
-from edge_sphereface.stream.sinks.courier import Courier
-
 PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def film(astronaut, tmp_path_factory):
-    """Somebody for two seconds at 10 frames a second, then nobody for two, as a video."""
-    path = tmp_path_factory.mktemp("film") / "film.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (320, 240))
-    for index in range(40):
-        frame = np.full((240, 320, 3), 90, np.uint8)
-        if index < 20:
-            frame[20:220, 20 + index : 220 + index] = astronaut[20:220, 120:320]
-        writer.write(frame)
-    writer.release()
-    return path
-
-
-@pytest.fixture
-def people(cli, small_model, photo, tmp_path):
-    path = tmp_path / "people.db"
-    code, _, err = cli("enroll", "--gallery", path, "--model", small_model, "Eileen", photo)
-    assert code == 0, err
-    return path
 
 
 def objects(out):
@@ -213,126 +182,3 @@ def test_the_page_of_parts_runs_as_written(film, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "faces").is_dir()
-
-
-# ---- the class -------------------------------------------------------------------------------------------------------
-
-
-def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, small_model, tmp_path):
-    embedder = Embedder(small_model)
-    told = threading.Event()
-
-    def camera():
-        while True:
-            time.sleep(0.03)
-            yield astronaut
-
-    with open_gallery(tmp_path / "people.db", embedder, create=True) as gallery:
-        stream = FaceStream(
-            camera(),
-            detector=open_detector("mtcnn"),
-            embedder=embedder,
-            gallery=gallery,
-            on_event=lambda event: event.kind == "unknown" and told.set(),
-        )
-        done = []
-        thread = threading.Thread(target=lambda: done.append(stream.run()))
-        thread.start()
-        assert told.wait(30)
-        enrollment = stream.enroll(1, "Eileen").result(10)
-        stream.stop()
-        thread.join(10)
-        assert enrollment.name == "Eileen"
-        assert len(gallery) == 1
-        assert stream.statistics.events["identified"] == 1
-        assert done[0]["frames"] > 0
-        with pytest.raises(TrackError, match="ended"):
-            stream.enroll(1, "Again").result(1)
-
-
-def test_a_slow_callback_does_not_stop_the_camera(film):
-    """A fifth of a second for each event; what it raises is counted and not lost."""
-    seen = []
-
-    def slow(event):
-        time.sleep(0.2)
-        seen.append(event.kind)
-        raise RuntimeError("and it fails, too")
-
-    stream = FaceStream(film, detector=open_detector("mtcnn"), settings=StreamSettings(pace=False), on_event=slow)
-    statistics = stream.run()
-    assert len(seen) >= 3
-    assert statistics["frames"] == 40
-    assert "and it fails, too" in stream.describe()["problems"][0]
-
-
-def test_an_iterator_that_fails_is_an_error_with_its_reason():
-    def frames():
-        yield np.zeros((64, 64, 3), np.uint8)
-        raise OSError("cable pulled")
-
-    stream = FaceStream(frames(), detector=open_detector("mtcnn"), settings=StreamSettings(reopen=False))
-    with pytest.raises(SourceError, match="cable pulled"):
-        stream.run()
-
-
-# ---- sinks -----------------------------------------------------------------------------------------------------------
-
-
-def event_of(maker, size=10):
-    return maker.make("appeared", 1e9, {"x": "y" * size})
-
-
-def test_a_file_is_rotated_and_no_line_is_lost_or_cut(tmp_path):
-    path, maker = tmp_path / "events.jsonl", EventMaker("test")
-    sink = FileSink(path, max_bytes=1000, keep=3)
-    sink.open()
-    for _ in range(20):
-        sink.write(event_of(maker))
-    sink.close()
-    files = sorted(tmp_path.iterdir())
-    assert [file.name for file in files] == ["events.jsonl", *(f"events.jsonl.{n}" for n in (1, 2, 3))]
-    assert all(file.stat().st_size <= 1000 and stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
-    lines = [
-        json.loads(line)["sequence"]
-        for file in [*reversed(files[1:]), files[0]]
-        for line in file.read_text().splitlines()
-    ]
-    assert lines == list(range(21 - len(lines), 21))
-
-
-def test_a_line_that_the_power_cut_is_closed(tmp_path):
-    path = tmp_path / "events.jsonl"
-    path.write_text('{"half": ')
-    sink = FileSink(path)
-    sink.open()
-    sink.write(event_of(EventMaker("test")))
-    sink.close()
-    assert json.loads(path.read_text().splitlines()[1])["sequence"] == 1
-
-
-def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path):
-    with pytest.raises(SinkError, match="folder must exist"):
-        Courier(FileSink(tmp_path / "missing" / "events.jsonl"))
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_delays_events_and_loses_none(tmp_path):
-    path, maker = tmp_path / "events.jsonl", EventMaker("test")
-    sink = FileSink(path)
-    courier = Courier(sink)
-    sink._stream.close()
-    sink._stream = open("/dev/full", "a+b", buffering=0)  # noqa: SIM115 -- the sink closes it
-    courier.give(event_of(maker))
-    courier.give(event_of(maker))
-    end = time.monotonic() + 5
-    while not courier.problem and time.monotonic() < end:
-        time.sleep(0.01)
-    assert "No space left" in courier.problem
-    assert courier.pending() == 2
-    full, sink._stream = sink._stream, sink._opened()
-    full.close()
-    while courier.pending() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert courier.close(1.0) == 0
-    assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import threading
 import time
 from collections import deque
-from contextlib import suppress
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.errors import SinkError
-from edge_sphereface.files import PRIVATE, ensure_folder, may_write
+from edge_sphereface.files import PRIVATE
 from edge_sphereface.stream.frame_sinks.drawing import draw_faces, fitted
 from edge_sphereface.stream.frame_sinks.frame_sink import sightings
+from edge_sphereface.stream.frame_sinks.kept_files import KeptFiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import cv2
 
     from edge_sphereface.stream.face_stream import FaceStream
@@ -31,12 +30,9 @@ _FORMS = ((".mkv", "mp4v"), (".avi", "MJPG"))
 _WAITING = 2
 _LONGEST_GAP_S = 2.0
 """Without frames; after more the recording goes on in another file."""
-_MOMENT = "????????T??????Z"
-"""In names; without it, files of a stream whose name begins alike would be found too."""
 _FREE_BYTES = 200 << 20
 """Left on the disk for others."""
 _LOOK_S = 5.0
-_SUFFIXES = tuple(suffix for suffix, _ in _FORMS)
 
 
 class _Waiting(NamedTuple):
@@ -64,9 +60,8 @@ class VideoRecorder:
                 f"{fps}, {minutes}, {keep} and {side}."
             )
         self.problem = ""
-        self._folder, self._fps, self._keep, self._side = Path(folder), fps, keep, side
+        self._folder, self._fps, self._keep, self._side = folder, fps, keep, side
         self._piece_frames = max(round(minutes * 60 * fps), 1)
-        self._prefix = ""
         self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
         self._condition = threading.Condition()
         self._closing = False
@@ -79,12 +74,8 @@ class VideoRecorder:
 
     def open(self, stream: FaceStream) -> None:
         """Make the folder; see :meth:`FrameSink.open`."""
-        self._prefix = f"{stream.settings.file_name}-"
-        if not may_write(ensure_folder(self._folder, mode=0o700)):
-            raise SinkError(
-                f"Cannot record to {self._folder}: permission denied.", hint="the folder must be writable for this user"
-            )
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        files = KeptFiles(self._folder, stream.settings.file_name, [suffix for suffix, _ in _FORMS])
+        self._thread = threading.Thread(target=self._run, args=(files,), name="recorder", daemon=True)
         self._thread.start()
 
     def take(self, result: FrameResult) -> None:
@@ -107,7 +98,7 @@ class VideoRecorder:
 
     # ---- the thread -----------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, files: KeptFiles) -> None:
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._waiting or self._closing)
@@ -115,13 +106,13 @@ class VideoRecorder:
             if item is None:
                 break
             try:
-                self._write(item)
+                self._write(item, files)
             except OSError as error:
                 self.problem = f"recorder: {error}"
                 self._finish()
         self._finish()
 
-    def _write(self, item: _Waiting) -> None:
+    def _write(self, item: _Waiting, files: KeptFiles) -> None:
         picture, scale = fitted(item.frame.image, self._side)
         picture = picture.copy() if picture is item.frame.image else picture
         draw_faces(picture, item.faces, scale)
@@ -129,29 +120,30 @@ class VideoRecorder:
         gap = not 0 <= now_s - self._last_s <= _LONGEST_GAP_S
         if self._writer is None or gap or picture.shape != self._shape or self._written >= self._piece_frames:
             self._finish()
-            self._begin(item.frame, picture.shape)
-        self._look_at_the_disk()
+            self._begin(item.frame, picture.shape, files)
+        self._look_at_the_disk(files.folder)
         self._last_s = now_s
         place = round((now_s - self._began_s) * self._fps)
         while self._written <= place and self._writer is not None:  # a frame that is missing is the one before, longer
             self._writer.write(picture)
             self._written += 1
 
-    def _begin(self, frame: Frame, shape: tuple[int, ...]) -> None:
+    def _begin(self, frame: Frame, shape: tuple[int, ...], files: KeptFiles) -> None:
         import cv2
 
         self._looked = float("-inf")
-        self._look_at_the_disk()
-        moment = datetime.fromtimestamp(frame.unix_time, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+        self._look_at_the_disk(files.folder)
         for suffix, codec in _FORMS:
-            path = _new_file(self._folder / f"{self._prefix}{moment}{suffix}")
+            path = files.folder / f"{files.name(frame.unix_time)}{suffix}"
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))  # OpenCV keeps the mode
             writer = cv2.VideoWriter(
                 str(path), cv2.VideoWriter.fourcc(*codec), self._fps, (int(shape[1]), int(shape[0]))
             )
             if writer.isOpened():
                 self._writer, self._shape, self._began_s, self._written = writer, shape, frame.time_s, 0
                 self.problem = ""
-                self._forget()
+                for name in files.names()[: -self._keep]:
+                    (files.folder / name).unlink(missing_ok=True)
                 return
             path.unlink(missing_ok=True)
         raise SinkError("this OpenCV writes no video.", hint="pip install opencv-python-headless")
@@ -161,27 +153,11 @@ class VideoRecorder:
             self._writer.release()
             self._writer = None
 
-    def _look_at_the_disk(self) -> None:
+    def _look_at_the_disk(self, folder: Path) -> None:
         """OpenCV does not tell that the disk is full."""
         now = time.monotonic()
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
-        if shutil.disk_usage(self._folder).free < _FREE_BYTES:
-            raise SinkError(f"the disk of {self._folder} is nearly full", hint="free some space")
-
-    def _forget(self) -> None:
-        pieces = sorted(path for path in self._folder.glob(f"{self._prefix}{_MOMENT}*") if path.suffix in _SUFFIXES)
-        for path in pieces[: -self._keep]:
-            with suppress(OSError):
-                path.unlink()
-
-
-def _new_file(path: Path) -> Path:
-    """An empty file, mode 0600, with a number in its name if there is another: pieces may be shorter than a second."""
-    for number in itertools.count(1):
-        chosen = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
-        with suppress(FileExistsError):
-            os.close(os.open(chosen, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
-            break
-    return chosen
+        if shutil.disk_usage(folder).free < _FREE_BYTES:
+            raise SinkError(f"the disk of {folder} is nearly full", hint="free some space")

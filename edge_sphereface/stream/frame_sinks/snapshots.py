@@ -5,14 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from datetime import datetime, timezone
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from edge_sphereface.errors import SinkError
-from edge_sphereface.files import PRIVATE, atomic_write, ensure_folder, may_write
+from edge_sphereface.files import PRIVATE, atomic_write
+from edge_sphereface.stream.frame_sinks.kept_files import KeptFiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.scene import FrameResult
     from edge_sphereface.types import UInt8Array
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _KINDS = ("identified", "unknown")
 _AROUND = 0.5
 """Of the face's box, on each side: a face alone tells a person little."""
-_MOMENT = "????????T??????Z"
-"""In names; without it, files of a stream whose name begins alike would be found too."""
 _WAITING = 32
 _QUALITY = 90
 
@@ -38,31 +37,25 @@ class Snapshots:
         if keep < 1:
             raise ValueError(f"Expected to keep at least 1 snapshot, got {keep}.")
         self.problem = ""
-        self._folder, self._keep = Path(folder), keep
+        self._folder, self._keep = folder, keep
         self._names: deque[str] = deque()
         self._queue: queue.Queue[tuple[str, UInt8Array] | None] = queue.Queue(maxsize=_WAITING)
-        self._prefix = ""
+        self._files: KeptFiles | None = None
         self._thread: threading.Thread | None = None
 
     def open(self, stream: FaceStream) -> None:
         """Make the folder; see :meth:`FrameSink.open`."""
-        self._prefix = f"{stream.settings.file_name}-"
-        if not may_write(ensure_folder(self._folder, mode=0o700)):
-            raise SinkError(
-                f"Cannot keep snapshots in {self._folder}: permission denied.",
-                hint="the folder must be writable for this user",
-            )
-        self._names = deque(sorted(path.name for path in self._folder.glob(f"{self._prefix}{_MOMENT}-*.jpg")))
-        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
+        self._files = KeptFiles(self._folder, stream.settings.file_name, (".jpg",))
+        self._names = deque(self._files.names())
+        self._thread = threading.Thread(target=self._run, args=(self._files,), name="snapshots", daemon=True)
         self._thread.start()
 
     def take(self, result: FrameResult) -> None:
         """See :meth:`FrameSink.take`."""
         for event in result.events:
-            if event.kind not in _KINDS:
+            if event.kind not in _KINDS or self._files is None:
                 continue
-            moment = datetime.fromtimestamp(event.unix_time, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-            name = f"{self._prefix}{moment}-{event.run}-{event.sequence}.jpg"
+            name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
             try:
                 self._queue.put_nowait((name, _around(result.frame.image, event.detail["box"])))
             except queue.Full:
@@ -73,21 +66,22 @@ class Snapshots:
     def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
         if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join(timeout_s)
+            with suppress(queue.Full):  # of a disk that hangs, which must not hold up the end
+                self._queue.put(None, timeout=timeout_s)
+                self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, files: KeptFiles) -> None:
         import cv2
 
         while (item := self._queue.get()) is not None:
             name, image = item
             try:
                 data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-                with atomic_write(self._folder / name, mode=PRIVATE) as stream:
+                with atomic_write(files.folder / name, mode=PRIVATE) as stream:
                     stream.write(data)
                 self._names.append(name)
                 while len(self._names) > self._keep:
-                    (self._folder / self._names.popleft()).unlink(missing_ok=True)
+                    (files.folder / self._names.popleft()).unlink(missing_ok=True)
                 self.problem = ""
             except OSError as error:
                 self.problem = f"snapshots: {error}"

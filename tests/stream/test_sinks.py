@@ -1,0 +1,72 @@
+"""Events on their way into a file: rotated, cut by the power, on a full disk."""
+
+import json
+import os
+import stat
+import time
+
+import pytest
+
+from edge_sphereface.errors import SinkError
+from edge_sphereface.stream import FileSink
+from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.sinks.courier import Courier
+
+
+def event_of(maker, size=10):
+    return maker.make("appeared", 1e9, {"x": "y" * size})
+
+
+def test_a_file_is_rotated_and_no_line_is_lost_or_cut(tmp_path):
+    path, maker = tmp_path / "events.jsonl", EventMaker("test")
+    sink = FileSink(path, max_bytes=1000, keep=3)
+    sink.open()
+    for _ in range(20):
+        sink.write(event_of(maker))
+    sink.close()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["events.jsonl", *(f"events.jsonl.{n}" for n in (1, 2, 3))]
+    assert all(file.stat().st_size <= 1000 and stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+    lines = [
+        json.loads(line)["sequence"]
+        for file in [*reversed(files[1:]), files[0]]
+        for line in file.read_text().splitlines()
+    ]
+    assert lines == list(range(21 - len(lines), 21))
+
+
+def test_a_line_that_the_power_cut_is_closed(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"half": ')
+    sink = FileSink(path)
+    sink.open()
+    sink.write(event_of(EventMaker("test")))
+    sink.close()
+    assert json.loads(path.read_text().splitlines()[1])["sequence"] == 1
+
+
+def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path):
+    with pytest.raises(SinkError, match="folder must exist"):
+        Courier(FileSink(tmp_path / "missing" / "events.jsonl"))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_delays_events_and_loses_none(tmp_path):
+    path, maker = tmp_path / "events.jsonl", EventMaker("test")
+    sink = FileSink(path)
+    courier = Courier(sink)
+    sink._stream.close()
+    sink._stream = open("/dev/full", "a+b", buffering=0)  # noqa: SIM115 -- the sink closes it
+    courier.give(event_of(maker))
+    courier.give(event_of(maker))
+    end = time.monotonic() + 5
+    while not courier.problem and time.monotonic() < end:
+        time.sleep(0.01)
+    assert "No space left" in courier.problem
+    assert courier.pending() == 2
+    full, sink._stream = sink._stream, sink._opened()
+    full.close()
+    while courier.pending() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert courier.close(1.0) == 0
+    assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]
