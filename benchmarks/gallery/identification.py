@@ -79,6 +79,8 @@ def make_protocol(folder: Path, *, seed: int = 0) -> Protocol:
     Raises:
         PairsError: too few photographs.
     """
+    if not folder.is_dir():
+        raise PairsError(f"There is no folder {folder} with photographs.", hint="give LFW's folder of images")
     people = {
         path.name: sorted(f"{path.name}/{image.name}" for image in path.iterdir())
         for path in sorted(folder.iterdir())

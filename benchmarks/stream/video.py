@@ -159,7 +159,10 @@ def write_video(video: Video, path: Path, report: Callable[[int, int], None]) ->
     lines = []
     temporary = path.with_name(f".{path.name}.part.avi")
     fourcc = cv2.VideoWriter.fourcc(*"MJPG")
-    temporary.touch(mode=PRIVATE)
+    try:
+        temporary.touch(mode=PRIVATE)
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.", hint="check the path and the disk") from error
     writer = cv2.VideoWriter(str(temporary), fourcc, acts.FPS, (acts.WIDTH, acts.HEIGHT))
     try:
         if not writer.isOpened():

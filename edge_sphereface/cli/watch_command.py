@@ -78,6 +78,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 is the first camera")
     settings, page, supervisor = make_settings(arguments), make_page(arguments), Supervisor()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg complains of every damaged frame
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV of every address that it cannot open: we say that
     with ExitStack() as stack:
         gallery: Gallery | None = None
         embedder = None

@@ -142,6 +142,15 @@ def test_a_video_and_its_truth_are_written(play, tmp_path, run):
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
 
 
+def test_folders_that_are_not_there_are_one_error(play, tmp_path, run):
+    lfw = play((acts.walk, 1))
+    code, result = run("stream", "video", "--lfw", tmp_path / "none", "-o", tmp_path / "v.avi", "--json")
+    assert (code, result["error"]["code"]) == (1, "pairs")
+    code, result = run("stream", "video", "--lfw", lfw, "-o", tmp_path / "none" / "v.avi", "--json")
+    assert (code, result["error"]["code"]) == (1, "output")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def yunet(shared):
     return ("--detector", "yunet", "--detector-model", shared("models/face_detection_yunet_2023mar.onnx"))
