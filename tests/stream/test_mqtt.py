@@ -32,7 +32,11 @@ def wait_for(done, limit_s=30.0):
 
 
 class RealBroker:
-    """mosquitto on a port of its own, which keeps nothing over a restart."""
+    """mosquitto on a port of its own, which keeps nothing over a restart.
+
+    It hands everything on before it confirms it. By default it confirms more than the 20 messages that a subscriber may
+    have in work, and those die with it: a loss of its own that no sender can see.
+    """
 
     def __init__(self, folder, lines=()):
         with socket.socket() as probe:
@@ -40,7 +44,15 @@ class RealBroker:
             self.port = probe.getsockname()[1]
         self.config = folder / "mosquitto.conf"
         self.config.write_text(
-            "\n".join([f"listener {self.port} 127.0.0.1", "allow_anonymous true", "user root", *lines])
+            "\n".join(
+                [
+                    f"listener {self.port} 127.0.0.1",
+                    "allow_anonymous true",
+                    "user root",
+                    "max_inflight_messages 0",
+                    *lines,
+                ]
+            )
         )
         self.process = None
 
@@ -73,7 +85,8 @@ class Reader:
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda client, *_: client.subscribe("faces/#", qos=1)
         self.client.on_message = self.take
-        self.ready = False
+        self.ready = self.gone = False
+        self.client.on_disconnect = lambda *_: setattr(self, "gone", True)
         self.client.on_subscribe = lambda *_: setattr(self, "ready", True)
         self.client.connect("127.0.0.1" if not tls else "localhost", port)
         self.client.loop_start()
@@ -130,6 +143,7 @@ def test_a_broker_that_is_killed_loses_nothing(broker, tmp_path, away_s):
     give(courier, maker, 100)
     wait_for(lambda: len(first.sequences) >= 20)
     broker.kill()
+    wait_for(lambda: first.gone)  # until then it reads what had been sent to it
     first.close()
     for _ in range(20):
         give(courier, maker, 10)
