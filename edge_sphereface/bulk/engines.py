@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import traceback
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edge_sphereface.bulk.operator import OperatorConfig, PhotographOperator
@@ -19,6 +20,8 @@ BATCH = 32
 
 _ANSWER_S = 5.0
 """How long a cluster may take to answer."""
+_STARTS = 2
+"""Ray waits half a minute for its own processes, which no setting changes: seen to be too short on a busy machine."""
 _REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 
@@ -102,19 +105,37 @@ class RayEngine:
                 self._ray.shutdown()
 
     def _begin(self) -> None:
+        for attempt in range(1, _STARTS + 1):
+            try:
+                self._connect()
+            except Exception as error:
+                self._end_processes(error)
+                late = type(error) is Exception  # what Ray raises when its own processes were not up in time
+                if late and attempt < _STARTS:
+                    continue
+                raise ProviderError(
+                    f"Cannot reach or begin a Ray cluster: {_last_line(error).removesuffix('.')}.", hint=_REACH
+                ) from error
+            return
+
+    def _connect(self) -> None:
         # One more than actors hold: Ray counts processors without binding to them, and its own tasks need one
         options = {} if self._address else {"num_cpus": self._workers * self._threads + 1}
-        try:
-            _require_answer(self._address)
-            self._ray.init(
-                address=self._address or "local",
-                include_dashboard=None if self._address else False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                **options,
-            )
-        except (self._ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
-            raise ProviderError(f"Cannot reach or begin a Ray cluster: {_last_line(error)}.", hint=_REACH) from error
+        _require_answer(self._address)
+        self._ray.init(
+            address=self._address or "local",
+            include_dashboard=None if self._address else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **options,
+        )
+
+    def _end_processes(self, error: Exception) -> None:
+        """Ray forgets the processes of a node that did not come up, and they live on."""
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            node = frame.f_locals.get("self")
+            if isinstance(node, self._ray._private.node.Node):  # noqa: SLF001 -- nothing public knows of it
+                node.kill_all_processes(check_alive=False, wait=True)
 
     def _require_processors(self) -> None:
         have, need = int(self._ray.cluster_resources().get("CPU", 0)), self._workers * self._threads

@@ -4,6 +4,7 @@ pytest tests/bulk/test_ray.py
 """
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,31 @@ def test_what_goes_wrong_on_a_worker_is_our_error(config, tmp_path):
     engine = RayEngine(workers=1)
     with pytest.raises(ProviderError, match="A Ray worker failed: ImageError: .* none on this machine"):
         list(engine.run(replace(config, folder=tmp_path / "elsewhere"), ["a.png"]))
+
+
+def test_a_cluster_that_does_not_start_in_time_is_tried_again_and_leaves_no_process(config, monkeypatch):
+    """As Ray says it: a bare exception, while what it started runs on."""
+    ray = pytest.importorskip("ray")
+    started = []
+
+    def not_in_time(*_args):
+        started.append(children())
+        raise Exception("The current node timed out during startup.")  # noqa: TRY002 -- what Ray raises
+
+    monkeypatch.setattr(ray._private.services, "get_node", not_in_time)
+    with pytest.raises(ProviderError, match="Cannot reach or begin a Ray cluster: The current node timed out"):
+        list(RayEngine(workers=1).run(config, ["a.png"]))
+    assert len(started) == 2
+    assert all({"gcs_server", "raylet"} <= set(names.values()) for names in started)
+    assert not children().keys() & {process for names in started for process in names}
+
+
+def children():
+    """Numbers and names of the processes that this one started."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    return dict(line.split(None, 1) for line in listed)
 
 
 def test_a_cluster_that_is_not_there(config):
