@@ -26,7 +26,7 @@ PASSWORD_VARIABLE = "EDGE_SPHEREFACE_MQTT_PASSWORD"  # noqa: S105 -- a name, and
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _IN_FLIGHT = 50
 """Messages that were sent and not confirmed."""
-_RECONNECT_S = (1, 30)
+_RECONNECT_S = (1, 10)
 _FLUSH_S = 0.4
 _LOOK_S = 1.0
 _QOS = 1
