@@ -19,6 +19,7 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.configuration import OPTION, with_configuration
 from edge_sphereface.cli.contract import Outcome, UsageError, note
+from edge_sphereface.cli.problem_notes import ProblemNotes
 from edge_sphereface.cli.watch_options import stream_options
 from edge_sphereface.cli.watch_parts import (
     TOKEN_VARIABLE,
@@ -77,6 +78,12 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     if source is None:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 is the first camera")
     settings, page, supervisor = make_settings(arguments), make_page(arguments), Supervisor()
+    notes = ProblemNotes(lambda: stream.health()["problems"])
+
+    def on_turn() -> None:
+        supervisor.alive()
+        notes.look()
+
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg complains of every damaged frame
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV of every address that it cannot open: we say that
     with ExitStack() as stack:
@@ -93,7 +100,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             settings=settings,
             sinks=make_sinks(arguments, settings, lambda: stream.stop()),  # noqa: PLW0108 -- it is bound by then
             frame_sinks=make_frame_sinks(arguments, page),
-            on_turn=supervisor.alive,
+            on_turn=on_turn,
         )
         stops = stack.enter_context(_stopped_by_signals(stream))
         stack.enter_context(make_endpoint(arguments, stream))

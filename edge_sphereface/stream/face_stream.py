@@ -266,12 +266,7 @@ class FaceStream:
 
     def _problems(self) -> list[str]:
         parts: list[Courier | FrameSink] = [*self._couriers, *self._frame_sinks]
-        found = [part.problem for part in parts if part.problem]
-        found += [
-            f"{sink.name}: {sink.failures} failures, the last: {sink.last_failure}"
-            for sink in self._sinks
-            if isinstance(sink, CallbackSink) and sink.failures
-        ]
+        found = [problem for part in parts if (problem := part.problem)]
         return found + ([self._scene.gallery_problem] if self._scene.gallery_problem else [])
 
     # ---- what others ask for --------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""What a source is, and that a password is never part of its name."""
+"""What a source or a broker is, and that a password is never part of its name."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sphereface.errors import SourceError
+from edge_sphereface.errors import SinkError, SourceError
+from edge_sphereface.stream.sinks.mqtt import Broker, MqttSink
 from edge_sphereface.stream.sources.address import SourceKind, has_credentials, kind_of, printable, redact
 from edge_sphereface.stream.sources.gstreamer import command_words
 
@@ -74,3 +75,19 @@ def test_a_pipeline_ends_in_our_own_sink():
 def test_a_pipeline_that_cannot_be_read_is_refused(pipeline):
     with pytest.raises(SourceError, match="pipeline"):
         command_words(pipeline)
+
+
+@pytest.mark.parametrize("address", ["", "host", "http://host", "mqtt://", "mqtt://h:x", "mqtt://h/a/#", "mqtt://[h"])
+def test_a_broker_of_another_form_is_refused(address):
+    with pytest.raises(SinkError, match="Expected a broker"):
+        Broker.parse(address, stream="x")
+
+
+def test_a_broker_is_read_from_its_address(monkeypatch):
+    broker = Broker.parse("mqtts://ann:p%40ss@host/house/door", stream="x")
+    assert (broker.host, broker.port, broker.tls, broker.user) == ("host", 8883, True, "ann")
+    assert (broker.password, broker.topic) == ("p@ss", "house/door")
+    monkeypatch.setenv("EDGE_SPHEREFACE_MQTT_PASSWORD", "from the environment")
+    broker = Broker.parse("mqtt://ann@host", stream="door")
+    assert (broker.port, broker.password, broker.topic) == (1883, "from the environment", "edge_sphereface/door")
+    assert "environment" not in MqttSink(broker, spool=None).name

@@ -74,6 +74,18 @@ def test_a_thread_that_hangs_is_not_healthy_and_is_still_told(running, portrait,
         assert health(endpoint)[0] == 503
 
 
+def test_what_is_wrong_is_counted_and_told_though_frames_are_worked_on(running, portrait, wait_until):
+    def fail(_event):
+        raise RuntimeError("a callback of mine")
+
+    stream = FaceStream(portrait, detector=open_detector(), on_event=fail)
+    with HealthEndpoint(stream, port=0) as endpoint:
+        running(stream)
+        wait_until(lambda: 'edge_sphereface_problems{stream="camera"} 1.0' in ask(endpoint, "/metrics")[1])
+        wait_until(lambda: health(endpoint)[0] == 200)
+        assert "a callback of mine" in health(endpoint)[1]["problems"][0]
+
+
 def test_metrics_are_what_prometheus_reads(endpoint, wait_until):
     from prometheus_client.parser import text_string_to_metric_families
 

@@ -54,6 +54,21 @@ def test_for_people(cli, film, people, small_model):
     assert "1 people known" in err
 
 
+def test_a_broker_that_is_not_there_is_told_and_stops_nothing(cli, astronaut, tmp_path):
+    """Two seconds of one picture, since problems are looked for once a second."""
+    (tmp_path / "pictures").mkdir()
+    for index in range(8):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), astronaut)
+    words = ("--folder-fps", "4", "--mqtt", "mqtt://ann:secret@127.0.0.1:1/x", "--mqtt-spool", tmp_path / "spool.db")
+    code, out, err = cli("watch", tmp_path / "pictures", *words, "--json")
+    assert code == 0, err
+    assert err.count("problem: MQTT broker 127.0.0.1:1: no connection") == 1
+    assert "secret" not in err + out
+    final = objects(out)[-1]
+    assert "no connection" in final["problems"][0]
+    assert final["events_pending"] >= 3
+
+
 def test_without_a_gallery_no_model_is_needed(cli, film):
     code, out, _ = cli("watch", film, "--fast", "--json")
     assert code == 0

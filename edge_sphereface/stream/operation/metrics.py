@@ -68,6 +68,8 @@ class _StreamCollector(Collector):
         yield _gauge("info", "Of this package", ["stream", "version"], {(name, __version__): 1})
         yield _gauge("healthy", "Whether frames come and are worked on", labels, {(name,): health["healthy"]})
         yield _gauge("source_up", "Whether the source gives frames", labels, {(name,): now["source_up"]})
+        about = "Things besides the source that are wrong; /health says which"
+        yield _gauge("problems", about, labels, {(name,): len(now["problems"])})
         for key, about in _COUNTS.items():
             counter = CounterMetricFamily(f"edge_sphereface_{key}", about, labels=labels)
             counter.add_metric([name], now[key])

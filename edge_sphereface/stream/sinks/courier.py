@@ -23,6 +23,16 @@ class EventSink(Protocol):
 
     name: str
 
+    @property
+    def problem(self) -> str:
+        """Why events that were taken do not get where they belong; empty if they do."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Events that were taken and given up."""
+        ...
+
     def open(self) -> None:
         """Begin.
 
@@ -60,8 +70,8 @@ class Courier:
 
     def __init__(self, sink: EventSink) -> None:
         self.sink = sink
-        self.problem = ""
-        self.dropped = 0
+        self._problem = ""
+        self._dropped = 0
         self._waiting: deque[Event] = deque()
         self._condition = threading.Condition()
         self._closing = False
@@ -74,13 +84,24 @@ class Courier:
         with self._condition:
             if len(self._waiting) >= _MOST_WAITING:
                 self._waiting.popleft()
-                self.dropped += 1
+                self._dropped += 1
             self._waiting.append(event)
             self._condition.notify()
 
     def pending(self) -> int:
         """Events that are not yet where they belong."""
         return len(self._waiting) + self.sink.pending()
+
+    @property
+    def problem(self) -> str:
+        """Why events do not get where they belong; empty if they do."""
+        problem = self._problem or self.sink.problem
+        return problem and f"{self.sink.name}: {problem}"
+
+    @property
+    def dropped(self) -> int:
+        """Events that are lost."""
+        return self._dropped + self.sink.dropped
 
     def close(self, timeout_s: float) -> int:
         """Bring away what waits; gives how many events could not be."""
@@ -101,9 +122,9 @@ class Courier:
                 break
             try:
                 self.sink.write(event)
-                self.problem, wait_s = "", _FIRST_WAIT_S
+                self._problem, wait_s = "", _FIRST_WAIT_S
             except OSError as error:
-                self.problem = f"{self.sink.name}: {error}"
+                self._problem = str(error)
                 if self._closing:
                     break
                 with self._condition:

@@ -26,6 +26,8 @@ class StreamSink:
     """
 
     name = "stdout"
+    problem = ""
+    dropped = 0
 
     def __init__(self, stream: IO[str], *, form: Callable[[Event], str | None], left: Callable[[], None]) -> None:
         self._stream, self._form, self._left = stream, form, left
@@ -61,6 +63,9 @@ class FileSink:
         max_bytes: from which it is full.
         keep: older files that are kept.
     """
+
+    problem = ""
+    dropped = 0
 
     def __init__(self, path: Path, *, max_bytes: int = 10 << 20, keep: int = 5) -> None:
         if max_bytes < 1 or keep < 0:
@@ -135,11 +140,12 @@ class CallbackSink:
     """
 
     name = "callback"
+    dropped = 0
 
     def __init__(self, function: Callable[[Event], object]) -> None:
         self._function = function
-        self.failures = 0
-        self.last_failure = ""
+        self._failures = 0
+        self.problem = ""
 
     def open(self) -> None:
         """Nothing to do."""
@@ -149,8 +155,8 @@ class CallbackSink:
         try:
             self._function(event)
         except Exception as error:  # noqa: BLE001 -- code of others; the camera goes on
-            self.failures += 1
-            self.last_failure = f"{type(error).__name__}: {error}"
+            self._failures += 1
+            self.problem = f"{self._failures} failures, the last: {type(error).__name__}: {error}"
 
     def pending(self) -> int:
         """None."""

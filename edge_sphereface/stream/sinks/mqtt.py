@@ -7,6 +7,7 @@ References:
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -116,7 +117,7 @@ class MqttSink:
         self._wake = threading.Event()
         self._pump: threading.Thread | None = None
         self._connected = self._leaving = False
-        self.refused = ""
+        self.problem = ""
 
     def open(self) -> None:
         """Begin to connect; a broker that is away is waited for. See :meth:`EventSink.open`."""
@@ -140,7 +141,7 @@ class MqttSink:
         client.reconnect_delay_set(*_RECONNECT_S)
         client.max_inflight_messages_set(_IN_FLIGHT)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_publish = self._on_publish
+        client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
         client.connect_async(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
         client.loop_start()
         self._client, self._leaving = client, False
@@ -153,6 +154,11 @@ class MqttSink:
             raise SinkError(f"{self.name} is not open.")
         self._spool.put(event.line())
         self._wake.set()
+
+    @property
+    def dropped(self) -> int:
+        """Events for which the file had no room any more."""
+        return 0 if self._spool is None else self._spool.dropped
 
     def pending(self) -> int:
         """Events that the broker has not confirmed."""
@@ -175,7 +181,7 @@ class MqttSink:
         client.disconnect()
         client.loop_stop()
         spool.close()
-        self._client = self._spool = None
+        self._client = None
 
     @property
     def _status_topic(self) -> str:
@@ -204,14 +210,19 @@ class MqttSink:
                 in_flight[sent.mid] = last = number
 
     def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self.refused = str(reason) if reason.is_failure else ""
-        if self.refused:
+        self.problem = f"it refuses: {reason}" if reason.is_failure else ""
+        if reason.is_failure:
             return
         client.publish(self._status_topic, "online", qos=_QOS, retain=True)
         self._connected = True
         self._wake.set()
 
-    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, _reason: Any, _properties: Any) -> None:
+    def _on_connect_fail(self, _client: Any, _data: Any) -> None:
+        self.problem = f"no connection: {sys.exc_info()[1]}"  # paho calls this where it has caught the error
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if self._connected or not self.problem:
+            self.problem = f"the connection broke: {reason}"
         self._connected = False  # what was on its way is sent again by paho itself
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
