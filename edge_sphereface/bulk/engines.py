@@ -20,8 +20,8 @@ BATCH = 32
 
 _ANSWER_S = 5.0
 """How long a cluster may take to answer."""
-_STARTS = 2
-"""Ray waits half a minute for its own processes, which no setting changes: seen to be too short on a busy machine."""
+_STARTS = 3
+"""Attempts to begin a local cluster: now and then one of Ray's own processes does not come up (seen with Ray 2.60)."""
 _REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 
@@ -105,18 +105,18 @@ class RayEngine:
                 self._ray.shutdown()
 
     def _begin(self) -> None:
-        for attempt in range(1, _STARTS + 1):
+        for left in reversed(range(1 if self._address else _STARTS)):
             try:
                 self._connect()
             except Exception as error:
+                self._ray.shutdown()
                 self._end_processes(error)
-                late = type(error) is Exception  # what Ray raises when its own processes were not up in time
-                if late and attempt < _STARTS:
-                    continue
-                raise ProviderError(
-                    f"Cannot reach or begin a Ray cluster: {_last_line(error).removesuffix('.')}.", hint=_REACH
-                ) from error
-            return
+                if not left:
+                    raise ProviderError(
+                        f"Cannot reach or begin a Ray cluster: {_last_line(error).removesuffix('.')}.", hint=_REACH
+                    ) from error
+            else:
+                return
 
     def _connect(self) -> None:
         # One more than actors hold: Ray counts processors without binding to them, and its own tasks need one
