@@ -21,7 +21,8 @@ BATCH = 32
 _ANSWER_S = 5.0
 """How long a cluster may take to answer."""
 _STARTS = 3
-"""Attempts to begin a local cluster: now and then one of Ray's own processes does not come up (seen with Ray 2.60)."""
+"""Attempts to begin a local cluster: on a busy machine one of Ray's own processes sometimes does not come up (seen with
+Ray 2.60; others too: https://github.com/vllm-project/vllm/pull/47208), and the time that Ray waits is fixed."""
 _REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 
