@@ -15,13 +15,26 @@ def test_a_spool_keeps_what_is_not_delivered_and_bounds_itself(tmp_path):
         spool.put(payload)
     assert [payload for _, payload in spool.after(0, 10)] == ["c", "d", "e"]
     assert (len(spool), spool.dropped) == (3, 2)
-    spool.delivered(spool.after(0, 1)[0][0])
+    spool.forget([spool.after(0, 1)[0][0]])
     with pytest.raises(SinkError, match="another process"):
         Spool(tmp_path / "deep" / "spool.db")
     spool.close()
     again = Spool(tmp_path / "deep" / "spool.db")
     assert [payload for _, payload in again.after(0, 10)] == ["d", "e"]
+    again.forget([number for number, _ in again.after(0, 10)])
+    assert len(again) == 0
     again.close()
+
+
+def test_a_disk_that_fails_is_an_error_of_ours(tmp_path):
+    """Here the file is closed; nothing is counted that did not happen."""
+    spool = Spool(tmp_path / "spool.db")
+    spool.put("a")
+    spool.close()
+    for call in (lambda: spool.put("b"), lambda: spool.after(0, 1), lambda: spool.forget([1])):
+        with pytest.raises(SinkError, match=r"Cannot (keep|read|forget)"):
+            call()
+    assert len(spool) == 1
 
 
 def test_a_file_of_something_else_is_no_spool(tmp_path):

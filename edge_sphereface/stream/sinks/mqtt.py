@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -28,6 +29,8 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 _IN_FLIGHT = 50
 """Messages that were sent and not confirmed."""
 _RECONNECT_S = (1, 10)
+_MARGIN_S = 5.0
+"""Beyond the time in which a break is noticed."""
 _FLUSH_S = 0.4
 _LOOK_S = 1.0
 _QOS = 1
@@ -89,6 +92,9 @@ class Broker:
 class MqttSink:
     """Sends events to a broker with quality of service 1; a reader tells what comes twice by ``run`` and ``sequence``.
 
+    What the broker confirmed is kept for as long as a break may stay unnoticed, and sent again after a break: a broker
+    that is killed loses what it had confirmed and not yet handed on.
+
     Args:
         broker: where to.
         spool: file that keeps events while the broker is away, and over a restart.
@@ -114,10 +120,13 @@ class MqttSink:
         self._client: Any = None
         self._spool: Spool | None = None
         self._confirmed: deque[int] = deque()
+        self._held: deque[tuple[float, int]] = deque()
+        self._in_flight: dict[int, int] = {}
+        self._last = 0
         self._wake = threading.Event()
         self._pump: threading.Thread | None = None
-        self._connected = self._leaving = False
-        self.problem = ""
+        self._connected = self._came_back = self._leaving = False
+        self._broker_problem = self._disk_problem = ""
 
     def open(self) -> None:
         """Begin to connect; a broker that is away is waited for. See :meth:`EventSink.open`."""
@@ -144,7 +153,9 @@ class MqttSink:
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
         client.connect_async(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
         client.loop_start()
-        self._client, self._leaving = client, False
+        self._client, self._leaving, self._last = client, False, 0
+        self._in_flight.clear()
+        self._held.clear()
         self._pump = threading.Thread(target=self._run, args=(client, spool), name="mqtt-pump", daemon=True)
         self._pump.start()
 
@@ -156,13 +167,18 @@ class MqttSink:
         self._wake.set()
 
     @property
+    def problem(self) -> str:
+        """Why events do not arrive; empty if they do."""
+        return self._disk_problem or self._broker_problem
+
+    @property
     def dropped(self) -> int:
         """Events for which the file had no room any more."""
         return 0 if self._spool is None else self._spool.dropped
 
     def pending(self) -> int:
         """Events that the broker has not confirmed."""
-        return 0 if self._spool is None else len(self._spool)
+        return 0 if self._spool is None else max(len(self._spool) - len(self._held), 0)
 
     def close(self) -> None:
         """Wait a moment for confirmations, say that we leave, and go. What is not confirmed stays on the disk."""
@@ -170,7 +186,7 @@ class MqttSink:
         if client is None or spool is None:
             return
         end = time.monotonic() + _FLUSH_S
-        while self._connected and len(spool) and time.monotonic() < end:
+        while self._connected and self.pending() and time.monotonic() < end:
             time.sleep(0.01)
         if self._connected:
             client.publish(self._status_topic, "offline", qos=_QOS, retain=True)
@@ -178,6 +194,9 @@ class MqttSink:
         self._wake.set()
         if self._pump is not None:
             self._pump.join()
+        if self._connected:
+            with suppress(SinkError):  # they come twice then
+                self._forget(spool, float("inf"))
         client.disconnect()
         client.loop_stop()
         spool.close()
@@ -188,41 +207,66 @@ class MqttSink:
         return f"{self._broker.topic}/status"
 
     def _run(self, client: Any, spool: Spool) -> None:
-        """Forget what was confirmed and publish what lies on the disk, as much as may be on its way at a time.
+        """Publish what lies on the disk, as much as may be on its way at a time, and forget what has arrived.
 
         One thread does both: paho calls ``on_publish`` holding a lock that ``publish`` needs, so that a lock of ours
         around the two would stop everything for ever.
         """
-        in_flight: dict[int, int] = {}
-        last = 0
+        hold_s = 2 * self._keepalive_s + _MARGIN_S
         while not self._leaving:
             self._wake.wait(_LOOK_S)
             self._wake.clear()
-            while self._confirmed:
-                number = in_flight.pop(self._confirmed.popleft(), None)
-                if number is not None:
-                    spool.delivered(number)
-            room = _IN_FLIGHT - len(in_flight)
-            if not self._connected or room <= 0:
+            self._take_confirmations()
+            if not self._connected:
                 continue
-            for number, payload in spool.after(last, room):
+            try:
+                self._forget(spool, time.monotonic() - hold_s)
+                self._send(client, spool)
+                self._disk_problem = ""
+            except SinkError as error:  # the next turn tries again
+                self._disk_problem = str(error)
+
+    def _take_confirmations(self) -> None:
+        while self._confirmed:
+            number = self._in_flight.pop(self._confirmed.popleft(), None)
+            if number is not None:
+                self._held.append((time.monotonic(), number))
+        if self._came_back:
+            self._came_back = False
+            self._last = min([self._last, *(number - 1 for _, number in self._held)])
+            self._held.clear()
+
+    def _send(self, client: Any, spool: Spool) -> None:
+        on_their_way = set(self._in_flight.values())  # after a break paho sends these again itself
+        for number, payload in spool.after(self._last, _IN_FLIGHT - len(on_their_way)):
+            self._last = number
+            if number not in on_their_way:
                 sent = client.publish(f"{self._broker.topic}/events", payload, qos=_QOS)
-                in_flight[sent.mid] = last = number
+                self._in_flight[sent.mid] = number
+
+    def _forget(self, spool: Spool, before: float) -> None:
+        """Take from the disk what was confirmed before that moment."""
+        numbers = [number for moment, number in self._held if moment < before]
+        if numbers:
+            spool.forget(numbers)
+            for _ in numbers:
+                self._held.popleft()
 
     def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        self.problem = f"it refuses: {reason}" if reason.is_failure else ""
+        self._broker_problem = f"it refuses: {reason}" if reason.is_failure else ""
         if reason.is_failure:
             return
         client.publish(self._status_topic, "online", qos=_QOS, retain=True)
+        self._came_back = True  # before the next, after which the pump may forget
         self._connected = True
         self._wake.set()
 
     def _on_connect_fail(self, _client: Any, _data: Any) -> None:
-        self.problem = f"no connection: {sys.exc_info()[1]}"  # paho calls this where it has caught the error
+        self._broker_problem = f"no connection: {sys.exc_info()[1]}"  # paho calls this where it has caught the error
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if self._connected or not self.problem:
-            self.problem = f"the connection broke: {reason}"
+        if self._connected or not self._broker_problem:
+            self._broker_problem = f"the connection broke: {reason}"
         self._connected = False  # what was on its way is sent again by paho itself
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:

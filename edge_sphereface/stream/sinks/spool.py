@@ -11,6 +11,7 @@ from edge_sphereface.errors import OutputError, SinkError
 from edge_sphereface.files import PRIVATE, ensure_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _MAGIC = 0x45535350
@@ -68,16 +69,33 @@ class Spool:
             raise SinkError(f"Cannot keep an event in {self._path}: {error}.", hint="is the disk full?") from error
 
     def after(self, number: int, limit: int) -> list[tuple[int, str]]:
-        """The oldest messages with a number above ``number``, and their numbers."""
-        with self._lock:
-            return self._database.execute(
-                "SELECT id, payload FROM message WHERE id > ? ORDER BY id LIMIT ?", (number, limit)
-            ).fetchall()
+        """The oldest messages with a number above ``number``, and their numbers.
 
-    def delivered(self, number: int) -> None:
-        """Forget a message."""
-        with self._lock:
-            self._count -= self._database.execute("DELETE FROM message WHERE id = ?", (number,)).rowcount
+        Raises:
+            SinkError: the disk does not answer.
+        """
+        try:
+            with self._lock:
+                return self._database.execute(
+                    "SELECT id, payload FROM message WHERE id > ? ORDER BY id LIMIT ?", (number, limit)
+                ).fetchall()
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot read events in {self._path}: {error}.") from error
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Messages that somebody else has: all or, with an error, none.
+
+        Raises:
+            SinkError: the disk is full, or does not answer.
+        """
+        try:
+            with self._lock:
+                with self._database:  # which ends the transaction
+                    self._database.execute("BEGIN")
+                    gone = self._database.executemany("DELETE FROM message WHERE id = ?", [(one,) for one in numbers])
+                self._count -= gone.rowcount
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot forget events in {self._path}: {error}.", hint="is the disk full?") from error
 
     def __len__(self) -> int:
         return self._count
