@@ -92,8 +92,8 @@ class Broker:
 class MqttSink:
     """Sends events to a broker with quality of service 1; a reader tells what comes twice by ``run`` and ``sequence``.
 
-    What the broker confirmed is kept for as long as a break may stay unnoticed, and sent again after a break: a broker
-    that is killed loses what it had confirmed and not yet handed on.
+    What the broker confirmed is kept for as long as a break may stay unnoticed, and sent once more after a break: a
+    broker that is killed loses what it had confirmed and not yet handed on.
 
     Args:
         broker: where to.
@@ -121,6 +121,8 @@ class MqttSink:
         self._spool: Spool | None = None
         self._confirmed: deque[int] = deque()
         self._held: deque[tuple[float, int]] = deque()
+        self._again: set[int] = set()
+        self._done: list[int] = []
         self._in_flight: dict[int, int] = {}
         self._last = 0
         self._wake = threading.Event()
@@ -151,11 +153,12 @@ class MqttSink:
         client.max_inflight_messages_set(_IN_FLIGHT)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
+        self._leaving, self._last = False, 0
+        for numbers in (self._confirmed, self._in_flight, self._held, self._again, self._done):
+            numbers.clear()
         client.connect_async(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
         client.loop_start()
-        self._client, self._leaving, self._last = client, False, 0
-        self._in_flight.clear()
-        self._held.clear()
+        self._client = client
         self._pump = threading.Thread(target=self._run, args=(client, spool), name="mqtt-pump", daemon=True)
         self._pump.start()
 
@@ -178,7 +181,7 @@ class MqttSink:
 
     def pending(self) -> int:
         """Events that the broker has not confirmed."""
-        return 0 if self._spool is None else max(len(self._spool) - len(self._held), 0)
+        return 0 if self._spool is None else max(len(self._spool) - len(self._held) - len(self._done), 0)
 
     def close(self) -> None:
         """Wait a moment for confirmations, say that we leave, and go. What is not confirmed stays on the disk."""
@@ -229,10 +232,14 @@ class MqttSink:
     def _take_confirmations(self) -> None:
         while self._confirmed:
             number = self._in_flight.pop(self._confirmed.popleft(), None)
-            if number is not None:
+            if number in self._again:
+                self._again.remove(number)
+                self._done.append(number)
+            elif number is not None:
                 self._held.append((time.monotonic(), number))
         if self._came_back:
             self._came_back = False
+            self._again.update(number for _, number in self._held)
             self._last = min([self._last, *(number - 1 for _, number in self._held)])
             self._held.clear()
 
@@ -245,12 +252,12 @@ class MqttSink:
                 self._in_flight[sent.mid] = number
 
     def _forget(self, spool: Spool, before: float) -> None:
-        """Take from the disk what was confirmed before that moment."""
-        numbers = [number for moment, number in self._held if moment < before]
-        if numbers:
-            spool.forget(numbers)
-            for _ in numbers:
-                self._held.popleft()
+        """Take from the disk what was confirmed twice, or once and before that moment."""
+        while self._held and self._held[0][0] < before:
+            self._done.append(self._held.popleft()[1])
+        if self._done:
+            spool.forget(self._done)
+            self._done.clear()
 
     def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._broker_problem = f"it refuses: {reason}" if reason.is_failure else ""
