@@ -203,7 +203,7 @@ class FrameReader:
 
     def _read_all(self, source: FrameSource, generation: int) -> None:
         """Until the source ends."""
-        start, index, shape, due = time.monotonic(), 0, (0, 0), 0.0
+        start, index, shape, due = time.monotonic(), 0, (0, 0), float("-inf")
         first_position: float | None = None
         while self._current(generation):
             self._last_sign = time.monotonic()
@@ -228,7 +228,8 @@ class FrameReader:
                 if self._pace:
                     self._stopping.wait(max(start + moment - first_position - now, 0.0))
                     now = self._last_sign = time.monotonic()
-            due = max(due + self._interval_s, now)
+            on_time = now - due < self._interval_s  # else the beat begins anew
+            due = (due if on_time else now) + self._interval_s
             self._deliver(image, moment, now)
             index += 1
 
