@@ -1,0 +1,122 @@
+"""The connection to a real broker: dead, refused, broken, encrypted, and what is said of it."""
+
+import signal
+import socket
+
+import pytest
+
+from edge_sphereface.errors import SinkError
+from edge_sphereface.stream.sinks.mqtt import Broker
+
+
+def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, courier_to, give, wait_for):
+    """The broker is stopped, not ended; the test of the connection fails, and everything comes when it wakes."""
+    reader = read_from(broker.port)
+    courier = courier_to(broker.port, keepalive_s=2)
+    give(courier, 10)
+    wait_for(lambda: len(reader.sequences) == 10)
+    broker.process.send_signal(signal.SIGSTOP)
+    give(courier, 10)
+    wait_for(lambda: not courier.sink._connected, seconds=20)
+    broker.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: courier.pending() == 0, seconds=60)
+    wait_for(lambda: set(reader.sequences) == set(range(1, 21)))
+    courier.close(5.0)
+
+
+def test_why_events_do_not_arrive_is_said(make_broker, courier_to, give, wait_for):
+    """Nobody there, then somebody who refuses; what was not delivered is counted after the end, too."""
+    broker = make_broker(allow_anonymous=False)
+    courier = courier_to(broker.port)
+    give(courier, 2)
+    wait_for(lambda: f"MQTT broker 127.0.0.1:{broker.port}: no connection: " in courier.problem)
+    assert "refused" in courier.problem
+    broker.start()
+    wait_for(lambda: "it refuses: Not authorized" in courier.problem)
+    broker.kill()
+    assert courier.close(3.0) == 0
+    assert (courier.pending(), courier.dropped) == (2, 0)
+
+
+def test_a_connection_that_broke_is_a_problem_until_it_is_back(broker, courier_to, wait_for):
+    courier = courier_to(broker.port)
+    wait_for(lambda: courier.sink._connected)
+    assert courier.problem == ""
+    broker.kill()
+    wait_for(lambda: "the connection broke" in courier.problem)
+    broker.start()
+    wait_for(lambda: not courier.problem)
+    courier.close(3.0)
+
+
+def test_whoever_watches_learns_of_a_sudden_end(broker, read_from, courier_to, wait_for):
+    """The last will: the connection breaks without a goodbye."""
+    reader = read_from(broker.port)
+    courier = courier_to(broker.port)
+    wait_for(lambda: reader.states == ["online"])
+    courier.sink._client._sock.shutdown(socket.SHUT_RDWR)
+    wait_for(lambda: "offline" in reader.states)
+    courier.close(5.0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves a refused socket to Python
+def test_an_encrypted_connection_to_a_broker_that_is_known(
+    make_broker, read_from, courier_to, give, wait_for, tmp_path
+):
+    """Certificates of our own authority are taken, those of nobody we know are not."""
+    make_certificates(tmp_path)
+    broker = make_broker(
+        f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/server.pem", f"keyfile {tmp_path}/server.key"
+    )
+    broker.start()
+    reader = read_from(broker.port, tls=tmp_path / "ca.pem")
+    where = Broker.parse(f"mqtts://localhost:{broker.port}/faces", stream="x")
+    stranger = courier_to(where, spool="stranger.db")
+    friend = courier_to(where, spool="friend.db", ca_file=tmp_path / "ca.pem")
+    give(friend, 5)
+    give(stranger, 1)
+    wait_for(lambda: len(reader.sequences) == 5)
+    wait_for(lambda: friend.pending() == 0)
+    wait_for(lambda: "certificate verify failed" in stranger.problem)
+    assert (stranger.pending(), friend.problem) == (1, "")
+    friend.close(5.0)
+    stranger.close(5.0)
+    with pytest.raises(SinkError, match="certificates"):
+        courier_to(where, spool="x.db", ca_file=tmp_path / "missing.pem")
+
+
+def make_certificates(folder):
+    """An authority (ca.pem) and a server (server.pem, server.key) for 127.0.0.1 under the name localhost."""
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def write(name, subject, key, issuer, issuer_key, *, authority):
+        now = datetime.now(timezone.utc)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(named(subject))
+            .issuer_name(named(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(issuer_key, hashes.SHA256())
+        )
+        (folder / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def named(text):
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    write("ca.pem", "authority", authority_key, "authority", authority_key, authority=True)
+    write("server.pem", "localhost", server_key, "authority", authority_key, authority=False)
+    (folder / "server.key").write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
