@@ -167,6 +167,15 @@ def cli(capsys):
 
 
 @pytest.fixture
+def people(cli, small_model, photo, tmp_path):
+    """A gallery of one person, Eileen."""
+    path = tmp_path / "people.db"
+    code, _, err = cli("enroll", "--gallery", path, "--model", small_model, "Eileen", photo)
+    assert code == 0, err
+    return path
+
+
+@pytest.fixture
 def as_nobody():
     """A context in which this process is not root, so that permissions count."""
     import os

@@ -107,10 +107,12 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
         if page is not None:
             note(f"live picture: {page.url if TOKEN_VARIABLE in os.environ else page.address}")
-        stream.run()
+        kept = stream.run()["events_pending"] - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:
         note(f"warning: {stream.undelivered} events could not be delivered before the end")
+    if kept:
+        note(f"events kept on the disk for the MQTT broker: {kept}; the next run sends them")
     if signal.SIGINT in stops:
         raise KeyboardInterrupt
     return Outcome(None, "")

@@ -208,11 +208,3 @@ def film(astronaut, tmp_path_factory):
         writer.write(frame)
     writer.release()
     return path
-
-
-@pytest.fixture
-def people(cli, small_model, photo, tmp_path):
-    path = tmp_path / "people.db"
-    code, _, err = cli("enroll", "--gallery", path, "--model", small_model, "Eileen", photo)
-    assert code == 0, err
-    return path

@@ -236,12 +236,11 @@ def test_any_name_is_drawn(name):
     assert picture[80:97].any()
 
 
-def test_the_command_writes_both(cli, astronaut, small_model, photo, tmp_path):
+def test_the_command_writes_both(cli, astronaut, people, small_model, tmp_path):
     (tmp_path / "pictures").mkdir()
     for index in range(12):
         cv2.imwrite(str(tmp_path / "pictures" / f"{index:02}.png"), astronaut)
-    people, faces, video = tmp_path / "people.db", tmp_path / "faces", tmp_path / "video"
-    cli("enroll", "--gallery", people, "--model", small_model, "Eileen", photo)
+    faces, video = tmp_path / "faces", tmp_path / "video"
     code, out, err = cli(
         "watch", tmp_path / "pictures", "--folder-fps", "6", "--gallery", people, "--model", small_model, "--json",
         "--threshold", "0.1", "--snapshots", faces, "--record", video, "--name", "door",

@@ -67,6 +67,7 @@ def test_a_broker_that_is_not_there_is_told_and_stops_nothing(cli, astronaut, tm
     final = objects(out)[-1]
     assert "no connection" in final["problems"][0]
     assert final["events_pending"] >= 3
+    assert f"kept on the disk for the MQTT broker: {final['sequence']};" in err
 
 
 def test_without_a_gallery_no_model_is_needed(cli, film):
