@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -28,12 +29,15 @@ _JETSON_POWER = re.compile(r"(?:VDD_IN|POM_5V_IN) (\d+)(?:mW)?/")
 """Input power of the whole module in a line of ``tegrastats``, in milliwatts. Source: Jetson Linux Developer Guide."""
 _ENDLESS = ("tegrastats",)
 """Programs that print until they are stopped; their first line is enough."""
+_GENERATION = re.compile(
+    r"^(vendor_id|cpu family|model|stepping|CPU implementer|CPU part|CPU variant|CPU revision)\s*: (\S+)$", re.MULTILINE
+)
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
 
 def describe(root: Path = Path("/")) -> JsonObject:
-    """Machine, versions and time.
+    """Machine, load (of the last minute), versions and time.
 
     Args:
         root: where ``proc`` and ``sys`` are mounted.
@@ -43,6 +47,8 @@ def describe(root: Path = Path("/")) -> JsonObject:
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": machine.cpu_model or machine.processor,
         "processor": machine.processor,
+        "generation": generation(root),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "cpu_flags": sorted(machine.cpu_flags),
         "usable_cpus": machine.usable_cpus,
         "governor": _read(root / GOVERNOR),
@@ -55,6 +61,20 @@ def describe(root: Path = Path("/")) -> JsonObject:
             **machine.wheels,
         },
     }
+
+
+def generation(root: Path = Path("/")) -> JsonObject:
+    """Numbers by which the maker tells generations of one name apart: "Intel Xeon Processor" alone says little.
+
+    Args:
+        root: where ``proc`` is mounted.
+
+    Returns:
+        Lines of /proc/cpuinfo for the first processor: vendor, family, model and stepping on x86-64; implementer,
+        part, variant and revision on Arm. Empty where the system does not tell.
+    """
+    text = _read(root / "proc/cpuinfo") or ""
+    return {name.replace(" ", "_"): value for name, value in _GENERATION.findall(text.split("\n\n")[0])}
 
 
 def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:

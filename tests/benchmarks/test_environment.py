@@ -26,6 +26,35 @@ def test_facts(tmp_path):
     assert environment.energy_j(tmp_path / "none") is None
 
 
+X86 = """processor	: 0
+vendor_id	: GenuineIntel
+cpu family	: 6
+model		: 207
+model name	: Intel(R) Xeon(R) Processor
+stepping	: 2
+
+processor	: 1
+vendor_id	: GenuineIntel
+"""
+ARM = """processor	: 0
+CPU implementer	: 0x41
+CPU architecture: 8
+CPU variant	: 0x4
+CPU part	: 0xd0b
+CPU revision	: 1
+"""
+
+
+def test_the_generation_of_the_processor_and_the_load_are_kept(tmp_path):
+    write(tmp_path, {"proc/cpuinfo": X86})
+    facts = environment.describe(tmp_path)
+    assert facts["generation"] == {"vendor_id": "GenuineIntel", "cpu_family": "6", "model": "207", "stepping": "2"}
+    assert facts["load"] >= 0
+    write(tmp_path, {"proc/cpuinfo": ARM})
+    assert environment.generation(tmp_path)["CPU_part"] == "0xd0b"
+    assert environment.generation(tmp_path / "none") == {}
+
+
 def test_condition_of_a_pi(tmp_path):
     write(
         tmp_path,
