@@ -1,0 +1,304 @@
+"""Figures on the pages: each measured one is tied to a value of a recorded result.
+
+``docs/figures.toml`` holds the claims: a page, its text with fields, the record, and the path of each field's value.
+This module compares both, and finds figures that no claim covers. ``python -m benchmarks.figures`` prints what does not
+fit; with ``--write`` it puts the recorded values on the pages.
+
+A path leads through the record: keys, positions, ``key=value&key=value`` for the one element of a list that has these,
+and ``*`` for all elements. A value is a path, or a list that is calculated from left to right: ``["rows/0/ms", "/",
+"rows/1/ms"]``; ``["max", PATH]`` (``min``, ``sum``, ``len``) reduces a path with ``*``. Paths of a claim begin at its
+``at``, if it has one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from edge_sphereface.types import JsonObject
+
+ROOT = Path(__file__).resolve().parents[1]
+LEDGER = ROOT / "docs" / "figures.toml"
+RESULTS = ROOT / "benchmarks" / "results"
+_NUMBER = r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?"
+_UNIT = (
+    r"(?:%|\u00d7|°|(?:ms|µs|us|s|seconds?|minutes?|hours?|points?|[KMGT]i?B|bytes|G?FLOP|px|pixels|times|W|[MG]Hz"
+    r"|(?:faces|frames|photographs|pictures|events|embeddings|searches) (?:a|per) second|frames/s|fps)\b)"
+)
+_FIGURES = re.compile(
+    rf"(?<![\w.^])(?<!\w-){_NUMBER}(?:/\d+)?(?![\w-])"  # not a part of a name, such as INT8, Cortex-A72 or x86-64
+)
+_CHAIN = re.compile(rf"\s*(?:(?:to|and|or|in|,|\+|±)\s*{_NUMBER}\s*)*{_UNIT}")
+"""What follows a figure with a unit: the unit, perhaps after others that share it, as in "4 to 5 ms"."""
+_NO_PROSE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|https?://\S+|<!--.*?-->", re.DOTALL)
+_OPERATIONS: Mapping[str, Callable[[float, float], float]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: a / b,
+}
+_REDUCTIONS: Mapping[str, Callable[[list[float]], float]] = {"max": max, "min": min, "sum": sum, "len": len}
+
+
+class FigureError(ValueError):
+    """The ledger or a record does not hold what is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A text on a page whose figures were recorded.
+
+    Attributes:
+        page: below the project's root.
+        record: below ``benchmarks/results``.
+        text: as it stands on the page, with a field for each figure: ``{median:.1f} ms``.
+        values: expression of each field.
+        at: path where those of the values begin.
+    """
+
+    page: str
+    record: str
+    text: str
+    values: Mapping[str, Any]
+    at: str = ""
+
+    def fields(self) -> list[tuple[str, str]]:
+        """Name and format of each field, in their order."""
+        return [(name, form or "") for _, name, form, _ in string.Formatter().parse(self.text) if name is not None]
+
+    def pattern(self) -> re.Pattern[str]:
+        """The text with any numbers in its fields, broken into lines anywhere."""
+        parts = []
+        for literal, name, _, _ in string.Formatter().parse(self.text):
+            parts.append(re.sub(r"(?:\\ )+", lambda _: r"\s+", re.escape(literal)))
+            if name is not None:
+                parts.append(f"({_NUMBER})")
+        return re.compile("".join(parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """``docs/figures.toml``.
+
+    Attributes:
+        claims: what was measured here.
+        unmeasured: texts on a page whose numbers are no measurements of this project, by page.
+        patterns: the same on every page.
+    """
+
+    claims: Sequence[Claim]
+    unmeasured: Mapping[str, Sequence[str]]
+    patterns: Sequence[str]
+
+
+class Found(NamedTuple):
+    """Where a claim stands on its page, and what should stand there."""
+
+    spans: list[tuple[int, int]]
+    shown: list[str]
+    recorded: list[str]
+
+
+def read_ledger(path: Path = LEDGER) -> Ledger:
+    """Read the claims.
+
+    Raises:
+        FigureError: a claim's fields are not its values.
+    """
+    content = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(path.read_text("utf-8"))
+    claims = []
+    for entry in _spread(content.get("claim", [])):
+        values = {name: value for name, value in entry.items() if name not in ("page", "record", "text", "at")}
+        claim = Claim(
+            page=entry["page"], record=entry["record"], text=entry["text"], values=values, at=entry.get("at", "")
+        )
+        if {name for name, _ in claim.fields()} != values.keys():
+            raise FigureError(f"Expected a value for each field of {claim.text!r}, got {sorted(values)}.")
+        claims.append(claim)
+    unmeasured: dict[str, list[str]] = {}
+    for entry in content.get("unmeasured", []):
+        unmeasured.setdefault(entry["page"], []).extend(entry["texts"])
+    return Ledger(
+        claims=claims, unmeasured=unmeasured, patterns=[entry["regex"] for entry in content.get("pattern", [])]
+    )
+
+
+def _spread(entries: Sequence[JsonObject]) -> Iterator[JsonObject]:
+    """One entry for each row of a table: ``each`` names the rows by what stands for ``<row>`` and ``<key>``."""
+    for entry in entries:
+        rows = entry.get("each", {"": ""})
+        for row, key in rows.items():
+            written = json.dumps({name: value for name, value in entry.items() if name != "each"})
+            yield json.loads(written.replace("<row>", row).replace("<key>", key))
+
+
+def pages(root: Path = ROOT) -> dict[str, str]:
+    """Text of the README and of every page of ``docs``, by path."""
+    paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return {str(path.relative_to(root).as_posix()): path.read_text("utf-8") for path in paths}
+
+
+def value(record: Any, expression: Any) -> float:
+    """Value of an expression.
+
+    Args:
+        record: the parsed JSON.
+        expression: a path, or a list of paths, numbers and operators.
+
+    Raises:
+        FigureError: it leads nowhere.
+    """
+    if isinstance(expression, (int, float)):
+        return expression
+    if isinstance(expression, str):
+        return _number(_one(record, expression), expression)
+    if expression[0] in _REDUCTIONS:
+        found = [_number(item, expression[1]) for item in _walk(record, expression[1].split("/"))]
+        if not found:
+            raise FigureError(f"The record holds nothing at {expression[1]!r}.")
+        return _REDUCTIONS[expression[0]](found)
+    result = value(record, expression[0])
+    for operator, operand in zip(expression[1::2], expression[2::2], strict=True):
+        result = _OPERATIONS[operator](result, value(record, operand))
+    return result
+
+
+def find(claim: Claim, page: str, results: Path = RESULTS) -> Found:
+    """Find a claim on its page.
+
+    Raises:
+        FigureError: it is not there exactly once, or its record does not hold it.
+    """
+    matches = list(claim.pattern().finditer(page))
+    if len(matches) != 1:
+        raise FigureError(f"{claim.page}: expected once, found {len(matches)} times: {claim.text!r}")
+    record = json.loads((results / claim.record).read_text("utf-8"))
+    if claim.at:
+        record = _one(record, claim.at)
+    return Found(
+        spans=[matches[0].span(number + 1) for number in range(len(claim.fields()))],
+        shown=list(matches[0].groups()),
+        recorded=[format(value(record, claim.values[name]), form) for name, form in claim.fields()],
+    )
+
+
+def differences(ledger: Ledger, texts: Mapping[str, str], results: Path = RESULTS) -> list[str]:
+    """Claims that are not on their page, or not as recorded; a sentence each."""
+    wrong = []
+    for claim in ledger.claims:
+        try:
+            found = find(claim, texts[claim.page], results)
+        except (FigureError, OSError, KeyError) as error:
+            wrong.append(f"{error} (record {claim.record})")
+            continue
+        if found.shown != found.recorded:
+            wrong.append(f"{claim.page} shows {found.shown}, {claim.record} holds {found.recorded}: {claim.text!r}")
+    return wrong
+
+
+def uncovered(ledger: Ledger, texts: Mapping[str, str], results: Path = RESULTS) -> list[str]:
+    """Figures that neither a claim nor an exception covers, and exceptions that cover nothing; a sentence each."""
+    wrong = []
+    for name, text in texts.items():
+        covered: list[tuple[int, int]] = []
+        for claim in ledger.claims:
+            if claim.page == name:
+                covered += find(claim, text, results).spans
+        for exception in ledger.unmeasured.get(name, []):
+            spans = [match.span() for match in re.finditer(r"\s+".join(map(re.escape, exception.split())), text)]
+            if not spans:
+                wrong.append(f"{name}: the exception {exception!r} is not on the page")
+            covered += spans
+        for pattern in ledger.patterns:
+            covered += [match.span() for match in re.finditer(pattern, text)]
+        for start, end in figures(text):
+            if not any(low <= start and end <= high for low, high in covered):
+                line = text.count("\n", 0, start) + 1
+                around = " ".join(text[max(0, start - 50) : end + 40].split())
+                wrong.append(f"{name}:{line}: no record of {text[start:end]!r} in «{around}»")
+    return wrong
+
+
+def figures(text: str) -> Iterator[tuple[int, int]]:
+    """Where a page has numbers that look measured.
+
+    These have a unit, a decimal point, a thousands separator, an exponent or a fraction, or stand in a table. Code,
+    addresses and names (INT8, Cortex-A72) are left out.
+    """
+    prose = _NO_PROSE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    for match in _FIGURES.finditer(prose):
+        line = prose[prose.rfind("\n", 0, match.start()) + 1 :]
+        listed = line.startswith("|")
+        if listed or re.search(r"[.,/]\d|e[+-]?\d", match[0]) or _CHAIN.match(prose, match.end()):
+            yield match.span()
+
+
+def rewritten(ledger: Ledger, name: str, text: str, results: Path = RESULTS) -> str:
+    """A page with the recorded values."""
+    places = []
+    for claim in ledger.claims:
+        if claim.page == name:
+            found = find(claim, text, results)
+            places += list(zip(found.spans, found.recorded, strict=True))
+    for (start, end), shown in sorted(places, reverse=True):
+        text = text[:start] + shown + text[end:]
+    return text
+
+
+def _walk(node: Any, steps: Sequence[str]) -> Iterator[Any]:
+    """Everything that a path leads to."""
+    if not steps:
+        yield node
+        return
+    step, rest = steps[0], steps[1:]
+    if step == "*":
+        for item in node.values() if isinstance(node, dict) else node:
+            yield from _walk(item, rest)
+    elif isinstance(node, dict):
+        if step in node:
+            yield from _walk(node[step], rest)
+    elif isinstance(node, list) and "=" in step:
+        wanted = [part.split("=", 1) for part in step.split("&")]
+        for item in node:
+            if all(str(item.get(key)) == expected for key, expected in wanted):
+                yield from _walk(item, rest)
+    elif isinstance(node, list) and step.isdecimal() and int(step) < len(node):
+        yield from _walk(node[int(step)], rest)
+
+
+def _one(record: Any, path: str) -> Any:
+    found = list(_walk(record, path.split("/")))
+    if len(found) != 1:
+        raise FigureError(f"The record holds {len(found)} values at {path!r}.")
+    return found[0]
+
+
+def _number(found: Any, path: str) -> float:
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
+        raise FigureError(f"The record holds no number at {path!r}.")
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what does not fit; with ``--write`` put recorded values on the pages first."""
+    ledger, texts = read_ledger(), pages()
+    if "--write" in arguments:
+        texts = {name: rewritten(ledger, name, text) for name, text in texts.items()}
+        for name, text in texts.items():
+            (ROOT / name).write_text(text, "utf-8")
+    wrong = differences(ledger, texts) or uncovered(ledger, texts)
+    sys.stdout.write("".join(f"{line}\n" for line in wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
