@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cache import OFFLINE_VARIABLE, is_offline
 from edge_sphereface.errors import ChecksumError, DownloadError, EdgeSphereFaceError, OfflineError, OutputError
-from edge_sphereface.files import SHARED, atomic_write, sha256_of
+from edge_sphereface.files import SHARED, atomic_write, open_private, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +132,10 @@ def _save(
     total = have + int(announced) if announced.isdecimal() else 0
     try:
         # Unbuffered: what is not on the disk after a write must not be counted.
-        output = part.open("ab" if have else "wb", buffering=0)
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if have else os.O_TRUNC)
+        output = os.fdopen(open_private(part, flags), "ab" if have else "wb", buffering=0)
+    except OutputError:
+        raise
     except OSError as error:
         raise OutputError(f"Cannot write {part}: {error.strerror}.", hint="check the folder's permissions") from error
     with output:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,27 +24,36 @@ SHARED = 0o644
 
 _BLOCK = 1 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OTHERS = 0o077
+_MOST_LINKS = 40
+_DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[bytes]]:
-    """Open a temporary file beside ``path`` that takes its place only if the block ends without an error.
+    """Open a temporary file that becomes ``path`` only if the block ends without an error.
+
+    Where ``path`` names a descriptor of this process (``/dev/stdout``, ``/dev/fd/3``), a device or a FIFO, the content
+    is written into it at the end. A symbolic link to a regular file stays, and the file that it points to is replaced.
 
     Args:
         path: where the result belongs; its folder must exist.
-        mode: permissions of the result, ``PRIVATE`` or ``SHARED``.
+        mode: permissions of the result, ``PRIVATE`` or ``SHARED``. A special file keeps its own.
 
     Yields:
         A binary file, written from its start; ``name`` is its path until it takes its place.
 
     Raises:
-        OutputError: the folder is missing or read-only, or the disk is full. Nothing is left behind.
+        OutputError: the folder is missing or read-only, the disk is full, or the path is a symbolic link or a FIFO of
+            another user. Nothing is left behind.
     """
     target = Path(path)
     with _explained(target):
+        place = destination(target)
+        regular = None if isinstance(place, int) or _is_special(place) else place
         # delete=False: the name must outlive the file object, for the rename below.
         stream = tempfile.NamedTemporaryFile(  # noqa: SIM115 -- closed below, before the rename
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent, delete=False
+            prefix=f".{target.name}.", suffix=".part", dir=regular and regular.parent, delete=False
         )
     temporary = Path(stream.name)
     try:
@@ -54,10 +65,13 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
             raise
         with _explained(target):
             stream.flush()
+            if regular is None:
+                _copy(temporary, place)
+                return
             os.fsync(stream.fileno())
             stream.close()
             temporary.chmod(mode)
-            temporary.replace(target)
+            temporary.replace(regular)
     finally:
         with suppress(OSError):  # on a full disk, closing tries to write once more
             stream.close()
@@ -65,10 +79,133 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
             temporary.unlink()
 
 
+def destination(path: str | os.PathLike[str]) -> Path | int:
+    """Where writing to a path ends: its symbolic links are followed, each only if this user or root made it.
+
+    Returns:
+        A path that is no symbolic link, or the number of a descriptor of this process.
+
+    Raises:
+        OutputError: another user made the link, or links go round in a circle.
+    """
+    place = Path(path)
+    for _ in range(_MOST_LINKS):
+        if descriptor := _DESCRIPTOR.fullmatch(str(place)):
+            return int(descriptor[1])
+        try:
+            status = place.lstat()
+        except OSError:  # nothing there yet; whoever opens it says what else is wrong
+            return place
+        if not stat.S_ISLNK(status.st_mode):
+            return place
+        if os.name == "posix" and status.st_uid not in (0, os.geteuid()):
+            raise OutputError(
+                f"Cannot write {path}: {place} is a symbolic link of another user.", hint="name another file"
+            )
+        place = place.parent / place.readlink()
+    raise OutputError(f"Cannot write {path}: too many symbolic links.", hint="name another file")
+
+
+def open_private(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file that holds faces or embeddings for writing; a file that is created gets mode 0600.
+
+    Others may be able to write the folder: a symbolic link is not followed, and a special file or a file of another
+    user is refused before anything is written. A file of this user's that others may read or write gets mode 0600.
+
+    Args:
+        path: of the file.
+        flags: of ``os.open``, such as ``os.O_RDWR | os.O_CREAT``.
+
+    Returns:
+        A descriptor that the caller closes.
+
+    Raises:
+        OutputError: the file is a symbolic link, not a regular file, or another user's.
+        OSError: it cannot be opened for another reason.
+    """
+    careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        # Emptied below: not before it is known whose file it is. O_NONBLOCK: a FIFO must not keep us waiting
+        descriptor = os.open(path, (flags & ~os.O_TRUNC) | careful | getattr(os, "O_BINARY", 0), PRIVATE)
+    except OSError as error:
+        if Path(path).is_symlink() or error.errno == errno.ENXIO:  # what a FIFO and a socket give
+            raise _unsafe(Path(path), "a symbolic link or a special file") from error
+        raise
+    try:
+        _require_own(Path(path), os.fstat(descriptor))
+        if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
+            os.fchmod(descriptor, PRIVATE)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def restrict(path: str | os.PathLike[str]) -> None:
+    """The same checks, and mode 0600, for a file that another library opens; a file that is missing is left alone.
+
+    The file is not opened: closing it would end the locks that SQLite has on it in this process.
+
+    Raises:
+        OutputError: the file is a symbolic link, not a regular file, or another user's.
+        OSError: its mode cannot be changed.
+    """
+    file = Path(path)
+    try:
+        status = file.lstat()
+    except FileNotFoundError:
+        return
+    _require_own(file, status)
+    if os.name == "posix" and stat.S_IMODE(status.st_mode) & _OTHERS:
+        file.chmod(PRIVATE)
+
+
+def _require_own(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode) or not stat.S_ISREG(status.st_mode):
+        raise _unsafe(path, "a symbolic link or a special file")
+    if os.name != "posix" or status.st_uid == os.geteuid():
+        return
+    # Root may work for the owner of a folder, whose own files are no trap in it
+    if os.geteuid() != 0 or status.st_uid != path.absolute().parent.stat().st_uid:
+        raise _unsafe(path, "another user's file")
+
+
+def _unsafe(path: Path, what: str) -> OutputError:
+    return OutputError(
+        f"Expected {path} to be a regular file of this user, got {what}.",
+        hint="delete it, or use a folder that only this user may write",
+    )
+
+
+def _is_special(path: Path) -> bool:
+    """A device or a FIFO; a FIFO of another user is refused."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if stat.S_ISFIFO(status.st_mode) and os.name == "posix" and status.st_uid not in (0, os.geteuid()):
+        raise OutputError(f"Cannot write {path}: it is a FIFO of another user.", hint="name another file")
+    return not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
+
+
+def _copy(source: Path, target: Path | int) -> None:
+    """Into a special file, or an open descriptor of this process, which stays open."""
+    descriptor = os.dup(target) if isinstance(target, int) else os.open(target, os.O_WRONLY)
+    with source.open("rb") as content, os.fdopen(descriptor, "wb", buffering=0) as output:
+        while block := content.read(_BLOCK):
+            left = memoryview(block)
+            while left:
+                left = left[output.write(left) :]
+
+
 @contextmanager
 def _explained(target: Path) -> Iterator[None]:
     try:
         yield
+    except OutputError:
+        raise
     except OSError as error:
         raise _output_error(error, target) from error
 

@@ -91,6 +91,10 @@ def embed_folder(
     # With a journal beside it the result is one that was begun, perhaps written already by a run that was then killed
     if target.exists() and not overwrite and not partial.exists():
         raise OutputError(f"{target} is there already.", hint="--overwrite replaces it, or name another file")
+    if target.exists() and not target.is_file():
+        raise OutputError(
+            f"Expected a regular file as output, got {target}.", hint="name a file in a folder with space"
+        )
     names = _names(config.folder)
     pipeline = config.open()
     fingerprint, detector = pipeline.embedder.fingerprint, pipeline.detector.name

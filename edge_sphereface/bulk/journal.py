@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_sphereface.bulk.tables import arrow
 from edge_sphereface.errors import OutputError
-from edge_sphereface.files import PRIVATE
+from edge_sphereface.files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,14 +50,17 @@ class Journal:
         places: of every photograph that is done.
 
     Raises:
-        OutputError: it cannot be written, another process works on it, or it was begun with other settings.
+        OutputError: it cannot be written, is not a regular file of this user, another process works on it, or it was
+            begun with other settings.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self.places: list[Place] = []
         try:
-            self._stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE), "r+b")
+            self._stream = os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT), "r+b")
+        except OutputError:
+            raise
         except OSError as error:
             raise OutputError(f"Cannot write {path}: {error.strerror or error}.", hint="check the folder") from error
         try:

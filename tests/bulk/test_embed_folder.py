@@ -256,3 +256,27 @@ def test_a_record_with_a_wrong_byte_is_not_believed(tmp_path):
     again = Journal(path, {})
     assert again.places == []
     again.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions as POSIX knows them")
+def test_a_link_in_the_place_of_the_journal_is_not_followed(config, tmp_path):
+    victim, output = tmp_path / "victim", tmp_path / "faces.parquet"
+    victim.write_bytes(b"mine")
+    (tmp_path / "faces.parquet.partial").symlink_to(victim)
+    with pytest.raises(OutputError, match="regular file of this user"):
+        embed_folder(config, output)
+    assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions as POSIX knows them")
+def test_a_journal_that_others_may_read_becomes_private(tmp_path):
+    path = tmp_path / "faces.parquet.partial"
+    path.touch()
+    path.chmod(0o666)
+    Journal(path, {}).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_device_is_no_place_for_a_parquet_file(config):
+    with pytest.raises(OutputError, match="regular file as output"):
+        embed_folder(config, os.devnull, overwrite=True)

@@ -3,14 +3,16 @@
 import errno
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 
 from edge_sphereface.errors import ModelNotFoundError, OutputError
-from edge_sphereface.files import PRIVATE, SHARED, atomic_write, ensure_folder, sha256_of
+from edge_sphereface.files import PRIVATE, SHARED, atomic_write, ensure_folder, open_private, restrict, sha256_of
 
 
 def test_written_whole_with_its_mode(tmp_path):
@@ -116,3 +118,147 @@ def test_sha256(tmp_path):
     seen = []
     assert sha256_of(tmp_path / "x", progress=seen.append) == hashlib.sha256(data).hexdigest()
     assert sum(seen) == len(data)
+
+
+posix = pytest.mark.skipif(os.name != "posix", reason="links and permissions as POSIX knows them")
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """A function that gives a file or link to another user, in a folder that anybody may write."""
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("only root can make files of another user")
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+
+    def give(name, make=os.mknod):
+        make(folder / name)
+        os.chown(folder / name, 65534, 65534, follow_symlinks=False)
+        return folder / name
+
+    return give
+
+
+@posix
+def test_a_link_stays_and_its_target_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "x", tmp_path / "link"
+    target.write_bytes(b"old")
+    inode = target.stat().st_ino
+    link.symlink_to("far/x")
+    with atomic_write(link, mode=PRIVATE) as stream:
+        stream.write(b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_ino != inode, "replaced in one step, not overwritten"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path / "far")) == ["x"]
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OutputError, match="too many symbolic links"), atomic_write(tmp_path / "a", mode=SHARED):
+        pass
+
+
+def test_a_link_or_a_fifo_of_another_user_is_refused(strangers, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    link = strangers("x", make=lambda path: path.symlink_to(victim))
+    with pytest.raises(OutputError, match="symbolic link of another user"), atomic_write(link, mode=SHARED):
+        pass
+    assert victim.read_bytes() == b"mine"
+    with pytest.raises(OutputError, match="FIFO of another user"), atomic_write(strangers("f", os.mkfifo), mode=SHARED):
+        pass
+
+
+@posix
+def test_special_files_are_written_into(tmp_path):
+    """A device and a FIFO stay what they are, and get nothing of a result that failed."""
+    fifo, got = tmp_path / "fifo", []
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
+    reader.start()
+    with pytest.raises(ZeroDivisionError), atomic_write(fifo, mode=PRIVATE) as stream:
+        stream.write(b"half")
+        raise ZeroDivisionError
+    with atomic_write(fifo, mode=PRIVATE) as stream:
+        stream.write(b"all of ")
+        stream.write(b"it")
+    reader.join(timeout=30)
+    assert got == [b"all of it"]
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+    before = os.stat("/dev/null")
+    with atomic_write("/dev/null", mode=PRIVATE) as stream:
+        stream.write(b"x")
+    assert os.stat("/dev/null")[:3] == before[:3]
+
+
+@posix
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
+def test_standard_output_is_written_into_whatever_it_is(tmp_path, name):
+    """Also where it is a file that a shell appends to: that file is neither replaced nor cut off."""
+    if name == "link":
+        (tmp_path / "link").symlink_to("/dev/stdout")
+        name = tmp_path / "link"
+    script = f"""
+from edge_sphereface.files import SHARED, atomic_write
+with atomic_write({str(name)!r}, mode=SHARED) as stream:
+    stream.write(b"new")
+print("after", flush=True)
+"""
+    words = [sys.executable, "-c", script]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"newafter\n"
+    log = tmp_path / "log"
+    log.write_bytes(b"old ")
+    with log.open("ab") as output:
+        subprocess.run(words, stdout=output, check=True)
+    assert log.read_bytes() == b"old newafter\n"
+
+
+@posix
+def test_private_files_are_made_and_kept_private(tmp_path):
+    path = tmp_path / "x"
+    previous = os.umask(0)
+    try:
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(b"content")
+    for open_it in (lambda: os.close(open_private(path, os.O_RDWR)), lambda: restrict(path)):
+        path.chmod(0o666)
+        open_it()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b"content"
+    os.close(open_private(path, os.O_WRONLY | os.O_TRUNC))
+    assert path.read_bytes() == b""
+    with pytest.raises(FileNotFoundError):
+        open_private(tmp_path / "none", os.O_RDWR)
+    restrict(tmp_path / "none")
+
+
+@posix
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "other", "foreign link"])
+def test_what_is_no_file_of_this_user_is_refused_untouched(tmp_path, strangers, kind):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    path = tmp_path / "x"
+    if kind == "link":
+        path.symlink_to(victim)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "other":
+        path = strangers("x", make=lambda name: name.write_bytes(b"theirs"))
+        path.chmod(0o666)
+    else:
+        path = strangers("x", make=lambda name: name.symlink_to(victim))
+    before = path.lstat()
+    for flags in (os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_TRUNC | os.O_CREAT):
+        with pytest.raises(OSError, match="regular file of this user|directory"):
+            open_private(path, flags)
+    with pytest.raises(OutputError, match="regular file of this user"):
+        restrict(path)
+    assert path.lstat()[:7] == before[:7]
+    assert victim.read_bytes() == b"mine"
