@@ -171,7 +171,8 @@ def _add_identify(commands: Commands) -> None:
         "identify",
         parents=[json_option(), gallery_options(), model_option(), detector_options()],
         help="who is in a photograph?",
-        description="Look every face of the photographs up in a gallery. Exit code 1 if a photograph shows no face.",
+        description="Look every face of the photographs up in a gallery. In one photograph, each identity is given to "
+        "one face only, the most similar. Exit code 1 if a photograph shows no face.",
         epilog="example: edge-sphereface identify --gallery people.db --model model.onnx group.jpg",
     )
     parser.add_argument("image", nargs="+", type=Path, help="photograph")
@@ -197,12 +198,12 @@ def identify(arguments: argparse.Namespace) -> Outcome:
     with open_named_gallery(arguments, pipeline.embedder) as gallery:
         for path in arguments.image:
             faces = pipeline.process(load_image(path))
-            answers = [
-                gallery.identify(
-                    face.embedding, top=arguments.top, threshold=arguments.threshold, margin=arguments.margin
-                )
-                for face in faces
-            ]
+            answers = gallery.identify_faces(
+                [face.embedding for face in faces],
+                top=arguments.top,
+                threshold=arguments.threshold,
+                margin=arguments.margin,
+            )
             images.append(
                 {
                     "path": str(path),
@@ -221,4 +222,5 @@ def identify(arguments: argparse.Namespace) -> Outcome:
 def _describe(answer: Identification) -> str:
     nearest = ", ".join(f"{found.name} {found.similarity:.3f}" for found in answer.candidates)
     who = answer.name if answer.name is not None else answer.outcome
-    return f"{who} (nearest: {nearest or 'nobody'}; threshold {answer.threshold:.3f})"
+    why = f"; {answer.reason}" if answer.reason else ""
+    return f"{who} (nearest: {nearest or 'nobody'}; threshold {answer.threshold:.3f}{why})"

@@ -10,6 +10,7 @@ import numpy as np
 from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError, ThresholdError
 from edge_sphereface.gallery.crops import check_crop
 from edge_sphereface.gallery.records import Candidate, Enrollment, Portrait, check_name, decide, metadata_text
+from edge_sphereface.gallery.uniqueness import one_face_each
 from edge_sphereface.gallery.vectors import check_embeddings, template_of
 
 if TYPE_CHECKING:
@@ -155,7 +156,32 @@ class Gallery(ABC):
         """
         rows = np.array(probe, dtype=np.float32, ndmin=2)
         if len(rows) != 1:
-            raise EmbeddingError(f"Expected one embedding, got {len(rows)}.", hint="identify them one by one")
+            raise EmbeddingError(
+                f"Expected one embedding, got {len(rows)}.", hint="identify_faces takes all faces of one image"
+            )
+        return self._identify(rows, top, threshold, margin)[0]
+
+    def identify_faces(
+        self, probes: ArrayLike, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
+    ) -> list[Identification]:
+        """Decide who the faces of one image are: each identity is given to one face only, the most similar.
+
+        Args:
+            probes: (P, D) or a list of (D,), the embeddings of all faces of the image; none give no answers.
+            top: candidates to give for each.
+            threshold: similarity to reach; None for the gallery's own.
+            margin: by how much the best must lead the second.
+
+        Returns:
+            An answer for each face, as :func:`edge_sphereface.gallery.uniqueness.one_face_each` leaves it.
+
+        Raises:
+            The same as :meth:`identify`.
+        """
+        rows = np.asarray(probes, dtype=np.float32)
+        return one_face_each(self._identify(rows, top, threshold, margin)) if len(rows) else []
+
+    def _identify(self, probes: Float32Array, top: int, threshold: float | None, margin: float) -> list[Identification]:
         if threshold is None:
             own = self.threshold
             if own is None:
@@ -164,7 +190,8 @@ class Gallery(ABC):
                     hint="give one, or calibrate it: edge-sphereface calibrate-threshold",
                 )
             threshold = own.value
-        return decide(self.search(rows, top=max(top, 2))[0], threshold=threshold, margin=margin, top=top)
+        found = self.search(probes, top=max(top, 2))
+        return [decide(candidates, threshold=threshold, margin=margin, top=top) for candidates in found]
 
     def closest_pair(self, *, progress: Progress | None = None) -> tuple[str, str, float] | None:
         """The two identities whose templates are most alike; None for fewer than two.

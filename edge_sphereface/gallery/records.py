@@ -82,10 +82,12 @@ class Identification:
 
     Attributes:
         name: None unless ``outcome`` is ``identified``.
-        outcome: ``identified``; ``unknown``: nobody reaches the threshold; ``ambiguous``: the second is too near.
+        outcome: ``identified``; ``unknown``: nobody reaches the threshold, or see ``reason``; ``ambiguous``: the
+            second is too near.
         candidates: the nearest identities, the best first; empty for an empty gallery.
         threshold: what the best one was held against.
         margin: by how much it had to lead the second.
+        reason: why a face that reached the threshold has no name: another face of the image keeps it; else None.
     """
 
     name: str | None
@@ -93,6 +95,7 @@ class Identification:
     candidates: tuple[Candidate, ...]
     threshold: float
     margin: float
+    reason: str | None = None
 
     def as_json(self) -> JsonObject:
         """The same as plain JSON values."""
