@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.stream import RecognitionSettings
 from edge_sphereface.stream.frames import Frame
 from edge_sphereface.stream.sources.source import FrameSource
 from edge_sphereface.types import Face
@@ -166,6 +168,34 @@ def running():
         stream.stop()
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def gallery(small_model, photo, tmp_path):
+    with open_gallery(tmp_path / "people.db", Embedder(small_model), create=True) as gallery:
+        yield gallery
+
+
+@pytest.fixture
+def served(gallery, running, portrait, small_model, wait_until):
+    """A stream with its page; the gallery is closed after the stream has ended."""
+    from edge_sphereface.stream.view import PageView
+
+    def start(**options):
+        page = PageView(port=0, **options)
+        stream = FaceStream(
+            portrait,
+            detector=open_detector(),
+            embedder=Embedder(small_model),
+            gallery=gallery,
+            settings=StreamSettings(name="door", recognition=RecognitionSettings(threshold=0.4)),
+            frame_sinks=[page],
+        )
+        running(stream)
+        wait_until(lambda: page.port)
+        return page, stream
+
+    return start
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -10,39 +11,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
+from edge_sphereface import Embedder
 from edge_sphereface.errors import ExtraError, SinkError
-from edge_sphereface.stream import RecognitionSettings
 from edge_sphereface.stream.view import PageView
 
 TOKEN = "a token of this test"
-
-
-@pytest.fixture
-def gallery(small_model, photo, tmp_path):
-    with open_gallery(tmp_path / "people.db", Embedder(small_model), create=True) as gallery:
-        yield gallery
-
-
-@pytest.fixture
-def served(gallery, running, portrait, small_model, wait_until):
-    """A stream with its page; the gallery is closed after the stream has ended."""
-
-    def start(**options):
-        page = PageView(port=0, **options)
-        stream = FaceStream(
-            portrait,
-            detector=open_detector(),
-            embedder=Embedder(small_model),
-            gallery=gallery,
-            settings=StreamSettings(name="door", recognition=RecognitionSettings(threshold=0.4)),
-            frame_sinks=[page],
-        )
-        running(stream)
-        wait_until(lambda: page.port)
-        return page, stream
-
-    return start
 
 
 def fetch(page, path="/", body=None, headers=None):
@@ -267,3 +240,56 @@ def test_in_chromium_a_program_that_ended_is_said(served, browser):
     stream.stop()
     tab.wait_for_selector(".dot.down", timeout=10_000)
     assert "does not answer" in tab.inner_text("#state")
+
+
+def raw(page, data):
+    """Status of the answer to bytes."""
+    with socket.create_connection(("127.0.0.1", page.port), timeout=10) as line:
+        line.sendall(data)
+        return int(line.makefile("rb").readline().split()[1])
+
+
+ODD_PATHS = (
+    "/%00",
+    "/..%2f..%2fetc/passwd",
+    "/%ff%fe",
+    "//evil/x",
+    "/" + "a" * 5000,
+    "/api/frame?after=" + "9" * 5000,
+    "/api/frame?after=%D9%A3",
+    "/?token=%ff",
+    "/?token=" + "x" * 5000,
+)
+ODD_HOSTS = ("[", "localhost:x", "localhost:99999999", "[::1", "a@b:1", "\xff")
+ODD_BODIES = (
+    b"[" * 16_000,
+    b'{"track": ' + b"9" * 5000 + b', "name": "x"}',
+    b'{"track": 1, "name": "\\ud800"}',
+    b'{"track": 1e400, "name": "x"}',
+    b'{"track": true, "name": ""}',
+    b'{"name": "\\ud800"}',
+    b"\xff\xfe",
+    b"null",
+)
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_no_request_is_an_error_of_the_server(served, token, caplog):
+    page, _ = served(token=token)
+    bearer = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    statuses = {}
+    for given in (bearer, ""):
+        for path in ODD_PATHS:
+            statuses[path] = raw(page, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{given}\r\n".encode())
+        for host in ODD_HOSTS:
+            statuses[host] = raw(page, f"GET /?token=x HTTP/1.1\r\nHost: {host}\r\n{given}\r\n".encode("latin-1"))
+        for origin in ("http://[", "null", "http://evil:x", "//"):
+            head = f"POST /api/remove HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n{given}\r\n"
+            statuses[origin] = raw(page, head.encode())
+        for path in ("/api/enroll", "/api/remove"):
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{given}"
+            for body in ODD_BODIES:
+                request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+                statuses[path, body] = raw(page, request)
+    assert {what: status for what, status in statuses.items() if status >= 500} == {}
+    assert caplog.records == []

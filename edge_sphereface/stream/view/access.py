@@ -18,6 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from edge_sphereface.stream.view.loopback import is_loopback
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,21 +64,25 @@ class Access:
     def _refusal(self, request: Request) -> Response | None:
         """What to answer instead of what was asked for; None lets it through."""
         host = request.headers.get("host", "")
-        if self._token is None and not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        place = _place(f"//{host}")
+        if place is None:
+            return _refused(request, 400, "Expected a header Host of the form name:port.")
+        if self._token is None and not is_loopback(place.hostname or ""):
             return _refused(request, 403, "Open this page as http://localhost: no token was set for other names.")
         if request.method not in ("GET", "HEAD"):
             origin = request.headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != host:
+            asked_from = None if origin is None else _place(origin)
+            if origin is not None and (asked_from is None or asked_from.netloc != host):
                 return _refused(request, 403, "Another page may not do this.")
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
                 return _refused(request, 415, "Expected JSON.")
-        return None if self._token is None else self._check_token(request, self._token)
+        return None if self._token is None else self._check_token(request, self._token, place.port or 80)
 
-    def _check_token(self, request: Request, token: str) -> Response | None:
-        cookie = f"edge_sphereface_{request.url.port or 80}"  # browsers keep cookies by host, not by port
+    def _check_token(self, request: Request, token: str, port: int) -> Response | None:
+        cookie = f"edge_sphereface_{port}"  # browsers keep cookies by host, not by port
         shown = request.query_params.get("token")
         if shown is not None and _same(shown, token) and request.method == "GET":
-            answer = RedirectResponse(request.url.path, status_code=303)  # out of the address and the history
+            answer = RedirectResponse(request.scope["path"], status_code=303)  # out of the address and the history
             answer.set_cookie(cookie, token, max_age=_COOKIE_S, httponly=True, samesite="lax")
             return answer
         bearer = request.headers.get("authorization", "")
@@ -85,11 +91,21 @@ class Access:
         return _refused(request, 401, "Open the whole address, with its token, that the program printed.")
 
 
+def _place(url: str) -> SplitResult | None:
+    """The parts of a URL; None where it has no such form."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 -- is checked when it is read
+    except ValueError:
+        return None
+    return parts
+
+
 def _same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _refused(request: Request, status: int, text: str) -> Response:
-    if request.url.path.startswith("/api/"):
+    if request.scope["path"].startswith("/api/"):
         return JSONResponse({"error": {"code": "access", "message": text}}, status_code=status)
     return PlainTextResponse(text, status_code=status)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.stream.view.door import Door
     from edge_sphereface.stream.view.live_view import LiveView
     from edge_sphereface.types import JsonObject
 
@@ -33,10 +34,12 @@ _DESCRIBE_S = 0.5
 _MOST_PEOPLE = 1000
 """Names that the page lists."""
 _BODY_BYTES = 16 << 10
+_NUMBER_DIGITS = 18
+"""Of a frame's number; centuries of frames have fewer."""
 _ENROLL_S = 10.0
 
 
-def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int, fps: float) -> ASGIApp:
+def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int, fps: float, door: Door) -> ASGIApp:
     """The application.
 
     Args:
@@ -45,6 +48,7 @@ def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int
         token: see :class:`Access`.
         side: pixels that the longer side of a picture is shrunk to.
         fps: pictures a second that anybody gets, at most.
+        door: of the server that runs the application.
     """
     handlers = _Handlers(stream, view, side=side, fps=fps)
     app = Starlette(
@@ -57,7 +61,7 @@ def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int
         ],
         exception_handlers={EdgeSphereFaceError: _told, asyncio.TimeoutError: _busy},
     )
-    return Access(app, token)
+    return door.timed(Access(door.admitting(app), token))
 
 
 class _Handlers:
@@ -68,7 +72,8 @@ class _Handlers:
     async def frame(self, request: Request) -> Response:
         """The newest frame after ``?after=``: length of the JSON (4 bytes, big-endian), JSON, JPEG (or nothing)."""
         after = request.query_params.get("after", "0")
-        shown = await self._view.newer(int(after) if after.isdecimal() else 0, _WAIT_S)
+        known = int(after) if after.isdecimal() and len(after) <= _NUMBER_DIGITS else 0
+        shown = await self._view.newer(known, _WAIT_S)
         jpeg = b"" if shown is None else await run_in_threadpool(shown.jpeg, self._side)
         about: JsonObject = {
             "number": 0,
@@ -132,7 +137,7 @@ async def _body(request: Request) -> JsonObject | None:
             return None
     try:
         found: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface.stream.connections import ConnectionCaps, Connections
 from edge_sphereface.stream.view.live_view import LiveView
 from edge_sphereface.stream.view.loopback import is_loopback
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.scene import FrameResult
 
 _LIBRARIES = ("starlette", "uvicorn")
+_MOST_CONNECTIONS = 512
+_BATCH = 32
+"""Connections that are taken before the next look at those that exist: each holds a descriptor at once."""
+_QUEUE = 512
+"""Connections that the system holds until they are taken; they cost this process nothing."""
 
 
 class PageView:
@@ -73,10 +79,12 @@ class PageView:
         import uvicorn
 
         from edge_sphereface.stream.view.app import make_app
+        from edge_sphereface.stream.view.door import Door
 
+        door = Door(Connections(ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS)))
         listener = _listen(self.host, self.port)
         self.port = int(listener.getsockname()[1])
-        app = make_app(stream, self._view, token=self._token, side=self._side, fps=self._fps)
+        app = make_app(stream, self._view, token=self._token, side=self._side, fps=self._fps, door=door)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -84,10 +92,11 @@ class PageView:
                 log_level="error",
                 lifespan="off",
                 ws="none",
-                http="h11",
+                http=door.protocol(),
                 loop="asyncio",
                 server_header=False,
-                limit_concurrency=64,
+                proxy_headers=False,  # the peer is the peer: any program may write X-Forwarded-For
+                backlog=_BATCH,
                 timeout_graceful_shutdown=1,
             )
         )
@@ -117,10 +126,16 @@ class PageView:
                 listener.close()
 
 
+class _Listener(socket.socket):
+    def listen(self, _batch: int = 0, /) -> None:
+        """Listen with a long queue: asyncio gives the number that it takes at a time."""
+        super().listen(_QUEUE)
+
+
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family)
+        listener = _Listener(fileno=socket.create_server((host, port), family=family).detach())
     except OSError as error:
         raise SinkError(
             f"Cannot listen on {host}, port {port}: {error.strerror or error}.", hint="another port may be free"
