@@ -26,6 +26,10 @@ _RETURN_PX = 1.0
 _MIN_POINTS = 3
 _MAX_SCALE = 1.3
 """Change of size between two frames that is believed."""
+_PATCH = 24
+"""Side of the picture of a face, in pixels, that is compared between two frames."""
+_ALIKE = 0.7
+"""Correlation of a face with itself one frame later; below it, something else is seen in its place."""
 
 
 class LandmarkMotion:
@@ -43,7 +47,8 @@ class LandmarkMotion:
     def follow(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face | None]:
         """The faces of the frame before in this one, which becomes the frame before; None for one that was lost.
 
-        A lost one is hidden, left, or turned so fast that its points do not lead back to where they were.
+        A lost one is hidden, left, turned so fast that its points do not lead back to where they were, or looks
+        different now: after a cut, points of another face in the same place can match.
         """
         before, gray = self._before, self._gray(image)
         self._before = gray
@@ -57,7 +62,16 @@ class LandmarkMotion:
         height, width = gray.shape
         good &= ((there[:, 0] >= 0) & (there[:, 0] < (width, height))).all(axis=1)
         moved = there[:, 0] / self._ratio
-        return [_moved(face, moved[5 * i : 5 * i + 5], good[5 * i : 5 * i + 5]) for i, face in enumerate(faces)]
+        found = [_moved(face, moved[5 * i : 5 * i + 5], good[5 * i : 5 * i + 5]) for i, face in enumerate(faces)]
+        return [
+            new if new is not None and self._alike(before, face, gray, new) else None
+            for face, new in zip(faces, found, strict=True)
+        ]
+
+    def _alike(self, before: Any, face: Face, after: Any, moved: Face) -> bool:
+        old, new = _patch(before, face.box * self._ratio), _patch(after, moved.box * self._ratio)
+        lengths = float(np.linalg.norm(old) * np.linalg.norm(new))
+        return lengths == 0.0 or float(np.sum(old * new)) / lengths >= _ALIKE
 
     def _gray(self, image: UInt8Array) -> Any:
         import cv2
@@ -78,6 +92,22 @@ def _flow(before: Any, after: Any, points: Any) -> tuple[Any, Any]:
         before, after, points, cast("Any", None), winSize=_WINDOW, maxLevel=_LEVELS
     )
     return there, status
+
+
+def _patch(gray: Any, box: Float32Array) -> Float32Array:
+    """What is in a box, as a small square picture of mean zero."""
+    import cv2
+
+    size = np.maximum(box[2:] - box[:2], 1.0) / _PATCH
+    to_picture = np.array([[size[0], 0, box[0]], [0, size[1], box[1]]], dtype=np.float64)
+    patch: Float32Array = cv2.warpAffine(
+        gray,
+        to_picture,
+        (_PATCH, _PATCH),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).astype(np.float32)
+    return patch - patch.mean()
 
 
 def _moved(face: Face, landmarks: Float32Array, good: np.ndarray[Any, Any]) -> Face | None:

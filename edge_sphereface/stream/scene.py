@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.alignment import align
-from edge_sphereface.errors import GalleryError, ThresholdError, TrackError
+from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.stream.budget import WorkBudget
 from edge_sphereface.stream.events import about_identity, about_track
 from edge_sphereface.stream.evidence import judge, unlike, worth_embedding
 from edge_sphereface.stream.finder import FaceFinder
 from edge_sphereface.stream.quality import assess
+from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.tracker import Tracker
 
 if TYPE_CHECKING:
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
+    from edge_sphereface.errors import EdgeSphereFaceError
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.stream.events import Event, EventMaker
     from edge_sphereface.stream.frames import Frame
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 
 _SURE_LOOK = 0.3
 """Quality from which a look may say that a track became somebody else."""
+_GALLERY_ERRORS = (GalleryError, FingerprintError, OutputError, ThresholdError)
+"""What may come over a gallery while it is open: it is busy, deleted, damaged, rebuilt for another model or without
+a threshold, its disk fails. The camera goes on with what is known."""
+_ASK_AGAIN_S = 1.0
+"""Until a gallery that failed is asked again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,11 +87,12 @@ class Scene:
             raise ValueError("A gallery needs the embedder that its embeddings are of.")
         self.gallery, self.embedder = gallery, embedder
         self.gallery_problem = ""
+        self._failed_s = float("-inf")
         self._settings = settings
         self._finder = FaceFinder(detector)
         self._tracker = Tracker(settings.tracking)
         self._events = events
-        self._detected_s = float("-inf")
+        self._schedule = Schedule()
         self.budget = WorkBudget(
             settings.tracking.budget_ms,
             detect_fps=settings.tracking.detect_fps,
@@ -98,18 +106,18 @@ class Scene:
         events: list[Event] = []
         self._tracker.follow(frame)
         detect_ms, embed_ms, embedded = None, 0.0, 0
-        # Half a frame early is nearer to the rate that was asked for than half a frame late.
-        if frame.time_s - self._detected_s >= self.budget.detect_interval_s - 0.005 or frame.time_s < self._detected_s:
-            self._detected_s = frame.time_s
+        interval_s = self.budget.detect_interval_s
+        if self._schedule.due(frame.time_s, interval_s):
             begin = time.perf_counter()
             faces = self._finder.find(frame.image, self.budget.detect_side)
             detect_ms = (time.perf_counter() - begin) * 1000
-            seen = self._tracker.update(frame, faces)
+            seen = self._tracker.update(frame, faces, interval_s=interval_s)
             self._confirm(seen, frame, events)
             if self.embedder is not None and self.gallery is not None:
                 begin = time.perf_counter()
                 embedded = self._recognize(seen, frame, events)
                 embed_ms = (time.perf_counter() - begin) * 1000
+        events += self._ask_again(frame)
         events += [self._lost(track, frame) for track in self._tracker.drop_lost(frame.time_s)]
         work_ms = (time.perf_counter() - start) * 1000
         self.budget.account(
@@ -130,7 +138,7 @@ class Scene:
         Args:
             frame: the last that was seen.
         """
-        self._detected_s = float("-inf")
+        self._schedule.restart()
         gone = self._tracker.clear()
         return [] if frame is None else [self._lost(track, frame) for track in gone]
 
@@ -175,7 +183,12 @@ class Scene:
     def reconsider(self, frame: Frame) -> list[Event]:
         """Decide anew who everybody in sight is, as after a change of the gallery."""
         events: list[Event] = []
-        self.threshold = self._threshold()
+        try:
+            self.threshold = self._threshold()
+        except _GALLERY_ERRORS as error:
+            self._gallery_failed(error, frame)
+            return events
+        self.gallery_problem = ""
         for track in self._tracker.tracks:
             if track.embeddings:
                 self._decide(track, frame, events)
@@ -225,9 +238,8 @@ class Scene:
             return
         try:
             found = self.gallery.search(template, top=5)
-            self.gallery_problem = ""
-        except GalleryError as error:  # busy or being replaced: the camera goes on with what it knows
-            self.gallery_problem = error.message
+        except _GALLERY_ERRORS as error:
+            self._gallery_failed(error, frame)
             return
         before = (track.standing, track.name)
         standing, name = judge(track, found[0] if found else (), self.threshold, self._settings.recognition)
@@ -238,6 +250,15 @@ class Scene:
             if before[0] != "undecided":
                 detail["before"] = before[1]
             events.append(self._events.make(standing, frame.unix_time, detail))
+
+    def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
+        self.gallery_problem, self._failed_s = error.message, frame.time_s
+
+    def _ask_again(self, frame: Frame) -> list[Event]:
+        """After a failure, decide what could not be decided as soon as the gallery can be used again."""
+        if not self.gallery_problem or 0 <= frame.time_s - self._failed_s < _ASK_AGAIN_S:
+            return []
+        return self.reconsider(frame)
 
     def _lost(self, track: Track, frame: Frame) -> Event:
         detail = {**about_track(track, frame), **about_identity(track)}

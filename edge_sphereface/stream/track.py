@@ -31,7 +31,8 @@ class Track:
         detections: how often the detector saw it.
         misses: how often it did not, since.
         confirmed: whether it was announced.
-        doubtful: whether it may have become another person: it was hidden, or met another face.
+        doubtful: whether it may have become another person: it was hidden, met another face, changed its looks from
+            one frame to the next, or was not looked at for long.
         weight: sum of the qualities of its embeddings; what is known of it.
         embeddings: how many were made.
         embedded_s: when the last one was made.

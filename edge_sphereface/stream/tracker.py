@@ -25,6 +25,8 @@ _MEETING = 0.05
 """Overlap of two faces from which either may be taken for the other afterwards."""
 _HIDDEN_S = 0.4
 """A face that was not seen for as long may be another when something is seen in its place."""
+_LATE = 1.5
+"""The same, in intervals between detections, where they are rarer than that."""
 _SLOWER = 0.9
 """Speed of a hidden face, frame by frame."""
 _LONG_STEP_S = 0.2
@@ -61,12 +63,19 @@ class Tracker:
         ):
             if moved is not None and track.in_sight:
                 track.move(moved, frame.time_s)
+                track.doubtful |= passed_s > _HIDDEN_S  # in such a time one person may take another's place unseen
             else:  # on as it went, ever slower
+                track.doubtful = True
                 track.velocity *= np.float32(_SLOWER)
                 track.face = _shifted(track.face, track.velocity * np.float32(min(max(passed_s, 0.0), _LONG_STEP_S)))
 
-    def update(self, frame: Frame, faces: Sequence[Face]) -> list[Track]:
+    def update(self, frame: Frame, faces: Sequence[Face], *, interval_s: float = 0.0) -> list[Track]:
         """Take the detections of a frame into account, after :meth:`follow`.
+
+        Args:
+            frame: what the detector looked at.
+            faces: what it found.
+            interval_s: between detections, as they are scheduled now.
 
         Returns:
             Tracks that the detector sees in this frame.
@@ -82,7 +91,7 @@ class Tracker:
                 self._next_number += 1
                 self.tracks.append(track)
             else:
-                if track.misses and frame.time_s - track.seen_s > _HIDDEN_S:
+                if frame.time_s - track.seen_s > max(_HIDDEN_S, _LATE * interval_s):
                     track.doubtful = True
                 track.see(face, frame.time_s)
             seen.append(track)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_sphereface.errors import GalleryBusyError, GalleryError, GalleryFormatError, OutputError
+from edge_sphereface.errors import GalleryBusyError, GalleryError, GalleryFormatError, GalleryNotFoundError, OutputError
 from edge_sphereface.gallery import Portrait, open_gallery
 from edge_sphereface.gallery.sqlite import database
 
@@ -83,6 +83,20 @@ def test_tables_with_something_added_are_refused(enrolled, faces, path, fingerpr
     raw.close()
     with pytest.raises(GalleryFormatError, match="tables"):
         open_gallery(path, fingerprint)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere an open file cannot be deleted")
+def test_a_file_that_was_deleted_is_told_and_one_that_was_replaced_is_opened(enrolled, make, faces, path):
+    gallery = enrolled(faces)
+    for file in path.parent.glob("people.db*"):
+        file.unlink()
+    with pytest.raises(GalleryNotFoundError, match=r"people\.db"):
+        gallery.search(faces[0])
+    with pytest.raises(GalleryNotFoundError, match=r"people\.db"):
+        gallery.enroll("new", faces[0])
+    make().enroll("new", faces[0])
+    assert [candidate.name for candidate in gallery.search(faces[0])[0]] == ["new"]
+    assert len(gallery) == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX knows them")

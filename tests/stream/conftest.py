@@ -46,8 +46,8 @@ class Script:
 
     name = "script"
 
-    def __init__(self, spec, people, embeddings):
-        self.spec, self.people, self.embeddings = spec, people, embeddings
+    def __init__(self, spec, people, embeddings, scenery):
+        self.spec, self.people, self.embeddings, self.scenery = spec, people, embeddings, scenery
         self.detections, self.embedded = [], []
         self._now = 0
 
@@ -55,15 +55,19 @@ class Script:
     def fingerprint(self):
         return Fingerprint.of(self.spec, flip=False)
 
+    def tone(self, name):
+        """Brightness of a person's nose."""
+        return list(self.embeddings).index(name) * 40 + 20
+
     def image(self, index):
-        image = textured(7)
+        image = textured(self.scenery(index))
         image[:2, :2] = (index // 256, index % 256, 0)
         self._now = index
         for name, face in self.people(index):
             left, top, right, bottom = face.box.astype(int)
             image[max(top, 2) : bottom, max(left, 2) : right] //= 2
             x, y = face.landmarks[2].astype(int)
-            image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8] = list(self.embeddings).index(name) * 40 + 20
+            image[max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8] = self.tone(name)
         return image
 
     def detect(self, image):
@@ -93,8 +97,8 @@ def cast():
 def script(spec, cast):
     from dataclasses import replace
 
-    def make(people):
-        return Script(replace(spec, embedding_size=16), people, cast)
+    def make(people, scenery=lambda _: 7):
+        return Script(replace(spec, embedding_size=16), people, cast, scenery)
 
     return make
 

@@ -101,6 +101,23 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
     return connection, writable
 
 
+def file_id(path: Path) -> tuple[int, int]:
+    """What tells a file from another of the same name.
+
+    Raises:
+        GalleryNotFoundError: there is no such file.
+        OutputError: the disk fails.
+    """
+    with explained(path):
+        try:
+            found = path.stat()
+        except FileNotFoundError as error:
+            raise GalleryNotFoundError(
+                f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one"
+            ) from error
+        return found.st_dev, found.st_ino
+
+
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Say what an error of SQLite means for a gallery.

@@ -14,7 +14,7 @@ from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.records import check_name, now
 from edge_sphereface.gallery.sqlite.change import Change
-from edge_sphereface.gallery.sqlite.database import connect, explained, prepare, transaction
+from edge_sphereface.gallery.sqlite.database import connect, explained, file_id, prepare, transaction
 from edge_sphereface.gallery.sqlite.erasure import erase, zero_dead_slots
 from edge_sphereface.gallery.sqlite.index import TemplateIndex
 from edge_sphereface.gallery.sqlite.matrix import MatrixFile
@@ -72,9 +72,11 @@ class SqliteGallery(Gallery):
         self._path = path
         self._lock = threading.RLock()
         self._vault = OpenVault() if key is None else AesVault(key)
+        self._asked, self._timeout_s = fingerprint, timeout_s
         made_for = fingerprint if create else None
         self._connection, self.writable = connect(path, create=made_for is not None, timeout_s=timeout_s)
         try:
+            self._file_id = file_id(path)
             with explained(path):
                 self._open(fingerprint, made_for, keep_crops=keep_crops)
         except BaseException:
@@ -134,8 +136,10 @@ class SqliteGallery(Gallery):
     def set_threshold(self, threshold: Threshold) -> None:
         """Keep a threshold in place of the one for its precision."""
         self.require_writable()
-        with self._lock, explained(self._path), transaction(self._connection, write=True):
-            self._tables.keep_threshold(threshold)
+        with self._lock:
+            self._follow_file()
+            with explained(self._path), transaction(self._connection, write=True):
+                self._tables.keep_threshold(threshold)
 
     def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's."""
@@ -197,6 +201,27 @@ class SqliteGallery(Gallery):
             with suppress(GalleryBusyError):  # whoever is in the way finishes it, or the next to open
                 self._erase()
 
+    def _follow_file(self) -> None:
+        """Open the file that has this name now, where it was replaced since.
+
+        Raises:
+            GalleryNotFoundError: it was deleted.
+        """
+        found = file_id(self._path)
+        if found == self._file_id:
+            return
+        before = self._connection, self.writable
+        self._connection, self.writable = connect(self._path, create=False, timeout_s=self._timeout_s)
+        try:
+            with explained(self._path):
+                self._open(self._asked, None, keep_crops=False)
+        except BaseException:
+            self._connection.close()
+            self._connection, self.writable = before
+            raise
+        before[0].close()
+        self._file_id = found
+
     def _adopt(self, fingerprint: Fingerprint) -> None:
         size = fingerprint.embedding_size
         values = Values(self._vault, self._name, size, self._path)
@@ -235,14 +260,17 @@ class SqliteGallery(Gallery):
     @contextmanager
     def _reading(self, *, alone: bool = False) -> Iterator[State]:
         """One state of the gallery throughout; ``alone`` keeps writers out."""
-        with self._lock, explained(self._path), transaction(self._connection, write=alone):
-            yield self._state()
+        with self._lock:
+            self._follow_file()
+            with explained(self._path), transaction(self._connection, write=alone):
+                yield self._state()
 
     @contextmanager
     def _writing(self) -> Iterator[Change]:
         """All of the block or nothing, on the disk at its end."""
         self.require_writable()
         with self._lock:
+            self._follow_file()
             with explained(self._path), transaction(self._connection, write=True):
                 change = Change(self._connection, self._state())
                 yield change
