@@ -107,7 +107,8 @@ def _patch(gray: Any, box: Float32Array) -> Float32Array:
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     ).astype(np.float32)
-    return patch - patch.mean()
+    patch -= patch.mean()
+    return patch
 
 
 def _moved(face: Face, landmarks: Float32Array, good: np.ndarray[Any, Any]) -> Face | None:
