@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 from edge_sphereface.errors import FingerprintError
+from edge_sphereface.record import Between, Length, Record
 
 if TYPE_CHECKING:
     from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.types import JsonObject
 
-_MAX_JSON = 1 << 16
+_Size = Annotated[int, Between(1, 65536)]
+_Pixel = Annotated[float, Between(-65536, 65536)]
 _WORDS = {
     "architecture": "network",
     "embedding_size": "embedding size",
@@ -31,7 +31,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fingerprint:
+class Fingerprint(Record):
     """Model, precision, alignment and preprocessing.
 
     The graph's form is no part of it: plain, rewritten and tuned float models of one checkpoint give the same
@@ -52,17 +52,22 @@ class Fingerprint:
         flip: whether each crop was averaged with its mirror image.
     """
 
+    record_name = "The record of what made the embeddings"
+    record_error = FingerprintError
+    record_hint = "the file is damaged, or was made by another version of edge-sphereface"
+    record_bytes = 1 << 16
+
     architecture: str
-    embedding_size: int
+    embedding_size: _Size
     weights_sha256: str
     precision: str
     quantization: str
-    crop_height: int
-    crop_width: int
-    landmark_template: tuple[tuple[float, float], ...]
+    crop_height: _Size
+    crop_width: _Size
+    landmark_template: Annotated[tuple[tuple[_Pixel, _Pixel], ...], Length(5, 5)]
     color_order: str
-    pixel_mean: float
-    pixel_scale: float
+    pixel_mean: _Pixel
+    pixel_scale: _Pixel
     flip: bool
 
     @classmethod
@@ -89,32 +94,9 @@ class Fingerprint:
         """``esf1-`` and 32 hexadecimal digits: equal exactly for embeddings that may be compared."""
         return f"esf1-{_sha256(self.to_json())[:32]}"
 
-    def as_json(self) -> JsonObject:
-        """This record as plain JSON values."""
-        return asdict(self)
-
     def to_json(self) -> str:
-        """The same record always gives the same text."""
+        """The same record always gives the same text: digests, and the texts that galleries compare, rest on it."""
         return json.dumps(self.as_json(), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, text: str) -> Fingerprint:
-        """Read the record from its JSON text.
-
-        Raises:
-            FingerprintError: not such a record.
-        """
-        try:
-            values = json.loads(text) if len(text) <= _MAX_JSON else None
-        except (ValueError, RecursionError):
-            values = None
-        kinds: dict[str, Any] = {field.name: field.type for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != set(kinds) or not _is_sound(values):
-            raise FingerprintError(
-                "Expected the record of what made the embeddings, got something else.",
-                hint="the file is damaged, or was made by another version of edge-sphereface",
-            )
-        return cls(**{**values, "landmark_template": tuple((x, y) for x, y in values["landmark_template"])})
 
     def require(self, other: Fingerprint, what: str) -> None:
         """Refuse embeddings of another kind.
@@ -149,25 +131,6 @@ class Fingerprint:
             FingerprintError: they do.
         """
         replace(other, precision=self.precision, quantization=self.quantization).require(self, what)
-
-
-def _is_sound(values: dict[str, Any]) -> bool:
-    texts = ("architecture", "weights_sha256", "precision", "quantization", "color_order")
-    sizes = ("embedding_size", "crop_height", "crop_width")
-    template = values["landmark_template"]
-    return (
-        all(isinstance(values[name], str) for name in texts)
-        and all(type(values[name]) is int and 0 < values[name] <= 65536 for name in sizes)
-        and all(_is_number(values[name]) for name in ("pixel_mean", "pixel_scale"))
-        and isinstance(values["flip"], bool)
-        and isinstance(template, list)
-        and len(template) == 5
-        and all(isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in template)
-    )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _sha256(text: str) -> str:

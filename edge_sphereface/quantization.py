@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from edge_sphereface.cpu import read_cpuinfo
 from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.record import Cosine, Count, Rate, Record, Sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI = "portable", "arm64", "x86-vnni"
-INT8_TARGETS = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
-TARGET_FLOAT16 = "float16"
-WEIGHT_BITS = {TARGET_PORTABLE: 7, TARGET_ARM64: 8, TARGET_X86_VNNI: 8, TARGET_FLOAT16: 16}
+Target: TypeAlias = Literal["portable", "arm64", "x86-vnni", "float16"]
+TARGET_PORTABLE: Final = "portable"
+TARGET_ARM64: Final = "arm64"
+TARGET_X86_VNNI: Final = "x86-vnni"
+INT8_TARGETS: tuple[Target, ...] = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
+TARGET_FLOAT16: Final = "float16"
+WEIGHT_BITS: dict[Target, int] = {TARGET_PORTABLE: 7, TARGET_ARM64: 8, TARGET_X86_VNNI: 8, TARGET_FLOAT16: 16}
 """Weights of 7 bits never saturate in the 16-bit sums of x86-64 processors without VNNI."""
 
 _VNNI_FLAGS = {"avx512_vnni", "avx_vnni"}
@@ -29,7 +32,7 @@ class ProcessorWarning(UserWarning):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
+class Quantization(Record):
     """How a model came to its precision, and what that cost.
 
     Attributes:
@@ -47,23 +50,26 @@ class Quantization:
         cosine_min: the lowest.
     """
 
-    target: str
+    record_name = "The model's record of its quantization"
+    record_error = ModelFormatError
+    record_hint = "quantize the float model again: python -m export quantize MODEL.onnx"
+
+    target: Target
     weight_bits: int
     rules: tuple[tuple[str, str], ...]
-    equalization: float
+    equalization: Rate
     bias_correction: bool
     float_layers: tuple[str, ...]
-    calibration_crops: int
-    float_sha256: str
-    proof_crops: int
-    cosine_mean: float
-    cosine_p1: float
-    cosine_min: float
+    calibration_crops: Count
+    float_sha256: Sha256
+    proof_crops: Count
+    cosine_mean: Cosine
+    cosine_p1: Cosine
+    cosine_min: Cosine
 
-    def __post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            raise ModelFormatError(f"The model's record of its quantization is not valid: {'; '.join(problems)}.")
+    def _faults(self) -> Iterator[str]:
+        if self.weight_bits != WEIGHT_BITS[self.target]:
+            yield f"weight_bits must be {WEIGHT_BITS[self.target]} for target {self.target!r}, not {self.weight_bits}"
 
 
 def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> str:
@@ -93,27 +99,3 @@ def mismatch_here(target: str) -> str:
     """The same for the processor of this machine."""
     _, flags = read_cpuinfo()
     return processor_mismatch(target, platform.machine(), flags)
-
-
-def _problems(record: Quantization) -> Iterator[str]:
-    if record.target not in WEIGHT_BITS or record.weight_bits != WEIGHT_BITS[record.target]:
-        yield f"target and weight_bits must be one of {WEIGHT_BITS}, not {record.target!r} and {record.weight_bits!r}"
-    if not isinstance(record.float_sha256, str):
-        yield f"float_sha256 must be text, not {record.float_sha256!r}"
-    if not isinstance(record.bias_correction, bool):
-        yield f"bias_correction must be true or false, not {record.bias_correction!r}"
-    if not isinstance(record.rules, tuple) or not all(_are_texts(rule) and len(rule) == 2 for rule in record.rules):
-        yield f"rules must be pairs of layer and rule, not {record.rules!r}"
-    if not _are_texts(record.float_layers):
-        yield f"float_layers must be names, not {record.float_layers!r}"
-    for name in ("calibration_crops", "proof_crops"):
-        if type(getattr(record, name)) is not int or getattr(record, name) < 0:
-            yield f"{name} must be a count, not {getattr(record, name)!r}"
-    for name in ("equalization", "cosine_mean", "cosine_p1", "cosine_min"):
-        value = getattr(record, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            yield f"{name} must be a finite number, not {value!r}"
-
-
-def _are_texts(values: object) -> bool:
-    return isinstance(values, tuple) and all(isinstance(value, str) for value in values)

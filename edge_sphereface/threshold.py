@@ -132,7 +132,7 @@ def _scores(
     for start in range(0, len(embeddings), _BLOCK):
         block = embeddings[start : start + _BLOCK] @ embeddings[start:].T
         rows, columns = np.triu_indices(len(block), k=1, m=block.shape[1])
-        values = block[rows, columns]
+        values = np.clip(block[rows, columns], -1.0, 1.0)  # rounding takes a cosine beyond 1
         rows, columns = rows + start, columns + start
         same = labels[rows] == labels[columns]
         genuine.append(values[same])

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 from edge_sphereface.errors import ModelFormatError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from edge_sphereface.record import Above, Between, Pattern, Record
 
 DIRECT = "direct"
 MATRICES = ".matrices"
 """How the names of Winograd's weights end."""
-_STAGE = re.compile(r"direct|\dx\dw?")
+Stage = Annotated[str, Pattern(r"direct|\dx\dw?", "such as 'direct' or '4x4'")]
+_Times = Annotated[int, Between(1, 1 << 31)]
+_Positive = Annotated[float, Above(0)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tuning:
+class Tuning(Record):
     """How a network is computed, and what that brought where it was measured.
 
     Attributes:
@@ -37,22 +35,21 @@ class Tuning:
         tuned_ms: median of this one, in the same run.
     """
 
-    stages: tuple[str, ...]
-    weight_growth: float
+    record_name = "The model's record of its tuning"
+    record_error = ModelFormatError
+    record_hint = "tune the float model again: python -m export tune MODEL.onnx"
+
+    stages: tuple[Stage, ...]
+    weight_growth: _Positive
     processor: str
-    threads: int
+    threads: _Times
     pinned_threads: bool
     memory_arena: bool
-    batch: int
+    batch: _Times
     onnxruntime: str
-    samples: int
-    plain_ms: float
-    tuned_ms: float
-
-    def __post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            raise ModelFormatError(f"The model's record of its tuning is not valid: {'; '.join(problems)}.")
+    samples: _Times
+    plain_ms: _Positive
+    tuned_ms: _Positive
 
     def __str__(self) -> str:
         return (
@@ -61,22 +58,3 @@ class Tuning:
             f"{'' if self.batch == 1 else f', batch {self.batch}'}"
             f"{' --pinned-threads' if self.pinned_threads else ''}{' --memory-arena' if self.memory_arena else ''}"
         )
-
-
-def _problems(record: Tuning) -> Iterator[str]:
-    stages = record.stages
-    if not isinstance(stages, tuple) or not all(isinstance(name, str) and _STAGE.fullmatch(name) for name in stages):
-        yield f"stages must be 'direct' or tiles such as '4x4', not {stages!r}"
-    for name in ("processor", "onnxruntime"):
-        if not isinstance(getattr(record, name), str):
-            yield f"{name} must be text, not {getattr(record, name)!r}"
-    for name in ("pinned_threads", "memory_arena"):
-        if not isinstance(getattr(record, name), bool):
-            yield f"{name} must be true or false, not {getattr(record, name)!r}"
-    for name in ("threads", "batch", "samples"):
-        if type(getattr(record, name)) is not int or getattr(record, name) < 1:
-            yield f"{name} must be a count, not {getattr(record, name)!r}"
-    for name in ("weight_growth", "plain_ms", "tuned_ms"):
-        value = getattr(record, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
-            yield f"{name} must be a positive number, not {value!r}"

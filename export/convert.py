@@ -13,7 +13,7 @@ from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.model_spec import LAYOUT_NCHW, ModelSpec
+from edge_sphereface.model_spec import LAYOUT_NCHW, Layout, ModelSpec
 from export import official
 from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, TopologyError
@@ -44,7 +44,7 @@ class ConversionOptions:
         photos: photographs for the proof.
     """
 
-    input_layout: str = LAYOUT_NCHW
+    input_layout: Layout = LAYOUT_NCHW
     threshold: float | None = None
     threshold_source: str = "chosen at conversion"
     input_size: tuple[int, int] | None = None

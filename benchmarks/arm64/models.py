@@ -16,7 +16,7 @@ from edge_sphereface.embed import Embedder
 from edge_sphereface.files import sha256_of
 from edge_sphereface.image import save_image
 from edge_sphereface.model_spec import LAYOUT_IMAGE, METADATA_KEY
-from edge_sphereface.quantization import INT8_TARGETS, WEIGHT_BITS, Quantization
+from edge_sphereface.quantization import INT8_TARGETS, WEIGHT_BITS, Quantization, Target
 from export.convert import ConversionOptions, convert
 from export.faces import astronaut, face_crops
 from export.layers import layers_of
@@ -122,7 +122,7 @@ def _make(checkpoint: Path | None, folder: Path, note: Callable[[str], None]) ->
     np.save(folder / "crops.npy", face_crops(Embedder(plain, provider="cpu").spec, _CROPS))
 
 
-def _quantize(source: Path, output: Path, target: str) -> None:
+def _quantize(source: Path, output: Path, target: Target) -> None:
     original, plain = open_plain(source, "cpu")
     crops = face_crops(original.spec, _CALIBRATION_CROPS)
     model = decompose_prelu(plain)

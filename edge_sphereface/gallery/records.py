@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
+from edge_sphereface.record import Cosine, Rate, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,7 +127,7 @@ class Enrollment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Threshold:
+class Threshold(Record):
     """From which similarity two faces count as one person, and why.
 
     Attributes:
@@ -140,38 +141,18 @@ class Threshold:
         tar: true accept rate of the photographs that it comes from; None likewise.
     """
 
-    value: float
+    record_name = "The gallery's record of a threshold"
+    record_error = GalleryFormatError
+    record_hint = "calibrate it again"
+
+    value: Cosine
     precision: str
     fingerprint: str
     source: str
-    far: float | None = None
-    low: float | None = None
-    high: float | None = None
-    tar: float | None = None
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, text: str) -> Threshold:
-        """Read the record from its JSON text.
-
-        Raises:
-            GalleryFormatError: not such a record.
-        """
-        try:
-            values = json.loads(text)
-            sound = (
-                set(values) == {field.name for field in fields(cls)}
-                and -1 <= values["value"] <= 1
-                and all(isinstance(values[name], str) for name in ("precision", "fingerprint", "source"))
-            )
-        except (ValueError, TypeError, RecursionError):
-            sound = False
-        if not sound:
-            raise GalleryFormatError("The gallery's record of a threshold is damaged.", hint="calibrate it again")
-        return cls(**values)
+    far: Rate | None = None
+    low: Cosine | None = None
+    high: Cosine | None = None
+    tar: Rate | None = None
 
 
 def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:

@@ -15,7 +15,14 @@ from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import sha256_of
 from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
-from edge_sphereface.quantization import TARGET_FLOAT16, TARGET_PORTABLE, WEIGHT_BITS, Quantization, mismatch_here
+from edge_sphereface.quantization import (
+    TARGET_FLOAT16,
+    TARGET_PORTABLE,
+    WEIGHT_BITS,
+    Quantization,
+    Target,
+    mismatch_here,
+)
 from export.plain import open_plain
 from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
 from export.quantization.embedded import embed_pairs, embed_photographs
@@ -54,7 +61,7 @@ class QuantizationOptions:
     """
 
     precision: str = INT8
-    target: str = TARGET_PORTABLE
+    target: Target = TARGET_PORTABLE
     count: int = 428
     max_drift: float = 0.002
     policy: Policy = field(default_factory=Policy)
@@ -187,7 +194,7 @@ def _spec(
     calibration: CalibrationCrops | None,
     proof: Proof,
 ) -> ModelSpec:
-    target = options.target if options.precision == INT8 else TARGET_FLOAT16
+    target: Target = options.target if options.precision == INT8 else TARGET_FLOAT16
     mean, p1, low = (round(value, 6) for value in proof.drift)
     record = Quantization(
         target=target,

@@ -1,5 +1,6 @@
 """What every kind of gallery promises."""
 
+import json
 import threading
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 from edge_sphereface.errors import (
     EmbeddingError,
     FingerprintError,
+    GalleryFormatError,
     GalleryNotFoundError,
     IdentityError,
     IdentityNotFoundError,
@@ -253,3 +255,27 @@ def test_no_gallery(tmp_path, monkeypatch, fingerprint, place):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="made_by"):
         open_gallery(place, create=True)
+
+
+THRESHOLD = {"value": 0.3, "precision": "int8", "fingerprint": "x", "source": "y"}
+THRESHOLD |= {"far": None, "low": None, "high": None, "tar": None}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps({**THRESHOLD, "value": 2}),
+        json.dumps({**THRESHOLD, "far": 10**30}),
+        json.dumps({**THRESHOLD, "low": "a"}),
+        json.dumps({**THRESHOLD, "surprise": 1}),
+        json.dumps(THRESHOLD).replace("0.3", "1e999"),
+        json.dumps(THRESHOLD).replace("0.3", "9" * 5000),
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_threshold(text):
+    with pytest.raises(GalleryFormatError, match="record of a threshold is not .*calibrate it again"):
+        Threshold.from_json(text)

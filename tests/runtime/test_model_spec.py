@@ -29,6 +29,8 @@ def test_no_metadata_says_what_to_do():
         ('{"schema_version": 2}', "lacks"),
         ('{"schema_version": 3}', "lacks"),
         ("[" * 100_000, "not JSON"),
+        ('{"schema_version": ' + "9" * 5000 + "}", "not JSON.*5000 digits"),
+        ('{"schema_version": 3, "threshold": 1e999}', "not JSON.*too large"),
     ],
 )
 def test_rubbish(text, words):
@@ -53,6 +55,11 @@ def test_unknown_fields_are_refused(spec):
         ("pixel_mean", float("nan")),
         ("pixel_scale", None),
         ("threshold", "0.3"),
+        ("threshold", 1.5),
+        ("input_height", 1 << 2000),
+        ("pixel_mean", 1e300),
+        ("source_file", "\ud800"),
+        ("source_sha256", "x"),
         ("landmark_template", ((1.0, 2.0),)),
         ("landmark_template", ((1.0, 2.0), (1.0, float("inf")), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0))),
         ("landmark_template", 5),

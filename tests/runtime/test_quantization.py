@@ -46,6 +46,8 @@ def test_round_trip(spec, record):
     ("field", "value"),
     [
         ("target", "arm32"),
+        ("target", {"arm64": 8}),
+        ("target", ["arm64"]),
         ("weight_bits", 8),
         ("rules", (("conv1_1",),)),
         ("rules", "min-max"),
@@ -64,7 +66,9 @@ def test_impossible_records_are_named(record, field, value):
         replace(record, **{field: value})
 
 
-@pytest.mark.parametrize("change", [{"surprise": 1}, {"target": None}, None])
+@pytest.mark.parametrize(
+    "change", [{"surprise": 1}, {"target": None}, {"target": {"a": 1}}, {"cosine_min": 10**30}, None]
+)
 def test_damaged_records_are_refused(spec, record, change):
     text = replace(spec, quantization=record).as_json()
     text["quantization"] = {**text["quantization"], **change} if change else {"target": "portable"}
