@@ -82,6 +82,23 @@ def _add_latency(added: Commands) -> None:
     command.add_argument("--count", type=positive, default=200, metavar="N", help="crops (default 200)")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     command.set_defaults(run=commands.run_int8)
+    command = added.add_parser(
+        "sessions",
+        parents=[json_option()],
+        help="what the session's settings cost: latency with and without pauses, processor time, memory",
+        description="Run every model with the default settings, spinning threads, a memory arena and pinned threads, "
+        "on the CPU, each in a process of its own, in turn.",
+        epilog="example: python -m benchmarks sessions float.onnx int8.onnx -o sessions.json",
+    )
+    command.add_argument("model", nargs="+", type=Path, help="ONNX file")
+    command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
+    command.add_argument("--rounds", type=positive, default=40, metavar="N", help="samples of a start (default 40)")
+    command.add_argument("--starts", type=positive, default=5, metavar="N", help="of each setting (default 5)")
+    command.add_argument(
+        "--pause-ms", type=float, default=50, metavar="MS", help="between two inferences, as on a camera (default 50)"
+    )
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
+    command.set_defaults(run=commands.run_sessions)
 
 
 def _add_accuracy(added: Commands) -> None:

@@ -240,6 +240,23 @@ def run_int8(arguments: argparse.Namespace) -> Outcome:
     return Outcome({"model": str(arguments.output), "bytes": size}, f"{arguments.output}: {size / (1 << 20):.1f} MiB")
 
 
+def run_sessions(arguments: argparse.Namespace) -> Outcome:
+    """Settings of the session, in turn."""
+    from benchmarks import sessions
+
+    rows = sessions.measure(
+        arguments.model,
+        threads=arguments.threads or list(range(1, usable_cpus() + 1)),
+        rounds=arguments.rounds,
+        starts=arguments.starts,
+        pause_ms=arguments.pause_ms,
+        progress=Progress("processes"),
+    )
+    result: JsonObject = {"environment": environment.describe(), "sessions": rows}
+    keep_result(result, arguments.output)
+    return Outcome(result, sessions.text(rows))
+
+
 class _Named:
     """Progress whose subject changes."""
 

@@ -230,6 +230,19 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
             benchmarks_parser, "todays-int8", "float.onnx", "--photos", "people/ann", "--count", "4", "-o", "int8.onnx"
         ),
         "python -m benchmarks latency": call(benchmarks_parser, *latency),
+        "python -m benchmarks sessions": call(
+            benchmarks_parser,
+            "sessions",
+            "sphereface.onnx",
+            "--threads",
+            "1",
+            "--pause-ms",
+            "1",
+            "--rounds",
+            "2",
+            "--starts",
+            "1",
+        ),
         "python -m benchmarks accuracy": call(
             benchmarks_parser, "accuracy", "float.onnx", "int8.onnx", "--pairs", "pairs.csv", "--images", "people"
         ),

@@ -29,6 +29,8 @@ ENROLLED_FROM, EACH = 20, 5
 STRANGERS, MIN_STRANGERS = 500, 100
 """So many others are asked for; with fewer than the second a rate of 1 % is none."""
 FALSE_ALARMS = 0.01
+PAIR_FALSE_ACCEPTS = 0.001
+"""Share of the pairs of strangers that reach the threshold for pairs, with which identification is compared."""
 _RESAMPLES = 1000
 _RATES = np.logspace(-2.7, 0, 60)
 
@@ -63,6 +65,7 @@ class Answers(NamedTuple):
         right: (N,) whether it is the person.
         person: (N,) number of the person.
         strangers: (M,) similarity of each stranger's best candidate.
+        pair_threshold: similarity that one in a thousand pairs of strangers reaches.
         enrolled: identities in the gallery.
     """
 
@@ -70,6 +73,7 @@ class Answers(NamedTuple):
     right: BoolArray
     person: Int64Array
     strangers: Float64Array
+    pair_threshold: float
     enrolled: int
 
 
@@ -106,17 +110,19 @@ def ask(protocol: Protocol, found: Mapping[str, Float32Array], embedder: Embedde
     """Enroll into a gallery file and search it, as the product does."""
     usable = {name: row for name, row in found.items() if np.isfinite(row).all()}
     probes = [(usable[path], name) for path, name in protocol.probes if path in usable]
-    strangers = [usable[path] for path in protocol.strangers if path in usable]
+    strangers = np.stack([usable[path] for path in protocol.strangers if path in usable])
+    pairs = (strangers @ strangers.T)[np.triu_indices(len(strangers), k=1)].astype(np.float64)
     names = sorted(protocol.enrolled)
     with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
         fill(gallery, protocol, found)
         best = [candidates[0] for candidates in gallery.search(np.stack([row for row, _ in probes]), top=1)]
-        alarms = [candidates[0] for candidates in gallery.search(np.stack(strangers), top=1)]
+        alarms = [candidates[0] for candidates in gallery.search(strangers, top=1)]
         return Answers(
             similarity=np.array([candidate.similarity for candidate in best]),
             right=np.array([candidate.name == name for candidate, (_, name) in zip(best, probes, strict=True)]),
             person=np.array([names.index(name) for _, name in probes]),
             strangers=np.array([candidate.similarity for candidate in alarms]),
+            pair_threshold=threshold_at(pairs, PAIR_FALSE_ACCEPTS),
             enrolled=len(gallery),
         )
 
@@ -158,6 +164,9 @@ def judge(answers: Answers) -> JsonObject:
         "threshold": threshold,
         "dir": rate,
         "dir_interval": np.percentile(rates, [2.5, 97.5]).tolist(),
+        "pair_false_accept_rate": PAIR_FALSE_ACCEPTS,
+        "pair_threshold": answers.pair_threshold,
+        "false_alarm_rate_at_pair_threshold": float((answers.strangers >= answers.pair_threshold).mean()),
         "curve": {"false_alarm_rate": _RATES.tolist(), "dir": curve},
         "similarities": {
             "probes": np.round(answers.similarity, 4).tolist(),

@@ -24,6 +24,7 @@ def answers():
         right=np.arange(200) % 10 != 0,
         person=np.arange(200) // 10,
         strangers=np.arange(100) / 100,
+        pair_threshold=0.8,
         enrolled=20,
     )
 
@@ -34,6 +35,7 @@ def test_rank_1_and_dir_by_hand(answers):
     # one of a hundred strangers may be taken for somebody: the threshold lies just above the second
     assert 0.98 < row["threshold"] < 0.98001
     assert row["dir"] == pytest.approx((answers.right & (answers.similarity > 0.98)).mean())
+    assert row["false_alarm_rate_at_pair_threshold"] == pytest.approx(0.2), "0.80 to 0.99"
     assert row["rank_1_interval"][0] <= 0.9 <= row["rank_1_interval"][1]
     assert row["curve"]["dir"] == sorted(row["curve"]["dir"])
     assert row["curve"]["dir"][-1] == pytest.approx(row["rank_1"]), "all alarms allowed: only the rank counts"
@@ -87,6 +89,8 @@ def test_identification_goes_through_a_gallery(small_model):
     assert answers.right.tolist() == [True, False]
     np.testing.assert_allclose(answers.similarity, 1, atol=1e-6)
     assert answers.strangers.max() < 0.9
+    # of one pair none may be accepted: the threshold lies just above it
+    assert answers.pair_threshold == pytest.approx(rows[2] @ rows[3], abs=1e-6)
 
 
 def test_search_measures_what_it_says():
