@@ -56,7 +56,8 @@ class Event:
 
     def line(self) -> str:
         """The same as one line of JSON, without its end."""
-        return json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is JSON only as an escape
 
 
 class EventMaker:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import stat
 import tempfile
@@ -249,3 +250,33 @@ def test_the_command_writes_both(cli, astronaut, people, small_model, tmp_path):
     identified = next(event for event in map(json.loads, out.splitlines()) if event["event"] == "identified")
     assert [path.name for path in files(faces)] == [identified["snapshot"]]
     assert len(frames_of(files(video)[0])[0]) > 5
+
+
+@pytest.mark.parametrize("sink", [Snapshots, VideoRecorder])
+def test_a_picture_that_opencv_refuses_ends_no_thread(result_of, tmp_path, monkeypatch, sink, wait_until):
+    def refuse(*_):
+        raise cv2.error("a picture of no size")
+
+    sink = sink(tmp_path / "out")
+    sink.open(Named())
+    with monkeypatch.context() as broken:
+        broken.setattr("cv2.imencode", refuse)
+        broken.setattr("edge_sphereface.stream.frame_sinks.recorder.draw_faces", refuse)
+        sink.take(result_of(0, kinds=("unknown",)))
+        wait_until(lambda: "no size" in sink.problem)
+    sink.take(result_of(10, kinds=("unknown",)))
+    sink.close(5.0)
+    assert sink.problem == ""
+    assert len(files(tmp_path / "out")) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs modes and owners")
+@pytest.mark.parametrize("sink", [Snapshots, VideoRecorder])
+def test_a_folder_in_which_others_replace_files_is_refused(tmp_path, sink):
+    tmp_path.chmod(0o777)
+    with pytest.raises(SinkError, match="replace files"):
+        sink(tmp_path).open(Named())
+    tmp_path.chmod(0o1777)  # as /tmp
+    out = sink(tmp_path)
+    out.open(Named())
+    out.close(5.0)

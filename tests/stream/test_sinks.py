@@ -70,3 +70,63 @@ def test_a_full_disk_delays_events_and_loses_none(tmp_path):
         time.sleep(0.01)
     assert courier.close(1.0) == 0
     assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and modes")
+def test_a_file_of_events_is_no_link_and_not_open_to_others(tmp_path):
+    """Before anything is written, at the start and after a rotation."""
+    path, victim = tmp_path / "events.jsonl", tmp_path / "victim"
+    victim.write_text("precious\n")
+    path.symlink_to(victim)
+    with pytest.raises(SinkError, match="symbolic link"):
+        Courier(FileSink(path))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SinkError, match="special file"):
+        Courier(FileSink(path))
+    path.unlink()
+    path.touch()
+    path.chmod(0o666)
+    sink = FileSink(path)
+    sink.open()
+    sink.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert victim.read_text() == "precious\n"
+
+
+def test_an_event_that_cannot_be_written_ends_no_thread(tmp_path, wait_until):
+    class Picky:
+        name, problem, dropped = "picky", "", 0
+        taken = ()
+
+        def open(self):
+            pass
+
+        def pending(self):
+            return 0
+
+        def write(self, event):
+            if event.sequence == 1:
+                raise ValueError("never")
+            self.taken += (event.sequence,)
+
+        def close(self):
+            raise RuntimeError("cannot close")
+
+    sink, maker = Picky(), EventMaker("test")
+    courier = Courier(sink)
+    for _ in range(3):
+        courier.give(event_of(maker))
+    wait_until(lambda: sink.taken == (2, 3))
+    assert (courier.dropped, courier.problem) == (1, "picky: an event was left out: never")
+    assert courier.close(5) == 0
+    assert "cannot close" in courier.problem
+
+
+def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path):
+    path = tmp_path / "events.jsonl"
+    sink = FileSink(path)
+    sink.open()
+    sink.write(EventMaker("test").make("source-up", 1e9, {"source": "film\udcff.avi"}))
+    sink.close()
+    assert json.loads(path.read_text())["source"] == "film\udcff.avi"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +28,7 @@ class KeptFiles:
 
     Raises:
         OutputError: the folder cannot be made.
-        SinkError: it cannot be written.
+        SinkError: it cannot be written, or others can replace files in it.
     """
 
     def __init__(self, folder: str | Path, stream: str, suffixes: Sequence[str]) -> None:
@@ -35,6 +37,21 @@ class KeptFiles:
         if not may_write(ensure_folder(self.folder, mode=0o700)):
             raise SinkError(
                 f"Cannot write to {self.folder}: permission denied.", hint="the folder must be writable for this user"
+            )
+
+        self._require_safe()
+
+    def _require_safe(self) -> None:
+        """OpenCV opens videos by name alone: nobody else may put a link in the place of one."""
+        status = self.folder.stat()
+        if os.name != "posix":
+            return
+        by_others = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
+        of_others = status.st_uid not in (0, os.geteuid()) and os.geteuid() != 0
+        if by_others or of_others:
+            raise SinkError(
+                f"Expected {self.folder} to be a folder in which only this user may replace files.",
+                hint=f"chmod o-w {self.folder}" if by_others else "name a folder of this user",
             )
 
     def name(self, unix_time: float) -> str:

@@ -107,7 +107,7 @@ class VideoRecorder:
                 break
             try:
                 self._write(item, files)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
                 self.problem = f"recorder: {error}"
                 self._finish()
         self._finish()

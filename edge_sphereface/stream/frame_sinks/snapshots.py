@@ -83,7 +83,7 @@ class Snapshots:
                 while len(self._names) > self._keep:
                     (files.folder / self._names.popleft()).unlink(missing_ok=True)
                 self.problem = ""
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
                 self.problem = f"snapshots: {error}"
 
 

@@ -46,6 +46,7 @@ class EventSink(Protocol):
 
         Raises:
             OSError: not now; it will be given again after a while.
+            Exception: any other: never; it is dropped and counted.
         """
         ...
 
@@ -70,7 +71,7 @@ class Courier:
 
     def __init__(self, sink: EventSink) -> None:
         self.sink = sink
-        self._problem = ""
+        self._problem = self._left_out = ""
         self._dropped = 0
         self._waiting: deque[Event] = deque()
         self._condition = threading.Condition()
@@ -95,7 +96,7 @@ class Courier:
     @property
     def problem(self) -> str:
         """Why events do not get where they belong; empty if they do."""
-        problem = self._problem or self.sink.problem
+        problem = self._problem or self.sink.problem or self._left_out
         return problem and f"{self.sink.name}: {problem}"
 
     @property
@@ -131,7 +132,13 @@ class Courier:
                     self._condition.wait_for(lambda: self._closing, wait_s)
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
                 continue
+            except Exception as error:  # noqa: BLE001 -- one bad event must not end this thread
+                self._dropped += 1
+                self._left_out = f"an event was left out: {error or type(error).__name__}"
             with self._condition:
                 if self._waiting and self._waiting[0] is event:  # else it was dropped meanwhile
                     self._waiting.popleft()
-        self.sink.close()
+        try:
+            self.sink.close()
+        except Exception as error:  # noqa: BLE001 -- the end is not held up
+            self._problem = f"it did not close: {error or type(error).__name__}"

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from edge_sphereface.errors import SinkError
-from edge_sphereface.files import PRIVATE
+from edge_sphereface.errors import OutputError, SinkError
+from edge_sphereface.files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +41,9 @@ class StreamSink:
         line = self._form(event) if self._open else None
         if line is None:
             return
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"  # a name of a file may be no text at all
         try:
-            print(line, file=self._stream, flush=True)
+            print(line.encode(encoding, "backslashreplace").decode(encoding), file=self._stream, flush=True)
         except BrokenPipeError:
             self._open = False
             self._left()
@@ -59,7 +60,7 @@ class FileSink:
     """Appends JSON lines to a file; when it is full, ``events.jsonl`` becomes ``events.jsonl.1`` and so on.
 
     Args:
-        path: of the file, mode 0600.
+        path: of the file. It gets mode 0600; a symbolic link or a file of another user is refused.
         max_bytes: from which it is full.
         keep: older files that are kept.
     """
@@ -78,6 +79,8 @@ class FileSink:
         """Open or make the file; see :meth:`EventSink.open`."""
         try:
             self._stream = self._opened()
+        except OutputError as error:  # not a file of ours
+            raise SinkError(error.message, hint=error.hint) from error
         except OSError as error:
             raise SinkError(
                 f"Cannot write events to {self._path}: {error.strerror or error}.",
@@ -116,7 +119,7 @@ class FileSink:
             self._stream = None
 
     def _opened(self) -> IO[bytes]:
-        stream = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, PRIVATE), "a+b", buffering=0)
+        stream = os.fdopen(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b", buffering=0)
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":

@@ -31,6 +31,9 @@ _IN_FLIGHT = 50
 _RECONNECT_S = (1, 10)
 _MARGIN_S = 5.0
 """Beyond the time in which a break is noticed."""
+_UNCONFIRMED_S = 30.0
+"""Without a confirmation while events are on their way: the broker answers, and does not take them."""
+_TOPIC_BYTES = 1024
 _FLUSH_S = 0.4
 _LOOK_S = 1.0
 _QOS = 1
@@ -70,13 +73,17 @@ class Broker:
         try:
             parts = urlsplit(address)
             host, port = parts.hostname, parts.port
-        except ValueError:
-            parts, host, port = urlsplit(""), None, None  # such as a port that is no number
-        topic = unquote(parts.path).strip("/") or f"edge_sphereface/{stream}"
-        if parts.scheme not in _PORTS or not host or set("+#\0") & set(unquote(address)):
+            (host or "").encode("idna")
+            topic = unquote(parts.path).strip("/") or f"edge_sphereface/{stream}"
+            is_long = len(topic.encode()) > _TOPIC_BYTES
+        except ValueError:  # such as a port that is no number
+            parts, host, port, topic, is_long = urlsplit(""), None, None, "", False
+        is_cut = bool(set("#?") & set(address)) or "@" in parts.path  # a password that was not escaped
+        if parts.scheme not in _PORTS or not host or is_long or is_cut or set("+#\0") & set(topic):
             raise SinkError(
                 "Expected a broker as mqtt://user@host:1883/topic, or mqtts:// with TLS, got another form.",
-                hint="a topic has no + and no #",
+                hint=f"a topic has no + and no #, and at most {_TOPIC_BYTES} bytes; in a password, write / as %2F, "
+                "# as %23, ? as %3F and @ as %40",
             )
         password = None if parts.password is None else unquote(parts.password)
         return cls(
@@ -128,7 +135,8 @@ class MqttSink:
         self._wake = threading.Event()
         self._pump: threading.Thread | None = None
         self._connected = self._came_back = self._leaving = False
-        self._broker_problem = self._disk_problem = ""
+        self._broker_problem = self._disk_problem = self._silence = ""
+        self._confirmed_at = 0.0
 
     def open(self) -> None:
         """Begin to connect; a broker that is away is waited for. See :meth:`EventSink.open`."""
@@ -172,7 +180,7 @@ class MqttSink:
     @property
     def problem(self) -> str:
         """Why events do not arrive; empty if they do."""
-        return self._disk_problem or self._broker_problem
+        return self._disk_problem or self._broker_problem or self._silence
 
     @property
     def dropped(self) -> int:
@@ -219,17 +227,32 @@ class MqttSink:
         while not self._leaving:
             self._wake.wait(_LOOK_S)
             self._wake.clear()
-            self._take_confirmations()
-            if not self._connected:
-                continue
             try:
+                self._take_confirmations()
+                self._look_after(client)
+                if not self._connected:
+                    continue
                 self._forget(spool, time.monotonic() - hold_s)
                 self._send(client, spool)
                 self._disk_problem = ""
             except SinkError as error:  # the next turn tries again
                 self._disk_problem = str(error)
+            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
+                self._disk_problem = f"sending failed: {type(error).__name__}: {error}"
+
+    def _look_after(self, client: Any) -> None:
+        """Tell a broker that confirms nothing, and an error that ended paho's thread."""
+        silent_s = time.monotonic() - self._confirmed_at
+        is_silent = self._connected and bool(self._in_flight) and silent_s > _UNCONFIRMED_S
+        self._silence = f"it has confirmed no event for more than {_UNCONFIRMED_S:.0f} s" if is_silent else ""
+        thread = getattr(client, "_thread", self._pump)  # paho tells it nowhere else; None after its end
+        if not self._leaving and (thread is None or not thread.is_alive()):
+            self._connected = False
+            self._broker_problem = "the connection's thread ended by an error; the next start sends what is kept"
 
     def _take_confirmations(self) -> None:
+        if self._confirmed or not self._in_flight:
+            self._confirmed_at = time.monotonic()
         while self._confirmed:
             number = self._in_flight.pop(self._confirmed.popleft(), None)
             if number in self._again:
@@ -265,6 +288,7 @@ class MqttSink:
             return
         client.publish(self._status_topic, "online", qos=_QOS, retain=True)
         self._came_back = True  # before the next, after which the pump may forget
+        self._confirmed_at = time.monotonic()
         self._connected = True
         self._wake.set()
 

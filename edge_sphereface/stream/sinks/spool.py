@@ -5,28 +5,36 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
-from edge_sphereface.files import PRIVATE, ensure_folder
+from edge_sphereface.files import ensure_folder, open_private, restrict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _MAGIC = 0x45535350
 """SQLite's application_id of a spool."""
+_MOST_CHARACTERS = 1 << 18
+"""Of a message; an event has some hundred, and MQTT itself ends at 256 MiB."""
+_COMPANIONS = ("", "-wal", "-shm", "-journal")
+_DAMAGE = ("malformed", "not a database", "no such column", "no such table")
+"""What SQLite says of a file that no attempt will ever open."""
 
 
 class Spool:
     """A queue in one SQLite file of mode 0600. Safe to use from several threads; for one process at a time.
+
+    A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place.
 
     Args:
         path: of the file; its folder is made if it is missing.
         most: messages that are kept; beyond, the oldest are dropped and counted.
 
     Raises:
-        SinkError: it cannot be made, is something else, or another process has it.
+        SinkError: it cannot be made, is another database, is not a file of this user, or another process has it.
     """
 
     def __init__(self, path: Path, *, most: int = 500_000) -> None:
@@ -34,29 +42,25 @@ class Spool:
         self._lock = threading.Lock()
         self.dropped = 0
         try:
-            ensure_folder(path.parent, mode=0o700)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
-        except OSError as error:
-            what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
-            raise SinkError(f"Cannot keep events in {path}: {what}.", hint="name another file") from error
-        self._database = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
-        try:
-            self._count = self._prepare()
-        except (SinkError, sqlite3.Error) as error:
-            self._database.close()
-            if isinstance(error, SinkError):
-                raise
-            what = "another process has it" if "locked" in str(error) else str(error)
-            raise SinkError(
-                f"Cannot keep events in {path}: {what}.", hint="give each stream a spool of its own"
-            ) from error
+            self._database, self._count = self._opened()
+        except sqlite3.Error as error:
+            if not any(sign in str(error) for sign in _DAMAGE):
+                raise self._refusal(error) from error
+            self._set_aside(str(error))
+            try:
+                self._database, self._count = self._opened()
+            except sqlite3.Error as again:
+                raise self._refusal(again) from again
 
     def put(self, payload: str) -> None:
         """Keep a message; on return it is on the disk.
 
         Raises:
             SinkError: the disk is full, or does not answer.
+            ValueError: the message is too large.
         """
+        if len(payload) > _MOST_CHARACTERS:
+            raise ValueError(f"expected at most {_MOST_CHARACTERS} characters, got {len(payload)}")
         try:
             with self._lock:
                 self._database.execute("INSERT INTO message (payload) VALUES (?)", (payload,))
@@ -71,14 +75,24 @@ class Spool:
     def after(self, number: int, limit: int) -> list[tuple[int, str]]:
         """The oldest messages with a number above ``number``, and their numbers.
 
+        What is no message, which only damage leaves, is deleted and counted as dropped.
+
         Raises:
             SinkError: the disk does not answer.
         """
         try:
             with self._lock:
-                return self._database.execute(
-                    "SELECT id, payload FROM message WHERE id > ? ORDER BY id LIMIT ?", (number, limit)
+                rows = self._database.execute(
+                    "SELECT id, CASE WHEN typeof(payload) = 'text' AND length(payload) <= ? THEN payload END "
+                    "FROM message WHERE id > ? ORDER BY id LIMIT ?",
+                    (_MOST_CHARACTERS, number, limit),
                 ).fetchall()
+                bad = [(one,) for one, payload in rows if payload is None]
+                if bad:
+                    self._database.executemany("DELETE FROM message WHERE id = ?", bad)
+                    self._count -= len(bad)
+                    self.dropped += len(bad)
+                return [(one, payload) for one, payload in rows if payload is not None]
         except sqlite3.Error as error:
             raise SinkError(f"Cannot read events in {self._path}: {error}.") from error
 
@@ -105,14 +119,38 @@ class Spool:
         with self._lock:
             self._database.close()
 
-    def _prepare(self) -> int:
+    def _opened(self) -> tuple[sqlite3.Connection, int]:
+        """A connection, and the number of messages."""
+        try:
+            ensure_folder(self._path.parent, mode=0o700)
+            if not os.path.lexists(self._path):
+                os.close(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            for suffix in _COMPANIONS:
+                restrict(f"{self._path}{suffix}")
+        except OSError as error:
+            what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
+            raise SinkError(f"Cannot keep events in {self._path}: {what}", hint="name another file") from error
+        database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False, isolation_level=None)
+        try:
+            return database, self._prepare(database)
+        except BaseException:
+            database.close()
+            raise
+
+    def _prepare(self, database: sqlite3.Connection) -> int:
         """Make the table if it is missing; gives the number of messages."""
-        run = self._database.execute
+        run = database.execute
+        database.text_factory = lambda data: data.decode(errors="replace")
         run("PRAGMA locking_mode = EXCLUSIVE")
         (found,) = run("PRAGMA application_id").fetchone()
         (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
         if found != _MAGIC and tables:
             raise SinkError(f"{self._path} is a database of something else.", hint="name another file")
+        if tables:  # judged before anything is written
+            (state,) = run("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {state}")
+            run("SELECT id, payload FROM message LIMIT 0")
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")  # names of people stand in events
@@ -120,3 +158,24 @@ class Spool:
         run("CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL)")
         (count,) = run("SELECT count(*) FROM message").fetchone()
         return int(count)
+
+    def _set_aside(self, why: str) -> None:
+        """Move the file, and what belongs to it, out of the way."""
+        try:
+            for suffix in _COMPANIONS:
+                file = Path(f"{self._path}{suffix}")
+                if file.exists():
+                    file.replace(f"{self._path}.damaged{suffix}")
+        except OSError as error:
+            raise SinkError(
+                f"{self._path} is damaged ({why}), and cannot be renamed: {error.strerror}.", hint="delete it"
+            ) from error
+        warnings.warn(
+            f"{self._path}, which keeps events for the broker, is damaged ({why}). It was renamed to "
+            f"{self._path.name}.damaged; events that it held are not sent.",
+            stacklevel=2,
+        )
+
+    def _refusal(self, error: sqlite3.Error) -> SinkError:
+        what = "another process has it" if "locked" in str(error) else str(error)
+        return SinkError(f"Cannot keep events in {self._path}: {what}.", hint="give each stream a spool of its own")

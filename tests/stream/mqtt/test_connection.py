@@ -2,6 +2,8 @@
 
 import signal
 import socket
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -120,3 +122,62 @@ def make_certificates(folder):
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
+
+
+class Deaf:
+    """A broker that answers a connection and each ping, and confirms nothing."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.confirms = False
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        with suppress(OSError):
+            while True:
+                line, _ = self.listener.accept()
+                threading.Thread(target=self._answer, args=(line,), daemon=True).start()
+
+    def _answer(self, line):
+        with suppress(OSError, IndexError), line, line.makefile("rb") as packets:
+            while True:
+                kind, length, shift = packets.read(1)[0], 0, 0
+                while (byte := packets.read(1)[0]) & 0x80:
+                    length, shift = length | (byte & 0x7F) << shift, shift + 7
+                body = packets.read(length | byte << shift)
+                if kind >> 4 == 1:
+                    line.sendall(b"\x20\x02\x00\x00")
+                elif kind >> 4 == 12:
+                    line.sendall(b"\xd0\x00")
+                elif kind >> 4 == 3 and self.confirms:
+                    topic = int.from_bytes(body[:2], "big")
+                    line.sendall(b"\x40\x02" + body[2 + topic : 4 + topic])
+
+
+def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(courier_to, give, wait_for, monkeypatch):
+    monkeypatch.setattr("edge_sphereface.stream.sinks.mqtt._UNCONFIRMED_S", 0.5)
+    broker = Deaf()
+    courier = courier_to(broker.port)
+    wait_for(lambda: courier.sink._connected)
+    assert courier.problem == ""
+    give(courier, 3)
+    wait_for(lambda: "confirmed no event for more than" in courier.problem)
+    assert courier.pending() == 3
+    broker.confirms = True
+    give(courier, 1)
+    wait_for(lambda: courier.problem == "")
+    broker.listener.close()
+    courier.close(5.0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_that_ends_the_thread_of_the_connection_is_told(courier_to, give, wait_for, broker):
+    courier = courier_to(broker.port)
+    wait_for(lambda: courier.sink._connected)
+    courier.sink._client.on_message = lambda *_: 1 / 0
+    courier.sink._client.subscribe("faces/status")
+    wait_for(lambda: "ended by an error" in courier.problem)
+    give(courier, 1)
+    wait_for(lambda: courier.pending() == 1)
+    courier.close(5.0)

@@ -1,5 +1,9 @@
 """Messages on the disk: kept in order, bounded, nobody else's."""
 
+import os
+import sqlite3
+import stat
+
 import pytest
 
 from edge_sphereface.errors import SinkError
@@ -37,18 +41,104 @@ def test_a_disk_that_fails_is_an_error_of_ours(tmp_path):
     assert len(spool) == 1
 
 
-def test_a_file_of_something_else_is_no_spool(tmp_path):
-    import sqlite3
-
-    (tmp_path / "noise.db").write_bytes(b"no database" * 100)
-    with pytest.raises(SinkError, match="not a database"):
-        Spool(tmp_path / "noise.db")
+def test_a_database_of_something_else_is_no_spool(tmp_path):
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE precious (x)")
     other.commit()
     other.close()
     with pytest.raises(SinkError, match="something else"):
         Spool(tmp_path / "other.db")
+
+
+def filled(path, count=200):
+    spool = Spool(path)
+    for number in range(count):
+        spool.put(f"{number}" * 100)
+    spool.close()
+    return path.read_bytes()
+
+
+def with_bytes(data, place, new):
+    return data[:place] + new + data[place + len(new) :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"no database" * 100,
+        lambda data: bytes(len(data)),
+        lambda data: data[: len(data) // 2],
+        lambda data: with_bytes(data, 4096 + 5, b"\xff" * 3000),
+        lambda data: with_bytes(data, len(data) // 2, b"\xff" * 4096),
+        lambda data: data.replace(b"payload", b"pay_oad"),
+    ],
+)
+def test_a_damaged_spool_is_set_aside_and_another_begun(tmp_path, damage):
+    path = tmp_path / "spool.db"
+    damaged = damage(filled(path))
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match=r"spool.db.damaged"):
+        spool = Spool(path)
+    spool.put("after")
+    assert [payload for _, payload in spool.after(0, 10)] == ["after"]
+    spool.close()
+    kept = tmp_path / "spool.db.damaged"
+    assert kept.read_bytes() == damaged
+    assert stat.S_IMODE(kept.stat().st_mode) == stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.filterwarnings("default")
+def test_watch_goes_on_with_a_damaged_spool(cli, tmp_path, photo):
+    (tmp_path / "spool.db").write_bytes(b"no database" * 100)
+    code, _, err = cli("watch", photo.parent, "--mqtt", "mqtt://127.0.0.1:1", "--mqtt-spool", tmp_path / "spool.db")
+    assert code == 0
+    assert "warning:" in err
+    assert "spool.db.damaged" in err
+
+
+def test_a_row_that_is_no_message_is_dropped_and_counted(tmp_path):
+    filled(tmp_path / "spool.db", 3)
+    database = sqlite3.connect(tmp_path / "spool.db")
+    database.execute("UPDATE message SET payload = ? WHERE id = 1", ("x" * (20 << 20),))
+    database.execute("UPDATE message SET payload = ? WHERE id = 2", (b"\xff",))
+    database.execute("INSERT INTO message (payload) VALUES (CAST(x'ff41' AS TEXT))")
+    database.commit()
+    database.close()
+    spool = Spool(tmp_path / "spool.db")
+    assert [payload for _, payload in spool.after(0, 10)] == ["2" * 100, "\ufffdA"]
+    assert (len(spool), spool.dropped) == (2, 2)
+    spool.close()
+
+
+def test_an_event_that_is_too_large_is_told_and_the_next_one_kept(tmp_path, wait_until):
+    courier = Courier(MqttSink(Broker.parse("mqtt://127.0.0.1:1/faces", stream="x"), spool=tmp_path / "spool.db"))
+    maker = EventMaker("test")
+    courier.give(maker.make("appeared", 1e9, {"x": "y" * (300 << 10)}))
+    courier.give(maker.make("appeared", 1e9, {"x": float("nan")}))
+    courier.give(maker.make("appeared", 1e9, {"x": "small"}))
+    wait_until(lambda: courier.sink.pending() == 1)
+    assert courier.dropped == 2
+    assert courier._left_out.startswith("an event was left out")
+    assert courier.close(5.0) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and modes")
+@pytest.mark.parametrize("suffix", ["", "-wal", "-journal"])
+def test_a_link_in_the_place_of_a_spool_is_refused(tmp_path, suffix):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / f"spool.db{suffix}").symlink_to(victim)
+    with pytest.raises(SinkError, match="symbolic link"):
+        Spool(tmp_path / "spool.db")
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes")
+def test_a_spool_that_others_may_read_is_closed_to_them(tmp_path):
+    filled(tmp_path / "spool.db", 1)
+    (tmp_path / "spool.db").chmod(0o666)
+    Spool(tmp_path / "spool.db").close()
+    assert stat.S_IMODE((tmp_path / "spool.db").stat().st_mode) == 0o600
 
 
 def test_what_a_full_spool_gives_up_is_counted(tmp_path, monkeypatch):
