@@ -17,6 +17,7 @@ import re
 import string
 import sys
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -181,7 +182,7 @@ def find(claim: Claim, page: str, results: Path = RESULTS) -> Found:
     matches = list(claim.pattern().finditer(page))
     if len(matches) != 1:
         raise FigureError(f"{claim.page}: expected once, found {len(matches)} times: {claim.text!r}")
-    record = json.loads((results / claim.record).read_text("utf-8"))
+    record = _record(results / claim.record)
     if claim.at:
         record = _one(record, claim.at)
     return Found(
@@ -252,6 +253,11 @@ def rewritten(ledger: Ledger, name: str, text: str, results: Path = RESULTS) -> 
     for (start, end), shown in sorted(places, reverse=True):
         text = text[:start] + shown + text[end:]
     return text
+
+
+@cache
+def _record(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
 
 
 def _walk(node: Any, steps: Sequence[str]) -> Iterator[Any]:

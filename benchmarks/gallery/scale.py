@@ -41,6 +41,14 @@ def measure(
         reporter: makes a progress function for a name.
     """
     single = replace(config, session=replace(config.session, threads=1))
+    pipeline = single.open()
+    setup = {
+        "model": config.model.name,
+        "precision": pipeline.embedder.spec.precision,
+        "detector": pipeline.detector.name,
+        "provider": pipeline.embedder.provider.active[0],
+        "threads": 1,
+    }
     engines: dict[str, Callable[[], Engine]] = {"local": LocalEngine}
     engines |= {f"ray, {count} workers": partial(RayEngine, workers=count) for count in workers}
     runs: dict[str, list[JsonObject]] = {name: [] for name in engines}
@@ -53,6 +61,7 @@ def measure(
     return [
         {
             "engine": name,
+            **setup,
             "photographs": photographs,
             "faces": made[0]["faces"],
             "runs": made,
