@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from edge_sphereface.errors import ImageError, OutputError
 from edge_sphereface.files import PRIVATE, atomic_write
+from edge_sphereface.image_header import read_header
+from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    import os
+    from pathlib import Path
 
     from edge_sphereface.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes that a search through a folder takes for photographs."""
 
-MAX_FILE_BYTES = 256 << 20
-"""A larger file is not read."""
+_FILE = RegularFile(what="photograph", limit=256 << 20, error=ImageError)
+MAX_PIXELS = 1 << 26
+"""An image with more is not decoded: 200 MB in memory, and 600 MB while a progressive JPEG is decoded."""
+_MAX_SCANS = 100
+"""Of a JPEG file; each costs the time of all pixels, and cameras write about ten."""
 
 _HINTS = {
     2: "grayscale: convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
@@ -64,27 +69,46 @@ def load_image(path: str | os.PathLike[str]) -> UInt8Array:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: there is no such file, or OpenCV cannot decode it.
+        ImageError: there is no such file, it is too large, or OpenCV cannot decode it.
     """
+    return decode_image(_FILE.read(path), str(path))
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
+    """Decode a photograph, turned upright as its EXIF data says.
+
+    Args:
+        data: the content of a JPEG, PNG, BMP, GIF, TIFF or WebP file.
+        name: of the file, for messages.
+        max_pixels: that it may have; its header is read before memory is taken for them.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: it is of another kind, too large, or OpenCV cannot decode it.
+    """
+    header = read_header(data)
+    if header is None:
+        what = "it is damaged or of no such format" if data else "it is empty"
+        raise ImageError(f"Cannot decode {name}: {what}.", hint="give a JPEG, PNG, BMP, GIF, TIFF or WebP file")
+    if header.pixels > max_pixels or header.scans > _MAX_SCANS:
+        much = f"{header.pixels} pixels" if header.pixels > max_pixels else f"{header.scans} scans"
+        raise ImageError(
+            f"Cannot decode {name}: the {header.kind} file announces {much}, expected at most "
+            f"{max_pixels} pixels and {_MAX_SCANS} scans.",
+            hint="make it smaller",
+        )
+    # A second bound, should a decoder understand a file differently; OpenCV reads it when it is first loaded
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     import cv2
 
-    file = Path(path)
     try:
-        size = file.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise ImageError(f"{file} has {size} bytes; more than {MAX_FILE_BYTES} are not read.")
-        data = np.fromfile(file, dtype=np.uint8)
-    except OSError as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f"Cannot read {file}: {error.strerror or error}.", hint="check the path") from error
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if size else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"Cannot decode {file}: {error.err}.", hint="convert it to JPEG or PNG") from error
+        raise ImageError(f"Cannot decode {name}: {error.err}.", hint="convert it to JPEG or PNG") from error
     if image is None:
-        what = "it is empty" if not size else "OpenCV knows no image format that fits its content"
-        raise ImageError(f"Cannot decode {file}: {what}.", hint="give a JPEG, PNG, BMP, TIFF or WebP file")
+        raise ImageError(f"Cannot decode {name}: the {header.kind} file is damaged.", hint="convert it to JPEG or PNG")
     return cast("UInt8Array", image)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from edge_sphereface.errors import EdgeSphereFaceError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from edge_sphereface.errors import EdgeSphereFaceError
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 _KINDS = {
@@ -23,107 +24,95 @@ _KINDS = {
 }
 
 
-@contextmanager
-def open_regular(
-    path: str | os.PathLike[str],
-    *,
-    limit: int,
-    error: type[EdgeSphereFaceError],
-    missing: type[EdgeSphereFaceError] | None = None,
-    hint: str = "check the path",
-) -> Iterator[IO[bytes]]:
-    """Open a regular file for reading; symbolic links are followed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegularFile:
+    """What a kind of file must be, and how it is refused.
 
-    A named pipe, a device, a socket or a folder is refused before it is opened: opening one may block, or do
-    something. The kind is checked again on the open file, in case another one took its place.
+    A named pipe, a device, a socket or a folder is refused before it is opened: opening one may block, or do something.
+    The kind is checked again on the open file, in case another one took its place. Symbolic links are followed.
 
-    Args:
-        path: of the file.
+    Attributes:
+        what: it is, as in "There is no model file m.onnx".
         limit: bytes that it may have.
         error: class of what is raised.
         missing: class of what is raised where there is no file; None for ``error``.
-        hint: what to do where the file cannot be read.
-
-    Raises:
-        EdgeSphereFaceError: of class ``error`` or ``missing``: there is no such file, it cannot be read, is not a
-            regular file, or is too large.
+        hint: what to do where it cannot be read.
     """
-    file = Path(path)
-    try:
-        _require_regular(file, os.stat(file), limit, error)  # noqa: PTH116 -- the descriptor's stat below is os's too
-        descriptor = os.open(file, _FLAGS)
-    except (FileNotFoundError, NotADirectoryError) as problem:
-        raise (missing or error)(f"There is no file {file}.", hint=hint) from problem
-    except (OSError, ValueError) as problem:  # ValueError: a zero byte in the path
-        if isinstance(problem, error):
-            raise
-        reason = problem.strerror if isinstance(problem, OSError) else None
-        raise error(f"Cannot read {file}: {reason or problem}.", hint=hint) from problem
-    with os.fdopen(descriptor, "rb") as stream:
-        _require_regular(file, os.fstat(descriptor), limit, error)
-        yield stream
 
+    what: str
+    limit: int
+    error: type[EdgeSphereFaceError]
+    missing: type[EdgeSphereFaceError] | None = None
+    hint: str = "check the path"
 
-def read_regular(
-    path: str | os.PathLike[str],
-    *,
-    limit: int,
-    error: type[EdgeSphereFaceError],
-    missing: type[EdgeSphereFaceError] | None = None,
-    hint: str = "check the path",
-) -> bytes:
-    """The content of a regular file, as far as it had been written when it was opened.
+    @contextmanager
+    def open(self, path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+        """Open a file for reading.
 
-    Raises:
-        EdgeSphereFaceError: as :func:`open_regular`.
-    """
-    with open_regular(path, limit=limit, error=error, missing=missing, hint=hint) as stream:
-        try:
+        Raises:
+            EdgeSphereFaceError: of class ``error`` or ``missing``: there is none, it cannot be read, is not a regular
+                file, or is too large.
+        """
+        file = Path(path)
+        with self._explained(file):
+            self._require(file, os.stat(file))  # noqa: PTH116 -- beside fstat
+            descriptor = os.open(file, _FLAGS)
+        with os.fdopen(descriptor, "rb") as stream:
+            self._require(file, os.fstat(descriptor))
+            yield stream
+
+    def read(self, path: str | os.PathLike[str]) -> bytes:
+        """The content of a file, as far as it had been written when it was opened.
+
+        Raises:
+            EdgeSphereFaceError: as :meth:`open`.
+        """
+        with self.open(path) as stream, self._explained(Path(path)):
             return stream.read(os.fstat(stream.fileno()).st_size)
-        except OSError as problem:
-            raise error(f"Cannot read {path}: {problem.strerror or problem}.", hint=hint) from problem
 
+    def read_text(self, path: str | os.PathLike[str]) -> str:
+        """The content of a file of text in UTF-8, with or without a byte order mark.
 
-def read_regular_text(
-    path: str | os.PathLike[str],
-    *,
-    limit: int,
-    error: type[EdgeSphereFaceError],
-    missing: type[EdgeSphereFaceError] | None = None,
-    hint: str = "check the path",
-) -> str:
-    """The content of a regular file of text in UTF-8, with or without a byte order mark.
+        Raises:
+            EdgeSphereFaceError: as :meth:`open`, or it is not text.
+        """
+        try:
+            return self.read(path).decode("utf-8-sig")
+        except UnicodeDecodeError as problem:
+            raise self.error(
+                f"The {self.what} {path} is not text in UTF-8: byte {problem.start} does not fit.", hint=self.hint
+            ) from problem
 
-    Raises:
-        EdgeSphereFaceError: as :func:`open_regular`, or the file is not text.
-    """
-    data = read_regular(path, limit=limit, error=error, missing=missing, hint=hint)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        raise error(f"{path} is not text in UTF-8: byte {problem.start} does not fit.", hint=hint) from problem
+    def require(self, path: str | os.PathLike[str]) -> int:
+        """Check a file that a library will open by its path; gives its size in bytes.
 
+        Raises:
+            EdgeSphereFaceError: as :meth:`open`.
+        """
+        with self.open(path) as stream:
+            return os.fstat(stream.fileno()).st_size
 
-def require_regular(
-    path: str | os.PathLike[str],
-    *,
-    limit: int,
-    error: type[EdgeSphereFaceError],
-    missing: type[EdgeSphereFaceError] | None = None,
-    hint: str = "check the path",
-) -> int:
-    """Check a file that a library will open by its path; gives its size in bytes.
+    @contextmanager
+    def _explained(self, file: Path) -> Iterator[None]:
+        try:
+            yield
+        except EdgeSphereFaceError:
+            raise
+        except (FileNotFoundError, NotADirectoryError) as problem:
+            raise (self.missing or self.error)(f"There is no {self.what} {file}.", hint=self.hint) from problem
+        except (OSError, ValueError) as problem:  # ValueError: a zero byte in the path
+            reason = (isinstance(problem, OSError) and problem.strerror) or problem
+            raise self.error(f"Cannot read the {self.what} {file}: {reason}.", hint=self.hint) from problem
 
-    Raises:
-        EdgeSphereFaceError: as :func:`open_regular`.
-    """
-    with open_regular(path, limit=limit, error=error, missing=missing, hint=hint) as stream:
-        return os.fstat(stream.fileno()).st_size
-
-
-def _require_regular(file: Path, status: os.stat_result, limit: int, error: type[EdgeSphereFaceError]) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-        raise error(f"Expected a regular file, and {file} is {kind}.", hint="name a file; copy a stream to one first")
-    if status.st_size > limit:
-        raise error(f"{file} has {status.st_size} bytes; at most {limit} are read.", hint="is it the file you mean?")
+    def _require(self, file: Path, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise self.error(
+                f"Expected a {self.what} as a regular file, and {file} is {kind}.",
+                hint="name a file; copy a stream to one first",
+            )
+        if status.st_size > self.limit:
+            raise self.error(
+                f"{file} has {status.st_size} bytes; a {self.what} has at most {self.limit}.",
+                hint="is it the file you mean?",
+            )

@@ -17,12 +17,20 @@ from edge_sphereface.cache import cache_file
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.placement import place_matrices
+from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edge_sphereface.types import JsonObject
 
+MODEL_FILE = RegularFile(
+    what="model file",
+    limit=(1 << 31) - 1,  # protobuf's own
+    error=ModelFormatError,
+    missing=ModelNotFoundError,
+    hint="make one: python -m export convert CHECKPOINT -o MODEL.onnx",
+)
 AUTO = "auto"
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -111,10 +119,7 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
         ProviderError: onnxruntime is not installed, or the provider asked for is absent, fails, or takes no node.
     """
     model = Path(path)
-    if not model.is_file():
-        raise ModelNotFoundError(
-            f"There is no model file {model}.", hint="make one: python -m export convert CHECKPOINT -o MODEL.onnx"
-        )
+    MODEL_FILE.require(model)
     ort = import_onnxruntime()
     available = ort.get_available_providers()
     if config.provider.lower() != AUTO:

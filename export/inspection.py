@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_sphereface.errors import ModelError, ModelFormatError, ModelNotFoundError
+from edge_sphereface.errors import ModelError, ModelFormatError
 from edge_sphereface.files import sha256_of
 from edge_sphereface.model_spec import ModelSpec
+from edge_sphereface.session import MODEL_FILE
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.official import LFW_ACCURACY, OFFICIAL
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.types import JsonObject
-
-_MAX_ONNX_BYTES = (1 << 31) - 1  # protobuf's own limit
 
 
 def inspect(path: Path) -> JsonObject:
@@ -104,12 +103,8 @@ def _load(path: Path) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
-    if not path.is_file():
-        raise ModelNotFoundError(f"There is no model file {path}.", hint="check the path")
-    if path.stat().st_size > _MAX_ONNX_BYTES:
-        raise ModelFormatError(f"{path} is larger than an ONNX file can be ({_MAX_ONNX_BYTES} bytes).")
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_model_from_string(MODEL_FILE.read(path))
     except DecodeError as error:
         raise ModelFormatError(f"{path} is no ONNX file: {error}.", hint="it is damaged or of another kind") from error
     if not model.graph.node:

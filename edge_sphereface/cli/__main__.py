@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,6 @@ from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_MAX_IMAGE_PIXELS = 1 << 28
 
 
 def build_parser() -> Parser:
@@ -47,8 +44,6 @@ def build_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # OpenCV would take memory for 2^30 pixels if a file's header says so; it reads this when it is first loaded.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_MAX_IMAGE_PIXELS))
     return run(build_parser(), argv)
 
 

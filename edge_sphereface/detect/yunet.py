@@ -17,6 +17,7 @@ from edge_sphereface.cache import cache_folder
 from edge_sphereface.download import PinnedFile
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
 from edge_sphereface.image import check_image
+from edge_sphereface.regular_file import RegularFile
 from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ YUNET = PinnedFile(
     license="MIT (ShiqiYu/libfacedetection)",
 )
 
+_FILE = RegularFile(
+    what="YuNet model",
+    limit=16 << 20,
+    error=ModelFormatError,
+    missing=ModelNotFoundError,
+    hint="run `edge-sphereface fetch-detector`, or give the file with --detector-model",
+)
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
 _MIN_FACE_PX = 10
@@ -71,11 +79,7 @@ class YuNet:
         import cv2
 
         path = Path(model)
-        if not path.is_file():
-            raise ModelNotFoundError(
-                f"There is no YuNet model at {path}.",
-                hint="run `edge-sphereface fetch-detector`, or give the file with --detector-model",
-            )
+        _FILE.require(path)
         self.max_side = max_side
         self.refine = refine
         self._lock = threading.Lock()

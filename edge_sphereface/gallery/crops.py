@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import CropError, FingerprintError, GalleryError
+from edge_sphereface.errors import CropError, FingerprintError, GalleryError, ImageError
+from edge_sphereface.image import decode_image
 
 if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
@@ -80,11 +81,10 @@ def decode_crop(data: bytes, shape: tuple[int, int, int]) -> UInt8Array:
     Raises:
         CropError: no PNG file of that size.
     """
-    import cv2
-
-    crop = None
-    if 0 < len(data) <= CROP_BYTES:
-        crop = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    try:
+        crop = decode_image(data, "the crop", max_pixels=shape[0] * shape[1]) if len(data) <= CROP_BYTES else None
+    except ImageError:
+        crop = None
     if crop is None or crop.shape != shape:
         raise CropError(f"Expected a kept crop as a PNG file of shape {shape}, got another one.")
-    return crop.astype(np.uint8, copy=False)
+    return crop

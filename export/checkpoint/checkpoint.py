@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from edge_sphereface.files import sha256_of
+from edge_sphereface.regular_file import RegularFile
 from export.checkpoint.ckpt import index_ckpt
 from export.checkpoint.entry import DTYPES, TensorInfo
 from export.checkpoint.safetensors import index_safetensors
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
+_FILE = RegularFile(
+    what="checkpoint", limit=64 << 30, error=CheckpointError, hint="get the official one: python -m export fetch"
+)
+"""It is mapped, not read."""
 _SAFETENSORS_SUFFIX = ".safetensors"
 _KNOWN_STARTS = {
     b"PK\x03\x04": "a zip archive, such as PyTorch saves",
@@ -85,24 +90,13 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
         CheckpointError: there is no such file, or it is empty, damaged, encrypted or of another kind.
     """
     file = Path(path)
-    with _open(file) as stream, _map(stream, file) as data:
+    with _FILE.open(file) as stream, _map(stream, file) as data:
         if file.suffix.lower() == _SAFETENSORS_SUFFIX:
             entries = index_safetensors(file, data)
         else:
             _refuse_known_strangers(data)
             entries = index_ckpt(data)
         yield Checkpoint(file, data, entries)
-
-
-def _open(file: Path) -> IO[bytes]:
-    try:
-        return file.open("rb")
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"There is no checkpoint {file}.", hint="get the official one: python -m export fetch"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"Cannot read {file}: {error.strerror}.", hint="name a readable file") from error
 
 
 @contextmanager

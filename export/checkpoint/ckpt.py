@@ -30,6 +30,8 @@ CRC_BYTES = 10
 
 MAX_PARAMETERS = 2048
 """SphereFace-64 with momentum and head has under 400; more are the mark of another file."""
+MAX_SLICES = 1024
+"""Of a parameter; MindSpore cuts tensors into slices of 512 MiB."""
 _MAX_NAME_BYTES = 512
 _MAX_RANK = 8
 _BLOCK = 1 << 20
@@ -129,6 +131,8 @@ def _read_tensor(data: bytes | mmap, tensor: Field) -> TensorInfo:
 def _append_slice(first: TensorInfo, following: TensorInfo, name: str) -> TensorInfo:
     if (first.dtype, first.shape) != (following.dtype, following.shape):
         raise WireError(f"the slices of {name!r} differ in type or shape")
+    if len(first.spans) == MAX_SLICES:  # each slice costs the time of all before it
+        raise WireError(f"parameter {name!r} comes in more than {MAX_SLICES} slices")
     return first._replace(spans=first.spans + following.spans)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import binascii
-import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edge_sphereface.record import JsonError, parse_json
 from export.checkpoint.entry import TensorInfo
 from export.errors import CheckpointError
 
@@ -54,8 +54,7 @@ def index_safetensors(path: Path, data: bytes | mmap) -> dict[str, TensorInfo]:
             f"This is no intact safetensors file: {error}.", hint="the file is damaged; get it again"
         ) from error
     base = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
-    header = json.loads(data[_LENGTH_BYTES:base])
-    metadata = header.pop("__metadata__", {})
+    header, metadata = _parsed(data[_LENGTH_BYTES:base])
     entries = {
         name: TensorInfo(
             _DTYPES.get(tensor["dtype"], tensor["dtype"]),
@@ -66,6 +65,17 @@ def index_safetensors(path: Path, data: bytes | mmap) -> dict[str, TensorInfo]:
     }
     _check_crc(data, entries, metadata)
     return entries
+
+
+def _parsed(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of a header that the library ``safetensors`` has accepted."""
+    try:
+        header = parse_json(text, limit=len(text))
+    except JsonError as error:
+        raise CheckpointError(
+            f"This is no intact safetensors file: {error}.", hint="the file is damaged; get it again"
+        ) from error
+    return header, header.pop("__metadata__", None) or {}  # null stands for none
 
 
 def _check_crc(data: bytes | mmap, entries: dict[str, TensorInfo], metadata: dict[str, str]) -> None:

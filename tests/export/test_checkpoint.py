@@ -101,7 +101,7 @@ def test_empty(tmp_path):
 def test_missing_or_a_folder(tmp_path):
     with pytest.raises(CheckpointError, match="export fetch"), open_checkpoint(tmp_path / "no.ckpt"):
         pass
-    with pytest.raises(CheckpointError, match="Cannot read"), open_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match="is a folder"), open_checkpoint(tmp_path):
         pass
 
 

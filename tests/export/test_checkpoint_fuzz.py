@@ -1,10 +1,13 @@
 """Any bytes give arrays or our error, within the memory that a file is worth."""
 
 import io
+import os
+import time
 import tracemalloc
 
 import ml_dtypes
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,3 +89,24 @@ def test_as_many_parameters_as_are_allowed_stay_within_memory(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 2 * len(content) + (1 << 20)
+
+
+def test_slices_without_end_are_refused_at_once(tmp_path):
+    """300,000 slices in 6 MB took minutes: each was appended to a copy of all before it."""
+    (tmp_path / "x.ckpt").write_bytes(entry(b"a", FLOATS) * 300_000)
+    start = time.process_time()
+    with (
+        pytest.raises(CheckpointError, match=f"more than {ckpt.MAX_SLICES} slices"),
+        open_checkpoint(tmp_path / "x.ckpt"),
+    ):
+        pass
+    assert time.process_time() - start < 5
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+@pytest.mark.parametrize("name", ["x.ckpt", "x.safetensors"])
+def test_a_pipe_is_no_checkpoint(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match="is a pipe"), open_checkpoint(tmp_path / name):
+        pass

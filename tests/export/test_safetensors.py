@@ -59,3 +59,11 @@ def test_damaged_safetensors_give_arrays_or_our_error(tmp_path_factory, edits, l
         read_all(path)
     except CheckpointError:
         pass
+
+
+@pytest.mark.parametrize("metadata", ["null", "{}"])
+def test_metadata_that_says_nothing(tmp_path, metadata):
+    """The library accepts null; it is no traceback."""
+    header = f'{{"__metadata__":{metadata},"a":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}'.encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    assert read_all(tmp_path / "x.safetensors") == {"a": 0}

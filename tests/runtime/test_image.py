@@ -1,11 +1,17 @@
 """Images: every wrong kind is refused with the way to convert it; files are read whatever their depth."""
 
+import io
+import os
+import struct
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_sphereface.errors import ImageError, OutputError
-from edge_sphereface.image import check_image, find_images, load_image, save_image
+from edge_sphereface.image import MAX_PIXELS, check_image, find_images, load_image, save_image
+from edge_sphereface.image_header import read_header
 
 GOOD = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 
@@ -65,9 +71,9 @@ def test_unreadable_files_are_refused(tmp_path, content):
 
 
 def test_missing_file_and_folder(tmp_path):
-    with pytest.raises(ImageError, match="No such file"):
+    with pytest.raises(ImageError, match="There is no photograph"):
         load_image(tmp_path / "no.jpg")
-    with pytest.raises(ImageError, match="Cannot read"):
+    with pytest.raises(ImageError, match="is a folder"):
         load_image(tmp_path)
 
 
@@ -90,3 +96,98 @@ def test_find_images(tmp_path):
     assert [path.name for path in find_images(tmp_path)] == ["1.png", "2.JPG"]
     with pytest.raises(ImageError, match="folder"):
         find_images(tmp_path / "a/1.png")
+
+
+FILES = {
+    "baseline": ("JPEG", {}),
+    "progressive": ("JPEG", {"progressive": True, "exif": b"Exif\0\0" + b"\xff\xc0" * 9}),
+    "png": ("PNG", {}),
+    "bmp": ("BMP", {}),
+    "gif": ("GIF", {}),
+    "lossy": ("WebP", {"quality": 50}),
+    "lossless": ("WebP", {"lossless": True}),
+    "extended": ("WebP", {"exif": b"Exif\0\0x"}),
+    "tiff": ("TIFF", {}),
+    "tiff-lzw": ("TIFF", {"compression": "tiff_lzw"}),
+}
+
+
+def encoded(name, width, height):
+    kind, options = FILES[name]
+    output = io.BytesIO()
+    Image.fromarray(np.resize(GOOD, (height, width, 3))).save(output, kind, **options)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (301, 17)])
+def test_headers_of_another_library_s_files(tmp_path, name, width, height):
+    content = encoded(name, width, height)
+    header = read_header(content)
+    assert header.kind == FILES[name][0]
+    assert header.pixels == width * height
+    assert (header.scans > 1) == (name == "progressive")
+    (tmp_path / "x").write_bytes(content)
+    assert load_image(tmp_path / "x").shape == (height, width, 3)
+    for end in range(min(len(content), 40)):
+        read_header(content[:end])
+
+
+def resized(content, name):
+    """The same file, whose header announces 16,000 x 16,000 pixels."""
+    big = 16_000
+    data = bytearray(content)
+    if name in ("baseline", "progressive"):
+        at = data.rindex(b"\xff\xc0" if name == "baseline" else b"\xff\xc2") + 5
+        data[at : at + 4] = big.to_bytes(2, "big") * 2
+    elif name == "png":
+        data[16:24] = big.to_bytes(4, "big") * 2
+    elif name == "bmp":
+        data[18:26] = big.to_bytes(4, "little") + (-big).to_bytes(4, "little", signed=True)
+    elif name == "gif":
+        data[6:10] = big.to_bytes(2, "little") * 2
+    elif name == "lossy":
+        data[26:30] = big.to_bytes(2, "little") * 2
+    elif name == "lossless":
+        data[21:25] = ((big - 1) | (big - 1) << 14).to_bytes(4, "little")
+    elif name == "extended":
+        data[24:30] = (big - 1).to_bytes(3, "little") * 2
+    else:
+        order = int.from_bytes(data[4:8], "little") + 2
+        for entry in range(order, order + 24, 12):  # width and height come first
+            data[entry + 2 : entry + 4] = b"\x04\0"
+            data[entry + 8 : entry + 12] = big.to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_too_many_pixels_are_refused_from_the_header(tmp_path, name):
+    """No decoder takes 2.3 GB for a file of a few bytes, whoever calls: the limit is the library's."""
+    (tmp_path / "x").write_bytes(resized(encoded(name, 301, 17), name))
+    with pytest.raises(ImageError, match=f"announces 256000000 pixels, expected at most {MAX_PIXELS}"):
+        load_image(tmp_path / "x")
+
+
+def test_too_many_scans_are_refused(tmp_path):
+    content = encoded("progressive", 301, 17)
+    last = content.rindex(b"\xff\xda")
+    (tmp_path / "x.jpg").write_bytes(content[:-2] + content[last:-2] * 200 + content[-2:])
+    with pytest.raises(ImageError, match="announces 2.. scans"):
+        load_image(tmp_path / "x.jpg")
+
+
+def test_tiles_and_samples_count(tmp_path):
+    fields = {256: 64, 257: 64, 322: 1 << 15, 323: 1 << 15}  # width, height, those of a tile
+    entries = b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in fields.items())
+    assert read_header(b"MM\0*" + struct.pack(">IH", 8, len(fields)) + entries).pixels == 1 << 30
+    output = io.BytesIO()
+    Image.new("I;16", (64, 64)).save(output, "TIFF")
+    assert read_header(output.getvalue()).pixels == 2 * 64 * 64
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+def test_a_pipe_is_no_photograph(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    with pytest.raises(ImageError, match="is a pipe"):
+        load_image(tmp_path / "x.jpg")

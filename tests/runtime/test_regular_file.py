@@ -6,16 +6,18 @@ import socket
 import pytest
 
 from edge_sphereface.errors import CertificateError, ModelFormatError, ModelNotFoundError
-from edge_sphereface.regular_file import open_regular, read_regular, read_regular_text, require_regular
+from edge_sphereface.regular_file import RegularFile
+
+FILE = RegularFile(what="certificate", limit=6, error=CertificateError)
 
 
 def test_a_file_and_a_link_to_one_are_read(tmp_path):
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbfabc")
     (tmp_path / "link").symlink_to("x")
     for name in ("x", "link"):
-        assert read_regular(tmp_path / name, limit=6, error=CertificateError) == b"\xef\xbb\xbfabc"
-        assert read_regular_text(tmp_path / name, limit=6, error=CertificateError) == "abc"
-        assert require_regular(tmp_path / name, limit=6, error=CertificateError) == 6
+        assert FILE.read(tmp_path / name) == b"\xef\xbb\xbfabc"
+        assert FILE.read_text(tmp_path / name) == "abc"
+        assert FILE.require(tmp_path / name) == 6
 
 
 @pytest.mark.timeout(20)
@@ -32,45 +34,48 @@ def test_all_else_is_refused_at_once(tmp_path, kind):
         path.mkdir()
     else:
         path.symlink_to(kind)
-    with pytest.raises(CertificateError, match="Expected a regular file, and .* is a (pipe|socket|folder|device)"):
-        read_regular(path, limit=1 << 40, error=CertificateError)
+    with pytest.raises(
+        CertificateError, match="Expected a certificate as a regular file, and .* is a (pipe|socket|folder|device)"
+    ):
+        FILE.read(path)
 
 
 def test_size_is_bounded_before_anything_is_read(tmp_path):
     with (tmp_path / "sparse").open("wb") as stream:
         stream.truncate(1 << 40)
-    with pytest.raises(ModelFormatError, match="has 1099511627776 bytes; at most 10 are read"):
-        read_regular(tmp_path / "sparse", limit=10, error=ModelFormatError)
+    with pytest.raises(CertificateError, match="has 1099511627776 bytes; a certificate has at most 6"):
+        FILE.read(tmp_path / "sparse")
 
 
 @pytest.mark.parametrize("name", ["missing", "file/below", "\udcff"])
 def test_no_file(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(ModelNotFoundError, match=r"There is no file .*\(make one\)"):
-        read_regular(tmp_path / name, limit=10, error=ModelFormatError, missing=ModelNotFoundError, hint="make one")
+    kind = RegularFile(what="model file", limit=10, error=ModelFormatError, missing=ModelNotFoundError, hint="make one")
+    with pytest.raises(ModelNotFoundError, match=r"There is no model file .*\(make one\)"):
+        kind.read(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["x\0y", "x" * 5000])
 def test_names_that_cannot_be(tmp_path, name):
     with pytest.raises(CertificateError, match="Cannot read"):
-        read_regular(tmp_path / name, limit=10, error=CertificateError)
+        FILE.read(tmp_path / name)
 
 
 def test_no_permission(tmp_path, as_nobody):
     (tmp_path / "x").write_bytes(b"abc")
     (tmp_path / "x").chmod(0)
     with as_nobody(), pytest.raises(CertificateError, match="Permission denied"):
-        read_regular(tmp_path / "x", limit=10, error=CertificateError)
+        FILE.read(tmp_path / "x")
 
 
 def test_what_is_no_text(tmp_path):
     (tmp_path / "x").write_bytes(b"a\xff")
     with pytest.raises(CertificateError, match="byte 1 does not fit"):
-        read_regular_text(tmp_path / "x", limit=10, error=CertificateError)
+        FILE.read_text(tmp_path / "x")
 
 
 def test_errors_of_the_caller_pass_through(tmp_path):
     (tmp_path / "x").touch()
     with pytest.raises(OSError, match="mine"):
-        with open_regular(tmp_path / "x", limit=10, error=CertificateError):
+        with FILE.open(tmp_path / "x"):
             raise OSError("mine")
