@@ -13,7 +13,7 @@ from edge_sphereface.gallery import Portrait, Threshold, open_gallery
 SIZE = 32
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fingerprint(spec):
     return replace(Fingerprint.of(spec), embedding_size=SIZE)
 

@@ -1,6 +1,8 @@
-"""Changes a gallery without end and says so on stdout: `begin WHAT` before a change, `done WHAT` once it is confirmed.
+"""Changes a gallery and says so on stdout: `begin WHAT` before a change, `done WHAT` once it is confirmed.
 
-python crash_writer.py GALLERY FINGERPRINT_JSON SEED
+python crash_writer.py GALLERY FINGERPRINT_JSON SEED          many small changes, without end
+python crash_writer.py GALLERY FINGERPRINT_JSON SEED STEPS    as many changes, most of dozens of people at once
+python crash_writer.py GALLERY FINGERPRINT_JSON list          `found COUNT NAME` for each identity
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import numpy as np
 
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.fingerprint import Fingerprint
-from edge_sphereface.gallery import open_gallery
+from edge_sphereface.gallery import Portrait, open_gallery
 
 SIZE = 32
+GROUP = 60
 
 
 def embedding(name, number):
@@ -26,34 +29,64 @@ def embedding(name, number):
     return row / np.linalg.norm(row)
 
 
+def group(prefix):
+    """Names of people that come together, spread over the whole index of names."""
+    return [f"{zlib.crc32(f'{prefix}{number}'.encode()):08x}-{prefix}-{number}" for number in range(GROUP)]
+
+
+def portraits(names):
+    """One embedding each."""
+    return [Portrait(name=name, metadata=None, embeddings=embedding(name, 0)[None], crops=(None,)) for name in names]
+
+
 def say(line):
     """In one write, which a kill does not cut."""
     os.write(1, f"{line}\n".encode())
 
 
-def main(path, fingerprint, seed):
-    chance = random.Random(seed)
-    with open_gallery(Path(path), Fingerprint.from_json(fingerprint), create=True) as gallery:
+def change(gallery, known, what):
+    """Announce a change, make it, confirm it."""
+    say(f"begin {what}")
+    kind, name, number = what.split()
+    if kind == "add":
+        gallery.add(portraits(group(name)))
+        known.update(dict.fromkeys(group(name), 1))
+    elif kind == "enroll":
+        gallery.enroll(name, embedding(name, int(number)))
+        known[name] = known.get(name, 0) + 1
+    elif name in known:
+        gallery.remove([name])
+        del known[name]
+    say(f"done {what}")
+
+
+def plan(chance, known, seed, step, *, groups):
+    """The next change."""
+    kind = chance.random()
+    if kind > 0.9:
+        return f"remove {chance.choice(sorted(known)) if known else 'x'} 0"
+    if groups and kind < 0.8:
+        return f"add s{seed}-{step} 0"
+    name = f"s{seed}-{step}" if kind < 0.6 or not known else chance.choice(sorted(known))
+    return f"enroll {name} {known.get(name, 0)}"
+
+
+def main(path, fingerprint, what, steps=1_000_000):
+    kind = Fingerprint.from_json(fingerprint)
+    if what == "list":
+        with open_gallery(Path(path), kind) as gallery:
+            for identity in gallery.identities():
+                say(f"found {identity.embeddings} {identity.name}")
+        return
+    chance = random.Random(int(what))
+    with open_gallery(Path(path), kind, create=True) as gallery:
         known = {identity.name: identity.embeddings for identity in gallery.identities()}
-        for step in range(1_000_000):
-            kind = chance.random()
-            name = f"s{seed}-{step}" if kind < 0.6 or not known else chance.choice(sorted(known))
-            if kind < 0.9:
-                what = f"enroll {name} {known.get(name, 0)}"
-                say(f"begin {what}")
-                gallery.enroll(name, embedding(name, known.get(name, 0)))
-                known[name] = known.get(name, 0) + 1
-            else:
-                what = f"remove {name} 0"
-                say(f"begin {what}")
-                if name in known:
-                    gallery.remove([name])
-                    del known[name]
-            say(f"done {what}")
+        for step in range(int(steps)):
+            change(gallery, known, plan(chance, known, what, step, groups=steps != 1_000_000))
 
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:3], int(sys.argv[3]))
+        main(*sys.argv[1:])
     except EdgeSphereFaceError as error:
         say(f"failed {error}")

@@ -190,3 +190,119 @@ def test_a_claim_of_rows_that_nobody_has_takes_no_memory(enrolled, faces, path, 
     with open_gallery(path, fingerprint) as gallery:
         with pytest.raises(GalleryFormatError, match="claims 1000000000000 rows for 4 identities"):
             gallery.search(faces[0])
+
+
+def open_copy(gallery, path, folder):
+    """What a kill would leave: the file and its log, copied while the gallery is open."""
+    for suffix in ("", "-wal", "-matrix"):
+        shutil.copy(f"{path}{suffix}", folder / f"killed.db{suffix}")
+    gallery.close()
+    return folder / "killed.db"
+
+
+def test_a_checkpoint_that_only_wrote_the_first_page_is_no_damage(enrolled, faces, path, tmp_path, fingerprint):
+    """SQLite writes the page with the new size first; the log holds the others."""
+    enrolled(faces, 1).close()
+    gallery = enrolled(faces, 1)
+    gallery.add(
+        [Portrait(name=f"q{n}", metadata={"x": "y" * 9000}, embeddings=faces[:1], crops=(None,)) for n in range(40)]
+    )
+    killed = open_copy(gallery, path, tmp_path)
+    whole, log = path.read_bytes(), Path(f"{killed}-wal").read_bytes()
+    page = int.from_bytes(whole[16:18], "big")
+    assert len(killed.read_bytes()) < len(whole) - 10 * page, "most pages are in the log alone"
+    killed.write_bytes(whole[:page] + killed.read_bytes()[page:])
+    with open_gallery(killed, fingerprint) as again:
+        assert (len(again), again.check()) == (41, [])
+    assert killed.read_bytes()[28:32] == whole[28:32]
+    # Without what the log should hold it is damage, and nothing is written to either file
+    cut = log[: 32 + 5 * (24 + page)]
+    short = whole[:page] + whole[page : 3 * page]
+    for content in (cut, b""):
+        killed.write_bytes(short)
+        Path(f"{killed}-wal").write_bytes(content)
+        with pytest.raises(GalleryFormatError, match="damaged"):
+            open_gallery(killed, fingerprint)
+        assert killed.read_bytes() == short
+        assert Path(f"{killed}-wal").read_bytes() == content
+
+
+def test_an_empty_file_beside_a_log_is_damage_and_the_log_stays(enrolled, faces, path, tmp_path, fingerprint):
+    """SQLite alone would delete the log."""
+    killed = open_copy(enrolled(faces), path, tmp_path)
+    killed.write_bytes(b"")
+    before = Path(f"{killed}-wal").read_bytes()
+    for create in (False, True):
+        with pytest.raises(GalleryFormatError, match="it is empty, and killed.db-wal is not"):
+            open_gallery(killed, fingerprint, create=create)
+    assert Path(f"{killed}-wal").read_bytes() == before
+
+
+def test_a_file_that_its_maker_left_empty_is_made_into_a_gallery(path, faces, fingerprint):
+    path.touch()
+    with open_gallery(path, fingerprint, create=True) as gallery:
+        gallery.enroll("Ann", faces[0])
+        assert gallery.check() == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX knows them")
+def test_a_log_in_a_read_only_folder_is_told(enrolled, faces, path, fingerprint, as_nobody):
+    with tempfile.TemporaryDirectory() as name:
+        killed = open_copy(enrolled(faces), path, Path(name))
+        for file in killed.parent.iterdir():
+            file.chmod(0o444)
+        killed.parent.chmod(0o555)
+        with (
+            as_nobody(),
+            pytest.raises(GalleryError, match="write-ahead log, which cannot be read.*open the gallery once"),
+        ):
+            open_gallery(killed, fingerprint)
+        killed.parent.chmod(0o700)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX knows them")
+def test_a_gallery_that_others_may_write_becomes_private(enrolled, faces, path, tmp_path, fingerprint):
+    """Whoever made the file, empty or not, and whatever mode its log has."""
+    path.touch()
+    path.chmod(0o666)
+    previous = os.umask(0)
+    try:
+        gallery = enrolled(faces)
+        killed = open_copy(gallery, path, tmp_path)
+        for file in tmp_path.glob("killed*"):
+            file.chmod(0o666)
+        with open_gallery(killed, fingerprint) as again:
+            again.enroll("x", faces[9])
+            modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()}
+    finally:
+        os.umask(previous)
+    assert set(modes.values()) == {"0o600"}, modes
+    assert "killed.db-wal" in modes
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make files of another user")
+def test_a_gallery_of_another_user_that_anybody_may_write_is_refused(enrolled, faces, path, fingerprint):
+    enrolled(faces).close()
+    for name in (path.name, f"{path.name}-wal"):
+        file = path.with_name(name)
+        file.touch()
+        os.chown(file, 65534, 65534)
+        file.chmod(0o666)
+        before = path.read_bytes()
+        with pytest.raises(OutputError, match="another user's file"):
+            open_gallery(path, fingerprint)
+        assert path.read_bytes() == before
+        os.chown(file, 0, 0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX knows them")
+def test_a_link_and_its_gallery_are_one(enrolled, faces, path, tmp_path, fingerprint):
+    """Both names lead to one log and one matrix: what is removed by one name is not left beside the other."""
+    enrolled(faces).close()
+    (tmp_path / "link").mkdir()
+    link = tmp_path / "link" / "other.db"
+    link.symlink_to(path)
+    with open_gallery(link, fingerprint) as gallery:
+        gallery.enroll("x", faces[9])
+        assert gallery.identify(faces[9]).name == "x"
+    assert os.listdir(tmp_path / "link") == ["other.db"]

@@ -21,7 +21,7 @@ from edge_sphereface.errors import (
     GalleryNotFoundError,
     OutputError,
 )
-from edge_sphereface.files import PRIVATE, may_write, sync_folder
+from edge_sphereface.files import PRIVATE, may_write, restrict, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,10 +32,10 @@ VERSION = 1
 
 _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
-_HEADER_BYTES = 100
+_LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
+_LOCK_BYTE = 1 << 30
+"""SQLite never writes the page that holds this byte."""
 _RETRY_S = 0.005
-_GROWTH_S = 0.1
-"""A file of the wrong size that did not grow in this time is damaged."""
 _PAGE_BYTES = 16384
 """Seven embeddings of 512 numbers fill it; of 4096 bytes each would leave half a page empty."""
 _TABLES = (
@@ -62,43 +62,37 @@ _TABLES = (
 def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Connection, bool]:
     """Open the file, made with mode 0600 if it may be.
 
+    SQLite recovers the write-ahead log first. Only then is it known which pages the file must have.
+
+    Args:
+        path: of the file; not a symbolic link.
+        create: make the file if there is none.
+        timeout_s: how long to wait for another process.
+
     Returns:
         The connection, and whether it may write.
 
     Raises:
         GalleryNotFoundError: there is no such file.
         GalleryFormatError: not SQLite, truncated, or another program's.
-        OutputError: it cannot be made.
+        OutputError: it cannot be made, or this user may write a file of another user.
     """
-    try:
-        if path.is_dir():
-            raise GalleryFormatError(f"Expected a gallery file at {path}, got a folder.", hint="name a file")
-        if create:
-            _make(path)
-        elif not path.is_file():
-            raise GalleryNotFoundError(f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one")
-        _check_size(path)
-    except PermissionError as error:
-        raise GalleryError(
-            f"This user may not read the gallery {path}.", hint="a gallery is its owner's alone"
-        ) from error
+    _require_file(path, create=create)
     writable = may_write(path)
     with explained(path):
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}{_unlogged(path, writable=writable)}",
-            uri=True,
-            timeout=timeout_s,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        if writable:
+            _restrict(path)
+        if _require_content(path):
+            _require_whole(path, timeout_s)
+        if not writable:
+            return _opened(path, timeout_s, writable=False), False
         try:
-            _configure(connection)
-            if writable:
-                _configure_writer(connection, timeout_s)
-        except BaseException:
-            connection.close()
-            raise
-    return connection, writable
+            return _opened(path, timeout_s, writable=True), True
+        except sqlite3.OperationalError as error:
+            if not _lacks_space(error):
+                raise
+            # No room for the shared memory, which only several processes need: keep the others out instead
+            return _opened(path, timeout_s, writable=True, alone=True), True
 
 
 def file_id(path: Path) -> tuple[int, int]:
@@ -120,35 +114,20 @@ def file_id(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say what an error of SQLite means for a gallery.
+    """Say what an error of SQLite or of the disk means for a gallery.
 
     Raises:
         GalleryBusyError: locked.
         OutputError: read-only, a full disk, or a disk that fails.
         GalleryFormatError: not SQLite, or damaged.
+        GalleryError: anything else that SQLite says.
     """
     try:
         yield
     except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise GalleryBusyError(
-                f"The gallery {path} is locked by another process ({text}).", hint="try again; nothing was changed"
-            ) from error
-        if "full" in text:
-            raise OutputError(
-                f"The disk is full: {path} could not be written.", hint="free some space; the gallery is as it was"
-            ) from error
-        if "readonly" in text or "unable to open" in text:
-            raise OutputError(
-                f"Cannot write the gallery {path}: {text}.", hint="the file and its folder must be writable"
-            ) from error
-        if "disk I/O" in text:
-            raise OutputError(
-                f"The disk failed while the gallery {path} was read or written: {text}.",
-                hint="check the disk; what was confirmed before is kept",
-            ) from error
-        raise GalleryError(f"SQLite cannot work on {path}: {text}.") from error
+        if "decode" in str(error):  # text that is not UTF-8
+            raise _damaged(path, str(error)) from error
+        raise _meaning(str(error), path) from error
     except OSError as error:
         if isinstance(error, EdgeSphereFaceError):
             raise
@@ -156,7 +135,33 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError:  # a mistake of ours or of the caller, such as using a closed gallery
         raise
     except sqlite3.DatabaseError as error:
+        if "not a database" in str(error):
+            raise GalleryFormatError(f"{path} is no SQLite file, so no gallery.", hint="name another file") from error
         raise _damaged(path, str(error)) from error
+
+
+def _meaning(text: str, path: Path) -> GalleryError | OutputError:
+    if "locked" in text or "busy" in text:
+        return GalleryBusyError(
+            f"The gallery {path} is locked by another process ({text}).", hint="try again; nothing was changed"
+        )
+    if "full" in text:
+        return OutputError(
+            f"The disk is full: {path} could not be written.", hint="free some space; the gallery is as it was"
+        )
+    if "unable to open" in text and _has_content(_log(path)) and not may_write(path.parent):
+        return GalleryError(
+            f"The gallery {path} has a write-ahead log, which cannot be read in a folder that is read-only.",
+            hint="open the gallery once where its folder is writable",
+        )
+    if "readonly" in text or "unable to open" in text:
+        return OutputError(f"Cannot write the gallery {path}: {text}.", hint="the file and its folder must be writable")
+    if "disk I/O" in text:
+        return OutputError(
+            f"The disk failed while the gallery {path} was read or written: {text}.",
+            hint="check the disk; what was confirmed before is kept",
+        )
+    return GalleryError(f"SQLite cannot work on {path}: {text}.")
 
 
 @contextmanager
@@ -221,6 +226,9 @@ def _configure(connection: sqlite3.Connection) -> None:
 
 
 def _configure_writer(connection: sqlite3.Connection, timeout_s: float) -> None:
+    connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA secure_delete = ON")
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -231,9 +239,24 @@ def _configure_writer(connection: sqlite3.Connection, timeout_s: float) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_S)
-    connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk when it returns
-    connection.execute("PRAGMA fullfsync = ON")
-    connection.execute("PRAGMA secure_delete = ON")
+
+
+def _require_file(path: Path, *, create: bool) -> None:
+    try:
+        if create and not path.exists():
+            _make(path)
+        if not path.exists():
+            raise GalleryNotFoundError(f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one")
+        if path.is_file() and os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            return
+    except PermissionError as error:
+        raise _unreadable(path) from error
+    if path.is_file():
+        raise _unreadable(path)
+    raise GalleryFormatError(
+        f"Expected a gallery file at {path}, got {'a folder' if path.is_dir() else 'a special file'}.",
+        hint="name a file",
+    )
 
 
 def _make(path: Path) -> None:
@@ -251,41 +274,113 @@ def _make(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _unlogged(path: Path, *, writable: bool) -> str:
+def _opened(path: Path, timeout_s: float, *, writable: bool, alone: bool = False) -> sqlite3.Connection:
+    """A connection; ``alone`` keeps other processes out as long as it is open."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}{_immutable(path)}",
+        uri=True,
+        timeout=timeout_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        _configure(connection)
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if writable:
+            _configure_writer(connection, timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _immutable(path: Path) -> str:
     """SQLite cannot make its shared memory in a read-only folder: it then reads the file as one that never changes."""
-    log = path.with_name(path.name + "-wal")
-    alone = not writable and not may_write(path.parent) and not (log.is_file() and log.stat().st_size)
+    alone = not may_write(path) and not may_write(path.parent) and not _has_content(_log(path))
     return "&immutable=1" if alone else ""
 
 
-def _check_size(path: Path) -> None:
-    """A file that was cut off is told before anything is written to it; one that another process is writing is not."""
-    size = -1
-    while True:
-        with path.open("rb") as stream:
-            header = stream.read(_HEADER_BYTES)
-            size_before, size = size, os.fstat(stream.fileno()).st_size
-        try:
-            _check_header(path, header, size)
-        except GalleryFormatError:
-            if size == size_before:
-                raise
-            time.sleep(_GROWTH_S)
-        else:
-            return
+def _restrict(path: Path) -> None:
+    """Every file of the gallery is its owner's alone."""
+    try:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            restrict(path.with_name(path.name + suffix))
+    except OutputError as error:
+        raise OutputError(error.message, hint="a gallery is its owner's alone: let its owner run chmod 600") from error
 
 
-def _check_header(path: Path, header: bytes, size: int) -> None:
-    if not header:  # nothing yet: the maker comes to it
+def _require_content(path: Path) -> bool:
+    """Whether the file holds anything; of an empty one SQLite would delete the log."""
+    logged = _has_content(_log(path))  # asked first: the file is written before its log is
+    if path.stat().st_size:
+        return True
+    if logged:
+        raise _damaged(path, f"it is empty, and {_log(path).name} is not")
+    return False
+
+
+def _require_whole(path: Path, timeout_s: float) -> None:
+    """Refuse a file that was cut off, through a connection that cannot write to it, not even when it is closed."""
+    if _has_content(path.with_name(path.name + "-journal")):
+        return  # the file is being made; rolling back needs a writer
+    try:
+        connection = _opened(path, timeout_s, writable=False)
+    except sqlite3.OperationalError as error:
+        if not _lacks_space(error):
+            raise
         return
-    if not header.startswith(b"SQLite format 3\0") or len(header) < _HEADER_BYTES:
-        raise GalleryFormatError(f"{path} is no SQLite file, so no gallery.", hint="name another file")
-    page = int.from_bytes(header[16:18], "big")
-    page = 65536 if page == 1 else page
-    pages = int.from_bytes(header[28:32], "big")
-    is_counted = header[24:28] == header[92:96]
-    if is_counted and size < page * pages:
-        raise _damaged(path, f"it has {size} bytes where its header promises {page * pages}")
+    try:
+        with transaction(connection, write=False):
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+            size = path.stat().st_size  # grows meanwhile, and never shrinks below what this transaction sees
+            missing = set(range(size // page + 1, pages + 1)) - {_LOCK_BYTE // page + 1}
+            if missing and not missing <= _logged_pages(_log(path), page):
+                raise _damaged(path, f"it has {size} bytes where its header promises {page * pages}")
+    except sqlite3.OperationalError as error:
+        if not _lacks_space(error):
+            raise
+    finally:
+        connection.close()
+
+
+def _logged_pages(log: Path, page: int) -> set[int]:
+    """Numbers of the pages that a write-ahead log holds.
+
+    References:
+        https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+    """
+    pages: set[int] = set()
+    try:
+        with log.open("rb") as stream:
+            salt = stream.read(_LOG_HEADER_BYTES)[16:24]
+            while len(frame := stream.read(_FRAME_HEADER_BYTES)) == _FRAME_HEADER_BYTES and frame[8:16] == salt:
+                pages.add(int.from_bytes(frame[:4], "big"))
+                stream.seek(page, os.SEEK_CUR)
+    except FileNotFoundError:
+        pass
+    return pages
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _lacks_space(error: sqlite3.OperationalError) -> bool:
+    """What SQLite says when it finds no room for its shared memory, or when the disk fails."""
+    return "disk I/O" in str(error) or "full" in str(error)
+
+
+def _unreadable(path: Path) -> GalleryError:
+    return GalleryError(f"This user may not read the gallery {path}.", hint="a gallery is its owner's alone")
 
 
 def _damaged(path: Path, reason: str) -> GalleryFormatError:

@@ -46,5 +46,6 @@ def zero_dead_slots(connection: sqlite3.Connection, file: MatrixFile | None) -> 
         return
     with transaction(connection, write=True):
         if file is not None:
-            file.zero([slot for (slot,) in connection.execute("SELECT slot FROM dead_slots ORDER BY slot")])
+            (epoch,) = connection.execute("SELECT epoch FROM state").fetchone()
+            file.zero([slot for (slot,) in connection.execute("SELECT slot FROM dead_slots ORDER BY slot")], epoch)
         connection.execute("DELETE FROM dead_slots")

@@ -2,36 +2,49 @@
 
 The file is a copy of what the database holds, so that a process need not read it all when it starts, and processes
 share its pages. Row ``slot`` is a template. A new or changed template takes a new row; the row of one that is gone is
-filled with zeros, which no probe resembles. The header names the state of the database that the rows belong to. Where
-it names another one, the file is not believed: rows come from the database, and whoever writes next makes it anew.
+filled with zeros, which no probe resembles. The header names the state of the database that the rows belong to. Each
+row ends with a checksum that depends on its numbers, its place and the epoch; it is verified when the file is mapped.
+Where header or checksums do not fit, the file is not believed: rows come from the database, and whoever writes next
+makes it anew.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from edge_sphereface.errors import OutputError
-from edge_sphereface.files import PRIVATE, sync_folder
+from edge_sphereface.files import PRIVATE, open_private, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
+
+    import numpy.typing as npt
 
     from edge_sphereface.types import Float32Array
+
+    Words: TypeAlias = npt.NDArray[np.uint64]
 
 TOKEN_BYTES = 16
 
 _HEADER = struct.Struct("<8sII16s16sQ")
-_MAGIC = b"ESFGMTX1"
+_MAGIC = b"ESFGMTX2"
 _FIRST_ROW = 4096
 """Rows begin on a page of their own."""
 _BLOCK_BYTES = 1 << 20
+_BLOCK_ROWS = 4096
+_ODD = 0x9E3779B97F4A7C15
+"""2^64 divided by the golden ratio: its odd multiples differ in many bits."""
+_WORD = 0xFFFFFFFFFFFFFFFF
 
 
 class Header(NamedTuple):
@@ -50,6 +63,48 @@ class Header(NamedTuple):
     rows: int
 
 
+class Rows:
+    """Rows as they stand in the file: D numbers, zeros up to a multiple of 8 bytes, a checksum of 8 bytes.
+
+    The checksum is a weighted sum of the row's 64-bit words modulo 2^64, which numpy computes several times as fast as
+    zlib computes a CRC-32. It finds every flipped bit, and rows that were zeroed, exchanged or left from before.
+
+    Args:
+        size: D.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._words = (size + 1) // 2
+        self.row_bytes = 8 * (self._words + 1)
+        self._weights = np.arange(1, 2 * self._words + 1, 2, dtype="<u8") * np.uint64(_ODD)
+
+    def packed(self, first_slot: int, rows: Float32Array, epoch: bytes) -> Words:
+        """Rows (N, D) of consecutive slots, with their checksums; zeros for a slot that is empty."""
+        words = np.zeros((len(rows), self._words + 1), dtype="<u8")
+        self.numbers(words)[:] = rows
+        words[:, -1] = self._expected(first_slot, len(rows), epoch) - words[:, :-1] @ self._weights
+        return words
+
+    def numbers(self, words: Words) -> Float32Array:
+        """(N, D) of rows as they stand in the file, sharing their memory."""
+        return words.view("<f4")[:, : self._size]
+
+    def wrong(self, words: Words, epoch: bytes) -> list[int]:
+        """Slots from 0 whose checksum does not fit."""
+        found: list[int] = []
+        for start in range(0, len(words), _BLOCK_ROWS):
+            block = words[start : start + _BLOCK_ROWS]
+            sums = block[:, :-1] @ self._weights + block[:, -1]
+            found += (start + np.flatnonzero(sums != self._expected(start, len(block), epoch))).tolist()
+        return found
+
+    @staticmethod
+    def _expected(first_slot: int, count: int, epoch: bytes) -> Words:
+        start = (int.from_bytes(epoch[:8], "little") + first_slot * _ODD) & _WORD
+        return np.arange(count, dtype="<u8") * np.uint64(_ODD) + np.uint64(start)
+
+
 class MatrixFile:
     """The file. Only a process that holds the database's write lock writes it.
 
@@ -61,22 +116,33 @@ class MatrixFile:
     def __init__(self, path: Path, size: int) -> None:
         self.path = path.with_name(path.name + "-matrix")
         self._next = path.with_name(path.name + "-matrix-next")  # one name: a crash leaves one file, that is known
-        self._row_bytes = 4 * size
+        self._rows = Rows(size)
         self._size = size
+        self._damaged: tuple[int, int] | None = None  # device and number of a file that was found damaged
 
     def map(self, epoch: bytes, token: bytes, rows: int) -> Float32Array | None:
-        """The first rows, mapped read-only; None if the file is not of that state."""
-        try:
-            with self.path.open("rb") as stream:
-                header = self._read(stream.read(_HEADER.size))
-                enough = os.fstat(stream.fileno()).st_size >= _FIRST_ROW + rows * self._row_bytes
-                if header is None or not enough or header[:3] != (self._size, epoch, token) or header.rows < rows:
-                    return None
-                if not rows:
-                    return np.empty((0, self._size), dtype=np.float32)
-                return np.asarray(np.memmap(stream, dtype="<f4", mode="r", offset=_FIRST_ROW, shape=(rows, self._size)))
-        except OSError:
+        """The first rows, mapped read-only and verified; None if the file is damaged or not of that state."""
+        words = self._mapped(epoch, token, rows)
+        if words is None:
             return None
+        if self._wrong(words, epoch):
+            self._note_damage()
+            return None
+        return self._rows.numbers(words)
+
+    def check(self, epoch: bytes, token: bytes, rows: int, expected: Iterable[tuple[int, Float32Array]]) -> list[str]:
+        """What is wrong with a file of that state, in words; ``expected`` holds every slot that is not empty."""
+        words = self._mapped(epoch, token, rows)
+        if words is None:
+            return []
+        wrong = set(self._wrong(words, epoch))
+        numbers = self._rows.numbers(words)
+        wrong.update(slot for slot, row in expected if slot >= rows or numbers[slot].tobytes() != row.tobytes())
+        if not wrong:
+            return []
+        self._note_damage()
+        found = f"{len(wrong)} of {rows} rows of {self.path.name} are damaged"
+        return [f"{found}; searches read the database, and the next change of the gallery makes the file anew"]
 
     def advance(self, before: bytes, after: Header, first_slot: int, rows: Float32Array) -> bool:
         """Append rows and move to the next state; on the disk when this returns.
@@ -88,17 +154,19 @@ class MatrixFile:
             rows: (N, D).
 
         Returns:
-            False if the file is not in that state; it is untouched, and must be made anew.
+            False if the file is not in that state or damaged; it is untouched, and must be made anew.
 
         Raises:
             OutputError: it cannot be written.
         """
-        if self.map(after.epoch, before, first_slot) is None:
+        if self._mapped(after.epoch, before, first_slot) is None:
             return False
         try:
-            with self.path.open("r+b") as stream:
-                stream.seek(_FIRST_ROW + first_slot * self._row_bytes)
-                stream.write(np.ascontiguousarray(rows, dtype="<f4").data)
+            with os.fdopen(open_private(self.path, os.O_RDWR), "r+b") as stream:
+                if _identity(stream) == self._damaged:
+                    return False
+                stream.seek(_FIRST_ROW + first_slot * self._rows.row_bytes)
+                stream.write(self._rows.packed(first_slot, rows, after.epoch).tobytes())
                 stream.seek(0)
                 stream.write(self._packed(after))
                 stream.flush()
@@ -122,16 +190,16 @@ class MatrixFile:
             OutputError: it cannot be written.
         """
         old = None
-        with suppress(OSError):
-            old = self.path.open("r+b")  # closed by what is returned
+        with suppress(OSError):  # none, or no file of this user's: then only its name goes
+            old = os.fdopen(open_private(self.path, os.O_RDWR), "r+b")  # closed by what is returned
         try:
             self.sweep()
             with os.fdopen(os.open(self._next, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE), "wb") as stream:
                 stream.write(self._packed(header))
-                for slot, row in rows:
-                    stream.seek(_FIRST_ROW + slot * self._row_bytes)
-                    stream.write(np.ascontiguousarray(row, dtype="<f4").data)
-                stream.truncate(_FIRST_ROW + header.rows * self._row_bytes)
+                stream.seek(_FIRST_ROW)
+                for first_slot, block in _blocks(rows, header.rows, self._size):
+                    stream.write(self._rows.packed(first_slot, block, header.epoch).tobytes())
+                stream.truncate()
                 stream.flush()
                 os.fsync(stream.fileno())
             self._next.replace(self.path)
@@ -139,25 +207,30 @@ class MatrixFile:
         except BaseException as error:
             if old is not None:
                 old.close()
-            self.sweep()
+            with suppress(OSError):
+                self.sweep()
             if isinstance(error, OSError):
                 raise self._failed(error) from error
             raise
         return partial(_blank, old)
 
-    def zero(self, slots: Iterable[int]) -> None:
+    def zero(self, slots: Iterable[int], epoch: bytes) -> None:
         """Overwrite rows; on the disk when this returns.
 
         Raises:
             OutputError: it cannot be written.
         """
+        empty = np.zeros((1, self._size), dtype=np.float32)
         try:
-            with self.path.open("r+b") as stream:
+            with os.fdopen(open_private(self.path, os.O_RDWR), "r+b") as stream:
+                if self._read(stream.read(_HEADER.size)) is None:  # of another version: nobody will believe it
+                    _blank(stream)
+                    return
                 end = os.fstat(stream.fileno()).st_size
                 for slot in slots:
-                    if _FIRST_ROW + (slot + 1) * self._row_bytes <= end:
-                        stream.seek(_FIRST_ROW + slot * self._row_bytes)
-                        stream.write(bytes(self._row_bytes))
+                    if _FIRST_ROW + (slot + 1) * self._rows.row_bytes <= end:
+                        stream.seek(_FIRST_ROW + slot * self._rows.row_bytes)
+                        stream.write(self._rows.packed(slot, empty, epoch).tobytes())
                 stream.flush()
                 os.fsync(stream.fileno())
         except FileNotFoundError:
@@ -166,11 +239,47 @@ class MatrixFile:
             raise self._failed(error) from error
 
     def sweep(self) -> None:
-        """Overwrite and delete what a crash while the file was made anew has left."""
-        with suppress(FileNotFoundError):
-            _blank(self._next.open("r+b"))
+        """Overwrite and delete what a crash while the file was made anew has left.
+
+        Raises:
+            OutputError: it cannot be deleted.
+        """
+        try:
+            with suppress(OutputError):  # no file of this user's: only its name goes
+                _blank(os.fdopen(open_private(self._next, os.O_RDWR), "r+b"))
             self._next.unlink()
             sync_folder(self.path.parent)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _mapped(self, epoch: bytes, token: bytes, rows: int) -> Words | None:
+        """The first rows as they stand in the file; None if its header is not of that state."""
+        careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        words = self._rows.row_bytes // 8
+        try:
+            with os.fdopen(os.open(self.path, os.O_RDONLY | careful), "rb") as stream:
+                status = os.fstat(stream.fileno())
+                header = self._read(stream.read(_HEADER.size)) if stat.S_ISREG(status.st_mode) else None
+                enough = status.st_size >= _FIRST_ROW + rows * self._rows.row_bytes
+                if header is None or not enough or header[:3] != (self._size, epoch, token) or header.rows < rows:
+                    return None
+                if not rows:
+                    return np.empty((0, words), dtype="<u8")
+                return np.asarray(np.memmap(stream, dtype="<u8", mode="r", offset=_FIRST_ROW, shape=(rows, words)))
+        except OSError:
+            return None
+
+    def _wrong(self, words: Words, epoch: bytes) -> list[int]:
+        """Slots whose checksum does not fit, twice: another process may be zeroing a row."""
+        return self._rows.wrong(words, epoch) and self._rows.wrong(words, epoch)
+
+    def _note_damage(self) -> None:
+        """The file that has the name now is not to be appended to."""
+        with suppress(OSError):
+            status = self.path.stat()
+            self._damaged = status.st_dev, status.st_ino
 
     def _packed(self, header: Header) -> bytes:
         return _HEADER.pack(_MAGIC, 1, header.size, header.epoch, header.token, header.rows)
@@ -187,11 +296,31 @@ class MatrixFile:
         )
 
 
+def _identity(stream: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(stream.fileno())
+    return status.st_dev, status.st_ino
+
+
+def _blocks(rows: Iterable[tuple[int, Float32Array]], count: int, size: int) -> Iterator[tuple[int, Float32Array]]:
+    """First slot and rows (N, D) of each part of a matrix of ``count`` rows; rows that are left out are zero."""
+    end = [(count, np.zeros(size, dtype=np.float32))]
+    first = 0
+    block = np.zeros((min(_BLOCK_ROWS, count), size), dtype=np.float32)
+    for slot, row in chain(rows, end):
+        while slot - first >= len(block) > 0:
+            yield first, block
+            first += len(block)
+            block = np.zeros((min(_BLOCK_ROWS, count - first), size), dtype=np.float32)
+        if slot < count:
+            block[slot - first] = row
+
+
 def _blank(stream: BinaryIO | None) -> None:
     """Zeros over a whole file."""
     if stream is None:
         return
     with suppress(OSError), stream:
+        stream.seek(0)
         left = os.fstat(stream.fileno()).st_size
         while left > 0:
             left -= stream.write(bytes(min(left, _BLOCK_BYTES)))

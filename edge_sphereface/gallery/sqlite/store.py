@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import FingerprintError, GalleryBusyError, OutputError
+from edge_sphereface.errors import FingerprintError, GalleryBusyError, GalleryFormatError, OutputError
+from edge_sphereface.files import destination
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.records import check_name, now
@@ -69,7 +70,7 @@ class SqliteGallery(Gallery):
         timeout_s: float = 5.0,
     ) -> None:
         self.location = str(path)
-        self._path = path
+        self._path = path = _resolved(path)
         self._lock = threading.RLock()
         self._vault = OpenVault() if key is None else AesVault(key)
         self._asked, self._timeout_s = fingerprint, timeout_s
@@ -167,10 +168,13 @@ class SqliteGallery(Gallery):
         return sum(map(len, made.values()))
 
     def check(self) -> list[str]:
-        """What is wrong, in words: SQLite's own check, every value opened, every template computed anew."""
+        """What is wrong, in words: SQLite's own check, every value opened, every template and the matrix compared."""
         with self._reading():
             found = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
             found += [f"a row refers to nothing: {row}" for row in self._connection.execute("PRAGMA foreign_key_check")]
+        if self._file is not None:
+            with self._reading(alone=self.writable) as state:  # nobody zeroes rows meanwhile
+                found += self._file.check(state.epoch, state.token, state.next_slot, self._index.rows())
         return found + self._wrong_templates()
 
     def close(self) -> None:
@@ -198,7 +202,7 @@ class SqliteGallery(Gallery):
         self._name = state.gallery
         self._adopt(kind)
         if state.erasing and self.writable:
-            with suppress(GalleryBusyError):  # whoever is in the way finishes it, or the next to open
+            with suppress(GalleryBusyError, OutputError):  # whoever is in the way finishes it, or the next to open
                 self._erase()
 
     def _follow_file(self) -> None:
@@ -286,3 +290,11 @@ class SqliteGallery(Gallery):
     def _erase(self) -> None:
         with self._lock, explained(self._path):
             erase(self._connection, self._file, self._path)
+
+
+def _resolved(path: Path) -> Path:
+    """Where the file is: each of its names must lead to the same log and matrix."""
+    place = destination(path)
+    if isinstance(place, int):
+        raise GalleryFormatError(f"Expected a gallery file at {path}, got a descriptor.", hint="name a file")
+    return place
