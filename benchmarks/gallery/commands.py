@@ -29,7 +29,7 @@ def _add_identification(commands: Commands) -> None:
     parser = commands.add_parser(
         "identification",
         parents=[json_option(), detector_options()],
-        help="who is who: rank-1, and identification at 1 % false alarms",
+        help="who is who: rank-1, and identification at 1 %% false alarms",
         description="Enroll the people with at least 20 photographs from 5 each; identify their other photographs and "
         "500 strangers, through a gallery file.",
         epilog="example: python -m benchmarks identification float.onnx int8.onnx --lfw lfw --plot identification.png",
