@@ -14,7 +14,8 @@ from benchmarks.runner import Case
 from edge_sphereface.certificate import golden_crops
 from edge_sphereface.embed import Embedder
 from edge_sphereface.model_spec import LAYOUT_NCHW
-from edge_sphereface.session import AUTO_ORDER, CPU, import_onnxruntime
+from edge_sphereface.session import AUTO_ORDER, CPU
+from edge_sphereface.telemetry import import_onnxruntime
 from export.faces import face_crops
 from export.parity import normalize_plainly
 

@@ -14,6 +14,7 @@ from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.files import SHARED, atomic_write
 from edge_sphereface.model_spec import LAYOUT_NCHW, METADATA_KEY
+from edge_sphereface.telemetry import import_onnxruntime
 from export.faces import face_crops
 from export.parity import normalize_plainly
 
@@ -36,7 +37,8 @@ def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> No
         ModelFormatError: the model takes crops, or is quantized already.
     """
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    tools = import_onnxruntime("quantization")
 
     embedder = Embedder(model, provider="cpu")
     if embedder.spec.input_layout != LAYOUT_NCHW or embedder.spec.precision != "float32":
@@ -47,7 +49,7 @@ def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> No
         )
     crops = face_crops(embedder.spec, count, photos)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader:
         def __init__(self, crops: UInt8Array) -> None:
             self._batches = iter({"input": normalize_plainly(crop[None], embedder.spec)} for crop in crops)
 
@@ -56,14 +58,14 @@ def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> No
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "int8.onnx"
-        quantize_static(
+        tools.quantize_static(
             str(model),
             str(target),
             Reader(crops),
-            quant_format=QuantFormat.QDQ,
+            quant_format=tools.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=tools.QuantType.QUInt8,
+            weight_type=tools.QuantType.QInt8,
         )
         quantized = onnx.load(target)
     spec = {**embedder.spec.as_json(), "precision": PRECISION}

@@ -1,7 +1,7 @@
 """SphereFace face embeddings on cameras: detect, align, embed and compare through onnxruntime.
 
 Importing this package loads neither numpy nor OpenCV nor onnxruntime; each public name loads what it needs when it is
-first used.
+first used. It turns off onnxruntime's telemetry, see :mod:`edge_sphereface.telemetry`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import edge_sphereface.telemetry  # noqa: F401 -- before anything loads onnxruntime
 from edge_sphereface._version import __version__
 
 if TYPE_CHECKING:

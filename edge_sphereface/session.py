@@ -18,6 +18,7 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.placement import place_matrices
 from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,22 +140,6 @@ def open_bytes(model: bytes, config: SessionConfig) -> Any:
     ort = import_onnxruntime()
     options = _session_options(ort, config, config.threads or usable_cpus(), strict=False)
     return ort.InferenceSession(model, options, providers=[CPU])
-
-
-def import_onnxruntime() -> Any:
-    """Import onnxruntime.
-
-    Raises:
-        ProviderError: it is not installed, or its native library does not load.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ProviderError(
-            f"onnxruntime cannot be imported: {error}.",
-            hint="install exactly one of its wheels: pip install 'edge-sphereface[cpu]' (or [gpu], [openvino], [cann])",
-        ) from error
-    return onnxruntime
 
 
 def _resolve(provider: str, available: list[str]) -> str:

@@ -149,7 +149,6 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObj
         model_name: file name that the model will have.
     """
     import onnx
-    import onnxruntime
 
     model = onnx.load(embedder.path, load_external_data=False)
     is_exact = embedder.spec.precision == "float32"
@@ -178,7 +177,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObj
         "versions": {
             "edge_sphereface": __version__,
             "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime": embedder.provider.onnxruntime,
             "numpy": np.__version__,
             "python": platform.python_version(),
             "processor": platform.machine(),

@@ -49,6 +49,27 @@ def test_imports(folder):
         assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
 
 
+def import_names(path):
+    """Names that are imported in any way, by statement or by a call of `import_module` or `__import__`."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if function in ("import_module", "__import__", "run_module"):
+                yield str(node.args[0].value)
+
+
+def test_onnxruntime_is_imported_in_one_place():
+    """Where its telemetry is turned off before; see `tests/runtime/test_telemetry.py`."""
+    for folder in (*ALLOWED, "examples"):
+        for path in modules(folder):
+            found = {name for name in import_names(path) if name.partition(".")[0] == "onnxruntime"}
+            assert not found, f"{path.relative_to(ROOT)}: use edge_sphereface.telemetry.import_onnxruntime"
+
+
 def test_nothing_is_unpickled():
     for folder in ALLOWED:
         for path in modules(folder):

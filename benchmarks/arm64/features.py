@@ -37,9 +37,9 @@ def imports(job: dict[str, Any]) -> Result:
 
     import cv2
     import numpy as np
-    import onnxruntime
 
     import edge_sphereface
+    from edge_sphereface.telemetry import import_onnxruntime
 
     at = Path(edge_sphereface.__file__)
     return Result(
@@ -50,7 +50,7 @@ def imports(job: dict[str, Any]) -> Result:
             "edge_sphereface": edge_sphereface.__version__,
             "numpy": np.__version__,
             "opencv": cv2.__version__,
-            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime": import_onnxruntime().__version__,
         },
     )
 

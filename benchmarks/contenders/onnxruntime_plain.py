@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.contenders.contender import Peer
 from edge_sphereface.model_spec import LAYOUT_IMAGE, ModelSpec
+from edge_sphereface.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,7 @@ class Contender:
     """See :class:`benchmarks.contenders.Contender`."""
 
     def __init__(self, model: Path, setup: Setup) -> None:
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = setup.threads
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -15,7 +15,8 @@ from benchmarks.emulation.emulator import emulated_python, install, this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.compare import normalize
 from edge_sphereface.embed import Embedder, preprocess
-from edge_sphereface.session import CPU, import_onnxruntime
+from edge_sphereface.session import CPU
+from edge_sphereface.telemetry import import_onnxruntime
 from edge_sphereface.timing import measure_interleaved, summarize
 
 if TYPE_CHECKING:

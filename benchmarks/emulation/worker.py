@@ -1,4 +1,4 @@
-"""Runs a model inside the emulator; needs numpy and onnxruntime alone.
+"""Runs a model inside the emulator; needs numpy, onnxruntime and this checkout.
 
 Usage: ``python worker.py MODEL.onnx BATCH.npy OUTPUT.npy THREADS [SETTING=VALUE]``
 """
@@ -6,15 +6,20 @@ Usage: ``python worker.py MODEL.onnx BATCH.npy OUTPUT.npy THREADS [SETTING=VALUE
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from edge_sphereface.telemetry import import_onnxruntime
 
 _ERRORS_ONLY = 3
 
 
 def main(model: str, batch: str, output: str, threads: str, *settings: str) -> None:
     """Run every row of a batch by itself, and keep what comes out."""
+    ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = int(threads)

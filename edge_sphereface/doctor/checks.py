@@ -19,6 +19,7 @@ from edge_sphereface.doctor.machine import ONNXRUNTIME_WHEELS, OPENCV_WHEELS
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.files import sha256_of
 from edge_sphereface.quantization import ProcessorWarning
+from edge_sphereface.telemetry import LOADED_BEFORE, VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +31,8 @@ Status: TypeAlias = Literal["ok", "warn", "fail"]
 MIN_PYTHON = (3, 10)
 MIN_OPENCV = (4, 8, 1)
 MIN_MEMORY_MIB = 512
+_FIRST_WITH_TELEMETRY = (1, 29)
+"""On Linux and macOS, see ``edge_sphereface/telemetry.py``."""
 _LEAKING = ((1, 24), (1, 27))
 _PROVIDER_OF = {"NVIDIA GPU": "CUDAExecutionProvider", "Ascend NPU": "CANNExecutionProvider"}
 _ARM = ("aarch64", "arm64")
@@ -95,6 +98,20 @@ def check_onnxruntime(machine: Machine) -> Finding:
     return Finding(
         check="onnxruntime", status="ok", message=listed or "onnxruntime (installed without a wheel's metadata)"
     )
+
+
+def check_telemetry(machine: Machine, *, loaded_before: bool = LOADED_BEFORE) -> Finding:
+    """Is onnxruntime's telemetry off in this process?"""
+    versions = [_numbers(version) for version in _installed(machine, ONNXRUNTIME_WHEELS).values()]
+    if loaded_before and any(version[:2] >= _FIRST_WITH_TELEMETRY for version in versions):
+        return Finding(
+            check="telemetry",
+            status="warn",
+            message="the application loaded onnxruntime before edge_sphereface, with its telemetry on; it stays on "
+            "until the process ends",
+            action=f"set {VARIABLE}=1 before the application starts, or import edge_sphereface before onnxruntime",
+        )
+    return Finding(check="telemetry", status="ok", message=f"off: onnxruntime runs with {VARIABLE}=1")
 
 
 def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:

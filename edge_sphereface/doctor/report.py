@@ -63,6 +63,7 @@ def examine(*, model: Path | None = None, threads: int | None = None, machine: M
             checks.check_memory(facts),
             checks.check_threads(facts, threads),
             checks.check_onnxruntime(facts),
+            checks.check_telemetry(facts),
             checks.check_providers(facts),
             checks.check_opencv(facts),
             checks.check_cache(),

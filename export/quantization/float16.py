@@ -9,6 +9,7 @@ import onnx
 
 from edge_sphereface.cpu import read_cpuinfo
 from edge_sphereface.session import CPU
+from edge_sphereface.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
@@ -23,13 +24,12 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: float32; it is left as it is.
     """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
+    convert = import_onnxruntime("transformers.float16").convert_float_to_float16
+    wrap = import_onnxruntime("transformers.onnx_model").OnnxModel
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    made: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True, op_block_list=[])
-    OnnxModel(made).topological_sort()  # the converter puts its casts at the end
+    made: onnx.ModelProto = convert(copy, keep_io_types=True, op_block_list=[])
+    wrap(made).topological_sort()  # the converter puts its casts at the end
     onnx.checker.check_model(made)
     return made
 

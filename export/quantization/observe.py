@@ -9,7 +9,8 @@ import onnx
 from onnx import helper
 
 from edge_sphereface.embed import preprocess
-from edge_sphereface.session import CPU, import_onnxruntime
+from edge_sphereface.session import CPU
+from edge_sphereface.telemetry import import_onnxruntime
 from export.graph import INPUT_NAME, OUTPUT_NAME
 from export.quantization.ranges import BINS, Histogram
 

@@ -36,7 +36,7 @@ def test_a_healthy_machine(pi, lasting_cache):
     report = examine(machine=pi)
     assert report.fit
     assert {finding.status for finding in report.findings} == {"ok"}
-    assert "This machine is fit. 11 ok, 0 warnings, 0 failures" in render(report)
+    assert "This machine is fit. 12 ok, 0 warnings, 0 failures" in render(report)
 
 
 def test_every_finding_that_is_not_ok_says_what_to_do(pi):
@@ -272,3 +272,15 @@ def test_the_threads_it_names_are_the_default(small_model):
 def test_a_32_bit_system_whose_own_packages_serve(pi):
     """Debian has onnxruntime for armhf, though PyPI has not: that is a drawback and no fault."""
     assert checks.check_architecture(replace(pi, processor="armv7l", pointer_bits=32)).status == "warn"
+
+
+@pytest.mark.parametrize(
+    ("wheels", "status"),
+    [({"onnxruntime": "1.32.0"}, "warn"), ({"onnxruntime-gpu": "1.29.0"}, "warn"), ({"onnxruntime": "1.28.0"}, "ok")],
+)
+def test_telemetry_of_an_onnxruntime_that_was_loaded_before(pi, wheels, status):
+    finding = checks.check_telemetry(replace(pi, wheels=wheels), loaded_before=True)
+    assert finding.status == status
+    assert checks.check_telemetry(replace(pi, wheels=wheels), loaded_before=False).status == "ok"
+    if status == "warn":
+        assert "ORT_DISABLE_TELEMETRY=1" in finding.action

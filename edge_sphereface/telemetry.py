@@ -1,0 +1,57 @@
+"""onnxruntime without its telemetry: the one place that imports the library.
+
+The official onnxruntime wheels from 1.29 on send usage data to Microsoft unless told not to: importing the library
+writes a device identifier and an event store to the user's cache folder, and looks up
+``mobile.events.data.microsoft.com`` about ten seconds later. An environment variable turns all of it off, but only if
+it is set before the library is loaded. The library's own function suppresses later events only; it is what older
+versions have on Windows.
+
+References:
+    onnxruntime's docs/Privacy.md, section "Disabling Telemetry".
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+from edge_sphereface.errors import ProviderError
+
+VARIABLE = "ORT_DISABLE_TELEMETRY"
+"""Must be set before onnxruntime is loaded. Source: onnxruntime's docs/Privacy.md."""
+_LIBRARY = "onnxruntime"
+_OFF = ("1", "true", "yes", "on")
+"""Values of the variable that onnxruntime 1.32 takes for "disable", in any case of letters."""
+
+LOADED_BEFORE = _LIBRARY in sys.modules and os.environ.get(VARIABLE, "").lower() not in _OFF
+"""Whether the application loaded onnxruntime, with its telemetry on, before this package could turn it off."""
+
+# Importing `edge_sphereface` runs this, so that it also holds for an application that imports onnxruntime next, and for
+# the processes that it starts.
+os.environ[VARIABLE] = "1"
+
+
+def import_onnxruntime(part: str = "") -> Any:
+    """Import onnxruntime with its telemetry off.
+
+    Args:
+        part: submodule, such as ``quantization``; empty for the library itself.
+
+    Returns:
+        The module.
+
+    Raises:
+        ProviderError: it is not installed, or its native library does not load.
+    """
+    os.environ[VARIABLE] = "1"
+    try:
+        library = import_module(_LIBRARY)
+    except ImportError as error:
+        raise ProviderError(
+            f"onnxruntime cannot be imported: {error}.",
+            hint="install exactly one of its wheels: pip install 'edge-sphereface[cpu]' (or [gpu], [openvino], [cann])",
+        ) from error
+    library.disable_telemetry_events()
+    return import_module(f"{_LIBRARY}.{part}") if part else library
