@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_sphereface.alignment import align
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
+from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.stream.budget import WorkBudget
 from edge_sphereface.stream.events import about_identity, about_track
 from edge_sphereface.stream.evidence import judge, unlike, worth_embedding
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from edge_sphereface.embed import Embedder
     from edge_sphereface.errors import EdgeSphereFaceError
     from edge_sphereface.gallery import Enrollment, Gallery
-    from edge_sphereface.stream.events import Event, EventMaker
+    from edge_sphereface.stream.events import Event, EventKind, EventMaker
     from edge_sphereface.stream.frames import Frame
     from edge_sphereface.stream.settings import StreamSettings
-    from edge_sphereface.stream.track import Track
+    from edge_sphereface.stream.track import Standing, Track
     from edge_sphereface.types import Face, UInt8Array
 
 _SURE_LOOK = 0.3
@@ -107,7 +108,7 @@ class Scene:
         self._tracker.follow(frame)
         detect_ms, embed_ms, embedded = None, 0.0, 0
         interval_s = self.budget.detect_interval_s
-        if self._schedule.due(frame.time_s, interval_s):
+        if self._schedule.due(frame.time_s, interval_s) or self._tracker.expecting:
             begin = time.perf_counter()
             faces = self._finder.find(frame.image, self.budget.detect_side)
             detect_ms = (time.perf_counter() - begin) * 1000
@@ -242,14 +243,34 @@ class Scene:
             self._gallery_failed(error, frame)
             return
         before = (track.standing, track.name)
-        standing, name = judge(track, found[0] if found else (), self.threshold, self._settings.recognition)
         track.candidates = tuple(found[0]) if found else ()
-        track.standing, track.name = standing, name
-        if (standing, name) != before and standing != "undecided":
-            detail = {**about_track(track, frame), **about_identity(track)}
-            if before[0] != "undecided":
-                detail["before"] = before[1]
-            events.append(self._events.make(standing, frame.unix_time, detail))
+        track.standing, track.name = judge(track, track.candidates, self.threshold, self._settings.recognition)
+        for other in self._rivals(track, held=before[1] == track.name):
+            was = before if other is track else (other.standing, other.name)
+            other.standing, other.name = "unknown", None
+            if other is not track:
+                events.append(self._decision(other, was, frame))
+        if (track.standing, track.name) != before and track.standing != "undecided":
+            events.append(self._decision(track, before, frame))
+
+    def _rivals(self, track: Track, *, held: bool) -> list[Track]:
+        """Tracks seen in this frame that lose their name to another: one person has one face.
+
+        Args:
+            track: the one that was decided just now.
+            held: whether it had its name before. Who takes a name from another must be clearly more similar.
+        """
+        named = [other for other in self._tracker.tracks if other.name is not None and not other.misses]
+        lead = self._settings.recognition.hysteresis
+        similarities = [(other.similarity or 0.0) + (lead if held or other is not track else 0.0) for other in named]
+        return [named[index] for index in stronger_rivals([other.name for other in named], similarities)]
+
+    def _decision(self, track: Track, before: tuple[Standing, str | None], frame: Frame) -> Event:
+        detail = {**about_track(track, frame), **about_identity(track)}
+        if before[0] != "undecided":
+            detail["before"] = before[1]
+        kind: EventKind = "identified" if track.standing == "identified" else "unknown"
+        return self._events.make(kind, frame.unix_time, detail)
 
     def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
         self.gallery_problem, self._failed_s = error.message, frame.time_s

@@ -67,7 +67,7 @@ class RecognitionSettings:
     better: float = 1.25
     retry_s: float = 0.3
     refresh_s: float = 10.0
-    refresh_unknown_s: float = 1.0
+    refresh_unknown_s: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

@@ -51,6 +51,11 @@ class Tracker:
         self._next_number = 1
         self._last_s = 0.0
 
+    @property
+    def expecting(self) -> bool:
+        """Whether a face was seen in the newest detection that too few have shown so far to be one."""
+        return any(not track.confirmed and not track.misses for track in self.tracks)
+
     def follow(self, frame: Frame) -> None:
         """Move every face as its landmarks moved since the frame before."""
         passed_s = frame.time_s - self._last_s

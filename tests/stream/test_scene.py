@@ -94,7 +94,8 @@ def test_one_detection_alone_is_no_face(play, stage):
 def test_detections_are_as_rare_as_asked_and_the_face_is_followed_between(play, stage):
     settings = StreamSettings(tracking=TrackingSettings(detect_fps=5.0))
     _scene, acting, told = play(lambda i: [("ann", stage.face_at(60 + i, 60))], 50, settings=settings)
-    assert len(acting.detections) == 10
+    assert len(acting.detections) == 11, "a face that was seen once is looked for in the next frame"
+    assert told[0][:2] == (1, "appeared")
     assert kinds(told, "appeared", "lost") == [("appeared", None)]
 
 
@@ -174,6 +175,30 @@ def test_the_schedule_makes_up_for_no_gap_and_takes_new_intervals_at_once():
     assert schedule.due(1.0, 0.1), "a source that begins anew"
     assert not schedule.due(1.05, 0.1)
     assert schedule.due(1.06, 0.02), "the budget allows more"
+
+
+def test_of_two_faces_in_one_frame_the_more_similar_has_the_name(play, stage):
+    """The twin would be called Ann, and is until she comes; from then on Ann alone is."""
+    one, two = stage.face_at(20, 60), stage.face_at(200, 60)
+    scene, _, told = play(lambda i: [("twin", one), *([("ann", two)] if 25 <= i < 75 else [])], 150)
+    assert kinds(told, "identified", "unknown") == [
+        ("identified", "ann"),
+        ("unknown", None),
+        ("identified", "ann"),
+        ("identified", "ann"),
+    ]
+    numbers = [track.number for track in scene._tracker.tracks]
+    assert numbers == [1], "she left, and the twin is the most similar again"
+    changes = [index for index, kind, _ in told if kind in {"identified", "unknown"}]
+    assert changes[1] == changes[2], "no frame has the name twice"
+
+
+def test_a_face_that_is_hardly_more_similar_takes_no_name(play, stage, cast):
+    """Names would go back and forth."""
+    cast["twin"] = np.float32([0.98, np.sqrt(1 - 0.98**2), *[0] * 14])
+    people = [("twin", stage.face_at(20, 60)), ("ann", stage.face_at(200, 60))]
+    _, _, told = play(lambda i: people[: 1 if i < 25 else 2], 100, enrolled=("ann",))
+    assert kinds(told, "identified", "unknown") == [("identified", "ann"), ("unknown", None)]
 
 
 def test_enrolling_a_face_in_sight(play, stage):
