@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align, stack_landmarks
+from edge_sphereface.alignment import align_for, stack_landmarks
 from edge_sphereface.compare import cosine_similarity
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder, preprocess
@@ -129,9 +129,7 @@ def _cases(
     faces = detector.detect(photograph)
     landmarks = stack_landmarks([face.landmarks for face in faces])
     spec = embedder.spec
-    cut = partial(
-        align, photograph, landmarks, template=spec.landmark_template, height=spec.input_height, width=spec.input_width
-    )
+    cut = partial(align_for, spec, photograph, landmarks)
     crops = cut()
     gallery = np.random.default_rng(0).standard_normal((GALLERY, spec.embedding_size)).astype(np.float32)
     probes = embedder.embed(crops)

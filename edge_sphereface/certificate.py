@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_sphereface.alignment import similarity_transform
 from edge_sphereface.errors import CertificateError
 from edge_sphereface.files import sha256_of
 from edge_sphereface.metrics import Agreement, agreement
@@ -32,6 +33,9 @@ _MAX_BYTES = 16 << 20
 _GOLDEN_SEED = 1704_08063
 _GOLDEN_COUNT = 4
 _BLOCK_PX = 8
+_GOLDEN_NOISE_PX = 8.0
+_ALIGNED_WITHIN = 1e-6
+"""Between transforms of one kind of fit on different machines; those of the two kinds differ by 0.6 pixels of shift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,17 @@ def golden_record(embedder: Embedder) -> JsonObject:
     }
 
 
+def golden_alignment(spec: ModelSpec) -> JsonObject:
+    """What a certificate keeps of the alignment: the kind of fit, and the transform that it gives for seeded landmarks.
+
+    The landmarks are the template moved by noise, so that each kind of fit gives another transform.
+    """
+    noise = np.random.RandomState(_GOLDEN_SEED).uniform(-_GOLDEN_NOISE_PX, _GOLDEN_NOISE_PX, (5, 2))
+    landmarks = np.array(spec.landmark_template) * 2 + noise
+    transform = similarity_transform(landmarks[None], spec.landmark_template, fit=spec.alignment_fit)[0]
+    return {"fit": spec.alignment_fit, "landmarks": landmarks.tolist(), "transform": transform.tolist()}
+
+
 def load_certificate(path: Path) -> JsonObject:
     """Read a certificate.
 
@@ -158,6 +173,7 @@ def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds 
             f"The certificate is of another model file: it has SHA-256 {certified}, {embedder.path} has {found}.",
             hint="copy model and certificate together, or verify the model again with its checkpoint",
         )
+    _check_alignment(certificate, embedder.spec)
     crops = golden_crops(embedder.spec)
     if _text(certificate, "golden", "crops_sha256") != _digest(crops):
         raise CertificateError(
@@ -180,6 +196,23 @@ def _text(certificate: JsonObject, section: str, name: str) -> str:
     if not isinstance(value, str):
         raise CertificateError(f"The certificate has no {section}.{name}.", hint="it is damaged; write it again")
     return value
+
+
+def _check_alignment(certificate: JsonObject, spec: ModelSpec) -> None:
+    kept = certificate.get("alignment")
+    if kept is None:  # written before the kind of fit was recorded
+        return
+    here = golden_alignment(spec)
+    try:
+        fit, there = kept["fit"], np.asarray(kept["transform"], dtype=np.float64)
+    except (TypeError, KeyError, ValueError) as error:
+        raise CertificateError("The certificate's alignment is no fit and transform.", hint="write it again") from error
+    if fit != here["fit"] or there.shape != (2, 3) or not np.abs(there - here["transform"]).max() <= _ALIGNED_WITHIN:
+        raise CertificateError(
+            f"The certificate is of faces aligned by the fit {fit!r}; this machine aligns them in another way "
+            f"({here['fit']!r}).",
+            hint="another version of edge_sphereface wrote it; verify the model again with its checkpoint",
+        )
 
 
 def _embeddings(certificate: JsonObject, count: int, size: int) -> Float32Array:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated
 
+from edge_sphereface.alignment import FIT_UMEYAMA, AlignmentFit
 from edge_sphereface.errors import FingerprintError
 from edge_sphereface.record import Between, Length, Record
 
@@ -23,6 +24,7 @@ _WORDS = {
     "crop_height": "crop height",
     "crop_width": "crop width",
     "landmark_template": "alignment (landmark template)",
+    "alignment_fit": "alignment (kind of fit)",
     "color_order": "color order",
     "pixel_mean": "pixel mean",
     "pixel_scale": "pixel scale",
@@ -46,6 +48,7 @@ class Fingerprint(Record):
         crop_height: in pixels.
         crop_width: in pixels.
         landmark_template: five (x, y) in pixels of the crop.
+        alignment_fit: ``cp2tform`` or ``umeyama``; records that were written without it are of ``umeyama``.
         color_order: of the crop.
         pixel_mean: subtracted from each pixel value.
         pixel_scale: multiplies the difference.
@@ -65,6 +68,7 @@ class Fingerprint(Record):
     crop_height: _Size
     crop_width: _Size
     landmark_template: Annotated[tuple[tuple[_Pixel, _Pixel], ...], Length(5, 5)]
+    alignment_fit: AlignmentFit
     color_order: str
     pixel_mean: _Pixel
     pixel_scale: _Pixel
@@ -83,6 +87,7 @@ class Fingerprint(Record):
             crop_height=spec.input_height,
             crop_width=spec.input_width,
             landmark_template=spec.landmark_template,
+            alignment_fit=spec.alignment_fit,
             color_order=spec.color_order,
             pixel_mean=float(spec.pixel_mean),
             pixel_scale=float(spec.pixel_scale),
@@ -95,8 +100,18 @@ class Fingerprint(Record):
         return f"esf1-{_sha256(self.to_json())[:32]}"
 
     def to_json(self) -> str:
-        """The same record always gives the same text: digests, and the texts that galleries compare, rest on it."""
-        return json.dumps(self.as_json(), sort_keys=True)
+        """The same record always gives the same text: digests, and the texts that galleries compare, rest on it.
+
+        Galleries made before ``alignment_fit`` was recorded keep their text and digest: ``umeyama`` is left out.
+        """
+        values = self.as_json()
+        if self.alignment_fit == FIT_UMEYAMA:
+            del values["alignment_fit"]
+        return json.dumps(values, sort_keys=True)
+
+    @classmethod
+    def _current(cls, values: object) -> object:
+        return {"alignment_fit": FIT_UMEYAMA, **values} if isinstance(values, dict) else values
 
     def require(self, other: Fingerprint, what: str) -> None:
         """Refuse embeddings of another kind.

@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
+from edge_sphereface.alignment import FIT_UMEYAMA, AlignmentFit
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.quantization import Quantization
-from edge_sphereface.record import Between, Cosine, Length, Record, Sha256
+from edge_sphereface.record import Above, Between, Cosine, Length, Record, Sha256
 from edge_sphereface.tuning import Tuning
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 METADATA_KEY = "edge_sphereface.model_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
 
-SCHEMA_VERSION: Final = 3
-_WITHOUT_TUNING = 2
-"""Models of this version are read as well; they lack ``tuning`` alone."""
+SCHEMA_VERSION: Final = 4
+_ABSENT: dict[int, dict[str, Any]] = {
+    2: {"tuning": None, "alignment_fit": FIT_UMEYAMA},
+    3: {"alignment_fit": FIT_UMEYAMA},
+}
+"""What models of earlier versions, which are read as well, do not say of themselves. All of them were used with
+``umeyama``, so embeddings made with them stay comparable."""
 
 MAX_CROP_SIDE = 2048
 """Pixels; inputs are made in memory from what the record says."""
@@ -50,6 +55,8 @@ class ModelSpec(Record):
         pixel_mean: subtracted from each pixel value (0 to 255).
         pixel_scale: multiplies the difference.
         landmark_template: five (x, y) in pixels of the crop.
+        alignment_fit: how landmarks are brought onto the template: ``cp2tform``, as the original network was trained
+            with, or ``umeyama``.
         precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
         rewrites: names of the graph rewrites that the model went through, in order.
         quantization: how a model of reduced precision came about; None for ``float32``.
@@ -75,8 +82,9 @@ class ModelSpec(Record):
     input_layout: Layout
     color_order: Literal["BGR"]
     pixel_mean: _Pixel
-    pixel_scale: _Pixel
+    pixel_scale: Annotated[float, Above(0), Between(0, 65536)]
     landmark_template: Annotated[tuple[tuple[_Pixel, _Pixel], ...], Length(5, 5)]
+    alignment_fit: AlignmentFit
     precision: str
     threshold: Cosine
     threshold_source: str
@@ -87,12 +95,19 @@ class ModelSpec(Record):
     rewrites: tuple[str, ...] = ()
     quantization: Quantization | None = None
     tuning: Tuning | None = None
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
 
     @property
     def crop_shape(self) -> tuple[int, int, int]:
         """(H, W, 3) of a crop."""
         return (self.input_height, self.input_width, 3)
+
+    def _faults(self) -> Iterator[str]:
+        points = self.landmark_template
+        if len(set(points)) < len(points):
+            yield f"landmark_template must be five different points, not {points}"
+        if not all(0 <= x <= self.input_width and 0 <= y <= self.input_height for x, y in points):
+            yield f"landmark_template must lie in the crop of {self.input_height} x {self.input_width}, not {points}"
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
@@ -114,8 +129,8 @@ class ModelSpec(Record):
     def _current(cls, values: object) -> object:
         known: dict[str, Any] = values if isinstance(values, dict) else {}
         version = known.get("schema_version")
-        if version == _WITHOUT_TUNING:
-            return {**known, "schema_version": SCHEMA_VERSION, "tuning": None}
+        if type(version) is int and version in _ABSENT:
+            return {**_ABSENT[version], **known, "schema_version": SCHEMA_VERSION}
         if version != SCHEMA_VERSION:
             raise ModelFormatError(
                 f"The model's specification has version {version!r:.80}; this package reads version {SCHEMA_VERSION}.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.alignment import align, stack_landmarks
+from edge_sphereface.alignment import align_for, stack_landmarks
 from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.types import EmbeddedFace
 
@@ -65,14 +65,7 @@ class FacePipeline:
         return self._embed(image, [select_face(faces, image, select)])[0]
 
     def _embed(self, image: UInt8Array, faces: Sequence[Face]) -> list[EmbeddedFace]:
-        spec = self.embedder.spec
-        crops = align(
-            image,
-            stack_landmarks([face.landmarks for face in faces]),
-            template=spec.landmark_template,
-            height=spec.input_height,
-            width=spec.input_width,
-        )
+        crops = align_for(self.embedder.spec, image, stack_landmarks([face.landmarks for face in faces]))
         embeddings = self.embedder.embed(crops)
         return [
             EmbeddedFace(face=face, crop=crop, embedding=embedding)

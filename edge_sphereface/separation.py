@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align_for
 from edge_sphereface.errors import CropError, ImageError
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.metrics import roc_auc
@@ -147,12 +147,11 @@ def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> UInt
         raise ImageError("no face was found")
     face = select_face(faces, image, "largest")
     height, width, _ = spec.crop_shape
-    template = spec.landmark_template
-    crop = align(image, face.landmarks, template=template, height=height, width=width)[0]
+    crop = align_for(spec, image, face.landmarks)[0]
     left, top, right, bottom = (max(round(float(value)), 0) for value in face.box)
     box = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     squeezed = cv2.resize(box if box.size else image, (width, height), interpolation=cv2.INTER_AREA)
-    twice = align(crop, face.landmarks, template=template, height=height, width=width)[0]
+    twice = align_for(spec, crop, face.landmarks)[0]
     return np.stack([crop, crop[..., ::-1], twice, squeezed.astype(np.uint8)])
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_sphereface.alignment import ALIGNMENT_FITS, FIT_CP2TFORM
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import cosine, detector_options, json_option, pairs_options
 from edge_sphereface.cli.contract import Commands, Outcome, Parser, Progress, note
@@ -129,6 +130,13 @@ def _add_convert(commands: Commands) -> None:
     parser.add_argument(
         "--input-size", type=_size, metavar="HxW", help="of the crops, where the checkpoint allows more than one"
     )
+    parser.add_argument(
+        "--alignment-fit",
+        choices=ALIGNMENT_FITS,
+        default=FIT_CP2TFORM,
+        help="how the crops of the training were aligned: cp2tform (default), as the original's; umeyama, as by "
+        "scikit-image",
+    )
     _add_proof_options(parser)
     parser.set_defaults(run=convert)
 
@@ -148,6 +156,7 @@ def convert(arguments: argparse.Namespace) -> Outcome:
             threshold=arguments.threshold,
             threshold_source=arguments.threshold_source,
             input_size=arguments.input_size,
+            alignment_fit=arguments.alignment_fit,
             reference=arguments.reference,
             photos=arguments.photos,
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
+from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, FIT_CP2TFORM, LANDMARK_TEMPLATE
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import SHARED, atomic_write
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edge_sphereface.alignment import AlignmentFit
     from export.checkpoint import Checkpoint
     from export.topology import Topology
 
@@ -40,6 +41,7 @@ class ConversionOptions:
         threshold: cosine similarity written into the model; None for the original network's.
         threshold_source: where that number comes from.
         input_size: height and width, where the checkpoint allows more than one.
+        alignment_fit: how the crops that the network was trained on were aligned.
         reference: what the result is compared with.
         photos: photographs for the proof.
     """
@@ -48,6 +50,7 @@ class ConversionOptions:
     threshold: float | None = None
     threshold_source: str = "chosen at conversion"
     input_size: tuple[int, int] | None = None
+    alignment_fit: AlignmentFit = FIT_CP2TFORM
     reference: ReferenceName = "auto"
     photos: Path | None = None
 
@@ -153,6 +156,7 @@ def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOp
         pixel_mean=official.PIXEL_MEAN,
         pixel_scale=official.PIXEL_SCALE,
         landmark_template=_template(topology),
+        alignment_fit=options.alignment_fit,
         precision="float32",
         threshold=threshold,
         threshold_source=threshold_source,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align_for
 from edge_sphereface.detect import open_detector
 from edge_sphereface.image import find_images, load_image
 from export.errors import ParityError
@@ -56,7 +56,5 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
     for number in range(count):
         image, landmarks = found[number % len(found)]
         moved = landmarks + (random.uniform(-_JITTER_PX, _JITTER_PX, (5, 2)) if number >= len(found) else 0)
-        crops.append(
-            align(image, moved, template=spec.landmark_template, height=spec.input_height, width=spec.input_width)[0]
-        )
+        crops.append(align_for(spec, image, moved)[0])
     return np.stack(crops)

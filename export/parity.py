@@ -14,6 +14,7 @@ from edge_sphereface.certificate import (
     KIND,
     SCHEMA_VERSION,
     device_bounds,
+    golden_alignment,
     golden_record,
 )
 from edge_sphereface.files import sha256_of
@@ -173,6 +174,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObj
             "device": asdict(device_bounds(embedder.spec.precision)),
         },
         "cases": [{"inputs": case.inputs, "batch": case.batch, **case.measured.as_json()} for case in proof.cases],
+        "alignment": golden_alignment(embedder.spec),
         "golden": golden_record(embedder),
         "versions": {
             "edge_sphereface": __version__,

@@ -95,6 +95,7 @@ def spec():
         pixel_mean=127.5,
         pixel_scale=0.0078125,
         landmark_template=((30.0, 51.0), (65.0, 51.0), (48.0, 71.0), (33.0, 92.0), (62.0, 92.0)),
+        alignment_fit="cp2tform",
         precision="float32",
         threshold=0.3,
         threshold_source="test",

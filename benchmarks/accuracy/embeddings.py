@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align_for
 from edge_sphereface.cache import cache_file
 from edge_sphereface.errors import EmbeddingError, ImageError
 from edge_sphereface.files import PRIVATE, atomic_write, sha256_of
@@ -120,8 +120,7 @@ def embed_images(
                 if landmarks is None:
                     store.add(digest, np.full(spec.embedding_size, np.nan, dtype=np.float32))
                 else:
-                    size = {"height": spec.input_height, "width": spec.input_width}
-                    waiting.append((digest, align(image, landmarks, template=spec.landmark_template, **size)[0]))
+                    waiting.append((digest, align_for(spec, image, landmarks)[0]))
             if len(waiting) == _BATCH:
                 flush()
             if progress is not None:

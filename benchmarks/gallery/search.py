@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_sphereface.alignment import LANDMARK_TEMPLATE
+from edge_sphereface.alignment import FIT_CP2TFORM, LANDMARK_TEMPLATE
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import Portrait, open_gallery
 from edge_sphereface.timing import measure_interleaved
@@ -113,6 +113,7 @@ def _kind() -> Fingerprint:
         crop_height=112,
         crop_width=96,
         landmark_template=LANDMARK_TEMPLATE,
+        alignment_fit=FIT_CP2TFORM,
         color_order="BGR",
         pixel_mean=127.5,
         pixel_scale=0.0078125,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from edge_sphereface.alignment import LANDMARK_TEMPLATE, align
+from edge_sphereface.alignment import FIT_UMEYAMA, LANDMARK_TEMPLATE, align
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,8 @@ def texture_of(photograph: UInt8Array, landmarks: Float64Array) -> UInt8Array:
     """A head with its landmarks where every head has them, (165, 115, 3) uint8 BGR."""
     template = (LANDMARKS - MIDDLE + [WIDE, HIGH]) * _DETAIL
     points = tuple((float(x), float(y)) for x, y in template)
-    crops = align(photograph, landmarks[None], template=points, height=_SIDE[0], width=_SIDE[1])
+    # Landmarks nearest to where the ground truth says they are, in pixels of the head: not a matter of the model.
+    crops = align(photograph, landmarks[None], template=points, height=_SIDE[0], width=_SIDE[1], fit=FIT_UMEYAMA)
     return np.asarray(crops[0], dtype=np.uint8)
 
 

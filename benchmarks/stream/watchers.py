@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.stream.video import middle_of
-from edge_sphereface.alignment import align, stack_landmarks
+from edge_sphereface.alignment import align_for, stack_landmarks
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.finder import FaceFinder
 from edge_sphereface.stream.scene import Scene
@@ -58,14 +58,7 @@ class EveryFace:
         if not faces:
             return []
         faces = [self._finder.improve(frame.image, face) for face in faces]
-        spec = self._embedder.spec
-        crops = align(
-            frame.image,
-            stack_landmarks([face.landmarks for face in faces]),
-            template=spec.landmark_template,
-            height=spec.input_height,
-            width=spec.input_width,
-        )
+        crops = align_for(self._embedder.spec, frame.image, stack_landmarks([face.landmarks for face in faces]))
         found = self._gallery.search(self._embedder.embed(crops), top=1)
         self.embeddings += len(faces)
         return [

@@ -68,6 +68,7 @@ def info(arguments: argparse.Namespace) -> Outcome:
         ("model", f"{embedder.path} ({_mib(embedder.path.stat().st_size)})"),
         ("architecture", f"{spec.architecture}, widths {', '.join(map(str, spec.widths))}, {spec.precision}"),
         ("input", f"{spec.input_height} x {spec.input_width} ({layout})"),
+        ("alignment", f"fit {spec.alignment_fit}"),
         ("embedding", f"{spec.embedding_size} numbers"),
         ("threshold", f"{spec.threshold:g} ({spec.threshold_source})"),
         ("source", f"{spec.source_file}, {official}"),

@@ -18,6 +18,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 CROP_BYTES = 1 << 20
 """A crop's PNG file is never larger: 112 x 96 pixels are 32 KB uncompressed."""
 
+_OF_CROPS = ("crop_height", "crop_width", "landmark_template", "alignment_fit")
+"""What a model and the kept crops must have in common."""
+
 
 def embed_crops(gallery: Gallery, embedder: Embedder, *, progress: Progress | None = None) -> dict[str, Float32Array]:
     """Embeddings of every identity's crops, by name.
@@ -28,11 +31,15 @@ def embed_crops(gallery: Gallery, embedder: Embedder, *, progress: Progress | No
         CropError: a kept crop is damaged.
     """
     there, here = gallery.fingerprint, embedder.fingerprint
-    if (there.crop_height, there.crop_width, there.landmark_template) != (
-        here.crop_height,
-        here.crop_width,
-        here.landmark_template,
-    ):
+    differing = [field for field in _OF_CROPS if getattr(there, field) != getattr(here, field)]
+    if differing == ["alignment_fit"]:
+        raise FingerprintError(
+            f"The crops kept in {gallery.location} are aligned by another fit ({there.alignment_fit}) than "
+            f"{embedder.path.name} takes ({here.alignment_fit}).",
+            hint="enroll from photographs again, or convert the model with "
+            f"`python -m export convert --alignment-fit {there.alignment_fit}`",
+        )
+    if differing:
         raise FingerprintError(
             f"The crops kept in {gallery.location} are aligned in another way than {embedder.path.name} takes them.",
             hint="enroll from photographs again",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align_for
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.stream.budget import WorkBudget
@@ -289,11 +289,7 @@ class Scene:
     def _crops(self, image: UInt8Array, faces: list[Face]) -> UInt8Array:
         if self.embedder is None:
             raise ValueError("Nothing is aligned without a model.")
-        spec = self.embedder.spec
-        landmarks = np.stack([face.landmarks for face in faces])
-        return align(
-            image, landmarks, template=spec.landmark_template, height=spec.input_height, width=spec.input_width
-        )
+        return align_for(self.embedder.spec, image, np.stack([face.landmarks for face in faces]))
 
     def _threshold(self) -> float:
         if self.gallery is None:

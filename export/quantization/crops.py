@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align_for
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
 from edge_sphereface.files import sha256_of
@@ -174,8 +174,7 @@ def crop_of(path: Path, spec: ModelSpec, detector: Detector) -> UInt8Array:
     if not faces:
         raise ImageError("no face was found")
     landmarks = select_face(faces, image, "largest").landmarks
-    size = {"height": spec.input_height, "width": spec.input_width}
-    crop: UInt8Array = align(image, landmarks, template=spec.landmark_template, **size)[0]
+    crop: UInt8Array = align_for(spec, image, landmarks)[0]
     return crop
 
 

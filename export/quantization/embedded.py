@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align_for
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
 from edge_sphereface.files import sha256_of
@@ -78,7 +78,6 @@ def embed_pairs(
     """
     locate = detected_landmarks(detector) if labelled.landmarks is None else given_landmarks(labelled.landmarks)
     spec = original.spec
-    size = {"height": spec.input_height, "width": spec.input_width}
     names = images_of(labelled.pairs)
 
     def photographs() -> Iterator[Photograph]:
@@ -91,7 +90,7 @@ def embed_pairs(
                     if landmarks is None:
                         yield name, "no face was found", True
                         continue
-                    crop = align(crop, landmarks, template=spec.landmark_template, **size)[0]
+                    crop = align_for(spec, crop, landmarks)[0]
             except (ImageError, LandmarksError) as error:
                 yield name, error.message, True
             else:

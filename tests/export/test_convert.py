@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import ml_dtypes
 import numpy as np
@@ -97,6 +98,14 @@ def test_safetensors(tmp_path):
 
     save_file(untrained_parameters(widths=(4, 4, 4, 8)), tmp_path / "x.safetensors", metadata={"format": "ms"})
     assert convert(tmp_path / "x.safetensors", tmp_path / "x.onnx", NUMPY).proof.passed
+
+
+def test_the_kind_of_fit_is_kept_in_model_and_certificate(tmp_path):
+    write(tmp_path / "x.ckpt")
+    for chosen, fit in ((NUMPY, "cp2tform"), (replace(NUMPY, alignment_fit="umeyama"), "umeyama")):
+        made = convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", chosen)
+        assert Embedder(made.model).spec.alignment_fit == fit
+        assert load_certificate(made.certificate)["alignment"]["fit"] == fit
 
 
 def test_square_crops_have_their_own_template(tmp_path):

@@ -7,7 +7,6 @@ import onnx
 import pytest
 
 from edge_sphereface.embed import Embedder
-from edge_sphereface.model_spec import ModelSpec
 from edge_sphereface.tuning import Tuning
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
@@ -194,5 +193,3 @@ def test_a_tuning_record_is_checked(spec):
     for name, wrong in [*changes, ("weight_growth", -1.0), ("stages", "4x4")]:
         with pytest.raises(ValueError, match=name):
             Tuning(**{**values, name: wrong})
-    old = spec.to_json().replace('"schema_version": 3', '"schema_version": 2').replace('"tuning": null, ', "")
-    assert ModelSpec.from_json(old).tuning is None

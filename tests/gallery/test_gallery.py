@@ -207,6 +207,7 @@ def test_embeddings_of_another_kind_are_refused_with_a_sentence(gallery, fingerp
         ({"weights_sha256": "1" * 64}, "weights"),
         ({"flip": True}, "mirrored"),
         ({"landmark_template": ((1.0, 1.0),) * 5}, "alignment"),
+        ({"alignment_fit": "umeyama"}, r"alignment \(kind of fit\) cp2tform there, umeyama here"),
         ({"pixel_scale": 1.0}, "pixel scale"),
     ):
         with pytest.raises(FingerprintError, match=words):

@@ -141,10 +141,14 @@ def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path, mo
             gallery.rebuild(embedder)
     with open_gallery(tmp_path / "some.db", embedder, create=True, keep_crops=True) as gallery:
         gallery.enroll("Ann", embedder.embed(crops[:1]), crops=[encode_crop(crops[0])])
-        spec = replace(embedder.spec, landmark_template=((1.0, 2.0),) * 5)
-        monkeypatch.setattr(Embedder, "fingerprint", Fingerprint.of(spec))
-        with pytest.raises(FingerprintError, match="aligned in another way"):
-            gallery.rebuild(embedder)
+        template = tuple((x + 1, y) for x, y in embedder.spec.landmark_template)
+        for change, words in (
+            ({"landmark_template": template}, "aligned in another way"),
+            ({"alignment_fit": "umeyama"}, r"aligned by another fit \(cp2tform\) than .* takes \(umeyama\)"),
+        ):
+            monkeypatch.setattr(Embedder, "fingerprint", Fingerprint.of(replace(embedder.spec, **change)))
+            with pytest.raises(FingerprintError, match=words):
+                gallery.rebuild(embedder)
         monkeypatch.undo()
         real = Embedder.embed
 

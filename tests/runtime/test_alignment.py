@@ -1,52 +1,125 @@
-"""Alignment: exact against Umeyama's SVD solution, and refusing what cannot be aligned."""
+"""Alignment: equal to independent least squares in both directions, and refusing what cannot be aligned."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from skimage.transform import estimate_transform
 
-from edge_sphereface.alignment import LANDMARK_TEMPLATE, align, similarity_transform, stack_landmarks
+from edge_sphereface.alignment import (
+    ALIGNMENT_FITS,
+    LANDMARK_TEMPLATE,
+    align,
+    align_for,
+    similarity_transform,
+    stack_landmarks,
+)
 from edge_sphereface.errors import CropError, ImageError, LandmarksError
 
 TEMPLATE = np.array(LANDMARK_TEMPLATE)
 coordinates = hnp.arrays(np.float64, (5, 2), elements=st.floats(-1e4, 1e4, width=32))
+deviations = hnp.arrays(np.float64, (5, 2), elements=st.floats(-8, 8, width=32))
+both_fits = pytest.mark.parametrize("fit", ALIGNMENT_FITS)
 
 
-def umeyama(source, target):
-    """Umeyama's own solution by SVD, with the correction against reflections."""
-    a, b = source - source.mean(0), target - target.mean(0)
-    u, s, vt = np.linalg.svd(b.T @ a / 5)
-    d = np.diag([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
-    rotation = u @ d @ vt
-    scale = np.trace(np.diag(s) @ d) / a.var(0).sum()
-    return np.column_stack([scale * rotation, target.mean(0) - scale * rotation @ source.mean(0)])
+def cp2tform(landmarks, template):
+    """MATLAB's nonreflective similarity: least squares from the template to the photograph, inverted."""
+    (x, y), one, zero = template.T, np.ones(5), np.zeros(5)
+    system = np.vstack([np.column_stack([x, y, one, zero]), np.column_stack([y, -x, zero, one])])
+    (c, s, u, v), *_ = np.linalg.lstsq(system, landmarks.T.ravel(), rcond=None)
+    return np.linalg.inv(np.array([[c, s, u], [-s, c, v], [0, 0, 1]]))[:2]
 
 
+def umeyama(landmarks, template):
+    """That of scikit-image."""
+    return estimate_transform("similarity", landmarks, template).params[:2]
+
+
+REFERENCES = {"cp2tform": cp2tform, "umeyama": umeyama}
+
+
+@both_fits
+@given(deviations, st.floats(0.1, 10), st.floats(-np.pi, np.pi), st.floats(-2000, 2000), st.floats(-2000, 2000))
+def test_equals_an_independent_least_squares(fit, deviation, scale, angle, x, y):
+    points = turned(TEMPLATE + deviation, scale, angle) + [x, y]
+    ours, reference = similarity_transform(points[None], fit=fit)[0], REFERENCES[fit](points, TEMPLATE)
+    corners = np.array([[0, 0, 1], [2000, 0, 1], [0, 2000, 1]])
+    np.testing.assert_allclose(corners @ ours.T, corners @ reference.T, rtol=1e-9, atol=1e-7)
+
+
+@given(deviations)
+def test_the_fits_differ_in_scale_alone(deviation):
+    """Both turn alike and bring the mean onto the mean; that of the original is never the smaller."""
+    points = TEMPLATE * 2 + deviation
+    original, other = (similarity_transform(points[None], fit=fit)[0] for fit in ALIGNMENT_FITS)
+    ratio = np.hypot(*original[:, 0]) / np.hypot(*other[:, 0])
+    assert ratio >= 1 - 1e-12
+    np.testing.assert_allclose(original[:, :2], other[:, :2] * ratio, atol=1e-12)
+    for transform in (original, other):
+        np.testing.assert_allclose([*points.mean(0), 1] @ transform.T, TEMPLATE.mean(0), atol=1e-9)
+
+
+@both_fits
 @given(coordinates)
-def test_equals_umeyama_by_svd(points):
+def test_any_points_are_fitted_or_refused(fit, points):
     try:
-        ours = similarity_transform(points[None])[0]
+        transform = similarity_transform(points[None], fit=fit)[0]
     except LandmarksError:
         return
-    reference = umeyama(points, TEMPLATE)
-    reach = np.abs(points).max()
-    np.testing.assert_allclose(ours @ [*points[0], 1], reference @ [*points[0], 1], atol=1e-6 * max(reach, 1))
+    assert np.isfinite(transform).all()
+    assert np.linalg.det(transform[:, :2]) > 0
 
 
-@given(st.floats(0.05, 20), st.floats(-np.pi, np.pi), st.floats(-2000, 2000), st.floats(-2000, 2000))
-def test_recovers_any_similarity_exactly(scale, angle, x, y):
+def test_the_original_is_the_default(astronaut):
+    points = TEMPLATE * 1.5 + np.arange(10).reshape(5, 2)
+    np.testing.assert_array_equal(
+        similarity_transform(points[None]), similarity_transform(points[None], fit="cp2tform")
+    )
+    crop, original, other = (align(astronaut, points, **how) for how in ({}, {"fit": "cp2tform"}, {"fit": "umeyama"}))
+    np.testing.assert_array_equal(crop, original)
+    assert (crop != other).mean() > 0.5
+
+
+def test_a_models_crops_follow_its_specification(astronaut, spec):
+    points = TEMPLATE * 1.5 + np.arange(10).reshape(5, 2)
+    wide = tuple((x + 8, y) for x, y in LANDMARK_TEMPLATE)
+    for fit in ALIGNMENT_FITS:
+        changed = replace(spec, alignment_fit=fit, input_width=112, landmark_template=wide)
+        expected = align(astronaut, points, template=wide, height=112, width=112, fit=fit)
+        np.testing.assert_array_equal(align_for(changed, astronaut, points), expected)
+
+
+def test_a_fit_that_does_not_exist():
+    with pytest.raises(ValueError, match="cp2tform, umeyama, got 'procrustes'"):
+        align(np.zeros((200, 200, 3), np.uint8), TEMPLATE, fit="procrustes")
+
+
+def turned(points, scale, angle):
     rotation = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    points = TEMPLATE @ rotation.T + [x, y]
-    transform = similarity_transform(points[None])[0]
+    return points @ rotation.T
+
+
+@both_fits
+@given(st.floats(0.05, 20), st.floats(-np.pi, np.pi), st.floats(-2000, 2000), st.floats(-2000, 2000))
+def test_recovers_any_similarity_exactly(fit, scale, angle, x, y):
+    points = turned(TEMPLATE, scale, angle) + [x, y]
+    transform = similarity_transform(points[None], fit=fit)[0]
     np.testing.assert_allclose(
         points @ transform[:, :2].T + transform[:, 2], TEMPLATE, atol=1e-8 * (1 + abs(x) + abs(y))
     )
 
 
-def test_never_reflects():
-    mirrored = TEMPLATE * [-1, 1] + [200, 0]
-    assert np.linalg.det(similarity_transform(mirrored[None])[0][:, :2]) > 0
+@both_fits
+@pytest.mark.parametrize(
+    "landmarks", [TEMPLATE * [-1, 1] + [200, 0], TEMPLATE[[1, 0, 2, 4, 3]] * 2], ids=["mirrored", "exchanged"]
+)
+def test_mirrored_landmarks_are_refused(fit, landmarks):
+    """No rotation fits them: the original's fit would enlarge a few pixels to a crop, the other shrink the face."""
+    with pytest.raises(LandmarksError, match="left eye, right eye"):
+        similarity_transform(landmarks[None], fit=fit)
 
 
 def test_landmarks_of_the_crop_lie_on_the_template():

@@ -78,12 +78,22 @@ def test_golden_inputs_are_the_same_for_all_time(spec):
         (lambda c: c["golden"].update(embeddings=[[1.0]]), "shape"),
         (lambda c: c["golden"].update(embeddings="x"), "no numbers"),
         (lambda c: c["golden"].pop("embeddings"), "shape|numbers"),
+        (lambda c: c["alignment"].update(fit="umeyama"), "aligned by the fit 'umeyama'"),
+        (lambda c: c["alignment"]["transform"][0].__setitem__(0, 0.4886), "aligned by the fit 'cp2tform'"),
+        (lambda c: c["alignment"]["transform"][0].__setitem__(0, float("nan")), "aligned by the fit 'cp2tform'"),
+        (lambda c: c["alignment"].update(transform="x"), "no fit and transform"),
+        (lambda c: c.update(alignment=[]), "no fit and transform"),
     ],
 )
 def test_damaged_certificates(certified, change, words):
     path = edit(certified, change)
     with pytest.raises(CertificateError, match=words):
         check_on_device(Embedder(certified), load_certificate(path))
+
+
+def test_certificates_from_before_the_kind_of_fit_was_recorded(certified):
+    path = edit(certified, lambda c: c.pop("alignment"))
+    assert check_on_device(Embedder(certified), load_certificate(path)).passed
 
 
 def test_nan_in_the_certificate_does_not_pass(certified):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import FingerprintError
 from edge_sphereface.fingerprint import Fingerprint
@@ -29,7 +30,8 @@ def test_forms_of_one_model_are_one_kind(small_models, spec):
         {"pixel_mean": 0.0},
         {"pixel_scale": 1.0},
         {"architecture": "SphereFace-4"},
-        {"landmark_template": ((1.0, 1.0),) * 5},
+        {"landmark_template": ((31.0, 51.0), (65.0, 51.0), (48.0, 71.0), (33.0, 92.0), (62.0, 92.0))},
+        {"alignment_fit": "umeyama"},
     ],
 )
 def test_everything_else_makes_another_kind(spec, change):
@@ -53,7 +55,13 @@ def test_what_is_no_fingerprint(text):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("embedding_size", 0), ("pixel_mean", float("nan")), ("landmark_template", [[1, 2]]), ("flip", 1)],
+    [
+        ("embedding_size", 0),
+        ("pixel_mean", float("nan")),
+        ("landmark_template", [[1, 2]]),
+        ("alignment_fit", "x"),
+        ("flip", 1),
+    ],
 )
 def test_values_that_cannot_be(spec, name, value):
     import json
@@ -68,3 +76,22 @@ def test_kin_differ_in_precision_alone(spec):
     fingerprint.require_kin(replace(fingerprint, precision="int8", quantization="x"), "It")
     with pytest.raises(FingerprintError, match="weights"):
         fingerprint.require_kin(replace(fingerprint, precision="int8", weights_sha256="1" * 64), "It")
+
+
+def test_records_without_the_kind_of_fit_keep_their_digest(spec):
+    """The text that a version without ``alignment_fit`` wrote: galleries and thresholds made then stay valid."""
+    text = (
+        '{"architecture": "SphereFace-20", "color_order": "BGR", "crop_height": 112, "crop_width": 96, '
+        '"embedding_size": 512, "flip": false, "landmark_template": [[30.2946, 51.6963], [65.5318, 51.5014], '
+        "[48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]], "
+        '"pixel_mean": 127.5, "pixel_scale": 0.0078125, '
+        f'"precision": "float32", "quantization": "", "weights_sha256": "{"0" * 64}"}}'
+    )
+    old = Fingerprint.from_json(text)
+    assert old.alignment_fit == "umeyama"
+    assert old.digest == "esf1-2458891ffd4c0fb82b5953d67968907d"
+    assert old.to_json() == text
+    spec = replace(spec, landmark_template=LANDMARK_TEMPLATE)
+    assert Fingerprint.of(replace(spec, alignment_fit="umeyama")) == old
+    with pytest.raises(FingerprintError, match=r"alignment \(kind of fit\) umeyama there, cp2tform here"):
+        old.require(Fingerprint.of(spec), "The gallery")

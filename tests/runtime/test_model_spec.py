@@ -25,9 +25,11 @@ def test_no_metadata_says_what_to_do():
         ("{", "not JSON"),
         ("[]", "version None"),
         ("null", "version None"),
-        ('{"schema_version": 1}', "version 1; this package reads version 3"),
+        ('{"schema_version": 1}', "version 1; this package reads version 4"),
         ('{"schema_version": 2}', "lacks"),
         ('{"schema_version": 3}', "lacks"),
+        ('{"schema_version": 4}', "lacks"),
+        ('{"schema_version": 3.0}', "version 3.0"),
         ("[" * 100_000, "not JSON"),
         ('{"schema_version": ' + "9" * 5000 + "}", "not JSON.*5000 digits"),
         ('{"schema_version": 3, "threshold": 1e999}', "not JSON.*too large"),
@@ -36,6 +38,16 @@ def test_no_metadata_says_what_to_do():
 def test_rubbish(text, words):
     with pytest.raises(ModelFormatError, match=words):
         ModelSpec.from_json(text)
+
+
+@pytest.mark.parametrize(("version", "absent"), [(3, ("alignment_fit",)), (2, ("alignment_fit", "tuning"))])
+def test_models_of_earlier_versions_were_aligned_by_umeyama(spec, version, absent):
+    values = {**spec.as_json(), "schema_version": version}
+    for name in absent:
+        del values[name]
+    read = ModelSpec.from_json(json.dumps(values))
+    assert (read.alignment_fit, read.tuning, read.schema_version) == ("umeyama", None, 4)
+    assert ModelSpec.from_json(read.to_json()) == read == replace(spec, alignment_fit="umeyama")
 
 
 def test_unknown_fields_are_refused(spec):
@@ -63,6 +75,12 @@ def test_unknown_fields_are_refused(spec):
         ("landmark_template", ((1.0, 2.0),)),
         ("landmark_template", ((1.0, 2.0), (1.0, float("inf")), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0))),
         ("landmark_template", 5),
+        ("landmark_template", ((1.0, 2.0),) * 5),
+        ("landmark_template", ((1.0, 1.0), (2.0, 1.0), (3.0, 3.0), (4.0, 4.0), (4.0, 500.0))),
+        ("alignment_fit", "procrustes"),
+        ("alignment_fit", None),
+        ("pixel_scale", 0.0),
+        ("pixel_scale", -0.5),
         ("architecture", None),
         ("widths", 64),
         ("widths", ("a",)),
