@@ -44,7 +44,7 @@ def measure(
         model: ONNX file.
         photograph: (H, W, 3) uint8 BGR with at least one face.
         frames: of a video, processed one after the other.
-        threads: of inference and, through OpenCV, of detection.
+        threads: of inference and of detection.
         rounds: samples of each stage.
         yunet: YuNet's ONNX file, if it is not in the cache.
         progress: called with what is measured, rounds done and rounds in total.
@@ -59,7 +59,7 @@ def measure(
     for count in threads:
         cv2.setNumThreads(count)
         embedder = Embedder(model, provider="cpu", threads=count)
-        for detector in _detectors(yunet):
+        for detector in _detectors(yunet, count):
             cases, faces = _cases(embedder, detector, photograph, frames)
             name = f"{count} threads, {detector.name}"
             report = None if progress is None else lambda done, what=name: progress(what, done, rounds)
@@ -113,11 +113,11 @@ def read_video(path: Path, limit: int = 240) -> list[UInt8Array]:
     return frames
 
 
-def _detectors(yunet: Path | None) -> list[Detector]:
+def _detectors(yunet: Path | None, threads: int) -> list[Detector]:
     found: list[Detector] = []
     for name, model in (("yunet", yunet), ("mtcnn", None)):
         try:
-            found.append(open_detector(name, model=model))
+            found.append(open_detector(name, model=model, threads=threads))
         except ModelNotFoundError:
             continue  # not on this machine: its rows are missing from the table
     return found

@@ -63,8 +63,7 @@ class Setting:
 
     def open(self, model: Path, provider: str, batch: int = 1) -> Embedder:
         """Load a model for inferences of as many faces."""
-        config = self.config(provider)
-        return Embedder(model, provider=provider, threads=self.threads, session=config, batch_size=batch)
+        return Embedder(model, session=self.config(provider), batch_size=batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

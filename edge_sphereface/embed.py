@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,11 +13,12 @@ from edge_sphereface.errors import CropError, ModelFormatError, ProviderError
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.model_spec import LAYOUT_IMAGE, ModelSpec
 from edge_sphereface.quantization import ProcessorWarning, mismatch_here
-from edge_sphereface.session import AUTO, CPU, SessionConfig, open_session
+from edge_sphereface.session import CPU, open_session, session_config
 
 if TYPE_CHECKING:
     import os
 
+    from edge_sphereface.session import SessionConfig
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
 
 
@@ -27,11 +27,13 @@ class Embedder:
 
     Args:
         model: path of an ONNX file made by ``python -m export convert``.
-        provider: ``auto``, or an execution provider by name (``cpu``, ``cuda``, ``CUDAExecutionProvider``, …).
-        threads: of one inference; None for as many as this process may use.
+        provider: ``auto``, or an execution provider by name (``cpu``, ``cuda``, ``CUDAExecutionProvider``, …); None for
+            the session's, which is ``auto`` unless it says otherwise.
+        threads: of one inference; None for the session's, which is as many as this process may use unless it says
+            otherwise.
         flip: average each crop with its mirror image: a little more accurate, twice the work.
         batch_size: crops per inference, which bounds the memory of large batches.
-        session: further options of the session; ``provider`` and ``threads`` given here count.
+        session: options of the session, its provider and threads among them.
 
     Warns:
         ProcessorWarning: the model was quantized for another kind of processor.
@@ -40,13 +42,14 @@ class Embedder:
         ModelNotFoundError: there is no such file.
         ModelFormatError: not an ONNX file, or without a ``ModelSpec`` of this version.
         ProviderError: the provider is absent or would not do the work.
+        ValueError: provider or threads were given here and in ``session``, with different values.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str],
         *,
-        provider: str = AUTO,
+        provider: str | None = None,
         threads: int | None = None,
         flip: bool = False,
         batch_size: int = 16,
@@ -57,7 +60,7 @@ class Embedder:
         self.path = Path(model)
         self.flip = flip
         self.batch_size = batch_size
-        self.config = replace(session or SessionConfig(), provider=provider, threads=threads)
+        self.config = session_config(session, provider=provider, threads=threads)
         self._session, self.provider = open_session(self.path, self.config)
         self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
         _check_interface(self._session, self.spec)

@@ -72,6 +72,39 @@ class SessionConfig:
             raise ValueError(f"Expected at least one thread, got {self.threads}.")
 
 
+def session_config(session: SessionConfig | None, *, provider: str | None, threads: int | None) -> SessionConfig:
+    """A session's options, and the two of them that may be given by themselves.
+
+    Args:
+        session: options; None for the defaults.
+        provider: None for the session's.
+        threads: None for the session's.
+
+    Raises:
+        ValueError: one of the two was given in both places, with different values.
+    """
+    config = session or SessionConfig()
+    if provider is not None:
+        if _short(config.provider) not in (AUTO, _short(provider)):
+            raise _contradiction("provider", provider, config.provider)
+        config = replace(config, provider=provider)
+    if threads is not None:
+        if config.threads not in (None, threads):
+            raise _contradiction("threads", threads, config.threads)
+        config = replace(config, threads=threads)
+    return config
+
+
+def _contradiction(name: str, given: object, in_session: object) -> ValueError:
+    return ValueError(
+        f"Expected one {name}, got {name}={given!r} and SessionConfig({name}={in_session!r}): give it in one place."
+    )
+
+
+def _short(provider: str) -> str:
+    return provider.lower().removesuffix(_SUFFIX.lower())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReport:
     """What really runs, as onnxruntime tells after loading.
@@ -144,9 +177,9 @@ def open_bytes(model: bytes, config: SessionConfig) -> Any:
 
 def _resolve(provider: str, available: list[str]) -> str:
     for name in available:
-        if provider.lower() in (name.lower(), name.removesuffix(_SUFFIX).lower()):
+        if _short(provider) == _short(name):
             return name
-    short = ", ".join(name.removesuffix(_SUFFIX).lower() for name in available)
+    short = ", ".join(map(_short, available))
     raise ProviderError(
         f"The execution provider {provider!r} is not in this onnxruntime, which offers: {short}.",
         hint="install the onnxruntime wheel that has it, or use provider 'auto'",

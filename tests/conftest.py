@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.cli.__main__ import main
+from edge_sphereface.cli.contract import THREADS_VARIABLES
 from edge_sphereface.model_spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
@@ -26,6 +27,9 @@ def private_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(tmp_path_factory.mktemp("cache")))
     for name in ("EDGE_SPHEREFACE_OFFLINE", "EDGE_SPHEREFACE_MODEL"):
         monkeypatch.delenv(name, raising=False)
+    for name in THREADS_VARIABLES:  # a command with --threads sets them
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -6,14 +6,18 @@ import logging
 import os
 import socket
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from edge_sphereface.bulk.operator import OperatorConfig, PhotographOperator
+from edge_sphereface.bulk.operator import PhotographOperator
 from edge_sphereface.bulk.tables import arrow
 from edge_sphereface.errors import ExtraError, ProviderError
+from edge_sphereface.session import session_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from edge_sphereface.bulk.operator import OperatorConfig
 
 BATCH = 32
 """Photographs whose rows travel and are put on the disk together."""
@@ -50,14 +54,14 @@ class RayEngine:
 
     Args:
         workers: actors.
-        threads: processors that each may use.
+        threads: processors that each may use; None for the threads of the session that it is given, or one.
         address: of a cluster; None for a local one that ends with the run.
 
     Raises:
         ExtraError: Ray is not installed.
     """
 
-    def __init__(self, *, workers: int, threads: int = 1, address: str | None = None) -> None:
+    def __init__(self, *, workers: int, threads: int | None = None, address: str | None = None) -> None:
         # Ray reports how it is used to its makers unless told not to, before it is imported.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -70,7 +74,8 @@ class RayEngine:
             ) from error
         self._ray: Any = ray
         self._workers = workers
-        self._threads = threads
+        self._given = threads
+        self._threads = threads or 1
         self._address = address
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
@@ -78,7 +83,11 @@ class RayEngine:
 
         Raises:
             ProviderError: the cluster has too few processors, or cannot be reached.
+            ValueError: this engine and the session were given different numbers of threads.
         """
+        session = session_config(config.session, provider=None, threads=self._given)
+        self._threads = session.threads or 1
+        config = replace(config, session=replace(session, threads=self._threads))
         begun = not self._ray.is_initialized()
         if begun:
             self._begin()
@@ -91,6 +100,7 @@ class RayEngine:
             rows = self._ray.data.from_arrow(blocks).map_batches(
                 PhotographOperator,
                 fn_constructor_args=(config,),
+                fn_constructor_kwargs={"opencv_threads": self._threads},
                 batch_size=BATCH,
                 batch_format="pyarrow",
                 compute=self._ray.data.ActorPoolStrategy(size=self._workers),

@@ -52,14 +52,9 @@ class OperatorConfig:
                 f"Expected a folder of photographs at {self.folder}, and there is none on this machine.",
                 hint="on a cluster every worker must see it under the same path, such as a network file system",
             )
-        embedder = Embedder(
-            self.model,
-            provider=self.session.provider,
-            threads=self.session.threads,
-            flip=self.flip,
-            session=self.session,
-        )
-        return FacePipeline(embedder, open_detector(self.detector, model=self.detector_model))
+        embedder = Embedder(self.model, flip=self.flip, session=self.session)
+        detector = open_detector(self.detector, model=self.detector_model, threads=self.session.threads)
+        return FacePipeline(embedder, detector)
 
 
 class PhotographOperator:
@@ -67,13 +62,15 @@ class PhotographOperator:
 
     Args:
         config: what to open, once.
+        opencv_threads: of OpenCV in the whole process; None leaves them as they are. For a process that does nothing
+            else.
     """
 
-    def __init__(self, config: OperatorConfig) -> None:
+    def __init__(self, config: OperatorConfig, *, opencv_threads: int | None = None) -> None:
         import cv2
 
-        if config.session.threads is not None:
-            cv2.setNumThreads(config.session.threads)
+        if opencv_threads is not None:
+            cv2.setNumThreads(opencv_threads)
         self._folder = config.folder
         self._pipeline = config.open()
 

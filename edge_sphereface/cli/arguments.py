@@ -36,7 +36,7 @@ def session_options() -> Parser:
     group.add_argument(
         "--provider", default="auto", metavar="NAME", help="execution provider: auto (default), cpu, cuda, …"
     )
-    group.add_argument("--threads", type=positive, metavar="N", help="threads (default: all that this process may use)")
+    group.add_argument("--threads", type=positive, metavar="N", help="of model and detector (default: all usable)")
     group.add_argument("--memory-arena", action="store_true", help="keep freed memory for the next inference")
     group.add_argument("--spinning", action="store_true", help="let waiting threads burn processor time")
     group.add_argument(
@@ -224,13 +224,7 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
     """
     from edge_sphereface.embed import Embedder
 
-    return Embedder(
-        named_model(arguments),
-        provider=arguments.provider,
-        threads=arguments.threads,
-        flip=getattr(arguments, "flip", False),
-        session=session_config(arguments),
-    )
+    return Embedder(named_model(arguments), flip=getattr(arguments, "flip", False), session=session_config(arguments))
 
 
 def open_named_detector(arguments: argparse.Namespace) -> Detector:
@@ -243,7 +237,8 @@ def open_named_detector(arguments: argparse.Namespace) -> Detector:
 
     if arguments.detector == "mtcnn" and arguments.detector_model is not None:
         raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")
-    return open_detector(arguments.detector, model=arguments.detector_model)
+    threads = getattr(arguments, "threads", None)
+    return open_detector(arguments.detector, model=arguments.detector_model, threads=threads)
 
 
 def open_pipeline(arguments: argparse.Namespace) -> FacePipeline:

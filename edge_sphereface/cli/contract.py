@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
+"""Threads of OpenCV and of numpy's matrix products, read when they are loaded."""
 
 
 class Outcome(NamedTuple):
@@ -79,6 +81,9 @@ def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parser.parse_args(words)
         command: Callable[[argparse.Namespace], Outcome] = arguments.run
+        threads = getattr(arguments, "threads", None)
+        if isinstance(threads, int):
+            _bound_threads(threads)
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
             outcome = command(arguments)
@@ -129,6 +134,17 @@ class Progress:
         text = f"{self._what}: {amount} {self._unit}".rstrip()
         end = "\n" if last or not self._is_terminal else ""
         print(f"\r{text}" if self._is_terminal else text, end=end, file=sys.stderr, flush=True)
+
+
+def _bound_threads(threads: int) -> None:
+    """Hold OpenCV (YuNet, alignment, optical flow) and numpy's matrix products to ``--threads`` in this process.
+
+    Both read a variable when they are loaded, which happens after this; OpenCV can be told later too.
+    """
+    for name in THREADS_VARIABLES:
+        os.environ[name] = str(threads)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(threads)
 
 
 def _print_warning(

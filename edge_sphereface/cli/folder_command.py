@@ -89,6 +89,5 @@ def _engine(arguments: argparse.Namespace) -> Engine:
         if arguments.workers is not None or arguments.ray_address is not None:
             raise UsageError("--workers and --ray-address are for --engine ray.", hint="add --engine ray")
         return LocalEngine()
-    threads = arguments.threads or 1
-    workers = arguments.workers or max((os.cpu_count() or 1) // threads, 1)
-    return RayEngine(workers=workers, threads=threads, address=arguments.ray_address)
+    workers = arguments.workers or max((os.cpu_count() or 1) // (arguments.threads or 1), 1)
+    return RayEngine(workers=workers, threads=arguments.threads, address=arguments.ray_address)

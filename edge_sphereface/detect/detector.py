@@ -45,12 +45,16 @@ class TwoStepDetector(Detector, Protocol):
         ...
 
 
-def open_detector(name: str = "auto", *, model: str | os.PathLike[str] | None = None) -> Detector:
+def open_detector(
+    name: str = "auto", *, model: str | os.PathLike[str] | None = None, threads: int | None = None
+) -> Detector:
     """Open a detector.
 
     Args:
         name: ``yunet``; ``mtcnn``; or ``auto``: YuNet if ``model`` is given or in the cache, else MTCNN if installed.
         model: path of YuNet's ONNX file, instead of the one in the cache.
+        threads: of MTCNN's networks; None for as many as this process may use. YuNet runs in OpenCV, whose threads
+            belong to the whole process: bound them by ``cv2.setNumThreads``.
 
     Raises:
         ModelNotFoundError: what was asked for is not on this machine; the hint says how to get it.
@@ -66,11 +70,11 @@ def open_detector(name: str = "auto", *, model: str | os.PathLike[str] | None = 
     if name == "yunet" or model is not None:
         return yunet.YuNet(model if model is not None else yunet.cached_model())
     if name == "mtcnn":
-        return mtcnn.Mtcnn()
+        return mtcnn.Mtcnn(threads=threads)
     if yunet.cached_model().is_file():
         return yunet.YuNet(yunet.cached_model())
     if find_spec(mtcnn.WEIGHTS_PACKAGE) is not None:
-        return mtcnn.Mtcnn()
+        return mtcnn.Mtcnn(threads=threads)
     raise ModelNotFoundError(
         "No face detector is on this machine.",
         hint="run `edge-sphereface fetch-detector` (YuNet, 0.2 MB), or pip install 'edge-sphereface[mtcnn]'",

@@ -10,7 +10,7 @@ import pytest
 from edge_sphereface import session
 from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
-from edge_sphereface.session import CPU, SessionConfig, open_session
+from edge_sphereface.session import CPU, SessionConfig, open_session, session_config
 
 TELLS_NODES = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
 needs_node_counts = pytest.mark.skipif(
@@ -114,6 +114,45 @@ def test_pinned_threads_give_the_same_embeddings(small_model, crops):
 
     pinned = Embedder(small_model, session=SessionConfig(pinned_threads=True), threads=min(2, usable_cpus()))
     assert np.array_equal(pinned.embed(crops), Embedder(small_model, threads=min(2, usable_cpus())).embed(crops))
+
+
+@pytest.mark.parametrize(
+    ("session", "keywords", "expected"),
+    [
+        (SessionConfig(provider="cuda", threads=2), {}, ("cuda", 2)),
+        (SessionConfig(threads=2), {"provider": "cuda"}, ("cuda", 2)),
+        (SessionConfig(provider="cuda"), {"threads": 1}, ("cuda", 1)),
+        (SessionConfig(provider="cuda"), {"provider": "CUDAExecutionProvider"}, ("CUDAExecutionProvider", None)),
+        (None, {"provider": "cpu", "threads": 3}, ("cpu", 3)),
+        (None, {}, ("auto", None)),
+    ],
+)
+def test_provider_and_threads_come_from_where_they_were_given(session, keywords, expected):
+    config = session_config(session, **{"provider": None, "threads": None, **keywords})
+    assert (config.provider, config.threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("session", "keywords"),
+    [
+        (SessionConfig(provider="cuda"), {"provider": "cpu"}),
+        (SessionConfig(provider="cuda"), {"provider": "auto"}),
+        (SessionConfig(threads=2), {"threads": 1}),
+    ],
+)
+def test_two_values_of_one_option_are_refused(small_model, session, keywords):
+    with pytest.raises(ValueError, match="give it in one place"):
+        Embedder(small_model, session=session, **keywords)
+
+
+def test_a_session_is_not_run_elsewhere_in_silence(small_model, monkeypatch):
+    """`SessionConfig(provider="cuda")` on a machine without one is an error, and no run on the CPU."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
+    with pytest.raises(ProviderError, match="'cuda' is not in this onnxruntime"):
+        Embedder(small_model, session=SessionConfig(provider="cuda", threads=2))
+    embedder = Embedder(small_model, session=SessionConfig(provider="cpu", threads=1, memory_arena=True))
+    assert embedder.provider.threads == 1
+    assert embedder.provider.requested == "cpu"
 
 
 def test_threads_must_be_positive():
