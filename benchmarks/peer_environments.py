@@ -1,4 +1,9 @@
-"""A virtual environment for each peer: their packages clash (MNN and MindSpore pull what others must not have)."""
+"""A virtual environment for each peer: their packages clash (MNN and MindSpore pull what others must not have).
+
+A peer's code is not trusted. It runs with its own environment first in ``PATH``, without the caller's, without an index
+for ``pip`` and with a home folder of its own: MNN's converter installs a package when it is imported, and OpenVINO
+reports to its makers. Neither reaches the caller's packages or files.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import sysconfig
 import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +20,12 @@ if TYPE_CHECKING:
     from benchmarks.contenders import Peer
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "peers"
+_SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+_FOREIGN = ("PYTHON", "VIRTUAL_ENV", "CONDA", "XDG_")
+"""Variables with these beginnings lead a program to the caller's environment or files."""
+_MISDIRECTING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON")
+_OPENVINO_CONSENT = Path("intel") / "openvino_telemetry"
+"""Below the home folder; ``0`` declines. Source: openvino-telemetry's README, ``opt_in_out --opt_out``."""
 
 
 class PeerUnavailableError(RuntimeError):
@@ -26,23 +38,66 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> str:
     Raises:
         PeerUnavailableError: its packages cannot be installed.
     """
-    if not peer.requirements:
+    if not has_own_environment(peer):
         return sys.executable
     home = folder / peer.name
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = home / _SCRIPTS / ("python.exe" if os.name == "nt" else "python")
     wanted = "\n".join((*peer.requirements, "--no-deps", *peer.without_dependencies, sys.version))
     stamp = home / f"installed-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
     if not stamp.is_file():
         venv.create(home, with_pip=True, clear=True)
-        _install(peer, python, *peer.requirements)
+        if peer.requirements:
+            _install(peer, python, folder, *peer.requirements)
         if peer.without_dependencies:
-            _install(peer, python, "--no-deps", *peer.without_dependencies)
+            _install(peer, python, folder, "--no-deps", *peer.without_dependencies)
         stamp.touch()
     return str(python)
 
 
-def _install(peer: Peer, python: Path, *packages: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+def has_own_environment(peer: Peer) -> bool:
+    """Whether a peer needs packages that the project does not have."""
+    return bool(peer.requirements or peer.without_dependencies)
+
+
+def environment_of(peer: Peer, folder: Path = FOLDER, *, may_install: bool = False) -> dict[str, str]:
+    """Variables of a peer's processes.
+
+    Args:
+        peer: one without an environment of its own gets this process's variables.
+        folder: of the environments.
+        may_install: let ``pip`` reach an index, as this process's settings say.
+    """
+    if not has_own_environment(peer):
+        return dict(os.environ)
+    home = (folder / peer.name).absolute()
+    own_home = home / "home"
+    consent = own_home / _OPENVINO_CONSENT
+    consent.parent.mkdir(parents=True, exist_ok=True)
+    consent.write_text("0", encoding="ascii")
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_FOREIGN) and name not in _MISDIRECTING and (may_install or not name.startswith("PIP_"))
+    }
+    callers = {Path(sysconfig.get_path("scripts")).resolve(), Path(sys.executable).parent.resolve()}
+    path = [place for place in os.get_exec_path() if Path(place).resolve() not in callers]
+    variables |= {
+        "PATH": os.pathsep.join([str(home / _SCRIPTS), *path]),
+        "VIRTUAL_ENV": str(home),
+        "HOME": str(own_home),
+        "USERPROFILE": str(own_home),
+        "PYTHONNOUSERSITE": "1",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    return variables if may_install else {**variables, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+
+
+def _install(peer: Peer, python: Path, folder: Path, *packages: str) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
+    variables = environment_of(peer, folder, may_install=True)
+    # The caller's own settings of pip, such as an index, lie in the caller's home folder
+    variables |= {name: os.environ[name] for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME") if name in os.environ}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise PeerUnavailableError(f"{peer.title} cannot be installed: {done.stderr.strip()[-300:]}")

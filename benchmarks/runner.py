@@ -7,7 +7,6 @@ all of them alike.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.contenders import find_peer
-from benchmarks.peer_environments import FOLDER, PeerUnavailableError, python_of
+from benchmarks.peer_environments import FOLDER, PeerUnavailableError, environment_of, python_of
 from edge_sphereface.metrics import agreement
 from edge_sphereface.timing import summarize
 
@@ -82,7 +81,7 @@ class _Worker:
             **inputs,
         }
         threads = str(case.threads)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "GLOG_v": "3"}
+        environment = {**environment_of(peer), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "GLOG_v": "3"}
         self._process = subprocess.Popen(  # noqa: S603
             [python_of(peer), "-m", "benchmarks.worker", json.dumps(request)],
             stdin=subprocess.PIPE,

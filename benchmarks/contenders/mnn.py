@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,8 @@ import numpy as np
 from benchmarks.contenders.contender import Peer, converted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.contenders.contender import Setup
     from edge_sphereface.types import Float32Array
 
@@ -32,9 +33,10 @@ class Contender:
 
         target = converted(model, setup.folder, ".mnn")
         if not target.is_file():
-            program = Path(sys.executable).with_name("mnnconvert")
+            # Not the program `mnnconvert`: that installs a package and reports the conversion before it ends.
+            program = [sys.executable, "-c", "import sys, _tools, MNN; _tools.mnnconvert(sys.argv)"]
             arguments = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "edge"]
-            done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)  # noqa: S603
+            done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
             if not target.is_file():
                 raise RuntimeError(f"mnnconvert made no file: {(done.stdout + done.stderr)[-300:]}")
         manager = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": setup.threads},))

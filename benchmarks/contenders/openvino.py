@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 PEER = Peer(
     name="openvino",
     title="OpenVINO",
-    requirements=("openvino>=2025.0", "numpy"),
+    requirements=("numpy",),
+    without_dependencies=("openvino>=2025.0",),  # without openvino-telemetry, which reports every import
     settings="LATENCY hint, one stream, f32 precision, fixed batch size, one reused request",
     dynamic_batch=False,
     takes_quantized=True,

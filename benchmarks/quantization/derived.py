@@ -11,7 +11,7 @@ import onnx
 
 from benchmarks import todays_int8
 from benchmarks.contenders.contender import Peer
-from benchmarks.peer_environments import PeerUnavailableError, python_of
+from benchmarks.peer_environments import PeerUnavailableError, environment_of, python_of
 from benchmarks.runner import ROOT
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
@@ -95,7 +95,7 @@ def by_nncf(plain: Path, folder: Path, photographs: Path, *, count: int = 300) -
     batches, target = folder / "calibration.npy", folder / f"{plain.stem}.nncf.xml"
     np.save(batches, normalize_plainly(crops, spec) if spec.input_layout == LAYOUT_NCHW else crops)
     words = [python_of(NNCF), "-m", "benchmarks.quantization.nncf_model", str(plain), str(batches), str(target)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(words, cwd=ROOT, env=environment_of(NNCF), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise PeerUnavailableError(f"NNCF failed: {done.stderr.strip()[-300:]}")
     return target
