@@ -54,6 +54,9 @@ def _add_latency(added: Commands) -> None:
     command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
     command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each case (default 100)")
     command.add_argument(
+        "--starts", type=positive, default=5, metavar="N", help="starts of each process (default 5); `compare` needs 3"
+    )
+    command.add_argument(
         "--peers",
         nargs="+",
         choices=(*commands.PEERS, "all"),

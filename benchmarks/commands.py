@@ -44,6 +44,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         threads=threads,
         batches=arguments.batches,
         rounds=arguments.rounds,
+        starts=arguments.starts,
         peers=peers,
         checkpoint=arguments.checkpoint,
         progress=_Named(),

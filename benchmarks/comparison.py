@@ -1,19 +1,26 @@
-"""Two results held against each other: what got slower beyond noise."""
+"""Two results held against each other: what got slower beyond noise.
+
+Samples of one start of a process share its luck, such as where its memory lies: only several starts tell that from a
+change. The interval is Welch's, over the logarithms of the starts' medians.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.types import Float64Array, JsonObject
 
 TOLERANCE = 0.05
 """A change within five percent is not called one, however certain."""
-_RESAMPLES = 2000
+MIN_STARTS = 3
+"""Fewer starts of a case in either result are not judged."""
+_CONFIDENCE = 0.99
 _KEYS = ("label", "contender", "stage", "detector", "threads", "batch", "provider")
 
 
@@ -22,16 +29,16 @@ class Change(NamedTuple):
 
     Attributes:
         name: of the case.
-        ratio: new median over old.
-        low: 2.5th percentile of that ratio by bootstrap.
-        high: 97.5th percentile.
-        verdict: ``slower``, ``faster``, ``same`` or ``wrong``.
+        ratio: new over old: geometric means of the starts' medians.
+        low: end of the 99 % interval of that ratio over starts; None with fewer than ``MIN_STARTS``.
+        high: its other end.
+        verdict: ``slower``, ``faster``, ``same``, ``wrong`` or ``not judged``.
     """
 
     name: str
     ratio: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     verdict: str
 
 
@@ -51,17 +58,22 @@ def _samples(result: JsonObject) -> dict[str, JsonObject]:
     return {" ".join(f"{row[key]}" for key in _KEYS if key in row): row for row in rows if "samples_ms" in row}
 
 
+def _start_medians(row: JsonObject) -> Float64Array:
+    """Logarithm of the median of each start."""
+    samples = np.asarray(row["samples_ms"], dtype=np.float64)
+    ends = np.cumsum(row.get("start_samples", [len(samples)]))
+    return np.log([np.median(part) for part in np.split(samples, ends[:-1])])
+
+
 def _change(name: str, old: JsonObject, new: JsonObject) -> Change:
-    random = np.random.default_rng(0)
-    before, after = np.asarray(old["samples_ms"]), np.asarray(new["samples_ms"])
-    ratio = float(np.median(after) / np.median(before))
-    resampled = np.median(random.choice(after, (_RESAMPLES, len(after))), axis=1) / np.median(
-        random.choice(before, (_RESAMPLES, len(before))), axis=1
-    )
-    low, high = (float(value) for value in np.percentile(resampled, [2.5, 97.5]))
-    verdict = "same"
+    before, after = _start_medians(old), _start_medians(new)
+    difference = float(after.mean() - before.mean())
+    ratio, verdict = float(np.exp(difference)), "same"
+    low, high = _interval(before, after, difference)
     if new.get("correct") is False:
         verdict = "wrong"
+    elif low is None or high is None:
+        verdict = "not judged"
     elif low > 1 + TOLERANCE:
         verdict = "slower"
     elif high < 1 - TOLERANCE:
@@ -69,11 +81,24 @@ def _change(name: str, old: JsonObject, new: JsonObject) -> Change:
     return Change(name, ratio, low, high, verdict)
 
 
+def _interval(before: Float64Array, after: Float64Array, difference: float) -> tuple[float | None, float | None]:
+    if min(len(before), len(after)) < MIN_STARTS:
+        return None, None
+    shares = [float(part.var(ddof=1)) / len(part) for part in (before, after)]
+    error = sum(shares)
+    if not error:
+        return float(np.exp(difference)), float(np.exp(difference))
+    freedom = error**2 / sum(share**2 / (len(part) - 1) for share, part in zip(shares, (before, after), strict=True))
+    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, freedom)) * error**0.5
+    return float(np.exp(difference - reach)), float(np.exp(difference + reach))
+
+
 def text(changes: Sequence[Change], only: Sequence[str]) -> str:
     """The changes as a table, the worst first."""
-    lines = [f"{'new / old':>9}  {'95 % interval':>15}  verdict  case"]
-    lines += [
-        f"{change.ratio:>9.3f}  {f'{change.low:.3f} to {change.high:.3f}':>15}  {change.verdict:<7}  {change.name}"
-        for change in sorted(changes, key=lambda change: -change.ratio)
-    ]
+    lines = [f"{'new / old':>9}  {'99 % interval':>15}  {'verdict':<10}  case"]
+    for change in sorted(changes, key=lambda change: -change.ratio):
+        interval = "" if change.low is None else f"{change.low:.3f} to {change.high:.3f}"
+        lines.append(f"{change.ratio:>9.3f}  {interval:>15}  {change.verdict:<10}  {change.name}")
+    if any(change.verdict == "not judged" for change in changes):
+        lines.append(f"not judged: fewer than {MIN_STARTS} starts of a process; `latency --starts` makes more")
     return "\n".join([*lines, *(f"in one result only: {name}" for name in only)])

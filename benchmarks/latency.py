@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 _TAKES_FLOATS = "takes floats alone: convert the checkpoint with --input-layout nchw"
 
 
-def measure(
+def measure(  # noqa: PLR0913 -- what is measured, by name
     models: Sequence[Path],
     *,
     threads: Sequence[int],
     batches: Sequence[int] = (1, 4, 16),
     rounds: int = 100,
+    starts: int = 1,
     peers: Sequence[str] = (),
     checkpoint: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
@@ -46,7 +47,8 @@ def measure(
         models: ONNX files; the first, a float32 file, is the reference of all others' correctness.
         threads: of one inference.
         batches: crops per inference.
-        rounds: samples of each case.
+        rounds: samples of each case in all.
+        starts: of each contender's process, over which the samples are spread.
         peers: contenders that run the first model, or the checkpoint, besides this project's runtime.
         checkpoint: for peers that run that.
         progress: called with what is measured, rounds done and rounds in total.
@@ -63,7 +65,7 @@ def measure(
             cases = _cases(models, specs, peers, checkpoint, count, batch)
             name = group_name(count, batch)
             report = None if progress is None else lambda done, total, what=name: progress(what, done, total)
-            rows += runner.measure(cases, crops, floats, rounds=rounds, progress=report)
+            rows += runner.measure_restarted(cases, crops, floats, rounds=rounds, restarts=starts, progress=report)
     return rows
 
 

@@ -183,6 +183,7 @@ def measure_restarted(
         restarts: starts of each contender.
         progress: called with rounds done and rounds in total.
     """
+    restarts = min(restarts, rounds)
     starts: list[list[JsonObject]] = []
     for number in range(restarts):
         share = rounds // restarts + (number < rounds % restarts)
@@ -203,6 +204,7 @@ def _together(rows: Sequence[JsonObject]) -> JsonObject:
     return {
         **rows[0],
         "starts": len(rows),
+        "start_samples": [len(row["samples_ms"]) for row in rows],
         "load_ms": max(row["load_ms"] for row in rows),
         "first_ms": max(row["first_ms"] for row in rows),
         "peak_rss_mib": max(memory, default=None),

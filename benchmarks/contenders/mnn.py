@@ -20,7 +20,7 @@ PEER = Peer(
     name="mnn",
     title="MNN",
     requirements=("MNN", "numpy"),
-    settings="CPU backend, precision high (float32), module interface, fixed input shape",
+    settings="CPU backend, precision high (float32), module interface, rearranged weights, fixed input shape",
     dynamic_batch=False,
 )
 
@@ -40,7 +40,10 @@ class Contender:
             if not target.is_file():
                 raise RuntimeError(f"mnnconvert made no file: {(done.stdout + done.stderr)[-300:]}")
         manager = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": setup.threads},))
-        self._net = MNN.nn.load_module_from_file(str(target), ["input"], ["embedding"], runtime_manager=manager)
+        # Weights are packed for the processor when they are loaded, and not again in each inference
+        self._net = MNN.nn.load_module_from_file(
+            str(target), ["input"], ["embedding"], runtime_manager=manager, rearrange=True
+        )
         self._mnn = MNN
         self.version = f"MNN {MNN.version() if callable(getattr(MNN, 'version', None)) else ''}".strip()
 

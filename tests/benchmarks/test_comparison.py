@@ -12,7 +12,8 @@ from edge_sphereface.cli.contract import run
 
 def result(ms, noise=0.02, seed=0, **more):
     samples = np.random.default_rng(seed).normal(ms, ms * noise, 100)
-    row = {"label": "x", "contender": "edge", "threads": 1, "batch": 1, "samples_ms": samples.tolist(), **more}
+    row = {"label": "x", "contender": "edge", "threads": 1, "batch": 1, "samples_ms": samples.tolist()}
+    row |= {"start_samples": [20] * 5, **more}
     return {"environment": {}, "rows": [row]}
 
 
@@ -45,3 +46,36 @@ def test_command(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["slower"] == 0
     (tmp_path / "bad").write_text("{}")
     assert run(build_parser(), ["compare", str(tmp_path / "bad"), str(tmp_path / "old")]) == 2
+
+
+def null_result(random, starts):
+    """One program: every start is lucky or unlucky as a whole, by 8 %, and its samples differ by 2 % more."""
+    luck = np.repeat(random.lognormal(np.log(10), 0.08, starts), 20)
+    return {"samples_ms": (luck * random.lognormal(0, 0.02, len(luck))).tolist(), "start_samples": [20] * starts}
+
+
+@pytest.mark.parametrize("starts", [3, 5])
+def test_one_program_is_rarely_called_slower_than_itself(starts):
+    """Resampling the samples alone called it slower in a fifth of such cases."""
+    random = np.random.default_rng(0)
+    cases = 400
+    old, new = (
+        {"rows": [{"label": str(case), **null_result(random, starts)} for case in range(cases)]} for _ in range(2)
+    )
+    verdicts = [change.verdict for change in compare(old, new)[0]]
+    assert verdicts.count("slower") / cases <= 0.01
+    twice = {"rows": [{**row, "samples_ms": [2 * ms for ms in row["samples_ms"]]} for row in new["rows"]]}
+    found = [change.verdict for change in compare(old, twice)[0]]
+    assert found.count("slower") / cases > 0.9, "and what is slower is found"
+
+
+def test_too_few_starts_are_not_judged(tmp_path, capsys):
+    """As a result of before, which had one start."""
+    old, new = result(10), result(20, start_samples=[50, 50])
+    del old["rows"][0]["start_samples"]
+    (change,), _ = compare(old, new)
+    assert (change.verdict, change.low) == ("not judged", None)
+    (tmp_path / "old").write_text(json.dumps(old))
+    (tmp_path / "new").write_text(json.dumps(new))
+    assert run(build_parser(), ["compare", str(tmp_path / "old"), str(tmp_path / "new")]) == 0
+    assert "not judged" in capsys.readouterr().out
