@@ -70,9 +70,12 @@ def _add_economy(kinds: Commands) -> None:
         help="embeddings, work and accuracy of `watch`, beside embedding every face in every frame",
         description="The people with at least 20 photographs are enrolled from 5 each; others of theirs, and "
         "strangers, play in a made video. The threshold lets 1 % of 500 other strangers pass.",
-        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --budgets-ms 4 2 -o economy.json",
+        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --seeds 3 4 5 -o economy.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, metavar="N", help="casts to pool, a video each (default: that of --seed)"
+    )
     parser.add_argument(
         "--budgets-ms", nargs="+", type=float, default=[], metavar="MS", help="also `watch` with these budgets"
     )
@@ -86,18 +89,20 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
     from benchmarks.stream.video import Video
     from edge_sphereface.embed import Embedder
 
-    video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
+    seeds = arguments.seeds or [arguments.seed]
+    videos = [Video(arguments.lfw, rounds=arguments.rounds, seed=seed) for seed in seeds]
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
-    rows = economy.measure(
-        video,
+    found = economy.measure(
+        videos,
         embedder=embedder,
-        make_detector=lambda: open_named_detector(arguments),
-        photographs=_photographs(arguments, video, embedder, detector),
+        detector=open_named_detector(arguments),
+        photographs=_photographs(arguments, videos[0], embedder, detector),
         budgets_ms=arguments.budgets_ms,
         report=Progress("frames"),
     )
-    result: JsonObject = {**_setting(arguments, embedder, detector), "economy": rows}
+    rows = economy.rows_of(found)
+    result: JsonObject = {**_setting(arguments, embedder, detector), "seeds": seeds, "economy": rows}
     keep_result(result, arguments.output)
     return Outcome(result, economy.text(rows))
 

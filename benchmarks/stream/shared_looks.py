@@ -1,0 +1,99 @@
+"""One detector and one embedder for several contenders: what two ask for is made once and charged to both."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import numpy as np
+
+from edge_sphereface.detect.detector import TwoStepDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.types import Face, Float32Array, UInt8Array
+
+    Made = TypeVar("Made")
+
+
+class _Once:
+    """Results within one frame, with the time that each took when it was made.
+
+    Attributes:
+        charged_s: time that was saved by giving a result again.
+    """
+
+    def __init__(self) -> None:
+        self.charged_s = 0.0
+        self._made: dict[Hashable, tuple[object, float]] = {}
+
+    def forget(self) -> None:
+        """Begin another frame."""
+        self._made.clear()
+
+    def _once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        if key in self._made:
+            result, seconds = self._made[key]
+            self.charged_s += seconds
+            return cast("Made", result)
+        begin = time.perf_counter()
+        made = make()
+        self._made[key] = (made, time.perf_counter() - begin)
+        return made
+
+
+class SharedDetector(_Once):
+    """A detector in two steps that gives the same answer to each who asks about the same frame.
+
+    Args:
+        detector: that is asked.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.name = detector.name
+        self._detector = detector
+        self._steps = detector if isinstance(detector, TwoStepDetector) else None
+
+    def detect(self, image: UInt8Array) -> list[Face]:
+        """Every face of a frame."""
+        return self._once(("detect", image.shape), lambda: self._detector.detect(image))
+
+    def find(self, image: UInt8Array) -> list[Face]:
+        """Every face, with coarse landmarks."""
+        look = self._detector.detect if self._steps is None else self._steps.find
+        return self._once(("find", image.shape), lambda: look(image))
+
+    def improve(self, image: UInt8Array, face: Face) -> Face:
+        """The same face with better landmarks."""
+        steps = self._steps
+        if steps is None:
+            return face
+        return self._once(("improve", face.landmarks.tobytes()), lambda: steps.improve(image, face))
+
+
+class SharedEmbedder(_Once):
+    """An embedder that gives the same answer to each who asks about the same crop; a crop at a time.
+
+    Args:
+        embedder: that is asked.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__()
+        self.spec, self.fingerprint = embedder.spec, embedder.fingerprint
+        self._embedder = embedder
+
+    def embed(self, crops: UInt8Array) -> Float32Array:
+        """(N, D) unit rows."""
+        return np.stack([self._embed_one(crop) for crop in crops])
+
+    def _embed_one(self, crop: UInt8Array) -> Float32Array:
+        return self._once(crop.tobytes(), lambda: self._embedder.embed(crop[None])[0])
+
+    def as_embedder(self) -> Embedder:
+        """This, for those who ask for an embedder: they use no more of it than is here."""
+        return cast("Embedder", self)
