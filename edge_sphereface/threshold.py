@@ -109,6 +109,69 @@ def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, se
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackCalibration:
+    """A threshold for `watch` and what it rests on.
+
+    Attributes:
+        far: share of strangers' tracks that may ever be given a name.
+        threshold: cosine that at most that share reaches.
+        low: of its 95 % interval, by resampling tracks.
+        high: of that interval.
+        measured_far: of these tracks at the threshold.
+        tracks: of strangers.
+        sequences: that they were seen in.
+    """
+
+    far: float
+    threshold: float
+    low: float
+    high: float
+    measured_far: float
+    tracks: int
+    sequences: int
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+def calibrate_tracks(sequences: Sequence[Sequence[float]], far: float, *, seed: int = 0) -> TrackCalibration:
+    """Find the threshold that at most a wanted share of strangers' tracks ever reaches.
+
+    Args:
+        sequences: the scores of the tracks of each, as ``edge_sphereface.stream.stranger_tracks`` gives them.
+        far: share of tracks that may reach it.
+        seed: of the resampling.
+
+    Raises:
+        ThresholdError: too few tracks for the rate (the rule of 3).
+    """
+    scores = np.array([score for sequence in sequences for score in sequence], dtype=np.float32)
+    if far * len(scores) < MIN_FALSE_PEOPLE:
+        least = MIN_FALSE_PEOPLE / max(len(scores), 1)
+        supported = f"they support a rate of {least:.2g} or more" if least < 1 else "they support none"
+        raise ThresholdError(
+            f"A false alarm rate of {far:g} needs at least {math.ceil(MIN_FALSE_PEOPLE / far)} tracks of strangers; "
+            f"got {len(scores)} in {len(sequences)} sequences: {supported}.",
+            hint="add sequences of more strangers, or ask for a rate that they support",
+        )
+    allowed = int(far * len(scores))
+    threshold = _between(np.sort(scores)[::-1], allowed)
+    random = np.random.default_rng(seed)
+    drawn = np.sort(random.choice(scores, (_RESAMPLES, len(scores))), axis=1)[:, ::-1]
+    low, high = np.percentile(drawn[:, allowed], [2.5, 97.5])
+    return TrackCalibration(
+        far=far,
+        threshold=threshold,
+        low=min(float(low), threshold),
+        high=max(float(high), threshold),
+        measured_far=float((scores >= threshold).mean()),
+        tracks=len(scores),
+        sequences=len(sequences),
+    )
+
+
 def _require_support(far: float, people: int, impostors: int) -> None:
     people_pairs = people * (people - 1) // 2
     if far * impostors >= MIN_FALSE_ACCEPTS and far * people_pairs >= MIN_FALSE_PEOPLE:

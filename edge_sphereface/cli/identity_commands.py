@@ -18,6 +18,7 @@ from edge_sphereface.cli.arguments import (
     require_gallery,
 )
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
             enrolled.append(_enroll(gallery, name, faces, dict(arguments.meta) or None))
             _warn(enrolled[-1], gallery)
         location, total = gallery.location, len(gallery)
+        warn_uncalibrated(gallery)
     if not enrolled:
         raise NoFaceError(f"No photograph below {arguments.people} could be used.", hint="nothing was enrolled")
     lines = [f"{item.name}: {item.added} added, {item.embeddings} in all" for item in enrolled]
@@ -196,6 +198,8 @@ def identify(arguments: argparse.Namespace) -> Outcome:
     images: list[JsonObject] = []
     lines = []
     with open_named_gallery(arguments, pipeline.embedder) as gallery:
+        if arguments.threshold is None:
+            warn_uncalibrated(gallery)
         for path in arguments.image:
             faces = pipeline.process(load_image(path))
             answers = gallery.identify_faces(

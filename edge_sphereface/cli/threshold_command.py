@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
@@ -13,17 +14,31 @@ from edge_sphereface.cli.arguments import (
     json_option,
     model_option,
     named_gallery,
+    open_embedder,
+    open_named_detector,
     open_named_gallery,
     open_pipeline,
+    positive,
 )
-from edge_sphereface.cli.contract import Outcome, Progress
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import Gallery, Threshold
     from edge_sphereface.people import EmbeddedPeople
+    from edge_sphereface.stream.sources.source import FrameSource
     from edge_sphereface.threshold import Calibration
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.types import JsonObject, UInt8Array
+
+
+_PAIRS_RATE, _TRACKS_RATE = 0.001, 0.01
+_VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
+_VIDEO_FPS = 25.0
+"""Of a video that does not say."""
 
 
 def add_command(commands: Commands) -> None:
@@ -37,8 +52,18 @@ def add_command(commands: Commands) -> None:
         "there, one for each precision, and the two enrolled people most alike are named.",
         epilog="example: edge-sphereface calibrate-threshold --model model.onnx --far 0.001 --gallery people.db photos",
     )
-    parser.add_argument("folder", type=Path, help="photographs: FOLDER/PERSON/photo.jpg")
-    parser.add_argument("--far", type=_rate, default=1e-3, metavar="RATE", help="false accept rate (default: 0.001)")
+    parser.add_argument("folder", nargs="?", type=Path, help="photographs: FOLDER/PERSON/photo.jpg")
+    parser.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="FOLDER",
+        help="for watch, instead of photographs: videos of strangers, or a sub-folder of pictures for each sequence; "
+        "RATE is the share of strangers that are ever given a name while they are followed",
+    )
+    parser.add_argument("--folder-fps", type=positive, default=25, metavar="N", help="of such pictures (default: 25)")
+    parser.add_argument(
+        "--far", type=_rate, metavar="RATE", help="false accept rate (default: 0.001; with --tracks 0.01)"
+    )
     parser.add_argument(
         "--select", choices=("largest", "center", "only"), default="largest", help="which face (default: largest)"
     )
@@ -49,12 +74,19 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
     """The threshold, its interval, and what it would mean for the gallery.
 
     Raises:
-        ThresholdError: the photographs cannot support the rate.
+        UsageError: neither photographs nor sequences were named, or both.
+        ThresholdError: the photographs or sequences cannot support the rate.
         FingerprintError: the gallery is of another checkpoint or preprocessing.
     """
     from edge_sphereface.people import embed_people
     from edge_sphereface.threshold import calibrate as calibrate_embeddings
 
+    if (arguments.folder is None) == (arguments.tracks is None):
+        raise UsageError(
+            "Expected a folder of photographs, or --tracks FOLDER.", hint="edge-sphereface calibrate-threshold --help"
+        )
+    if arguments.tracks is not None:
+        return _calibrate_tracks(arguments)
     pipeline = open_pipeline(arguments)
     embedder = pipeline.embedder
     gallery = None if named_gallery(arguments) is None else open_named_gallery(arguments, None)
@@ -66,7 +98,7 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
         found = embed_people(
             pipeline, arguments.folder, select=arguments.select, progress=Progress("embedding", "photographs")
         )
-        calibration = calibrate_embeddings(found.embeddings, found.people, arguments.far)
+        calibration = calibrate_embeddings(found.embeddings, found.people, arguments.far or _PAIRS_RATE)
         threshold = _threshold(calibration, embedder.fingerprint.precision, embedder.fingerprint.digest)
         closest = strangers = None
         if gallery is not None:
@@ -86,6 +118,89 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
         "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped],
     }
     return Outcome(result, "\n".join(_lines(calibration, threshold, result)))
+
+
+def _calibrate_tracks(arguments: argparse.Namespace) -> Outcome:
+    from edge_sphereface.gallery import Threshold
+    from edge_sphereface.gallery.records import now
+    from edge_sphereface.threshold import calibrate_tracks
+
+    embedder, detector = open_embedder(arguments), open_named_detector(arguments)
+    with open_named_gallery(arguments, embedder) as gallery:
+        gallery.require_writable()
+        scores = _track_scores(arguments, embedder, detector, gallery)
+        found = calibrate_tracks(scores, arguments.far or _TRACKS_RATE)
+        threshold = Threshold(
+            value=found.threshold,
+            precision=embedder.fingerprint.precision,
+            fingerprint=embedder.fingerprint.digest,
+            source=f"calibrated for {found.far:g} of strangers ever named by watch, on {found.tracks} tracks in "
+            f"{found.sequences} sequences, {now()[:10]}",
+            far=found.far,
+            low=found.low,
+            high=found.high,
+            tracks=True,
+        )
+        gallery.set_threshold(threshold)
+        location = gallery.location
+    lines = [
+        f"threshold  {found.threshold:.4f} ({found.low:.4f} to {found.high:.4f}, 95 %), {threshold.precision}",
+        f"reached by {100 * found.measured_far:.2f} % of strangers while watch follows them",
+        f"rests on   {found.tracks} tracks in {found.sequences} sequences",
+        f"kept in    {location}; identify is stricter with it than with one for photographs",
+    ]
+    result = {
+        "precision": threshold.precision,
+        "fingerprint": threshold.fingerprint,
+        "track_calibration": found.as_json(),
+        "gallery": location,
+    }
+    return Outcome(result, "\n".join(lines))
+
+
+def _track_scores(
+    arguments: argparse.Namespace, embedder: Embedder, detector: Detector, gallery: Gallery
+) -> list[list[float]]:
+    from edge_sphereface.errors import SourceError
+    from edge_sphereface.stream import RecognitionSettings, StreamSettings
+    from edge_sphereface.stream.sources.opening import SourceOptions, make_source
+    from edge_sphereface.stream.stranger_tracks import track_scores
+
+    paths = sorted(arguments.tracks.iterdir()) if arguments.tracks.is_dir() else []
+    paths = [path for path in paths if path.is_dir() or path.suffix.lower() in _VIDEOS]
+    if not paths:
+        raise SourceError(
+            f"There are no videos and no folders of pictures in {arguments.tracks}.",
+            hint="give a sequence for each stranger",
+        )
+    own = gallery.threshold
+    recognition = RecognitionSettings(threshold=embedder.spec.threshold if own is None else own.value)
+    show, scores = Progress("following", "sequences"), []
+    for number, path in enumerate(paths, start=1):
+        source = make_source(str(path), SourceOptions(folder_fps=arguments.folder_fps))
+        scores.append(
+            track_scores(
+                _frames(source),
+                detector=detector,
+                embedder=embedder,
+                gallery=gallery,
+                settings=StreamSettings(recognition=recognition),
+            )
+        )
+        show(number, len(paths))
+    return scores
+
+
+def _frames(source: FrameSource) -> Iterator[tuple[float, UInt8Array]]:
+    source.open()
+    try:
+        for number in count():
+            image = source.read()
+            if image is None:
+                return
+            yield number / (source.fps or _VIDEO_FPS), image
+    finally:
+        source.close()
 
 
 def _threshold(calibration: Calibration, precision: str, fingerprint: str) -> Threshold:

@@ -20,6 +20,7 @@ from edge_sphereface.cli.arguments import (
 from edge_sphereface.cli.configuration import OPTION, with_configuration
 from edge_sphereface.cli.contract import Outcome, UsageError, note
 from edge_sphereface.cli.problem_notes import ProblemNotes
+from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import stream_options
 from edge_sphereface.cli.watch_parts import (
     TOKEN_VARIABLE,
@@ -105,6 +106,8 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         stops = stack.enter_context(_stopped_by_signals(stream))
         stack.enter_context(make_endpoint(arguments, stream))
         note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
+        if gallery is not None and arguments.threshold is None:
+            warn_uncalibrated(gallery, tracks=True)
         if page is not None:
             note(f"live picture: {page.url if TOKEN_VARIABLE in os.environ else page.address}")
         kept = stream.run()["events_pending"] - stream.undelivered

@@ -139,6 +139,7 @@ class Threshold(Record):
         low: of the threshold's 95 % interval; None likewise.
         high: of that interval.
         tar: true accept rate of the photographs that it comes from; None likewise.
+        tracks: whether it was calibrated on tracks of strangers, as ``watch`` needs it, and not on photographs.
     """
 
     record_name = "The gallery's record of a threshold"
@@ -153,6 +154,7 @@ class Threshold(Record):
     low: Cosine | None = None
     high: Cosine | None = None
     tar: Rate | None = None
+    tracks: bool = False
 
 
 def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:

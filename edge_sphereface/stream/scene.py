@@ -244,7 +244,7 @@ class Scene:
             return
         before = (track.standing, track.name)
         track.candidates = tuple(found[0]) if found else ()
-        track.standing, track.name = judge(track, track.candidates, self.threshold, self._settings.recognition)
+        track.standing, track.name = self._judge(track)
         for other in self._rivals(track, held=before[1] == track.name):
             was = before if other is track else (other.standing, other.name)
             other.standing, other.name = "unknown", None
@@ -252,6 +252,9 @@ class Scene:
                 events.append(self._decision(other, was, frame))
         if (track.standing, track.name) != before and track.standing != "undecided":
             events.append(self._decision(track, before, frame))
+
+    def _judge(self, track: Track) -> tuple[Standing, str | None]:
+        return judge(track, track.candidates, self.threshold, self._settings.recognition)
 
     def _rivals(self, track: Track, *, held: bool) -> list[Track]:
         """Tracks seen in this frame that lose their name to another: one person has one face.

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -206,3 +207,52 @@ def test_calibrate_writes_into_the_gallery(run, cli, place, photo, tmp_path, mon
     (record,) = run("gallery", "list", "--gallery", place)[1]["thresholds"]
     assert (record["value"], record["far"], record["precision"]) == (found["threshold"], 0.01, "float32")
     assert run("identify", "--gallery", place, photo)[1]["images"][0]["faces"][0]["threshold"] == found["threshold"]
+
+
+def test_a_threshold_that_nobody_calibrated_is_told_in_one_line(run, place, photo):
+    for words in (("enroll", "--gallery", place, "Ann", photo), ("identify", "--gallery", place, photo, photo)):
+        code, _, err = run(*words)
+        assert code == 0
+        assert err.count("was not calibrated for this gallery: edge-sphereface calibrate-threshold --gallery") == 1
+    assert "calibrate" not in run("identify", "--gallery", place, photo, "--threshold", "0.5")[2]
+
+
+def test_watch_wants_a_threshold_for_tracks(run, cli, place, photo, tmp_path, small_model):
+    """Its start says so for a model's threshold and for one of photographs, and is silent after --tracks."""
+    run("enroll", "--gallery", place, "Ann", photo)
+    for number in range(4):
+        (tmp_path / f"strangers/{number}").mkdir(parents=True)
+        for frame in range(3):
+            shutil.copy(photo, tmp_path / f"strangers/{number}/{frame}.png")
+
+    def watch():
+        words = ("watch", tmp_path / "strangers/0", "--fast", "--gallery", place, "--model", small_model, "--json")
+        return cli(*words)[2]
+
+    def keep(**changes):
+        with open_gallery(place) as gallery:
+            gallery.set_threshold(replace(gallery.threshold, **changes))
+
+    assert "calibrate-threshold --gallery" in watch()
+    keep(far=0.001)
+    assert "was calibrated on photographs" in watch()
+    words = ("calibrate-threshold", "--gallery", place, "--folder-fps", "8", "--tracks", tmp_path / "strangers")
+    code, result, _ = run(*words)
+    assert (code, result["error"]["code"]) == (1, "threshold")
+    assert "at least 300 tracks of strangers; got 4 in 4 sequences" in result["error"]["message"]
+    code, result, _ = run(*words, "--far", "0.8")
+    assert code == 0
+    assert result["track_calibration"]["tracks"] == result["track_calibration"]["sequences"] == 4
+    (record,) = run("gallery", "list", "--gallery", place)[1]["thresholds"]
+    assert (record["value"], record["far"], record["tracks"]) == (result["track_calibration"]["threshold"], 0.8, True)
+    assert "warning" not in watch()
+
+
+def test_calibration_takes_photographs_or_tracks(run, tmp_path, place, photo):
+    for words in ((), (tmp_path, "--tracks", tmp_path)):
+        code, result, _ = run("calibrate-threshold", *words)
+        assert (code, result["error"]["code"]) == (2, "usage")
+    run("enroll", "--gallery", place, "Ann", photo)
+    (tmp_path / "empty").mkdir()
+    code, result, _ = run("calibrate-threshold", "--gallery", place, "--tracks", tmp_path / "empty")
+    assert (code, result["error"]["code"]) == (1, "source")

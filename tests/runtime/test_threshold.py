@@ -5,7 +5,7 @@ import pytest
 
 from edge_sphereface import threshold
 from edge_sphereface.errors import ThresholdError
-from edge_sphereface.threshold import calibrate
+from edge_sphereface.threshold import calibrate, calibrate_tracks
 
 
 def crowd(people, each, seed, *, spread=0.8):
@@ -85,3 +85,25 @@ def test_equal_scores():
     """Photographs of one face under many names: no threshold up to 1 accepts so few of them."""
     with pytest.raises(ThresholdError, match="No similarity up to 1"):
         calibrate(np.tile(np.eye(8, dtype=np.float32)[:1], (100, 1)), [str(n) for n in range(100)], 0.05)
+
+
+def test_a_threshold_for_tracks_is_reached_by_the_share_of_strangers_that_was_asked_for():
+    """The rate holds for other strangers of the same kind, and not for these alone."""
+    random = np.random.default_rng(2)
+    measured = []
+    for _ in range(60):
+        scores = random.normal(0.3, 0.1, 900)
+        found = calibrate_tracks([scores[:2].tolist(), scores[2:600].tolist()], 0.05)
+        assert found.measured_far <= 0.05
+        assert found.low <= found.threshold <= found.high
+        assert (found.tracks, found.sequences) == (600, 2)
+        measured.append((scores[600:] >= found.threshold).mean())
+    assert np.mean(measured) == pytest.approx(0.05, abs=0.006)
+
+
+def test_too_few_tracks_are_refused():
+    with pytest.raises(ThresholdError, match=r"at least 300 tracks .* got 299 in 1 sequences: .* 0\.01 or more"):
+        calibrate_tracks([[0.1] * 299], 0.01)
+    with pytest.raises(ThresholdError, match="they support none"):
+        calibrate_tracks([], 0.5)
+    assert calibrate_tracks([[0.5] * 300], 0.01).measured_far == 0, "equal scores: none may reach it"

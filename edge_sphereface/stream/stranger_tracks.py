@@ -1,0 +1,91 @@
+"""How near strangers come to a name while `watch` follows them: what its threshold is calibrated on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from edge_sphereface.errors import GalleryError
+from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.evidence import judge
+from edge_sphereface.stream.frames import Frame
+from edge_sphereface.stream.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.stream.settings import StreamSettings
+    from edge_sphereface.stream.track import Standing, Track
+    from edge_sphereface.types import UInt8Array
+
+_OUT_OF_REACH = 2.0
+"""A threshold that no cosine reaches: nobody is named, so everybody is looked at as strangers are."""
+
+
+def track_scores(
+    frames: Iterable[tuple[float, UInt8Array]],
+    *,
+    detector: Detector,
+    embedder: Embedder,
+    gallery: Gallery,
+    settings: StreamSettings,
+) -> list[float]:
+    """The highest threshold at which each track of a sequence would ever be given a name.
+
+    Args:
+        frames: seconds and (H, W, 3) uint8 BGR, in order; nobody in them is enrolled.
+        detector: finds faces.
+        embedder: of the gallery.
+        gallery: who is known.
+        settings: of the stream; its threshold, or the gallery's, only tells when a track shows somebody else.
+
+    Returns:
+        A cosine for each face that was seen well enough to be named.
+
+    Raises:
+        ThresholdError: neither the settings nor the gallery have a threshold.
+        GalleryError: the gallery failed.
+    """
+    scores: dict[int, float] = {}
+    scene = _StrangerScene(scores, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
+    for number, (moment, image) in enumerate(frames):
+        scene.step(Frame(image=image, number=number, time_s=moment, read_at=time.monotonic(), unix_time=moment))
+        if scene.gallery_problem:
+            raise GalleryError(scene.gallery_problem, hint="run the calibration again")
+    return list(scores.values())
+
+
+class _StrangerScene(Scene):
+    """A scene in which nobody is named.
+
+    Args:
+        scores: takes, by number of the track, the highest similarity that could have named it.
+        detector: finds faces.
+        embedder: of the gallery.
+        gallery: who is known.
+        settings: of the stream.
+    """
+
+    def __init__(
+        self,
+        scores: dict[int, float],
+        *,
+        detector: Detector,
+        embedder: Embedder,
+        gallery: Gallery,
+        settings: StreamSettings,
+    ) -> None:
+        super().__init__(
+            detector=detector, embedder=embedder, gallery=gallery, settings=settings, events=EventMaker("calibration")
+        )
+        self._scores = scores
+
+    def _judge(self, track: Track) -> tuple[Standing, str | None]:
+        recognition = self._settings.recognition
+        best, *others = [found.similarity for found in track.candidates] or [-1.0]
+        if track.weight >= recognition.enough_evidence and best - max(others, default=-1.0) >= recognition.margin:
+            self._scores[track.number] = max(best, self._scores.get(track.number, -1.0))
+        return judge(track, track.candidates, _OUT_OF_REACH, recognition)
