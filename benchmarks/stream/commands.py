@@ -14,7 +14,7 @@ from edge_sphereface.cli.contract import Outcome, Parser, Progress
 if TYPE_CHECKING:
     import argparse
 
-    from benchmarks.stream.video import Video
+    from benchmarks.gallery.identification import Protocol
     from edge_sphereface.cli.contract import Commands
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
@@ -27,6 +27,7 @@ def add_command(commands: Commands) -> None:
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_video(kinds)
     _add_economy(kinds)
+    _add_strangers(kinds)
     _add_soak(kinds)
 
 
@@ -97,7 +98,7 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
         videos,
         embedder=embedder,
         detector=open_named_detector(arguments),
-        photographs=_photographs(arguments, videos[0], embedder, detector),
+        photographs=_photographs(arguments, videos[0].protocol, embedder, detector),
         budgets_ms=arguments.budgets_ms,
         report=Progress("frames"),
     )
@@ -105,6 +106,48 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
     result: JsonObject = {**_setting(arguments, embedder, detector), "seeds": seeds, "economy": rows}
     keep_result(result, arguments.output)
     return Outcome(result, economy.text(rows))
+
+
+def _add_strangers(kinds: Commands) -> None:
+    parser = kinds.add_parser(
+        "strangers",
+        parents=[json_option(), detector_options()],
+        help="how many strangers `watch` ever names, with a threshold for photographs and with one for tracks",
+        description="Strangers of LFW are followed in made video by the code of `calibrate-threshold --tracks`. Each "
+        "half is judged by the threshold of the other.",
+        epilog="example: python -m benchmarks stream strangers model.onnx --lfw lfw -o strangers.json",
+    )
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
+    parser.add_argument("--count", type=positive, default=800, metavar="N", help="strangers (default: 800)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their choice and motion (default: 0)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    parser.set_defaults(run=run_strangers)
+
+
+def run_strangers(arguments: argparse.Namespace) -> Outcome:
+    """Follow them.
+
+    Raises:
+        ThresholdError: too few strangers.
+    """
+    from benchmarks.gallery.identification import make_protocol
+    from benchmarks.stream import strangers
+    from edge_sphereface.embed import Embedder
+
+    embedder, detector = Embedder(arguments.model), open_named_detector(arguments)
+    row = strangers.measure(
+        arguments.lfw,
+        count=arguments.count,
+        seed=arguments.seed,
+        embedder=embedder,
+        detector=detector,
+        photographs=_photographs(arguments, make_protocol(arguments.lfw / "images"), embedder, detector),
+        report=Progress("strangers"),
+    )
+    result: JsonObject = {**_setting(arguments, embedder, detector), "strangers": row}
+    keep_result(result, arguments.output)
+    return Outcome(result, strangers.text(row))
 
 
 def _add_soak(kinds: Commands) -> None:
@@ -136,7 +179,7 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
     with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
-        fill(gallery, video.protocol, _photographs(arguments, video, embedder, detector))
+        fill(gallery, video.protocol, _photographs(arguments, video.protocol, embedder, detector))
         row = soak.measure(
             video,
             frames=arguments.frames,
@@ -165,7 +208,7 @@ def _setting(arguments: argparse.Namespace, embedder: Embedder, detector: Detect
 
 
 def _photographs(
-    arguments: argparse.Namespace, video: Video, embedder: Embedder, detector: Detector
+    arguments: argparse.Namespace, protocol: Protocol, embedder: Embedder, detector: Detector
 ) -> dict[str, Float32Array]:
     """Embeddings of those who are enrolled, and of strangers, by photograph."""
     from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
@@ -173,7 +216,7 @@ def _photographs(
     from edge_sphereface.pairs import detected_landmarks
 
     return embed_images(
-        [*(path for paths in video.protocol.enrolled.values() for path in paths), *video.protocol.strangers],
+        [*(path for paths in protocol.enrolled.values() for path in paths), *protocol.strangers],
         arguments.lfw / "images",
         spec=embedder.spec,
         embed=embedder.embed,

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.gallery import identification
-from benchmarks.stream import acts
+from benchmarks.stream import acts, strangers
 from benchmarks.stream.economy import Tally
 from benchmarks.stream.heads import LANDMARKS, Pose, draw, landmarks_at, texture_of
 from benchmarks.stream.shared_looks import SharedDetector
@@ -21,6 +21,7 @@ from benchmarks.stream.video import Truth
 from benchmarks.stream.watchers import Said
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.cli.contract import run as run_command
+from edge_sphereface.errors import ThresholdError
 
 
 @pytest.fixture
@@ -143,6 +144,26 @@ def test_casts_are_pooled(play, yunet, trained_model, run):
     assert code == 0
     assert result["seeds"] == [5, 6]
     assert {(row["visits"], row["frames"]) for row in result["economy"]} == {(2, 350)}
+
+
+def test_strangers_are_judged_by_the_threshold_of_the_other_half():
+    random = np.random.default_rng(1)
+    scores = [[score] for score in random.normal(0.4, 0.05, 800)]
+    row = strangers.judge(scores, 0.45)
+    assert row["by_photographs"]["named"] == np.mean([score >= 0.45 for (score,) in scores])
+    assert 0.002 <= row["by_tracks"]["named"] <= 0.03
+    assert min(row["by_tracks"]["thresholds"]) > 0.45
+    assert row["tracks"] == 800
+    with pytest.raises(ThresholdError, match="at least 300 tracks"):
+        strangers.judge(scores[:200], 0.45)
+
+
+def test_strangers_are_neither_enrolled_nor_asked_before(shared):
+    lfw = shared("lfw")
+    protocol = identification.make_protocol(lfw / "images")
+    people = [images[0].split("/")[0] for images in strangers.choose(lfw, protocol, 800, 0)]
+    assert len(set(people)) == len(people) >= 600
+    assert not set(people) & {*protocol.enrolled, *(path.split("/")[0] for path in protocol.strangers)}
 
 
 @pytest.fixture

@@ -1,0 +1,140 @@
+"""How many strangers `watch` ever names at a nominal rate: with a threshold for photographs, and with one for tracks.
+
+Each stranger is followed for a few seconds in a made video of its own. Half of them calibrate, the others are judged.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.gallery.identification import FALSE_ALARMS, fill, make_protocol, threshold_at
+from benchmarks.stream.heads import Pose, draw, texture_of
+from edge_sphereface.gallery import open_gallery
+from edge_sphereface.image import load_image
+from edge_sphereface.pairs import read_landmarks
+from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings
+from edge_sphereface.stream.stranger_tracks import track_scores
+from edge_sphereface.threshold import calibrate_tracks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from benchmarks.gallery.identification import Protocol
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.embed import Embedder
+    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+
+_LOOKS = 3
+_FPS, _SECONDS = 8.0, 4.0
+_WIDTH, _HEIGHT = 640, 360
+
+
+def choose(lfw: Path, protocol: Protocol, count: int, seed: int) -> list[list[str]]:
+    """Photographs of people who are neither enrolled nor among the strangers of the threshold for photographs."""
+    asked = {path.split("/")[0] for path in protocol.strangers}
+    folders = [
+        folder
+        for folder in sorted((lfw / "images").iterdir())
+        if folder.is_dir() and folder.name not in protocol.enrolled and folder.name not in asked
+    ]
+    people = [sorted(f"{folder.name}/{image.name}" for image in folder.iterdir())[:_LOOKS] for folder in folders]
+    people = [images for images in people if len(images) > 1]
+    order = np.random.default_rng(seed).permutation(len(people))[:count]
+    return [people[number] for number in order]
+
+
+def measure(
+    lfw: Path,
+    *,
+    count: int,
+    seed: int,
+    embedder: Embedder,
+    detector: Detector,
+    photographs: Mapping[str, Float32Array],
+    report: Callable[[int, int], None],
+) -> JsonObject:
+    """Follow so many strangers.
+
+    Args:
+        lfw: folder with images/ and lfw_landmark.txt.
+        count: of strangers, at most.
+        seed: of their choice and motion.
+        embedder: makes all embeddings.
+        detector: finds faces.
+        photographs: embeddings of those who are enrolled, and of strangers for the threshold of photographs.
+        report: progress.
+    """
+    protocol, landmarks = make_protocol(lfw / "images"), read_landmarks(lfw / "lfw_landmark.txt")
+    people = choose(lfw, protocol, count, seed)
+    scores: list[list[float]] = []
+    with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
+        fill(gallery, protocol, photographs)
+        rows = [photographs[path] for path in protocol.strangers if path in photographs]
+        usable = np.stack([row for row in rows if np.isfinite(row).all()])
+        alarms = np.array([candidates[0].similarity for candidates in gallery.search(usable, top=1)])
+        of_photographs = threshold_at(alarms, FALSE_ALARMS)
+        settings = StreamSettings(recognition=RecognitionSettings(threshold=of_photographs))
+        for number, images in enumerate(people):
+            looks = [texture_of(load_image(lfw / "images" / image), landmarks[image]) for image in images]
+            frames = _frames(looks, np.random.default_rng([seed, number]))
+            scores.append(
+                track_scores(frames, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
+            )
+            report(number + 1, len(people))
+    return judge(scores, of_photographs)
+
+
+def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> JsonObject:
+    """The share of strangers that are ever named, by the threshold.
+
+    Args:
+        scores: of the tracks of each stranger.
+        of_photographs: threshold of the rate per photograph.
+    """
+    half = len(scores) // 2
+    parts = (scores[:half], scores[half:])
+    tracks = [np.array([score for sequence in part for score in sequence]) for part in parts]
+    thresholds = [calibrate_tracks(part, FALSE_ALARMS).threshold for part in parts]
+    total = sum(map(len, tracks))
+    named = sum(int((judged >= threshold).sum()) for judged, threshold in zip(tracks, thresholds[::-1], strict=True))
+    before = sum(int((judged >= of_photographs).sum()) for judged in tracks)
+    return {
+        "strangers": len(scores),
+        "tracks": total,
+        "rate": FALSE_ALARMS,
+        "by_photographs": {"threshold": of_photographs, "named": before / total},
+        "by_tracks": {"thresholds": thresholds, "named": named / total},
+    }
+
+
+def text(row: JsonObject) -> str:
+    """For people."""
+    photographs, tracks = row["by_photographs"], row["by_tracks"]
+    return (
+        f"{row['strangers']} strangers followed for {_SECONDS:g} s each, {row['tracks']} tracks; asked for: {100 * row['rate']:g} %\n"
+        f"threshold of photographs  {photographs['threshold']:.3f}: {100 * photographs['named']:.2f} % of the tracks are ever named\n"
+        f"threshold of tracks       {' and '.join(f'{value:.3f}' for value in tracks['thresholds'])}: "
+        f"{100 * tracks['named']:.2f} % (each half judged by the other's threshold)"
+    )
+
+
+def _frames(looks: Sequence[UInt8Array], random: np.random.Generator) -> Iterator[tuple[float, UInt8Array]]:
+    """One head that sways, turns, comes and goes, while its photographs dissolve into one another."""
+    phase = random.uniform(0, 2 * np.pi, 4)
+    frames = round(_FPS * _SECONDS)
+    for number in range(frames):
+        t = number / frames
+        picture = np.clip(random.normal(120, 3, (_HEIGHT, _WIDTH, 3)), 0, 255).astype(np.uint8)
+        pose = Pose(
+            x=_WIDTH / 2 + 80 * float(np.sin(4 * t + phase[0])),
+            y=_HEIGHT / 2 + 10 * float(np.sin(9 * t + phase[1])),
+            scale=0.8 + 0.2 * float(np.sin(4 * t + phase[2])),
+            yaw=18 * float(np.sin(8 * t + phase[3])),
+            look=(len(looks) - 1) * t,
+        )
+        draw(picture, looks, pose)
+        yield number / _FPS, picture
