@@ -114,11 +114,13 @@ def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> JsonObjec
 def text(row: JsonObject) -> str:
     """For people."""
     photographs, tracks = row["by_photographs"], row["by_tracks"]
+    thresholds = " and ".join(f"{value:.3f}" for value in tracks["thresholds"])
     return (
-        f"{row['strangers']} strangers followed for {_SECONDS:g} s each, {row['tracks']} tracks; asked for: {100 * row['rate']:g} %\n"
-        f"threshold of photographs  {photographs['threshold']:.3f}: {100 * photographs['named']:.2f} % of the tracks are ever named\n"
-        f"threshold of tracks       {' and '.join(f'{value:.3f}' for value in tracks['thresholds'])}: "
-        f"{100 * tracks['named']:.2f} % (each half judged by the other's threshold)"
+        f"{row['strangers']} strangers followed for {_SECONDS:g} s each, {row['tracks']} tracks; named at some time:\n"
+        f"threshold {photographs['threshold']:.3f}, which {100 * row['rate']:g} % of photographs of strangers reach: "
+        f"{100 * photographs['named']:.2f} %\n"
+        f"threshold {thresholds}, which {100 * row['rate']:g} % of the other half's tracks reach: "
+        f"{100 * tracks['named']:.2f} %"
     )
 
 
