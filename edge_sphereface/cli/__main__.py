@@ -16,6 +16,7 @@ from edge_sphereface.cli import (
     tune_command,
     watch_command,
 )
+from edge_sphereface.cli.configuration import asks_for_json
 from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def build_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    return run(build_parser(), argv)
+    return run(build_parser(), argv, asks_for_json=asks_for_json)
 
 
 def entry_point() -> None:

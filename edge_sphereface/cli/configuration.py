@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from difflib import get_close_matches
 from importlib import import_module
@@ -11,12 +12,19 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.contract import Parser, UsageError, note
 from edge_sphereface.errors import ExtraError
+from edge_sphereface.redaction import has_credentials
+from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 OPTION = "--config"
-_MAX_BYTES = 1 << 20
+_FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hint=f"check {OPTION}")
+_MAX_DOTS = 64
+"""In a line: each dot of a key is a table in a table, and settings have none."""
+_ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
+_SHOWN = 60
+_KINDS = {bool: "true or false", str: "a string", int: "a number", float: "a number", dict: "a table", list: "a list"}
 _READERS = ("tomllib", "tomli")
 """Python's own from 3.11 on, and the package that it came from."""
 
@@ -30,6 +38,15 @@ def with_configuration(parser: Parser, words: list[str]) -> list[str]:
     """
     path = _named(words)
     return words if path is None else [*_words(parser, path), *words]
+
+
+def asks_for_json(words: list[str]) -> bool:
+    """Whether the file that a command line names asks for JSON, though it may have mistakes or be missing."""
+    path = _named(words)
+    try:
+        return path is not None and _ASKS_FOR_JSON.search(_text(path)) is not None
+    except UsageError:
+        return False
 
 
 def _named(words: list[str]) -> Path | None:
@@ -52,7 +69,7 @@ def _words(parser: Parser, path: Path) -> list[str]:
         if key not in known:
             near = get_close_matches(key, known, n=1)
             raise UsageError(
-                f"{path}: there is no setting {key!r}.",
+                f"{path}: there is no setting {key[:_SHOWN]!r}.",
                 hint=f"do you mean {near[0]!r}?" if near else f"each is an option of {parser.prog} --help, without --",
             )
         takes_value = known[key].nargs != 0
@@ -60,7 +77,8 @@ def _words(parser: Parser, path: Path) -> list[str]:
         for item in items:
             if isinstance(item, bool) != (not takes_value) or not isinstance(item, str | int | float):
                 expected = "a string or a number" if takes_value else "true or false"
-                raise UsageError(f"{path}: expected {expected} for {key!r}, got {item!r}.")
+                got = _KINDS.get(type(item), "something else")  # the value itself may hold a password
+                raise UsageError(f"{path}: expected {expected} for {key!r}, got {got}.")
             if takes_value:
                 words.append(f"--{key}={item}")
             elif item:
@@ -74,22 +92,26 @@ def _read(path: Path) -> JsonObject:
         raise ExtraError(
             "Python 3.10 cannot read TOML by itself.", hint="pip install 'edge-sphereface[toml]', or give options"
         )
+    text = _text(path)
+    _warn_of_readers(path, text)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageError(f"{path} is larger than {_MAX_BYTES} bytes.", hint="is it the file of settings?")
-        _warn_of_readers(path)
-        found: JsonObject = import_module(reader).loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"Cannot read {path}: {error.strerror or error}.", hint=f"check {OPTION}") from error
-    except ValueError as error:  # TOML's and UTF-8's
+        if max(line.count(".") for line in text.split("\n")) > _MAX_DOTS:
+            raise ValueError(f"more than {_MAX_DOTS} dots in one line")
+        found: JsonObject = import_module(reader).loads(text)
+        for value in found.values():
+            str(value)  # Python writes no integer of thousands of digits
+    except (ValueError, RecursionError) as error:
+        reason = "too many brackets in one another" if isinstance(error, RecursionError) else error
         raise UsageError(
-            f"{path} is no TOML: {error}.", hint="a line is: key = value; text stands in quotes"
+            f"{path} is no TOML: {reason}.", hint="a line is: key = value; text stands in quotes"
         ) from error
     return found
 
 
-def _warn_of_readers(path: Path) -> None:
-    from edge_sphereface.stream.sources.address import has_credentials
+def _text(path: Path) -> str:
+    return _FILE.read_text(path).replace("\r\n", "\n")
 
-    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and has_credentials(path.read_text(errors="replace")):
+
+def _warn_of_readers(path: Path, text: str) -> None:
+    if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and has_credentials(text):
         note(f"warning: {path} holds a password or the like, and others may read it: chmod 600 {path}")

@@ -16,6 +16,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.redaction import redact, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,17 +62,40 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(words if self.expand is None else self.expand(self, words), namespace)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override] # as argparse's
+        """Parse, and refuse what is left over without showing an address that it may hold."""
+        arguments, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(map(_shown, rest))}")
+        return arguments
+
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the command line."""
         raise UsageError(f"{self.prog}: {message}.", hint=f"{self.prog} --help shows what it takes")
+
+
+def _shown(word: str) -> str:
+    """A word of a command line, as it may be printed."""
+    if word.startswith("-"):
+        return word.partition("=")[0]
+    if "://" in word:
+        return redact_url(word)
+    return "***" if "@" in word else redact(word)
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 -- argparse names it nowhere else
 """What commands are added to."""
 
 
-def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
+def run(
+    parser: Parser, argv: Sequence[str] | None = None, *, asks_for_json: Callable[[list[str]], bool] = lambda _: False
+) -> int:
     """Parse the command line, run the command in ``run`` of its arguments, print its outcome.
+
+    Args:
+        parser: of the command line.
+        argv: its words; None for the process's own.
+        asks_for_json: whether something that the words name asks for JSON, where they themselves do not.
 
     Returns:
         The exit code.
@@ -90,7 +114,7 @@ def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
         if outcome.result is not None:
             _print(json.dumps(outcome.result, allow_nan=False, ensure_ascii=False) if as_json else outcome.text)
     except EdgeSphereFaceError as error:
-        _print_error(error, as_json=as_json)
+        _print_error(error, as_json=as_json or asks_for_json(words))
         return USAGE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         note("interrupted")
@@ -103,8 +127,8 @@ def run(parser: Parser, argv: Sequence[str] | None = None) -> int:
 
 
 def note(text: str) -> None:
-    """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One line on stderr, without what looks like credentials."""
+    print(redact(text), file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -159,12 +183,14 @@ def _print_warning(
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # a name of a file may be no text at all
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def _print_error(error: EdgeSphereFaceError, *, as_json: bool) -> None:
     if as_json:
-        _print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": error.hint}}))
+        about = {"code": error.code, "message": redact(error.message), "hint": redact(error.hint)}
+        _print(json.dumps({"error": about}))
         return
     note(f"error: {error.message}")
     if error.hint:

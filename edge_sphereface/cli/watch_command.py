@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +110,9 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         if gallery is not None and arguments.threshold is None:
             warn_uncalibrated(gallery, tracks=True)
         if page is not None:
-            note(f"live picture: {page.url if TOKEN_VARIABLE in os.environ else page.address}")
+            note(f"live picture: {page.url}")
+            if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # made just now: it stands nowhere else
+                print(f"with its token: {page.address}", file=sys.stderr, flush=True)
         kept = stream.run()["events_pending"] - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import TrackError
+from edge_sphereface.redaction import redact
 from edge_sphereface.stream.events import EventMaker, about_source
 from edge_sphereface.stream.reader import FrameReader
 from edge_sphereface.stream.requests import Requests
@@ -266,7 +267,7 @@ class FaceStream:
 
     def _problems(self) -> list[str]:
         parts: list[Courier | FrameSink] = [*self._couriers, *self._frame_sinks]
-        found = [problem for part in parts if (problem := part.problem)]
+        found = [redact(problem) for part in parts if (problem := part.problem)]
         return found + ([self._scene.gallery_problem] if self._scene.gallery_problem else [])
 
     # ---- what others ask for --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import SourceError
+from edge_sphereface.redaction import redact
 from edge_sphereface.stream.frames import Frame
 
 if TYPE_CHECKING:
@@ -183,9 +184,9 @@ class FrameReader:
                 source.open()
                 self._read_all(source, generation)
             except SourceError as broken:
-                reason, error = str(broken), broken
+                reason, error = redact(str(broken)), broken
             except Exception as broken:  # noqa: BLE001 -- an iterator of others may raise anything
-                error = SourceError(f"{source.name} failed: {type(broken).__name__}: {broken}")
+                error = SourceError(redact(f"{source.name} failed: {type(broken).__name__}: {broken}"))
                 reason = error.message
             with suppress(Exception):  # a source that broke may break again here
                 source.close()

@@ -1,6 +1,7 @@
 """The command as a user has it: files, signals, settings, events, what its page says."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -198,3 +199,116 @@ def test_the_page_of_parts_runs_as_written(film, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "faces").is_dir()
+
+
+SECRET = "rtsp://admin:pa/s3cret#x@127.0.0.1:1/user=admin&password=s3cret"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("0", SECRET),
+        (SECRET, SECRET),
+        ("0", "--fps", SECRET),
+        ("0", f"--s={SECRET}"),
+        ("0", "--view", SECRET),
+        ("0", f"--nothing={SECRET}"),
+        ("0", "--mqtt", SECRET),
+        ("0", "--pixel-format", SECRET),
+        (SECRET.replace("rtsp", "ftp"),),
+        (f"rtspsrc location='{SECRET} ! decodebin",),
+        ("--config", SECRET),
+    ],
+)
+def test_no_mistake_on_the_command_line_prints_a_password(cli, words, as_json):
+    code, out, err = cli("watch", *words, *["--json"] * as_json)
+    assert code in (1, 2)
+    assert "s3cret" not in out + err
+    assert '{"error": {' in out if as_json else "error:" in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'json = "{SECRET}"',
+        f'fast = ["{SECRET}"]',
+        f'fps = "{SECRET}"',
+        f'fps = {{a = "{SECRET}"}}',
+        f'"{SECRET}" = 1',
+        f"source = {SECRET}",
+        f'source = "{SECRET}',
+        f'source = "{SECRET}"\nsource = "{SECRET}"',
+    ],
+)
+def test_no_mistake_in_a_file_of_settings_prints_a_password(cli, tmp_path, text):
+    pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    file = tmp_path / "watch.toml"
+    file.write_text(text)
+    code, out, err = cli("watch", "0", "--config", file)
+    assert code == 2
+    assert "s3cret" not in out + err
+
+
+@pytest.mark.parametrize("rest", ["fps = true", "budget_ms = 3", "fps = "])
+def test_errors_are_json_where_the_file_asks_for_it(cli, tmp_path, rest):
+    """Whatever else is wrong in it."""
+    file = tmp_path / "watch.toml"
+    file.write_text(f"json = true\n{rest}")
+    code, out, err = cli("watch", "0", "--config", file)
+    assert code == 2
+    assert json.loads(out)["error"]["code"] == "usage"
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{'a.' * 60_000}a = 1", "at most 65536"),
+        (f"{'a.' * 30_000}a = 1", "dots in one line"),
+        (f"[{'a.' * 30_000}a]", "dots in one line"),
+        (f"a = {'[' * 3000}", "no TOML"),
+        (f"a = {'{a=' * 3000}", "no TOML"),
+        (f"fps = {'9' * 5000}", "no TOML"),
+        (f"fps = 0x{'f' * 5000}", "no TOML"),
+        ("fps = 1979-05-27", "expected a string or a number"),
+        ("name = '\\ud800'\nfps = nan", "above 0"),
+        ("\x00", "no TOML"),
+    ],
+)
+def test_a_hostile_file_of_settings_is_one_error(cli, tmp_path, text, said):
+    pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    file = tmp_path / "watch.toml"
+    file.write_text(text)
+    code, _, err = cli("watch", "0", "--config", file)
+    assert code == 2
+    assert said in err
+    assert len(err) < 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs devices and pipes")
+def test_settings_come_from_a_regular_file(cli, tmp_path):
+    """Neither a device without an end nor a pipe that nobody writes."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("/dev/zero", tmp_path / "pipe", tmp_path, tmp_path / "missing"):
+        code, _, err = cli("watch", "0", "--config", place)
+        assert code == 2
+        assert str(place) in err
+
+
+def test_a_source_whose_name_is_no_text_is_watched(tmp_path, photo):
+    folder = os.fsencode(tmp_path) + b"/film\xff"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    shutil.copy(photo, folder + b"/1.png")
+    for options in ([], ["--json"], ["--json", "--events", tmp_path / "events.jsonl"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_sphereface", "watch", folder, "--fast", *options],
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"film?" in done.stdout

@@ -5,18 +5,11 @@ from __future__ import annotations
 import re
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from edge_sphereface.errors import SourceError
+from edge_sphereface.redaction import redact, redact_url
 
 NETWORK_SCHEMES = frozenset({"http", "https", "rtmp", "rtsp", "rtsps", "srt", "tcp", "udp"})
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']*@")
-_SECRET_VALUE = re.compile(
-    r"(?i)\b([\w-]*(?:user|username|user-id|user-pw|login|password|passwd|passphrase|pwd|secret|token|key|auth))"
-    r"(\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&!;,\"']+)"
-)
-_HIDDEN = "***"
 
 
 class SourceKind(Enum):
@@ -51,26 +44,9 @@ def kind_of(address: str) -> SourceKind:
 
 
 def printable(address: str) -> str:
-    """The same address without user, password or token."""
-    text = address.strip()
-    if kind_of(text) is SourceKind.NETWORK:
-        try:
-            parts = urlsplit(text)
-            host = parts.netloc.rpartition("@")[2]
-        except ValueError:
-            return f"{text.partition('://')[0]}://{_HIDDEN}"
-        return urlunsplit((parts.scheme, host, parts.path, _HIDDEN if parts.query else "", ""))
-    return redact(text)
-
-
-def redact(text: str) -> str:
-    """Text of others, such as a program's error message, without what looks like credentials."""
-    return _SECRET_VALUE.sub(rf"\1\2{_HIDDEN}", _CREDENTIALS.sub(f"{_HIDDEN}@", text))
-
-
-def has_credentials(address: str) -> bool:
-    """Whether something would be hidden."""
-    return redact(address) != address
+    """The same address without user, password or token; what is no text in it is replaced."""
+    text = address.strip().encode(errors="replace").decode()
+    return redact_url(text) if kind_of(text) is SourceKind.NETWORK else redact(text)
 
 
 _EXPECTED = (

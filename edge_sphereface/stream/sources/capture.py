@@ -119,6 +119,7 @@ class CaptureSource(FrameSource):
 _HINTS = {
     SourceKind.CAMERA: "is it plugged in, free, and is this user in the group 'video'? "
     "`v4l2-ctl --list-devices` lists cameras",
-    SourceKind.NETWORK: "check host, path, user and password, for instance with `ffprobe URL`",
+    SourceKind.NETWORK: "check host, path, user and password, for instance with `ffprobe URL`; in a password, write "
+    "/ as %2F, # as %23, ? as %3F and @ as %40",
     SourceKind.FILE: "is the path right, and is it a video?",
 }

@@ -21,7 +21,8 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 
 from edge_sphereface.errors import SourceError
-from edge_sphereface.stream.sources.address import printable, redact
+from edge_sphereface.redaction import redact
+from edge_sphereface.stream.sources.address import printable
 from edge_sphereface.stream.sources.source import FrameSource
 
 if TYPE_CHECKING:

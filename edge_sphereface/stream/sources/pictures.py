@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import ImageError, SourceError
 from edge_sphereface.image import check_image, find_images, load_image
+from edge_sphereface.stream.sources.address import printable
 from edge_sphereface.stream.sources.source import FrameSource
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class FolderSource(FrameSource):
     live = False
 
     def __init__(self, folder: Path, *, fps: float = 25.0) -> None:
-        self.name = str(folder)
+        self.name = printable(str(folder))
         self.fps = fps
         self._folder = folder
         self._paths: list[Path] = []
