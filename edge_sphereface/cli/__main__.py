@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge_sphereface._version import __version__
@@ -21,6 +24,9 @@ from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_OPENCV_THREADS = ("frame-reader", "recorder", "snapshots")
+"""One that is still inside OpenCV when Python ends is unwound through C++ code, which ends the process by SIGABRT."""
 
 
 def build_parser() -> Parser:
@@ -50,7 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """What the installed command calls."""
-    sys.exit(main())
+    code = main()
+    if any(thread.name in _OPENCV_THREADS for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

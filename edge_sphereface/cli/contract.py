@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(words if self.expand is None else self.expand(self, words), namespace)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override] # as argparse's
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and refuse what is left over without showing an address that it may hold."""
         arguments, rest = self.parse_known_args(args, namespace)
         if rest:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.errors import TrackError
+from edge_sphereface.errors import SourceError, TrackError
 from edge_sphereface.redaction import redact
 from edge_sphereface.stream.events import EventMaker, about_source
 from edge_sphereface.stream.reader import FrameReader
@@ -49,8 +49,8 @@ class FaceStream:
     """Watches a source: follows faces, recognizes them, tells what happens.
 
     ``run`` works until the source ends or ``stop`` is called from another thread or a signal handler; iterating over
-    the stream does the same and gives the events. What is done with an event does not stop the camera where a sink or
-    a callback does it: each has a thread of its own.
+    the stream does the same and gives the events. A stream runs once. What is done with an event does not stop the
+    camera where a sink or a callback does it: each has a thread of its own.
 
     Args:
         source: number of a camera, ``/dev/video*``, URL, GStreamer pipeline, path of a video or of a folder of
@@ -106,6 +106,7 @@ class FaceStream:
         self._couriers: list[Courier] = []
         self._requests = Requests()
         self._stopping = threading.Event()
+        self._has_begun = False
         self._last: Frame | None = None
         self._said: list[Event] = []
         self._faces = 0
@@ -126,15 +127,20 @@ class FaceStream:
         """Work until the end; gives the last statistics.
 
         Raises:
-            SourceError: a recording cannot be read, or a source hangs so that it cannot be opened again.
+            SourceError: a recording cannot be read, or not all of it; a source hangs and cannot be opened again.
             ProviderError: the model failed.
+            RuntimeError: the stream has run already.
         """
         for _ in self:
             pass
         return self.describe()
 
     def __iter__(self) -> Iterator[Event]:
+        if self._has_begun:
+            raise RuntimeError("Expected a stream that has not run yet: make another FaceStream to run again.")
+        self._has_begun = True
         opened: list[FrameSink] = []
+        failure: SourceError | None = None
         try:
             self._couriers.extend(map(Courier, self._sinks))
             for sink in self._frame_sinks:
@@ -144,17 +150,25 @@ class FaceStream:
             while not self._stopping.is_set():
                 self._turned_at = time.monotonic()
                 self._on_turn()
-                frame = self._reader.next(_TURN_S)
+                frame = None
+                try:
+                    frame = self._reader.next(_TURN_S)
+                except SourceError as error:
+                    if not self.statistics.total.frames:
+                        raise
+                    failure = error  # after frames came: what was seen of them is told first
                 self._take_changes()
                 self._requests.serve()
                 if frame is not None:
                     self._take(frame)
                 self._tell_statistics()
                 yield from self._drain()
-                if frame is None and self._reader.ended:
+                if failure is not None or (frame is None and self._reader.ended):
                     break
             self._end()
             yield from self._drain()
+            if failure is not None:
+                raise failure
         finally:
             self._reader.stop()
             self._stopping.set()

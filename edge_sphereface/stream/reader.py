@@ -206,11 +206,15 @@ class FrameReader:
         """Until the source ends."""
         start, index, shape, due = time.monotonic(), 0, (0, 0), float("-inf")
         first_position: float | None = None
+        moment = 0.0
         while self._current(generation):
             self._last_sign = time.monotonic()
-            if source.live and self._last_sign < due:
+            if (self._last_sign if source.live else _following(source, index, moment)) < due:
                 if not source.skip():
                     return
+                if not source.live:
+                    moment = _position(source, index)
+                    first_position = moment if first_position is None else first_position
                 self.counts.read += 1
                 index += 1
                 continue
@@ -229,8 +233,9 @@ class FrameReader:
                 if self._pace:
                     self._stopping.wait(max(start + moment - first_position - now, 0.0))
                     now = self._last_sign = time.monotonic()
-            on_time = now - due < self._interval_s  # else the beat begins anew
-            due = (due if on_time else now) + self._interval_s
+            beat = now if source.live else moment
+            on_time = abs(beat - due) < self._interval_s  # else the beat begins anew
+            due = (due if on_time else beat) + self._interval_s
             self._deliver(image, moment, now)
             index += 1
 
@@ -285,6 +290,11 @@ class FrameReader:
         self._down(f"no frame for {silent_s:.0f} s", 0.0)
         self._source = self._make_source()
         self.start()
+
+
+def _following(source: FrameSource, index: int, moment: float) -> float:
+    """Where the next frame of a recording may stand, and half a frame more: the nearest one to a beat is taken."""
+    return moment + 1.5 / (source.fps or _DEFAULT_FPS) if index else 0.0
 
 
 def _position(source: FrameSource, index: int) -> float:

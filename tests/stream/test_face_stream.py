@@ -66,3 +66,10 @@ def test_an_iterator_that_fails_is_an_error_with_its_reason():
     stream = FaceStream(frames(), detector=open_detector("mtcnn"), settings=StreamSettings(reopen=False))
     with pytest.raises(SourceError, match="cable pulled"):
         stream.run()
+
+
+def test_a_stream_runs_once(black, fake_source):
+    stream = FaceStream(fake_source([[black]], live=False), detector=open_detector())
+    stream.run()
+    with pytest.raises(RuntimeError, match="another FaceStream"):
+        stream.run()

@@ -182,3 +182,13 @@ def test_fewer_frames_than_the_camera_gives(reader, black, fake_source):
     assert moments[-1] < 0.8
     assert len(skipped) > 25
     assert one.counts.dropped == 0
+
+
+@pytest.mark.parametrize(("fps", "wanted"), [(5.0, 10), (10.0, 20), (25.0, 50), (100.0, 50)])
+def test_fewer_frames_of_a_recording_by_its_own_time(reader, black, fake_source, fps, wanted):
+    """As fast as possible: the clock of the wall says nothing here."""
+    frames = read_all(reader(fake_source([[black] * 50], live=False, fps=25.0), pace=False, fps=fps))
+    assert len(frames) == wanted
+    gaps = np.diff([frame.time_s for frame in frames])
+    assert abs(gaps.mean() - max(1 / fps, 0.04)) < 0.005
+    assert [frame.number for frame in frames] == [round(frame.time_s * 25) for frame in frames]

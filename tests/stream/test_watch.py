@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
@@ -312,3 +313,71 @@ def test_a_source_whose_name_is_no_text_is_watched(tmp_path, photo):
         assert done.returncode == 0, done.stderr
         assert b"Traceback" not in done.stderr
         assert b"film?" in done.stdout
+
+
+@pytest.fixture
+def damaged_film(tmp_path):
+    """226 frames, of which 2 % of the bytes in the middle are noise."""
+    path, noise = tmp_path / "damaged.avi", np.random.default_rng(0)
+    picture = cv2.resize(noise.integers(0, 256, (60, 80, 3), dtype=np.uint8), (320, 240))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (320, 240))
+    for index in range(226):
+        writer.write(np.roll(picture, index * 3, axis=1))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    begin, length = len(data) * 43 // 100, len(data) * 2 // 100
+    data[begin : begin + length] = noise.bytes(length)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_damaged_recording_is_read_to_its_end_and_said_to_be_damaged(cli, damaged_film):
+    code, out, _ = cli("watch", damaged_film, "--fast", "--json")
+    *events, error = objects(out)
+    assert code == 1
+    assert re.search(r"damaged: [1-9]\d? of 226 frames could not be read", error["error"]["message"])
+    assert re.search(r"of 226 frames could not be read", events[-2]["reason"])
+    assert events[-1]["final"] is True
+    assert 210 <= events[-1]["frames"] < 226  # 2 % of the bytes are about five frames
+
+
+def test_a_whole_recording_is_not_said_to_be_damaged(cli, film):
+    code, out, _ = cli("watch", film, "--fast", "--json")
+    assert code == 0
+    assert objects(out)[-2]["reason"] == "the source ended"
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_told(cli, tmp_path, photo):
+    for name in ("1.png", "3.png"):
+        shutil.copy(photo, tmp_path / name)
+    (tmp_path / "2.png").write_bytes(b"no picture")
+    code, out, _ = cli("watch", tmp_path, "--fast", "--json")
+    *events, error = objects(out)
+    assert code == 1
+    assert "1 of 3 pictures could not be read" in error["error"]["message"]
+    assert events[-1]["frames"] == 2
+
+
+def test_frames_of_a_recording_are_looked_at_at_the_rate_that_was_asked(cli, film):
+    """Of 40 frames at 10 a second."""
+    _, out, _ = cli("watch", film, "--fast", "--fps", "5", "--json")
+    assert objects(out)[-1]["frames"] == 20
+
+
+def test_a_thread_inside_opencv_does_not_abort_the_end():
+    """Python unwinds a daemon thread through C++ code, which ends the process by SIGABRT."""
+    code = """
+import threading, time, cv2, numpy as np
+from edge_sphereface.cli import __main__ as command
+picture = np.zeros((300, 400, 3), np.uint8)
+def work():
+    while True:
+        cv2.GaussianBlur(picture, (5, 5), 1)
+for _ in range(4):
+    threading.Thread(target=work, daemon=True, name="recorder").start()
+time.sleep(0.2)
+command.main = lambda: print("told") or 3
+command.entry_point()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "told\n", "")

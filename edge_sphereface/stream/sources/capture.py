@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 _PLAUSIBLE_FPS = (0.5, 480.0)
+_BAD_FRAMES = 250
+"""In a row, after which a recording is given up; at its end FFmpeg refuses each in microseconds."""
+_UNCERTAIN = 0.01
+"""Share of its frames by which a container may be wrong about their number."""
 _DECODER_THREADS = 1
 """Of a stream: FFmpeg's frame threads each hold a frame back, which a camera shows late."""
 
@@ -41,6 +45,8 @@ class CaptureSource(FrameSource):
         self._size, self._pixel_format, self._camera_fps = size, pixel_format, camera_fps
         self._timeout_ms = max(int(timeout_s * 1000), 1)
         self._capture: Any = None
+        self._frames = self._announced = 0
+        self._is_damaged = False
         self.name = printable(address)
         self.live = self._kind is not SourceKind.FILE
 
@@ -53,12 +59,16 @@ class CaptureSource(FrameSource):
         if not self._capture.isOpened():
             self.close()
             raise SourceError(f"Cannot open {self.name}.", hint=_HINTS[self._kind])
+        self._frames, self._is_damaged = 0, False
+        self._announced = int(max(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = fps if _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1] else None
 
     def read(self) -> UInt8Array | None:
-        """The next frame; see :meth:`FrameSource.read`."""
-        there, image = self._require().read()
+        """The next frame, past those of a recording that cannot be decoded; see :meth:`FrameSource.read`."""
+        if not self._advance():
+            return None
+        there, image = self._require().retrieve()
         if not there or image is None:
             return None
         if image.ndim == 2:  # an infrared camera
@@ -69,7 +79,31 @@ class CaptureSource(FrameSource):
 
     def skip(self) -> bool:
         """Decode, without the conversion of colors."""
-        return bool(self._require().grab())
+        return self._advance()
+
+    def _advance(self) -> bool:
+        """Go to the next frame; False at the end.
+
+        Raises:
+            SourceError: at the end of a recording of which frames are missing.
+        """
+        capture = self._require()
+        if self._kind is not SourceKind.FILE:
+            return bool(capture.grab())
+        for failures in range(_BAD_FRAMES):
+            if capture.grab():
+                self._is_damaged |= failures > 0
+                self._frames += 1
+                return True
+            if self._announced and self._frames >= self._announced:
+                break
+        missing = self._announced - self._frames
+        if self._frames and (self._is_damaged or missing > max(2, self._announced * _UNCERTAIN)):
+            which = f"{missing} of {self._announced}" if missing > 0 else "some"
+            raise SourceError(
+                f"{self.name} is damaged: {which} frames could not be read.", hint="the others were; copy it again"
+            )
+        return False
 
     def position_s(self) -> float | None:
         """Of a file."""

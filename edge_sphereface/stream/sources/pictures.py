@@ -20,7 +20,7 @@ class FolderSource(FrameSource):
     """Pictures of a folder, in the order of their paths.
 
     Args:
-        folder: where they are; one that cannot be decoded ends the stream.
+        folder: where they are; those that cannot be decoded are left out, and told at the end.
         fps: rate at which they were taken.
     """
 
@@ -32,6 +32,7 @@ class FolderSource(FrameSource):
         self._folder = folder
         self._paths: list[Path] = []
         self._next = 0
+        self._bad: list[ImageError] = []
 
     def open(self) -> None:
         """List the pictures; see :meth:`FrameSource.open`."""
@@ -42,16 +43,23 @@ class FolderSource(FrameSource):
         if not self._paths:
             raise SourceError(f"There are no pictures in {self._folder}.", hint="JPEG, PNG, BMP, TIFF or WebP")
         self._next = 0
+        self._bad.clear()
 
     def read(self) -> UInt8Array | None:
-        """The next picture; see :meth:`FrameSource.read`."""
-        if self._next >= len(self._paths):
-            return None
-        self._next += 1
-        try:
-            return load_image(self._paths[self._next - 1])
-        except ImageError as error:
-            raise SourceError(error.message, hint=error.hint) from error
+        """The next picture that can be decoded; see :meth:`FrameSource.read`."""
+        while self._next < len(self._paths):
+            self._next += 1
+            try:
+                return load_image(self._paths[self._next - 1])
+            except ImageError as error:
+                self._bad.append(error)
+        if self._bad:
+            first = self._bad[0]
+            raise SourceError(
+                f"{len(self._bad)} of {len(self._paths)} pictures could not be read. The first: {first.message}",
+                hint=first.hint,
+            ) from first
+        return None
 
     def skip(self) -> bool:
         """Go past a picture without reading it."""
