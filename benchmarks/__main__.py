@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import commands
+from benchmarks.alignment import add_command as add_alignment
 from benchmarks.arm64.commands import add_command as add_arm64
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
@@ -30,6 +31,7 @@ def build_parser() -> Parser:
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_latency(added)
     _add_accuracy(added)
+    add_alignment(added)
     add_quantization(added)
     add_tuning(added)
     add_gallery(added)

@@ -60,6 +60,11 @@ _MIN_LIKENESS = 0.25
 Measured on LFW's 10,249 photographs: at least 0.72; 0.04 (median) to 0.31 where the face is mirrored or left and right
 are exchanged. The ``cp2tform`` scale grows without bound as it approaches 0.
 """
+_SHRINKS_FROM = 2.0
+"""Pixels of the image for one of the crop beyond which areas are averaged first: bilinear interpolation skips pixels.
+
+Up to it crops are those of the original bit for bit. LFW's faces take 0.70 to 1.97, 1.13 in the median.
+"""
 _ALIGNED_WITHIN_PX = 3.0
 """Landmarks of a crop of the model's size that lie this near the template were aligned before."""
 
@@ -139,8 +144,6 @@ def align(
         CropError: the image is an aligned crop already; aligning twice ruins the embedding.
         ValueError: no such fit.
     """
-    import cv2
-
     check_image(image)
     points = np.asarray(landmarks, dtype=np.float64)
     points = points[None] if points.ndim == 2 else points
@@ -148,7 +151,7 @@ def align(
     _refuse_aligned(image, points, template, (height, width))
     crops = np.empty((len(points), height, width, 3), dtype=np.uint8)
     for crop, transform in zip(crops, transforms, strict=True):
-        cv2.warpAffine(image, transform, (width, height), dst=crop, flags=cv2.INTER_LINEAR)
+        _cut(image, transform, crop)
     return crops
 
 
@@ -179,6 +182,41 @@ def align_for(spec: ModelSpec, image: UInt8Array, landmarks: ArrayLike) -> UInt8
 def stack_landmarks(landmarks: Sequence[Float32Array]) -> Float32Array:
     """Landmarks of several faces as one (N, 5, 2) array, also for none."""
     return np.stack(landmarks) if landmarks else np.empty((0, _POINTS, 2), dtype=np.float32)
+
+
+def _cut(image: UInt8Array, transform: Float64Array, crop: UInt8Array) -> None:
+    """Fill a crop (H, W, 3): the original's warp, of an image averaged beforehand where it would skip pixels."""
+    import cv2
+
+    height, width = crop.shape[:2]
+    shrink = 1.0 / float(np.hypot(*transform[:, 0]))
+    if shrink > _SHRINKS_FROM:
+        image, transform = _shrunk(image, transform, (height, width), shrink)
+    cv2.warpAffine(image, transform, (width, height), dst=crop, flags=cv2.INTER_LINEAR)
+
+
+def _shrunk(
+    image: UInt8Array, transform: Float64Array, size: tuple[int, int], shrink: float
+) -> tuple[UInt8Array, Float64Array]:
+    """The part of an image that a crop shows, averaged over areas to the crop's scale, and its transform."""
+    import cv2
+
+    height, width = size
+    linear, shift = transform[:, :2], transform[:, 2]
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    seen = (corners - shift) @ np.linalg.inv(linear).T
+    bounds = np.array([image.shape[1], image.shape[0]])
+    left, top = np.clip(np.floor(seen.min(axis=0) - 2 * shrink), 0, bounds).astype(int)
+    right, bottom = np.clip(np.ceil(seen.max(axis=0) + 2 * shrink), 0, bounds).astype(int)
+    if right <= left or bottom <= top:  # the face lies outside of the image
+        return image, transform
+    part = image[top:bottom, left:right]
+    smaller = (max(round((right - left) / shrink), 1), max(round((bottom - top) / shrink), 1))
+    averaged = cv2.resize(part, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    # Centers of pixels: x of the image is (x + 0.5) * step - 0.5 + left of the averaged part.
+    steps = np.array([(right - left) / smaller[0], (bottom - top) / smaller[1]])
+    shift = linear @ (0.5 * steps - 0.5 + [left, top]) + shift
+    return averaged, np.column_stack([linear * steps, shift])
 
 
 def _check_landmarks(landmarks: ArrayLike) -> Float64Array:

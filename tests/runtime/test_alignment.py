@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -140,6 +141,38 @@ def test_batch_equals_one_by_one(astronaut):
     assert batch.dtype == np.uint8
     for crop, one in zip(batch, points, strict=True):
         np.testing.assert_array_equal(crop, align(astronaut, one)[0])
+
+
+def test_up_to_two_pixels_for_one_the_warp_is_the_originals(astronaut):
+    points = turned(TEMPLATE - 48, 1.99, 0.3) + [224, 130]
+    plain = cv2.warpAffine(astronaut, cp2tform(points, TEMPLATE), (96, 112))
+    np.testing.assert_array_equal(align(astronaut, points)[0], plain)
+
+
+@pytest.mark.parametrize("scale", [2.5, 4.0, 9.7])
+def test_large_faces_are_averaged_over_areas(scale):
+    """Noise of single pixels: beside an exact average over areas, by 16 x 16 samples a pixel, at the same place."""
+    random = np.random.default_rng(0)
+    coarse = cv2.resize(
+        random.integers(0, 256, (14, 12, 3), dtype=np.uint8), (1100, 1300), interpolation=cv2.INTER_CUBIC
+    )
+    image = np.clip(coarse + random.normal(0, 60, coarse.shape), 0, 255).astype(np.uint8)
+    points = turned(TEMPLATE - 48, scale, 0.2) + [540, 600]
+    transform = cp2tform(points, TEMPLATE)
+    fine = np.column_stack([transform[:, :2] * 16, transform[:, 2] * 16 + 7.5])
+    exact = cv2.resize(cv2.warpAffine(image, fine, (96 * 16, 112 * 16)), (96, 112), interpolation=cv2.INTER_AREA)
+    crop, plain = align(image, points)[0], cv2.warpAffine(image, transform, (96, 112))
+    error, skipping = (np.abs(made.astype(int) - exact).mean() for made in (crop, plain))
+    assert error < 6
+    assert error < skipping / 2.5
+
+
+def test_a_large_face_at_the_border_is_black_outside():
+    image = np.full((600, 600, 3), 255, np.uint8)
+    crop = align(image, TEMPLATE * 5 - [240, 0])[0]
+    assert crop[:, :46].max() == 0
+    assert crop[:, 50:].min() == 255
+    assert align(image, TEMPLATE * 5 + [5000, 0])[0].max() == 0
 
 
 def test_no_faces_give_no_crops(astronaut):

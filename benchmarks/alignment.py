@@ -1,0 +1,185 @@
+"""Crops beside those of the original's evaluation: the kind of fit, the warp, the decoder."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks import environment
+from benchmarks.result_file import keep_result
+from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA, align, align_for, similarity_transform
+from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.contract import Outcome, Progress, UsageError
+from edge_sphereface.embed import Embedder
+from edge_sphereface.image import load_image
+from edge_sphereface.pairs import images_of, read_lfw
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.types import Float32Array, Float64Array, JsonObject, UInt8Array
+
+_BATCH = 16
+_SMALLER = 0.97
+_ENLARGED, _FACTORS, _NOISE = 60, (2, 3, 6), 10.0
+"""Photographs, how much larger they are made, and the noise of the camera, in levels."""
+
+
+def add_command(added: Commands) -> None:
+    """Add this command to the parser."""
+    from pathlib import Path
+
+    command = added.add_parser(
+        "alignment",
+        parents=[json_option()],
+        help="crops of LFW beside those of the original's evaluation, and what each difference changes",
+        description="Compare crops with an independent least squares in the original's direction, both kinds of fit "
+        "with one another, and warp and decoder with those of the original.",
+        epilog="example: python -m benchmarks alignment model.onnx --lfw lfw -o alignment.json",
+    )
+    command.add_argument("model", type=Path, help="ONNX file")
+    command.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images, pairs.txt, landmarks")
+    command.add_argument("--count", type=positive, default=1000, metavar="N", help="photographs (default 1000)")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    command.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> Outcome:
+    """Every difference over the first photographs of the pairs."""
+    pairs, folder, landmarks = read_lfw(arguments.lfw)
+    if landmarks is None:
+        raise UsageError("The folder has no landmarks.", hint="lfw_landmark.txt is the original's file")
+    names = images_of(pairs)[: arguments.count]
+    embedder = Embedder(arguments.model, provider="cpu")
+    show = Progress("photographs")
+    faces = []
+    for number, name in enumerate(names, start=1):
+        faces.append(_compare(folder / name, landmarks[name], embedder.spec))
+        show(number, len(names))
+    result: JsonObject = {
+        "environment": environment.describe(),
+        "model": arguments.model.name,
+        "photographs": len(names),
+        **summarize(faces, embedder),
+        "enlarged": [_enlarged(names[:_ENLARGED], folder, landmarks, embedder, by) for by in _FACTORS],
+    }
+    keep_result(result, arguments.output)
+    return Outcome(result, "\n".join(f"{name:<36} {value}" for name, value in result.items() if name != "environment"))
+
+
+def reference_transform(landmarks: Float64Array, template: Float64Array) -> tuple[Float64Array, float]:
+    """The original's transform by numpy's general solvers, (2, 3), and the residual in pixels of the crop.
+
+    The system is that of MATLAB's ``cp2tform`` for a nonreflective similarity: template to photograph, then inverted.
+    """
+    (x, y), one, zero = template.T, np.ones(5), np.zeros(5)
+    system = np.vstack([np.column_stack([x, y, one, zero]), np.column_stack([y, -x, zero, one])])
+    (c, s, u, v), *_ = np.linalg.lstsq(system, landmarks.T.ravel(), rcond=None)
+    transform = np.linalg.inv(np.array([[c, s, u], [-s, c, v], [0, 0, 1]]))[:2]
+    return transform, float(np.linalg.norm(np.column_stack([landmarks, one]) @ transform.T - template))
+
+
+def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> JsonObject:
+    """One photograph's crops in every way."""
+    import cv2
+    from PIL import Image
+
+    image, template = load_image(path), np.array(spec.landmark_template)
+    size = {"template": spec.landmark_template, "height": spec.input_height, "width": spec.input_width}
+    ours, umeyama = (align(image, landmarks, **size, fit=fit)[0] for fit in (FIT_CP2TFORM, FIT_UMEYAMA))
+    transform, residual = reference_transform(landmarks, template)
+    _, mirrored = reference_transform(landmarks, template * [-1, 1])
+    with Image.open(path) as opened:
+        decoded = np.ascontiguousarray(np.asarray(opened.convert("RGB"))[..., ::-1])
+    as_original = cv2.warpAffine(decoded.astype(np.float32), transform, (spec.input_width, spec.input_height))
+    as_float = cv2.warpAffine(image.astype(np.float32), transform, (spec.input_width, spec.input_height))
+    reference = cv2.warpAffine(image, transform, (spec.input_width, spec.input_height))
+    scales = [
+        float(np.hypot(*similarity_transform(landmarks[None], template, fit=fit)[0, :, 0]))
+        for fit in (FIT_UMEYAMA, FIT_CP2TFORM)
+    ]
+    return {
+        "crops": (ours, umeyama),
+        "to_reference": _furthest(ours, reference),
+        "warp": _furthest(reference, as_float),
+        "original": _furthest(ours, as_original),
+        "original_mean": float(np.abs(ours - as_original).mean()),
+        "decoder": _furthest(image, decoded),
+        "scale_ratio": scales[0] / scales[1],
+        "reflects": mirrored < residual,
+    }
+
+
+def summarize(faces: list[JsonObject], embedder: Embedder) -> JsonObject:
+    """The figures of all photographs together.
+
+    Args:
+        faces: what was compared of each.
+        embedder: embeds the crops of both fits.
+    """
+    ratios = np.array([face["scale_ratio"] for face in faces])
+    first, second = (_embed(embedder, [face["crops"][which] for face in faces]) for which in (0, 1))
+    cosines = np.einsum("nd,nd->n", first, second)
+    return {
+        "to_reference_max_levels": max(face["to_reference"] for face in faces),
+        "umeyama_scale_ratio_median": float(np.median(ratios)),
+        "umeyama_scale_ratio_min": float(ratios.min()),
+        "umeyama_smaller_by_3_percent": float((ratios < _SMALLER).mean()),
+        "cosine_of_fits_mean": float(cosines.mean()),
+        "cosine_of_fits_min": float(cosines.min()),
+        "reflection_fits_better": sum(face["reflects"] for face in faces),
+        "float_warp_max_levels": max(face["warp"] for face in faces),
+        "decoder_max_levels": max(face["decoder"] for face in faces),
+        "to_original_max_levels": max(face["original"] for face in faces),
+        "to_original_mean_levels": float(np.mean([face["original_mean"] for face in faces])),
+    }
+
+
+def _enlarged(
+    names: list[str], folder: Path, landmarks: dict[str, Float64Array], embedder: Embedder, by: int
+) -> JsonObject:
+    """Crops of large faces with and without averaging, beside those of the photographs as they are.
+
+    The photographs are enlarged and get noise, as a camera of more pixels would add it.
+    """
+    import cv2
+
+    random = np.random.default_rng(0)
+    spec = embedder.spec
+    crops: tuple[list[UInt8Array], ...] = ([], [], [])
+    took: tuple[list[float], list[float]] = ([], [])
+    for name in names:
+        image = load_image(folder / name)
+        large = cv2.resize(image, None, fx=by, fy=by, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+        large += random.standard_normal(large.shape, dtype=np.float32) * _NOISE
+        noisy = np.clip(np.rint(large), 0, 255).astype(np.uint8)
+        points = (landmarks[name] + 0.5) * by - 0.5
+        crops[0].append(align_for(spec, image, landmarks[name])[0])
+        begin = time.perf_counter()
+        crops[1].append(align_for(spec, noisy, points)[0])
+        middle = time.perf_counter()
+        transform = similarity_transform(points[None], spec.landmark_template, fit=spec.alignment_fit)[0]
+        crops[2].append(cv2.warpAffine(noisy, transform, (spec.input_width, spec.input_height)))
+        took[0].append(1000 * (middle - begin))
+        took[1].append(1000 * (time.perf_counter() - middle))
+    as_is, averaged, plain = (_embed(embedder, some) for some in crops)
+    row: JsonObject = {"by": by, "photographs": len(names), "noise_levels": _NOISE}
+    for kind, rows, samples in (("averaged", averaged, took[0]), ("plain", plain, took[1])):
+        cosines = np.einsum("nd,nd->n", as_is, rows)
+        row[f"{kind}_cosine_mean"], row[f"{kind}_cosine_min"] = float(cosines.mean()), float(cosines.min())
+        row[f"{kind}_median_ms"] = float(np.median(samples))
+    return row
+
+
+def _embed(embedder: Embedder, crops: list[UInt8Array]) -> Float32Array:
+    batches = [crops[at : at + _BATCH] for at in range(0, len(crops), _BATCH)]
+    return np.concatenate([embedder.embed(np.stack(batch)) for batch in batches])
+
+
+def _furthest(first: UInt8Array | Float32Array, second: UInt8Array | Float32Array) -> float:
+    return float(np.abs(first.astype(np.float32) - second.astype(np.float32)).max())
