@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA, align, align_for, similarity_transform
+from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA, align_for, similarity_transform
 from edge_sphereface.cli.arguments import json_option, positive
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError
 from edge_sphereface.embed import Embedder
@@ -19,6 +20,8 @@ from edge_sphereface.pairs import images_of, read_lfw
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from edge_sphereface.cli.contract import Commands
     from edge_sphereface.model_spec import ModelSpec
@@ -86,19 +89,19 @@ def reference_transform(landmarks: Float64Array, template: Float64Array) -> tupl
 
 def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> JsonObject:
     """One photograph's crops in every way."""
-    import cv2
     from PIL import Image
 
     image, template = load_image(path), np.array(spec.landmark_template)
-    size = {"template": spec.landmark_template, "height": spec.input_height, "width": spec.input_width}
-    ours, umeyama = (align(image, landmarks, **size, fit=fit)[0] for fit in (FIT_CP2TFORM, FIT_UMEYAMA))
+    ours, umeyama = (
+        align_for(replace(spec, alignment_fit=fit), image, landmarks)[0] for fit in (FIT_CP2TFORM, FIT_UMEYAMA)
+    )
     transform, residual = reference_transform(landmarks, template)
     _, mirrored = reference_transform(landmarks, template * [-1, 1])
     with Image.open(path) as opened:
         decoded = np.ascontiguousarray(np.asarray(opened.convert("RGB"))[..., ::-1])
-    as_original = cv2.warpAffine(decoded.astype(np.float32), transform, (spec.input_width, spec.input_height))
-    as_float = cv2.warpAffine(image.astype(np.float32), transform, (spec.input_width, spec.input_height))
-    reference = cv2.warpAffine(image, transform, (spec.input_width, spec.input_height))
+    as_original = _warp(decoded.astype(np.float32), transform, (spec.input_width, spec.input_height))
+    as_float = _warp(image.astype(np.float32), transform, (spec.input_width, spec.input_height))
+    reference = _warp(image, transform, (spec.input_width, spec.input_height))
     scales = [
         float(np.hypot(*similarity_transform(landmarks[None], template, fit=fit)[0, :, 0]))
         for fit in (FIT_UMEYAMA, FIT_CP2TFORM)
@@ -164,7 +167,7 @@ def _enlarged(
         crops[1].append(align_for(spec, noisy, points)[0])
         middle = time.perf_counter()
         transform = similarity_transform(points[None], spec.landmark_template, fit=spec.alignment_fit)[0]
-        crops[2].append(cv2.warpAffine(noisy, transform, (spec.input_width, spec.input_height)))
+        crops[2].append(_warp(noisy, transform, (spec.input_width, spec.input_height)))
         took[0].append(1000 * (middle - begin))
         took[1].append(1000 * (time.perf_counter() - middle))
     as_is, averaged, plain = (_embed(embedder, some) for some in crops)
@@ -181,5 +184,13 @@ def _embed(embedder: Embedder, crops: list[UInt8Array]) -> Float32Array:
     return np.concatenate([embedder.embed(np.stack(batch)) for batch in batches])
 
 
-def _furthest(first: UInt8Array | Float32Array, second: UInt8Array | Float32Array) -> float:
+def _warp(image: NDArray[Any], transform: Float64Array, size: tuple[int, int]) -> NDArray[Any]:
+    """The plain warp of the original, bilinear with a black border; size is (width, height)."""
+    import cv2
+
+    warped: NDArray[Any] = np.asarray(cv2.warpAffine(image, transform, size))
+    return warped
+
+
+def _furthest(first: NDArray[Any], second: NDArray[Any]) -> float:
     return float(np.abs(first.astype(np.float32) - second.astype(np.float32)).max())
