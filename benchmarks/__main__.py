@@ -14,7 +14,7 @@ from benchmarks.gallery.commands import add_commands as add_gallery
 from benchmarks.quantization.commands import add_command as add_quantization
 from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
-from edge_sphereface.cli.arguments import detector_options, json_option, pairs_options, positive
+from edge_sphereface.cli.arguments import above_zero, count, detector_options, json_option, pairs_options, positive
 from edge_sphereface.cli.contract import Parser, run
 
 if TYPE_CHECKING:
@@ -166,9 +166,9 @@ def _add_plan(added: Commands) -> None:
     command.add_argument(
         "--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)"
     )
-    command.add_argument("--fps", type=float, required=True, help="frames per second of the camera")
-    command.add_argument("--faces", type=int, required=True, help="in a frame")
-    command.add_argument("--budget-ms", type=float, required=True, metavar="MS", help="work per frame, on average")
+    command.add_argument("--fps", type=above_zero, required=True, help="frames per second of the camera")
+    command.add_argument("--faces", type=count, required=True, help="in a frame")
+    command.add_argument("--budget-ms", type=above_zero, required=True, metavar="MS", help="work per frame, on average")
     command.add_argument("--rounds", type=positive, default=50, metavar="N", help="samples (default 50)")
     command.set_defaults(run=commands.run_plan)
 

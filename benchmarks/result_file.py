@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.contract import UsageError
 from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.record import JsonError, parse_json
+from edge_sphereface.regular_file import RegularFile
+
+_FILE = RegularFile(what="result", limit=256 << 20, error=UsageError, hint="give a JSON file written with -o")
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +25,8 @@ def load_result(path: Path) -> JsonObject:
         UsageError: it is none.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = parse_json(_FILE.read(path), limit=_FILE.limit)
+    except JsonError as error:
         raise UsageError(
             f"Cannot read {path} as a result: {error}.", hint="give a JSON file written with -o"
         ) from error

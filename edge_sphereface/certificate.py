@@ -7,10 +7,9 @@ the proof without the checkpoint: with its own processor, execution provider and
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
 
@@ -18,18 +17,21 @@ from edge_sphereface.alignment import similarity_transform
 from edge_sphereface.errors import CertificateError
 from edge_sphereface.files import sha256_of
 from edge_sphereface.metrics import Agreement, agreement
+from edge_sphereface.record import Between, Cosine, Count, Length, Record, Sha256
+from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.embed import Embedder
     from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.types import UInt8Array
 
-KIND = "edge_sphereface.parity_certificate"
-SCHEMA_VERSION = 1
+KIND: Final = "edge_sphereface.parity_certificate"
+SCHEMA_VERSION: Final = 1
 SUFFIX = ".parity.json"
-_MAX_BYTES = 16 << 20
+_HINT = "write one: python -m export verify MODEL.onnx --checkpoint CHECKPOINT"
+_FILE = RegularFile(what="certificate", limit=16 << 20, error=CertificateError, hint=_HINT)
 _GOLDEN_SEED = 1704_08063
 _GOLDEN_COUNT = 4
 _BLOCK_PX = 8
@@ -38,8 +40,17 @@ _ALIGNED_WITHIN = 1e-6
 """Between transforms of one kind of fit on different machines; those of the two kinds differ by 0.6 pixels of shift."""
 
 
+class _Part(Record):
+    """A part of a certificate."""
+
+    __slots__ = ()
+    record_name = "The certificate"
+    record_error = CertificateError
+    record_hint = _HINT
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(_Part):
     """What an embedding may differ from its reference.
 
     Attributes:
@@ -47,8 +58,8 @@ class Bounds:
         min_cosine: between an embedding and its reference.
     """
 
-    max_abs_error: float
-    min_cosine: float
+    max_abs_error: Annotated[float, Between(0, 1e6)]
+    min_cosine: Cosine
 
     def holds(self, measured: Agreement) -> bool:
         """Whether a measured agreement is within these bounds."""
@@ -69,6 +80,117 @@ _REDUCED_BOUNDS = {
 def device_bounds(precision: str) -> Bounds:
     """What a model of a precision must keep on another machine or provider."""
     return _REDUCED_BOUNDS.get(precision, DEVICE_BOUNDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedCheckpoint(_Part):
+    """Where the weights come from, as in :class:`edge_sphereface.model_spec.ModelSpec`."""
+
+    file: str
+    sha256: Sha256
+    is_official: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedModel(_Part):
+    """The ONNX file that was proven."""
+
+    file: str
+    sha256: Sha256
+    bytes: Count
+    opset: Count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedReference(_Part):
+    """What it was compared with: a library, or another ONNX file and its precision."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedBounds(_Part):
+    """Bounds of the conversion, None for a model of reduced precision, and of the check on a device."""
+
+    conversion: Bounds | None
+    device: Bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedCase(_Part):
+    """One comparison; an error of None was not finite."""
+
+    inputs: str
+    batch: Count
+    max_abs_error: float | None
+    min_cosine: Cosine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenAlignment(_Part):
+    """The kind of fit, and the transform (2, 3) that it gives for landmarks (5, 2), in pixels."""
+
+    fit: str
+    landmarks: Annotated[tuple[tuple[float, float], ...], Length(5, 5)]
+    transform: Annotated[tuple[tuple[float, float, float], ...], Length(2, 2)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden(_Part):
+    """The golden inputs, which every machine makes alike, and their embeddings.
+
+    Attributes:
+        seed: of the inputs.
+        crops_sha256: of the inputs.
+        embeddings: (N, D), not normalized.
+    """
+
+    seed: Count
+    crops_sha256: Sha256
+    embeddings: Annotated[tuple[Annotated[tuple[float, ...], Length(65536)], ...], Length(64)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate(_Part):
+    """A parity certificate, as it is kept beside a model.
+
+    Attributes:
+        kind: mark of the file.
+        schema_version: of this record.
+        checkpoint: where the weights come from.
+        onnx: the model.
+        reference: what it was compared with.
+        bounds: what the comparisons had to keep.
+        cases: the comparisons.
+        alignment: None in a certificate that was written before the kind of fit was recorded.
+        golden: what a device compares with.
+        versions: of what took part.
+    """
+
+    record_bytes = _FILE.limit
+
+    kind: Literal["edge_sphereface.parity_certificate"] = KIND
+    schema_version: Literal[1] = SCHEMA_VERSION
+    checkpoint: CertifiedCheckpoint
+    onnx: CertifiedModel
+    reference: CertifiedReference
+    bounds: CertifiedBounds
+    cases: tuple[CertifiedCase, ...]
+    alignment: GoldenAlignment | None
+    golden: Golden
+    versions: dict[str, str]
+
+    @classmethod
+    def _current(cls, values: object) -> object:
+        known: dict[str, Any] = values if isinstance(values, dict) else {}
+        kind, version = known.get("kind"), known.get("schema_version")
+        if (kind, version) != (KIND, SCHEMA_VERSION):
+            raise CertificateError(
+                f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION}, got {kind!r:.80} {version!r:.80}.",
+                hint=_HINT,
+            )
+        return {"alignment": None, **known}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +230,17 @@ def golden_crops(spec: ModelSpec) -> UInt8Array:
     return np.concatenate([noise, blocks])
 
 
-def golden_record(embedder: Embedder) -> JsonObject:
+def golden_record(embedder: Embedder) -> Golden:
     """What a certificate keeps of the golden inputs: their hash and their embeddings, not normalized."""
     crops = golden_crops(embedder.spec)
-    return {
-        "seed": _GOLDEN_SEED,
-        "crops_sha256": _digest(crops),
-        "embeddings": [[float(value) for value in row] for row in embedder.forward(crops)],
-    }
+    return Golden(
+        seed=_GOLDEN_SEED,
+        crops_sha256=_digest(crops),
+        embeddings=tuple(tuple(float(value) for value in row) for row in embedder.forward(crops)),
+    )
 
 
-def golden_alignment(spec: ModelSpec) -> JsonObject:
+def golden_alignment(spec: ModelSpec) -> GoldenAlignment:
     """What a certificate keeps of the alignment: the kind of fit, and the transform that it gives for seeded landmarks.
 
     The landmarks are the template moved by noise, so that each kind of fit gives another transform.
@@ -126,37 +248,23 @@ def golden_alignment(spec: ModelSpec) -> JsonObject:
     noise = np.random.RandomState(_GOLDEN_SEED).uniform(-_GOLDEN_NOISE_PX, _GOLDEN_NOISE_PX, (5, 2))
     landmarks = np.array(spec.landmark_template) * 2 + noise
     transform = similarity_transform(landmarks[None], spec.landmark_template, fit=spec.alignment_fit)[0]
-    return {"fit": spec.alignment_fit, "landmarks": landmarks.tolist(), "transform": transform.tolist()}
+    return GoldenAlignment(
+        fit=spec.alignment_fit,
+        landmarks=tuple((float(x), float(y)) for x, y in landmarks),
+        transform=tuple((float(a), float(b), float(c)) for a, b, c in transform),
+    )
 
 
-def load_certificate(path: Path) -> JsonObject:
+def load_certificate(path: Path) -> Certificate:
     """Read a certificate.
 
     Raises:
-        CertificateError: it is missing, or no certificate of this version.
+        CertificateError: it is missing, damaged, or no certificate of this version.
     """
-    hint = "write one: python -m export verify MODEL.onnx --checkpoint CHECKPOINT"
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise CertificateError(f"{path} is larger than any certificate ({_MAX_BYTES} bytes).", hint=hint)
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CertificateError(f"Cannot read the certificate {path}: {error.strerror}.", hint=hint) from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, CertificateError):
-            raise
-        raise CertificateError(f"{path} is not JSON: {error}.", hint=hint) from error
-    kind = content.get("kind") if isinstance(content, dict) else None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if (kind, version) != (KIND, SCHEMA_VERSION):
-        raise CertificateError(
-            f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION} in {path}, got {kind!r} {version!r}.",
-            hint=hint,
-        )
-    return dict(content)
+    return Certificate.from_json(_FILE.read(path), name=f"The certificate {path}")
 
 
-def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds | None = None) -> DeviceCheck:
+def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds | None = None) -> DeviceCheck:
     """Embed the golden inputs again and compare.
 
     Args:
@@ -167,7 +275,7 @@ def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds 
     Raises:
         CertificateError: the certificate belongs to another model file, or is damaged.
     """
-    certified, found = _text(certificate, "onnx", "sha256"), sha256_of(embedder.path)
+    certified, found = certificate.onnx.sha256, sha256_of(embedder.path)
     if certified != found:
         raise CertificateError(
             f"The certificate is of another model file: it has SHA-256 {certified}, {embedder.path} has {found}.",
@@ -175,12 +283,19 @@ def check_on_device(embedder: Embedder, certificate: JsonObject, bounds: Bounds 
         )
     _check_alignment(certificate, embedder.spec)
     crops = golden_crops(embedder.spec)
-    if _text(certificate, "golden", "crops_sha256") != _digest(crops):
+    if certificate.golden.crops_sha256 != _digest(crops):
         raise CertificateError(
             "The golden inputs made on this machine are not those of the certificate.",
             hint="another version of edge_sphereface wrote it; verify the model again with its checkpoint",
         )
-    expected = _embeddings(certificate, len(crops), embedder.spec.embedding_size)
+    sizes = {len(row) for row in certificate.golden.embeddings}
+    if len(certificate.golden.embeddings) != len(crops) or sizes != {embedder.spec.embedding_size}:
+        raise CertificateError(
+            f"Expected {len(crops)} golden embeddings of {embedder.spec.embedding_size} numbers, the certificate has "
+            f"{len(certificate.golden.embeddings)} of {sorted(sizes)}.",
+            hint=_HINT,
+        )
+    expected = np.array(certificate.golden.embeddings, dtype=np.float32)
     measured = agreement(expected, embedder.forward(crops))
     kept = bounds or device_bounds(embedder.spec.precision)
     return DeviceCheck(measured=measured, bounds=kept, passed=kept.holds(measured))
@@ -190,39 +305,14 @@ def _digest(crops: UInt8Array) -> str:
     return hashlib.sha256(crops.tobytes()).hexdigest()
 
 
-def _text(certificate: JsonObject, section: str, name: str) -> str:
-    values: Any = certificate.get(section)
-    value = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(value, str):
-        raise CertificateError(f"The certificate has no {section}.{name}.", hint="it is damaged; write it again")
-    return value
-
-
-def _check_alignment(certificate: JsonObject, spec: ModelSpec) -> None:
-    kept = certificate.get("alignment")
+def _check_alignment(certificate: Certificate, spec: ModelSpec) -> None:
+    kept, here = certificate.alignment, golden_alignment(spec)
     if kept is None:  # written before the kind of fit was recorded
         return
-    here = golden_alignment(spec)
-    try:
-        fit, there = kept["fit"], np.asarray(kept["transform"], dtype=np.float64)
-    except (TypeError, KeyError, ValueError) as error:
-        raise CertificateError("The certificate's alignment is no fit and transform.", hint="write it again") from error
-    if fit != here["fit"] or there.shape != (2, 3) or not np.abs(there - here["transform"]).max() <= _ALIGNED_WITHIN:
+    differences = np.abs(np.array(kept.transform) - np.array(here.transform))
+    if kept.fit != here.fit or not differences.max() <= _ALIGNED_WITHIN:
         raise CertificateError(
-            f"The certificate is of faces aligned by the fit {fit!r}; this machine aligns them in another way "
-            f"({here['fit']!r}).",
+            f"The certificate is of faces aligned by the fit {kept.fit!r}; this machine aligns them in another way "
+            f"({here.fit!r}).",
             hint="another version of edge_sphereface wrote it; verify the model again with its checkpoint",
         )
-
-
-def _embeddings(certificate: JsonObject, count: int, size: int) -> Float32Array:
-    golden: Any = certificate["golden"]
-    try:
-        values = np.asarray(golden.get("embeddings"), dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise CertificateError("The certificate's embeddings are no numbers.", hint="write it again") from error
-    if values.shape != (count, size):
-        raise CertificateError(
-            f"The certificate has embeddings of shape {values.shape}, expected {(count, size)}.", hint="write it again"
-        )
-    return values

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections import deque
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -130,9 +132,38 @@ def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
 def find_images(folder: Path) -> list[Path]:
     """Every photograph below ``folder`` by its suffix, in order of path.
 
+    Symbolic links to folders are followed; a folder that is reached twice is searched once, under its own path if that
+    is below ``folder``.
+
     Raises:
         ImageError: ``folder`` is no folder.
     """
     if not folder.is_dir():
         raise ImageError(f"Expected a folder of photographs, and {folder} is none.", hint="check the path")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(
+        path
+        for place in _folders(folder)
+        for path in place.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    """A folder and all below it, each once: links may lead in a circle."""
+    found: dict[tuple[int, int], Path] = {}
+    real: deque[Path] = deque([folder])
+    links: deque[Path] = deque()
+    while real or links:
+        place = real.popleft() if real else links.popleft()
+        status = place.stat()
+        if (status.st_dev, status.st_ino) in found:
+            continue
+        try:
+            below = sorted(path for path in place.iterdir() if path.is_dir())
+        except OSError as error:
+            warnings.warn(f"The folder {place} is left out: {error.strerror or error}.", stacklevel=4)
+            continue
+        found[status.st_dev, status.st_ino] = place
+        real += (path for path in below if not path.is_symlink())
+        links += (path for path in below if path.is_symlink())
+    return list(found.values())

@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_sphereface.errors import PairsError
 from edge_sphereface.pipeline import select_face
+from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
     from edge_sphereface.detect import Detector
     from edge_sphereface.types import Float64Array, UInt8Array
+
+_FILE = RegularFile(what="list", limit=64 << 20, error=PairsError)
+_MAX_LINES = 1_000_000
+_MAX_DIGITS = 9
+_MAX_COORDINATE = 1e6
+"""Pixels."""
 
 
 class Pair(NamedTuple):
@@ -71,14 +78,14 @@ def read_lfw_pairs(path: Path) -> list[Pair]:
     pairs = []
     for number, line in enumerate(_lines(path)[1:], start=2):
         match line.split():
-            case [name, first, second] if first.isdecimal() and second.isdecimal():
+            case [name, first, second] if _is_number(first) and _is_number(second):
                 pairs.append(Pair(_lfw_path(name, first), _lfw_path(name, second), same=True))
-            case [name, first, other, second] if first.isdecimal() and second.isdecimal():
+            case [name, first, other, second] if _is_number(first) and _is_number(second):
                 pairs.append(Pair(_lfw_path(name, first), _lfw_path(other, second), same=False))
             case []:
                 continue
             case _:
-                raise PairsError(f"{path}, line {number}: expected NAME N M or NAME N NAME M, got {line!r}.")
+                raise PairsError(f"{path}, line {number}: expected NAME N M or NAME N NAME M, got {line!r:.200}.")
     return _checked(pairs, path)
 
 
@@ -90,11 +97,18 @@ def read_csv_pairs(path: Path) -> list[Pair]:
     """
     pairs = []
     reader = csv.DictReader(_lines(path))
-    for number, row in enumerate(reader, start=2):
-        label = (row.get("label") or "").strip()
-        if not row.get("image1_path") or not row.get("image2_path") or label not in ("0", "1"):
-            raise PairsError(f"{path}, line {number}: expected image1_path, image2_path and label 0 or 1, got {row}.")
-        pairs.append(Pair(row["image1_path"], row["image2_path"], same=label == "1"))
+    try:
+        for number, row in enumerate(reader, start=2):
+            label = (row.get("label") or "").strip()
+            if not row.get("image1_path") or not row.get("image2_path") or label not in ("0", "1"):
+                raise PairsError(
+                    f"{path}, line {number}: expected image1_path, image2_path and label 0 or 1, got {row!r:.200}."
+                )
+            pairs.append(Pair(row["image1_path"], row["image2_path"], same=label == "1"))
+    except csv.Error as error:  # a field of more than 128 KiB
+        raise PairsError(
+            f"{path}, line {reader.line_num}, is no CSV: {error}.", hint="is a quote left open?"
+        ) from error
     return _checked(pairs, path)
 
 
@@ -106,11 +120,16 @@ def read_landmarks(path: Path) -> dict[str, Float64Array]:
     """
     landmarks = {}
     for number, line in enumerate(_lines(path), start=1):
-        name, *values = line.split()
+        name, *values = line.split() or [""]
+        if not name:
+            continue
         try:
-            landmarks[name] = np.array([float(value) for value in values]).reshape(5, 2)
-        except ValueError as error:
-            raise PairsError(f"{path}, line {number}: expected a path and ten numbers, got {line!r}.") from error
+            points = np.array([float(value) for value in values]).reshape(5, 2)
+        except ValueError:
+            points = np.full((5, 2), np.nan)
+        if not (np.abs(points) <= _MAX_COORDINATE).all():
+            raise PairsError(f"{path}, line {number}: expected a path and ten numbers, got {line!r:.200}.")
+        landmarks[name] = points
     return landmarks
 
 
@@ -138,11 +157,15 @@ def _lfw_path(name: str, number: str) -> str:
     return f"{name}/{name}_{int(number):04d}.jpg"
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MAX_DIGITS
+
+
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PairsError(f"Cannot read {path}: {error}.", hint="check the path") from error
+    lines = _FILE.read_text(path).splitlines()
+    if len(lines) > _MAX_LINES:
+        raise PairsError(f"{path} has {len(lines)} lines; at most {_MAX_LINES} are read.", hint="split the file")
+    return lines
 
 
 def _checked(pairs: list[Pair], path: Path) -> list[Pair]:

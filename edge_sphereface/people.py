@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edge_sphereface.errors import EdgeSphereFaceError
     from edge_sphereface.pipeline import FacePipeline, Selection
     from edge_sphereface.types import Float32Array
 
@@ -39,6 +40,11 @@ def person_of(path: Path, folder: Path) -> str:
     return path.stem.rstrip("0123456789").rstrip("_- ")
 
 
+def reason(error: EdgeSphereFaceError, path: Path) -> str:
+    """Why a photograph was skipped, for a list that names its path already."""
+    return error.message.removeprefix(f"{path}: ").replace(f" {path}", "", 1)
+
+
 def embed_people(
     pipeline: FacePipeline, folder: Path, *, select: Selection, progress: Callable[[int, int], None] | None = None
 ) -> EmbeddedPeople:
@@ -60,7 +66,7 @@ def embed_people(
             rows.append(pipeline.process_one(load_image(path), select=select).embedding)
             people.append(person_of(path, folder))
         except (ImageError, NoFaceError, SeveralFacesError, CropError, LandmarksError) as error:
-            skipped.append((str(path), error.message))
+            skipped.append((str(path), reason(error, path)))
         if progress is not None:
             progress(number, len(paths))
     size = pipeline.embedder.spec.embedding_size

@@ -155,8 +155,12 @@ class Record:
         return json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False, allow_nan=False, default=_base64)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    def from_json(cls, text: str | bytes, *, name: str | None = None) -> Self:
         """Read a record from its JSON text.
+
+        Args:
+            text: in UTF-8.
+            name: what it is, in words that begin a sentence; None for ``record_name``.
 
         Raises:
             EdgeSphereFaceError: of class ``record_error``: it is not such a record.
@@ -164,12 +168,16 @@ class Record:
         try:
             values = parse_json(text, limit=cls.record_bytes)
         except JsonError as error:
-            raise cls.record_error(f"{cls.record_name} is not JSON: {error}.", hint=cls.record_hint) from error
-        return cls.from_values(values)
+            raise cls.record_error(f"{name or cls.record_name} is not JSON: {error}.", hint=cls.record_hint) from error
+        return cls.from_values(values, name=name)
 
     @classmethod
-    def from_values(cls, values: object) -> Self:
+    def from_values(cls, values: object, *, name: str | None = None) -> Self:
         """Read a record from parsed JSON.
+
+        Args:
+            values: as :func:`parse_json` gives them.
+            name: as for :meth:`from_json`.
 
         Raises:
             EdgeSphereFaceError: of class ``record_error``: it is not such a record.
@@ -177,12 +185,12 @@ class Record:
         faults: list[str] = []
         record = _read_record(cls._current(values), cls, "", faults)
         if record is None:
-            raise cls._refusal(faults)
+            raise cls._refusal(faults, name)
         return record
 
     @classmethod
-    def _refusal(cls, faults: list[str]) -> EdgeSphereFaceError:
-        return cls.record_error(f"{cls.record_name} is not valid: {'; '.join(faults)}.", hint=cls.record_hint)
+    def _refusal(cls, faults: list[str], name: str | None = None) -> EdgeSphereFaceError:
+        return cls.record_error(f"{name or cls.record_name} is not valid: {'; '.join(faults)}.", hint=cls.record_hint)
 
 
 def parse_json(text: str | bytes, *, limit: int = MAX_JSON_BYTES) -> Any:

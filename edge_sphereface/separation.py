@@ -17,7 +17,7 @@ from edge_sphereface.alignment import align_for
 from edge_sphereface.errors import CropError, ImageError
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.metrics import roc_auc
-from edge_sphereface.people import person_of
+from edge_sphereface.people import person_of, reason
 from edge_sphereface.pipeline import select_face
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def check_separation(
         try:
             crops = _feedings(load_image(path), embedder, detector)
         except (CropError, ImageError) as error:
-            skipped.append((str(path), error.message))
+            skipped.append((str(path), reason(error, path)))
         else:
             embedded.append(embedder.embed(crops))
             people.append(person_of(path, folder))

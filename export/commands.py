@@ -239,7 +239,7 @@ def verify(arguments: argparse.Namespace) -> Outcome:
         if proof.passed:
             record = parity.certificate(proof, embedder, model_name=arguments.model.name)
             with atomic_write(target, mode=SHARED) as stream:
-                stream.write(json.dumps(record, indent=1).encode())
+                stream.write(json.dumps(record.as_json(), indent=1).encode())
     written = str(target) if proof.passed else None
     lines = [parity.text(proof), f"{target}: parity certificate" if proof.passed else "no certificate was written"]
     return Outcome({"certificate": written, "parity": parity.summary(proof)}, "\n".join(lines), passed=proof.passed)

@@ -116,7 +116,7 @@ def convert(
         proof = prove(embedder, reference, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
         record = certificate(proof, embedder, model_name=output.name)
-        certificate_stream.write(json.dumps(record, indent=1).encode())
+        certificate_stream.write(json.dumps(record.as_json(), indent=1).encode())
         certificate_stream.flush()
         del embedder  # Windows cannot rename a file that is mapped
     return Conversion(model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof)

@@ -11,8 +11,12 @@ import numpy as np
 from edge_sphereface import __version__
 from edge_sphereface.certificate import (
     CONVERSION_BOUNDS,
-    KIND,
-    SCHEMA_VERSION,
+    Certificate,
+    CertifiedBounds,
+    CertifiedCase,
+    CertifiedCheckpoint,
+    CertifiedModel,
+    CertifiedReference,
     device_bounds,
     golden_alignment,
     golden_record,
@@ -141,7 +145,7 @@ def require(proof: Proof, what: str, *, original: str = "its checkpoint") -> Non
         )
 
 
-def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObject:
+def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certificate:
     """The certificate of a proof.
 
     Args:
@@ -153,30 +157,29 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObj
 
     model = onnx.load(embedder.path, load_external_data=False)
     is_exact = embedder.spec.precision == "float32"
-    return {
-        "kind": KIND,
-        "schema_version": SCHEMA_VERSION,
-        "checkpoint": {
-            "file": embedder.spec.source_file,
-            "sha256": embedder.spec.source_sha256,
-            "is_official": embedder.spec.source_is_official,
-        },
-        "onnx": {
-            "file": model_name,
-            "sha256": sha256_of(embedder.path),
-            "bytes": embedder.path.stat().st_size,
-            "opset": next(entry.version for entry in model.opset_import if entry.domain == ""),
-        },
-        "reference": {"name": proof.reference[0], "version": proof.reference[1]},
+    return Certificate(
+        checkpoint=CertifiedCheckpoint(
+            file=embedder.spec.source_file,
+            sha256=embedder.spec.source_sha256,
+            is_official=embedder.spec.source_is_official,
+        ),
+        onnx=CertifiedModel(
+            file=model_name,
+            sha256=sha256_of(embedder.path),
+            bytes=embedder.path.stat().st_size,
+            opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
+        ),
+        reference=CertifiedReference(name=proof.reference[0], version=proof.reference[1]),
         # A model of reduced precision is judged by its own proof; the cases here say how far it is from float.
-        "bounds": {
-            "conversion": asdict(CONVERSION_BOUNDS) if is_exact else None,
-            "device": asdict(device_bounds(embedder.spec.precision)),
-        },
-        "cases": [{"inputs": case.inputs, "batch": case.batch, **case.measured.as_json()} for case in proof.cases],
-        "alignment": golden_alignment(embedder.spec),
-        "golden": golden_record(embedder),
-        "versions": {
+        bounds=CertifiedBounds(
+            conversion=CONVERSION_BOUNDS if is_exact else None, device=device_bounds(embedder.spec.precision)
+        ),
+        cases=tuple(
+            CertifiedCase(inputs=case.inputs, batch=case.batch, **case.measured.as_json()) for case in proof.cases
+        ),
+        alignment=golden_alignment(embedder.spec),
+        golden=golden_record(embedder),
+        versions={
             "edge_sphereface": __version__,
             "onnx": onnx.__version__,
             "onnxruntime": embedder.provider.onnxruntime,
@@ -185,7 +188,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> JsonObj
             "processor": platform.machine(),
             "provider": embedder.provider.active[0],
         },
-    }
+    )
 
 
 def summary(proof: Proof) -> JsonObject:

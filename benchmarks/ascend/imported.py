@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.record import JsonError, parse_json
+from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.types import JsonObject
 
-_MAX_BYTES = 64 << 20
 _NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
 _LFW = re.compile(rf"LFWACC={_NUMBER}\s+std={_NUMBER}\s+thd={_NUMBER}")
 _AIS_COMPUTE = re.compile(
@@ -31,6 +31,9 @@ class ImportedError(EdgeSphereFaceError, ValueError):
     code = "import"
 
 
+_FILE = RegularFile(what="recorded run", limit=64 << 20, error=ImportedError, hint="give the log of one run")
+
+
 def read(path: Path, *, source: str) -> list[JsonObject]:
     """Rows of a recorded run, each marked ``imported`` with its source.
 
@@ -41,14 +44,7 @@ def read(path: Path, *, source: str) -> list[JsonObject]:
     Raises:
         ImportedError: the file cannot be read, or holds no figures of a known form.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ImportedError(f"{path} is larger than {_MAX_BYTES} bytes.", hint="give the log of one run")
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        if isinstance(error, EdgeSphereFaceError):
-            raise
-        raise ImportedError(f"Cannot read {path}: {error.strerror}.", hint="check the path") from error
+    text = _FILE.read(path).decode("utf-8", errors="replace")
     rows = _from_json(text) if text.lstrip().startswith("{") else _from_log(text)
     if not rows:
         raise ImportedError(
@@ -78,11 +74,13 @@ def _from_log(text: str) -> list[JsonObject]:
 
 def _from_json(text: str) -> list[JsonObject]:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = parse_json(text, limit=_FILE.limit)
+    except JsonError:
         return []
-    where = content.get("environment", {}).get("cpu", "unknown machine") if isinstance(content, dict) else ""
-    native = content.get("native", []) if isinstance(content, dict) else []
+    environment, native = content.get("environment", {}), content.get("native", [])
+    if not isinstance(environment, dict) or not isinstance(native, list):
+        return []
+    where = environment.get("cpu", "unknown machine")
     known = (
         "path",
         "device",

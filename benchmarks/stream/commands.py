@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import cosine, detector_options, json_option, open_named_detector, positive
+from edge_sphereface.cli.arguments import (
+    above_zero,
+    cosine,
+    count,
+    detector_options,
+    json_option,
+    open_named_detector,
+    positive,
+)
 from edge_sphereface.cli.contract import Outcome, Parser, Progress
 
 if TYPE_CHECKING:
@@ -37,7 +45,7 @@ def _video_options() -> Parser:
     parser.add_argument(
         "--rounds", type=positive, default=4, metavar="N", help="12 visits and 60 seconds each (default: 4)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the cast and of noise (default: 0)")
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="of the cast and of noise (default: 0)")
     return parser
 
 
@@ -75,10 +83,10 @@ def _add_economy(kinds: Commands) -> None:
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
-        "--seeds", nargs="+", type=int, metavar="N", help="casts to pool, a video each (default: that of --seed)"
+        "--seeds", nargs="+", type=count, metavar="N", help="casts to pool, a video each (default: that of --seed)"
     )
     parser.add_argument(
-        "--budgets-ms", nargs="+", type=float, default=[], metavar="MS", help="also `watch` with these budgets"
+        "--budgets-ms", nargs="+", type=above_zero, default=[], metavar="MS", help="also `watch` with these budgets"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_economy)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edge_sphereface.session import SessionConfig
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
+_MAX_INTEGER = (1 << 31) - 1
+_MAX_NUMBER = 1e9
 GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
 
 
@@ -171,10 +173,20 @@ def named_value(text: str) -> tuple[str, str]:
 
 
 def positive(text: str) -> int:
-    """An integer from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    """An integer from 1 that every library takes."""
+    return _integer(text, 1)
+
+
+def count(text: str) -> int:
+    """An integer from 0."""
+    return _integer(text, 0)
+
+
+def _integer(text: str, least: int) -> int:
+    # The length first: more digits than Python converts are no integer to it, and the message would hold them all
+    value = int(text) if len(text) <= len(str(_MAX_INTEGER)) else _MAX_INTEGER + 1
+    if not least <= value <= _MAX_INTEGER:
+        raise argparse.ArgumentTypeError(f"expected an integer from {least} to {_MAX_INTEGER}, got {text:.40}")
     return value
 
 
@@ -182,7 +194,23 @@ def cosine(text: str) -> float:
     """A number from -1 to 1."""
     value = float(text)
     if not -1.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a cosine from -1 to 1, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a cosine from -1 to 1, got {text:.40}")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """A finite number above 0."""
+    value = float(text)
+    if not 0 < value <= _MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, up to {_MAX_NUMBER:g}, got {text:.40}")
+    return value
+
+
+def from_zero(text: str) -> float:
+    """A finite number of at least 0."""
+    value = float(text)
+    if not 0 <= value <= _MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_MAX_NUMBER:g}, got {text:.40}")
     return value
 
 

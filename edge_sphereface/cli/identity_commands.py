@@ -122,7 +122,7 @@ def _people(
     from itertools import groupby
 
     from edge_sphereface.image import find_images
-    from edge_sphereface.people import person_of
+    from edge_sphereface.people import person_of, reason
 
     paths = sorted(find_images(folder), key=lambda path: (person_of(path, folder), path))
     if not paths:
@@ -134,7 +134,7 @@ def _people(
             try:
                 faces.append(_face(pipeline, path, select))
             except EdgeSphereFaceError as error:
-                skipped.append({"path": str(path), "reason": error.message})
+                skipped.append({"path": str(path), "reason": reason(error, path)})
             done += 1
             show(done, len(paths))
         if faces:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import (
+    cosine,
     detector_options,
+    from_zero,
     json_option,
     model_option,
     open_embedder,
@@ -102,8 +104,8 @@ def _add_verify_model(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="ONNX model")
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="default: MODEL.parity.json beside the model")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs as FOLDER/PERSON/photo.jpg")
-    parser.add_argument("--max-abs-error", type=float, metavar="E", help="relative bound (default for float32: 1e-4)")
-    parser.add_argument("--min-cosine", type=float, metavar="C", help="bound (default for float32: 0.99999)")
+    parser.add_argument("--max-abs-error", type=from_zero, metavar="E", help="relative (default for float32: 1e-4)")
+    parser.add_argument("--min-cosine", type=cosine, metavar="C", help="bound (default for float32: 0.99999)")
     parser.set_defaults(run=verify_model)
 
 

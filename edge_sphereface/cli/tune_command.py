@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import above_zero, cosine, json_option, positive
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--provider", default="cpu", metavar="NAME", help="execution provider (default cpu)")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
-    parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
-    parser.add_argument("--min-cosine", type=float, metavar="C", help="least mean cosine of a quantized form to float")
+    parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
+    parser.add_argument("--min-cosine", type=cosine, metavar="C", help="least mean cosine of a quantized form to float")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="copy the fastest, with its certificate")
     parser.set_defaults(run=tune)
 

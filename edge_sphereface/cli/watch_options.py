@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edge_sphereface.cli.arguments import cosine, positive
+from edge_sphereface.cli.arguments import above_zero, cosine, count, from_zero, positive
 from edge_sphereface.cli.contract import Parser
 
 VIEW_PORT = 8080
@@ -19,29 +19,29 @@ def stream_options() -> Parser:
     group.add_argument("--name", metavar="TEXT", help="of the stream, in its events (default: camera)")
     group.add_argument("--size", type=_size, metavar="WxH", help="to ask of a camera")
     group.add_argument("--pixel-format", type=_fourcc, metavar="FOURCC", help="to ask of a camera, such as MJPG")
-    group.add_argument("--camera-fps", type=_above_zero, metavar="N", help="frames a second to ask of a camera")
-    group.add_argument("--folder-fps", type=_above_zero, metavar="N", help="of a folder of pictures (default: 25)")
-    group.add_argument("--fps", type=_above_zero, metavar="N", help="frames a second to look at, at most")
+    group.add_argument("--camera-fps", type=above_zero, metavar="N", help="frames a second to ask of a camera")
+    group.add_argument("--folder-fps", type=above_zero, metavar="N", help="of a folder of pictures (default: 25)")
+    group.add_argument("--fps", type=above_zero, metavar="N", help="frames a second to look at, at most")
     group.add_argument("--fast", action="store_true", help="every frame of a recording, as fast as possible")
     group.add_argument("--once", action="store_true", help="end when a stream ends, instead of opening it again")
     group.add_argument(
-        "--stall-s", type=_above_zero, metavar="S", help="without a frame, a source is opened again (default: 10)"
+        "--stall-s", type=above_zero, metavar="S", help="without a frame, a source is opened again (default: 10)"
     )
     group = parser.add_argument_group("work")
     group.add_argument(
         "--budget-ms",
-        type=_above_zero,
+        type=above_zero,
         metavar="MS",
         help="work per frame on average; kept by detecting more rarely, in smaller pictures, by embedding more rarely",
     )
-    group.add_argument("--detect-fps", type=_above_zero, metavar="N", help="detections a second, at most (default: 8)")
+    group.add_argument("--detect-fps", type=above_zero, metavar="N", help="detections a second, at most (default: 8)")
     group.add_argument(
         "--detect-side", type=positive, metavar="PX", help="longer side of the picture for detection (default: 640)"
     )
-    group.add_argument("--min-face-px", type=_above_zero, metavar="PX", help="smaller faces are left out (default: 20)")
+    group.add_argument("--min-face-px", type=above_zero, metavar="PX", help="smaller faces are left out (default: 20)")
     group.add_argument("--max-faces", type=positive, metavar="N", help="at a time, the largest (default: 32)")
     group.add_argument(
-        "--lost-after-s", type=_above_zero, metavar="S", help="without a sign, a face is gone (default: 1)"
+        "--lost-after-s", type=above_zero, metavar="S", help="without a sign, a face is gone (default: 1)"
     )
     group = parser.add_argument_group("recognition")
     group.add_argument("--threshold", type=cosine, metavar="COSINE", help="to reach (default: the gallery's)")
@@ -50,14 +50,12 @@ def stream_options() -> Parser:
         "--hysteresis", type=cosine, metavar="COSINE", help="by which a name must fail to be taken back (default: 0.05)"
     )
     group.add_argument(
-        "--refresh-s", type=_from_zero, metavar="S", help="between embeddings of who is identified (default: 10)"
+        "--refresh-s", type=from_zero, metavar="S", help="between embeddings of who is identified (default: 10)"
     )
     group = parser.add_argument_group("events")
     group.add_argument("--events", type=Path, metavar="FILE.jsonl", help="append them to a file, mode 0600")
-    group.add_argument(
-        "--events-mib", type=_above_zero, default=10.0, metavar="MIB", help="begin another (default: 10)"
-    )
-    group.add_argument("--events-keep", type=_count, default=5, metavar="N", help="older files to keep (default: 5)")
+    group.add_argument("--events-mib", type=above_zero, default=10.0, metavar="MIB", help="begin another (default: 10)")
+    group.add_argument("--events-keep", type=count, default=5, metavar="N", help="older files to keep (default: 5)")
     group.add_argument(
         "--mqtt", metavar="URL", help="mqtt[s]://[user@]host[:port][/topic]; password in $EDGE_SPHEREFACE_MQTT_PASSWORD"
     )
@@ -67,7 +65,7 @@ def stream_options() -> Parser:
     group.add_argument("--mqtt-ca", type=Path, metavar="FILE.pem", help="certificates to trust (default: the system's)")
     group.add_argument("--mqtt-certificate", type=Path, metavar="FILE.pem", help="of this client")
     group.add_argument("--mqtt-key", type=Path, metavar="FILE.pem", help="of that certificate")
-    group.add_argument("--statistics-s", type=_from_zero, metavar="S", help="between statistics (default: 10; 0: none)")
+    group.add_argument("--statistics-s", type=from_zero, metavar="S", help="between statistics (default: 10; 0: none)")
     group = parser.add_argument_group("pictures")
     group.add_argument(
         "--view",
@@ -81,9 +79,9 @@ def stream_options() -> Parser:
     group.add_argument("--snapshots", type=Path, metavar="FOLDER", help="a picture of who is identified or unknown")
     group.add_argument("--snapshots-keep", type=positive, default=1000, metavar="N", help="the newest (default: 1000)")
     group.add_argument("--record", type=Path, metavar="FOLDER", help="video with boxes and names, in pieces")
-    group.add_argument("--record-fps", type=_above_zero, default=10.0, metavar="N", help="of the video (default: 10)")
+    group.add_argument("--record-fps", type=above_zero, default=10.0, metavar="N", help="of the video (default: 10)")
     group.add_argument(
-        "--record-minutes", type=_above_zero, default=10.0, metavar="MIN", help="of a piece (default: 10)"
+        "--record-minutes", type=above_zero, default=10.0, metavar="MIN", help="of a piece (default: 10)"
     )
     group.add_argument("--record-keep", type=positive, default=6, metavar="N", help="newest pieces (default: 6)")
     group = parser.add_argument_group("operation")
@@ -100,40 +98,19 @@ def address(text: str) -> tuple[str, int]:
     """HOST:PORT, or PORT of this machine alone."""
     host, separator, port = text.rpartition(":")
     host = host.strip("[]") if separator else "127.0.0.1"
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"expected HOST:PORT or PORT, 1 to 65535, got {text!r}")
+    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 1 << 16:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT or PORT, 1 to 65535, got {text!r:.80}")
     return host, int(port)
 
 
 def _size(text: str) -> tuple[int, int]:
     width, separator, height = text.lower().partition("x")
-    if not separator or not width.isdecimal() or not height.isdecimal() or not int(width) or not int(height):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1280x720, got {text!r}")
-    return int(width), int(height)
+    if not separator:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 1280x720, got {text!r:.80}")
+    return positive(width), positive(height)
 
 
 def _fourcc(text: str) -> str:
     if len(text) != 4 or not text.isascii():
         raise argparse.ArgumentTypeError(f"expected four letters such as MJPG, got {text!r}")
     return text
-
-
-def _above_zero(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
-
-
-def _from_zero(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected at least 0, got {value}")
-    return value

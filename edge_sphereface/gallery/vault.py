@@ -15,14 +15,15 @@ from typing import Any, Protocol
 
 from edge_sphereface.errors import ExtraError, GalleryFormatError, GalleryKeyError, OutputError
 from edge_sphereface.files import PRIVATE, atomic_write
+from edge_sphereface.regular_file import RegularFile
 
 KEY_VARIABLE = "EDGE_SPHEREFACE_GALLERY_KEY"
 """Holds the key itself, as ``edge-sphereface gallery new-key`` writes it."""
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
-_MAX_KEY_FILE = 1024
 _NEW_KEY = "make one with `edge-sphereface gallery new-key FILE`"
+_FILE = RegularFile(what="key file", limit=1024, error=GalleryKeyError, hint=_NEW_KEY)
 
 
 class Vault(Protocol):
@@ -106,12 +107,9 @@ def read_key(path: str | os.PathLike[str] | None = None) -> bytes | None:
         text = os.environ.get(KEY_VARIABLE)
         return None if not text else _decoded(text, f"in the variable {KEY_VARIABLE}")
     file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            raw = stream.read(_MAX_KEY_FILE)
-    except OSError as error:
-        raise GalleryKeyError(f"Cannot read the key file {file}: {error.strerror or error}.", hint=_NEW_KEY) from error
+    with _FILE.open(file) as stream:
+        mode = os.fstat(stream.fileno()).st_mode
+        raw = stream.read(_FILE.limit)
     if os.name == "posix" and mode & 0o077:
         raise GalleryKeyError(
             f"Expected a key file that its owner alone may read; {file} has mode {mode & 0o777:04o}.",

@@ -158,7 +158,8 @@ def _write(arguments: argparse.Namespace, made: QuantizedModel, result: JsonObje
         stream.flush()
         embedder, original = (Embedder(path, provider=arguments.provider) for path in (stream.name, arguments.model))
         proof = parity.prove_against_model(embedder, original)
-        certificate.write(json.dumps(parity.certificate(proof, embedder, model_name=output.name), indent=1).encode())
+        certified = parity.certificate(proof, embedder, model_name=output.name)
+        certificate.write(json.dumps(certified.as_json(), indent=1).encode())
         del embedder  # Windows cannot rename a file that is mapped
         report.draw(plot, made.proof, output.name)
         record.write(json.dumps(result, indent=1).encode())

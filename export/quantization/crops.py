@@ -12,6 +12,7 @@ from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
 from edge_sphereface.files import sha256_of
 from edge_sphereface.image import find_images, load_image
+from edge_sphereface.people import reason
 from edge_sphereface.pipeline import select_face
 from export.errors import CalibrationError
 
@@ -152,7 +153,7 @@ def _gather(
         try:
             crops.append(crop_of(path, spec, detector))
         except (ImageError, LandmarksError) as error:
-            skipped.append((str(path), error.message))
+            skipped.append((str(path), reason(error, path)))
         else:
             digests.add(sha256_of(path))
         if progress is not None:

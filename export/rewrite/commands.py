@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import above_zero, json_option, positive
 from edge_sphereface.cli.contract import Outcome, UsageError, note
 from export import parity
 
@@ -40,7 +40,7 @@ def add_rewrite(commands: Commands) -> None:
     )
     parser.add_argument("--threads", type=positive, metavar="N", help="of the inferences that are timed (default: all)")
     parser.add_argument(
-        "--max-latency", type=float, default=1.0, metavar="R", help="most latency over the source's (default 1)"
+        "--max-latency", type=above_zero, default=1.0, metavar="R", help="most latency over the source's (default 1)"
     )
     parser.set_defaults(run=rewrite)
 

@@ -118,7 +118,7 @@ def rewrite(
             _write(model, spec, stream)
             embedder = how.open(Path(stream.name), "cpu")
             record = parity.certificate(proof, embedder, model_name=output.name)
-            certificate_stream.write(json.dumps(record, indent=1).encode())
+            certificate_stream.write(json.dumps(record.as_json(), indent=1).encode())
             del embedder
     except _TooSlowError as error:
         return replace(error.made, written=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import above_zero, json_option, positive
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from export import parity
 
@@ -40,9 +40,12 @@ def add_tune(commands: Commands) -> None:
     parser.add_argument("--pinned-threads", action="store_true", help="try threads bound to processors as well")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
-    parser.add_argument("--max-mib", type=float, metavar="M", help="largest file")
+    parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
     parser.add_argument(
-        "--max-error", type=float, metavar="E", help="largest difference to the plain network, relative (default 1e-5)"
+        "--max-error",
+        type=above_zero,
+        metavar="E",
+        help="largest difference to the plain network, relative (default 1e-5)",
     )
     parser.add_argument(
         "--with", dest="others", nargs="+", type=Path, default=[], metavar="FILE", help="measure these forms beside"

@@ -61,7 +61,7 @@ def test_files_that_say_nothing(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ImportedError, match="no figures"):
         imported.read(path, source="x")
-    with pytest.raises(ImportedError, match="Cannot read"):
+    with pytest.raises(ImportedError, match="There is no recorded run"):
         imported.read(tmp_path / "missing", source="x")
 
 

@@ -83,3 +83,27 @@ def test_progress_rewrites_its_line_on_a_terminal(capsys, monkeypatch):
     progress(1, 2)
     progress(2, 2)
     assert capsys.readouterr().err == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "-inf", "1e999", "9" * 5000, "99999999999", "0x10", "", "1_0_", "\u00bd"]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify-model", "x.onnx", "--min-cosine"],
+        ["verify-model", "x.onnx", "--max-abs-error"],
+        ["verify-model", "x.onnx", "--threads"],
+        ["tune", "x.onnx", "--max-mib"],
+        ["watch", "0", "--fps"],
+        ["watch", "0", "--statistics-s"],
+        ["watch", "0", "--events-keep"],
+        ["watch", "0", "--view"],
+        ["calibrate-threshold", "x", "--far"],
+    ],
+)
+def test_numbers_that_no_option_takes(cli, words, value):
+    """Usage, exit code 2, in a message of bounded length; never a traceback of what is told such a number later."""
+    code, _, err = cli(*words, value)
+    assert code == 2, err
+    assert len(err) < 7000

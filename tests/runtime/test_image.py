@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -191,3 +192,34 @@ def test_a_pipe_is_no_photograph(tmp_path):
     os.mkfifo(tmp_path / "x.jpg")
     with pytest.raises(ImageError, match="is a pipe"):
         load_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_linked_folders_are_searched_once(tmp_path):
+    """A folder of links to people is a usual layout; a link upwards must not lead round in circles."""
+    (tmp_path / "album/ann").mkdir(parents=True)
+    (tmp_path / "album/ann/1.jpg").touch()
+    (tmp_path / "elsewhere/bob").mkdir(parents=True)
+    (tmp_path / "elsewhere/bob/2.jpg").touch()
+    (tmp_path / "album/Bob").symlink_to("../elsewhere/bob")
+    (tmp_path / "album/Bobby").symlink_to("../elsewhere/bob")
+    (tmp_path / "album/a-link").symlink_to("ann")
+    (tmp_path / "album/ann/up").symlink_to("..")
+    (tmp_path / "album/broken").symlink_to("nowhere")
+    found = [path.relative_to(tmp_path / "album").as_posix() for path in find_images(tmp_path / "album")]
+    assert found == ["Bob/2.jpg", "ann/1.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "1.jpg").touch()
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with pytest.warns(UserWarning, match="secret is left out: Permission denied"):
+        assert [path.name for path in find_images(tmp_path)] == ["1.jpg"]

@@ -1,5 +1,7 @@
 """Files of labelled pairs and of landmarks."""
 
+import os
+
 import pytest
 
 from edge_sphereface import pairs
@@ -47,5 +49,38 @@ def test_bad_csv(tmp_path, row):
 def test_bad_landmarks(tmp_path):
     with pytest.raises(PairsError, match="line 1.*ten numbers"):
         pairs.read_landmarks(write(tmp_path / "l.txt", "a.jpg 1 2 3\n"))
-    with pytest.raises(PairsError, match="Cannot read"):
+    with pytest.raises(PairsError, match="There is no list"):
         pairs.read_landmarks(tmp_path / "no.txt")
+
+
+@pytest.mark.parametrize(
+    ("read", "content"),
+    [
+        (pairs.read_csv_pairs, "image1_path,image2_path,label\n" + "a" * 200_000 + ",b,1\n"),
+        (pairs.read_csv_pairs, 'image1_path,image2_path,label\n"' + "a,b,1\n" * 50_000),
+        (pairs.read_lfw_pairs, f"10\nAnn 1 {'2' * 5000}\n"),
+        (pairs.read_landmarks, f"a.jpg {'1 ' * 9}{'9' * 5000}\n"),
+        (pairs.read_landmarks, f"a.jpg {'1 ' * 9}nan\n"),
+        (pairs.read_landmarks, f"a.jpg {'1 ' * 9}1e999\n"),
+    ],
+)
+def test_what_a_line_must_not_hold(tmp_path, read, content):
+    path = tmp_path / "x.csv"
+    path.write_text(content)
+    with pytest.raises(PairsError, match="line [0-9]+") as caught:
+        read(path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_empty_lines_among_landmarks(tmp_path):
+    (tmp_path / "x.txt").write_text(f"\na.jpg {'1 ' * 10}\n\n")
+    assert list(pairs.read_landmarks(tmp_path / "x.txt")) == ["a.jpg"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX")
+@pytest.mark.parametrize("read", [pairs.read_csv_pairs, pairs.read_lfw_pairs, pairs.read_landmarks])
+def test_a_pipe_is_no_list(tmp_path, read):
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(PairsError, match="is a pipe"):
+        read(tmp_path / "x")
