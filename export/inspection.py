@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edge_sphereface.errors import ModelError, ModelFormatError
 from edge_sphereface.files import sha256_of
@@ -17,6 +16,7 @@ from export.official import LFW_ACCURACY, OFFICIAL
 from export.topology import infer_topology, training_reason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edge_sphereface.types import JsonObject
@@ -57,7 +57,7 @@ def _inspect_checkpoint(path: Path) -> JsonObject:
                 "embedding_size": topology.embedding_size,
                 "input": [topology.input_height, topology.input_width],
                 "network_parameters": sum(
-                    int(np.prod(checkpoint.entries[stored].shape)) for stored in topology.parameters.values()
+                    math.prod(checkpoint.entries[stored].shape) for stored in topology.parameters.values()
                 ),
             }
         is_official = checkpoint.sha256 == OFFICIAL.sha256
@@ -93,7 +93,7 @@ def _inspect_onnx(path: Path) -> JsonObject:
         "inputs": [_value(value) for value in model.graph.input],
         "outputs": [_value(value) for value in model.graph.output],
         "nodes": dict(sorted(nodes.items())),
-        "weights": sum(int(np.prod(weight.dims)) for weight in model.graph.initializer),
+        "weights": sum(math.prod(weight.dims) for weight in model.graph.initializer),
         "spec": spec,
         "problem": problem,
     }
@@ -109,7 +109,18 @@ def _load(path: Path) -> Any:
         raise ModelFormatError(f"{path} is no ONNX file: {error}.", hint="it is damaged or of another kind") from error
     if not model.graph.node:
         raise ModelFormatError(f"{path} holds no graph.", hint="it is damaged or of another kind")
+    if not all(isinstance(text, str) for text in _texts(model)):  # protobuf gives bytes for what is no UTF-8
+        raise ModelFormatError(f"{path} is no ONNX file: a name is not text in UTF-8.", hint="it is damaged")
     return model
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    yield from (model.producer_name, model.producer_version)
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (node.op_type for node in model.graph.node)
+    for value in (*model.graph.input, *model.graph.output):
+        yield value.name
+        yield from (dimension.dim_param for dimension in value.type.tensor_type.shape.dim)
 
 
 def _value(value: Any) -> JsonObject:
@@ -117,7 +128,9 @@ def _value(value: Any) -> JsonObject:
 
     tensor = value.type.tensor_type
     shape = [dimension.dim_param or dimension.dim_value for dimension in tensor.shape.dim]
-    return {"name": value.name, "dtype": TensorProto.DataType.Name(tensor.elem_type).lower(), "shape": shape}
+    known = tensor.elem_type in TensorProto.DataType.values()
+    dtype = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"unknown {tensor.elem_type}"
+    return {"name": value.name, "dtype": dtype, "shape": shape}
 
 
 def text(report: JsonObject) -> str:

@@ -18,6 +18,7 @@ from edge_sphereface.download import PinnedFile
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
 from edge_sphereface.image import check_image
 from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.session import SessionConfig, open_session
 from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class YuNet:
 
         path = Path(model)
         _FILE.require(path)
+        if not YUNET.matches(path):
+            # OpenCV ends the process (SIGFPE) over some damaged models; onnxruntime refuses them
+            open_session(path, SessionConfig(provider="cpu", threads=1))
         self.max_side = max_side
         self.refine = refine
         self._lock = threading.Lock()

@@ -1,0 +1,388 @@
+"""Every file that is read, damaged in every way: a result or our error, in bounded time and memory.
+
+``EDGE_SPHEREFACE_FUZZ=2000 python -m pytest tests/test_fuzz.py`` tries that many damaged files of each kind.
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.ascend import imported
+from benchmarks.result_file import load_result
+from edge_sphereface.bulk.journal import Journal
+from edge_sphereface.certificate import certificate_path, load_certificate
+from edge_sphereface.cli.configuration import with_configuration
+from edge_sphereface.cli.contract import Parser
+from edge_sphereface.detect.yunet import YuNet
+from edge_sphereface.embed import Embedder
+from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery import Threshold, open_gallery, read_key
+from edge_sphereface.gallery.crops import decode_crop, encode_crop
+from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
+from edge_sphereface.gallery.vault import write_new_key
+from edge_sphereface.image import load_image
+from edge_sphereface.model_spec import ModelSpec
+from edge_sphereface.pairs import read_csv_pairs, read_landmarks, read_lfw_pairs
+from edge_sphereface.quantization import Quantization
+from edge_sphereface.stream.sinks.spool import Spool
+from edge_sphereface.tuning import Tuning
+from export.checkpoint import open_checkpoint
+from export.errors import TopologyError
+from export.inspection import inspect
+from export.topology import infer_topology
+
+ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = int(os.environ.get("EDGE_SPHEREFACE_FUZZ", "15"))
+CPU_S = 20.0
+"""Processor time of one file; the largest that are tried take a tenth of a second."""
+MIB = 1500
+"""Memory of one file above what was there: a progressive JPEG of as many pixels as are allowed takes 600 MiB."""
+CROP = (112, 96, 3)
+
+NASTY = [
+    b"0", b"-1", b"1", b"1.5", b"9" * 5000, b"1e999", b"-1e999", b"NaN", b"Infinity", b"1e-400", b"null", b"true",
+    b'""', b'"\\ud800"', b'"x"', b"{}", b"[]", b"[" * 3000, b'{"a":' * 3000, b"[[[1]]]", b'{"a": 1}', b"\xff", b"\0",
+    b"\n", b"\t", b'"', b"\xf0\x9f\x98\x80", b"x" * 200_000, b",", b" ",
+]  # fmt: skip
+SIZES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+TOKEN = re.compile(rb'"[^"]*"|[-+.\w]+|[\[\]{}:,\t\n ]')
+
+
+def flip(data, draw):
+    for _ in range(draw.randint(1, 8)):
+        if data:
+            data[draw.randrange(len(data))] = draw.randrange(256)
+
+
+def cut(data, draw):
+    del data[draw.randint(0, len(data)) :]
+
+
+def size(data, draw):
+    """A field that may be a length, a count or an offset."""
+    width = draw.choice((1, 2, 4, 8))
+    value = draw.choice(SIZES) & ((1 << 8 * width) - 1)
+    limit = draw.choice((len(data), min(len(data), 256)))  # headers come first
+    if limit > width:
+        at = draw.randrange(limit - width)
+        data[at : at + width] = value.to_bytes(width, draw.choice(("little", "big")))
+
+
+def splice(data, draw):
+    start, end = sorted(draw.randint(0, len(data)) for _ in range(2))
+    at = draw.randint(0, len(data))
+    data[at:at] = bytes(data[start : min(end, start + 65536)]) * draw.choice((1, 1, 2, 50 if end - start < 200 else 1))
+
+
+def drop(data, draw):
+    start, end = sorted(draw.randint(0, len(data)) for _ in range(2))
+    del data[start : min(end, start + draw.choice((1, 8, 4096)))]
+
+
+def token(data, draw):
+    """A word, number, text or bracket becomes something that nobody expects there."""
+    found = [match.span() for match in TOKEN.finditer(bytes(data[: 1 << 16]))]
+    if found:
+        start, end = draw.choice(found)
+        data[start:end] = draw.choice(NASTY)
+
+
+def structure(data, draw):
+    """A value of a JSON file, at any depth, is replaced, deleted, repeated or joined by an unknown one."""
+    try:
+        tree = json.loads(bytes(data))
+    except (ValueError, RecursionError):
+        token(data, draw)
+        return
+    node = tree
+    while isinstance(node, (dict, list)) and node:
+        keys = list(node) if isinstance(node, dict) else range(len(node))
+        key = draw.choice(keys)
+        if not isinstance(node[key], (dict, list)) or draw.random() < 0.4:
+            values = (
+                None,
+                True,
+                -1,
+                0,
+                1.5,
+                1e308,
+                10**30,
+                "",
+                "x",
+                "\ud800",
+                [],
+                {},
+                [[]],
+                {"a": 1},
+                ["x"] * 9,
+                node[key],
+            )
+            what = draw.choice(("replace", "replace", "delete", "add"))
+            if what == "replace":
+                node[key] = draw.choice(values)
+            elif what == "delete":
+                del node[key]
+            elif isinstance(node, dict):
+                node["surprise"] = draw.choice(values)
+            else:
+                node.append(draw.choice(values))
+            break
+        node = node[key]
+    data[:] = json.dumps(tree).encode()
+
+
+BINARY = (flip, cut, size, splice, drop)
+TEXT = (flip, cut, splice, drop, token, token, structure, structure)
+
+
+def search(path, spec):
+    with open_gallery(path, Fingerprint.of(spec), timeout_s=0.2) as gallery:
+        list(gallery.identities())
+        gallery.search(np.eye(1, spec.embedding_size, dtype=np.float32))
+        gallery.check()
+
+
+def transfer(path, spec):
+    read_fingerprint(path)
+    target = path.with_name("imported.db")
+    for left in path.parent.glob("imported.db*"):
+        left.unlink()
+    with open_gallery(target, Fingerprint.of(spec), create=True) as gallery:
+        import_gallery(gallery, path)
+
+
+def checkpoint(path, _):
+    with open_checkpoint(path) as opened:
+        for name in opened.entries:
+            opened.read(name)
+        infer_topology(opened.entries)
+
+
+def journal(path, _):
+    opened = Journal(path, {"a": 1})
+    try:
+        for place in opened.places:
+            opened.read(place.offset)
+    finally:
+        opened.close()
+
+
+def spool(path, _):
+    opened = Spool(path)
+    opened.after(0, 10)
+    opened.close()
+
+
+def configuration(path, _):
+    parser = Parser()
+    parser.add_argument("--fps", type=float)
+    parser.add_argument("--view", action="store_true")
+    parser.add_argument("--tag", action="append")
+    with_configuration(parser, ["--config", str(path)])
+
+
+READERS = {
+    # name: how it is damaged, who reads it, modules of the product that this is
+    "spec.json": (
+        TEXT,
+        lambda path, _: ModelSpec.from_json(path.read_bytes()),
+        "model_spec quantization tuning record",
+    ),
+    "fingerprint.json": (TEXT, lambda path, _: Fingerprint.from_json(path.read_bytes()), "fingerprint"),
+    "threshold.json": (TEXT, lambda path, _: Threshold.from_json(path.read_bytes()), "gallery.records"),
+    "m.parity.json": (TEXT, lambda path, _: load_certificate(path), "certificate regular_file"),
+    "m.onnx": (
+        BINARY,
+        lambda path, _: Embedder(path, provider="cpu", threads=1).embed(np.zeros((1, *CROP), np.uint8)),
+        "session embed placement wire",
+    ),
+    "inspected.onnx": (BINARY, lambda path, _: inspect(path), "export.inspection"),
+    "yunet.onnx": (BINARY, lambda path, _: YuNet(path), "detect.yunet"),
+    "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),
+    "people.db-matrix": (BINARY, lambda path, spec: search(path.with_name("people.db"), spec), "gallery.sqlite.matrix"),
+    "people.jsonl": (TEXT, transfer, "gallery.transfer"),
+    "key": (TEXT, lambda path, _: read_key(path), "gallery.vault"),
+    "crop.png": (BINARY, lambda path, _: decode_crop(path.read_bytes(), CROP), "gallery.crops"),
+    **{
+        f"photo.{kind}": (BINARY, lambda path, _: load_image(path), "image image_header")
+        for kind in ("jpg", "progressive.jpg", "png", "bmp", "gif", "webp", "tiff")
+    },
+    "pairs.txt": (TEXT, lambda path, _: read_lfw_pairs(path), "pairs"),
+    "pairs.csv": (TEXT, lambda path, _: read_csv_pairs(path), "pairs"),
+    "landmarks.txt": (TEXT, lambda path, _: read_landmarks(path), "pairs"),
+    "x.ckpt": (BINARY, checkpoint, "export.checkpoint.checkpoint export.checkpoint.ckpt"),
+    "x.safetensors": ((*BINARY, token), checkpoint, "export.checkpoint.safetensors"),
+    "watch.toml": (TEXT, configuration, "cli.configuration"),
+    "spool.db": (BINARY, spool, "stream.sinks.spool"),
+    "faces.partial": (BINARY, journal, "bulk.journal"),
+    "result.json": (TEXT, lambda path, _: load_result(path), "benchmarks.result_file"),
+    "recorded.json": (TEXT, lambda path, _: imported.read(path, source="test"), "benchmarks.ascend.imported"),
+}
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
+    """A folder with a sound file of every kind."""
+    folder = tmp_path_factory.mktemp("samples")
+    quantization = Quantization(
+        target="portable", weight_bits=7, rules=(("conv1_1", "min-max"),), equalization=0.5, bias_correction=True,
+        float_layers=("fc5",), calibration_crops=300, float_sha256="0" * 64, proof_crops=2000, cosine_mean=0.998,
+        cosine_p1=0.995, cosine_min=0.985,
+    )  # fmt: skip
+    tuning = Tuning(
+        stages=("4x4", "direct"), weight_growth=2.5, processor="x", threads=2, pinned_threads=False, memory_arena=False,
+        batch=1, onnxruntime="1", samples=100, plain_ms=9.0, tuned_ms=5.0,
+    )  # fmt: skip
+    kind = Fingerprint.of(spec)
+    threshold = Threshold(value=0.3, precision="float32", fingerprint=kind.digest, source="test", far=0.01)
+    texts = {
+        "spec.json": replace(spec, quantization=quantization, tuning=tuning).to_json(),
+        "fingerprint.json": kind.to_json(),
+        "threshold.json": threshold.to_json(),
+        "pairs.txt": "10\t300\nAnn\t1\t2\nAnn\t1\tBob\t13\n",
+        "pairs.csv": 'image1_path,image2_path,label\n"a, b.jpg",c.jpg,1\nd.jpg,e.jpg,0\n',
+        "landmarks.txt": f"a/1.jpg\t{' '.join(['12.5'] * 10)}\nb/2.jpg {' '.join(['-1e2'] * 10)}\n",
+        "watch.toml": 'fps = 5.5\nview = true\ntag = ["a", "b"]\n',
+        "result.json": json.dumps({"environment": {"cpu": "x"}, "rows": [{"a": 1.5}]}),
+        "recorded.json": json.dumps({"environment": {"cpu": "x"}, "native": [{"path": "a", "latency": {"p50_ms": 1}}]}),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    write_new_key(folder / "key")
+    shutil.copy(certificate_path(small_model), folder / "m.parity.json")
+    for name in ("m.onnx", "inspected.onnx"):
+        shutil.copy(small_model, folder / name)
+    yunet = ROOT.parent / "shared/models/face_detection_yunet_2023mar.onnx"
+    shutil.copy(yunet if yunet.exists() else small_model, folder / "yunet.onnx")
+    shutil.copy(small_checkpoint, folder / "x.ckpt")
+    from safetensors.numpy import save_file
+
+    values = {"network.conv1_1.weight": np.ones((2, 3, 3, 3), np.float32), "half": np.ones(5, np.float16)}
+    save_file(values, folder / "x.safetensors", metadata={"format": "ms"})
+    faces = np.random.default_rng(0).standard_normal((6, spec.embedding_size)).astype(np.float32)
+    faces /= np.linalg.norm(faces, axis=1, keepdims=True)
+    with open_gallery(folder / "people.db", kind, create=True, keep_crops=True) as gallery:
+        for name, face in zip(("Ann", "Bob", "Zoë"), faces, strict=False):
+            gallery.enroll(name, face, crops=[encode_crop(astronaut[:112, :96])], metadata={"role": [1, None]})
+        gallery.set_threshold(threshold)
+        export_gallery(gallery, folder / "people.jsonl")
+    (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
+    _photographs(folder, astronaut)
+    opened = Spool(folder / "spool.db")
+    opened.put('{"event": "appeared"}')
+    opened.close()
+    opened = Journal(folder / "faces.partial", {"a": 1})
+    opened.append(_rows())
+    opened.close()
+    return folder
+
+
+def _photographs(folder, image):
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image[::8, ::8, ::-1]))
+    for kind in ("jpg", "png", "bmp", "gif", "webp", "tiff"):
+        picture.save(folder / f"photo.{kind}")
+    picture.save(folder / "photo.progressive.jpg", progressive=True)
+
+
+def _rows():
+    from edge_sphereface.bulk.tables import Photograph, photographs_table
+
+    return photographs_table([Photograph("a.jpg", None, ()), Photograph("b.jpg", "broken", ())], 4)
+
+
+@contextlib.contextmanager
+def bounded():
+    """Processor time and peak memory of what is done inside."""
+    start, before = time.process_time(), _peak_mib()
+    yield
+    assert time.process_time() - start < CPU_S
+    assert _peak_mib() - before < MIB
+
+
+def _peak_mib():
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_damaged_file_gives_a_result_or_our_error(name, samples, spec, tmp_path):
+    ways, read, _ = READERS[name]
+    path = tmp_path / name
+    beside = [file for file in samples.iterdir() if file.name.startswith("people.db")] if "people.db" in name else []
+    content = (samples / name).read_bytes()
+
+    def attempt(damaged):
+        for left in tmp_path.iterdir():
+            left.unlink()
+        for file in beside:
+            shutil.copy(file, tmp_path / file.name)
+        path.write_bytes(damaged)
+        path.chmod(0o600)
+        with bounded(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read(path, spec)
+            except EdgeSphereFaceError as error:
+                found = error
+            else:
+                found = None
+        assert found is None or len(str(found)) < 20_000
+        return found
+
+    unharmed = attempt(content)
+    assert unharmed is None or isinstance(unharmed, TopologyError) or name == "yunet.onnx", unharmed
+
+    # No deadline: wall clocks depend on what else the machine does
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.sampled_from(ways), min_size=1, max_size=4), st.integers(0, (1 << 64) - 1))
+    def damage(some, seed):
+        draw, data = random.Random(seed), bytearray(content)
+        for way in some:
+            way(data, draw)
+        attempt(bytes(data))
+
+    damage()
+
+
+_READS = re.compile(
+    r"RegularFile\(|parse_json\(|\(Record\)|json\.loads?\(|sqlite3\.connect|imdecode|imread|\.open\(\"r|InferenceSession\("
+    r"|FaceDetectorYN|csv\.(?:Dict)?[rR]eader|read_fields\(|open_stream\("
+)
+_ELSEWHERE = {
+    "cli.tune_command": "copies a model that it has opened",
+    "download": "copies a file and compares its SHA-256",
+    "export.quantization.observe": "a model in memory",
+    "export.tuning.commands": "a report of a device, in test_tuning",
+    "files": "hashes a file",
+    "gallery.milvus.store": "rows of a database server, in test_milvus",
+    "stream.view.app": "bodies of requests, in test_view",
+}
+
+
+def test_every_module_that_reads_is_among_them():
+    covered = set(" ".join(modules for _, _, modules in READERS.values()).split())
+    found = set()
+    for package in ("edge_sphereface", "export"):
+        for path in (ROOT / package).rglob("*.py"):
+            if _READS.search(path.read_text(encoding="utf-8")):
+                found.add(".".join(path.relative_to(ROOT).with_suffix("").parts).removeprefix("edge_sphereface."))
+    assert found - covered == set(_ELSEWHERE)
