@@ -82,8 +82,7 @@ class YuNet:
         path = Path(model)
         _FILE.require(path)
         if not YUNET.matches(path):
-            # OpenCV ends the process (SIGFPE) over some damaged models; onnxruntime refuses them
-            open_session(path, SessionConfig(provider="cpu", threads=1))
+            _require_sound(path)
         self.max_side = max_side
         self.refine = refine
         self._lock = threading.Lock()
@@ -147,6 +146,16 @@ class YuNet:
         shifts = np.linalg.norm(landmarks.mean(axis=1) - face.landmarks.mean(axis=0), axis=1)
         nearest = int(shifts.argmin())
         return None if shifts[nearest] > side / 4 else landmarks[nearest]  # farther off is a neighbor's face
+
+
+def _require_sound(path: Path) -> None:
+    """Refuse a damaged model before OpenCV reads it, which ends the process (SIGFPE) over some of them."""
+    try:
+        open_session(path, SessionConfig(provider="cpu", threads=1))
+    except ModelFormatError as error:
+        raise ModelFormatError(
+            f"{path} is no sound YuNet model: {error.message}", hint="run `edge-sphereface fetch-detector`"
+        ) from error
 
 
 @contextmanager

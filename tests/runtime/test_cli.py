@@ -136,11 +136,16 @@ def test_verify_model(cli, small_model, tmp_path):
     code, out, _ = cli("verify-model", small_model)
     assert code == 0
     assert "parity         PASSED" in out
-    code, out, _ = cli("verify-model", small_model, "--json", "--min-cosine", "1.1")
+    assert cli("verify-model", small_model, "--min-cosine", "1.1")[0] == 2
+    content = json.loads(small_model.with_suffix(".parity.json").read_text())
+    content["golden"]["embeddings"][0][0] += 1
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    words = "--certificate", tmp_path / "other.json", "--max-abs-error", "1e-3"
+    code, out, _ = cli("verify-model", small_model, "--json", *words)
     report = one_json(out)
     assert code == 1
     assert report["passed"] is False
-    assert report["parity"]["bounds"] == {"max_abs_error": 1e-4, "min_cosine": 1.1}
+    assert report["parity"]["bounds"] == {"max_abs_error": 1e-3, "min_cosine": 0.99999}
     code, out, _ = cli("verify-model", small_model, "--json", "--certificate", tmp_path / "no")
     assert (code, one_json(out)["error"]["code"]) == (1, "certificate")
 
