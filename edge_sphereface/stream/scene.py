@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.track import Standing, Track
     from edge_sphereface.types import Face, UInt8Array
 
-_SURE_LOOK = 0.3
-"""Quality from which a look may say that a track became somebody else."""
+_SURE_LOOK = 0.6
+"""Quality from which one look may say that a doubtful track became somebody else; below it takes two in a row."""
 _GALLERY_ERRORS = (GalleryError, FingerprintError, OutputError, ThresholdError)
 """What may come over a gallery while it is open: it is busy, deleted, damaged, rebuilt for another model or without
 a threshold, its disk fails. The camera goes on with what is known."""
@@ -212,13 +212,14 @@ class Scene:
         for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
             template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
-                if not track.doubtful or quality < _SURE_LOOK:  # one more look will tell
-                    track.doubtful, track.embedded_s = True, frame.time_s
+                sure = track.doubtful and quality >= _SURE_LOOK
+                if not (sure or track.looked_unlike):  # one more look will tell
+                    track.doubtful, track.looked_unlike, track.embedded_s = True, True, frame.time_s
                     continue
                 events.append(self._lost(track, frame))
                 track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- this face's track from here on
                 self._confirm([track], frame, events)
-            track.doubtful = False
+            track.doubtful = track.looked_unlike = False
             track.add(embedding, crop.copy(), quality, frame.time_s)
             self._decide(track, frame, events)
         return len(due)

@@ -33,6 +33,7 @@ class Track:
         confirmed: whether it was announced.
         doubtful: whether it may have become another person: it was hidden, met another face, changed its looks from
             one frame to the next, or was not looked at for long.
+        looked_unlike: whether the last look at it showed somebody else.
         weight: sum of the qualities of its embeddings; what is known of it.
         embeddings: how many were made.
         embedded_s: when the last one was made.
@@ -51,6 +52,7 @@ class Track:
     misses: int = 0
     confirmed: bool = False
     doubtful: bool = False
+    looked_unlike: bool = False
     velocity: Float32Array = field(default_factory=lambda: np.zeros(2, dtype=np.float32))
     weight: float = 0.0
     embeddings: int = 0
