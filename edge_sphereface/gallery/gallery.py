@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +12,10 @@ from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError
 from edge_sphereface.gallery.crops import check_crop
 from edge_sphereface.gallery.records import Candidate, Enrollment, Portrait, check_name, decide, metadata_text
 from edge_sphereface.gallery.uniqueness import one_face_each
-from edge_sphereface.gallery.vectors import check_embeddings, template_of
+from edge_sphereface.gallery.vectors import ROUNDING, check_embeddings, template_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -27,14 +28,26 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+_BATCH = 1000
+"""People in a portion."""
 _BLOCK = 64
 """Probes in a block of the search for the closest pair."""
-_ROUNDING = 1e-6
-"""Of a template's numbers, which are computed in float64 and kept in float32."""
 
 
 class Gallery(ABC):
     """Identities and their embeddings. Open one with :func:`open_gallery`; use it from several threads as you like.
+
+    Whatever another process does to the gallery, and whatever a disk or a server does, every method raises one of
+    these and nothing else; none of them leaves the gallery unusable, and a later call may succeed:
+
+    * ``GalleryError``: among its subclasses ``GalleryBusyError`` (another process holds the gallery),
+      ``GalleryFormatError`` (what is kept is damaged or of another version), ``GalleryNotFoundError`` (it was deleted)
+      and ``GalleryKeyError`` (it was replaced by one with another key);
+    * ``FingerprintError``: the gallery was rebuilt for another model; open it again with that model;
+    * ``OutputError``: the disk is full, fails, or became read-only.
+
+    Beyond that, arguments that cannot be used raise ``EmbeddingError``, ``IdentityError``, ``CropError``,
+    ``ThresholdError`` or ``ValueError``, each where a method says so.
 
     Attributes:
         location: where it is.
@@ -121,6 +134,28 @@ class Gallery(ABC):
             )
         if merged:
             self._add(list(merged.values()))
+
+    def add_all(self, portraits: Iterable[Portrait], thresholds: Sequence[Threshold] = ()) -> int:
+        """Add any number of people, and thresholds: all of it or, on an error, nothing; Milvus adds in portions.
+
+        Args:
+            portraits: checked, of different names; read one by one.
+            thresholds: kept in place of those for their precisions.
+
+        Returns:
+            How many people.
+
+        Raises:
+            The same as :meth:`enroll`, and whatever reading ``portraits`` raises.
+        """
+        added, batch = 0, list(islice(portraits := iter(portraits), _BATCH))
+        while batch:
+            self.add(batch)
+            added += len(batch)
+            batch = list(islice(portraits, _BATCH))
+        for threshold in thresholds:
+            self.set_threshold(threshold)
+        return added
 
     def search(self, probes: ArrayLike, *, top: int = 5) -> list[tuple[Candidate, ...]]:
         """The identities nearest to each probe, the best first.
@@ -253,7 +288,7 @@ class Gallery(ABC):
         found = []
         for portrait in self.portraits():
             template = self.template(portrait.name)
-            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > _ROUNDING:
+            if template is not None and np.abs(template - template_of(portrait.embeddings)).max() > ROUNDING:
                 found.append(f"the template of {portrait.name!r} is not the mean of its embeddings")
         return found
 

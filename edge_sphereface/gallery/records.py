@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
-from edge_sphereface.record import Cosine, Rate, Record
+from edge_sphereface.record import Cosine, Rate, Record, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,23 @@ MAX_NAME_BYTES = 1024
 """Of a name in UTF-8."""
 MAX_METADATA_BYTES = 1 << 15
 """Of an identity's metadata as JSON."""
+
+_JOINERS = "\u200c\u200d"
+_VARIANTS = "\ufe0e\ufe0f"
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+"""Letters and marks that are drawn as nothing."""
+_JOINING = (
+    ("\u0600", "\u08ff"),
+    ("\u0900", "\u0dff"),
+    ("\u1000", "\u109f"),
+    ("\u1780", "\u17ff"),
+    ("\u1800", "\u18af"),
+)
+"""Scripts whose letters join: Arabic to Syriac, India's, Burmese, Khmer, Mongolian.
+
+References:
+    Unicode Standard Annex #31, 2.3: Layout and Format Control Characters.
+"""
 
 Outcome: TypeAlias = Literal["identified", "unknown", "ambiguous"]
 
@@ -178,23 +195,83 @@ def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, 
 
 
 def check_name(name: object) -> str:
-    """A name as it is kept: composed, so that two ways to type an accent are one person.
+    """A name as it is kept, so that names that look the same are the same.
+
+    It is composed (NFC), and spaces at its ends are cut off. Refused are characters that cannot be seen, spaces of
+    other kinds or several in a row, and forms that stand for other letters (NFKC would replace them). Case counts.
 
     Raises:
-        IdentityError: empty, too long, or with control characters.
+        IdentityError: empty, too long, or with such characters.
     """
     if not isinstance(name, str):
         raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
-    composed = unicodedata.normalize("NFC", name).strip()
+    composed = unicodedata.normalize("NFC", name).strip(" ")
     if not composed:
         raise IdentityError("Expected a name, got an empty one.", hint="give at least one visible character")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in composed):
         raise IdentityError(
             f"The name {name!r} has control characters or halves of characters.", hint="letters of any script are fine"
         )
+    hidden = _hidden(composed)
+    if hidden is not None:
+        raise IdentityError(
+            f"The name {name!a} has an invisible character, U+{ord(hidden):04X} "
+            f"({unicodedata.name(hidden, 'without a name')}): it would look like another name.",
+            hint="type the name with plain letters and single spaces",
+        )
+    plain = unicodedata.normalize("NFKC", composed)
+    if plain != composed:
+        raise IdentityError(
+            f"The name {name!r} has characters that stand for others: it would look like {plain!r}.",
+            hint=f"give it as {plain!r}",
+        )
     if len(composed.encode()) > MAX_NAME_BYTES:
         raise IdentityError(f"Expected a name of at most {MAX_NAME_BYTES} bytes in UTF-8.", hint="shorten it")
     return composed
+
+
+def known_name(name: object) -> str:
+    """A name to look up: composed, and no more, so that whoever was enrolled under any name can be found and removed.
+
+    Raises:
+        IdentityError: no text, or halves of characters.
+    """
+    if not isinstance(name, str):
+        raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
+    if any(unicodedata.category(character) == "Cs" for character in name):
+        raise IdentityError(f"The name {name!a} has halves of characters.", hint="letters of any script are fine")
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _hidden(name: str) -> str | None:
+    """The first character of a name that cannot be seen where it stands."""
+    for index, character in enumerate(name):
+        before = name[index - 1] if index else " "
+        after = name[index + 1] if index + 1 < len(name) else " "
+        category = unicodedata.category(character)
+        if character in _JOINERS:  # some scripts spell with them, and pictures are joined by them
+            visible = _is_joined(before, after)
+        elif character in _VARIANTS:  # of a picture
+            visible = unicodedata.category(before) == "So"
+        elif category == "Zs":
+            visible = character == " " and before != " "
+        else:
+            visible = category not in ("Cf", "Cn", "Co") and character not in _BLANK and not _is_variant(character)
+        if not visible:
+            return character
+    return None
+
+
+def _is_joined(before: str, after: str) -> bool:
+    """Whether a joiner between two characters changes how they look."""
+    pictures = unicodedata.category(before) in ("So", "Sk") or before in _VARIANTS
+    if pictures:
+        return unicodedata.category(after) == "So"
+    return any(first <= before <= last and first <= after <= last for first, last in _JOINING)
+
+
+def _is_variant(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0000" <= character <= "\U000e0fff"
 
 
 def metadata_text(metadata: JsonObject) -> str:
@@ -206,6 +283,7 @@ def metadata_text(metadata: JsonObject) -> str:
     try:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
         size = len(text.encode())
+        parse_json(text, limit=max(size, 1))  # what could not be read again is not written
     except (TypeError, ValueError, RecursionError) as error:
         raise IdentityError(f"Expected metadata that JSON can hold: {error}.") from error
     if not isinstance(metadata, dict) or size > MAX_METADATA_BYTES:

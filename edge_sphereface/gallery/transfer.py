@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.errors import EmbeddingError, GalleryError, GalleryFormatError, IdentityError
+from edge_sphereface.errors import EdgeSphereFaceError, GalleryError, GalleryFormatError, IdentityError
 from edge_sphereface.files import PRIVATE, atomic_write
 from edge_sphereface.fingerprint import Fingerprint
-from edge_sphereface.gallery.crops import CROP_BYTES
-from edge_sphereface.gallery.records import Portrait, Threshold, check_name
-from edge_sphereface.gallery.vectors import check_embeddings
+from edge_sphereface.gallery.crops import check_crop
+from edge_sphereface.gallery.records import Portrait, Threshold, check_name, metadata_text
+from edge_sphereface.gallery.vectors import check_embeddings, template_of
+from edge_sphereface.record import JsonError, parse_json
 
 if TYPE_CHECKING:
     import os
@@ -31,8 +32,10 @@ VERSION = 1
 Existing: TypeAlias = Literal["refuse", "skip", "add"]
 
 _MARK = "edge_sphereface_gallery"
+_COUNT = "identities"
+_HEAD = frozenset((_MARK, "fingerprint", "thresholds"))
+_PORTRAIT = frozenset(("name", "metadata", "embeddings", "crops"))
 _MAX_LINE = 256 << 20
-_BATCH = 1000
 
 
 def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
@@ -54,7 +57,7 @@ def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: 
             done += 1
             if progress is not None:
                 progress(done, max(total, done))
-        output.write(_line({"identities": done}))
+        output.write(_line({_COUNT: done}))
     return done
 
 
@@ -65,14 +68,13 @@ def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
         GalleryFormatError: no export of this version.
         GalleryError: it cannot be read.
     """
-    head = next(_lines(Path(path)))
-    return Fingerprint.from_json(json.dumps(head["fingerprint"]))
+    return Fingerprint.from_values(next(_lines(Path(path)))["fingerprint"])
 
 
 def import_gallery(
     gallery: Gallery, path: str | os.PathLike[str], *, existing: Existing = "refuse", progress: Progress | None = None
 ) -> tuple[int, int]:
-    """Add what an export holds. The whole file is checked before anything is added; then it comes in portions.
+    """Add what an export holds. The whole file is checked first; then a gallery file takes all of it or nothing.
 
     Args:
         gallery: opened with the fingerprint of the export.
@@ -87,10 +89,12 @@ def import_gallery(
         GalleryFormatError: no export of this version, or a damaged one.
         FingerprintError: its embeddings are of another kind.
         IdentityError: a name is there already, and ``existing`` is ``refuse``.
+        OutputError: the gallery is read-only, or the disk is full.
     """
+    gallery.require_writable()
     file = Path(path)
     gallery.fingerprint.require(read_fingerprint(file), f"The gallery {gallery.location}")
-    names = [portrait.name for portrait in _portraits(file, gallery.fingerprint)]
+    names = _checked_names(file, gallery.fingerprint)
     there = {identity.name for identity in gallery.identities()} & set(names)
     if there and existing == "refuse":
         raise IdentityError(
@@ -98,24 +102,18 @@ def import_gallery(
             f"{', …' if len(there) > 5 else ''}.",
             hint="nothing was added; --existing skip leaves them as they are, --existing add adds embeddings to theirs",
         )
-    batch: list[Portrait] = []
-    added = 0
-    for portrait in _portraits(file, gallery.fingerprint):
-        if portrait.name in there and existing == "skip":
-            continue
-        batch.append(portrait)
-        added += 1
-        if len(batch) == _BATCH:
-            gallery.add(batch)
-            batch = []
-        if progress is not None:
-            progress(added, len(names))
-    gallery.add(batch)
+    skipped = there if existing == "skip" else set()
     known = gallery.thresholds()
-    for record in next(_lines(file))["thresholds"]:
-        threshold = Threshold.from_json(json.dumps(record))
-        if threshold.precision not in known:
-            gallery.set_threshold(threshold)
+    thresholds = [threshold for threshold in _thresholds(file) if threshold.precision not in known]
+
+    def coming() -> Iterator[Portrait]:
+        for done, portrait in enumerate(_portraits(file, gallery.fingerprint), start=1):
+            if portrait.name not in skipped:
+                yield portrait
+            if progress is not None:
+                progress(done, len(names))
+
+    added = gallery.add_all(coming(), thresholds)
     return added, len(names) - added
 
 
@@ -128,36 +126,63 @@ def _portrait_json(portrait: Portrait) -> JsonObject:
     }
 
 
+def _checked_names(path: Path, fingerprint: Fingerprint) -> set[str]:
+    """Names of everybody in the file, every value of which was looked at."""
+    names: set[str] = set()
+    _thresholds(path)
+    for number, portrait in enumerate(_portraits(path, fingerprint), start=2):
+        if portrait.name in names:
+            raise GalleryFormatError(
+                f"{path}, line {number}, is damaged: {portrait.name!r} is there twice.", hint="export the gallery again"
+            )
+        names.add(portrait.name)
+    return names
+
+
+def _thresholds(path: Path) -> list[Threshold]:
+    return [Threshold.from_values(record) for record in next(_lines(path))["thresholds"]]
+
+
 def _portraits(path: Path, fingerprint: Fingerprint) -> Iterator[Portrait]:
-    for number, values in enumerate(_lines(path)):
-        if number and "name" in values:
+    for number, values in enumerate(_lines(path), start=1):
+        if number > 1 and _COUNT not in values:
             try:
                 yield _portrait(values, fingerprint.embedding_size)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                reason = error.message if isinstance(error, (EmbeddingError, IdentityError)) else "not an identity"
+                reason = error.message if isinstance(error, EdgeSphereFaceError) else str(error) or "not an identity"
                 raise GalleryFormatError(
-                    f"{path}, line {number + 1}, is damaged: {reason}.", hint="export the gallery again"
+                    f"{path}, line {number}, is damaged: {reason.removesuffix('.')}.", hint="export the gallery again"
                 ) from error
 
 
 def _portrait(values: JsonObject, size: int) -> Portrait:
+    """An identity, checked as enrolling would check it."""
+    _require_keys(values, _PORTRAIT)
     rows = [np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4") for text in values["embeddings"]]
     crops = tuple(None if text is None else base64.b64decode(text, validate=True) for text in values["crops"])
-    if (
-        not rows
-        or len(rows) != len(crops)
-        or not isinstance(values["metadata"], dict)
-        or any(crop is not None and len(crop) > CROP_BYTES for crop in crops)
-    ):
-        raise ValueError
+    if not rows or len(rows) != len(crops):
+        raise ValueError(f"{len(rows)} embeddings and {len(crops)} crops are not an identity")
     embeddings = np.concatenate([check_embeddings(row, size) for row in rows])
+    template_of(embeddings)
+    metadata_text(values["metadata"])
+    for crop in crops:
+        check_crop(crop)
     return Portrait(name=check_name(values["name"]), metadata=values["metadata"], embeddings=embeddings, crops=crops)
+
+
+def _require_keys(values: JsonObject, keys: frozenset[str]) -> None:
+    missing, unknown = sorted(keys - set(values)), sorted(set(values) - keys)
+    if missing or unknown:
+        words = [f"lacks {key!r}" for key in missing] + [f"has an unknown {key!r}" for key in unknown]
+        raise ValueError(f"it {' and '.join(words[:4])}, so it is not an identity of this version")
 
 
 def _lines(path: Path) -> Iterator[JsonObject]:
     """Every line; the first is a head of this version, and the last counts those between."""
     count, last = -1, None
     try:
+        if path.exists() and not path.is_file():  # it is read twice
+            raise GalleryError(f"Expected a regular file to import, got {path}.", hint="write the export to a file")
         with path.open("rb") as stream:
             while line := stream.readline(_MAX_LINE):
                 values = _parsed(line, path, count + 2)
@@ -165,8 +190,8 @@ def _lines(path: Path) -> Iterator[JsonObject]:
                     _check_head(values, path)
                 if last is not None:
                     raise GalleryFormatError(f"{path} goes on behind its last line.", hint="export the gallery again")
-                if count >= 0 and "identities" in values:
-                    last = values["identities"]
+                if count >= 0 and _COUNT in values:
+                    last = values[_COUNT] if set(values) == {_COUNT} and type(values[_COUNT]) is int else -1
                 else:
                     count += 1
                 yield values
@@ -179,19 +204,21 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 
 
 def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
+    reason = "it is no JSON object"
     try:
-        values: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        values = None
+        values: Any = parse_json(line, limit=_MAX_LINE)
+    except JsonError as error:
+        values, reason = None, str(error)
     if not isinstance(values, dict):
         raise GalleryFormatError(
-            f"{path}, line {number}, is no JSON object.", hint="give a file that `gallery export` wrote, whole"
+            f"{path}, line {number}, is no JSON object: {reason}.",
+            hint="give a file that `gallery export` wrote, whole",
         )
     return values
 
 
 def _check_head(values: JsonObject, path: Path) -> None:
-    if not isinstance(values.get("thresholds"), list) or values.get(_MARK) != VERSION:
+    if set(values) != _HEAD or not isinstance(values["thresholds"], list) or values[_MARK] != VERSION:
         raise GalleryFormatError(
             f"{path} is no export of a gallery in version {VERSION}.", hint="give a file that `gallery export` wrote"
         )

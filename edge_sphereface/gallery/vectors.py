@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LENGTH_TOLERANCE = 1e-3
 """Embeddings whose length is 1 to this are kept bit for bit; others are normalized."""
+ROUNDING = 1e-6
+"""Of a template's numbers, which are computed in float64 and kept in float32."""
 
 
 def check_embeddings(embeddings: ArrayLike, size: int) -> Float32Array:

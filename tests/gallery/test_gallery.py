@@ -280,3 +280,56 @@ THRESHOLD |= {"far": None, "low": None, "high": None, "tar": None}
 def test_what_is_no_threshold(text):
     with pytest.raises(GalleryFormatError, match="record of a threshold is not .*calibrate it again"):
         Threshold.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "An\u200bn",
+        "\u2060Ann",
+        "Ann\ufeff",
+        "An\u00adn",
+        "An\u200dn",
+        "An\u200cn",
+        "\u202eAnn",
+        "Ann\u2066",
+        "Ann\u00a0Lee",
+        "Ann  Lee",
+        "Ann\u2003Lee",
+        "\u00a0Ann",
+        "Ann\u3164",
+        "Ann\ufe0f",
+        "Ann\U000e0041",
+        "\uff21nn",
+        "\ufb01nn",
+        "Ann\u034f",
+        "Ann\u2800",
+    ],
+)
+def test_names_that_only_look_like_another_are_refused(gallery, faces, tmp_path, name):
+    """Nobody becomes a second Ann whom no list can tell from the first."""
+    gallery.enroll("Ann", faces[0])
+    with pytest.raises(IdentityError, match="look like") as refused:
+        gallery.enroll(name, faces[1])
+    assert refused.value.hint
+    assert [identity.name for identity in gallery.identities()] == ["Ann"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ann",
+        "ANN",
+        "Ann Lee",
+        "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
+        "क\u094d\u200dष",
+        "👩\u200d🚀",
+        "❤\ufe0f",
+        "O\u2019Hara",
+    ],
+)
+def test_names_that_look_different_are_kept(make, faces, name):
+    gallery = make()
+    gallery.enroll("Ann", faces[0])
+    assert gallery.enroll(f"  {name} ", faces[1]).name == name
+    assert len(gallery) == 2

@@ -1,5 +1,6 @@
 """Faces are their owner's alone: private files, no byte of who was removed, encryption."""
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -138,3 +139,55 @@ def test_values_moved_between_rows_are_noticed(enrolled, faces, path, key, finge
     with open_gallery(path, fingerprint, key=key) as again:
         with pytest.raises(GalleryFormatError, match="changed or moved"):
             again.search(faces[0])
+
+
+TAMPERINGS = {
+    "names": "UPDATE identities SET name = CASE name WHEN 'p0' THEN 'p1 ' ELSE 'p0' END",
+    "one name": "UPDATE identities SET name = 'Eve' WHERE name = 'p0'",
+    "metadata": """UPDATE identities SET metadata = '{"role": "admin"}' WHERE name = 'p0'""",
+    "moment": "UPDATE identities SET enrolled_at = '1999-01-01' WHERE name = 'p0'",
+    "embeddings": "UPDATE embeddings SET identity = 3 - identity",
+    "threshold": "UPDATE thresholds SET record = replace(record, '0.6', '-1.0')",
+    "thresholds": "UPDATE thresholds SET precision = 'int8'",
+    "gallery": "UPDATE state SET gallery = 'x'",
+}
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_whatever_is_changed_without_the_key_is_noticed(enrolled, faces, path, key, fingerprint, what):
+    """Name, metadata, moment and template are bound together, embeddings to their identity, thresholds to theirs."""
+    enrolled(faces, 2, key=key).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute(TAMPERINGS[what])
+    raw.close()
+
+    def use():
+        with open_gallery(path, fingerprint, key=key) as gallery:
+            assert what in ("embeddings", "threshold", "thresholds") or gallery.search(faces[0]) is None
+            list(gallery.portraits())
+            gallery.thresholds()
+
+    with pytest.raises((GalleryFormatError, GalleryKeyError), match="changed or moved|another key|bytes|decode"):
+        use()
+    with contextlib.suppress(GalleryKeyError), open_gallery(path, fingerprint, key=key) as gallery:
+        assert gallery.check() != []
+
+
+def test_a_name_that_is_changed_while_a_gallery_is_open_is_noticed(enrolled, faces, path, key):
+    gallery = enrolled(faces, 2, key=key)
+    assert gallery.identify(faces[0]).name == "p0"
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE identities SET name = 'Eve' WHERE name = 'p0'")
+    raw.close()
+    for action in (lambda: gallery.identify(faces[0]), lambda: list(gallery.identities())):
+        with pytest.raises(GalleryFormatError, match="changed or moved"):
+            action()
+
+
+def test_an_encrypted_gallery_of_an_earlier_version_says_what_to_do(enrolled, faces, path, key, fingerprint):
+    enrolled(faces, 2, key=key).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version = 1")
+    raw.close()
+    with pytest.raises(GalleryFormatError, match="did not bind names.*import that into a new gallery"):
+        open_gallery(path, fingerprint, key=key)

@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_sphereface.errors import GalleryBusyError, GalleryError, GalleryFormatError, GalleryNotFoundError, OutputError
+from edge_sphereface.errors import (
+    FingerprintError,
+    GalleryBusyError,
+    GalleryError,
+    GalleryFormatError,
+    GalleryNotFoundError,
+    OutputError,
+)
 from edge_sphereface.gallery import Portrait, open_gallery
 from edge_sphereface.gallery.sqlite import database
 
@@ -38,10 +45,10 @@ def test_files_that_are_no_gallery(path, fingerprint):
 def test_a_gallery_of_another_version_is_not_touched(enrolled, faces, path, fingerprint):
     enrolled(faces).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("PRAGMA user_version = 2")
+        raw.execute("PRAGMA user_version = 3")
     raw.close()
     before = path.read_bytes()
-    with pytest.raises(GalleryFormatError, match="version 2; this package reads version 1"):
+    with pytest.raises(GalleryFormatError, match="version 3; this package reads 1 and 2"):
         open_gallery(path, fingerprint, create=True)
     assert path.read_bytes() == before
 
@@ -306,3 +313,95 @@ def test_a_link_and_its_gallery_are_one(enrolled, faces, path, tmp_path, fingerp
         gallery.enroll("x", faces[9])
         assert gallery.identify(faces[9]).name == "x"
     assert os.listdir(tmp_path / "link") == ["other.db"]
+
+
+HUGE = (1 << 63) - 1
+GARBAGE = {
+    "identities": {
+        "name": [b"\xff\xfe", 7],
+        "metadata": [b"{}", "[1", "{}" * 9, "[]", '{"a": NaN}', "9" * 5000],
+        "slot": ["x", -1, HUGE, 3.5, b"1"],
+        "template": ["text", b"", b"\x00" * 128, b"\xff" * 128, b"\x01" * 127, 5, "\u0141" * 32],
+        "enrolled_at": [b"x", b""],
+    },
+    "embeddings": {
+        "embedding": ["text", b"", b"\x00" * 128, b"\xff" * 128, 5, 2.5],
+        "identity": ["x", 999, HUGE, b""],
+        "crop": ["text", 5],
+    },
+    "state": {
+        "gallery": [b"x"],
+        "fingerprint": [b"x", "[]", "{" * 5000, "9" * 5000],
+        "keep_crops": ["x", b""],
+        "epoch": ["x", b"short", 1],
+        "token": ["x", b"short", 1],
+        "next_slot": ["x", -1, HUGE, 2.5],
+        "erasing": ["x", b""],
+        "key_check": ["x", b"", b"x" * 60, 5],
+    },
+    "thresholds": {"precision": [b"x", "int8"], "record": [b"x", "{}", "[]", "9" * 5000, b"\xff"]},
+    "dead_slots": {"slot": [-5, HUGE, 1]},
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"key": bytes(range(32))}], ids=["plain", "encrypted"])
+@pytest.mark.parametrize("place", [(table, column) for table, columns in GARBAGE.items() for column in columns])
+def test_values_that_are_none_of_ours(enrolled, faces, path, fingerprint, place, options):
+    """SQLite keeps a value of any type in any column: our error or the right answer, and `check` names it."""
+    table, column = place
+    enrolled(faces, 4, **options).close()
+    whole = path.read_bytes()
+    matrix = path.with_name("people.db-matrix")
+    rows = matrix.read_bytes() if matrix.exists() else b""
+    for value in GARBAGE[table][column]:
+        for mapped in (False,) if options else (True, False):
+            path.write_bytes(whole)
+            spoil(path, table, column, value)
+            matrix.write_bytes(rows) if mapped else matrix.unlink(missing_ok=True)
+            told = use(path, fingerprint, faces, options, unfound=None if column == "slot" else "")
+            harmless = table == "dead_slots" or (not options and (table, column, value) in HARMLESS)
+            assert told or harmless, (value, mapped)
+
+
+def spoil(path, table, column, value):
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA ignore_check_constraints = ON")
+        if table == "dead_slots":
+            raw.execute("INSERT INTO dead_slots VALUES (?)", (value,))
+        else:
+            where = "" if table == "thresholds" else "WHERE rowid = 1"
+            raw.execute(f"UPDATE {table} SET {column} = ? {where}", (value,))
+    raw.close()
+
+
+HARMLESS = [("identities", "name", 7)]  # SQLite makes a text of it
+
+
+def use(path, fingerprint, faces, options, *, unfound):
+    """Do everything with a gallery that may hold garbage; whether something was told."""
+    told = []
+
+    def attempt(action):
+        try:
+            return action()
+        except (GalleryError, OutputError, FingerprintError) as error:
+            told.append(error)  # with its frames: they must keep no lock
+
+    gallery = attempt(lambda: open_gallery(path, fingerprint, timeout_s=1, **options))
+    if gallery is None:
+        return told
+    with gallery:
+        for number in range(4):
+            found = attempt(lambda number=number: gallery.identify(faces[number], threshold=0.6))
+            assert found is None or found.name in (f"p{number}", *(["7", unfound] if number == 0 else [])), found
+        attempt(lambda: list(gallery.identities()))
+        attempt(lambda: list(gallery.portraits()))
+        attempt(lambda: [gallery.template(f"p{number}") for number in range(4)])
+        attempt(gallery.thresholds)
+        problems = attempt(gallery.check) or []
+        attempt(lambda: gallery.enroll("p1", faces[20]))
+        attempt(lambda: gallery.enroll("new", faces[21]))
+        attempt(lambda: gallery.remove(["p2"]))
+        attempt(gallery.closest_pair)
+    assert problems or not told, "check must name what everything else trips over"
+    return told + problems

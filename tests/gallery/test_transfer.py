@@ -1,6 +1,7 @@
 """Export, import, and another model for kept crops."""
 
 import json
+import os
 import stat
 from dataclasses import replace
 
@@ -15,10 +16,12 @@ from edge_sphereface.errors import (
     GalleryError,
     GalleryFormatError,
     IdentityError,
+    OutputError,
 )
 from edge_sphereface.fingerprint import Fingerprint
-from edge_sphereface.gallery import Threshold, open_gallery
+from edge_sphereface.gallery import Portrait, Threshold, open_gallery
 from edge_sphereface.gallery.crops import decode_crop, encode_crop
+from edge_sphereface.gallery.sqlite.tables import Tables
 from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
 
 
@@ -79,6 +82,30 @@ def test_names_that_are_there(gallery, exported, faces):
         (lambda lines: [lines[0], lines[1].replace('"embeddings": ["', '"embeddings": ["AAAA'), *lines[2:]], "line 2"),
         (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\\u0000'), *lines[2:]], "control"),
         (lambda lines: [lines[0], json.dumps({"name": "x"}), *lines[2:]], "not an identity"),
+        (
+            lambda lines: [lines[0], lines[1].replace('"name"', '"nam"'), *lines[2:]],
+            "lacks 'name' and has an unknown 'nam'",
+        ),
+        (lambda lines: [lines[0], lines[1].replace('"name"', '"x": 1, "name"'), *lines[2:]], "unknown 'x'"),
+        (lambda lines: [lines[0], lines[1], lines[1], lines[3]], "line 3, is damaged: 'Ann' is there twice"),
+        (lambda lines: [lines[0].replace('"fingerprint"', '"fingerprints"'), *lines[1:]], "no export"),
+        (lambda lines: [lines[0].replace('"thresholds": [{', '"thresholds": [{"x": 1, '), *lines[1:]], "threshold"),
+        (lambda lines: [lines[0].replace('"value": 0.6', '"value": 1.5'), *lines[1:]], "threshold"),
+        (
+            lambda lines: [*lines[:2], lines[2].replace('"crops": [null]', '"crops": ["aGVsbG8="]'), lines[3]],
+            "line 3.*PNG",
+        ),
+        (
+            lambda lines: [
+                *lines[:2],
+                lines[2].replace('"metadata": {}', f'"metadata": {{"x": "{"y" * 40000}"}}'),
+                lines[3],
+            ],
+            "line 3.*metadata",
+        ),
+        (lambda lines: [*lines[:3], '{"identities": true}'], "cut off"),
+        (lambda lines: [*lines[:3], '{"identities": 2, "x": 1}'], "cut off"),
+        (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\u200b'), *lines[2:]], "invisible"),
         (
             lambda lines: [lines[0].replace('"embedding_size": 32', '"embedding_size": "x"'), *lines[1:]],
             "record of what",
@@ -177,3 +204,37 @@ def test_crops_lose_nothing_and_are_checked(crops):
     for data in (b"", b"x" * 50, encode_crop(crops[0][:, :50]), b"\x89PNG" * 400_000):
         with pytest.raises(CropError):
             decode_crop(data, (112, 96, 3))
+
+
+def test_an_import_that_fails_late_adds_nothing(make, faces, tmp_path, monkeypatch):
+    """All people come in one transaction: a disk that fails at the last leaves the gallery as it was."""
+    many = make(tmp_path / "many.db")
+    rows = np.random.default_rng(0).standard_normal((1200, 32), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    many.add([Portrait(name=f"p{n}", metadata=None, embeddings=row[None], crops=(None,)) for n, row in enumerate(rows)])
+    export_gallery(many, tmp_path / "x.jsonl")
+    other = make(tmp_path / "other.db", threshold=None)
+    other.enroll("Ann", faces[0])
+    real, left = Tables.add, iter(range(1199))
+
+    def failing(*arguments, **options):
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(Tables, "add", failing)
+    with pytest.raises(OutputError, match="No space left"):
+        import_gallery(other, tmp_path / "x.jsonl")
+    monkeypatch.undo()
+    assert [identity.name for identity in other.identities()] == ["Ann"]
+    assert (other.check(), other.thresholds()) == ([], {})
+    assert other.identify(faces[0], threshold=0.6).name == "Ann"
+    assert import_gallery(other, tmp_path / "x.jsonl") == (1200, 0)
+    assert (len(other), other.threshold.value, other.check()) == (1201, 0.6, [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs")
+def test_an_export_in_a_fifo_is_refused(make, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(GalleryError, match="regular file"):
+        import_gallery(make(), tmp_path / "fifo")

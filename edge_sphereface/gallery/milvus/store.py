@@ -14,7 +14,7 @@ from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
 from edge_sphereface.gallery.milvus.connection import explained, reach, release
-from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold, check_name, metadata_text, now
+from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold, known_name, metadata_text, now
 from edge_sphereface.gallery.vectors import template_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class MilvusGallery(Gallery):
     def get(self, name: str) -> Identity:
         """One identity."""
         with self._working():
-            return self._described(self._require([check_name(name)]))[0]
+            return self._described(self._require([known_name(name)]))[0]
 
     def identities(self) -> Iterator[Identity]:
         """Every identity, by name."""
@@ -116,13 +116,13 @@ class MilvusGallery(Gallery):
     def template(self, name: str) -> Float32Array | None:
         """(D,) unit mean of an identity's embeddings."""
         with self._working():
-            found = self._collections.identities(["template"], [key_of(check_name(name))])
+            found = self._collections.identities(["template"], [key_of(known_name(name))])
         return vectors(found, "template")[0] if found else None
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove identities. Milvus Lite's files are written anew without them; a cluster cleans up when it is due."""
         with self._working():
-            keys = [row["id"] for row in self._require(sorted({check_name(name) for name in names}))]
+            keys = [row["id"] for row in self._require(sorted({known_name(name) for name in names}))]
             embeddings = self._collections.delete(keys)
             if self._is_lite:
                 self._collections.write_anew(self.fingerprint.embedding_size, None, {})

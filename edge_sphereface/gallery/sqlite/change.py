@@ -43,7 +43,7 @@ class Change:
 
     def leave(self, slot: int) -> None:
         """A row's template is gone."""
-        self._connection.execute("INSERT INTO dead_slots VALUES (?)", (slot,))
+        self._connection.execute("INSERT OR IGNORE INTO dead_slots VALUES (?)", (slot,))
 
     def renumber(self) -> None:
         """Every template changes: number rows anew."""

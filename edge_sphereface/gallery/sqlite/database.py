@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of the tables; a gallery of another version is not touched."""
+ENCRYPTED_VERSION = 2
+"""Of an encrypted gallery: names, metadata and thresholds are bound to the encrypted values."""
 
 _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
@@ -132,6 +134,8 @@ def explained(path: Path) -> Iterator[None]:
         if isinstance(error, EdgeSphereFaceError):
             raise
         raise OutputError(f"The disk failed at {path}: {error.strerror or error}.", hint="check the disk") from error
+    except OverflowError as error:  # a number of ours that grew from one that is not
+        raise _damaged(path, "a number is out of range") from error
     except sqlite3.ProgrammingError:  # a mistake of ours or of the caller, such as using a closed gallery
         raise
     except sqlite3.DatabaseError as error:
@@ -178,11 +182,11 @@ def transaction(connection: sqlite3.Connection, *, write: bool) -> Iterator[None
         raise
 
 
-def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> bool:
+def prepare(connection: sqlite3.Connection, path: Path, *, create: bool, encrypted: bool) -> tuple[bool, int]:
     """Make the tables in a file that is empty; check those of any other.
 
     Returns:
-        Whether they were made; then ``state`` has no row yet, and a transaction is open.
+        Whether they were made, and their version. If they were, ``state`` has no row yet, and a transaction is open.
 
     Raises:
         GalleryFormatError: another program's file, or another version's.
@@ -191,24 +195,25 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> bool
         connection.execute("BEGIN IMMEDIATE")
         if not _found(connection):
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
+            version = ENCRYPTED_VERSION if encrypted else VERSION
+            connection.execute(f"PRAGMA user_version = {version}")
             for statement in _TABLES:
                 connection.execute(statement)
-            return True
+            return True, version
         connection.execute("ROLLBACK")
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application != _APPLICATION_ID:
         raise GalleryFormatError(f"{path} is an SQLite file, but no gallery.", hint="name another file")
-    if version != VERSION:
+    if version not in (VERSION, ENCRYPTED_VERSION):
         raise GalleryFormatError(
-            f"The gallery {path} has version {version}; this package reads version {VERSION}.",
+            f"The gallery {path} has version {version}; this package reads {VERSION} and {ENCRYPTED_VERSION}.",
             hint="export it with the version that wrote it, import it with this one",
         )
     if _found(connection) != set(_TABLES):
         raise _damaged(path, "its tables are others than a gallery's")
-    return False
+    return False, int(version)
 
 
 def _found(connection: sqlite3.Connection) -> set[str]:

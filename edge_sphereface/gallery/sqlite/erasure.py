@@ -46,6 +46,7 @@ def zero_dead_slots(connection: sqlite3.Connection, file: MatrixFile | None) -> 
         return
     with transaction(connection, write=True):
         if file is not None:
-            (epoch,) = connection.execute("SELECT epoch FROM state").fetchone()
-            file.zero([slot for (slot,) in connection.execute("SELECT slot FROM dead_slots ORDER BY slot")], epoch)
+            epoch = next((epoch for (epoch,) in connection.execute("SELECT epoch FROM state")), b"")
+            query = "SELECT slot FROM dead_slots WHERE slot >= 0 AND slot NOT IN (SELECT slot FROM identities)"
+            file.zero([slot for (slot,) in connection.execute(query)], epoch)
         connection.execute("DELETE FROM dead_slots")

@@ -9,6 +9,7 @@ import numpy as np
 from edge_sphereface.errors import GalleryFormatError
 from edge_sphereface.gallery.records import Candidate
 from edge_sphereface.gallery.sqlite.matrix import Templates
+from edge_sphereface.gallery.sqlite.state import ROW, Row
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PROBES = 64
 """In one product, which bounds its memory."""
+_PAGE = 256
+"""Rows that are read at a time."""
 _NAMES = 500
 """In one query."""
 _SPARSE_ROWS = 100_000
@@ -56,10 +59,21 @@ class TemplateIndex:
         return found
 
     def rows(self, first_slot: int = 0) -> Iterator[tuple[int, Float32Array]]:
-        """Slot and template of every identity from a slot on, slots rising."""
-        query = "SELECT slot, id, template FROM identities WHERE slot >= ? ORDER BY slot"
-        for slot, row, sealed in self._connection.execute(query, (first_slot,)):
-            yield slot, self._values.vector(sealed, "template", row)
+        """Slot and template of every identity from a slot on, slots rising.
+
+        Raises:
+            GalleryFormatError: a row is damaged.
+        """
+        # In pages: a statement that an error leaves unfinished would keep the log from being cut off
+        query = f"SELECT {ROW} FROM identities WHERE slot >= ? ORDER BY slot LIMIT {_PAGE}"  # noqa: S608 -- own words
+        while True:
+            page = self._connection.execute(query, (first_slot,)).fetchall()
+            for values in page:
+                row = Row.checked(values)
+                yield row.slot, self._values.template(row)
+                first_slot = row.slot + 1
+            if len(page) < _PAGE:
+                return
 
     def _refresh(self, state: State) -> None:
         if state.token == self._token:
@@ -105,7 +119,8 @@ class TemplateIndex:
         for start in range(0, len(slots), _NAMES):
             block = slots[start : start + _NAMES]
             marks = ",".join("?" * len(block))
-            names.update(
-                self._connection.execute(f"SELECT slot, name FROM identities WHERE slot IN ({marks})", block)  # noqa: S608
-            )
+            query = f"SELECT {ROW} FROM identities WHERE slot IN ({marks})"  # noqa: S608 -- own words
+            for values in self._connection.execute(query, block).fetchall():
+                row = self._values.authenticate(Row.checked(values))
+                names[row.slot] = row.name
         return names

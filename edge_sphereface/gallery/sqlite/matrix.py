@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
-from edge_sphereface.errors import OutputError
+from edge_sphereface.errors import GalleryFormatError, OutputError
 from edge_sphereface.files import PRIVATE, open_private, sync_folder
 
 if TYPE_CHECKING:
@@ -349,13 +349,21 @@ class Templates:
         return self._recent_rows
 
     def extend(self, end: int, rows: Iterator[tuple[int, Float32Array]]) -> None:
-        """Take rows up to slot ``end``; those left out are zero."""
+        """Take rows up to slot ``end``; those left out are zero.
+
+        Raises:
+            GalleryFormatError: a row beyond ``end``.
+        """
         start, needed = len(self._mapped), end - len(self._mapped)
         if needed > len(self._recent):
             grown = np.zeros((max(needed, 2 * len(self._recent), 64), self._recent.shape[1]), dtype=np.float32)
             grown[: self._recent_rows] = self._recent[: self._recent_rows]
             self._recent = grown
         for slot, row in rows:
+            if slot >= end:
+                raise GalleryFormatError(
+                    f"The gallery is damaged: a template is in row {slot} of {end}.", hint="restore it from a backup"
+                )
             self._recent[slot - start] = row
         self._recent_rows = needed
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from types import NoneType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, GalleryKeyError
-from edge_sphereface.gallery.records import now
+from edge_sphereface.gallery.records import Threshold, now
+from edge_sphereface.gallery.sqlite.database import ENCRYPTED_VERSION
 from edge_sphereface.gallery.sqlite.matrix import TOKEN_BYTES
+from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +23,12 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery.vault import Vault
     from edge_sphereface.types import Float32Array
 
+MAX_SLOTS = 1 << 48
+"""Rows of the matrix, beyond what any disk holds."""
+
 _KEY_CHECK = b"edge-sphereface"
+_SQUARE_TOLERANCE = 3 * LENGTH_TOLERANCE
+"""Of the square of an embedding's length."""
 
 
 class State(NamedTuple):
@@ -55,15 +64,14 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
     row = connection.execute(f"SELECT {', '.join(State._fields)} FROM state").fetchone()  # noqa: S608 -- own names
     state = None if row is None else State(*row)
     if state is None or not (
-        isinstance(state.gallery, str)
-        and isinstance(state.fingerprint, str)
-        and isinstance(state.next_slot, int)
-        and state.next_slot >= 0
-        and isinstance(state.epoch, bytes)
-        and isinstance(state.token, bytes)
+        all(isinstance(text, str) for text in (state.gallery, state.fingerprint))
+        and all(isinstance(number, int) for number in (state.keep_crops, state.erasing, state.next_slot))
+        and 0 <= state.next_slot <= MAX_SLOTS
+        and all(isinstance(name, bytes) and len(name) == TOKEN_BYTES for name in (state.epoch, state.token))
+        and isinstance(state.key_check, (bytes, NoneType))
     ):
         raise GalleryFormatError(
-            f"The gallery {path} is damaged: its state cannot be.", hint="restore it from a backup"
+            f"The gallery {path} is damaged: its state record is not valid.", hint="restore it from a backup"
         )
     return state
 
@@ -71,18 +79,19 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
 def begin(connection: sqlite3.Connection, fingerprint: Fingerprint, *, vault: Vault, keep_crops: bool) -> None:
     """Write the row of a new gallery, and commit the transaction that made its tables."""
     gallery = secrets.token_hex(8)
-    check = vault.seal(_KEY_CHECK, f"{gallery}:key") if vault.encrypted else None
+    check = vault.seal(_KEY_CHECK, place_of(gallery, "key")) if vault.encrypted else None
     epoch, token = secrets.token_bytes(TOKEN_BYTES), secrets.token_bytes(TOKEN_BYTES)
     row = (gallery, fingerprint.to_json(), int(keep_crops), check, epoch, token, now())
     connection.execute("INSERT INTO state VALUES (1, ?, ?, ?, ?, ?, ?, 0, 0, ?)", row)
     connection.execute("COMMIT")
 
 
-def check_key(state: State, vault: Vault, path: Path) -> None:
+def check_key(state: State, vault: Vault, path: Path, version: int) -> None:
     """A key must come exactly for an encrypted gallery, and be its own.
 
     Raises:
         GalleryKeyError: it is missing, another, or not wanted.
+        GalleryFormatError: encrypted by an earlier version.
     """
     if state.key_check is None:
         if vault.encrypted:
@@ -93,14 +102,67 @@ def check_key(state: State, vault: Vault, path: Path) -> None:
         return
     if not vault.encrypted:
         raise GalleryKeyError(f"The gallery {path} is encrypted, and no key was given.", hint="give it: --key-file")
+    if version != ENCRYPTED_VERSION:
+        raise GalleryFormatError(
+            f"The gallery {path} was encrypted by an earlier version, which did not bind names to embeddings.",
+            hint="export it with the version that wrote it, and import that into a new gallery",
+        )
     try:
-        vault.open(state.key_check, f"{state.gallery}:key")
+        vault.open(state.key_check, place_of(state.gallery, "key"))
     except GalleryFormatError as error:
         raise GalleryKeyError(f"The gallery {path} was encrypted with another key.") from error
 
 
+def place_of(gallery: str, kind: str, *more: object) -> str:
+    """What an encrypted value is bound to, so that it cannot be moved: its gallery and all that it belongs to."""
+    return json.dumps([gallery, kind, *more], ensure_ascii=False)
+
+
+class Row(NamedTuple):
+    """An identity's row.
+
+    Attributes:
+        id: of the row.
+        name: of the identity.
+        metadata: JSON text.
+        enrolled_at: when the first embedding came.
+        slot: of the template in the matrix.
+        template: as it stands there.
+    """
+
+    id: int
+    name: str
+    metadata: str
+    enrolled_at: str
+    slot: int
+    template: bytes
+
+    @classmethod
+    def checked(cls, values: tuple[object, ...] | None) -> Row:
+        """A row that was read: SQLite keeps a value of any type in any column.
+
+        Raises:
+            GalleryFormatError: none, or a value of another type than ours, or out of range.
+        """
+        if values is None:
+            raise GalleryFormatError("The gallery is damaged: a row is missing.", hint="restore it from a backup")
+        sound = all(isinstance(value, kind) for value, kind in zip(values, _ROW_TYPES, strict=True))
+        row = cls(*values)  # type: ignore[arg-type] # checked
+        if not sound or not 0 <= row.slot < MAX_SLOTS:
+            raise GalleryFormatError(
+                f"The gallery is damaged: a value of identity {values[0]} has another type or is out of range.",
+                hint="restore it from a backup",
+            )
+        return row
+
+
+ROW = ", ".join(Row._fields)
+"""Columns of a row."""
+_ROW_TYPES = (int, str, str, str, int, bytes)
+
+
 class Values:
-    """Vectors and crops as they stand in the tables.
+    """Vectors, crops and thresholds as they stand in the tables.
 
     Args:
         vault: encrypts, or does not.
@@ -115,29 +177,89 @@ class Values:
         self._size = size
         self._path = path
 
-    def seal(self, value: Float32Array | bytes, column: str, row: int) -> bytes:
-        """A vector (D,) or a crop, for a column and a row's id."""
-        raw = value if isinstance(value, bytes) else np.ascontiguousarray(value, dtype="<f4").tobytes()
-        return self._vault.seal(raw, self._place(column, row))
+    def seal_template(self, template: Float32Array, row: Row) -> bytes:
+        """A template (D,), bound to everything else in its row but the slot."""
+        return self._vault.seal(_bytes(template), self._template_place(row))
 
-    def vector(self, sealed: bytes, column: str, row: int) -> Float32Array:
-        """(D,) float32.
+    def template(self, row: Row) -> Float32Array:
+        """(D,) float32, of length one.
 
         Raises:
-            GalleryFormatError: of another size, not finite, or changed.
+            GalleryFormatError: of another size or length, not finite, or changed.
         """
-        raw = self._vault.open(sealed, self._place(column, row)) if isinstance(sealed, bytes) else b""
-        vector = np.frombuffer(raw, dtype="<f4") if len(raw) == 4 * self._size else np.full(1, np.nan, np.float32)
-        if not np.isfinite(vector).all():
-            raise GalleryFormatError(
-                f"The gallery {self._path} is damaged: an embedding is not {self._size} finite numbers.",
-                hint="restore it from a backup",
-            )
+        return self._vector(row.template, self._template_place(row))
+
+    def authenticate(self, row: Row) -> Row:
+        """The row, if nothing of it was changed by somebody without the key; one that is not encrypted, as it is.
+
+        Raises:
+            GalleryFormatError: it was changed.
+        """
+        if self._vault.encrypted:
+            self.template(row)
+        return row
+
+    def seal_embedding(self, embedding: Float32Array, member: int, identity: int) -> bytes:
+        """An embedding (D,), bound to its id and that of its identity."""
+        return self._vault.seal(_bytes(embedding), place_of(self._gallery, "embedding", member, identity))
+
+    def embedding(self, sealed: object, member: int, identity: int) -> Float32Array:
+        """(D,) float32, of length one.
+
+        Raises:
+            GalleryFormatError: of another size or length, not finite, or changed.
+        """
+        return self._vector(sealed, place_of(self._gallery, "embedding", member, identity))
+
+    def seal_crop(self, crop: bytes, member: int, identity: int) -> bytes:
+        """A PNG file, bound to the embedding that it belongs to."""
+        return self._vault.seal(crop, place_of(self._gallery, "crop", member, identity))
+
+    def crop(self, sealed: object, member: int, identity: int) -> bytes | None:
+        """A PNG file; None if it was not kept.
+
+        Raises:
+            GalleryFormatError: no bytes, or changed.
+        """
+        return None if sealed is None else self._open(sealed, place_of(self._gallery, "crop", member, identity))
+
+    def seal_threshold(self, threshold: Threshold) -> str | bytes:
+        """A threshold, bound to its precision."""
+        text = threshold.to_json()
+        place = place_of(self._gallery, "threshold", threshold.precision)
+        return self._vault.seal(text.encode(), place) if self._vault.encrypted else text
+
+    def threshold(self, sealed: object, precision: object) -> Threshold:
+        """A threshold.
+
+        Raises:
+            GalleryFormatError: no record of one for this precision, or changed.
+        """
+        if self._vault.encrypted:
+            sealed = self._open(sealed, place_of(self._gallery, "threshold", str(precision)))
+        threshold = Threshold.from_json(sealed) if isinstance(sealed, (str, bytes)) else None
+        if threshold is None or threshold.precision != precision:
+            raise self._damaged("a record of a threshold is not valid")
+        return threshold
+
+    def _vector(self, sealed: object, place: str) -> Float32Array:
+        raw = self._open(sealed, place)
+        vector = np.frombuffer(raw if len(raw) == 4 * self._size else bytes(4 * self._size), dtype="<f4")
+        if not abs(float(np.vdot(vector, vector)) - 1) <= _SQUARE_TOLERANCE:  # also where it is NaN
+            raise self._damaged(f"an embedding is not {self._size} numbers of length one")
         return vector
 
-    def crop(self, sealed: bytes | None, row: int) -> bytes | None:
-        """A PNG file; None if it was not kept."""
-        return None if sealed is None else self._vault.open(sealed, self._place("crop", row))
+    def _open(self, sealed: object, place: str) -> bytes:
+        if not isinstance(sealed, bytes):
+            raise self._damaged("a value that must be bytes is not")
+        return self._vault.open(sealed, place)
 
-    def _place(self, column: str, row: int) -> str:
-        return f"{self._gallery}:{column}:{row}"
+    def _template_place(self, row: Row) -> str:
+        return place_of(self._gallery, "template", row.id, row.name, row.metadata, row.enrolled_at)
+
+    def _damaged(self, reason: str) -> GalleryFormatError:
+        return GalleryFormatError(f"The gallery {self._path} is damaged: {reason}.", hint="restore it from a backup")
+
+
+def _bytes(vector: Float32Array) -> bytes:
+    return np.ascontiguousarray(vector, dtype="<f4").tobytes()

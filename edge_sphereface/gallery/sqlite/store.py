@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import FingerprintError, GalleryBusyError, GalleryFormatError, OutputError
+from edge_sphereface.errors import FingerprintError, GalleryBusyError, GalleryError, GalleryFormatError, OutputError
 from edge_sphereface.files import destination
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
-from edge_sphereface.gallery.records import check_name, now
+from edge_sphereface.gallery.records import known_name, now
 from edge_sphereface.gallery.sqlite.change import Change
 from edge_sphereface.gallery.sqlite.database import connect, explained, file_id, prepare, transaction
 from edge_sphereface.gallery.sqlite.erasure import erase, zero_dead_slots
@@ -24,7 +24,7 @@ from edge_sphereface.gallery.sqlite.tables import PAGE, Tables
 from edge_sphereface.gallery.vault import AesVault, OpenVault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from edge_sphereface.embed import Embedder
@@ -90,7 +90,7 @@ class SqliteGallery(Gallery):
 
     def get(self, name: str) -> Identity:
         """One identity."""
-        kept = check_name(name)
+        kept = known_name(name)
         with self._reading():
             self._tables.require([kept])
             return self._tables.identities("=", kept)[0]
@@ -117,13 +117,13 @@ class SqliteGallery(Gallery):
     def template(self, name: str) -> Float32Array | None:
         """(D,) unit mean of an identity's embeddings."""
         with self._reading():
-            row = self._tables.row(check_name(name))
+            row = self._tables.row(known_name(name))
             return None if row is None else self._tables.template(row)
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove identities so that their bytes are gone from every file of the gallery."""
         with self._writing() as change:
-            rows = self._tables.require(sorted({check_name(name) for name in names}))
+            rows = self._tables.require(sorted({known_name(name) for name in names}))
             embeddings = sum(self._tables.delete(change, row) for row in rows)
             self._connection.execute("UPDATE state SET erasing = 1")
         self._erase()
@@ -141,6 +141,16 @@ class SqliteGallery(Gallery):
             self._follow_file()
             with explained(self._path), transaction(self._connection, write=True):
                 self._tables.keep_threshold(threshold)
+
+    def add_all(self, portraits: Iterable[Portrait], thresholds: Sequence[Threshold] = ()) -> int:
+        """Add any number of people, and thresholds, in one transaction."""
+        moment, added = now(), 0
+        with self._writing() as change:
+            for added, portrait in enumerate(portraits, start=1):  # noqa: B007 -- the last is how many
+                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops)
+            for threshold in thresholds:
+                self._tables.keep_threshold(threshold)
+        return added
 
     def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's."""
@@ -169,30 +179,47 @@ class SqliteGallery(Gallery):
 
     def check(self) -> list[str]:
         """What is wrong, in words: SQLite's own check, every value opened, every template and the matrix compared."""
-        with self._reading():
-            found = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
-            found += [f"a row refers to nothing: {row}" for row in self._connection.execute("PRAGMA foreign_key_check")]
-        if self._file is not None:
-            with self._reading(alone=self.writable) as state:  # nobody zeroes rows meanwhile
-                found += self._file.check(state.epoch, state.token, state.next_slot, self._index.rows())
-        return found + self._wrong_templates()
+        found: list[str] = []
+        for part in (self._file_faults, self._identity_faults, self._matrix_faults):
+            try:
+                found += part()
+            except GalleryFormatError as error:
+                found.append(error.message)
+        return list(dict.fromkeys(found))
 
     def close(self) -> None:
         """Overwrite what is left of changed templates, and let go."""
         with self._lock:
             if self.writable:
-                with suppress(GalleryBusyError, OutputError, sqlite3.ProgrammingError), explained(self._path):
+                with suppress(GalleryError, OutputError, sqlite3.ProgrammingError), explained(self._path):
                     zero_dead_slots(self._connection, self._file)
             self._connection.close()
 
+    def _file_faults(self) -> list[str]:
+        with self._reading():
+            found = [text for (text,) in self._connection.execute("PRAGMA integrity_check") if text != "ok"]
+            found += [f"a row refers to nothing: {row}" for row in self._connection.execute("PRAGMA foreign_key_check")]
+        return found
+
+    def _identity_faults(self) -> list[str]:
+        with self._reading() as state:
+            found = list(self._tables.faults(state.next_slot))
+            self._tables.thresholds()
+        return found
+
+    def _matrix_faults(self) -> list[str]:
+        if self._file is None:
+            return []
+        with self._reading(alone=self.writable) as state:  # nobody zeroes rows meanwhile
+            return self._file.check(state.epoch, state.token, state.next_slot, self._index.rows())
+
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
-        if (
-            prepare(self._connection, self._path, create=made_for is not None and self.writable)
-            and made_for is not None
-        ):
+        create = made_for is not None and self.writable
+        made, version = prepare(self._connection, self._path, create=create, encrypted=self._vault.encrypted)
+        if made and made_for is not None:
             begin(self._connection, made_for, vault=self._vault, keep_crops=keep_crops)
         state = read_state(self._connection, self._path)
-        check_key(state, self._vault, self._path)
+        check_key(state, self._vault, self._path, version)
         kind = Fingerprint.from_json(state.fingerprint)
         if fingerprint is not None:
             kind.require(fingerprint, f"The gallery {self._path}")

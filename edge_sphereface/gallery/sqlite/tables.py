@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import json
-from typing import TYPE_CHECKING, NamedTuple
+import sqlite3
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import GalleryFormatError, IdentityNotFoundError
-from edge_sphereface.gallery.records import Identity, Portrait, Threshold, metadata_text
-from edge_sphereface.gallery.vectors import template_of
+from edge_sphereface.errors import EdgeSphereFaceError, GalleryFormatError, IdentityNotFoundError
+from edge_sphereface.gallery.records import Identity, Portrait, metadata_text
+from edge_sphereface.gallery.sqlite.state import ROW, Row
+from edge_sphereface.gallery.vectors import ROUNDING, template_of
+from edge_sphereface.record import JsonError, parse_json
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Sequence
 
+    from edge_sphereface.gallery.records import Threshold
     from edge_sphereface.gallery.sqlite.change import Change
     from edge_sphereface.gallery.sqlite.state import Values
     from edge_sphereface.types import Float32Array
@@ -23,20 +25,6 @@ if TYPE_CHECKING:
 PAGE = 256
 """Identities that are read at a time."""
 _SUGGESTED_FROM = 10_000
-
-
-class Row(NamedTuple):
-    """An identity's row.
-
-    Attributes:
-        id: of the row.
-        slot: of the template in the matrix.
-        template: as it stands there.
-    """
-
-    id: int
-    slot: int
-    template: bytes
 
 
 class Tables:
@@ -57,8 +45,8 @@ class Tables:
 
     def row(self, name: str) -> Row | None:
         """Of an identity."""
-        found = self._connection.execute("SELECT id, slot, template FROM identities WHERE name = ?", (name,)).fetchone()
-        return None if found is None else Row(*found)
+        found = self._connection.execute(f"SELECT {ROW} FROM identities WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        return None if found is None else Row.checked(found)
 
     def require(self, names: Sequence[str]) -> list[Row]:
         """Rows of all these names.
@@ -80,24 +68,24 @@ class Tables:
 
     def identities(self, condition: str, name: str) -> list[Identity]:
         """Up to a page of identities whose name fulfils a condition, by name."""
-        query = f"""SELECT name, metadata, enrolled_at,
+        query = f"""SELECT {ROW},
             (SELECT count(*) FROM embeddings e WHERE e.identity = i.id),
             (SELECT count(crop) FROM embeddings e WHERE e.identity = i.id)
             FROM identities i WHERE name {condition} ? ORDER BY name LIMIT {PAGE}"""  # noqa: S608 -- own words
         return [
-            Identity(name=found, metadata=_metadata(text), enrolled_at=moment, embeddings=embeddings, crops=crops)
-            for found, text, moment, embeddings, crops in self._connection.execute(query, (name,))
+            _identity(self._values.authenticate(Row.checked(tuple(values))), embeddings, crops)
+            for *values, embeddings, crops in self._connection.execute(query, (name,)).fetchall()
         ]
 
     def templates(self, after: str, limit: int) -> tuple[list[str], list[Float32Array]]:
         """Names behind a name, and their templates."""
-        query = "SELECT name, id, template FROM identities WHERE name > ? ORDER BY name LIMIT ?"
-        found = self._connection.execute(query, (after, limit)).fetchall()
-        return [name for name, _, _ in found], [self._values.vector(text, "template", row) for _, row, text in found]
+        query = f"SELECT {ROW} FROM identities WHERE name > ? ORDER BY name LIMIT ?"  # noqa: S608 -- own words
+        found = [Row.checked(values) for values in self._connection.execute(query, (after, limit)).fetchall()]
+        return [row.name for row in found], [self._values.template(row) for row in found]
 
     def template(self, row: Row) -> Float32Array:
         """(D,) of an identity."""
-        return self._values.vector(row.template, "template", row.id)
+        return self._values.template(row)
 
     def portrait(self, identity: Identity) -> Portrait | None:
         """An identity with all that is kept of it; None if it has gone meanwhile."""
@@ -118,23 +106,28 @@ class Tables:
         old = [] if known is None else [embedding for embedding, _ in self._members(known.id)]
         template = template_of(np.concatenate([*(row[None] for row in old), portrait.embeddings]))
         slot = change.place(template)
-        row = self._next_id("identities") if known is None else known.id
-        sealed = self._values.seal(template, "template", row)
-        if known is None:
+        row = Row(
+            id=self._next_id("identities") if known is None else known.id,
+            name=portrait.name,
+            metadata=_kept_metadata(portrait, known),
+            enrolled_at=moment if known is None else known.enrolled_at,
+            slot=slot,
+            template=b"",
+        )
+        row = row._replace(template=self._values.seal_template(template, row))
+        if known is not None:
+            change.leave(known.slot)
             self._connection.execute(
-                "INSERT INTO identities VALUES (?, ?, ?, ?, ?, ?)", (row, portrait.name, "{}", slot, sealed, moment)
+                "UPDATE identities SET metadata = ?, slot = ?, template = ? WHERE id = ?",
+                (row.metadata, row.slot, row.template, row.id),
             )
         else:
-            change.leave(known.slot)
-            self._connection.execute("UPDATE identities SET slot = ?, template = ? WHERE id = ?", (slot, sealed, row))
-        if portrait.metadata is not None:
-            text = metadata_text(portrait.metadata)
-            self._connection.execute("UPDATE identities SET metadata = ? WHERE id = ?", (text, row))
+            self._connection.execute(f"INSERT INTO identities ({ROW}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
         first = self._next_id("embeddings")
         for member, (embedding, crop) in enumerate(zip(portrait.embeddings, portrait.crops, strict=True), start=first):
-            sealed = self._values.seal(embedding, "embedding", member)
-            kept = self._values.seal(crop, "crop", member) if crop is not None and keep_crops else None
-            values = (member, row, sealed, kept, moment)
+            sealed = self._values.seal_embedding(embedding, member, row.id)
+            kept = self._values.seal_crop(crop, member, row.id) if crop is not None and keep_crops else None
+            values = (member, row.id, sealed, kept, moment)
             self._connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)", values)
 
     def delete(self, change: Change, row: Row) -> int:
@@ -149,35 +142,82 @@ class Tables:
         query = "SELECT id FROM embeddings WHERE identity = ? ORDER BY id"
         ids = self._connection.execute(query, (row.id,)).fetchall()
         for (member,), embedding in zip(ids, embeddings, strict=True):
-            sealed = self._values.seal(embedding, "embedding", member)
+            sealed = self._values.seal_embedding(embedding, member, row.id)
             self._connection.execute("UPDATE embeddings SET embedding = ? WHERE id = ?", (sealed, member))
-        sealed = self._values.seal(template_of(embeddings), "template", row.id)
+        sealed = self._values.seal_template(template_of(embeddings), row)
         self._connection.execute("UPDATE identities SET template = ? WHERE id = ?", (sealed, row.id))
 
     def thresholds(self) -> dict[str, Threshold]:
         """By precision."""
-        found = self._connection.execute("SELECT precision, record FROM thresholds ORDER BY precision")
-        return {precision: Threshold.from_json(text) for precision, text in found}
+        found = self._connection.execute("SELECT precision, record FROM thresholds ORDER BY precision").fetchall()
+        return {precision: self._values.threshold(record, precision) for precision, record in found}
 
     def keep_threshold(self, threshold: Threshold) -> None:
         """In place of the one for its precision."""
-        values = (threshold.precision, json.dumps(threshold.as_json(), sort_keys=True))
+        values = (threshold.precision, self._values.seal_threshold(threshold))
         self._connection.execute("INSERT OR REPLACE INTO thresholds VALUES (?, ?)", values)
+
+    def faults(self, slots: int) -> Iterator[str]:
+        """What is wrong with identities, in words.
+
+        Args:
+            slots: rows of the matrix that the gallery's state allows.
+        """
+        for (row,) in self._connection.execute("SELECT id FROM identities ORDER BY id").fetchall():
+            try:
+                fault = self._fault(row, slots)
+            except EdgeSphereFaceError as error:
+                fault = error.message
+            except sqlite3.OperationalError as error:
+                if "decode" not in str(error):
+                    raise
+                fault = "a text is not UTF-8"
+            if fault:
+                yield f"identity {row}: {fault}"
+
+    def _fault(self, row_id: int, slots: int) -> str:
+        query = f"SELECT {ROW} FROM identities WHERE id = ?"  # noqa: S608 -- own words
+        row = Row.checked(self._connection.execute(query, (row_id,)).fetchone())
+        template, members = self._values.template(row), [embedding for embedding, _ in self._members(row.id)]
+        _metadata(row.metadata)
+        if row.slot >= slots:
+            return f"the gallery has no row {row.slot} of the matrix"
+        if not members:
+            return f"{row.name!r} has no embeddings"
+        if np.abs(template - template_of(np.stack(members))).max() > ROUNDING:
+            return f"the template of {row.name!r} is not the mean of its embeddings"
+        return ""
 
     def _members(self, row: int) -> Iterator[tuple[Float32Array, bytes | None]]:
         query = "SELECT id, embedding, crop FROM embeddings WHERE identity = ? ORDER BY id"
         for member, sealed, crop in self._connection.execute(query, (row,)).fetchall():
-            yield self._values.vector(sealed, "embedding", member), self._values.crop(crop, member)
+            yield self._values.embedding(sealed, member, row), self._values.crop(crop, member, row)
 
     def _next_id(self, table: str) -> int:
         query = f"SELECT coalesce(max(id), 0) + 1 FROM {table}"  # noqa: S608 -- own names
         return int(self._connection.execute(query).fetchone()[0])
 
 
+def _kept_metadata(portrait: Portrait, known: Row | None) -> str:
+    if portrait.metadata is not None:
+        return metadata_text(portrait.metadata)
+    return "{}" if known is None else known.metadata
+
+
+def _identity(row: Row, embeddings: int, crops: int) -> Identity:
+    return Identity(
+        name=row.name,
+        metadata=_metadata(row.metadata),
+        enrolled_at=row.enrolled_at,
+        embeddings=embeddings,
+        crops=crops,
+    )
+
+
 def _metadata(text: str) -> dict[str, object]:
     try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError):
+        metadata = parse_json(text)
+    except JsonError:
         metadata = None
     if not isinstance(metadata, dict):
         raise GalleryFormatError("The gallery is damaged: an identity's metadata is no JSON object.")
