@@ -405,3 +405,12 @@ def use(path, fingerprint, faces, options, *, unfound):
         attempt(gallery.closest_pair)
     assert problems or not told, "check must name what everything else trips over"
     return told + problems
+
+
+def test_a_schema_that_is_not_utf_8_is_damage(tmp_path, fingerprint):
+    """SQLite quotes the schema in its error, which Python cannot decode: a UnicodeDecodeError, no sqlite3.Error."""
+    open_gallery(tmp_path / "people.db", fingerprint, create=True).close()
+    content = (tmp_path / "people.db").read_bytes()
+    (tmp_path / "people.db").write_bytes(content.replace(b"CREATE TABLE ", b"CRE\x85TE \xff\x85BLE "))
+    with pytest.raises(GalleryFormatError, match="damaged"):
+        open_gallery(tmp_path / "people.db", fingerprint)

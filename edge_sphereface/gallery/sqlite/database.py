@@ -126,6 +126,8 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # an error of SQLite's that quotes a damaged schema
+        raise _damaged(path, str(error)) from error
     except sqlite3.OperationalError as error:
         if "decode" in str(error):  # text that is not UTF-8
             raise _damaged(path, str(error)) from error
