@@ -166,6 +166,7 @@ class Certificate(_Part):
         alignment: None in a certificate that was written before the kind of fit was recorded.
         golden: what a device compares with.
         versions: of what took part.
+        quality: of a model of reduced precision, each bound of its proof and what was measured or not judged, in words.
     """
 
     record_bytes = _FILE.limit
@@ -180,6 +181,7 @@ class Certificate(_Part):
     alignment: GoldenAlignment | None
     golden: Golden
     versions: dict[str, str]
+    quality: tuple[str, ...] = ()
 
     @classmethod
     def _current(cls, values: object) -> object:
@@ -190,7 +192,7 @@ class Certificate(_Part):
                 f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION}, got {kind!r:.80} {version!r:.80}.",
                 hint=_HINT,
             )
-        return {"alignment": None, **known}
+        return {"alignment": None, "quality": [], **known}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 A plain, a rewritten and a quantized model give the same people, and which is fastest depends on cores, caches and
 memory. Every form is timed with every setting, in turns: one model is loaded at a time, so the memory needed is that of
-the largest, and a board that grows hot slows all of them alike. Between two inferences the caches are emptied, as the
-frames and the detector of a camera do: a form with large weights would otherwise look faster than it will be.
+the largest, and a board that grows hot slows all of them alike.
 """
 
 from __future__ import annotations
@@ -17,19 +16,25 @@ import numpy as np
 from edge_sphereface.certificate import certificate_path, check_on_device, golden_crops, load_certificate
 from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import EdgeSphereFaceError, ModelFormatError
+from edge_sphereface.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.session import SessionConfig
-from edge_sphereface.timing import LatencySummary, measure_interleaved, summarize
+from edge_sphereface.speed import ROUNDS, Plan, Ratio, measure_rounds, ratio
+from edge_sphereface.timing import LatencySummary, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.types import Float64Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float64Array, JsonObject
 
-TURNS = 5
-_FRAMES_BYTES = 64 << 20
-_WARMUP = 3
+    Case = tuple["Form", "Setting"]
+
+_SEARCH_ROUNDS = 5
+_NEAR = 1.1
+"""A simpler form that took this many times the fastest one's latency at first is not measured anew."""
+_PRECISIONS = ("float32", "float16", "int8")
+"""From the simplest on."""
 _MIB = 1 << 20
 
 
@@ -73,7 +78,7 @@ class Measurement:
     Attributes:
         provider: execution provider.
         batch: faces in an inference.
-        rounds: samples of each form and setting, in ``TURNS`` turns.
+        rounds: samples of each form and setting.
     """
 
     provider: str = "cpu"
@@ -125,21 +130,49 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A simpler way that the fastest one was measured against once more, with samples that had no part in the search.
+
+    Attributes:
+        row: with the latency that was measured anew.
+        ratio: latency of the fastest over its own.
+    """
+
+    row: Row
+    ratio: Ratio
+
+    def as_json(self) -> JsonObject:
+        """As plain JSON values."""
+        return {**self.row.as_json(), "fastest_over_this": self.ratio.as_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What was measured.
 
     Attributes:
-        rows: the fastest first.
+        rows: of the search, the fastest first.
         dropped: forms that were not measured, with the reason.
+        fastest: of the search, with the latency that was measured anew; None if there is none to choose.
+        rivals: simpler ways beside it in that measurement, the simplest first.
+        load: other work on the machine meanwhile.
     """
 
     rows: tuple[Row, ...]
     dropped: tuple[Form, ...]
+    fastest: Row | None
+    rivals: tuple[Rival, ...]
+    load: MachineLoad
 
     @property
     def best(self) -> Row | None:
-        """The fastest; None if every form was dropped."""
-        return self.rows[0] if self.rows else None
+        """The simplest way than which the fastest is not measurably faster; None if every form was dropped."""
+        return next((rival.row for rival in self.rivals if rival.ratio.verdict != "faster"), self.fastest)
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether a simpler way is taken because the fastest is not measurably faster."""
+        return self.best is not self.fastest
 
 
 def settings(threads: Sequence[int], *, pinned: bool = False, arena: bool = False) -> list[Setting]:
@@ -157,16 +190,21 @@ def choose(
     how: Sequence[Setting],
     *,
     what: Measurement = Measurement(),
+    beside: Collection[Path] = (),
     max_mib: float | None = None,
     min_cosine: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Choice:
     """Measure forms of one network on this device.
 
+    The search finds the fastest. Being the fastest of many is partly luck, so it is measured anew, in rounds with the
+    simpler ways that came near it, and one of those is taken unless the fastest is measurably faster.
+
     Args:
         models: ONNX files made from one checkpoint.
         how: settings, each with every model.
         what: is timed.
+        beside: models that are measured for comparison and not chosen.
         max_mib: largest file.
         min_cosine: least mean cosine to the float model that a quantized one says it has.
         progress: told inferences done and in all.
@@ -176,35 +214,86 @@ def choose(
         ModelFormatError: the models come from different checkpoints.
         ProviderError: the provider is absent or fails.
     """
+    meter = LoadMeter()
     forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
     require_one_source({form.path: form.spec for form in forms})
+    dropped = tuple(form for form in forms if form.dropped)
     cases = [(form, setting) for form in forms if not form.dropped for setting in how]
-    turns = min(TURNS, what.rounds)
-    frames = np.zeros(_FRAMES_BYTES, dtype=np.uint8)
-    samples: list[list[Float64Array]] = [[] for _ in cases]
-    for turn in range(turns):
-        share = what.rounds // turns + (turn < what.rounds % turns)
-        for number, (form, setting) in enumerate(cases):
-            samples[number].append(_turn(form, setting, what, share, frames))
-            if progress is not None:
-                progress(turn * len(cases) + number + 1, turns * len(cases))
-    rows = [
-        Row(form=form, setting=setting, latency=summarize(np.concatenate(taken)))
-        for (form, setting), taken in zip(cases, samples, strict=True)
-    ]
-    rows.sort(key=lambda row: row.latency.median_ms)
-    return Choice(rows=tuple(rows), dropped=tuple(form for form in forms if form.dropped))
+    samples = _measure(cases, what, _SEARCH_ROUNDS, progress)
+    rows = sorted((_row(case, taken) for case, taken in samples.items()), key=lambda row: row.latency.median_ms)
+    found = next((row for row in rows if row.form.path not in beside), None)
+    if found is None:
+        return Choice(rows=tuple(rows), dropped=dropped, fastest=None, rivals=(), load=meter.read())
+    fastest = (found.form, found.setting)
+    simpler = [case for case in cases if case[0].path not in beside and _is_simpler(case, fastest)]
+    near = _near(simpler, fastest, samples)
+    anew = _measure([fastest, *near], what, ROUNDS, progress) if near else samples
+    rivals = [Rival(row=_row(case, anew[case]), ratio=ratio(anew[fastest], anew[case])) for case in near]
+    return Choice(
+        rows=tuple(rows),
+        dropped=dropped,
+        fastest=_row(fastest, anew[fastest]),
+        rivals=tuple(rivals),
+        load=meter.read(),
+    )
 
 
-def _turn(form: Form, setting: Setting, what: Measurement, rounds: int, frames: UInt8Array) -> Float64Array:
-    """Samples of one turn; the model is gone when it ends, before the next one is loaded."""
-    embedder = setting.open(form.path, what.provider, what.batch)
-    crops = np.resize(golden_crops(form.spec), (what.batch, *form.spec.crop_shape))
-    run: dict[str, Callable[[], object]] = {
-        "frames": partial(frames.fill, 1),
-        "faces": partial(embedder.forward, crops),
-    }
-    return measure_interleaved(run, rounds=rounds, warmup=_WARMUP)["faces"]
+def _near(simpler: Sequence[Case], fastest: Case, samples: Mapping[Case, Float64Array]) -> list[Case]:
+    """Of the simpler cases those that the fastest must be measured against, the simplest first.
+
+    The simplest form is always among them, with its best setting and with the setting of the fastest.
+    """
+    medians = {case: float(np.median(samples[case])) for case in (*simpler, fastest)}
+    ordered = sorted(simpler, key=lambda case: (_complexity(case[0]), _cost(case[1])))
+    plainest = [case for case in ordered if case[0] == ordered[0][0] and case[0] != fastest[0]]
+    kept = {min(plainest, key=medians.__getitem__)} if plainest else set()
+    kept |= {case for case in plainest if case[1] == fastest[1]}
+    kept |= {case for case in ordered if medians[case] < _NEAR * medians[fastest]}
+    return [case for case in ordered if case in kept]
+
+
+def _is_simpler(case: Case, other: Case) -> bool:
+    """Whether a form is simpler or, of one form, a setting asks for less."""
+    if case[0] != other[0]:
+        return _complexity(case[0]) < _complexity(other[0])
+    return case[1] != other[1] and all(
+        mine <= theirs for mine, theirs in zip(_cost(case[1]), _cost(other[1]), strict=True)
+    )
+
+
+def _complexity(form: Form) -> tuple[int, int, int, str]:
+    """Orders forms: exact before reduced, plain before rewritten, small before large."""
+    spec = form.spec
+    rank = _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS)
+    return rank, len(spec.rewrites), form.bytes, str(form.path)
+
+
+def _cost(setting: Setting) -> tuple[int, bool, bool]:
+    return setting.threads, setting.pinned_threads, setting.memory_arena
+
+
+def _row(case: Case, samples: Float64Array) -> Row:
+    form, setting = case
+    return Row(form=form, setting=setting, latency=summarize(samples.ravel()))
+
+
+def _measure(
+    cases: Sequence[Case], what: Measurement, rounds: int, progress: Callable[[int, int], None] | None
+) -> dict[Case, Float64Array]:
+    """Samples of each case, (rounds, samples); a model is gone before the next one is loaded."""
+    load = {str(number): partial(_load, case, what) for number, case in enumerate(cases)}
+    taken = measure_rounds(load, Plan.of(what.rounds, rounds), progress=progress)
+    return dict(zip(cases, taken.values(), strict=True))
+
+
+def _load(case: Case, what: Measurement) -> Callable[[], object]:
+    form, setting = case
+    return inference(setting.open(form.path, what.provider, what.batch), what.batch)
+
+
+def inference(embedder: Embedder, batch: int = 1) -> Callable[[], object]:
+    """What is timed of a model: one inference of as many crops."""
+    return partial(embedder.forward, np.resize(golden_crops(embedder.spec), (batch, *embedder.spec.crop_shape)))
 
 
 def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float | None) -> Form:

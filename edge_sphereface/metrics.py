@@ -142,15 +142,28 @@ def equal_error_rate(scores: Float64Array, same: BoolArray) -> float:
 def interval(
     figure: Callable[[NDArray[np.int64]], float], count: int, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of a figure by bootstrap over pairs.
+    """95 % interval of a figure by bootstrap over what is independent: pairs, rounds of a measurement.
 
     Args:
-        figure: computes it from indices of pairs.
-        count: of pairs.
+        figure: computes it from indices of those.
+        count: of those.
         resamples: how many times.
         seed: of the resampling.
     """
-    random = np.random.default_rng(seed)
-    values = [figure(random.integers(0, count, count)) for _ in range(resamples)]
-    low, high = np.percentile(values, [2.5, 97.5])
+    return interval_at_once(lambda drawn: np.array([figure(row) for row in drawn]), count, resamples, seed)
+
+
+def interval_at_once(
+    figures: Callable[[NDArray[np.int64]], Float64Array], count: int, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The same where all figures can be computed at once.
+
+    Args:
+        figures: computes (resamples,) figures from (resamples, count) indices.
+        count: of what is independent.
+        resamples: how many times.
+        seed: of the resampling.
+    """
+    drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
+    low, high = np.percentile(figures(drawn), [2.5, 97.5])
     return float(low), float(high)

@@ -31,7 +31,7 @@ class Tuning(Record):
         batch: faces in an inference.
         onnxruntime: its version.
         samples: of each model.
-        plain_ms: median of an inference of the plain model.
+        plain_ms: median of an inference of the plain model; None where it was not measured beside.
         tuned_ms: median of this one, in the same run.
     """
 
@@ -48,13 +48,14 @@ class Tuning(Record):
     batch: _Times
     onnxruntime: str
     samples: _Times
-    plain_ms: _Positive
+    plain_ms: _Positive | None
     tuned_ms: _Positive
 
     def __str__(self) -> str:
+        against = "" if self.plain_ms is None else f" against {self.plain_ms:.1f}"
         return (
             f"stages {', '.join(self.stages)}; weights {self.weight_growth:.2f} times the plain model's; "
-            f"{self.tuned_ms:.1f} ms against {self.plain_ms:.1f} on {self.processor}, --threads {self.threads}"
+            f"{self.tuned_ms:.1f} ms{against} on {self.processor}, --threads {self.threads}"
             f"{'' if self.batch == 1 else f', batch {self.batch}'}"
             f"{' --pinned-threads' if self.pinned_threads else ''}{' --memory-arena' if self.memory_arena else ''}"
         )

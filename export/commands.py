@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.alignment import ALIGNMENT_FITS, FIT_CP2TFORM
 from edge_sphereface.certificate import certificate_path
-from edge_sphereface.cli.arguments import cosine, detector_options, json_option, pairs_options
-from edge_sphereface.cli.contract import Commands, Outcome, Parser, Progress, note
+from edge_sphereface.cli.arguments import (
+    cosine,
+    detector_options,
+    json_option,
+    open_named_detector,
+    pairs_options,
+    read_named_pairs,
+)
+from edge_sphereface.cli.contract import Commands, Outcome, Parser, Progress, UsageError, note
 from edge_sphereface.download import fetch as download
 from edge_sphereface.download import install
 from edge_sphereface.files import SHARED, atomic_write
@@ -100,7 +107,7 @@ def _add_proof_options(parser: argparse.ArgumentParser) -> None:
 def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
-        parents=[json_option()],
+        parents=[json_option(), pairs_options(), detector_options()],
         help="make an ONNX file and prove that it equals the checkpoint",
         description="Convert a checkpoint. The result is compared with the checkpoint's own forward pass and written "
         "only if it is equal; the proof is kept beside it as a parity certificate.",
@@ -121,8 +128,15 @@ def _add_convert(commands: Commands) -> None:
         default=LAYOUT_NCHW,
         help="nchw (default): normalized floats as in the original; image: uint8 BGR crops as a camera gives them",
     )
-    parser.add_argument(
-        "--threshold", type=cosine, metavar="COSINE", help=f"kept in the model (default {official.LFW_THRESHOLD})"
+    threshold = parser.add_mutually_exclusive_group()
+    threshold.add_argument(
+        "--threshold",
+        type=cosine,
+        metavar="COSINE",
+        help=f"kept in the model (default {official.LFW_THRESHOLD}, measured for the official checkpoint only)",
+    )
+    threshold.add_argument(
+        "--threshold-from-pairs", action="store_true", help="keep the threshold that the labelled pairs give"
     )
     parser.add_argument(
         "--threshold-source", default="chosen at conversion", metavar="TEXT", help="where it comes from"
@@ -146,6 +160,12 @@ def convert(arguments: argparse.Namespace) -> Outcome:
     from export.convert import ConversionOptions
     from export.convert import convert as convert_checkpoint
 
+    labelled = read_named_pairs(arguments)
+    if (labelled is not None) != arguments.threshold_from_pairs:
+        raise UsageError(
+            "--threshold-from-pairs and labelled pairs belong together.",
+            hint="give --threshold-from-pairs with --lfw, or with --pairs and --images",
+        )
     source = arguments.checkpoint or official.official_path()
     output = arguments.output or Path(f"{source.stem}.onnx")
     made = convert_checkpoint(
@@ -155,11 +175,13 @@ def convert(arguments: argparse.Namespace) -> Outcome:
             input_layout=arguments.input_layout,
             threshold=arguments.threshold,
             threshold_source=arguments.threshold_source,
+            threshold_pairs=labelled,
             input_size=arguments.input_size,
             alignment_fit=arguments.alignment_fit,
             reference=arguments.reference,
             photos=arguments.photos,
         ),
+        detector=None if labelled is None else open_named_detector(arguments),
         note=note,
     )
     return Outcome(
@@ -181,6 +203,11 @@ def _describe(made: Conversion) -> str:
     lines = [f"{made.model}: {spec.architecture}, widths {widths}, {made.model.stat().st_size / (1 << 20):.1f} MiB"]
     lines.append(f"{made.certificate}: parity certificate")
     lines.append(f"source {spec.source_file} ({source}), {len(made.topology.skipped)} training parameters left out")
+    lines.append(f"threshold {spec.threshold:g}: {spec.threshold_source}")
+    if spec.threshold_source == official.THRESHOLD_SOURCE_OTHER:
+        lines.append(
+            "  measure your own: edge-sphereface calibrate-threshold, then --threshold; or --threshold-from-pairs here"
+        )
     lines.append(parity.text(made.proof))
     return "\n".join(lines)
 

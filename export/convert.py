@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 
 from edge_sphereface import __version__
 from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, FIT_CP2TFORM, LANDMARK_TEMPLATE
 from edge_sphereface.certificate import certificate_path
+from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.model_spec import LAYOUT_NCHW, Layout, ModelSpec
+from edge_sphereface.model_spec import LAYOUT_NCHW, METADATA_KEY, Layout, ModelSpec
 from export import official
 from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, TopologyError
@@ -21,6 +23,7 @@ from export.graph import build_graph
 from export.outputs import check_output
 from export.parity import Proof, certificate, prove, require
 from export.reference import ReferenceName, open_reference
+from export.threshold import measure_threshold
 from export.topology import infer_topology
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.alignment import AlignmentFit
+    from edge_sphereface.detect import Detector
+    from edge_sphereface.pairs import LabelledPairs
     from export.checkpoint import Checkpoint
     from export.topology import Topology
 
@@ -40,6 +45,7 @@ class ConversionOptions:
         input_layout: ``nchw``, or ``image`` with the normalization inside the graph.
         threshold: cosine similarity written into the model; None for the original network's.
         threshold_source: where that number comes from.
+        threshold_pairs: labelled pairs that give the threshold instead.
         input_size: height and width, where the checkpoint allows more than one.
         alignment_fit: how the crops that the network was trained on were aligned.
         reference: what the result is compared with.
@@ -49,6 +55,7 @@ class ConversionOptions:
     input_layout: Layout = LAYOUT_NCHW
     threshold: float | None = None
     threshold_source: str = "chosen at conversion"
+    threshold_pairs: LabelledPairs | None = None
     input_size: tuple[int, int] | None = None
     alignment_fit: AlignmentFit = FIT_CP2TFORM
     reference: ReferenceName = "auto"
@@ -79,6 +86,7 @@ def convert(
     output: Path,
     options: ConversionOptions | None = None,
     *,
+    detector: Detector | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Conversion:
     """Convert, prove, write; what is not proven is not written.
@@ -87,12 +95,14 @@ def convert(
         source: the checkpoint.
         output: the ONNX file; its certificate is written beside it.
         options: how.
+        detector: for labelled pairs without landmarks; None for the best there is.
         note: told what is being done.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
         TopologyError: it holds another network.
         ParityError: the graph does not equal the checkpoint.
+        PairsError: the labelled pairs are too few for a threshold.
         OutputError: the output cannot be written.
     """
     chosen = options or ConversionOptions()
@@ -115,11 +125,29 @@ def convert(
         reference = open_reference(chosen.reference, checkpoint, topology)
         proof = prove(embedder, reference, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
+        if chosen.threshold_pairs is not None:
+            note(f"measuring the threshold on {len(chosen.threshold_pairs.pairs)} labelled pairs")
+            measured = measure_threshold(embedder, chosen.threshold_pairs, detector or open_detector())
+            spec = replace(spec, threshold=measured.value, threshold_source=measured.source)
+            del embedder  # Windows cannot write over a file that is mapped
+            _write_spec(stream, spec)
+            embedder = Embedder(stream.name, provider="cpu")
         record = certificate(proof, embedder, model_name=output.name)
         certificate_stream.write(json.dumps(record.as_json(), indent=1).encode())
         certificate_stream.flush()
         del embedder  # Windows cannot rename a file that is mapped
     return Conversion(model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof)
+
+
+def _write_spec(stream: IO[bytes], spec: ModelSpec) -> None:
+    """Give the model in a file another specification."""
+    model = onnx.load(stream.name)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    stream.seek(0)
+    stream.truncate()
+    stream.write(model.SerializeToString(deterministic=True))
+    stream.flush()
 
 
 def _read_parameters(checkpoint: Checkpoint, topology: Topology) -> dict[str, np.ndarray[Any, Any]]:

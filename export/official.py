@@ -31,7 +31,7 @@ PIXEL_SCALE = 1 / 128
 
 LFW_THRESHOLD = 0.3
 THRESHOLD_SOURCE_OFFICIAL = "LFW thresholds that the original's README reports: 0.28 to 0.305"
-THRESHOLD_SOURCE_OTHER = "of the original network; not calibrated for these weights"
+THRESHOLD_SOURCE_OTHER = "the original's LFW threshold; not measured for these weights"
 
 
 def official_path() -> Path:

@@ -1,32 +1,61 @@
-"""Latency of models on this machine, one against the other: what decides whether a derived model is kept."""
+"""A model timed against others on this machine: what decides whether a derived model is kept."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from edge_sphereface.timing import measure_interleaved, summarize
-from export.faces import face_crops
+from edge_sphereface.choice import Setting, inference
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.machine_load import LoadMeter, MachineLoad
+from edge_sphereface.speed import Plan, Ratio, measure_rounds, ratio
+from edge_sphereface.timing import LatencySummary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.timing import LatencySummary
-
-ROUNDS = 100
+    from pathlib import Path
 
 
-def measure_latency(embedders: Mapping[str, Embedder], *, rounds: int = ROUNDS) -> dict[str, LatencySummary]:
-    """One crop at a time, the models in turn.
+BEFORE, AFTER = "before", "after"
 
-    Args:
-        embedders: loaded models by name.
-        rounds: samples of each.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Race:
+    """Latency of one face.
+
+    Attributes:
+        latency: by name of the model, the candidate first.
+        ratios: latency of the candidate over that of each other model.
+        load: other work on the machine meanwhile.
     """
 
-    def case(embedder: Embedder) -> Callable[[], object]:
-        crop = face_crops(embedder.spec, 1)
-        return lambda: embedder.forward(crop)
+    latency: Mapping[str, LatencySummary]
+    ratios: Mapping[str, Ratio]
+    load: MachineLoad
 
-    samples = measure_interleaved({name: case(embedder) for name, embedder in embedders.items()}, rounds=rounds)
-    return {name: summarize(row) for name, row in samples.items()}
+
+def race(
+    name: str, candidate: Path, others: Mapping[str, Path], *, setting: Setting | None = None, provider: str = "cpu"
+) -> Race:
+    """Time a model against others, in rounds (:mod:`edge_sphereface.speed`).
+
+    Args:
+        name: of the candidate.
+        candidate: its file.
+        others: files by name.
+        setting: how all of them run; None for all processors.
+        provider: execution provider.
+    """
+    how = setting or Setting(threads=usable_cpus())
+
+    def load(path: Path) -> Callable[[], object]:
+        return inference(how.open(path, provider))
+
+    meter = LoadMeter()
+    samples = measure_rounds({key: partial(load, path) for key, path in {name: candidate, **others}.items()}, Plan())
+    return Race(
+        latency={key: summarize(taken.ravel()) for key, taken in samples.items()},
+        ratios={key: ratio(samples[name], samples[key]) for key in others},
+        load=meter.read(),
+    )

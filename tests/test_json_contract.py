@@ -16,7 +16,7 @@ from benchmarks.__main__ import build_parser as benchmarks_parser
 from benchmarks.arm64 import models
 from benchmarks.emulation import compare
 from benchmarks.emulation.emulator import this_python
-from edge_sphereface import choice
+from edge_sphereface import speed
 from edge_sphereface.bulk.engines import LocalEngine
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.contract import run
@@ -70,6 +70,9 @@ def folder(tmp_path, astronaut, monkeypatch):
         "people/ann/2.png": astronaut,
         "people/bob/1.png": astronaut,
         "people/bob/2.png": np.zeros_like(astronaut),
+        "paired/ann/1.png": astronaut[:-1],
+        "paired/ann/2.png": astronaut[:-2],
+        "paired/bob/1.png": astronaut[:-3],
     }.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(name, image)
@@ -166,13 +169,13 @@ def galleries(call, model, monkeypatch):
 
 def plain_is_slow(monkeypatch):
     """So that tuning finds something, which networks as small as these do not promise."""
-    real = choice.measure_interleaved
+    real = speed.measure_interleaved
 
     def measure(cases, **options):
-        is_plain = cases["faces"].func.__self__.path.name == "float.onnx"
+        is_plain = cases["inference"].func.__self__.path.name == "float.onnx"
         return {name: samples + 1000 * is_plain for name, samples in real(cases, **options).items()}
 
-    monkeypatch.setattr(choice, "measure_interleaved", measure)
+    monkeypatch.setattr(speed, "measure_interleaved", measure)
     monkeypatch.setattr(search, "TILES", search.TILES[:1])
 
 
@@ -183,8 +186,8 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
 
     model = ("--model", "sphereface.onnx")
     numpy = ("--reference", "numpy")
-    lax = ("--policy", "mean=0,p1=0,min=0,accuracy=none,tar=none,latency=none")
-    pairs = ("--pairs", "pairs.csv", "--images", "people")
+    lax = ("--policy", "mean=0,p1=0,known=0,min=0,accuracy=none,tar=none,latency=none")
+    pairs = ("--pairs", "pairs.csv", "--images", "paired")
     quantize = ("quantize", "sphereface.onnx", "--calibration", "people", "-o", "sphereface.int8.onnx")
     benchmark = ("quantization", "float.onnx", "--calibration", "people", "--rounds", "3", "--threads", "1")
     latency = ("latency", "sphereface.onnx", "--rounds", "3", "--threads", "1", "--batches", "1", "-o", "l.json")
@@ -207,7 +210,7 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
             export_parser, "rewrite", "float.onnx", "-o", "fast.onnx", "--max-latency", "100"
         ),
         "python -m export tune": call(
-            export_parser, "tune", "float.onnx", "-o", "tuned.onnx", "--threads", "1", "--rounds", "3"
+            export_parser, "tune", "float.onnx", "-o", "tuned.onnx", "--threads", "1", "--rounds", "5"
         ),
         "python -m export quantize": call(export_parser, *quantize, *pairs, *lax),
         "python -m export verify --float": call(
@@ -224,7 +227,9 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
         "edge-sphereface verify-model --photos": call(
             build_parser, "verify-model", "sphereface.onnx", "--photos", "people"
         ),
-        "edge-sphereface tune": call(build_parser, "tune", "tuned.onnx", "--threads", "1", "--rounds", "3"),
+        "edge-sphereface tune": call(
+            build_parser, "tune", "float.onnx", "tuned.onnx", "--threads", "1", "--rounds", "5"
+        ),
         "edge-sphereface doctor": call(build_parser, "doctor", *model),
         "python -m benchmarks todays-int8": call(
             benchmarks_parser, "todays-int8", "float.onnx", "--photos", "people/ann", "--count", "4", "-o", "int8.onnx"

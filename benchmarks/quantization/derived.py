@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
 
-NO_BOUNDS = Policy(mean=None, p1=None, min=None, accuracy=None, tar=None, latency=None)
+NO_BOUNDS = Policy(mean=None, p1=None, known=None, min=None, accuracy=None, tar=None, latency=None)
 """The benchmark reports what a gate would have refused."""
 NNCF = Peer(
     name="nncf",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.target import Target
+from export.quantization.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,16 +46,24 @@ def _drift(result: JsonObject) -> Iterator[Target]:
     exact, proof = result["rewritten_cosine"], result["proof"]
     what = f"rewritten float: least cosine to plain, {exact['crops']} crops"
     yield Target(figure=what, measured=exact["min"], bound=0.99999, sense=">=")
-    for name, bound in (("mean", 0.998), ("p1", 0.995), ("min", 0.985)):
-        what = f"INT8: cosine to float, {name}, {proof['crops']} crops not in the calibration"
-        yield Target(figure=what, measured=proof["cosine"][name], bound=bound, sense=">=")
-    what = "INT8: 10-fold accuracy, change against float, points"
-    pairs = proof["pairs"]
-    if pairs is None:
-        yield Target(figure=what, measured=None, bound=-0.2, sense=">=", why_not="no labelled pairs were given")
-        return
-    change = 100 * (pairs["reduced"]["accuracy"] - pairs["float"]["accuracy"])
-    yield Target(figure=what, measured=change, bound=-0.2, sense=">=")
+    strict = Policy()
+    crops = f"{proof['crops']} crops not in the calibration"
+    drift, harm = proof["judgments"][:4], proof["judgments"][4:6]
+    for judgment, bound in zip(drift, (strict.mean, strict.p1, strict.known, strict.min), strict=True):
+        yield from _judged(judgment, f"INT8: {judgment['what']}, {crops}", bound, ">=")
+    for judgment, bound in zip(harm, (strict.accuracy, strict.tar), strict=True):
+        yield from _judged(judgment, f"INT8: {judgment['what']}", bound, "<=")
+
+
+def _judged(judgment: JsonObject, figure: str, bound: float | None, sense: str) -> Iterator[Target]:
+    """As the gate judges: the worse end of the interval where there is one."""
+    worst = judgment["worst"]
+    end = "" if worst is None else f", {'lower' if judgment['at_least'] else 'upper'} end of the 95 % interval"
+    measured = judgment["measured"] if worst is None else worst
+    if judgment["why_not"]:
+        measured = None
+    if bound is not None:
+        yield Target(figure=f"{figure}{end}", measured=measured, bound=bound, sense=sense, why_not=judgment["why_not"])
 
 
 def _gate(result: JsonObject) -> Iterator[Target]:

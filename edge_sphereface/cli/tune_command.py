@@ -23,8 +23,10 @@ def add_command(commands: Commands) -> None:
         "tune",
         parents=[json_option()],
         help="which form of a model is fastest on this device, with how many threads",
-        description="Time forms of one network (plain, rewritten, quantized) on this device, in turns, and name the "
-        "fastest. A form whose certificate does not hold here is dropped. One model is in memory at a time.",
+        description="Time forms of one network (plain, rewritten, quantized) on this device, in rounds. The fastest is "
+        "measured once more against the simpler ones; a simpler one is taken unless the fastest is measurably faster "
+        "(the 95 % interval of the ratio lies below 1). A form whose certificate does not hold here is dropped. One "
+        "model is in memory at a time.",
         epilog="example: edge-sphereface tune face.onnx face.fast.onnx face.int8.onnx -o best.onnx",
     )
     parser.add_argument("model", nargs="+", type=Path, help="ONNX files made from one checkpoint")
@@ -36,12 +38,14 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
     parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
     parser.add_argument("--min-cosine", type=cosine, metavar="C", help="least mean cosine of a quantized form to float")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.onnx", help="copy the fastest, with its certificate")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.onnx", help="copy the chosen form, with its certificate"
+    )
     parser.set_defaults(run=tune)
 
 
 def tune(arguments: argparse.Namespace) -> Outcome:
-    """Measure, and name the fastest."""
+    """Measure, and name the form to use."""
     from edge_sphereface.choice import Measurement, choose, settings
     from edge_sphereface.cpu import usable_cpus
     from edge_sphereface.doctor.machine import read_machine
@@ -63,12 +67,19 @@ def tune(arguments: argparse.Namespace) -> Outcome:
             note(f"warning: {form.path} has no certificate beside it, so nothing says that it is right here")
     if arguments.output is not None and choice.best is not None:
         _copy(choice.best, arguments.output)
+    if choice.load.is_high:
+        note(f"warning: {choice.load}; measure on an idle machine")
     machine = read_machine()
     result = {
         "processor": machine.cpu_model or machine.processor,
         "onnxruntime": next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
         "batch": arguments.batch,
+        "source_sha256": choice.best.form.spec.source_sha256 if choice.best else None,
+        "load": choice.load.as_json(),
         "best": choice.best.as_json() if choice.best else None,
+        "tie": choice.is_tie,
+        "fastest": choice.fastest.as_json() if choice.fastest else None,
+        "rivals": [rival.as_json() for rival in choice.rivals],
         "rows": [row.as_json() for row in choice.rows],
         "dropped": [{"model": str(form.path), "reason": form.dropped} for form in choice.dropped],
         "output": str(arguments.output) if arguments.output and choice.best else None,
@@ -114,10 +125,28 @@ def _text(choice: Choice, result: JsonObject) -> str:
     lines += [f"dropped  {form.path}: {form.dropped}" for form in choice.dropped]
     if choice.best is None:
         return "\n".join([*lines, "No form may run here."])
-    flags = f"--threads {choice.best.setting.threads}"
-    flags += " --pinned-threads" if choice.best.setting.pinned_threads else ""
-    flags += " --memory-arena" if choice.best.setting.memory_arena else ""
-    lines.append(f"fastest  {choice.best.form.path} with {flags}, on {result['processor']}")
+    lines += rival_lines(choice)
+    best = choice.best.setting
+    flags = f"--threads {best.threads}{' --pinned-threads' if best.pinned_threads else ''}"
+    flags += " --memory-arena" if best.memory_arena else ""
+    lines.append(
+        f"{'as fast' if choice.is_tie else 'fastest'}  {choice.best.form.path} with {flags}, on {result['processor']}"
+    )
     if result["output"]:
         lines.append(f"copied   {result['output']}")
     return "\n".join(lines)
+
+
+def rival_lines(choice: Choice) -> list[str]:
+    """How the fastest did against the simpler ways when they were measured anew."""
+    if choice.fastest is None or not choice.rivals:
+        return []
+    name = f"{choice.fastest.form.path.name}, {choice.fastest.setting}"
+    lines = [f"measured anew: {name}, over the simpler ways (95 % interval of the ratio):"]
+    for rival in choice.rivals:
+        way = f"{rival.row.form.path.name}, {rival.row.setting}"
+        verdict = "a tie" if rival.ratio.verdict == "tie" else rival.ratio.verdict
+        lines.append(f"  {way}: {rival.ratio}, {verdict}")
+    if choice.is_tie:
+        lines.append("not measurably faster, so the simplest that is as fast is taken")
+    return lines

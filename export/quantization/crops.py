@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,7 +44,7 @@ class CalibrationCrops:
 
     Attributes:
         crops: (N, H, W, 3) uint8 BGR, in random order.
-        digests: SHA-256 of the photographs that they came from.
+        digests: SHA-256 of the files that they came from, and of the pixels in those.
         skipped: path and reason of photographs that gave none.
         unused: further photographs in the folder, for a proof.
     """
@@ -142,33 +144,47 @@ def _gather(
     wanted: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[UInt8Array], set[str], list[tuple[str, str]], int]:
-    """Crops until there are enough, the SHA-256 of their files, what was skipped, and how many files that took."""
+    """Crops until there are enough, the digests of their files, what was skipped, and how many files that took."""
     crops: list[UInt8Array] = []
-    digests, skipped = set(), []
+    digests, skipped = set[str](), []
     used = 0
     for path in paths:
         if len(crops) == wanted:
             break
         used += 1
         try:
-            crops.append(crop_of(path, spec, detector))
+            image = load_image(path)
+            crops.append(crop_of(image, spec, detector))
         except (ImageError, LandmarksError) as error:
             skipped.append((str(path), reason(error, path)))
         else:
-            digests.add(sha256_of(path))
+            digests |= digests_of(path, image)
         if progress is not None:
             progress(len(crops), wanted)
     return crops, digests, skipped, used
 
 
-def crop_of(path: Path, spec: ModelSpec, detector: Detector) -> UInt8Array:
-    """The crop of a photograph's largest face, (H, W, 3) uint8 BGR; a file of a crop's size is one already.
+def digests_of(path: Path, image: UInt8Array) -> set[str]:
+    """What a photograph is recognized by, whatever its name: SHA-256 of the file, and of its size and pixels."""
+    return {sha256_of(path), hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()}
+
+
+def folder_digests(folder: Path) -> frozenset[str]:
+    """The digests of all photographs in a folder that can be read."""
+    digests = set[str]()
+    for path in find_images(folder):
+        with suppress(ImageError):
+            digests |= digests_of(path, load_image(path))
+    return frozenset(digests)
+
+
+def crop_of(image: UInt8Array, spec: ModelSpec, detector: Detector) -> UInt8Array:
+    """The crop of a photograph's largest face, (H, W, 3) uint8 BGR; an image of a crop's size is one already.
 
     Raises:
-        ImageError: the photograph cannot be read or shows no face.
+        ImageError: the photograph shows no face.
         LandmarksError: the face's landmarks cannot be aligned.
     """
-    image: UInt8Array = load_image(path)
     if image.shape == spec.crop_shape:
         return image
     faces = detector.detect(image)

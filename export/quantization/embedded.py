@@ -9,18 +9,19 @@ import numpy as np
 from edge_sphereface.alignment import align_for
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
-from edge_sphereface.files import sha256_of
 from edge_sphereface.image import load_image
 from edge_sphereface.pairs import detected_landmarks, given_landmarks, images_of
 from export.faces import face_crops
-from export.quantization.crops import crop_of
+from export.quantization.crops import crop_of, digests_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
+    from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.pairs import LabelledPairs
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, UInt8Array
 
@@ -63,7 +64,7 @@ def embed_pairs(
     labelled: LabelledPairs,
     detector: Detector,
     *,
-    calibrated_on: Collection[str] = (),
+    calibrated_on: AbstractSet[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
     """Embed every photograph of labelled pairs with both models.
@@ -73,31 +74,57 @@ def embed_pairs(
         reduced: the other.
         labelled: pairs.
         detector: finds the faces, where the pairs come without landmarks.
-        calibrated_on: SHA-256 of photographs that the choices of the quantization rest on.
+        calibrated_on: digests of photographs that the choices of the quantization rest on.
+        progress: called with photographs done and their total.
+    """
+    names = images_of(labelled.pairs)
+    source = f"photographs of {len(labelled.pairs)} labelled pairs"
+    photographs = pair_crops(labelled, original.spec, detector, calibrated_on=calibrated_on)
+    return _embed((original, reduced), photographs, source, len(names), progress)
+
+
+def pair_crops(
+    labelled: LabelledPairs,
+    spec: ModelSpec,
+    detector: Detector,
+    *,
+    calibrated_on: AbstractSet[str] = frozenset(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Photograph]:
+    """Name, crop (or why there is none) and whether it is unseen, of every photograph of labelled pairs.
+
+    Args:
+        labelled: pairs.
+        spec: of the model.
+        detector: finds the faces, where the pairs come without landmarks.
+        calibrated_on: digests of photographs that a calibration took.
         progress: called with photographs done and their total.
     """
     locate = detected_landmarks(detector) if labelled.landmarks is None else given_landmarks(labelled.landmarks)
-    spec = original.spec
     names = images_of(labelled.pairs)
-
-    def photographs() -> Iterator[Photograph]:
-        for name in names:
-            path = labelled.folder / name
-            try:
-                crop = load_image(path)
-                if crop.shape != spec.crop_shape:  # else it is a crop already
-                    landmarks = locate(name, crop)
-                    if landmarks is None:
-                        yield name, "no face was found", True
-                        continue
-                    crop = align_for(spec, crop, landmarks)[0]
-            except (ImageError, LandmarksError) as error:
-                yield name, error.message, True
+    for done, name in enumerate(names, start=1):
+        path = labelled.folder / name
+        try:
+            image = load_image(path)
+            crop, landmarks = image, None
+            if image.shape != spec.crop_shape:  # else it is a crop already
+                landmarks = locate(name, image)
+                if landmarks is not None:
+                    crop = align_for(spec, image, landmarks)[0]
+        except (ImageError, LandmarksError) as error:
+            yield name, error.message, True
+        else:
+            if crop is image and image.shape != spec.crop_shape:
+                yield name, "no face was found", True
             else:
-                yield name, crop, not calibrated_on or sha256_of(path) not in calibrated_on
+                yield name, crop, _is_unseen(path, image, calibrated_on)
+        if progress is not None:
+            progress(done, len(names))
 
-    source = f"photographs of {len(labelled.pairs)} labelled pairs"
-    return _embed((original, reduced), photographs(), source, len(names), progress)
+
+def _is_unseen(path: Path, image: UInt8Array, calibrated_on: AbstractSet[str]) -> bool:
+    """Whether a calibration took neither this file nor a copy of its pixels."""
+    return not calibrated_on or calibrated_on.isdisjoint(digests_of(path, image))
 
 
 def embed_photographs(
@@ -106,6 +133,7 @@ def embed_photographs(
     paths: Sequence[Path],
     detector: Detector,
     *,
+    calibrated_on: AbstractSet[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
     """Embed the largest face of photographs, or crops, with both models."""
@@ -113,9 +141,12 @@ def embed_photographs(
     def photographs() -> Iterator[Photograph]:
         for path in paths:
             try:
-                yield str(path), crop_of(path, original.spec, detector), True
+                image = load_image(path)
+                crop = crop_of(image, original.spec, detector)
             except (ImageError, LandmarksError) as error:
                 yield str(path), error.message, True
+            else:
+                yield str(path), crop, _is_unseen(path, image, calibrated_on)
 
     return _embed((original, reduced), photographs(), "photographs without labels", len(paths), progress)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,18 +10,26 @@ import numpy as np
 
 from edge_sphereface import metrics
 from edge_sphereface.errors import PairsError
+from export.quantization.embedded import BUILT_IN_CROPS
+from export.quantization.paired import MIN_OF_A_KIND, MIN_PAIRS, accuracy_loss, people_of, tar_loss
 from export.quantization.policy import Judgment
+from export.threshold import MeasuredThreshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.pairs import LabelledPairs
-    from edge_sphereface.timing import LatencySummary
     from edge_sphereface.types import BoolArray, Float64Array, JsonObject
     from export.quantization.embedded import Embedded
+    from export.quantization.paired import Loss
     from export.quantization.policy import Policy
+    from export.speed import Race
 
 FAR = 1e-2
+_RISK = 0.05
+_Z = 1.6448536269514722
+"""95 % of a normal distribution lie below."""
 _LINE_CROPS = 200
 """Without labelled pairs the scores of all pairs of so many crops relate the two models' scales."""
 
@@ -29,11 +38,11 @@ class Latency(NamedTuple):
     """One crop at a time.
 
     Attributes:
-        rows: by name of the model, the reduced one first; empty if it was not measured.
+        race: of the reduced model against the float models; None if it was not measured.
         reason: why it was not.
     """
 
-    rows: Mapping[str, LatencySummary]
+    race: Race | None
     reason: str = ""
 
 
@@ -55,23 +64,38 @@ class PairsResult:
     """Both models on the same labelled pairs.
 
     Attributes:
-        count: pairs whose photographs both show a usable face.
+        count: pairs whose photographs both show a usable face and took no part in the calibration.
+        left_out: further pairs whose photographs did.
         original: of the float model.
         reduced: of the other.
+        accuracy: points of 10-fold accuracy lost.
+        tar: points of TAR lost.
         scores: (count, 2) float model's and other's.
         same: (count,) labels.
     """
 
     count: int
+    left_out: int
     original: Side
     reduced: Side
+    accuracy: Loss
+    tar: Loss
     scores: Float64Array
     same: BoolArray
 
     def as_json(self) -> JsonObject:
         """The same as plain JSON values, without the scores."""
         sides = {"float": self.original._asdict(), "reduced": self.reduced._asdict()}
-        return {"count": self.count, "far": FAR, **sides}
+        lost = {"accuracy_points_lost": self.accuracy._asdict(), "tar_points_lost": self.tar._asdict()}
+        return {"count": self.count, "left_out": self.left_out, "far": FAR, **sides, **lost}
+
+    @property
+    def why_not(self) -> str:
+        """Why so few pairs are not judged; empty if they are enough."""
+        fewest = min(int(self.same.sum()), int((~self.same).sum()))
+        if self.count >= MIN_PAIRS and fewest >= MIN_OF_A_KIND:
+            return ""
+        return f"{self.count} pairs are too few: {MIN_PAIRS} are needed, {MIN_OF_A_KIND} of either kind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +107,8 @@ class Proof:
         skipped: path and reason of photographs without a usable face.
         cosines: (crops,) between the embeddings of the two models.
         pairs: on labelled pairs; None without.
-        threshold: the float model's threshold as the other model's scores have it.
+        threshold: of the reduced model.
+        threshold_source: where it comes from.
         latency: of both.
         judgments: each bound of the policy.
     """
@@ -93,6 +118,7 @@ class Proof:
     cosines: Float64Array
     pairs: PairsResult | None
     threshold: float
+    threshold_source: str
     latency: Latency
     judgments: tuple[Judgment, ...]
 
@@ -107,6 +133,11 @@ class Proof:
         return [str(judgment) for judgment in self.judgments if not judgment.holds]
 
     @property
+    def not_judged(self) -> list[str]:
+        """What is not judged although the policy has a bound for it, in words."""
+        return [str(judgment) for judgment in self.judgments if judgment.why_not and judgment.bound is not None]
+
+    @property
     def drift(self) -> tuple[float, float, float]:
         """Mean, 1st percentile and minimum of the cosines."""
         return float(self.cosines.mean()), float(np.percentile(self.cosines, 1)), float(self.cosines.min())
@@ -114,6 +145,7 @@ class Proof:
     def as_json(self) -> JsonObject:
         """The same as plain JSON values."""
         mean, p1, low = self.drift
+        race = self.latency.race
         return {
             "passed": self.passed,
             "missed": self.missed,
@@ -123,48 +155,64 @@ class Proof:
             "cosine": {"mean": mean, "p1": p1, "min": low},
             "pairs": None if self.pairs is None else self.pairs.as_json(),
             "threshold": self.threshold,
-            "latency": {name: row.as_json() for name, row in self.latency.rows.items()},
+            "threshold_source": self.threshold_source,
+            "latency": {} if race is None else {name: row.as_json() for name, row in race.latency.items()},
+            "latency_ratios": {} if race is None else {name: row.as_json() for name, row in race.ratios.items()},
             "latency_reason": self.latency.reason,
+            "load": None if race is None else race.load.as_json(),
             "judgments": [judgment.as_json() for judgment in self.judgments],
         }
 
 
 def judge(
-    threshold: float, embedded: Embedded, labelled: LabelledPairs | None, latency: Latency, policy: Policy
+    spec: ModelSpec,
+    embedded: Embedded,
+    labelled: LabelledPairs | None,
+    latency: Latency,
+    policy: Policy,
+    *,
+    own: MeasuredThreshold | None = None,
+    from_pairs: bool = False,
 ) -> Proof:
     """Put what was measured together and hold it against a policy.
 
     Args:
-        threshold: of the float model.
+        spec: of the float model.
         embedded: photographs, by both models.
         labelled: pairs of those photographs, or None.
-        latency: of both, as :func:`export.speed.measure_latency` gives it.
+        latency: of both.
         policy: the bounds.
+        own: threshold that the reduced model has already; None to carry that of the float model over.
+        from_pairs: take the threshold that the labelled pairs give instead.
 
     Raises:
         PairsError: too few pairs are usable.
     """
     pairs = None if labelled is None else _judge_pairs(embedded, labelled)
-    cosines = embedded.cosines
+    threshold = own or _carried_threshold(spec, embedded, pairs)
+    if from_pairs and pairs is not None:
+        threshold = MeasuredThreshold.of_pairs(pairs.scores[:, 1], pairs.same)
     return Proof(
         source=embedded.source,
         skipped=tuple(embedded.skipped),
-        cosines=cosines,
+        cosines=embedded.cosines,
         pairs=pairs,
-        threshold=_carried_threshold(threshold, embedded, pairs),
+        threshold=threshold.value,
+        threshold_source=threshold.source,
         latency=latency,
-        judgments=tuple(_judgments(cosines, pairs, latency, policy)),
+        judgments=tuple(_judgments(embedded, pairs, latency, policy)),
     )
 
 
 def _judge_pairs(embedded: Embedded, labelled: LabelledPairs) -> PairsResult:
     row = {name: index for index, name in enumerate(embedded.names)}
-    usable = [pair for pair in labelled.pairs if pair.first in row and pair.second in row]
-    if len(usable) < metrics.FOLDS:
+    faces = [pair for pair in labelled.pairs if pair.first in row and pair.second in row]
+    usable = [pair for pair in faces if embedded.unseen[row[pair.first]] and embedded.unseen[row[pair.second]]]
+    if len(usable) < metrics.FOLDS or len({pair.same for pair in usable}) == 1:
         raise PairsError(
-            f"Expected at least {metrics.FOLDS} pairs whose photographs show usable faces, got {len(usable)} of "
-            f"{len(labelled.pairs)}.",
-            hint="check the folder of the photographs",
+            f"Expected at least {metrics.FOLDS} pairs, of the same and of different people, whose photographs show "
+            f"usable faces and took no part in the calibration, got {len(usable)} of {len(labelled.pairs)}.",
+            hint="check the folder of the photographs, and calibrate with other photographs than those of the pairs",
         )
     first = [row[pair.first] for pair in usable]
     second = [row[pair.second] for pair in usable]
@@ -172,12 +220,21 @@ def _judge_pairs(embedded: Embedded, labelled: LabelledPairs) -> PairsResult:
     scores = np.stack(
         [np.einsum("nd,nd->n", rows[first], rows[second]) for rows in (embedded.expected, embedded.got)], axis=1
     ).astype(np.float64)
-    original, reduced = (_side(column, same) for column in scores.T)
-    return PairsResult(count=len(usable), original=original, reduced=reduced, scores=scores, same=same)
+    people = people_of(usable)
+    before, after = (metrics.ten_fold(column, same) for column in scores.T)
+    return PairsResult(
+        count=len(usable),
+        left_out=len(faces) - len(usable),
+        original=_side(scores[:, 0], same, before),
+        reduced=_side(scores[:, 1], same, after),
+        accuracy=accuracy_loss(before.correct, after.correct, people),
+        tar=tar_loss(scores, same, FAR, people),
+        scores=scores,
+        same=same,
+    )
 
 
-def _side(scores: Float64Array, same: BoolArray) -> Side:
-    folds = metrics.ten_fold(scores, same)
+def _side(scores: Float64Array, same: BoolArray, folds: metrics.TenFold) -> Side:
     genuine, impostor = scores[same], scores[~same]
     return Side(
         accuracy=folds.accuracy,
@@ -191,7 +248,7 @@ def _side(scores: Float64Array, same: BoolArray) -> Side:
     )
 
 
-def _carried_threshold(threshold: float, embedded: Embedded, pairs: PairsResult | None) -> float:
+def _carried_threshold(spec: ModelSpec, embedded: Embedded, pairs: PairsResult | None) -> MeasuredThreshold:
     """The float threshold on the scale of the other model's scores, by a line through the scores of both.
 
     The line is fitted to the labelled pairs or, without them, to all pairs of some photographs.
@@ -202,27 +259,58 @@ def _carried_threshold(threshold: float, embedded: Embedded, pairs: PairsResult 
         expected, got = embedded.expected[:_LINE_CROPS], embedded.got[:_LINE_CROPS]
         upper = np.triu_indices(len(expected), k=1)
         x, y = (expected @ expected.T)[upper], (got @ got.T)[upper]
-    if len(x) < 2 or np.ptp(x) == 0:
-        return threshold
-    slope, offset = np.polyfit(x.astype(np.float64), y.astype(np.float64), 1)
-    return round(float(slope * threshold + offset), 4)
+    threshold = spec.threshold
+    if len(x) >= 2 and np.ptp(x) > 0:
+        slope, offset = np.polyfit(x.astype(np.float64), y.astype(np.float64), 1)
+        threshold = round(float(slope * threshold + offset), 4)
+    source = f"the float model's {spec.threshold:g} ({spec.threshold_source}), carried over by a line fitted to the "
+    return MeasuredThreshold(threshold, f"{source}scores of both")
 
 
-def _judgments(
-    cosines: Float64Array, pairs: PairsResult | None, latency: Latency, policy: Policy
-) -> Iterator[Judgment]:
-    yield Judgment("mean cosine to float", float(cosines.mean()), policy.mean, at_least=True)
-    yield Judgment("1st percentile of it", float(np.percentile(cosines, 1)), policy.p1, at_least=True)
-    yield Judgment("minimum of it", float(cosines.min()), policy.min, at_least=True)
-    without = "no labelled pairs were given"
-    lost = None if pairs is None else 100 * (pairs.original.accuracy - pairs.reduced.accuracy)
-    yield Judgment("points of 10-fold accuracy lost", lost, policy.accuracy, at_least=False, why_not=without)
-    lost = None if pairs is None else 100 * (pairs.original.tar - pairs.reduced.tar)
-    yield Judgment(f"points of TAR at FAR = {FAR:.0%} lost", lost, policy.tar, at_least=False, why_not=without)
-    if not latency.rows:
+def _judgments(embedded: Embedded, pairs: PairsResult | None, latency: Latency, policy: Policy) -> Iterator[Judgment]:
+    yield from _drift(embedded.cosines, policy)
+    without = "no labelled pairs were given" if pairs is None else pairs.why_not
+    for what, loss, bound in (
+        ("points of 10-fold accuracy lost", pairs.accuracy if pairs else None, policy.accuracy),
+        (f"points of TAR at FAR = {FAR:.0%} lost", pairs.tar if pairs else None, policy.tar),
+    ):
+        points, most = (None, None) if loss is None else (loss.points, loss.most)
+        yield Judgment(what, points, bound, at_least=False, worst=most, why_not=without)
+    if latency.race is None:
         yield Judgment("latency over float", None, policy.latency, at_least=False, why_not=latency.reason)
         return
-    (_, reduced), *others = latency.rows.items()
-    for name, row in others:
-        ratio = reduced.median_ms / row.median_ms
-        yield Judgment(f"latency over {name}", ratio, policy.latency, at_least=False)
+    for name, ratio in latency.race.ratios.items():
+        yield Judgment(f"latency over {name}", ratio.ratio, policy.latency, at_least=False, worst=ratio.high)
+
+
+def _drift(cosines: Float64Array, policy: Policy) -> Iterator[Judgment]:
+    """The mean, a quantile, and floors; the built-in photograph's crops come last."""
+    mean = float(cosines.mean())
+    least = mean - _Z * float(cosines.std()) / math.sqrt(len(cosines))
+    yield Judgment("mean cosine to float", mean, policy.mean, at_least=True, worst=least)
+    p1, low = float(np.percentile(cosines, 1)), least_quantile(cosines, 0.01)
+    few = "" if low is not None else f"{len(cosines)} crops are too few to tell it"
+    yield Judgment("1st percentile of it", p1, policy.p1, at_least=True, worst=low, why_not=few)
+    known = float(cosines[-BUILT_IN_CROPS:].min())
+    yield Judgment("minimum over the built-in photograph", known, policy.known, at_least=True)
+    yield Judgment("minimum over all crops", float(cosines.min()), policy.min, at_least=True)
+
+
+def least_quantile(values: Float64Array, share: float) -> float | None:
+    """Lower end of the one-sided 95 % interval of a quantile, by order statistics, whatever the distribution.
+
+    Args:
+        values: (N,) sample.
+        share: of the distribution that is lower.
+
+    Returns:
+        The largest value that is below the quantile with that confidence; None where the sample is too small for any.
+    """
+    count = len(values)
+    steps = np.arange(count)
+    logs = np.array([math.lgamma(count + 1) - math.lgamma(k + 1) - math.lgamma(count - k + 1) for k in steps])
+    chances = np.exp(logs + steps * math.log(share) + (count - steps) * math.log1p(-share))
+    allowed = int(
+        np.searchsorted(np.cumsum(chances), _RISK, side="right")
+    )  # so many lower values have that little chance
+    return float(np.sort(values)[allowed - 1]) if allowed else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_sphereface import __version__
+from edge_sphereface.choice import require_one_source
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import sha256_of
@@ -31,10 +32,10 @@ from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge
 from export.quantization.search import search
 from export.rewrite import decompose_prelu
-from export.speed import ROUNDS, measure_latency
+from export.speed import race
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from edge_sphereface.detect import Detector
     from edge_sphereface.pairs import LabelledPairs
@@ -58,6 +59,8 @@ class QuantizationOptions:
         max_drift: mean of 1 - cosine above which the costliest layers stay in float32.
         policy: what the result must keep.
         provider: execution provider that judges; INT8 is made for the CPU.
+        faster_than: further forms of the float model, such as tuned ones, that the result must be faster than.
+        threshold_from_pairs: whether the threshold comes from the labelled pairs instead of the float model.
     """
 
     precision: str = INT8
@@ -66,6 +69,8 @@ class QuantizationOptions:
     max_drift: float = 0.002
     policy: Policy = field(default_factory=Policy)
     provider: str = "cpu"
+    faster_than: Sequence[Path] = ()
+    threshold_from_pairs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +120,8 @@ def quantize(
         CalibrationError: no photograph shows a usable face.
     """
     original, plain = open_plain(path, options.provider)
+    others = {other: Embedder(other, provider=options.provider).spec for other in options.faster_than}
+    require_one_source({path: original.spec, **others})  # before minutes of search
     finder = detector or open_detector()
     calibration, sentences = None, list[str]()
     if photographs is not None:
@@ -145,8 +152,9 @@ def quantize(
     with _on_disk(model) as reduced_path, _on_disk(decompose_prelu(plain)) as rewritten_path:
         reduced = Embedder(reduced_path, provider=options.provider)
         embedded = _embed(original, reduced, calibration, labelled, finder, reporter)
-        latency = _latency(reduced, original, rewritten_path, options, note)
-        proof = judge(original.spec.threshold, embedded, labelled, latency, options.policy)
+        latency = _latency(reduced, path, rewritten_path, options, note)
+        from_pairs = options.threshold_from_pairs
+        proof = judge(original.spec, embedded, labelled, latency, options.policy, from_pairs=from_pairs)
     spec = _spec(original, options, found, calibration, proof)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
@@ -164,27 +172,27 @@ def _embed(
     reporter: Reporter,
 ) -> Embedded:
     progress = reporter("both models over photographs")
+    seen = frozenset[str]() if calibration is None else calibration.digests
     if labelled is not None:
-        seen = calibration.digests if calibration is not None else ()
         return embed_pairs(original, reduced, labelled, detector, calibrated_on=seen, progress=progress)
     paths = () if calibration is None else calibration.unused[:PROOF_PHOTOGRAPHS]
-    return embed_photographs(original, reduced, paths, detector, progress=progress)
+    return embed_photographs(original, reduced, paths, detector, calibrated_on=seen, progress=progress)
 
 
 def _latency(
     reduced: Embedder,
-    original: Embedder,
-    rewritten_path: Path,
+    plain: Path,
+    rewritten: Path,
     options: QuantizationOptions,
     note: Callable[[str], None],
 ) -> Latency:
-    """The reduced model against the float model and against the fastest float form of it that there is."""
+    """The reduced model against the float model, plain and rewritten, and against the forms that were named."""
     reason = no_float16_reason(reduced) if options.precision == FLOAT16 else ""
     if reason:
-        return Latency({}, reason)
-    note(f"timing {ROUNDS} inferences of each model, in turn")
-    rewritten = Embedder(rewritten_path, provider=options.provider)
-    return Latency(measure_latency({options.precision: reduced, PLAIN_NAME: original, REWRITTEN_NAME: rewritten}))
+        return Latency(None, reason)
+    note("timing the models, in rounds")
+    others = {PLAIN_NAME: plain, REWRITTEN_NAME: rewritten, **{str(path): path for path in options.faster_than}}
+    return Latency(race(options.precision, reduced.path, others, provider=options.provider))
 
 
 def _spec(
@@ -219,8 +227,7 @@ def _spec(
         rewrites=tuple(rewrites),
         quantization=record,
         threshold=proof.threshold,
-        threshold_source=f"{spec.threshold:g} of the float model ({spec.threshold_source}), carried over by a line "
-        "fitted to the scores of both",
+        threshold_source=proof.threshold_source,
         exporter_version=__version__,
     )
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from export.quantization.search import Search
 
 FEW_CROPS = 200
+_OTHER_THRESHOLD = 0.005
+"""Within a step of the search for a threshold two of them are one."""
 _COLORS = {"same person": "#2166ac", "different people": "#b2182b"}
 
 
@@ -32,15 +34,27 @@ def proof_text(proof: Proof) -> str:
         lines.append(f"  {len(proof.skipped)} photographs without a usable face were skipped")
     if proof.pairs is not None:
         lines += _pairs_lines(proof.pairs)
-    for name, row in proof.latency.rows.items():
-        lines.append(f"  {name:<28} {row.median_ms:8.2f} ms (p95 {row.p95_ms:.2f}, {row.samples} samples)")
-    lines.append(f"threshold for this model: {proof.threshold:g}")
-    return "\n".join(lines)
+    race = proof.latency.race
+    if race is not None:
+        for name, row in race.latency.items():
+            lines.append(f"  {name:<28} {row.median_ms:8.2f} ms (p95 {row.p95_ms:.2f}, {row.samples} samples)")
+        lines.append(f"  {race.load}{', which makes timings doubtful' if race.load.is_high else ''}")
+    return "\n".join([*lines, *_threshold_lines(proof)])
+
+
+def _threshold_lines(proof: Proof) -> list[str]:
+    """The threshold, where it comes from and, where pairs say something else, that."""
+    lines = [f"threshold of this model: {proof.threshold:g} ({proof.threshold_source})"]
+    if proof.pairs is not None and abs(proof.pairs.reduced.threshold - proof.threshold) > _OTHER_THRESHOLD:
+        measured = f"{proof.pairs.reduced.threshold:.3f}"
+        lines.append(f"  these pairs put it at {measured}; `quantize --threshold-from-pairs` writes that")
+    return lines
 
 
 def _pairs_lines(pairs: PairsResult) -> list[str]:
+    out = f" ({pairs.left_out} more left out, whose photographs the calibration took)" if pairs.left_out else ""
     lines = [
-        f"{pairs.count} labelled pairs:",
+        f"{pairs.count} labelled pairs{out}:",
         f"  {'':<10} {'10-fold accuracy':>18} {'threshold':>9} {f'TAR@FAR={FAR:g}':>13} {'same':>15} {'different':>15}",
     ]
     for name, side in (("float", pairs.original), ("reduced", pairs.reduced)):

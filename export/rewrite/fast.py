@@ -22,15 +22,15 @@ from export.outputs import check_output
 from export.plain import open_plain
 from export.rewrite.tile import stage_names
 from export.rewrite.winograd import to_winograd
-from export.speed import ROUNDS, measure_latency
+from export.speed import AFTER, BEFORE, race
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edge_sphereface.embed import Embedder
-    from edge_sphereface.timing import LatencySummary
     from export.parity import Proof
     from export.rewrite.tile import Tile
+    from export.speed import Race
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,28 +41,35 @@ class Rewritten:
         written: whether it was fast enough to be kept.
         spec: what the model says of itself.
         proof: that it equals the model that it was made from.
-        before: latency of that model.
-        after: its own.
+        race: its latency against that model's; None if it was measured before or elsewhere.
     """
 
     written: bool
     spec: ModelSpec
     proof: Proof
-    before: LatencySummary
-    after: LatencySummary
-
-    @property
-    def ratio(self) -> float:
-        """Median latency after over before."""
-        return self.after.median_ms / self.before.median_ms
+    race: Race | None
 
 
 class Measured(NamedTuple):
-    """Latency of an inference of so many faces, before a rewrite and after."""
+    """Latency of a rewritten model, and where and how it was measured.
 
-    before: LatencySummary
-    after: LatencySummary
-    batch: int = 1
+    Attributes:
+        processor: name of the processor or board.
+        onnxruntime: its version.
+        setting: how the session ran.
+        batch: faces in an inference.
+        samples: of each model.
+        plain_ms: median of the plain model with the same setting; None where that was not measured.
+        tuned_ms: median of the rewritten one.
+    """
+
+    processor: str
+    onnxruntime: str
+    setting: Setting
+    batch: int
+    samples: int
+    plain_ms: float | None
+    tuned_ms: float
 
 
 def rewrite(
@@ -82,8 +89,10 @@ def rewrite(
         output: where the result belongs.
         tiles: stages that are computed by Winograd's filtering, see :mod:`export.rewrite.winograd`.
         setting: of the inferences that are timed; None for the default.
-        measured: latency that was measured already; None to measure that of one face.
-        max_ratio: most latency as a part of the source's, on this machine.
+        measured: latency that was measured already, here or elsewhere, which is written as it is; None to measure
+            that of one face here.
+        max_ratio: most latency as a part of the source's, on this machine: the upper end of the ratio's interval must
+            keep it.
         note: told what is being done.
 
     Raises:
@@ -94,7 +103,7 @@ def rewrite(
     check_output(output, source)
     _, plain = open_plain(source, "cpu")
     model = to_winograd(plain, tiles)
-    how = setting or Setting(threads=usable_cpus())
+    how = setting or (measured.setting if measured else Setting(threads=usable_cpus()))
     original = how.open(source, "cpu")
     try:
         with (
@@ -105,14 +114,17 @@ def rewrite(
             embedder = how.open(Path(stream.name), "cpu")
             proof = parity.prove_against_model(embedder, original, note=note)
             parity.require(proof, "The rewritten graph", original=source.name)
+            timed = None
             if measured is None:
-                note(f"timing {ROUNDS} inferences of each, in turn")
-                latency = measure_latency({"before": original, "after": embedder})
-                measured = Measured(latency["before"], latency["after"])
+                note("timing both models, in rounds")
+                timed = race(AFTER, Path(stream.name), {BEFORE: source}, setting=how)
+                measured = _measured_here(timed, how, original)
             growth = weight_bytes(model) / weight_bytes(plain)
-            spec = _spec(original, stage_names(tiles, len(original.spec.widths)), growth, how, measured)
-            made = Rewritten(written=True, spec=spec, proof=proof, before=measured.before, after=measured.after)
-            if not made.ratio <= max_ratio:  # a bound that is no number is not kept
+            spec = _spec(original.spec, stage_names(tiles, len(original.spec.widths)), growth, measured)
+            made = Rewritten(written=True, spec=spec, proof=proof, race=timed)
+            if (
+                timed is not None and not timed.ratios[BEFORE].high <= max_ratio
+            ):  # a bound that is no number is not kept
                 raise _TooSlowError(made)
             del embedder  # Windows cannot write over a file that is mapped, nor rename it
             _write(model, spec, stream)
@@ -135,28 +147,35 @@ def _write(model: onnx.ModelProto, spec: ModelSpec, stream: IO[bytes]) -> None:
     stream.flush()
 
 
-def _spec(
-    original: Embedder,
-    stages: tuple[str, ...],
-    growth: float,
-    how: Setting,
-    measured: Measured,
-) -> ModelSpec:
+def _measured_here(timed: Race, how: Setting, original: Embedder) -> Measured:
+    return Measured(
+        processor=read_cpuinfo()[0] or platform.machine(),
+        onnxruntime=original.provider.onnxruntime,
+        setting=how,
+        batch=1,
+        samples=timed.latency[AFTER].samples,
+        plain_ms=timed.latency[BEFORE].median_ms,
+        tuned_ms=timed.latency[AFTER].median_ms,
+    )
+
+
+def _spec(original: ModelSpec, stages: tuple[str, ...], growth: float, measured: Measured) -> ModelSpec:
+    how = measured.setting
     tuning = Tuning(
         stages=stages,
         weight_growth=round(growth, 3),
-        processor=read_cpuinfo()[0] or platform.machine(),
+        processor=measured.processor,
         threads=how.threads,
         pinned_threads=how.pinned_threads,
         memory_arena=how.memory_arena,
         batch=measured.batch,
-        onnxruntime=original.provider.onnxruntime,
-        samples=measured.after.samples,
-        plain_ms=round(measured.before.median_ms, 3),
-        tuned_ms=round(measured.after.median_ms, 3),
+        onnxruntime=measured.onnxruntime,
+        samples=measured.samples,
+        plain_ms=None if measured.plain_ms is None else round(measured.plain_ms, 3),
+        tuned_ms=round(measured.tuned_ms, 3),
     )
     is_direct = set(stages) == {DIRECT}
-    return replace(original.spec, rewrites=("prelu",) if is_direct else ("winograd", "prelu"), tuning=tuning)
+    return replace(original, rewrites=("prelu",) if is_direct else ("winograd", "prelu"), tuning=tuning)
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cli.tune_command import rival_lines
 from export import parity
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cli.contract import Commands
     from export.rewrite.tile import Tile
+    from export.tuning.device_report import DeviceChoice
     from export.tuning.tune import Tuned
 
 _SHOWN = 5
@@ -28,8 +30,9 @@ def add_tune(commands: Commands) -> None:
         parents=[json_option()],
         help="the same float model in the form that is fastest on this machine, found by measuring",
         description="Time every way to compute each stage (directly, or by Winograd's filtering in tiles of several "
-        "sizes), then the best combinations as whole networks, in turns; write the fastest with its proof and its "
-        "record. A Pi 4, a Pi 5 and an Orin choose differently: run it on the device, or ship several forms "
+        "sizes), then the best combinations as whole networks, in rounds. The fastest is measured anew against the "
+        "simpler ones and written, with its proof and its record, only if it is measurably faster. A Pi 4, a Pi 5 "
+        "and an Orin choose differently: run it on the device, or ship several forms "
         "(`rewrite --stages`) and let `edge-sphereface tune` choose there, then write its choice from its report.",
         epilog="examples: python -m export tune sphereface20.onnx --threads 2 -o sphereface20.tuned.onnx; "
         "python -m export tune sphereface20.onnx --device-report pi.json -o sphereface20.pi.onnx",
@@ -86,6 +89,9 @@ def tune(arguments: argparse.Namespace) -> Outcome:
             for stage, ways in stages.items()
             for tile, median in sorted(ways.items(), key=lambda item: item[1])
         ],
+        "tie": tuned.choice.is_tie,
+        "rivals": [{**rival.as_json(), "name": rival.row.form.path.stem} for rival in tuned.choice.rivals],
+        "load": tuned.choice.load.as_json(),
         "networks": [{**row.as_json(), "name": row.form.path.stem} for row in tuned.choice.rows],
         "dropped": [{"model": name, "reason": reason} for name, reason in _dropped(tuned)],
     }
@@ -93,33 +99,44 @@ def tune(arguments: argparse.Namespace) -> Outcome:
 
 
 def _from_report(arguments: argparse.Namespace) -> Outcome:
-    """Write the stages that a device chose."""
-    import json
-
+    """Write exactly the form that a device chose, with that device's figures, or nothing."""
     from export.rewrite.fast import rewrite
     from export.rewrite.tile import read_stages
+    from export.tuning.device_report import read_device_report
 
-    try:
-        content = json.loads(arguments.device_report.read_text(encoding="utf-8"))
-        rows = [row for row in content["rows"] if row["precision"] == "float32"]
-        tiles = read_stages(rows[0]["stages"] or ())
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-        raise UsageError(
-            f"{arguments.device_report} is no report of `edge-sphereface tune --json` on float models: {error}.",
-            hint="run it on the device: edge-sphereface tune FORMS… --json > report.json",
-        ) from error
-    made = rewrite(arguments.model, arguments.output, tiles=tiles, max_ratio=float("inf"), note=note)
+    chosen = read_device_report(arguments.device_report)
+    empty = {"stages": [], "networks": [], "rivals": [], "tie": False, "load": None, "dropped": []}
+    reason = _not_ours(chosen, arguments.model)
+    if reason or chosen is None:
+        nothing = {"model": None, "certificate": None, "spec": None, "parity": None}
+        return Outcome({**nothing, **empty}, f"{reason}; nothing was written", passed=False)
+    tiles = read_stages(chosen.stages)
+    made = rewrite(arguments.model, arguments.output, tiles=tiles, measured=chosen.measured, note=note)
     result = {
         "model": str(arguments.output),
         "certificate": str(certificate_path(arguments.output)),
         "spec": made.spec.as_json(),
         "parity": parity.summary(made.proof),
-        "stages": [],
-        "networks": [],
-        "dropped": [],
+        **empty,
     }
-    lines = [f"{arguments.output}: stages {', '.join(rows[0]['stages'] or ())}, as {content['processor']} chose"]
+    lines = [f"{arguments.output}: as {chosen.model} on {chosen.measured.processor}: {made.spec.tuning}"]
     return Outcome(result, "\n".join([*lines, parity.text(made.proof)]))
+
+
+def _not_ours(chosen: DeviceChoice | None, model: Path) -> str:
+    """Why the form that a device chose cannot be made of this model; empty if it can."""
+    from edge_sphereface.embed import Embedder
+
+    if chosen is None:
+        return "the device could run none of the forms"
+    if chosen.is_plain:
+        return f"the device chose {chosen.model}, the plain model, which you have"
+    if chosen.precision != "float32" or not chosen.stages:
+        return f"the device chose {chosen.model} ({chosen.precision}), which `tune` does not make: ship that file"
+    spec = Embedder(model, provider="cpu").spec
+    if chosen.source_sha256 not in ("", spec.source_sha256):
+        return f"the device chose among forms of another checkpoint (SHA-256 {chosen.source_sha256})"
+    return ""
 
 
 def _dropped(tuned: Tuned) -> Iterator[tuple[str, str]]:
@@ -151,7 +168,8 @@ def _text(arguments: argparse.Namespace, tuned: Tuned) -> str:
         f"{row.latency.median_ms:>10.2f}"
         for row in tuned.choice.rows
     ]
+    lines += ["", *rival_lines(tuned.choice), str(tuned.choice.load)]
     lines += [f"dropped {name}: {reason}" for name, reason in _dropped(tuned)]
     if tuned.made is None:
-        return "\n".join([*lines, "", "no form is known to be faster than the plain model here; nothing was written"])
+        return "\n".join([*lines, "", "no form is measurably faster than the plain model here; nothing was written"])
     return "\n".join([*lines, "", parity.text(tuned.made.proof), f"{arguments.output}: {tuned.made.spec.tuning}"])

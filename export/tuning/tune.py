@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import onnx
 
 from edge_sphereface.certificate import CONVERSION_BOUNDS
 from edge_sphereface.choice import Measurement, Setting, choose, require_one_source, settings
-from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.embed import Embedder
 from edge_sphereface.metrics import agreement
 from export.faces import face_crops
@@ -27,7 +28,7 @@ from export.tuning.search import combinations, measure_stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edge_sphereface.choice import Choice
+    from edge_sphereface.choice import Choice, Row
     from export.quantization.search import Reporter
     from export.tuning.search import StageTimes
 
@@ -67,10 +68,11 @@ class Tuned:
 
     Attributes:
         stages: median milliseconds by threads, stage and tile.
-        choice: whole networks, the fastest first.
+        choice: whole networks, the fastest first, and which of them is measurably the fastest.
         inexact: error of networks that differ too much to be measured, by their stages.
-        tiles: of the fastest float network.
-        made: that network, written and proven; None where the plain model was the fastest or was dropped.
+        tiles: of the float network that was chosen.
+        made: that network, written and proven; None where none is measurably faster than the plain model, or that was
+            dropped.
     """
 
     stages: Mapping[int, StageTimes]
@@ -133,19 +135,34 @@ def tune(
             models,
             how,
             what=Measurement(batch=options.batch, rounds=options.rounds),
+            beside=options.others,
             max_mib=options.max_mib,
             progress=reporter("networks"),
         )
-    fastest = next((row for row in choice.rows if row.form.path not in options.others), None)
+    best = choice.best
     source_is_dropped = any(form.path == source for form in choice.dropped)
-    if fastest is None or source_is_dropped or fastest.form.path == source:
+    if best is None or source_is_dropped or best.form.path == source:
         return Tuned(stages=times, choice=choice, inexact=inexact, tiles={}, made=None)
-    tiles = paths[fastest.form.path]
-    note(f"writing {' '.join(stage_names(tiles, STAGES))} for {fastest.setting}")
-    plain_row = next(row for row in choice.rows if row.form.path == source and row.setting == fastest.setting)
-    measured = Measured(plain_row.latency, fastest.latency, options.batch)
-    made = rewrite(source, output, tiles=tiles, setting=fastest.setting, measured=measured, note=note)
+    tiles = paths[best.form.path]
+    note(f"writing {' '.join(stage_names(tiles, STAGES))} for {best.setting}")
+    measured = _measured(choice, best, source, options.batch, original)
+    made = rewrite(source, output, tiles=tiles, measured=measured, note=note)
     return Tuned(stages=times, choice=choice, inexact=inexact, tiles=tiles, made=made)
+
+
+def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Embedder) -> Measured:
+    """What the measurement says of the chosen network and of the plain one with the same setting."""
+    anew = [rival.row for rival in choice.rivals]
+    plain = next((row for row in anew if row.form.path == source and row.setting == best.setting), None)
+    return Measured(
+        processor=read_cpuinfo()[0] or platform.machine(),
+        onnxruntime=original.provider.onnxruntime,
+        setting=best.setting,
+        batch=batch,
+        samples=best.latency.samples,
+        plain_ms=None if plain is None else plain.latency.median_ms,
+        tuned_ms=best.latency.median_ms,
+    )
 
 
 def growth(plain: onnx.ModelProto, tiles: Mapping[int, Tile]) -> float:

@@ -24,15 +24,22 @@ def example(**changes):
         row(form, 1, median)
         for form, median in {"plain": 10, "rewritten": 8, "int8": 4, "int8_pinned": 4, "openvino": 5, "nncf": 3}.items()
     ]
-    side = {"accuracy": 0.955}
+    drift = {"at_least": True, "why_not": ""}
+    lost = {"at_least": False, "why_not": ""}
     return {
         "rows": rows,
         "file_ratio": 0.25,
         "rewritten_cosine": {"crops": 2000, "min": 0.999999},
         "proof": {
             "crops": 2000,
-            "cosine": {"mean": 0.9985, "p1": 0.994, "min": 0.99},
-            "pairs": {"float": side, "reduced": {"accuracy": 0.954}},
+            "judgments": [
+                {"what": "mean cosine to float", "measured": 0.9985, "worst": 0.998, **drift},
+                {"what": "1st percentile of it", "measured": 0.991, "worst": 0.989, **drift},
+                {"what": "minimum over the built-in photograph", "measured": 0.99, "worst": None, **drift},
+                {"what": "minimum over all crops", "measured": 0.95, "worst": None, **drift},
+                {"what": "points of 10-fold accuracy lost", "measured": 0.1, "worst": 0.4, **lost},
+                {"what": "points of TAR lost", "measured": 0.1, "worst": 0.4, **lost, "why_not": "10 pairs"},
+            ],
         },
         "gate": [{"what": "x", "refused": True}, {"what": "y", "refused": False}],
         "emulated": [],
@@ -46,8 +53,11 @@ def test_the_table_tells_reached_from_missed_from_not_measured():
     assert verdicts["latency, 1 thread: INT8 over plain float"] == "reached"
     assert verdicts["latency, 1 thread: INT8, pinned threads, over OpenVINO on the same file"] == "reached"
     assert verdicts["latency, 1 thread: INT8, pinned threads, over OpenVINO on NNCF's INT8"] == "MISSED"
-    assert verdicts["INT8: cosine to float, p1, 2000 crops not in the calibration"] == "MISSED"
-    assert verdicts["INT8: 10-fold accuracy, change against float, points"] == "reached"
+    crops = "2000 crops not in the calibration"
+    assert verdicts[f"INT8: 1st percentile of it, {crops}, lower end of the 95 % interval"] == "MISSED"
+    assert verdicts[f"INT8: minimum over all crops, {crops}"] == "reached"
+    assert verdicts["INT8: points of 10-fold accuracy lost, upper end of the 95 % interval"] == "reached"
+    assert verdicts["INT8: points of TAR lost, upper end of the 95 % interval"] == "not measured"
     assert verdicts["gate: x, refused"] == "reached"
     assert verdicts["gate: y, refused"] == "MISSED"
     assert verdicts["portable INT8 on other processors"] == "not measured"
@@ -114,7 +124,7 @@ def test_the_gate_is_tried_through_the_command_line(small_models, int8, folder, 
     words = ["verify", int8 / "portable.onnx", "--float", small_models["image"], "--photos", folder, "--policy"]
     refused, passed = (
         gate._attempt("x", [str(word) for word in (*words, policy)])
-        for policy in ("latency=none,mean=1", "mean=0,p1=0,min=0,latency=none")
+        for policy in ("latency=none,mean=1", "mean=0,p1=0,known=0,min=0,latency=none")
     )
     assert refused["refused"]
     assert refused["exit_code"] == 1

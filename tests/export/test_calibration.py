@@ -84,6 +84,8 @@ def test_policy():
         (Judgment("it", 0.9, 0.8, at_least=False), False, "> 0.8  MISSED"),
         (Judgment("it", None, 0.8, at_least=True, why_not="no pairs"), True, "not judged, no pairs"),
         (Judgment("it", 0.1, None, at_least=True), True, "not judged by this policy"),
+        (Judgment("it", 0.9, 0.8, at_least=True, worst=0.7), False, "confidence at least 0.7 < 0.8  MISSED"),
+        (Judgment("it", 0.9, 0.8, at_least=False, worst=1.2, why_not="10 pairs"), True, "1.2: not judged, 10 pairs"),
     ],
 )
 def test_judgments(judgment, holds, words):
@@ -96,7 +98,7 @@ def test_photographs_without_a_face_are_listed_in_the_proof(shallow_models, crop
     embedder = Embedder(shallow_models["image"])
     paths = [*sorted(crop_folder.iterdir())[:2], tmp_path / "empty.png"]
     embedded = embed_photographs(embedder, embedder, paths, open_detector())
-    proof = judge(0.3, embedded, None, Latency({}, "not here"), Policy())
+    proof = judge(embedder.spec, embedded, None, Latency(None, "not here"), Policy())
     assert proof.as_json()["skipped"] == [{"path": str(tmp_path / "empty.png"), "reason": "no face was found"}]
     assert "1 photographs without a usable face" in proof_text(proof)
 
@@ -105,9 +107,9 @@ def test_the_threshold_goes_along_with_the_scores(shallow_models, crop_folder):
     """Against itself a model keeps its threshold."""
     embedder = Embedder(shallow_models["image"])
     embedded = embed_photographs(embedder, embedder, sorted(crop_folder.iterdir()), open_detector())
-    proof = judge(0.3, embedded, None, Latency({}, "not here"), Policy())
+    proof = judge(embedder.spec, embedded, None, Latency(None, "not here"), Policy())
     assert proof.passed
-    assert proof.threshold == pytest.approx(0.3, abs=1e-3)
+    assert proof.threshold == pytest.approx(embedder.spec.threshold, abs=1e-3)
     assert proof.drift == pytest.approx((1, 1, 1))
     assert "16 crops of the built-in photograph" in proof.source
     assert len(proof.cosines) == 48 + 16

@@ -66,7 +66,7 @@ def test_the_graph_is_what_was_promised(tmp_path):
     assert given.type.tensor_type.shape.dim[0].dim_param == result.type.tensor_type.shape.dim[0].dim_param == "batch"
     assert made.spec.source_is_official is False
     assert made.spec.source_sha256 == open_sha(tmp_path / "x.ckpt")
-    assert made.spec.threshold_source == "of the original network; not calibrated for these weights"
+    assert made.spec.threshold_source == "the original's LFW threshold; not measured for these weights"
 
 
 def open_sha(path):

@@ -18,7 +18,7 @@ from export.layers import layers_of
 from export.quantization.float16 import no_float16_reason, to_float16
 from export.rewrite.weights import read_weights, rebuild
 
-LOOSE = "mean=0.98,p1=0.9,min=0.8,latency=none"
+LOOSE = "mean=0.98,p1=0.9,known=0.8,min=0.8,latency=none"
 
 
 def saved(model, tmp_path, name="made.onnx"):
@@ -149,7 +149,7 @@ def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, caps
     assert code == 1
     assert result["model"] is None
     assert result["files"] == []
-    assert any("minimum" in reason for reason in result["proof"]["missed"])
+    assert any("built-in photograph" in reason for reason in result["proof"]["missed"])
     assert (result["proof"]["pairs"] is not None) is labelled
     assert list(output.parent.iterdir()) == []
 
@@ -222,7 +222,7 @@ def test_doubts_and_skipped_photographs_are_said(shallow_models, crop_folder, tm
         (tmp_path / f"broken{number}.jpg").write_bytes(b"\xff\xd8 no photograph")
     (tmp_path / "out").mkdir()
     words = ["quantize", shallow_models["image"], "--calibration", tmp_path, "-o", tmp_path / "out" / "m.onnx"]
-    code, result, progress = command(capsys, *words, "--policy", "mean=0,p1=0,min=0,latency=none")
+    code, result, progress = command(capsys, *words, "--policy", "mean=0,p1=0,known=0,min=0,latency=none")
     assert code == 0
     assert any("at least 50" in doubt for doubt in result["calibration"]["doubts"])
     assert "warning: Only" in progress
@@ -286,6 +286,11 @@ def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
     assert result["calibration"]["doubts"] == []
     proof = result["proof"]
     assert proof["cosine"]["mean"] >= 0.998
-    assert proof["pairs"]["count"] == 600
+    assert proof["pairs"]["count"] + proof["pairs"]["left_out"] == 600
+    assert proof["pairs"]["left_out"] > 0, "the calibration took some of these photographs"
+    accuracy = next(judgment for judgment in proof["judgments"] if "accuracy" in judgment["what"])
+    assert "too few: 2000 are needed" in accuracy["why_not"]
+    certificate = json.loads((tmp_path / "m.int8.parity.json").read_text())
+    assert any("accuracy" in sentence and "not judged" in sentence for sentence in certificate["quality"])
     assert abs(proof["threshold"] - Embedder(trained_model).spec.threshold) < 0.02
     assert result["bytes"] / result["float_bytes"] <= 0.26
