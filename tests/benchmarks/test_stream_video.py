@@ -227,7 +227,8 @@ def test_watch_needs_few_embeddings_and_is_as_right(play, yunet, trained_model, 
     assert every["embeddings"] > 100
     assert watch["embeddings"] <= every["embeddings"] / 10
     assert watch["work_ms"] < every["work_ms"]
-    assert watch["right"] >= max(every["right"], tracked["right"], ordinary["right"]) - 0.01
+    assert watch["right"] >= max(every["right"], tracked["right"])
+    assert ordinary["right"] > every["right"], "it is no straw man"
     assert watch["embeddings"] <= ordinary["embeddings"] / 4
     assert ordinary["detections_per_s"] == pytest.approx(8, abs=0.2)
     assert every["less"]["every face, every frame"] == [0, 0]
