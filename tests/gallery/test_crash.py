@@ -63,13 +63,14 @@ def start(folder, fingerprint, *words, faults, **settings):
 
 
 def run_and_kill(folder, durable, faults, fingerprint, seed, *, one_in):
-    """Lines that a writer printed until it was killed, some hundredths of a second after its first change."""
+    """Lines that a writer printed until it was killed, some milliseconds after one of its first dozens of lines."""
+    chance = random.Random(seed)
     with start(folder, fingerprint, str(seed), faults=faults, durable=durable, one_in=one_in) as process:
-        first = process.stdout.readline()
-        time.sleep(random.Random(seed).uniform(0, 0.06))
+        first = [process.stdout.readline() for _ in range(chance.randrange(1, 26))]
+        time.sleep(chance.uniform(0, 0.01))
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-        lines = [first, *process.stdout.read().splitlines()]
+        lines = [*first, *process.stdout.read().splitlines()]
     return [line.strip() for line in lines if line.strip()]
 
 
