@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, UInt8Array
 
     Points: TypeAlias = Sequence[Sequence[float]]
 
@@ -95,11 +95,7 @@ def similarity_transform(
     source = _check_landmarks(landmarks)
     target = np.asarray(template, dtype=np.float64)
     source_mean, target_mean = source.mean(axis=1, keepdims=True), target.mean(axis=0)
-    centered, target_centered = source - source_mean, target - target_mean
-    # In two dimensions the best rotation without reflection has a closed form (no SVD): a = s cos(r), b = s sin(r).
-    a = np.einsum("nkd,kd->n", centered, target_centered)
-    b = centered[..., 0] @ target_centered[:, 1] - centered[..., 1] @ target_centered[:, 0]
-    spread, target_spread = np.square(centered).sum(axis=(1, 2)), np.square(target_centered).sum()
+    a, b, spread, target_spread = _correlation(source, target)
     shared = a * a + b * b
     if (shared <= _MIN_LIKENESS * spread * target_spread).any():
         raise LandmarksError(
@@ -112,6 +108,24 @@ def similarity_transform(
     linear = np.stack([np.stack([a, -b], axis=-1), np.stack([b, a], axis=-1)], axis=1)
     shift = target_mean - np.einsum("nij,nj->ni", linear, source_mean[:, 0])
     return np.concatenate([linear, shift[..., None]], axis=2)
+
+
+def alignable(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> BoolArray:
+    """Which faces :func:`similarity_transform` takes. A detector may give landmarks that no face has.
+
+    Args:
+        landmarks: (N, 5, 2), x and y in pixels of the image.
+        template: (5, 2), x and y in pixels of the crop.
+
+    Returns:
+        (N,) bool.
+    """
+    points = np.asarray(landmarks, dtype=np.float64)
+    usable: BoolArray = np.isfinite(points).all(axis=(1, 2))
+    usable[usable] = _spread_px(points[usable]) >= _MIN_SPREAD_PX
+    a, b, spread, target_spread = _correlation(points[usable], np.asarray(template, dtype=np.float64))
+    usable[usable] = a * a + b * b > _MIN_LIKENESS * spread * target_spread
+    return usable
 
 
 def align(
@@ -219,6 +233,24 @@ def _shrunk(
     return averaged, np.column_stack([linear * steps, shift])
 
 
+def _correlation(source: Float64Array, target: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array, float]:
+    """Of centered points (N, 5, 2) with the centered template (5, 2), and the sums of squares of both.
+
+    In two dimensions the best rotation without reflection has a closed form (no SVD): a = s cos(r), b = s sin(r).
+    """
+    centered, target_centered = source - source.mean(axis=1, keepdims=True), target - target.mean(axis=0)
+    a = np.einsum("nkd,kd->n", centered, target_centered)
+    b = centered[..., 0] @ target_centered[:, 1] - centered[..., 1] @ target_centered[:, 0]
+    return a, b, np.square(centered).sum(axis=(1, 2)), float(np.square(target_centered).sum())
+
+
+def _spread_px(points: Float64Array) -> Float64Array:
+    """(N,) largest distance of a point from the mean of its face."""
+    distances = np.sqrt(np.square(points - points.mean(axis=1, keepdims=True)).sum(axis=2))
+    largest: Float64Array = distances.max(axis=1, initial=0.0)
+    return largest
+
+
 def _check_landmarks(landmarks: ArrayLike) -> Float64Array:
     points = np.asarray(landmarks, dtype=np.float64)
     if points.ndim != 3 or points.shape[1:] != (_POINTS, 2):
@@ -227,8 +259,7 @@ def _check_landmarks(landmarks: ArrayLike) -> Float64Array:
         raise LandmarksError(
             "Expected finite landmarks, got NaN or infinite values.", hint="drop faces whose landmarks are not known"
         )
-    spread = np.sqrt(np.square(points - points.mean(axis=1, keepdims=True)).sum(axis=2)).max(axis=1, initial=0.0)
-    if (spread < _MIN_SPREAD_PX).any():
+    if (_spread_px(points) < _MIN_SPREAD_PX).any():
         raise LandmarksError(
             "Expected five distinct landmarks, got points that all lie within half a pixel: they tell no scale.",
             hint="drop the face, or check the unit (pixels, not fractions of the image)",

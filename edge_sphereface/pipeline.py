@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.alignment import align_for, stack_landmarks
+from edge_sphereface.alignment import align_for, alignable, stack_landmarks
 from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.types import EmbeddedFace
 
@@ -36,6 +36,9 @@ class FacePipeline:
     def process(self, image: UInt8Array) -> list[EmbeddedFace]:
         """Every face of an image, the most certain first; none is an empty list.
 
+        A detection whose landmarks no face has (see :func:`~edge_sphereface.alignment.alignable`) is left out: it cannot
+        be aligned, and must not cost the other faces of the image.
+
         Args:
             image: (H, W, 3) uint8 BGR.
 
@@ -43,7 +46,7 @@ class FacePipeline:
             ImageError: not such an image.
             CropError: the image is an aligned crop already.
         """
-        return self._embed(image, self.detector.detect(image))
+        return self._embed(image, self._detect(image))
 
     def process_one(self, image: UInt8Array, *, select: Selection = "largest") -> EmbeddedFace:
         """The one face that counts in a photograph of a person; only that one is embedded.
@@ -56,13 +59,18 @@ class FacePipeline:
             NoFaceError: there is none.
             SeveralFacesError: there are several, and the only one was asked for.
         """
-        faces = self.detector.detect(image)
+        faces = self._detect(image)
         if not faces:
             raise NoFaceError(
                 f"No face was found in an image of {image.shape[1]} x {image.shape[0]} pixels by {self.detector.name}.",
                 hint="the face must be upright, at least about 40 pixels high and not hidden",
             )
         return self._embed(image, [select_face(faces, image, select)])[0]
+
+    def _detect(self, image: UInt8Array) -> list[Face]:
+        faces = self.detector.detect(image)
+        usable = alignable(stack_landmarks([face.landmarks for face in faces]), self.embedder.spec.landmark_template)
+        return [face for face, is_usable in zip(faces, usable, strict=True) if is_usable]
 
     def _embed(self, image: UInt8Array, faces: Sequence[Face]) -> list[EmbeddedFace]:
         crops = align_for(self.embedder.spec, image, stack_landmarks([face.landmarks for face in faces]))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.alignment import align_for
+from edge_sphereface.alignment import LANDMARK_TEMPLATE, align_for, alignable
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.stream.budget import WorkBudget
@@ -208,7 +208,7 @@ class Scene:
         due = [(track, quality) for track in seen if (quality := self._worth(track, frame)) is not None]
         if not due or self.embedder is None:
             return 0
-        crops = self._crops(frame.image, [self._finder.improve(frame.image, track.face) for track, _ in due])
+        crops = self._crops(frame.image, [self._improved(track.face, frame) for track, _ in due])
         for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
             template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
@@ -224,12 +224,23 @@ class Scene:
             self._decide(track, frame, events)
         return len(due)
 
+    def _improved(self, face: Face, frame: Frame) -> Face:
+        """With landmarks from a closer look, unless those are no face's."""
+        better = self._finder.improve(frame.image, face)
+        return better if self._is_alignable(better) else face
+
+    def _is_alignable(self, face: Face) -> bool:
+        template = LANDMARK_TEMPLATE if self.embedder is None else self.embedder.spec.landmark_template
+        return bool(alignable(face.landmarks[None], template)[0])
+
     def _worth(self, track: Track, frame: Frame) -> float | None:
         """The quality of a face that should be embedded now, else None."""
         settings, slower = self._settings.recognition, self.budget.level.slower
         if not track.confirmed or self._tracker.meeting(track):
             return None
         if not worth_embedding(track, 1.0, frame.time_s, settings, slower=slower):
+            return None
+        if not self._is_alignable(track.face):  # what the detector saw is no face as a model takes it
             return None
         quality = assess(track.face.landmarks, self._crops(frame.image, [track.face])[0]).value
         return quality if worth_embedding(track, quality, frame.time_s, settings, slower=slower) else None

@@ -1,9 +1,11 @@
 """From image to embeddings, in one call."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from edge_sphereface.alignment import align
+from edge_sphereface.alignment import align, alignable
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import CropError, ImageError, NoFaceError
@@ -75,3 +77,25 @@ def test_face_records():
     assert list(face.as_json()["landmarks"]) == list(LANDMARK_NAMES)
     assert Face(box=np.float32([5, 5, 1, 1]), landmarks=face.landmarks, score=0.5).area == 0
     assert select_face([face], np.zeros((30, 30, 3), np.uint8), "center") is face
+
+
+def test_one_detection_that_is_no_face_costs_no_other(pipeline, astronaut):
+    """A detector may give landmarks that no face has, such as exchanged eyes on a strong profile."""
+    (real,) = pipeline.detector.detect(astronaut)
+    exchanged = replace(real, landmarks=real.landmarks[[1, 0, 2, 4, 3]])
+    point = replace(real, landmarks=np.full((5, 2), 80, np.float32))
+
+    class Finds:
+        name = "fake"
+
+        def __init__(self, *faces):
+            self.faces = faces
+
+        def detect(self, _):
+            return list(self.faces)
+
+    assert alignable(np.stack([face.landmarks for face in (exchanged, real, point)])).tolist() == [False, True, False]
+    (item,) = FacePipeline(pipeline.embedder, Finds(exchanged, real, point)).process(astronaut)
+    np.testing.assert_array_equal(item.embedding, pipeline.process_one(astronaut).embedding)
+    with pytest.raises(NoFaceError):
+        FacePipeline(pipeline.embedder, Finds(exchanged)).process_one(astronaut)

@@ -201,6 +201,16 @@ def test_a_face_that_is_hardly_more_similar_takes_no_name(play, stage, cast):
     assert kinds(told, "identified", "unknown") == [("identified", "ann"), ("unknown", None)]
 
 
+def test_landmarks_that_no_face_has_end_nothing(play, stage):
+    """Exchanged eyes, as a detector may give on a strong profile: that face is followed and never embedded."""
+    there, odd = stage.face_at(100, 60), stage.face_at(300, 60)
+    odd = replace(odd, landmarks=odd.landmarks[[1, 0, 2, 4, 3]])
+    scene, acting, told = play(lambda _: [("ann", there), ("bob", odd)], 50)
+    assert kinds(told, "identified", "unknown") == [("identified", "ann")]
+    assert set(acting.embedded) == {"ann"}
+    assert {track.name for track in scene._tracker.tracks} == {"ann", None}
+
+
 def test_enrolling_a_face_in_sight(play, stage):
     scene, acting, _told = play(lambda i: [("cid", stage.face_at(100, 60))], 60)
     (track,) = scene._tracker.tracks
