@@ -36,8 +36,8 @@ class FacePipeline:
     def process(self, image: UInt8Array) -> list[EmbeddedFace]:
         """Every face of an image, the most certain first; none is an empty list.
 
-        A detection whose landmarks no face has (see :func:`~edge_sphereface.alignment.alignable`) is left out: it cannot
-        be aligned, and must not cost the other faces of the image.
+        A detection whose landmarks no face has (:func:`~edge_sphereface.alignment.alignable`) is left out: it cannot be
+        aligned, and must not cost the other faces of the image.
 
         Args:
             image: (H, W, 3) uint8 BGR.
