@@ -121,7 +121,7 @@ def alignable(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> 
         (N,) bool.
     """
     points = np.asarray(landmarks, dtype=np.float64)
-    usable: BoolArray = np.isfinite(points).all(axis=(1, 2))
+    usable: BoolArray = np.asarray(np.isfinite(points).all(axis=(1, 2)))
     usable[usable] = _spread_px(points[usable]) >= _MIN_SPREAD_PX
     a, b, spread, target_spread = _correlation(points[usable], np.asarray(template, dtype=np.float64))
     usable[usable] = a * a + b * b > _MIN_LIKENESS * spread * target_spread
