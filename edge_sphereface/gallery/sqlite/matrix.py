@@ -66,8 +66,8 @@ class Header(NamedTuple):
 class Rows:
     """Rows as they stand in the file: D numbers, zeros up to a multiple of 8 bytes, a checksum of 8 bytes.
 
-    The checksum is a weighted sum of the row's 64-bit words modulo 2^64, which numpy computes several times as fast as
-    zlib computes a CRC-32. It finds every flipped bit, and rows that were zeroed, exchanged or left from before.
+    The checksum is a weighted sum of the row's 64-bit words modulo 2^64, which numpy computes for many rows at once.
+    It finds a flipped bit, and rows that were zeroed, exchanged or left from before.
 
     Args:
         size: D.
