@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes, each a file of tests at a time: a file's fixtures are made once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo demo-official test test-quick test-arm64 test-wheel check format clean
@@ -24,11 +26,11 @@ demo-official: $(VENV)/.demo
 	@$(BIN)/python -m export demo
 
 test: $(VENV)/.test $(VENV)/.mindspore
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-quick: $(VENV)/.test
 	@echo "Leaving out the tests that compare with MindSpore (several hundred MB to download); make test runs them too."
-	$(BIN)/python -m pytest -m "not mindspore"
+	$(PYTEST) -m "not mindspore"
 
 test-arm64:
 	@scripts/arm64-smoke -o build/arm64-report
@@ -41,7 +43,7 @@ check: $(VENV)/.test $(VENV)/.mindspore
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -21,7 +21,7 @@ ALLOWED = {
     "edge_sphereface": RUNTIME,
     "export": RUNTIME | {"export", "google", "matplotlib", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
     "benchmarks": RUNTIME
-    | {"benchmarks", "export", "matplotlib", "scipy", "onnx"}
+    | {"PIL", "benchmarks", "export", "matplotlib", "scipy", "onnx"}
     | {"MNN", "mindspore", "mindspore_lite", "ncnn", "nncf", "openvino"},
 }
 TEST_FILES = ("test_", "conftest")

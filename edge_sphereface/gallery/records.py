@@ -173,6 +173,11 @@ class Threshold(Record):
     tar: Rate | None = None
     tracks: bool = False
 
+    @classmethod
+    def _current(cls, values: object) -> object:
+        """Records of before ``tracks`` were calibrated on photographs."""
+        return {"tracks": False, **values} if isinstance(values, dict) else values
+
 
 def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:
     """Who a probe is, by its nearest identities.

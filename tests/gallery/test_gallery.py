@@ -262,6 +262,11 @@ THRESHOLD = {"value": 0.3, "precision": "int8", "fingerprint": "x", "source": "y
 THRESHOLD |= {"far": None, "low": None, "high": None, "tar": None}
 
 
+def test_a_threshold_of_a_gallery_from_before_tracks_is_read():
+    assert not Threshold.from_json(json.dumps(THRESHOLD)).tracks
+    assert Threshold.from_json(json.dumps({**THRESHOLD, "tracks": True})).tracks
+
+
 @pytest.mark.parametrize(
     "text",
     [

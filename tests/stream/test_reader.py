@@ -169,8 +169,10 @@ def test_another_size_in_mid_stream_is_told(reader, black, fake_source):
 def test_fewer_frames_than_the_camera_gives(reader, black, fake_source):
     """Those in between are skipped, not dropped: no picture is made of them."""
     source = fake_source([[black] * 600], interval_s=0.01)
-    skipped = []
-    source.skip = lambda: skipped.append(1) or source.read() is not None
+    decoded, skipped = [], []
+    take = source.read
+    source.read = lambda: decoded.append(1) or take()
+    source.skip = lambda: skipped.append(1) or take() is not None
     one = reader(source, fps=10.0)
     frames = []
     end = time.monotonic() + 10
@@ -179,8 +181,8 @@ def test_fewer_frames_than_the_camera_gives(reader, black, fake_source):
         frames += [frame] if frame is not None else []
     moments = [frame.read_at - frames[0].read_at for frame in frames]
     assert all(moment >= 0.1 * place for place, moment in enumerate(moments))
-    assert moments[-1] < 0.8
-    assert len(skipped) > 25
+    assert len(decoded) <= len(frames) + 1, "the next one may be on its way"
+    assert len(skipped) > len(decoded)
     assert one.counts.dropped == 0
 
 
