@@ -16,6 +16,7 @@ from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
 from edge_sphereface.cli.arguments import above_zero, count, detector_options, json_option, pairs_options, positive
 from edge_sphereface.cli.contract import Parser, run
+from edge_sphereface.detect import DETECTOR_NAMES
 
 if TYPE_CHECKING:
     from edge_sphereface.cli.contract import Commands
@@ -56,7 +57,11 @@ def _add_latency(added: Commands) -> None:
     command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
     command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each case (default 100)")
     command.add_argument(
-        "--starts", type=positive, default=5, metavar="N", help="starts of each process (default 5); `compare` needs 3"
+        "--starts",
+        type=positive,
+        default=5,
+        metavar="N",
+        help="starts of each process, of the stages too (default 5); `compare` needs 3",
     )
     command.add_argument(
         "--peers",
@@ -158,11 +163,23 @@ def _add_plan(added: Commands) -> None:
         "plan",
         parents=[json_option()],
         help="how often to detect on a camera, with how many threads, in what batches",
-        description="Exit code 1 if no plan keeps the budget.",
+        description="The work on a frame is what `watch` does when it embeds every face, from the stages of one model "
+        "and one detector. Exit code 1 if no plan keeps the budget.",
         epilog="example: python -m benchmarks plan latency.json --fps 15 --faces 3 --budget-ms 60",
     )
     command.add_argument("result", nargs="?", type=Path, help="result of `latency` with stages")
-    command.add_argument("--model", type=Path, metavar="FILE", help="measure the stages of this model now")
+    command.add_argument(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="with a result: the name of the model to plan for, if it holds several; without: measure this model now",
+    )
+    command.add_argument(
+        "--detector",
+        choices=DETECTOR_NAMES,
+        default="auto",
+        help="whose stages to use (default auto: the one that the commands took by default where it was measured)",
+    )
     command.add_argument(
         "--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)"
     )

@@ -17,9 +17,7 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder
 from edge_sphereface.files import sha256_of
-from edge_sphereface.image import load_image
 from edge_sphereface.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
-from export.faces import astronaut
 
 if TYPE_CHECKING:
     import argparse
@@ -33,11 +31,19 @@ PEERS = tuple(name for name in peer_names() if name != "edge")
 
 def run_latency(arguments: argparse.Namespace) -> Outcome:
     """Models and peers, then the stages of the first model."""
+    timed = environment.TimedRun()
     threads = arguments.threads or list(range(1, usable_cpus() + 1))
     peers = PEERS if "all" in arguments.peers else arguments.peers
     for name in peers:
         if find_peer(name).needs_checkpoint and arguments.checkpoint is None:
             note(f"{find_peer(name).title} is left out: it runs the checkpoint, which --checkpoint names")
+    setup = stages.StageSetup(
+        model=arguments.model[0], photo=arguments.photo, video=arguments.video, yunet=arguments.detector_model
+    )
+    if not arguments.no_stages:
+        setup.photograph()  # what cannot be read is told before minutes of timing
+        if arguments.video is not None and not stages.read_video(arguments.video, limit=1):
+            raise UsageError(f"OpenCV cannot read {arguments.video} as a video.", hint="give an MP4, AVI or MKV file")
     before = environment.condition()
     rows = latency.measure(
         arguments.model,
@@ -51,22 +57,12 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
     )
     stage_rows: list[JsonObject] = []
     if not arguments.no_stages:
-        photograph = astronaut() if arguments.photo is None else load_image(arguments.photo)
-        frames = stages.moving_frames(photograph) if arguments.video is None else stages.read_video(arguments.video)
-        if not frames:
-            raise UsageError(f"OpenCV cannot read {arguments.video} as a video.", hint="give an MP4, AVI or MKV file")
         stage_rows = stages.measure(
-            arguments.model[0],
-            photograph,
-            frames=frames,
-            threads=threads,
-            rounds=arguments.rounds,
-            yunet=arguments.detector_model,
-            progress=_Named(),
+            setup, threads=threads, rounds=arguments.rounds, starts=arguments.starts, progress=_Named()
         )
     after = environment.condition()
     result: JsonObject = {
-        "environment": environment.describe(),
+        "environment": timed.describe(),
         "before": before,
         "after": after,
         "throttled": environment.is_throttled(before, after),
@@ -123,31 +119,27 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:
     """A plan from measured stages."""
-    rows = load_result(arguments.result)["stages"] if arguments.result else None
-    if rows is None:
-        if arguments.model is None:
-            raise UsageError("No stage costs were named.", hint="give a result of `latency`, or --model to measure now")
-        photograph = astronaut()
-        rows = stages.measure(
-            arguments.model,
-            photograph,
-            frames=stages.moving_frames(photograph),
-            threads=list(range(1, usable_cpus() + 1)),
-            rounds=arguments.rounds,
-            yunet=arguments.detector_model,
-            progress=_Named(),
-        )
+    if arguments.result is not None:
+        rows = load_result(arguments.result).get("stages", [])
+        name = None if arguments.model is None else arguments.model.name
+    elif arguments.model is None:
+        raise UsageError("No stage costs were named.", hint="give a result of `latency`, or --model to measure now")
+    else:
+        setup, name = stages.StageSetup(model=arguments.model, yunet=arguments.detector_model), None
+        environment.TimedRun()  # warns if the machine is busy
+        threads = list(range(1, usable_cpus() + 1))
+        rows = stages.measure(setup, threads=threads, rounds=arguments.rounds, progress=_Named())
+    wishes = {"fps": arguments.fps, "faces": arguments.faces, "budget_ms": arguments.budget_ms}
     try:
-        made = plan.make_plan(rows, fps=arguments.fps, faces=arguments.faces, budget_ms=arguments.budget_ms)
+        made = plan.make_plan(rows, model=name, detector=arguments.detector, **wishes)
     except plan.PlanError as error:
         raise UsageError(str(error)) from error
-    wishes = {"fps": arguments.fps, "faces": arguments.faces, "budget_ms": arguments.budget_ms}
     return Outcome({**wishes, **made.as_json()}, plan.text(made, **wishes), passed=made.fits)
 
 
 def run_ascend(arguments: argparse.Namespace) -> Outcome:
     """Native runs beside edge runs and what others published."""
-    presence = probe.probe()
+    timed, presence = environment.TimedRun(), probe.probe()
     note(presence.sentence())
     device = "Ascend" if presence.has_npu else "CPU"
     native = _run_native(arguments, device) if arguments.checkpoint is not None else []
@@ -158,7 +150,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
         native,
     )
     result: JsonObject = {
-        "environment": environment.describe(),
+        "environment": timed.describe(),
         "presence": presence.sentence(),
         "probe": presence.as_json(),
         "native": native,
@@ -245,6 +237,7 @@ def run_sessions(arguments: argparse.Namespace) -> Outcome:
     """Settings of the session, in turn."""
     from benchmarks import sessions
 
+    timed = environment.TimedRun()
     rows = sessions.measure(
         arguments.model,
         threads=arguments.threads or list(range(1, usable_cpus() + 1)),
@@ -253,7 +246,7 @@ def run_sessions(arguments: argparse.Namespace) -> Outcome:
         pause_ms=arguments.pause_ms,
         progress=Progress("processes"),
     )
-    result: JsonObject = {"environment": environment.describe(), "sessions": rows}
+    result: JsonObject = {"environment": timed.describe(), "sessions": rows}
     keep_result(result, arguments.output)
     return Outcome(result, sessions.text(rows))
 
@@ -275,4 +268,5 @@ def _foot(result: JsonObject) -> str:
     where = result["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     slow = " THROTTLED during the run." if result["throttled"] else ""
-    return f"{where['cpu']}, {where['usable_cpus']} processors; {versions}.{slow}"
+    busy = environment.busy_text(where)
+    return f"{where['cpu']}, {where['usable_cpus']} processors; {versions}.{slow}{f' BUSY: {busy}.' if busy else ''}"

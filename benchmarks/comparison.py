@@ -55,7 +55,12 @@ def compare(old: JsonObject, new: JsonObject) -> tuple[list[Change], list[str]]:
 
 def _samples(result: JsonObject) -> dict[str, JsonObject]:
     rows: Sequence[Any] = [*result.get("rows", []), *result.get("stages", [])]
-    return {" ".join(f"{row[key]}" for key in _KEYS if key in row): row for row in rows if "samples_ms" in row}
+    return {_name(row): row for row in rows if "samples_ms" in row}
+
+
+def _name(row: JsonObject) -> str:
+    keys = ("model", *_KEYS) if "stage" in row else _KEYS
+    return " ".join(f"{row[key]}" for key in keys if key in row)
 
 
 def _start_medians(row: JsonObject) -> Float64Array:

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface import __version__
+from edge_sphereface.cli.contract import note
 from edge_sphereface.doctor.machine import read_machine
+from edge_sphereface.machine_load import LoadMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge_sphereface.machine_load import MachineLoad
     from edge_sphereface.types import JsonObject
 
     Run = Callable[[list[str]], str | None]
@@ -32,6 +36,8 @@ _ENDLESS = ("tegrastats",)
 _GENERATION = re.compile(
     r"^(vendor_id|cpu family|model|stepping|CPU implementer|CPU part|CPU variant|CPU revision)\s*: (\S+)$", re.MULTILINE
 )
+_LOOK_S = 0.5
+"""How long other programs are watched before a run."""
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
@@ -61,6 +67,77 @@ def describe(root: Path = Path("/")) -> JsonObject:
             **machine.wheels,
         },
     }
+
+
+class TimedRun:
+    """A run whose timings other programs can spoil: watches them before it and meanwhile.
+
+    Warns on stderr if the machine is busy when it begins.
+
+    Attributes:
+        before: other programs in the half second before.
+    """
+
+    def __init__(self, root: Path = Path("/"), sleep: Callable[[float], None] = time.sleep) -> None:
+        """Begin.
+
+        Args:
+            root: where ``proc`` and ``sys`` are mounted.
+            sleep: waits as many seconds.
+        """
+        self._root = root
+        meter = LoadMeter(root)
+        sleep(_LOOK_S)
+        self.before = meter.read()
+        if _is_busy_before(self.before):
+            note(f"warning: {_busy_text(self.before)}; timings will be longer than on an idle machine")
+        self._meter = LoadMeter(root)
+
+    def describe(self, *, workers_elsewhere: bool = False) -> JsonObject:
+        """As :func:`describe`, with the load of other programs from the beginning until now.
+
+        Args:
+            workers_elsewhere: whether the run's own work was done by processes that are no children of this one and so
+                cannot be told from other programs; ``during`` is None then.
+        """
+        during = None if workers_elsewhere else self._meter.read()
+        return {
+            **describe(self._root),
+            "other_work": {
+                "before": self.before.as_json(),
+                "during": None if during is None else during.as_json(),
+                "busy": _is_busy_before(self.before) or (during is not None and during.is_high),
+            },
+        }
+
+
+def busy_text(facts: JsonObject) -> str:
+    """How busy other programs kept the machine of a result; empty if they did not, or if nothing is known.
+
+    Args:
+        facts: the result's ``environment``.
+    """
+    work = facts.get("other_work")
+    if work is None or not work["busy"]:
+        return ""
+    looks = [look for look in (work["before"], work["during"]) if look is not None]
+    others = [look["other_processors"] for look in looks if look["other_processors"] is not None]
+    if not others:
+        return f"the load average was {looks[0]['average']:.2f} on {looks[0]['processors']} processors at the start"
+    return f"other programs kept up to {max(others):.2f} of {looks[0]['processors']} processors busy"
+
+
+def _is_busy_before(load: MachineLoad) -> bool:
+    """Where only the load average is known, half a process per processor counts: it still holds what has just ended."""
+    if load.others is not None or load.average is None:
+        return load.is_high
+    return load.average > load.processors / 2
+
+
+def _busy_text(load: MachineLoad) -> str:
+    if load.others is None:
+        return f"the load average is {load.average:.2f} on {load.processors} processors"
+    return f"other programs keep {load.others:.2f} of {load.processors} processors busy"
 
 
 def generation(root: Path = Path("/")) -> JsonObject:

@@ -1,7 +1,8 @@
 """From measured stage costs to a plan for a camera: how often to detect, with how many threads, in what batches.
 
 The model: a camera delivers a frame every T = 1000 / fps milliseconds; every k-th frame (the stride) is worked on,
-the others are skipped. Work on a frame takes S = detect + faces x align + embedding all faces in batches + compare.
+the others are skipped. Work on a frame is what ``watch`` does when it embeds every face: S = find + faces x (improve +
+align + compare) + embedding all faces in batches, each as it was measured with the parts and settings that are shipped.
 Only the newest frame waits. So the average work per frame is S / k, and if S > k T a share 1 - k T / S of the frames
 that should be worked on is dropped. The simulation replays that camera with the raw samples of every stage instead of
 medians.
@@ -28,12 +29,62 @@ class PlanError(ValueError):
     """The measurements do not allow a plan."""
 
 
+_MEASURE_AGAIN = "Measure again: python -m benchmarks latency MODEL.onnx -o FILE.json"
+_NAMED_BY = ("model", "precision", "form", "provider", "shipped_detector")
+"""What rows of an earlier version of `latency` lack."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Which measurement a plan rests on.
+
+    Attributes:
+        model: name of its file.
+        precision: of its weights.
+        form: ``plain``, or the rewrites of its graph.
+        provider: execution provider that ran it.
+        detector: that found and improved faces.
+        image: height and width of the frame, in pixels.
+    """
+
+    model: str
+    precision: str
+    form: str
+    provider: str
+    detector: str
+    image: tuple[int, int]
+
+    def __str__(self) -> str:
+        height, width = self.image
+        return (
+            f"{self.model} ({self.precision}, {self.form}) on {self.provider}, {self.detector}, "
+            f"a frame of {width} x {height} pixels"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """A stage in the work on a frame.
+
+    Attributes:
+        stage: of the measurement.
+        batch: crops in one run of it.
+        times: runs of it for one frame.
+        median_ms: of one run.
+    """
+
+    stage: str
+    batch: int
+    times: float
+    median_ms: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to set.
 
     Attributes:
-        detector: that was measured.
+        measured: what the plan rests on.
         threads: of inference.
         batch: crops per inference.
         stride: work on every stride-th frame.
@@ -43,9 +94,10 @@ class Plan:
         simulated_drop: the same in the simulation.
         simulated_age_p95_ms: age of a frame when its faces are known, 95th percentile, in the simulation.
         fits: whether budget and drop rate are kept.
+        costs: the rows that were used.
     """
 
-    detector: str
+    measured: Measured
     threads: int
     batch: int
     stride: int
@@ -55,13 +107,73 @@ class Plan:
     simulated_drop: float
     simulated_age_p95_ms: float
     fits: bool
+    costs: tuple[Cost, ...]
 
     def as_json(self) -> JsonObject:
         """The same as plain JSON values, rounded."""
-        return {name: round(v, 4) if isinstance(v, float) else v for name, v in asdict(self).items()}
+        flat = {**asdict(self.measured), **asdict(self)}
+        del flat["measured"]
+        flat["image"] = list(self.measured.image)
+        flat["costs"] = [_rounded(cost) for cost in flat["costs"]]
+        return _rounded(flat)
 
 
-def make_plan(rows: Sequence[JsonObject], *, fps: float, faces: int, budget_ms: float) -> Plan:
+def _rounded(values: JsonObject) -> JsonObject:
+    return {name: round(v, 4) if isinstance(v, float) else v for name, v in values.items()}
+
+
+def select(rows: Sequence[JsonObject], *, model: str | None = None, detector: str = "auto") -> list[JsonObject]:
+    """The rows of one model with one detector.
+
+    Args:
+        rows: of :func:`benchmarks.stages.measure`.
+        model: name of the file; None if there is one only.
+        detector: ``auto`` for the one that the commands take by default where the rows were measured.
+
+    Raises:
+        PlanError: no row is left, several models are, or the rows do not say what they measured.
+    """
+    if not rows:
+        raise PlanError(f"Expected rows of measured stages, got none. {_MEASURE_AGAIN}.")
+    missing = sorted({name for row in rows for name in _NAMED_BY if name not in row})
+    if missing:
+        raise PlanError(
+            f"The stages of this record do not say what they measured ({_words(missing)}). {_MEASURE_AGAIN}."
+        )
+    found = sorted({row["model"] for row in rows})
+    if model is None and len(found) > 1:
+        raise PlanError(f"The record holds the stages of several models: choose one with --model: {_words(found)}.")
+    chosen = [row for row in rows if row["model"] == (model or found[0])]
+    if not chosen:
+        raise PlanError(f"The record holds no stages of {model}, but of {_words(found)}.")
+    variants = sorted({f"{row['precision']}, {row['form']} on {row['provider']}" for row in chosen})
+    if len(variants) > 1:
+        raise PlanError(
+            f"The record holds measurements of several files named {chosen[0]['model']} ({'; '.join(variants)}); "
+            "give a record with one of them."
+        )
+    with_detector = [
+        row for row in chosen if (row["detector"] == detector if detector != "auto" else row["shipped_detector"])
+    ]
+    if not with_detector:
+        others = _words(sorted({row["detector"] for row in chosen}))
+        raise PlanError(f"The record holds no stages with the detector {detector}, but with {others}.")
+    return with_detector
+
+
+def _words(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def make_plan(
+    rows: Sequence[JsonObject],
+    *,
+    fps: float,
+    faces: int,
+    budget_ms: float,
+    model: str | None = None,
+    detector: str = "auto",
+) -> Plan:
     """The plan with the smallest stride that keeps the budget; among equals the least work, then the fewest threads.
 
     Args:
@@ -69,36 +181,37 @@ def make_plan(rows: Sequence[JsonObject], *, fps: float, faces: int, budget_ms: 
         fps: frames per second of the camera.
         faces: in a frame.
         budget_ms: work per frame, averaged over all frames.
+        model: see :func:`select`.
+        detector: see there.
 
     Raises:
-        PlanError: a stage is missing in the rows, or the wishes are impossible.
+        PlanError: see there; or a stage is missing in the rows, or the wishes are impossible.
     """
     if not (fps > 0 and budget_ms > 0 and faces >= 0):
         raise PlanError("Expected a positive frame rate and budget, and no negative number of faces.")
-    settings = sorted({(row["detector"], row["threads"]) for row in rows})
-    batches = sorted({row["batch"] for row in rows if row["stage"] == "embed"})
+    chosen = select(rows, model=model, detector=detector)
+    threads = sorted({row["threads"] for row in chosen})
+    batches = sorted({row["batch"] for row in chosen if row["stage"] == "embed"})
     plans = [
-        _plan(rows, detector, threads, batch, fps=fps, faces=faces, budget_ms=budget_ms)
-        for detector, threads in settings
-        for batch in batches
+        _plan(chosen, count, batch, fps=fps, faces=faces, budget_ms=budget_ms) for count in threads for batch in batches
     ]
     if not plans:
-        raise PlanError("Expected rows of measured stages, got none.")
+        raise PlanError(f"The stage embed was not measured. {_MEASURE_AGAIN}.")
     return min(plans, key=lambda plan: (not plan.fits, plan.stride, plan.work_ms, plan.threads))
 
 
-def _plan(
-    rows: Sequence[JsonObject], detector: str, threads: int, batch: int, *, fps: float, faces: int, budget_ms: float
-) -> Plan:
-    work = work_samples(rows, detector, threads, batch, faces)
+def _plan(rows: Sequence[JsonObject], threads: int, batch: int, *, fps: float, faces: int, budget_ms: float) -> Plan:
+    work, costs = work_samples(rows, threads, batch, faces)
     median, interval = float(np.median(work)), 1000 / fps
     stride = 1
     while stride < MAX_STRIDE and (median / stride > budget_ms or predicted_drop(median, stride, interval) > MAX_DROP):
         stride += 1
     predicted = predicted_drop(median, stride, interval)
     simulated, age = simulate(work, stride=stride, interval_ms=interval)
+    first = rows[0]
+    names = {name: first[name] for name in ("model", "precision", "form", "provider", "detector")}
     return Plan(
-        detector=detector,
+        measured=Measured(**names, image=(first["image"][0], first["image"][1])),
         threads=threads,
         batch=batch,
         stride=stride,
@@ -108,30 +221,49 @@ def _plan(
         simulated_drop=simulated,
         simulated_age_p95_ms=age,
         fits=median / stride <= budget_ms and predicted <= MAX_DROP,
+        costs=costs,
     )
 
 
-def work_samples(rows: Sequence[JsonObject], detector: str, threads: int, batch: int, faces: int) -> Float64Array:
-    """Times of working on one frame, in milliseconds: sums of the stages' raw samples.
+def work_samples(
+    rows: Sequence[JsonObject], threads: int, batch: int, faces: int
+) -> tuple[Float64Array, tuple[Cost, ...]]:
+    """Times of working on one frame, in milliseconds: sums of the stages' raw samples; and the stages that it holds.
+
+    Args:
+        rows: of :func:`select`.
+        threads: of inference.
+        batch: crops per inference.
+        faces: in a frame.
 
     Raises:
         PlanError: a stage was not measured.
     """
-
-    def stage(name: str, size: int = 1) -> Float64Array:
-        for row in rows:
-            if (row["stage"], row["detector"], row["threads"], row["batch"]) == (name, detector, threads, size):
-                return np.asarray(row["samples_ms"], dtype=np.float64)
-        raise PlanError(f"The stage {name} (batch {size}, {threads} threads, {detector}) was not measured.")
-
-    if not faces:
-        return stage("detect")
-    measured_faces = next(row["faces"] for row in rows if row["detector"] == detector) or 1
-    parts = [stage("detect"), stage("align") * (faces / measured_faces), stage("compare") * (faces / measured_faces)]
-    parts.append(stage("embed", batch) * math.ceil(faces / batch))
+    parts, costs = [], []
+    for name, size, times in _work(rows[0]["faces"], batch, faces):
+        samples = _samples(rows, name, threads, size)
+        parts.append(samples * times)
+        costs.append(Cost(stage=name, batch=size, times=times, median_ms=float(np.median(samples))))
     count = min(map(len, parts))
     total: Float64Array = np.sum([part[:count] for part in parts], axis=0)
-    return total
+    return total, tuple(costs)
+
+
+def _work(measured_faces: int, batch: int, faces: int) -> list[tuple[str, int, float]]:
+    """Stages, their batch, and how often each runs for a frame; align and compare took all measured faces at once."""
+    work = [("find", 1, 1.0)]
+    if faces:
+        at_once = faces / measured_faces
+        work += [("improve", 1, float(faces)), ("align", 1, at_once), ("embed", batch, float(math.ceil(faces / batch)))]
+        work.append(("compare", 1, at_once))
+    return work
+
+
+def _samples(rows: Sequence[JsonObject], stage: str, threads: int, batch: int) -> Float64Array:
+    for row in rows:
+        if (row["stage"], row["threads"], row["batch"]) == (stage, threads, batch):
+            return np.asarray(row["samples_ms"], dtype=np.float64)
+    raise PlanError(f"The stage {stage} (batch {batch}, {threads} threads) was not measured. {_MEASURE_AGAIN}.")
 
 
 def predicted_drop(work_ms: float, stride: int, interval_ms: float) -> float:
@@ -167,9 +299,16 @@ def text(plan: Plan, *, fps: float, faces: int, budget_ms: float) -> str:
     return "\n".join(
         [
             f"{fps:g} frames/s, {faces} faces, {budget_ms:g} ms of work per frame: {verdict}",
-            f"work on {often}: {plan.detector}, threads {plan.threads}, batches of {plan.batch}",
+            f"measured     {plan.measured}",
+            f"work on      {often}, with threads {plan.threads}, batches of {plan.batch}",
+            f"stages       {', '.join(map(_cost_text, plan.costs))}",
             f"work         {plan.work_ms:.1f} ms on such a frame, {plan.work_per_frame_ms:.1f} ms per frame on average",
             f"drop rate    {plan.predicted_drop:.1%} predicted, {plan.simulated_drop:.1%} simulated with raw samples",
             f"age          {plan.simulated_age_p95_ms:.0f} ms when the faces are known (95th percentile, simulated)",
         ]
     )
+
+
+def _cost_text(cost: Cost) -> str:
+    batch = f" of {cost.batch}" if cost.stage == "embed" else ""
+    return f"{cost.times:g} x {cost.stage}{batch} {cost.median_ms:.2f} ms"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from benchmarks import latency, plots, stages
+from benchmarks import environment, latency, plots, stages
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import ledger
 from edge_sphereface.files import SHARED, atomic_write, ensure_folder
@@ -21,6 +21,8 @@ _HOW = (
     "samples (`report.json`). `x` is the median over that of the first row of its group; a row whose embeddings differ "
     "from the first row's by more than allowed says WRONG instead."
 )
+_TIMED = ("rows", "stages")
+"""Sections of timings; rows of a result that was measured on a busy machine say so in ``busy``."""
 SECTIONS = ("rows", "stages", "accuracy", "ledger")
 
 
@@ -35,11 +37,16 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
         raise ValueError(f"The results come from different machines: {sorted(map(str, machines))}.")
     merged: JsonObject = {"environment": results[-1]["environment"], "presence": None, "throttled": False}
     for section in SECTIONS:
-        merged[section] = [row for result in results for row in result.get(section, [])]
+        merged[section] = [_marked(row, section, result) for result in results for row in result.get(section, [])]
     for result in results:
         merged["presence"] = result.get("presence", merged["presence"])
         merged["throttled"] = merged["throttled"] or result.get("throttled", False)
     return merged
+
+
+def _marked(row: JsonObject, section: str, result: JsonObject) -> JsonObject:
+    busy = environment.busy_text(result["environment"]) if section in _TIMED else ""
+    return {**row, "busy": busy} if busy else row
 
 
 def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> list[Path]:
@@ -104,11 +111,24 @@ def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[st
             lines += [f"## {heading}", ""]
             if heading.startswith("Edge") and merged["presence"]:
                 lines += [merged["presence"], ""]
-            lines += ["```text", text(rows), "```", ""]
+            lines += ["```text", text(rows), "```", "", *_busy_notes(rows)]
             if heading.startswith("Latency"):
                 lines += [_settings(rows), ""]
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _busy_notes(rows: Sequence[JsonObject]) -> list[str]:
+    """A note for each measurement on a busy machine, with the rows that it concerns."""
+    concerned: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if "busy" in row:
+            concerned.setdefault(row["busy"], {})[row.get("label") or f"stages of {row.get('model', 'a model')}"] = None
+    lines = []
+    for busy, names in concerned.items():
+        which = "All rows" if all(row.get("busy") == busy for row in rows) else ", ".join(names)
+        lines += [f"Measured on a busy machine ({busy}): {which}. On an idle machine the timings are shorter.", ""]
+    return lines
 
 
 def _settings(rows: Sequence[JsonObject]) -> str:

@@ -1,85 +1,209 @@
-"""What each stage of recognition costs, on a photograph and on a video, in this process."""
+"""What each stage of recognition costs, with the parts and settings that ``FacePipeline`` and ``watch`` run.
+
+Each start is a process of its own, like a contender's, so that ``compare`` can judge stages over starts.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_sphereface.alignment import align_for, stack_landmarks
+from edge_sphereface.cli.contract import THREADS_VARIABLES
 from edge_sphereface.compare import cosine_similarity
 from edge_sphereface.detect import open_detector
 from edge_sphereface.embed import Embedder, preprocess
-from edge_sphereface.errors import ModelNotFoundError
+from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError, NoFaceError
+from edge_sphereface.image import load_image
 from edge_sphereface.pipeline import FacePipeline
+from edge_sphereface.stream.finder import FaceFinder
+from edge_sphereface.stream.settings import TrackingSettings
 from edge_sphereface.timing import measure_interleaved, summarize
+from export.faces import astronaut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from edge_sphereface.detect import Detector
+    from edge_sphereface.model_spec import ModelSpec
     from edge_sphereface.types import JsonObject, UInt8Array
 
+ROOT = Path(__file__).resolve().parents[1]
 GALLERY = 1000
 """Embeddings that the stage ``compare`` searches."""
 BATCHES = (1, 4, 16)
+_WARMUP = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSetup:
+    """What is timed.
+
+    Attributes:
+        model: ONNX file.
+        photo: photograph with at least one face; None for one in the public domain.
+        video: whose frames are processed one after the other; None for the photograph, moving.
+        yunet: YuNet's ONNX file, if it is not in the cache.
+    """
+
+    model: Path
+    photo: Path | None = None
+    video: Path | None = None
+    yunet: Path | None = None
+
+    def photograph(self) -> UInt8Array:
+        """The photograph, (H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        return astronaut() if self.photo is None else load_image(self.photo)
+
+    def frames(self) -> list[UInt8Array]:
+        """The video's frames; none if OpenCV cannot read it."""
+        return moving_frames(self.photograph()) if self.video is None else read_video(self.video)
 
 
 def measure(
-    model: Path,
-    photograph: UInt8Array,
+    setup: StageSetup,
     *,
-    frames: Sequence[UInt8Array],
     threads: Sequence[int],
     rounds: int = 50,
-    yunet: Path | None = None,
+    starts: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """Time detect, align, preprocess, embed, compare, and the whole, with every detector that is here.
+    """Time detect, find, improve, align, preprocess, embed, compare, and the whole, with every detector that is here.
+
+    ``detect`` is what :class:`FacePipeline` runs; ``find`` and ``improve`` are what ``watch`` runs on a frame and on
+    each face that it embeds.
 
     Args:
-        model: ONNX file.
-        photograph: (H, W, 3) uint8 BGR with at least one face.
-        frames: of a video, processed one after the other.
+        setup: what is timed.
         threads: of inference and of detection.
-        rounds: samples of each stage.
-        yunet: YuNet's ONNX file, if it is not in the cache.
-        progress: called with what is measured, rounds done and rounds in total.
+        rounds: samples of each stage in all.
+        starts: of the process, over which the samples are spread.
+        progress: called with what is measured, starts done and starts in total.
 
     Returns:
-        One row per stage: stage, detector, threads, batch, faces, latency, raw samples.
+        One row per stage: model, provider, detector, threads, batch, faces, latency, raw samples of each start.
+
+    Raises:
+        EdgeSphereFaceError: the process of a start failed.
+    """
+    starts = min(starts, rounds)
+    rows: list[JsonObject] = []
+    for count in threads:
+        taken: list[list[JsonObject]] = []
+        for number in range(starts):
+            taken.append(_start(setup, count, rounds // starts + (number < rounds % starts)))
+            if progress is not None:
+                progress(f"starts of the stages, threads {count}", number + 1, starts)
+        rows += [_together(same) for same in zip(*taken, strict=True)]
+    return rows
+
+
+def _start(setup: StageSetup, threads: int, rounds: int) -> list[JsonObject]:
+    """Rows of one process."""
+    named = {"model": setup.model, "photo": setup.photo, "video": setup.video, "yunet": setup.yunet}
+    files = {name: None if path is None else str(path.absolute()) for name, path in named.items()}
+    request = {"files": files, "threads": threads, "rounds": rounds}
+    bounds = dict.fromkeys(THREADS_VARIABLES, str(threads))  # as `--threads` of the commands
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "benchmarks.stages", json.dumps(request)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **bounds},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    answer = _answer(done.stdout)
+    if answer is None:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise EdgeSphereFaceError(
+            f"The process that measures the stages ended with exit code {done.returncode}: {reason}.",
+            hint="leave the stages out: --no-stages",
+        )
+    if "error" in answer:
+        raise EdgeSphereFaceError(answer["error"], hint=answer["hint"])
+    return list(answer["rows"])
+
+
+def _answer(output: str) -> JsonObject | None:
+    """The last line of a process, which may have been killed."""
+    try:
+        return dict(json.loads(output.splitlines()[-1]))
+    except (ValueError, IndexError):
+        return None
+
+
+def _together(rows: Sequence[JsonObject]) -> JsonObject:
+    """One row of the same stage in every start."""
+    samples = [sample for row in rows for sample in row["samples_ms"]]
+    return {
+        **rows[0],
+        "starts": len(rows),
+        "start_samples": [len(row["samples_ms"]) for row in rows],
+        "latency": summarize(np.array(samples)).as_json(),
+        "samples_ms": samples,
+    }
+
+
+def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[JsonObject]:
+    """The rows of one start, in this process.
+
+    Args:
+        setup: what is timed.
+        threads: of inference and of detection.
+        rounds: samples of each stage.
+
+    Raises:
+        ImageError: the photograph cannot be read.
+        ModelError: the model cannot be used.
+        NoFaceError: a detector finds no face in the photograph.
     """
     import cv2
 
+    cv2.setNumThreads(threads)
+    photograph, frames = setup.photograph(), setup.frames()
+    embedder = Embedder(setup.model, threads=threads)
+    shipped = _shipped(setup.yunet, threads)
     rows: list[JsonObject] = []
-    before = cv2.getNumThreads()
-    for count in threads:
-        cv2.setNumThreads(count)
-        embedder = Embedder(model, provider="cpu", threads=count)
-        for detector in _detectors(yunet, count):
-            cases, faces = _cases(embedder, detector, photograph, frames)
-            name = f"{count} threads, {detector.name}"
-            report = None if progress is None else lambda done, what=name: progress(what, done, rounds)
-            samples = measure_interleaved(cases, rounds=rounds, warmup=3, progress=report)
-            for stage, values in samples.items():
-                kind, _, batch = stage.partition(" x")
-                rows.append(
-                    {
-                        "stage": kind,
-                        "detector": detector.name,
-                        "threads": count,
-                        "batch": int(batch) if batch else 1,
-                        "faces": faces,
-                        "image": [photograph.shape[0], photograph.shape[1]],
-                        "latency": summarize(values).as_json(),
-                        "samples_ms": [round(float(value), 4) for value in values],
-                    }
-                )
-    cv2.setNumThreads(before)
+    for detector in _detectors(setup.yunet, threads):
+        cases, faces = _cases(embedder, detector, photograph, frames)
+        samples = measure_interleaved(cases, rounds=rounds, warmup=_WARMUP)
+        for stage, values in samples.items():
+            kind, _, batch = stage.partition(" x")
+            rows.append(
+                {
+                    "stage": kind,
+                    "model": setup.model.name,
+                    "precision": embedder.spec.precision,
+                    "form": form_of(embedder.spec),
+                    "provider": embedder.provider.active[0],
+                    "detector": detector.name,
+                    "shipped_detector": detector.name == shipped,
+                    "threads": threads,
+                    "batch": int(batch) if batch else 1,
+                    "faces": faces,
+                    "image": [photograph.shape[0], photograph.shape[1]],
+                    "latency": summarize(values).as_json(),
+                    "samples_ms": [round(float(value), 4) for value in values],
+                }
+            )
     return rows
+
+
+def form_of(spec: ModelSpec) -> str:
+    """``plain``, or what was done to the graph, such as ``winograd, prelu``."""
+    return ", ".join(spec.rewrites) or "plain"
 
 
 def moving_frames(photograph: UInt8Array, count: int = 24) -> list[UInt8Array]:
@@ -123,20 +247,35 @@ def _detectors(yunet: Path | None, threads: int) -> list[Detector]:
     return found
 
 
+def _shipped(yunet: Path | None, threads: int) -> str | None:
+    """The detector that the commands take here by default."""
+    try:
+        return open_detector(model=yunet, threads=threads).name
+    except ModelNotFoundError:
+        return None
+
+
 def _cases(
     embedder: Embedder, detector: Detector, photograph: UInt8Array, frames: Sequence[UInt8Array]
 ) -> tuple[dict[str, Callable[[], object]], int]:
     faces = detector.detect(photograph)
+    if not faces:
+        raise NoFaceError(
+            f"{detector.name} finds no face in the photograph, so that no stage after it can be timed.",
+            hint="give a photograph with a face: --photo FILE",
+        )
     landmarks = stack_landmarks([face.landmarks for face in faces])
     spec = embedder.spec
     cut = partial(align_for, spec, photograph, landmarks)
     crops = cut()
     gallery = np.random.default_rng(0).standard_normal((GALLERY, spec.embedding_size)).astype(np.float32)
     probes = embedder.embed(crops)
-    pipeline = FacePipeline(embedder, detector)
+    pipeline, finder = FacePipeline(embedder, detector), FaceFinder(detector)
     video = itertools.cycle(frames)
     cases: dict[str, Callable[[], object]] = {
         "detect": partial(detector.detect, photograph),
+        "find": partial(finder.find, photograph, TrackingSettings().detect_side),
+        "improve": partial(finder.improve, photograph, faces[0]),
         "align": cut,
         "preprocess": partial(preprocess, crops, spec),
         **{
@@ -150,12 +289,37 @@ def _cases(
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The rows as a table."""
-    lines = [f"{'stage':<14} {'detector':<9} {'threads':>7} {'batch':>5} {'median ms':>9} {'p95':>8} {'p99':>8}"]
-    for row in rows:
-        latency = row["latency"]
+    """The rows as a table for each model."""
+    parts = []
+    for name, group in itertools.groupby(rows, key=_heading):
+        lines = [name] if name else []
         lines.append(
-            f"{row['stage']:<14} {row['detector']:<9} {row['threads']:>7} {row['batch']:>5} "
-            f"{latency['median_ms']:>9.3f} {latency['p95_ms']:>8.3f} {latency['p99_ms']:>8.3f}"
+            f"{'stage':<14} {'detector':<9} {'threads':>7} {'batch':>5} {'median ms':>9} {'p95':>8} {'p99':>8}"
         )
-    return "\n".join(lines)
+        for row in group:
+            latency = row["latency"]
+            lines.append(
+                f"{row['stage']:<14} {row['detector']:<9} {row['threads']:>7} {row['batch']:>5} "
+                f"{latency['median_ms']:>9.3f} {latency['p95_ms']:>8.3f} {latency['p99_ms']:>8.3f}"
+            )
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _heading(row: JsonObject) -> str:
+    """Empty for a record of before, which did not name its model."""
+    return f"{row['model']} ({row['precision']}, {row['form']}), {row['provider']}" if "model" in row else ""
+
+
+def _serve(request: JsonObject) -> JsonObject:
+    files = request["files"]
+    photo, video, yunet = (None if files[name] is None else Path(files[name]) for name in ("photo", "video", "yunet"))
+    setup = StageSetup(model=Path(files["model"]), photo=photo, video=video, yunet=yunet)
+    try:
+        return {"rows": measure_here(setup, threads=request["threads"], rounds=request["rounds"])}
+    except EdgeSphereFaceError as error:
+        return {"error": error.message, "hint": error.hint}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_serve(json.loads(sys.argv[1]))) + "\n")

@@ -108,6 +108,7 @@ def run_search(arguments: argparse.Namespace) -> Outcome:
     """Galleries in turns."""
     from benchmarks.gallery import search
 
+    timed = environment.TimedRun()
     rows = search.measure(
         arguments.identities,
         probes=arguments.probes,
@@ -115,7 +116,10 @@ def run_search(arguments: argparse.Namespace) -> Outcome:
         milvus=arguments.milvus,
         reporter=Progress,
     )
-    result: JsonObject = {"environment": environment.describe(), "galleries": rows}
+    result: JsonObject = {
+        "environment": timed.describe(workers_elsewhere=arguments.milvus),
+        "galleries": rows,
+    }
     keep_result(result, arguments.output)
     return Outcome(result, search.text(rows))
 
@@ -150,6 +154,7 @@ def run_scale(arguments: argparse.Namespace) -> Outcome:
         detector=arguments.detector,
         detector_model=None if arguments.detector_model is None else arguments.detector_model.absolute(),
     )
+    timed = environment.TimedRun()
     rows = scale.measure(
         config,
         photographs=arguments.count,
@@ -157,6 +162,6 @@ def run_scale(arguments: argparse.Namespace) -> Outcome:
         rounds=arguments.rounds,
         reporter=Progress,
     )
-    result: JsonObject = {"environment": environment.describe(), "engines": rows}
+    result: JsonObject = {"environment": timed.describe(workers_elsewhere=True), "engines": rows}
     keep_result(result, arguments.output)
     return Outcome(result, scale.text(rows))

@@ -62,11 +62,9 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
         threads=tuple(arguments.threads or range(1, usable_cpus() + 1)),
         rounds=arguments.rounds,
     )
-    result: JsonObject = {
-        "environment": environment.describe(),
-        **measure(setup, reporter=Progress, note=note),
-        "emulated": emulated,
-    }
+    timed = environment.TimedRun()
+    figures = measure(setup, reporter=Progress, note=note)
+    result: JsonObject = {"environment": timed.describe(), **figures, "emulated": emulated}
     lines = targets(result)
     result["targets"] = [line.as_json() for line in lines]
     keep_result(result, arguments.output)

@@ -98,6 +98,7 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
     from benchmarks.stream.video import Video
     from edge_sphereface.embed import Embedder
 
+    timed = environment.TimedRun()
     seeds = arguments.seeds or [arguments.seed]
     videos = [Video(arguments.lfw, rounds=arguments.rounds, seed=seed) for seed in seeds]
     embedder = Embedder(arguments.model)
@@ -111,7 +112,7 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
         report=Progress("frames"),
     )
     rows = economy.rows_of(found)
-    result: JsonObject = {**_setting(arguments, embedder, detector), "seeds": seeds, "economy": rows}
+    result: JsonObject = {**_setting(timed, arguments, embedder, detector), "seeds": seeds, "economy": rows}
     keep_result(result, arguments.output)
     return Outcome(result, economy.text(rows))
 
@@ -143,6 +144,7 @@ def run_strangers(arguments: argparse.Namespace) -> Outcome:
     from benchmarks.stream import strangers
     from edge_sphereface.embed import Embedder
 
+    timed = environment.TimedRun()
     embedder, detector = Embedder(arguments.model), open_named_detector(arguments)
     row = strangers.measure(
         arguments.lfw,
@@ -153,7 +155,7 @@ def run_strangers(arguments: argparse.Namespace) -> Outcome:
         photographs=_photographs(arguments, make_protocol(arguments.lfw / "images"), embedder, detector),
         report=Progress("strangers"),
     )
-    result: JsonObject = {**_setting(arguments, embedder, detector), "strangers": row}
+    result: JsonObject = {**_setting(timed, arguments, embedder, detector), "strangers": row}
     keep_result(result, arguments.output)
     return Outcome(result, strangers.text(row))
 
@@ -183,6 +185,7 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import open_gallery
 
+    timed = environment.TimedRun()
     video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
@@ -198,15 +201,17 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
             paced=arguments.paced,
             report=Progress("frames"),
         )
-    result: JsonObject = {**_setting(arguments, embedder, detector), "soak": row}
+    result: JsonObject = {**_setting(timed, arguments, embedder, detector), "soak": row}
     keep_result(result, arguments.output)
     return Outcome(result, soak.text(row), passed=soak.holds(row))
 
 
-def _setting(arguments: argparse.Namespace, embedder: Embedder, detector: Detector) -> JsonObject:
+def _setting(
+    timed: environment.TimedRun, arguments: argparse.Namespace, embedder: Embedder, detector: Detector
+) -> JsonObject:
     """What a figure depends on."""
     return {
-        "environment": environment.describe(),
+        "environment": timed.describe(),
         "model": arguments.model.name,
         "precision": embedder.spec.precision,
         "detector": detector.name,

@@ -71,7 +71,9 @@ def run_tuning(arguments: argparse.Namespace) -> Outcome:
         restarts=min(arguments.restarts, arguments.rounds),
         folder=ensure_folder(arguments.folder),
     )
-    result: JsonObject = {"environment": environment.describe(), **measure(setup, reporter=Progress)}
+    timed = environment.TimedRun()
+    figures = measure(setup, reporter=Progress)
+    result: JsonObject = {"environment": timed.describe(), **figures}
     lines = targets(result)
     result["targets"] = [line.as_json() for line in lines]
     keep_result(result, arguments.output)

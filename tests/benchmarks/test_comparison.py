@@ -56,7 +56,7 @@ def null_result(random, starts):
 
 @pytest.mark.parametrize("starts", [3, 5])
 def test_one_program_is_rarely_called_slower_than_itself(starts):
-    """Resampling the samples alone called it slower in a fifth of such cases."""
+    """Starts differ more than the samples of one start, so only starts can be judged."""
     random = np.random.default_rng(0)
     cases = 400
     old, new = (
@@ -67,6 +67,16 @@ def test_one_program_is_rarely_called_slower_than_itself(starts):
     twice = {"rows": [{**row, "samples_ms": [2 * ms for ms in row["samples_ms"]]} for row in new["rows"]]}
     found = [change.verdict for change in compare(old, twice)[0]]
     assert found.count("slower") / cases > 0.9, "and what is slower is found"
+
+
+def test_stages_of_two_models_are_two_cases():
+    rows = [
+        {"stage": "embed", "model": model, "detector": "yunet", "threads": 1, "batch": 1, "samples_ms": [1.0]}
+        for model in ("float.onnx", "int8.onnx")
+    ]
+    changes, only = compare({"stages": rows}, {"stages": rows})
+    assert [change.name for change in changes] == ["float.onnx embed yunet 1 1", "int8.onnx embed yunet 1 1"]
+    assert only == []
 
 
 def test_too_few_starts_are_not_judged(tmp_path, capsys):

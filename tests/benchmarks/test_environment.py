@@ -1,5 +1,7 @@
 """The environment of a figure, from a faked sysfs tree and faked programs."""
 
+import os
+
 import pytest
 
 from benchmarks import environment
@@ -103,6 +105,60 @@ def test_throttling_during_a_measurement(tmp_path, before, after, throttled):
         environment.condition(tmp_path, programs({"vcgencmd": f"throttled={value}"})) for value in (before, after)
     )
     assert environment.is_throttled(first, second) is throttled
+
+
+class Others:
+    """Other programs that keep some of two processors busy, by a fake /proc/stat and clock."""
+
+    def __init__(self, root, monkeypatch):
+        self.root, self.busy, self._now, self._worked = root, 0.0, 100.0, 0.0
+        monkeypatch.setattr("edge_sphereface.machine_load.usable_cpus", lambda: 2)
+        monkeypatch.setattr("time.monotonic", lambda: self._now)
+        monkeypatch.setattr("os.times", lambda: (0.0,) * 5)
+        monkeypatch.setattr("os.getloadavg", lambda: (1.5, 0.0, 0.0), raising=False)
+
+    def wait(self, seconds):
+        self._now += seconds
+        self._worked += self.busy * seconds
+        ticks = round(self._worked * os.sysconf("SC_CLK_TCK"))
+        write(self.root, {"proc/stat": f"cpu  {ticks} 0 0 900 90 0 0 0 0 0\n"})
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="no /proc/stat here")
+@pytest.mark.parametrize(("before", "during", "busy"), [(0.0, 0.1, False), (1.5, 0.0, True), (0.0, 1.25, True)])
+def test_other_work_before_and_during_a_run_is_recorded(tmp_path, monkeypatch, capsys, before, during, busy):
+    others = Others(tmp_path, monkeypatch)
+    others.wait(1)
+    others.busy = before
+    timed = environment.TimedRun(tmp_path, others.wait)
+    warned = capsys.readouterr().err
+    assert warned.count("\n") == (before > 0.5), "one line, and only where it is busy at the start"
+    assert ("keep 1.50 of 2 processors busy" in warned) == (before > 0.5)
+    others.busy = during
+    others.wait(60)
+    facts = timed.describe()
+    work = facts["other_work"]
+    assert work["before"] == {"other_processors": before, "average": 1.5, "processors": 2}
+    assert work["during"] == {"other_processors": during, "average": 1.5, "processors": 2}
+    assert work["busy"] is busy
+    assert (f"up to {max(before, during):.2f} of 2" in environment.busy_text(facts)) is busy
+    elsewhere = timed.describe(workers_elsewhere=True)["other_work"]
+    assert elsewhere["during"] is None
+    assert elsewhere["busy"] is (before > 0.5)
+
+
+def test_without_proc_the_load_average_is_judged(tmp_path, monkeypatch, capsys):
+    Others(tmp_path, monkeypatch)
+    facts = environment.TimedRun(tmp_path, lambda _: None).describe()
+    assert "the load average is 1.50 on 2 processors" in capsys.readouterr().err
+    assert facts["other_work"]["before"]["other_processors"] is None
+    assert "load average was 1.50 on 2" in environment.busy_text(facts)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.2, 0.0, 0.0), raising=False)
+    idle = environment.TimedRun(tmp_path, lambda _: None).describe()
+    monkeypatch.delattr("os.getloadavg")
+    unknown = environment.TimedRun(tmp_path, lambda _: None).describe()
+    assert capsys.readouterr().err == ""
+    assert [environment.busy_text(facts) for facts in (idle, unknown, {"load": 9.0})] == ["", "", ""]
 
 
 def test_programs_that_are_not_there_are_not_run():

@@ -206,10 +206,12 @@ def test_command(small_model, tmp_path, capsys):
     saved = json.loads((tmp_path / "x.json").read_text())
     assert {"environment", "before", "after", "throttled", "rows", "stages"} == saved.keys()
     assert {row["stage"] for row in saved["stages"]} == {
-        "detect", "align", "preprocess", "embed", "compare", "photograph", "video frame"
+        "detect", "find", "improve", "align", "preprocess", "embed", "compare", "photograph", "video frame"
     }  # fmt: skip
     assert run(build_parser(), ["compare", str(tmp_path / "x.json"), str(tmp_path / "x.json")]) == 0
-    assert "same" in capsys.readouterr().out
+    compared = capsys.readouterr().out
+    assert "same" in compared
+    assert "not judged" not in compared, "stages have starts too"
     assert (
         run(build_parser(), ["plan", str(tmp_path / "x.json"), "--fps", "5", "--faces", "1", "--budget-ms", "150"]) == 0
     )

@@ -83,6 +83,22 @@ def test_results_of_two_machines_are_not_mixed(result):
     assert len(report.merge([result, result])["rows"]) == 6
 
 
+def test_rows_of_a_busy_machine_are_named(result, tmp_path):
+    load = {"other_processors": 1.25, "average": 2.5, "processors": 2}
+    work = {"before": {**load, "other_processors": 0.0}, "during": load, "busy": True}
+    busy = {
+        "environment": {**result["environment"], "other_work": work},
+        "rows": [{**result["rows"][0], "label": "tuned"}],
+    }
+    report.write(report.merge([result, busy]), tmp_path / "both", title="x")
+    text = (tmp_path / "both" / "report.md").read_text()
+    assert "Measured on a busy machine (other programs kept up to 1.25 of 2 processors busy): tuned." in text
+    report.write(report.merge([busy]), tmp_path / "one", title="x")
+    assert "2 processors busy): All rows." in (tmp_path / "one" / "report.md").read_text()
+    report.write(report.merge([result]), tmp_path / "none", title="x")
+    assert "busy machine" not in (tmp_path / "none" / "report.md").read_text()
+
+
 def test_a_result_of_accuracy_alone(result, tmp_path):
     alone = {"environment": result["environment"], "accuracy": result["accuracy"]}
     names = {path.name for path in report.write(report.merge([alone]), tmp_path, title="x", remark="")}
