@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from edge_sphereface.cache import cache_file
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+from edge_sphereface.external_data import refuse_external_data
 from edge_sphereface.placement import place_matrices
 from edge_sphereface.regular_file import RegularFile
 from edge_sphereface.telemetry import import_onnxruntime
@@ -149,11 +150,12 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
 
     Raises:
         ModelNotFoundError: there is no such file.
-        ModelFormatError: onnxruntime cannot load it.
+        ModelFormatError: onnxruntime cannot load it, or it takes weights from other files.
         ProviderError: onnxruntime is not installed, or the provider asked for is absent, fails, or takes no node.
     """
     model = Path(path)
     MODEL_FILE.require(model)
+    refuse_external_data(model)
     ort = import_onnxruntime()
     available = ort.get_available_providers()
     if config.provider.lower() != AUTO:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BYTES = 10
+_MAX_KEY = (1 << 32) - 1
 
 
 class WireError(ValueError):
@@ -46,6 +47,8 @@ def read_fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
     """
     while start < end:
         key, start = read_varint(data, start, end)
+        if key > _MAX_KEY:  # other readers drop the bits above, and see another field
+            raise WireError(f"the key before byte {start} is too large")
         number, kind = key >> 3, key & 7
         if kind == BYTES:
             length, start = read_varint(data, start, end)
@@ -68,6 +71,8 @@ def read_fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
 
 def read_varint(data: bytes | mmap, start: int, end: int) -> tuple[int, int]:
     """A number of variable length, and the position after it."""
+    if start < end and data[start] < 0x80:  # nearly all are that short
+        return data[start], start + 1
     value = 0
     for position in range(start, min(end, start + _MAX_VARINT_BYTES)):
         byte = data[position]

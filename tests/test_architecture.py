@@ -77,6 +77,57 @@ def test_nothing_is_unpickled():
             assert "allow_pickle=True" not in path.read_text(encoding="utf-8"), path
 
 
+_TRUSTED_JSON = {
+    "benchmarks/arm64/features.py": "a job that its parent process wrote; it runs on the oldest wheel as a bare script",
+    "benchmarks/arm64/runner.py": "lines of a process that it started",
+    "benchmarks/figures.py": "records of this repository",
+    "benchmarks/quantization/gate.py": "output of a process that it started",
+    "benchmarks/runner.py": "output of a process that it started",
+    "benchmarks/sessions.py": "output of a process that it started, and its arguments",
+    "benchmarks/tuning/measure.py": "output of a process that it started",
+    "benchmarks/worker.py": "orders of the process that started it",
+    "edge_sphereface/record.py": "the bounded decoder itself",
+}
+_TRUSTED_FILES = {
+    "benchmarks/arm64/instructions.py": "what an emulator that it started counted",
+    "benchmarks/arm64/models.py": "hashes models that it made",
+    "benchmarks/contenders/ncnn.py": "copies a model that was opened before",
+    "benchmarks/emulation/emulator.py": "a stamp in its own cache",
+    "benchmarks/environment.py": "files of /sys",
+    "benchmarks/figures.py": "pages and records of this repository",
+    "benchmarks/sessions.py": "a file of /proc",
+    "benchmarks/stream/soak.py": "a file of /proc",
+    "benchmarks/worker.py": "a file of /proc",
+    "benchmarks/arm64/features.py": "its own job, and galleries that it made",
+    "edge_sphereface/cpu.py": "files of /proc and /sys",
+    "edge_sphereface/doctor/machine.py": "a file of /proc",
+    "edge_sphereface/machine_load.py": "a file of /proc",
+}
+_IS_BOUNDED = "_FILE"
+"""Name, or its end, of a `RegularFile`, whose readers are bounded."""
+
+
+def test_json_from_outside_goes_through_the_bounded_decoder():
+    found = set()
+    for folder in ALLOWED:
+        for path in modules(folder):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Attribute) and ast.unparse(node) in ("json.load", "json.loads"):
+                    found.add(path.relative_to(ROOT).as_posix())
+    assert found == set(_TRUSTED_JSON)
+
+
+def test_whole_files_are_read_by_the_bounded_reader():
+    found = set()
+    for folder in ALLOWED:
+        for path in modules(folder):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                is_read = isinstance(node, ast.Attribute) and node.attr in ("read_text", "read_bytes")
+                if is_read and not ast.unparse(node.value).endswith(_IS_BOUNDED):
+                    found.add(path.relative_to(ROOT).as_posix())
+    assert found == set(_TRUSTED_FILES)
+
+
 @pytest.mark.parametrize("folder", ALLOWED)
 def test_no_module_is_a_drawer(folder):
     for path in modules(folder):

@@ -103,7 +103,7 @@ def _read(path: Path) -> JsonObject:
     except (ValueError, RecursionError) as error:
         reason = "too many brackets in one another" if isinstance(error, RecursionError) else error
         raise UsageError(
-            f"{path} is no TOML: {reason}.", hint="a line is: key = value; text stands in quotes"
+            f"{path} is no TOML: {reason}.", hint="write one option a line, such as fps = 5, and text in quotes"
         ) from error
     return found
 

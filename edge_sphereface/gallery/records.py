@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
-from edge_sphereface.record import Cosine, Rate, Record, parse_json
+from edge_sphereface.record import Cosine, JsonError, Rate, Record, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -294,6 +294,21 @@ def metadata_text(metadata: JsonObject) -> str:
     if not isinstance(metadata, dict) or size > MAX_METADATA_BYTES:
         raise IdentityError(f"Expected metadata as a JSON object of at most {MAX_METADATA_BYTES} bytes, got {size}.")
     return text
+
+
+def metadata_of(text: str | bytes) -> JsonObject:
+    """Metadata that was kept as text.
+
+    Raises:
+        GalleryFormatError: it is no JSON object.
+    """
+    try:
+        metadata = parse_json(text)
+    except JsonError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        raise GalleryFormatError("The gallery is damaged: an identity's metadata is no JSON object.")
+    return metadata
 
 
 def now() -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from edge_sphereface.errors import CropError, GalleryBusyError, GalleryError, GalleryFormatError, GalleryNotFoundError
 from edge_sphereface.gallery import Portrait, open_gallery
+from edge_sphereface.gallery.milvus.collections import Collections, crop_of
 from edge_sphereface.gallery.milvus.store import MilvusGallery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,22 @@ def test_the_folder_is_private(make, place, faces, tmp_path):
     finally:
         os.umask(previous)
     assert stat.S_IMODE((tmp_path / "people.db").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("spoiled", [{"metadata": "[" * 3000}, {"metadata": "[1]"}, {"metadata": '{"a": NaN}'}])
+def test_a_server_that_answers_with_garbage_is_told(make, place, faces, monkeypatch, spoiled):
+    gallery = make(place)
+    gallery.enroll("Ann", faces[0])
+    real = Collections.identities
+    monkeypatch.setattr(Collections, "identities", lambda *some: [{**row, **spoiled} for row in real(*some)])
+    with pytest.raises(GalleryFormatError, match="metadata is no JSON object"):
+        list(gallery.identities())
+
+
+@pytest.mark.parametrize("crop", ["x", "é", 5])
+def test_a_crop_from_a_server_that_is_none_is_told(crop):
+    with pytest.raises(GalleryFormatError, match="no base64"):
+        crop_of({"crop": crop})
 
 
 def test_removal_leaves_no_vector_in_the_files(make, place, faces, tmp_path):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.errors import CropError
+from edge_sphereface.errors import CropError, GalleryFormatError
 from edge_sphereface.gallery.vectors import template_of
 
 if TYPE_CHECKING:
@@ -242,5 +242,12 @@ def vectors(rows: Sequence[Row], field: str) -> Float32Array:
 
 
 def crop_of(row: Row) -> bytes | None:
-    """The PNG file that was kept with an embedding."""
-    return base64.b64decode(row["crop"]) if row["crop"] else None
+    """The PNG file that was kept with an embedding.
+
+    Raises:
+        GalleryFormatError: the server gave something else.
+    """
+    try:
+        return base64.b64decode(row["crop"], validate=True) if row["crop"] else None
+    except (TypeError, ValueError) as error:
+        raise GalleryFormatError("The gallery is damaged: a crop is no base64.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +13,16 @@ from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
 from edge_sphereface.gallery.milvus.connection import explained, reach, release
-from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold, known_name, metadata_text, now
+from edge_sphereface.gallery.records import (
+    Candidate,
+    Identity,
+    Portrait,
+    Threshold,
+    known_name,
+    metadata_of,
+    metadata_text,
+    now,
+)
 from edge_sphereface.gallery.vectors import template_of
 
 if TYPE_CHECKING:
@@ -143,7 +151,7 @@ class MilvusGallery(Gallery):
     def set_threshold(self, threshold: Threshold) -> None:
         """Keep a threshold in place of the one for its precision."""
         with self._working():
-            self._collections.keep(f"{_THRESHOLD}{threshold.precision}", json.dumps(threshold.as_json()))
+            self._collections.keep(f"{_THRESHOLD}{threshold.precision}", threshold.to_json())
 
     def check(self) -> list[str]:
         """What is wrong, in words: every template is computed anew."""
@@ -237,7 +245,7 @@ class MilvusGallery(Gallery):
         return [
             Identity(
                 name=row["name"],
-                metadata=json.loads(row["metadata"]),
+                metadata=metadata_of(row["metadata"]),
                 embeddings=len(members.get(row["id"], [])),
                 crops=sum(1 for member in members.get(row["id"], []) if member.get("crop")),
                 enrolled_at=row["enrolled_at"],

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import EdgeSphereFaceError, GalleryFormatError, IdentityNotFoundError
-from edge_sphereface.gallery.records import Identity, Portrait, metadata_text
+from edge_sphereface.errors import EdgeSphereFaceError, IdentityNotFoundError
+from edge_sphereface.gallery.records import Identity, Portrait, metadata_of, metadata_text
 from edge_sphereface.gallery.sqlite.state import ROW, Row
 from edge_sphereface.gallery.vectors import ROUNDING, template_of
-from edge_sphereface.record import JsonError, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -179,7 +178,7 @@ class Tables:
         query = f"SELECT {ROW} FROM identities WHERE id = ?"  # noqa: S608 -- own words
         row = Row.checked(self._connection.execute(query, (row_id,)).fetchone())
         template, members = self._values.template(row), [embedding for embedding, _ in self._members(row.id)]
-        _metadata(row.metadata)
+        metadata_of(row.metadata)
         if row.slot >= slots:
             return f"the gallery has no row {row.slot} of the matrix"
         if not members:
@@ -207,18 +206,8 @@ def _kept_metadata(portrait: Portrait, known: Row | None) -> str:
 def _identity(row: Row, embeddings: int, crops: int) -> Identity:
     return Identity(
         name=row.name,
-        metadata=_metadata(row.metadata),
+        metadata=metadata_of(row.metadata),
         enrolled_at=row.enrolled_at,
         embeddings=embeddings,
         crops=crops,
     )
-
-
-def _metadata(text: str) -> dict[str, object]:
-    try:
-        metadata = parse_json(text)
-    except JsonError:
-        metadata = None
-    if not isinstance(metadata, dict):
-        raise GalleryFormatError("The gallery is damaged: an identity's metadata is no JSON object.")
-    return metadata

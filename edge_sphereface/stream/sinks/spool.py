@@ -133,6 +133,9 @@ class Spool:
         database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False, isolation_level=None)
         try:
             return database, self._prepare(database)
+        except UnicodeDecodeError as error:  # an error of SQLite's that quotes a damaged schema
+            database.close()
+            raise sqlite3.DatabaseError("malformed: its schema is not text in UTF-8") from error
         except BaseException:
             database.close()
             raise

@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.record import JsonError, parse_json
 from edge_sphereface.stream.view.access import Access
 
 if TYPE_CHECKING:
@@ -136,8 +137,8 @@ async def _body(request: Request) -> JsonObject | None:
         if len(data) > _BODY_BYTES:
             return None
     try:
-        found: Any = json.loads(data)
-    except (ValueError, RecursionError):
+        found: Any = parse_json(data, limit=_BODY_BYTES)
+    except JsonError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -71,6 +71,7 @@ def with_bytes(data, place, new):
         lambda data: with_bytes(data, 4096 + 5, b"\xff" * 3000),
         lambda data: with_bytes(data, len(data) // 2, b"\xff" * 4096),
         lambda data: data.replace(b"payload", b"pay_oad"),
+        lambda data: data.replace(b"CREATE TABLE", b"CREATE TABL\xdc"),  # SQLite's own message is no UTF-8 then
     ],
 )
 def test_a_damaged_spool_is_set_aside_and_another_begun(tmp_path, damage):
