@@ -128,6 +128,23 @@ def alignable(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> 
     return usable
 
 
+def likeness(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> Float64Array:
+    """Share of the landmarks' variance that the best similarity explains: the scale of ``umeyama`` by ``cp2tform``'s.
+
+    Args:
+        landmarks: (N, 5, 2), x and y in pixels; their scale, rotation and shift do not matter.
+        template: (5, 2), x and y in pixels of the crop.
+
+    Returns:
+        (N,) from 0 to 1; 1 for the template's own shape.
+
+    Raises:
+        LandmarksError: another shape, NaN or infinite values, or points that nearly coincide.
+    """
+    a, b, spread, target_spread = _correlation(_check_landmarks(landmarks), np.asarray(template, dtype=np.float64))
+    return (a * a + b * b) / (spread * target_spread)
+
+
 def align(
     image: UInt8Array,
     landmarks: ArrayLike,

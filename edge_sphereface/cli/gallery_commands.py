@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import (
+    detector_options,
     gallery_options,
     json_option,
     model_option,
     open_embedder,
+    open_named_detector,
     open_named_gallery,
 )
 from edge_sphereface.cli.contract import Outcome, Progress, note
@@ -165,10 +167,11 @@ def import_file(arguments: argparse.Namespace) -> Outcome:
 def _add_rebuild(commands: Commands) -> None:
     parser = commands.add_parser(
         "rebuild",
-        parents=[json_option(), gallery_options(), model_option()],
+        parents=[json_option(), gallery_options(), model_option(), detector_options()],
         help="embed kept crops anew with another model",
         description="Embed every kept crop with another model, which becomes the gallery's. All or nothing; needs a "
-        "gallery made with --keep-crops.",
+        "gallery made with --keep-crops. If the model takes another kind of fit, a detector finds the landmarks in the "
+        "crops, which are scaled accordingly.",
         epilog="example: edge-sphereface gallery rebuild --gallery people.db --model model.int8.onnx",
     )
     parser.set_defaults(run=rebuild)
@@ -180,7 +183,9 @@ def rebuild(arguments: argparse.Namespace) -> Outcome:
 
     embedder = open_embedder(arguments)
     with open_named_gallery(arguments, None) as gallery:
-        embeddings = gallery.rebuild(embedder, progress=Progress("embedding", "identities"))
+        there, here = gallery.fingerprint.alignment_fit, embedder.spec.alignment_fit
+        detector = open_named_detector(arguments) if there != here and gallery.keep_crops else None
+        embeddings = gallery.rebuild(embedder, detector=detector, progress=Progress("embedding", "identities"))
         if gallery.threshold is None:
             gallery.set_threshold(model_threshold(embedder))
         result = {
@@ -189,6 +194,11 @@ def rebuild(arguments: argparse.Namespace) -> Outcome:
             "fingerprint": gallery.fingerprint.digest,
             "threshold": _threshold(gallery),
         }
+    if detector is not None:
+        note(
+            f"note: the crops were cut by the fit {there} and are now scaled for {here}, by landmarks that "
+            f"{detector.name} found in them; enrolling from photographs again is more exact"
+        )
     text = f"{result['gallery']}: {_count(embeddings, 'embedding')} made anew; {result['fingerprint']}"
     return Outcome(result, text)
 

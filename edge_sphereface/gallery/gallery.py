@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.fingerprint import Fingerprint
     from edge_sphereface.gallery.records import Identification, Identity, Threshold
@@ -338,12 +339,19 @@ class Gallery(ABC):
         """Keep a threshold in place of the one for its precision."""
 
     @abstractmethod
-    def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
+    def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's; gives how many.
 
+        Args:
+            embedder: the other model.
+            detector: needed if the model takes another kind of fit than the crops were cut by. The crops are then
+                brought to the other fit's scale, by the landmarks found in them, and kept so.
+            progress: is told how many identities of how many are done.
+
         Raises:
-            GalleryError: somebody's crop was not kept, or somebody wrote meanwhile; nothing changed.
-            FingerprintError: the model aligns faces in another way than the kept crops are.
+            GalleryError: somebody's crop was not kept, no face is found in it, or somebody wrote meanwhile; nothing
+                changed.
+            FingerprintError: the model aligns faces in another way than the kept crops are; nothing changed.
         """
 
     @abstractmethod

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edge_sphereface.alignment import LANDMARK_TEMPLATE, align
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import Portrait, Threshold, open_gallery
+from edge_sphereface.types import Face
 
 SIZE = 32
 
@@ -77,3 +79,42 @@ def gallery(request, make, tmp_path, key):
     if request.param == "milvus":
         return make(f"milvus:{tmp_path / 'people.db'}", keep_crops=True)
     return make(key=key if request.param == "encrypted" else None, keep_crops=True)
+
+
+class Marked:
+    """A face of five colored discs whose landmarks resemble the template little; also the detector that finds them."""
+
+    name = "marks"
+    colors = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255))
+    _moves = ((6, 2), (-5, 0), (9, -3), (4, -2), (-3, 3))
+
+    def cut(self, fit, turn, moves=_moves):
+        """The face, turned by radians in its photograph and twice as large as in a crop, aligned by a fit."""
+        import cv2
+
+        c, s = 2 * np.cos(turn), 2 * np.sin(turn)
+        points = (np.array(LANDMARK_TEMPLATE) + moves) @ np.array([[c, s], [-s, c]]) + [150, 100]
+        photograph = np.full((500, 500, 3), 90, np.uint8)
+        for (x, y), color in zip(points, self.colors, strict=True):
+            cv2.circle(photograph, (round(16 * x), round(16 * y)), 16 * 8, color, -1, cv2.LINE_AA, 4)
+        return align(photograph, points, fit=fit)[0]
+
+    def marks(self, image):
+        """(5, 2) centers of the discs in a picture; NaN where there is none."""
+        centers = np.full((5, 2), np.nan)
+        for number, color in enumerate(self.colors):
+            y, x = np.nonzero((np.abs(image.astype(int) - color) < 60).all(axis=2))
+            if len(x) > 20:
+                centers[number] = x.mean(), y.mean()
+        return centers
+
+    def detect(self, image):
+        """The face if every disc is to be seen."""
+        points = self.marks(image).astype(np.float32)
+        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        return [Face(box=box, landmarks=points, score=1.0)] if np.isfinite(points).all() else []
+
+
+@pytest.fixture
+def marked():
+    return Marked()

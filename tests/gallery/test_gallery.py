@@ -17,6 +17,7 @@ from edge_sphereface.errors import (
     ThresholdError,
 )
 from edge_sphereface.gallery import Portrait, Threshold, open_gallery
+from edge_sphereface.gallery.transfer import export_gallery, import_gallery
 
 NAMES = [
     "Ann",
@@ -338,3 +339,24 @@ def test_names_that_look_different_are_kept(make, faces, name):
     gallery.enroll("Ann", faces[0])
     assert gallery.enroll(f"  {name} ", faces[1]).name == name
     assert len(gallery) == 2
+
+
+def test_a_threshold_that_an_earlier_version_kept(gallery, fingerprint, faces, tmp_path):
+    """Its record has no ``tracks``: it was calibrated on photographs. Galleries and exports hold such records."""
+    old = {"value": 0.6, "precision": "float32", "fingerprint": fingerprint.digest, "source": "photographs"}
+    old |= {"far": 0.01, "low": 0.5, "high": 0.7, "tar": 0.9}
+    threshold = Threshold.from_json(json.dumps(old))
+    assert threshold.as_json() == {**old, "tracks": False}
+    gallery.enroll("Ann", faces[0])
+    gallery.set_threshold(threshold)
+    export_gallery(gallery, tmp_path / "new.jsonl")
+    head, *lines = (tmp_path / "new.jsonl").read_text().splitlines()
+    head = json.loads(head)
+    del head["thresholds"][0]["tracks"]
+    (tmp_path / "old.jsonl").write_text("\n".join([json.dumps(head), *lines]) + "\n")
+    with open_gallery(tmp_path / "other.db", fingerprint, create=True) as other:
+        assert import_gallery(other, tmp_path / "old.jsonl") == (1, 0)
+        assert other.threshold == threshold
+        other._connection.execute("UPDATE thresholds SET record = ?", (json.dumps(old),))
+        assert other.identify(faces[0]).name == "Ann"
+        assert (other.threshold, other.check()) == (threshold, [])

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -160,6 +161,43 @@ def test_rebuild_with_another_model(with_crops, small_models, crops, make_onnx):
         with_crops.search(Embedder(small_models["image"]).embed(crops[:1]))
 
 
+def test_rebuild_for_another_fit(with_crops, marked, small_models, make_onnx):
+    """The crops become those of the other fit, as rebuilding again presumes; embeddings and crops agree."""
+    embedder = Embedder(small_models["image"])
+    template = embedder.spec.landmark_template
+    original = [marked.cut("cp2tform", turn) for turn in (0.0, 0.3)]
+    with_crops.remove(["Ann", "Bob"])
+    with_crops.enroll("Eve", embedder.embed(np.stack(original)), crops=[encode_crop(crop) for crop in original])
+    (before,) = with_crops.portraits()
+    other = Embedder(make_onnx(changes={"landmark_template": template, "alignment_fit": "umeyama"}))
+    assert with_crops.rebuild(other, detector=marked) == 2
+    (after,) = with_crops.portraits()
+    kept = [decode_crop(crop, (112, 96, 3)) for crop in after.crops]
+    for number, turn in enumerate((0.0, 0.3)):
+        direct = marked.marks(marked.cut("umeyama", turn))
+        assert np.abs(marked.marks(kept[number]) - direct).max() < 0.3
+        assert np.abs(marked.marks(original[number]) - direct).max() > 1.2
+    np.testing.assert_array_equal(after.embeddings, other.embed(np.stack(kept)))
+    assert (with_crops.fingerprint, with_crops.check()) == (other.fingerprint, [])
+    assert with_crops.rebuild(other) == 2
+    (again,) = with_crops.portraits()
+    assert again.crops == after.crops != before.crops, "the same fit leaves the crops"
+
+
+def test_a_crop_without_a_face_stops_a_rebuild_for_another_fit(with_crops, marked, small_models, make_onnx):
+    embedder = Embedder(small_models["image"])
+    crop = marked.cut("cp2tform", 0.0)
+    with_crops.enroll("Eve", embedder.embed(crop[None]), crops=[encode_crop(crop)])
+    before = {portrait.name: portrait for portrait in with_crops.portraits()}
+    changes = {"landmark_template": embedder.spec.landmark_template, "alignment_fit": "umeyama"}
+    with pytest.raises(GalleryError, match=r"no face was found in crops of 2 of 3 identities: 'Ann', 'Bob'\. Nothing"):
+        with_crops.rebuild(Embedder(make_onnx(changes=changes)), detector=marked)
+    assert (with_crops.fingerprint, with_crops.check()) == (embedder.fingerprint, [])
+    for portrait in with_crops.portraits():
+        assert portrait.crops == before[portrait.name].crops
+        np.testing.assert_array_equal(portrait.embeddings, before[portrait.name].embeddings)
+
+
 def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path, monkeypatch):
     embedder = Embedder(small_models["image"])
     with open_gallery(tmp_path / "none.db", embedder, create=True) as gallery:
@@ -171,11 +209,13 @@ def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path, mo
         template = tuple((x + 1, y) for x, y in embedder.spec.landmark_template)
         for change, words in (
             ({"landmark_template": template}, "aligned in another way"),
-            ({"alignment_fit": "umeyama"}, r"aligned by another fit \(cp2tform\) than .* takes \(umeyama\)"),
+            ({"alignment_fit": "umeyama"}, r"another fit \(cp2tform\) than .* takes \(umeyama\): a detector must"),
         ):
-            monkeypatch.setattr(Embedder, "fingerprint", Fingerprint.of(replace(embedder.spec, **change)))
+            changed = copy(embedder)
+            changed.spec = replace(embedder.spec, **change)
+            monkeypatch.setattr(Embedder, "fingerprint", Fingerprint.of(changed.spec))
             with pytest.raises(FingerprintError, match=words):
-                gallery.rebuild(embedder)
+                gallery.rebuild(changed)
         monkeypatch.undo()
         real = Embedder.embed
 

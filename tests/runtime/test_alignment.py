@@ -15,6 +15,7 @@ from edge_sphereface.alignment import (
     LANDMARK_TEMPLATE,
     align,
     align_for,
+    likeness,
     similarity_transform,
     stack_landmarks,
 )
@@ -91,6 +92,20 @@ def test_a_models_crops_follow_its_specification(astronaut, spec):
         changed = replace(spec, alignment_fit=fit, input_width=112, landmark_template=wide)
         expected = align(astronaut, points, template=wide, height=112, width=112, fit=fit)
         np.testing.assert_array_equal(align_for(changed, astronaut, points), expected)
+
+
+@given(coordinates)
+def test_likeness_is_what_the_best_similarity_explains(points):
+    """Beside numpy's least squares without reflection, in the direction of either fit."""
+    try:
+        found = likeness(points[None])[0]
+    except LandmarksError:
+        return
+    (x, y), one, zero = TEMPLATE.T, np.ones(5), np.zeros(5)
+    system = np.vstack([np.column_stack([x, -y, one, zero]), np.column_stack([y, x, zero, one])])
+    wanted = (points - points.mean(0)).T.ravel()
+    left = np.square(system @ np.linalg.lstsq(system, wanted, rcond=None)[0] - wanted).sum()
+    assert found == pytest.approx(1 - left / np.square(points - points.mean(0)).sum(), abs=1e-6)
 
 
 def test_a_fit_that_does_not_exist():

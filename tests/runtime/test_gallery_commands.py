@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface.embed import Embedder
 from edge_sphereface.gallery import open_gallery
 
 
@@ -141,6 +142,22 @@ def test_rebuild(run, photo, place, small_models, cli):
     code, out, _ = cli("identify", "--gallery", place, "--model", small_models["nchw"], "--flip", photo, "--json")
     assert json.loads(out)["images"][0]["faces"][0]["name"] == "Ann"
     assert run("identify", "--gallery", place, photo)[1]["error"]["code"] == "fingerprint"
+
+
+def test_rebuild_for_a_model_of_another_fit(run, photo, place, small_model, make_onnx, cli):
+    """A detector is needed for it alone, and stderr says what was done."""
+    run("enroll", "--gallery", place, "Ann", photo, "--keep-crops")
+    template = Embedder(small_model).spec.landmark_template
+    other = make_onnx(changes={"landmark_template": template, "alignment_fit": "umeyama"})
+    words = ("gallery", "rebuild", "--gallery", place, "--json", "--model")
+    code, out, _ = cli(*words, other, "--detector", "yunet")
+    assert (code, json.loads(out)["error"]["code"]) == (1, "model-not-found")
+    assert cli(*words, small_model, "--detector", "yunet")[0] == 0
+    code, out, err = cli(*words, other, "--detector", "mtcnn")
+    assert (code, json.loads(out)["embeddings"]) == (0, 1)
+    assert "cut by the fit cp2tform and are now scaled for umeyama, by landmarks that mtcnn found" in err
+    with open_gallery(place) as gallery:
+        assert gallery.fingerprint == Embedder(other).fingerprint
 
 
 @pytest.mark.parametrize(

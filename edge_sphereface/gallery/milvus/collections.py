@@ -16,6 +16,7 @@ from edge_sphereface.gallery.vectors import template_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from edge_sphereface.gallery.crops import Remade
     from edge_sphereface.types import Float32Array
 
     Row: TypeAlias = dict[str, Any]
@@ -150,21 +151,23 @@ class Collections:
         )
         return [[(hit["entity"]["name"], float(hit["distance"])) for hit in hits] for hits in found]
 
-    def write_anew(self, size: int, made: Mapping[str, Float32Array] | None, texts: Mapping[str, str]) -> None:
-        """Copy everything into collections of their own, with other embeddings if they are given, and switch over."""
+    def write_anew(self, size: int, made: Mapping[str, Remade] | None, texts: Mapping[str, str]) -> None:
+        """Copy everything into collections of their own, with what was made anew if it is given, and switch over."""
         live = self._make(size)
         target = Collections(self._client, self._prefix, exact=self._exact, flush=self._flush)
         target._use(live)
         for block in self._blocks(self._identities, ["id", "name", "metadata", "enrolled_at", "template"]):
             for row in block if made is not None else ():
-                row["template"] = template_of(made[row["id"]])  # type: ignore[index] # not None here
+                row["template"] = template_of(made[row["id"]].embeddings)  # type: ignore[index] # not None here
             self._client.insert(target._identities, block)
         if made is None:
             for block in self._blocks(self._embeddings, ["id", "identity", "crop", "embedding"]):
                 self._client.insert(target._embeddings, block)
-        for key, embeddings in (made or {}).items():
+        for key, remade in (made or {}).items():
             members = self.embeddings([key], ["crop"])[key]
-            new = [{**member, "embedding": row} for member, row in zip(members, embeddings, strict=True)]
+            new = [{**member, "embedding": row} for member, row in zip(members, remade.embeddings, strict=True)]
+            for row, crop in zip(new, remade.crops, strict=True) if remade.crops is not None else ():
+                row["crop"] = _crop_text(crop)
             self._client.insert(target._embeddings, new)
         target.compact()
         for key, value in {**texts, "live": live}.items():
@@ -224,16 +227,20 @@ def embedding_row(key: str, embedding: Float32Array, crop: bytes | None) -> Row:
     Raises:
         CropError: the crop is longer than Milvus's longest text.
     """
-    if crop is not None and len(crop) > _MAX_CROP:
-        raise CropError(
-            f"Expected a crop of at most {_MAX_CROP} bytes for Milvus, got {len(crop)}.", hint="keep no crops"
-        )
     return {
         "id": f"{time.time_ns():020d}-{secrets.token_hex(8)}",
         "identity": key,
         "embedding": embedding,
-        "crop": "" if crop is None else base64.b64encode(crop).decode(),
+        "crop": "" if crop is None else _crop_text(crop),
     }
+
+
+def _crop_text(crop: bytes) -> str:
+    if len(crop) > _MAX_CROP:
+        raise CropError(
+            f"Expected a crop of at most {_MAX_CROP} bytes for Milvus, got {len(crop)}.", hint="keep no crops"
+        )
+    return base64.b64encode(crop).decode()
 
 
 def vectors(rows: Sequence[Row], field: str) -> Float32Array:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery.gallery import Progress
     from edge_sphereface.types import Float32Array
@@ -157,18 +158,18 @@ class MilvusGallery(Gallery):
         """What is wrong, in words: every template is computed anew."""
         return self._wrong_templates()
 
-    def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
+    def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's."""
         from edge_sphereface.gallery.crops import embed_crops
 
-        made = embed_crops(self, embedder, progress=progress)
+        made = embed_crops(self, embedder, detector=detector, progress=progress)
         fingerprint = embedder.fingerprint
         with self._working():
-            by_key = {key_of(name): embeddings for name, embeddings in made.items()}
+            by_key = {key_of(name): remade for name, remade in made.items()}
             texts = {"fingerprint": fingerprint.to_json()}
             self._collections.write_anew(fingerprint.embedding_size, by_key, texts)
         self.fingerprint, self.probes_checked = fingerprint, True
-        return sum(map(len, made.values()))
+        return sum(len(remade.embeddings) for remade in made.values())
 
     def close(self) -> None:
         """Let go of the connection; Milvus Lite ends."""

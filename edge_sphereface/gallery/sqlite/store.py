@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from edge_sphereface.detect import Detector
     from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery.gallery import Progress
     from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold
@@ -152,14 +153,14 @@ class SqliteGallery(Gallery):
                 self._tables.keep_threshold(threshold)
         return added
 
-    def rebuild(self, embedder: Embedder, *, progress: Progress | None = None) -> int:
+    def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's."""
         from edge_sphereface.gallery.crops import embed_crops
 
         self.require_writable()
         with self._reading() as state:
             token = state.token
-        made = embed_crops(self, embedder, progress=progress)
+        made = embed_crops(self, embedder, detector=detector, progress=progress)
         before, fingerprint = self.fingerprint, embedder.fingerprint
         try:
             with self._writing() as change:
@@ -167,15 +168,15 @@ class SqliteGallery(Gallery):
                     raise GalleryBusyError(f"{self._path} was changed while it was rebuilt.", hint="run it again")
                 self._connection.execute("UPDATE state SET fingerprint = ?, erasing = 1", (fingerprint.to_json(),))
                 self._adopt(fingerprint)
-                for name, embeddings in made.items():
-                    self._tables.replace(self._tables.require([name])[0], embeddings)
+                for name, remade in made.items():
+                    self._tables.replace(self._tables.require([name])[0], remade)
                 change.renumber()
         except BaseException:
             self._adopt(before)
             raise
         self.probes_checked = True
         self._erase()
-        return sum(map(len, made.values()))
+        return sum(len(remade.embeddings) for remade in made.values())
 
     def check(self) -> list[str]:
         """What is wrong, in words: SQLite's own check, every value opened, every template and the matrix compared."""

@@ -16,6 +16,7 @@ from edge_sphereface.gallery.vectors import ROUNDING, template_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from edge_sphereface.gallery.crops import Remade
     from edge_sphereface.gallery.records import Threshold
     from edge_sphereface.gallery.sqlite.change import Change
     from edge_sphereface.gallery.sqlite.state import Values
@@ -136,14 +137,17 @@ class Tables:
         self._connection.execute("DELETE FROM identities WHERE id = ?", (row.id,))
         return embeddings
 
-    def replace(self, row: Row, embeddings: Float32Array) -> None:
-        """Put other embeddings in the place of an identity's, in their order; the template follows."""
+    def replace(self, row: Row, remade: Remade) -> None:
+        """Put other embeddings, and crops, in the place of an identity's, in their order; the template follows."""
         query = "SELECT id FROM embeddings WHERE identity = ? ORDER BY id"
         ids = self._connection.execute(query, (row.id,)).fetchall()
-        for (member,), embedding in zip(ids, embeddings, strict=True):
+        for (member,), embedding in zip(ids, remade.embeddings, strict=True):
             sealed = self._values.seal_embedding(embedding, member, row.id)
             self._connection.execute("UPDATE embeddings SET embedding = ? WHERE id = ?", (sealed, member))
-        sealed = self._values.seal_template(template_of(embeddings), row)
+        for (member,), crop in zip(ids, remade.crops, strict=True) if remade.crops is not None else ():
+            kept = self._values.seal_crop(crop, member, row.id)
+            self._connection.execute("UPDATE embeddings SET crop = ? WHERE id = ?", (kept, member))
+        sealed = self._values.seal_template(template_of(remade.embeddings), row)
         self._connection.execute("UPDATE identities SET template = ? WHERE id = ?", (sealed, row.id))
 
     def thresholds(self) -> dict[str, Threshold]:
