@@ -84,6 +84,7 @@ _TRUSTED_JSON = {
     "benchmarks/quantization/gate.py": "output of a process that it started",
     "benchmarks/runner.py": "output of a process that it started",
     "benchmarks/sessions.py": "output of a process that it started, and its arguments",
+    "benchmarks/stages.py": "output of a process that it started, and its arguments",
     "benchmarks/tuning/measure.py": "output of a process that it started",
     "benchmarks/worker.py": "orders of the process that started it",
     "edge_sphereface/record.py": "the bounded decoder itself",
