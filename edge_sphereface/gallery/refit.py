@@ -66,7 +66,7 @@ def _find(crop: UInt8Array, detector: Detector, template: Float64Array) -> Float
     margin = round(_MARGIN * enlarged.shape[0])
     view = cv2.copyMakeBorder(enlarged, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     faces = detector.detect(np.asarray(view, dtype=np.uint8))
-    found = [(face.landmarks.astype(np.float64) - margin + 0.5) / _ENLARGED - 0.5 for face in faces]
+    found: list[Float64Array] = [(face.landmarks.astype(np.float64) - margin + 0.5) / _ENLARGED - 0.5 for face in faces]
     found = [points for points in found if alignable(points[None], template)[0]]
     distances = [float(np.square(points - template).sum()) for points in found]
     spread = float(np.square(template - template.mean(axis=0)).sum())
