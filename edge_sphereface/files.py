@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,6 +26,9 @@ SHARED = 0o644
 _BLOCK = 1 << 20
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OTHERS = 0o077
+_OTHERS_WRITE = 0o022
+_NO_MODES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS)
+"""What changing the mode of one's own file gives on a file system that keeps none, such as FAT, exFAT and CIFS."""
 _MOST_LINKS = 40
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
 
@@ -70,7 +74,8 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
                 return
             os.fsync(stream.fileno())
             stream.close()
-            temporary.chmod(mode)
+            if stat.S_IMODE(temporary.stat().st_mode) != mode:
+                _set_mode(target, mode, temporary.chmod)
             temporary.replace(regular)
     finally:
         with suppress(OSError):  # on a full disk, closing tries to write once more
@@ -80,7 +85,9 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
 
 
 def destination(path: str | os.PathLike[str]) -> Path | int:
-    """Where writing to a path ends: its symbolic links are followed, each only if this user or root made it.
+    """Where writing to a path ends: its symbolic links are followed.
+
+    Each link must be of this user or of root. Root also follows links of the folder's owner.
 
     Returns:
         A path that is no symbolic link, or the number of a descriptor of this process.
@@ -98,7 +105,7 @@ def destination(path: str | os.PathLike[str]) -> Path | int:
             return place
         if not stat.S_ISLNK(status.st_mode):
             return place
-        if os.name == "posix" and status.st_uid not in (0, os.geteuid()):
+        if os.name == "posix" and status.st_uid != 0 and not _is_trusted(place, status):
             raise OutputError(
                 f"Cannot write {path}: {place} is a symbolic link of another user.", hint="name another file"
             )
@@ -110,7 +117,11 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
     """Open a file that holds faces or embeddings for writing; a file that is created gets mode 0600.
 
     Others may be able to write the folder: a symbolic link is not followed, and a special file or a file of another
-    user is refused before anything is written. A file of this user's that others may read or write gets mode 0600.
+    user is refused before anything is written. A file of this user's that others may read or write gets mode 0600;
+    where the file system keeps no modes, there is a warning instead.
+
+    Root may open two kinds of files of others: those of the folder's owner, and those of mode 0600 in a folder that its
+    owner alone may write. Nobody else can have put either there.
 
     Args:
         path: of the file.
@@ -134,7 +145,7 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
     try:
         _require_own(Path(path), os.fstat(descriptor))
         if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
-            os.fchmod(descriptor, PRIVATE)
+            _set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
     except BaseException:
@@ -159,24 +170,42 @@ def restrict(path: str | os.PathLike[str]) -> None:
         return
     _require_own(file, status)
     if os.name == "posix" and stat.S_IMODE(status.st_mode) & _OTHERS:
-        file.chmod(PRIVATE)
+        _set_mode(file, PRIVATE, file.chmod)
+
+
+def _set_mode(path: Path, mode: int, change: Callable[[int], None]) -> None:
+    try:
+        change(mode)
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
+        if mode == PRIVATE:
+            warnings.warn(
+                f"The mode of {path} cannot be set to 0600 ({error.strerror}): other users may be able to read it.",
+                stacklevel=3,
+            )
+
+
+def _is_trusted(path: Path, status: os.stat_result) -> bool:
+    """Whether a link or file is no trap for this user; see :func:`open_private`. Links have no mode 0600."""
+    user = os.geteuid()
+    if user != 0 or status.st_uid == user:
+        return status.st_uid == user
+    folder = path.absolute().parent.stat()
+    return status.st_uid == folder.st_uid or not (status.st_mode & _OTHERS or folder.st_mode & _OTHERS_WRITE)
 
 
 def _require_own(path: Path, status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode) or not stat.S_ISREG(status.st_mode):
         raise _unsafe(path, "a symbolic link or a special file")
-    if os.name != "posix" or status.st_uid == os.geteuid():
-        return
-    # Root may work for the owner of a folder, whose own files are no trap in it
-    if os.geteuid() != 0 or status.st_uid != path.absolute().parent.stat().st_uid:
-        raise _unsafe(path, "another user's file")
+    if os.name == "posix" and not _is_trusted(path, status):
+        raise _unsafe(path, "another user's file", hint="run this as the user who owns it, or name another file")
 
 
-def _unsafe(path: Path, what: str) -> OutputError:
-    return OutputError(
-        f"Expected {path} to be a regular file of this user, got {what}.",
-        hint="delete it, or use a folder that only this user may write",
-    )
+def _unsafe(
+    path: Path, what: str, *, hint: str = "delete it, or use a folder that only this user may write"
+) -> OutputError:
+    return OutputError(f"Expected {path} to be a regular file of this user, got {what}.", hint=hint)
 
 
 def _is_special(path: Path) -> bool:

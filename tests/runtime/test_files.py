@@ -12,7 +12,16 @@ import threading
 import pytest
 
 from edge_sphereface.errors import ModelNotFoundError, OutputError
-from edge_sphereface.files import PRIVATE, SHARED, atomic_write, ensure_folder, open_private, restrict, sha256_of
+from edge_sphereface.files import (
+    PRIVATE,
+    SHARED,
+    atomic_write,
+    destination,
+    ensure_folder,
+    open_private,
+    restrict,
+    sha256_of,
+)
 
 
 def test_written_whole_with_its_mode(tmp_path):
@@ -262,3 +271,77 @@ def test_what_is_no_file_of_this_user_is_refused_untouched(tmp_path, strangers, 
         restrict(path)
     assert path.lstat()[:7] == before[:7]
     assert victim.read_bytes() == b"mine"
+
+
+@posix
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EROFS])
+def test_a_file_system_without_modes_is_a_warning(tmp_path, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "x"
+    path.write_bytes(b"content")
+    path.chmod(0o666)
+    for name in ("chmod", "fchmod"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.warns(UserWarning, match="cannot be set to 0600"):
+        os.close(open_private(path, os.O_RDWR))
+    with pytest.warns(UserWarning, match="cannot be set to 0600"):
+        restrict(path)
+    assert path.read_bytes() == b"content"
+    for mode in (PRIVATE, SHARED):
+        with atomic_write(path, mode=mode) as stream:
+            stream.write(b"new")
+        assert path.read_bytes() == b"new"
+
+
+@posix
+def test_a_mode_that_fails_for_another_reason_is_an_error(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = tmp_path / "x"
+    path.touch(0o666)
+    path.chmod(0o666)
+    monkeypatch.setattr(os, "chmod", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        restrict(path)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("folder_owner", "folder_mode", "file_mode", "allowed"),
+    [
+        (65534, 0o755, 0o644, True),  # the owner's file in the owner's folder
+        (0, 0o755, 0o600, True),  # a service's file in a folder of root
+        (0, 0o755, 0o644, False),
+        (0, 0o1777, 0o600, False),
+        (0, 0o775, 0o600, False),
+    ],
+)
+def test_root_works_for_others_where_nobody_else_can_have_put_a_file(
+    tmp_path, folder_owner, folder_mode, file_mode, allowed
+):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make files of another user")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    path, link = folder / "x", folder / "link"
+    path.write_bytes(b"theirs")
+    link.symlink_to("x")
+    path.chmod(file_mode)
+    os.chown(path, 65534, 65534)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    os.chown(folder, folder_owner, folder_owner)
+    folder.chmod(folder_mode)
+    if allowed:
+        restrict(path)
+        os.close(open_private(path, os.O_RDWR))
+    else:
+        with pytest.raises(OutputError, match="another user's file"):
+            restrict(path)
+    if folder_owner == 65534:
+        assert destination(link) == path
+    else:
+        with pytest.raises(OutputError, match="symbolic link of another user"):
+            destination(link)

@@ -310,11 +310,8 @@ def _immutable(path: Path) -> str:
 
 def _restrict(path: Path) -> None:
     """Every file of the gallery is its owner's alone."""
-    try:
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            restrict(path.with_name(path.name + suffix))
-    except OutputError as error:
-        raise OutputError(error.message, hint="a gallery is its owner's alone: let its owner run chmod 600") from error
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        restrict(path.with_name(path.name + suffix))
 
 
 def _require_content(path: Path) -> bool:
