@@ -30,23 +30,30 @@ class Verification:
     threshold: float
 
 
-def normalize(embeddings: Float32Array) -> Float32Array:
+def normalize(embeddings: Float32Array, *, given: bool = False) -> Float32Array:
     """Scale rows to length one, in place.
 
     Args:
         embeddings: (N, D) float32.
+        given: whether the caller of the package gave them; otherwise the model computed them. For error messages.
 
     Raises:
         EmbeddingError: a row holds NaN or infinity, or has no length.
     """
     lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
+    subject = "A given embedding" if given else "An embedding that the model computed"
     if not np.isfinite(lengths).all():
         raise EmbeddingError(
-            "The model gave an embedding that is not finite.",
-            hint="check the model with `edge-sphereface verify-model`; the provider or its precision may be at fault",
+            f"{subject} is not finite: its length is {lengths[~np.isfinite(lengths)][0]}.",
+            hint="check the vectors that were given"
+            if given
+            else "check the model with `edge-sphereface verify-model`; the provider or its precision may be at fault",
         )
     if (lengths == 0).any():
-        raise EmbeddingError("An embedding has length zero, so it has no direction.", hint="check the model's weights")
+        raise EmbeddingError(
+            f"{subject} has length zero, so it has no direction.",
+            hint="check the vectors that were given" if given else "check the model's weights",
+        )
     embeddings /= lengths[:, None]
     return embeddings
 
@@ -70,7 +77,7 @@ def cosine_similarity(probes: ArrayLike, gallery: ArrayLike) -> Float32Array:
             f"Expected embeddings of one size, got {left.shape[1]} and {right.shape[1]}.",
             hint="embeddings of different models cannot be compared",
         )
-    similarity: Float32Array = np.clip(normalize(left) @ normalize(right).T, -1.0, 1.0)
+    similarity: Float32Array = np.clip(normalize(left, given=True) @ normalize(right, given=True).T, -1.0, 1.0)
     return similarity
 
 

@@ -50,6 +50,7 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
     Raises:
         OutputError: the folder is missing or read-only, the disk is full, or the path is a symbolic link or a FIFO of
             another user. Nothing is left behind.
+        BrokenPipeError: the path is a pipe, and its reader has left.
     """
     target = Path(path)
     with _explained(target):
@@ -233,7 +234,7 @@ def _copy(source: Path, target: Path | int) -> None:
 def _explained(target: Path) -> Iterator[None]:
     try:
         yield
-    except OutputError:
+    except (OutputError, BrokenPipeError):  # the reader of a pipe left, as `head` does: nothing for a user to mend
         raise
     except OSError as error:
         raise _output_error(error, target) from error
@@ -265,6 +266,11 @@ def ensure_folder(path: str | os.PathLike[str], *, mode: int = 0o777) -> Path:
     try:
         folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
+        obstacle = next((p for p in (folder, *folder.parents) if os.path.lexists(p) and not p.is_dir()), None)
+        if obstacle is not None:
+            raise OutputError(
+                f"Cannot create the folder {folder}: {obstacle} exists and is not a folder.", hint="name another folder"
+            ) from error
         raise OutputError(
             f"Cannot create the folder {folder}: {error.strerror or error}.", hint="choose one that this user may write"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -184,33 +185,47 @@ def count(text: str) -> int:
 
 def _integer(text: str, least: int) -> int:
     # The length first: more digits than Python converts are no integer to it, and the message would hold them all
-    value = int(text) if len(text) <= len(str(_MAX_INTEGER)) else _MAX_INTEGER + 1
+    try:
+        value = int(text) if len(text) <= len(str(_MAX_INTEGER)) else _MAX_INTEGER + 1
+    except ValueError:
+        value = least - 1
     if not least <= value <= _MAX_INTEGER:
-        raise argparse.ArgumentTypeError(f"expected an integer from {least} to {_MAX_INTEGER}, got {text:.40}")
+        raise argparse.ArgumentTypeError(f"expected an integer from {least} to {_MAX_INTEGER}, got {text!r:.40}")
     return value
+
+
+def float_or_nan(text: str) -> float:
+    """The number that a text writes; NaN, which fails every comparison, if it writes none.
+
+    For the types of options: a ``ValueError`` would make argparse name the Python function to the user.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def cosine(text: str) -> float:
     """A number from -1 to 1."""
-    value = float(text)
+    value = float_or_nan(text)
     if not -1.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a cosine from -1 to 1, got {text:.40}")
+        raise argparse.ArgumentTypeError(f"expected a cosine from -1 to 1, got {text!r:.40}")
     return value
 
 
 def above_zero(text: str) -> float:
     """A finite number above 0."""
-    value = float(text)
+    value = float_or_nan(text)
     if not 0 < value <= _MAX_NUMBER:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, up to {_MAX_NUMBER:g}, got {text:.40}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, up to {_MAX_NUMBER:g}, got {text!r:.40}")
     return value
 
 
 def from_zero(text: str) -> float:
     """A finite number of at least 0."""
-    value = float(text)
+    value = float_or_nan(text)
     if not 0 <= value <= _MAX_NUMBER:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_MAX_NUMBER:g}, got {text:.40}")
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_MAX_NUMBER:g}, got {text!r:.40}")
     return value
 
 

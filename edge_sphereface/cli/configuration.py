@@ -7,6 +7,7 @@ import stat
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def asks_for_json(words: list[str]) -> bool:
 
 
 def _named(words: list[str]) -> Path | None:
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         if word == OPTION and following is not None:
             return Path(following)
         if word.startswith(f"{OPTION}="):

@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 from edge_sphereface.cli.arguments import (
     detector_options,
+    float_or_nan,
     gallery_options,
     json_option,
     model_option,
@@ -276,7 +277,7 @@ def _lines(calibration: Calibration, threshold: Threshold, result: JsonObject) -
 
 
 def _rate(text: str) -> float:
-    value = float(text)
+    value = float_or_nan(text)
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, got {text!r:.40}")
     return value

@@ -34,10 +34,10 @@ def check_embeddings(embeddings: ArrayLike, size: int) -> Float32Array:
         )
     if not np.isfinite(rows).all():
         raise EmbeddingError(
-            "Expected finite embeddings, got NaN or infinity.", hint="check the model: edge-sphereface verify-model"
+            "Expected finite embeddings, got NaN or infinity.", hint="check the vectors that were given"
         )
     if (np.abs(np.linalg.norm(rows, axis=1) - 1) > LENGTH_TOLERANCE).any():
-        normalize(rows)
+        normalize(rows, given=True)
     return rows
 
 

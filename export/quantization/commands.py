@@ -16,6 +16,7 @@ from edge_sphereface import __version__
 from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import (
     detector_options,
+    float_or_nan,
     json_option,
     open_named_detector,
     pairs_options,
@@ -292,7 +293,7 @@ def _policy(text: str) -> Policy:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = float_or_nan(text)
     if not 0 <= value <= 2:
-        raise argparse.ArgumentTypeError(f"expected a part from 0 to 2, got {text}")
+        raise argparse.ArgumentTypeError(f"expected a part from 0 to 2, got {text!r:.40}")
     return value

@@ -1,15 +1,20 @@
 """What every command promises: interruption, readers that leave, progress, JSON without NaN."""
 
+import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import build_parser as benchmarks_parser
 from edge_sphereface.cli import contract
+from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.contract import Outcome, Parser, Progress, run
+from export.commands import build_parser as export_parser
 
 
 def test_ctrl_c_gives_130(capsys):
@@ -107,3 +112,28 @@ def test_numbers_that_no_option_takes(cli, words, value):
     code, _, err = cli(*words, value)
     assert code == 2, err
     assert len(err) < 7000
+
+
+@pytest.mark.parametrize("words", [[], ["watch"]])
+def test_no_words_are_a_usage_error(cli, words):
+    code, _, err = cli(*words)
+    assert code == 2, err
+    assert err.startswith("error: ")
+
+
+def _types(parser):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _types(command)
+        elif action.type not in (None, Path, int, float):
+            yield action.type
+
+
+def test_no_message_names_a_python_function():
+    """``argparse`` names it where a type raises ``ValueError``; ``ArgumentTypeError`` says what is expected."""
+    types = {kind for build in (build_parser, benchmarks_parser, export_parser) for kind in _types(build())}
+    assert len(types) > 8
+    for kind in types:
+        with pytest.raises(argparse.ArgumentTypeError, match="five"):
+            kind("five€")

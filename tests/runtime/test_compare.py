@@ -38,9 +38,9 @@ def test_empty_sets():
     ("first", "second", "words"),
     [
         ([1, 2, 3], [1, 2], "one size"),
-        ([0, 0, 0], [1, 2, 3], "no direction"),
-        ([np.nan, 0, 1], [1, 2, 3], "not finite"),
-        ([np.inf, 0, 1], [1, 2, 3], "not finite"),
+        ([0, 0, 0], [1, 2, 3], "given embedding has length zero"),
+        ([np.nan, 0, 1], [1, 2, 3], "given embedding is not finite: its length is nan.*check the vectors"),
+        ([1, 2, 3], [np.inf, 0, 1], "given embedding is not finite: its length is inf.*check the vectors"),
         (np.ones((2, 2, 2)), [1, 2], "shape"),
         ([], [], "shape"),
     ],

@@ -119,6 +119,8 @@ def test_ensure_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Cannot create"):
         ensure_folder(tmp_path / "file" / "x")
+    with pytest.raises(OutputError, match="file exists and is not a folder.*name another"):
+        ensure_folder(tmp_path / "file")
 
 
 def test_sha256(tmp_path):
@@ -222,6 +224,18 @@ print("after", flush=True)
     with log.open("ab") as output:
         subprocess.run(words, stdout=output, check=True)
     assert log.read_bytes() == b"old newafter\n"
+
+
+@posix
+def test_a_reader_that_leaves_a_pipe_is_no_fault_of_the_path():
+    """What `-o /dev/stdout | head` does; the command line then ends quietly."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(BrokenPipeError), atomic_write(f"/dev/fd/{writer}", mode=PRIVATE) as stream:
+            stream.write(b"x")
+    finally:
+        os.close(writer)
 
 
 @posix
