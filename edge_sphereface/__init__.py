@@ -13,7 +13,7 @@ import edge_sphereface.telemetry  # noqa: F401 -- before anything loads onnxrunt
 from edge_sphereface._version import __version__
 
 if TYPE_CHECKING:
-    from edge_sphereface.alignment import align
+    from edge_sphereface.alignment import align, align_for
     from edge_sphereface.compare import Verification, cosine_similarity, verify
     from edge_sphereface.detect import Detector, open_detector
     from edge_sphereface.embed import Embedder
@@ -43,6 +43,7 @@ __all__ = [
     "Verification",
     "__version__",
     "align",
+    "align_for",
     "cosine_similarity",
     "load_image",
     "open_detector",
@@ -65,6 +66,7 @@ _HOME = {
     "StreamSettings": "stream",
     "Verification": "compare",
     "align": "alignment",
+    "align_for": "alignment",
     "cosine_similarity": "compare",
     "load_image": "image",
     "open_detector": "detect",

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.contract import Parser, UsageError
+from edge_sphereface.cli.contract import Parser, UsageError, note
 
 if TYPE_CHECKING:
     from edge_sphereface.detect import Detector
@@ -146,6 +146,12 @@ def open_named_gallery(
 
     place, key = require_gallery(arguments), read_key(arguments.key_file)
     return open_gallery(place, made_by, create=create, keep_crops=keep_crops, key=key)
+
+
+def warn_without_crops(arguments: argparse.Namespace, gallery: Gallery) -> None:
+    """Say that ``--keep-crops`` does nothing in a gallery that was made without crops."""
+    if arguments.keep_crops and not gallery.keep_crops:
+        note(f"warning: --keep-crops has no effect: {gallery.location} was made without crops and keeps none")
 
 
 def require_gallery(arguments: argparse.Namespace) -> str:

@@ -14,6 +14,7 @@ from edge_sphereface.cli.arguments import (
     open_embedder,
     open_named_detector,
     open_named_gallery,
+    warn_without_crops,
 )
 from edge_sphereface.cli.contract import Outcome, Progress, note
 
@@ -153,15 +154,19 @@ def _add_import(commands: Commands) -> None:
 
 def import_file(arguments: argparse.Namespace) -> Outcome:
     """From any kind of gallery into any other."""
-    from edge_sphereface.gallery.transfer import import_gallery, read_fingerprint
+    from edge_sphereface.gallery.transfer import check_export, import_gallery
 
-    kind = read_fingerprint(arguments.file)
+    kind = check_export(arguments.file)  # before the gallery is opened: a damaged file makes none
     with open_named_gallery(arguments, kind, create=True, keep_crops=arguments.keep_crops) as gallery:
         show = Progress("importing", "identities")
-        added, skipped = import_gallery(gallery, arguments.file, existing=arguments.existing, progress=show)
+        warn_without_crops(arguments, gallery)
+        done = import_gallery(gallery, arguments.file, existing=arguments.existing, progress=show)
         location, total = gallery.location, len(gallery)
-    text = f"{_people(added)} added to {location}, {skipped} skipped; it holds {total}"
-    return Outcome({"gallery": location, "added": added, "skipped": skipped, "identities": total}, text)
+    text = (
+        f"{done.new} new {'identity' if done.new == 1 else 'identities'} and {_count(done.embeddings, 'embedding')} "
+        f"added to {location}, {_people(done.skipped)} skipped; it holds {total}"
+    )
+    return Outcome({"gallery": location, **done._asdict(), "identities": total}, text)
 
 
 def _add_rebuild(commands: Commands) -> None:

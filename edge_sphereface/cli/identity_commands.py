@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from edge_sphereface.cli.arguments import (
     open_pipeline,
     positive,
     require_gallery,
+    warn_without_crops,
 )
 from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
@@ -47,7 +49,9 @@ def _add_enroll(commands: Commands) -> None:
     )
     parser.add_argument("name", nargs="?", help="of the person, in any script")
     parser.add_argument("image", nargs="*", type=Path, help="photograph of that person alone")
-    parser.add_argument("--people", type=Path, metavar="FOLDER", help="many people: FOLDER/NAME/photo.jpg")
+    parser.add_argument(
+        "--people", type=Path, metavar="FOLDER", help="many people: FOLDER/NAME/photo.jpg, or FOLDER/NAME_01.jpg"
+    )
     parser.add_argument(
         "--largest", action="store_true", help="where a photograph shows several faces, take the largest"
     )
@@ -65,10 +69,10 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
 
     Raises:
         UsageError: neither a name with photographs nor a folder of people.
-        NoFaceError: a photograph of a named person shows no face.
+        NoFaceError: a photograph of a named person shows no face, or none of the folder could be used.
         SeveralFacesError: it shows several.
     """
-    from edge_sphereface.gallery.records import check_name
+    from edge_sphereface.gallery.records import check_name, metadata_text
 
     one = arguments.name is not None and arguments.image and arguments.people is None
     if not one and (arguments.name is not None or arguments.people is None):
@@ -76,23 +80,28 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
     require_gallery(arguments)
     if one:
         check_name(arguments.name)
+    metadata = dict(arguments.meta) or None
+    if metadata is not None:
+        metadata_text(metadata)
     pipeline = open_pipeline(arguments)
     select: Selection = "largest" if arguments.largest else "only"
     skipped: list[JsonObject] = []
     people = (
-        [(arguments.name, [_face(pipeline, path, select) for path in arguments.image])]
+        iter([(arguments.name, [_face(pipeline, path, select) for path in arguments.image])])
         if one
         else _people(pipeline, arguments.people, select, skipped)
     )
+    first = next(people, None)  # before the gallery is opened: a command that fails here makes none
+    if first is None:
+        raise NoFaceError(f"No photograph below {arguments.people} could be used.", hint="nothing was enrolled")
     enrolled = []
     with open_named_gallery(arguments, pipeline.embedder, create=True, keep_crops=arguments.keep_crops) as gallery:
-        for name, faces in people:
-            enrolled.append(_enroll(gallery, name, faces, dict(arguments.meta) or None))
+        warn_without_crops(arguments, gallery)
+        for name, faces in chain([first], people):
+            enrolled.append(_enroll(gallery, name, faces, metadata))
             _warn(enrolled[-1], gallery)
         location, total = gallery.location, len(gallery)
         warn_uncalibrated(gallery)
-    if not enrolled:
-        raise NoFaceError(f"No photograph below {arguments.people} could be used.", hint="nothing was enrolled")
     lines = [f"{item.name}: {item.added} added, {item.embeddings} in all" for item in enrolled]
     lines += [f"skipped {item['path']}: {item['reason']}" for item in skipped]
     return Outcome(
@@ -119,14 +128,15 @@ def _people(
     pipeline: FacePipeline, folder: Path, select: Selection, skipped: list[JsonObject]
 ) -> Iterator[tuple[str, list[EmbeddedFace]]]:
     """A person at a time, so that what is done is enrolled if the rest fails."""
-    from itertools import groupby
-
+    from edge_sphereface.gallery.records import check_name
     from edge_sphereface.image import find_images
     from edge_sphereface.people import person_of, reason
 
     paths = sorted(find_images(folder), key=lambda path: (person_of(path, folder), path))
     if not paths:
         raise ImageError(f"There are no photographs below {folder}.", hint="lay them out as FOLDER/NAME/photo.jpg")
+    for path in paths:
+        check_name(person_of(path, folder))
     show, done = Progress("enrolling", "photographs"), 0
     for name, group in groupby(paths, key=lambda path: person_of(path, folder)):
         faces = []

@@ -217,6 +217,11 @@ def check_name(name: object) -> str:
         raise IdentityError(
             f"The name {name!r} has control characters or halves of characters.", hint="letters of any script are fine"
         )
+    if "  " in composed:
+        raise IdentityError(
+            f"The name {name!a} has two spaces in a row: it would look like a name with one.",
+            hint="type the name with single spaces",
+        )
     hidden = _hidden(composed)
     if hidden is not None:
         raise IdentityError(
@@ -259,7 +264,7 @@ def _hidden(name: str) -> str | None:
         elif character in _VARIANTS:  # of a picture
             visible = unicodedata.category(before) == "So"
         elif category == "Zs":
-            visible = character == " " and before != " "
+            visible = character == " "
         else:
             visible = category not in ("Cf", "Cn", "Co") and character not in _BLANK and not _is_variant(character)
         if not visible:

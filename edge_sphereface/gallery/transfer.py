@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -61,6 +61,34 @@ def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: 
     return done
 
 
+class Imported(NamedTuple):
+    """What an import did.
+
+    Attributes:
+        added: identities of the file whose embeddings were added.
+        skipped: identities of the file that were left out because their names were there.
+        new: identities that were made; the others of ``added`` were there.
+        embeddings: that were added.
+    """
+
+    added: int
+    skipped: int
+    new: int
+    embeddings: int
+
+
+def check_export(path: str | os.PathLike[str]) -> Fingerprint:
+    """Look at every value of an export; gives what made its embeddings.
+
+    Raises:
+        GalleryFormatError: no export of this version, or a damaged one.
+        GalleryError: it cannot be read.
+    """
+    fingerprint = read_fingerprint(path)
+    _checked_names(Path(path), fingerprint)
+    return fingerprint
+
+
 def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
     """What made the embeddings of an export.
 
@@ -73,7 +101,7 @@ def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
 
 def import_gallery(
     gallery: Gallery, path: str | os.PathLike[str], *, existing: Existing = "refuse", progress: Progress | None = None
-) -> tuple[int, int]:
+) -> Imported:
     """Add what an export holds. The whole file is checked first; then a gallery file takes all of it or nothing.
 
     Args:
@@ -81,9 +109,6 @@ def import_gallery(
         path: of the export.
         existing: what to do with names that are there: refuse the import, skip them, or add the embeddings to theirs.
         progress: called with identities done and their total.
-
-    Returns:
-        Identities added and skipped.
 
     Raises:
         GalleryFormatError: no export of this version, or a damaged one.
@@ -106,15 +131,19 @@ def import_gallery(
     known = gallery.thresholds()
     thresholds = [threshold for threshold in _thresholds(file) if threshold.precision not in known]
 
+    embeddings = 0
+
     def coming() -> Iterator[Portrait]:
+        nonlocal embeddings
         for done, portrait in enumerate(_portraits(file, gallery.fingerprint), start=1):
             if portrait.name not in skipped:
+                embeddings += len(portrait.embeddings)
                 yield portrait
             if progress is not None:
                 progress(done, len(names))
 
     added = gallery.add_all(coming(), thresholds)
-    return added, len(names) - added
+    return Imported(added=added, skipped=len(names) - added, new=len(names) - len(there), embeddings=embeddings)
 
 
 def _portrait_json(portrait: Portrait) -> JsonObject:

@@ -318,6 +318,7 @@ def test_names_that_only_look_like_another_are_refused(gallery, faces, tmp_path,
     with pytest.raises(IdentityError, match="look like") as refused:
         gallery.enroll(name, faces[1])
     assert refused.value.hint
+    assert ("has two spaces in a row" in str(refused.value)) == ("  " in name)
     assert [identity.name for identity in gallery.identities()] == ["Ann"]
 
 
@@ -355,7 +356,7 @@ def test_a_threshold_that_an_earlier_version_kept(gallery, fingerprint, faces, t
     del head["thresholds"][0]["tracks"]
     (tmp_path / "old.jsonl").write_text("\n".join([json.dumps(head), *lines]) + "\n")
     with open_gallery(tmp_path / "other.db", fingerprint, create=True) as other:
-        assert import_gallery(other, tmp_path / "old.jsonl") == (1, 0)
+        assert import_gallery(other, tmp_path / "old.jsonl")[:2] == (1, 0)
         assert other.threshold == threshold
         other._connection.execute("UPDATE thresholds SET record = ?", (json.dumps(old),))
         assert other.identify(faces[0]).name == "Ann"

@@ -48,7 +48,7 @@ def test_everything_survives_from_every_kind_to_a_file(gallery, exported, make, 
     assert stat.S_IMODE(exported.stat().st_mode) == 0o600
     assert read_fingerprint(exported) == fingerprint
     other = make(tmp_path / "other.db", keep_crops=True, threshold=None)
-    assert import_gallery(other, exported) == (2, 0)
+    assert import_gallery(other, exported)[:2] == (2, 0)
     assert content(other) == content(gallery)
     assert other.thresholds() == gallery.thresholds()
     assert other.check() == []
@@ -58,9 +58,9 @@ def test_names_that_are_there(gallery, exported, faces):
     before = content(gallery)
     with pytest.raises(IdentityError, match="2 of 2 names"):
         import_gallery(gallery, exported)
-    assert import_gallery(gallery, exported, existing="skip") == (0, 2)
+    assert import_gallery(gallery, exported, existing="skip") == (0, 2, 0, 0)
     assert content(gallery) == before
-    assert import_gallery(gallery, exported, existing="add") == (2, 0)
+    assert import_gallery(gallery, exported, existing="add") == (2, 0, 0, 4)
     assert gallery.get("Bob").embeddings == 2
 
 
@@ -269,7 +269,7 @@ def test_an_import_that_fails_late_adds_nothing(make, faces, tmp_path, monkeypat
     assert [identity.name for identity in other.identities()] == ["Ann"]
     assert (other.check(), other.thresholds()) == ([], {})
     assert other.identify(faces[0], threshold=0.6).name == "Ann"
-    assert import_gallery(other, tmp_path / "x.jsonl") == (1200, 0)
+    assert import_gallery(other, tmp_path / "x.jsonl")[:2] == (1200, 0)
     assert (len(other), other.threshold.value, other.check()) == (1201, 0.6, [])
 
 

@@ -99,6 +99,45 @@ def test_a_folder_of_people(run, cli, photo, two_faces, place, tmp_path, small_m
     assert run("enroll", "--gallery", place, "--people", tmp_path / "none")[1]["error"]["code"] == "image"
 
 
+def test_a_command_that_fails_makes_no_gallery(run, photo, place, tmp_path):
+    """Nobody is bound to the model of a command that enrolled nobody."""
+    run("enroll", "--gallery", tmp_path / "whole.db", "Ann", photo)
+    run("gallery", "export", "--gallery", tmp_path / "whole.db", "-o", tmp_path / "x.jsonl")
+    lines = (tmp_path / "x.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut.jsonl").write_text("".join(lines[:-1]))
+    (tmp_path / "none").mkdir()
+    for name in ("faceless/Ann/1.png", "two spaces/A  B/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        shutil.copy(photo, tmp_path / name)
+    (tmp_path / "faceless/Ann/1.png").write_bytes(b"x")
+    for words, code in (
+        (("gallery", "import", tmp_path / "cut.jsonl"), "gallery-format"),
+        (("enroll", "--people", tmp_path / "none"), "image"),
+        (("enroll", "--people", tmp_path / "faceless"), "no-face"),
+        (("enroll", "--people", tmp_path / "two spaces"), "identity"),
+        (("enroll", "Ann", photo, "--meta", f"x={'y' * 40_000}"), "identity"),
+    ):
+        assert run(*words, "--gallery", place)[1]["error"]["code"] == code
+        assert not list(tmp_path.glob(f"{place.name}*"))
+
+
+def test_crops_that_a_gallery_does_not_keep_are_told(run, photo, place, tmp_path):
+    assert "--keep-crops" not in run("enroll", "--gallery", place, "Ann", photo)[2]
+    assert "--keep-crops has no effect" in run("enroll", "--gallery", place, "Ann", photo, "--keep-crops")[2]
+    run("gallery", "export", "--gallery", place, "-o", tmp_path / "x.jsonl")
+    words = ("gallery", "import", "--gallery", place, tmp_path / "x.jsonl", "--existing", "add", "--keep-crops")
+    assert "--keep-crops has no effect" in run(*words)[2]
+
+
+def test_an_import_says_what_was_new(run, cli, photo, place, tmp_path):
+    run("enroll", "--gallery", place, "Ann", photo, photo)
+    run("enroll", "--gallery", place, "Bob", photo)
+    run("gallery", "export", "--gallery", place, "-o", tmp_path / "x.jsonl")
+    run("gallery", "remove", "--gallery", place, "Bob")
+    _, out, _ = cli("gallery", "import", "--gallery", place, tmp_path / "x.jsonl", "--existing", "add")
+    assert f"1 new identity and 3 embeddings added to {place}, 0 identities skipped; it holds 2" in out
+
+
 def test_remove_export_import_check(run, photo, place, tmp_path):
     run("enroll", "--gallery", place, "Ann", photo)
     run("enroll", "--gallery", place, "Bob", photo)
