@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_sphereface.errors import ImageError, OutputError
 from edge_sphereface.files import PRIVATE, atomic_write
-from edge_sphereface.image_header import read_header
+from edge_sphereface.image_header import read_header, refused_format
 from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 """Suffixes that a search through a folder takes for photographs."""
 
 _FILE = RegularFile(what="photograph", limit=256 << 20, error=ImageError)
-MAX_PIXELS = 1 << 26
-"""An image with more is not decoded: 200 MB in memory, and 600 MB while a progressive JPEG is decoded."""
+MAX_PIXELS = 1 << 27
+"""An image with more is not decoded: 400 MB in memory, and 800 MB while it is decoded.
+
+Half as many in a JPEG file of several scans (progressive), whose decoder keeps up to 6 bytes more for each pixel.
+"""
+_FORMATS = "JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM"
 _MAX_SCANS = 100
 """Of a JPEG file; each costs the time of all pixels, and cameras write about ten."""
 
@@ -80,9 +84,10 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
     """Decode a photograph, turned upright as its EXIF data says.
 
     Args:
-        data: the content of a JPEG, PNG, BMP, GIF, TIFF or WebP file.
+        data: the content of a JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM file.
         name: of the file, for messages.
-        max_pixels: that it may have; its header is read before memory is taken for them.
+        max_pixels: that it may have, half as many in a JPEG file of several scans; its header is read before memory is
+            taken for them.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -92,14 +97,21 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
     """
     header = read_header(data)
     if header is None:
-        what = "it is damaged or of no such format" if data else "it is empty"
-        raise ImageError(f"Cannot decode {name}: {what}.", hint="give a JPEG, PNG, BMP, GIF, TIFF or WebP file")
+        refused = refused_format(data)
+        if refused is not None:
+            raise ImageError(
+                f"Cannot decode {name}: {refused} files are not accepted.", hint=f"convert it to {_FORMATS}"
+            )
+        what = "it is damaged, or no image of an accepted format" if data else "it is empty"
+        raise ImageError(f"Cannot decode {name}: {what}.", hint=f"give a {_FORMATS} file")
+    if header.scans > 1:  # the decoder keeps the coefficients of all pixels
+        max_pixels //= 2
     if header.pixels > max_pixels or header.scans > _MAX_SCANS:
         much = f"{header.pixels} pixels" if header.pixels > max_pixels else f"{header.scans} scans"
         raise ImageError(
             f"Cannot decode {name}: the {header.kind} file announces {much}, expected at most "
             f"{max_pixels} pixels and {_MAX_SCANS} scans.",
-            hint="make it smaller",
+            hint="shrink it with a program for images; a face needs only about 100 pixels",
         )
     # A second bound, should a decoder understand a file differently; OpenCV reads it when it is first loaded
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))

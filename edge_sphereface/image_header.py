@@ -1,25 +1,45 @@
 """Width and height that an image file announces, read from its header before a decoder takes memory for them.
 
 References:
-    ITU-T T.81 (JPEG), annex B; W3C PNG, 11.2.2; TIFF 6.0, section 2; RFC 9649 (WebP); GIF89a, section 18.
+    ITU-T T.81 (JPEG), annex B; W3C PNG, 11.2.2; TIFF 6.0, section 2; BigTIFF (libtiff); RFC 9649 (WebP); GIF89a,
+    section 18; Netpbm's pbm(5), pgm(5), ppm(5), pam(5).
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 """JPEG's start-of-frame markers, which lie among the one of Huffman tables and two others."""
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-"""JPEG's markers without a length."""
-_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""JPEG's markers that end the data of a scan: no stuffed byte, restart or fill."""
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _MAX_SEGMENTS = 4096
 _MAX_ENTRIES = 1024
-_TIFF_TYPES = {3: "H", 4: "I"}
+_TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
 _SAMPLE_BITS, _SAMPLES_PER_PIXEL = 8, 4
-"""A pixel of a TIFF file with more than these counts as several."""
+"""A pixel of a TIFF or PAM file with more than these counts as several."""
+
+
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PNM = re.compile(rb"P[1-6]" + _GAP + rb"(\d{1,10})" + _GAP + rb"(\d{1,10})")
+_PAM_FIELD = re.compile(rb"(WIDTH|HEIGHT|DEPTH)\s+(\d{1,10})")
+_MAX_TEXT = 1 << 16
+"""Bytes of a text header with its comments."""
+
+_REFUSED = (
+    (re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  "), "JPEG 2000"),
+    (re.compile(rb".{4}ftyp(?:avif|avis)", re.DOTALL), "AVIF"),
+    (re.compile(rb".{4}ftyp(?:heic|heix|mif1|msf1)", re.DOTALL), "HEIF"),
+    (re.compile(rb"#\?R(?:ADIANCE|GBE)"), "Radiance HDR"),
+    (re.compile(rb"\x59\xa6\x6a\x95"), "Sun raster"),
+    (re.compile(rb"\x76\x2f\x31\x01"), "OpenEXR"),
+    (re.compile(rb"P[Ff]\s"), "PFM"),
+    (re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "), "JPEG XL"),
+)
 
 
 class ImageHeader(NamedTuple):
@@ -28,7 +48,7 @@ class ImageHeader(NamedTuple):
     Attributes:
         kind: of the file, such as ``JPEG``.
         pixels: that a decoder takes memory for.
-        scans: passes over the pixels; one but for JPEG files.
+        scans: passes over the pixels; one but for JPEG files. With several, a decoder keeps all coefficients in memory.
     """
 
     kind: str
@@ -37,7 +57,7 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(data: bytes) -> ImageHeader | None:
-    """The header of a JPEG, PNG, BMP, GIF, TIFF or WebP file; None where it is damaged or of another kind.
+    """The header of a JPEG, PNG, BMP, GIF, TIFF, WebP or PNM file; None where it is damaged or of another kind.
 
     Args:
         data: the whole file.
@@ -45,8 +65,13 @@ def read_header(data: bytes) -> ImageHeader | None:
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     try:
         return None if reader is None else reader(data)
-    except (struct.error, IndexError):  # it ends inside its header
+    except (struct.error, IndexError, OverflowError):  # it ends inside its header
         return None
+
+
+def refused_format(data: bytes) -> str | None:
+    """The name of a known image format that is not accepted; None for any other file."""
+    return next((name for start, name in _REFUSED if start.match(data)), None)
 
 
 def _sized(kind: str, width: int, height: int) -> ImageHeader | None:
@@ -54,21 +79,21 @@ def _sized(kind: str, width: int, height: int) -> ImageHeader | None:
 
 
 def _jpeg(data: bytes) -> ImageHeader | None:
-    position = 2
+    """Up to the end of the first image: phones append others, and films, which hold any bytes."""
+    header, scans, position = None, 0, 2
     for _ in range(_MAX_SEGMENTS):
-        position = data.find(b"\xff", position)
-        if position < 0:
-            return None
-        while data[position] == 0xFF:  # fill bytes
-            position += 1
-        marker = data[position]
-        position += 1
-        if marker in _FRAMES:
+        found = _MARKER.search(data, position)
+        marker = _END_OF_IMAGE if found is None else found[0][1]
+        if found is None or marker == _END_OF_IMAGE:
+            return header and header._replace(scans=scans)
+        position = found.end()
+        if header is None and marker in _FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 3)
             header = _sized("JPEG", width, height)
-            return header and header._replace(scans=data.count(_SCAN, position))
-        if marker not in _BARE and marker != 0:
-            position += struct.unpack_from(">H", data, position)[0]
+            if header is None:
+                return None
+        scans += marker == _START_OF_SCAN
+        position += int.from_bytes(data[position : position + 2], "big")
     return None
 
 
@@ -89,16 +114,21 @@ def _bmp(data: bytes) -> ImageHeader | None:
 
 def _tiff(data: bytes) -> ImageHeader | None:
     order = "<" if data.startswith(b"II") else ">"
-    (directory,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
+    big = data[2:4] in (b"+\0", b"\0+")
+    # Number of entries, and in each the number of values and the values or their place
+    count_of, number = ("Q", "Q") if big else ("H", "I")
+    width = struct.calcsize(number)
+    (directory,) = struct.unpack_from(f"{order}{number}", data, 8 if big else 4)
+    (count,) = struct.unpack_from(f"{order}{count_of}", data, directory)
     found: dict[int, int] = {}
     for entry in range(min(count, _MAX_ENTRIES)):
-        start = directory + 2 + 12 * entry
-        tag, kind, values = struct.unpack_from(f"{order}HHI", data, start)
+        start = directory + struct.calcsize(count_of) + (4 + 2 * width) * entry
+        tag, kind, values = struct.unpack_from(f"{order}HH{number}", data, start)
         if kind in _TIFF_TYPES and values:
             letter = _TIFF_TYPES[kind]
-            fits = values * struct.calcsize(letter) <= 4
-            at = start + 8 if fits else struct.unpack_from(f"{order}I", data, start + 8)[0]
+            fits = values * struct.calcsize(letter) <= width
+            inside = start + 4 + width
+            at = inside if fits else struct.unpack_from(f"{order}{number}", data, inside)[0]
             found[tag] = max(found.get(tag, 0), struct.unpack_from(f"{order}{letter}", data, at)[0])
     if not found.get(_WIDTH) or not found.get(_HEIGHT):
         return None
@@ -121,6 +151,20 @@ def _webp(data: bytes) -> ImageHeader | None:
     return None
 
 
+def _pnm(data: bytes) -> ImageHeader | None:
+    found = _PNM.match(data, 0, _MAX_TEXT)
+    return _sized("PNM", int(found[1]), int(found[2])) if found else None
+
+
+def _pam(data: bytes) -> ImageHeader | None:
+    end = data.find(b"ENDHDR", 0, _MAX_TEXT)
+    found: dict[bytes, int] = {}
+    for field, value in _PAM_FIELD.findall(data[: max(end, 0)]):
+        found[field] = max(found.get(field, 0), int(value))
+    depth = -(-found.get(b"DEPTH", 1) // _SAMPLES_PER_PIXEL)
+    return _sized("PAM", found.get(b"WIDTH", 0) * depth, found.get(b"HEIGHT", 0))
+
+
 _READERS = {
     b"\xff\xd8": _jpeg,
     b"\x89PNG\r\n\x1a\n": _png,
@@ -129,6 +173,10 @@ _READERS = {
     b"GIF89a": _gif,
     b"II*\0": _tiff,
     b"MM\0*": _tiff,
+    b"II+\0": _tiff,
+    b"MM\0+": _tiff,
     b"RIFF": _webp,
+    **{b"P%d" % number: _pnm for number in range(1, 7)},
+    b"P7": _pam,
 }
 """By how a file begins."""

@@ -223,7 +223,7 @@ READERS = {
     "crop.png": (BINARY, lambda path, _: decode_crop(path.read_bytes(), CROP), "gallery.crops"),
     **{
         f"photo.{kind}": (BINARY, lambda path, _: load_image(path), "image image_header")
-        for kind in ("jpg", "progressive.jpg", "png", "bmp", "gif", "webp", "tiff")
+        for kind in ("jpg", "progressive.jpg", "png", "bmp", "gif", "webp", "tiff", "ppm")
     },
     "pairs.txt": (TEXT, lambda path, _: read_lfw_pairs(path), "pairs"),
     "pairs.csv": (TEXT, lambda path, _: read_csv_pairs(path), "pairs"),
@@ -311,7 +311,7 @@ def _photographs(folder, image):
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(image[::8, ::8, ::-1]))
-    for kind in ("jpg", "png", "bmp", "gif", "webp", "tiff"):
+    for kind in ("jpg", "png", "bmp", "gif", "webp", "tiff", "ppm"):
         picture.save(folder / f"photo.{kind}")
     picture.save(folder / "photo.progressive.jpg", progressive=True)
 

@@ -110,6 +110,8 @@ FILES = {
     "extended": ("WebP", {"exif": b"Exif\0\0x"}),
     "tiff": ("TIFF", {}),
     "tiff-lzw": ("TIFF", {"compression": "tiff_lzw"}),
+    "tiff-big": ("TIFF", {"big_tiff": True}),
+    "pnm": ("PPM", {}),
 }
 
 
@@ -125,7 +127,7 @@ def encoded(name, width, height):
 def test_headers_of_another_library_s_files(tmp_path, name, width, height):
     content = encoded(name, width, height)
     header = read_header(content)
-    assert header.kind == FILES[name][0]
+    assert header.kind == {"PPM": "PNM"}.get(FILES[name][0], FILES[name][0])
     assert header.pixels == width * height
     assert (header.scans > 1) == (name == "progressive")
     (tmp_path / "x").write_bytes(content)
@@ -134,30 +136,34 @@ def test_headers_of_another_library_s_files(tmp_path, name, width, height):
         read_header(content[:end])
 
 
+_BIG = 16_000
+_SIZES = {
+    "png": (16, _BIG.to_bytes(4, "big") * 2),
+    "bmp": (18, _BIG.to_bytes(4, "little") + (-_BIG).to_bytes(4, "little", signed=True)),
+    "gif": (6, _BIG.to_bytes(2, "little") * 2),
+    "lossy": (26, _BIG.to_bytes(2, "little") * 2),
+    "lossless": (21, ((_BIG - 1) | (_BIG - 1) << 14).to_bytes(4, "little")),
+    "extended": (24, (_BIG - 1).to_bytes(3, "little") * 2),
+}
+
+
 def resized(content, name):
     """The same file, whose header announces 16,000 x 16,000 pixels."""
-    big = 16_000
     data = bytearray(content)
-    if name in ("baseline", "progressive"):
+    if name in _SIZES:
+        at, size = _SIZES[name]
+        data[at : at + len(size)] = size
+    elif name == "pnm":
+        return content.replace(b"301 17", b"16000 16000", 1)
+    elif name in ("baseline", "progressive"):
         at = data.rindex(b"\xff\xc0" if name == "baseline" else b"\xff\xc2") + 5
-        data[at : at + 4] = big.to_bytes(2, "big") * 2
-    elif name == "png":
-        data[16:24] = big.to_bytes(4, "big") * 2
-    elif name == "bmp":
-        data[18:26] = big.to_bytes(4, "little") + (-big).to_bytes(4, "little", signed=True)
-    elif name == "gif":
-        data[6:10] = big.to_bytes(2, "little") * 2
-    elif name == "lossy":
-        data[26:30] = big.to_bytes(2, "little") * 2
-    elif name == "lossless":
-        data[21:25] = ((big - 1) | (big - 1) << 14).to_bytes(4, "little")
-    elif name == "extended":
-        data[24:30] = (big - 1).to_bytes(3, "little") * 2
+        data[at : at + 4] = _BIG.to_bytes(2, "big") * 2
     else:
-        order = int.from_bytes(data[4:8], "little") + 2
-        for entry in range(order, order + 24, 12):  # width and height come first
-            data[entry + 2 : entry + 4] = b"\x04\0"
-            data[entry + 8 : entry + 12] = big.to_bytes(4, "little")
+        number, head, kind = (8, 8, b"\x10\0") if name == "tiff-big" else (4, 2, b"\x04\0")
+        first = int.from_bytes(data[number : 2 * number], "little") + head
+        for entry in (first, first + 4 + 2 * number):  # width and height come first
+            data[entry + 2 : entry + 4] = kind
+            data[entry + 4 + number : entry + 4 + 2 * number] = _BIG.to_bytes(number, "little")
     return bytes(data)
 
 
@@ -165,7 +171,8 @@ def resized(content, name):
 def test_too_many_pixels_are_refused_from_the_header(tmp_path, name):
     """No decoder takes 2.3 GB for a file of a few bytes, whoever calls: the limit is the library's."""
     (tmp_path / "x").write_bytes(resized(encoded(name, 301, 17), name))
-    with pytest.raises(ImageError, match=f"announces 256000000 pixels, expected at most {MAX_PIXELS}"):
+    limit = MAX_PIXELS // 2 if name == "progressive" else MAX_PIXELS
+    with pytest.raises(ImageError, match=f"announces 256000000 pixels, expected at most {limit} .*shrink"):
         load_image(tmp_path / "x")
 
 
@@ -175,6 +182,50 @@ def test_too_many_scans_are_refused(tmp_path):
     (tmp_path / "x.jpg").write_bytes(content[:-2] + content[last:-2] * 200 + content[-2:])
     with pytest.raises(ImageError, match="announces 2.. scans"):
         load_image(tmp_path / "x.jpg")
+
+
+def test_what_follows_a_photograph_holds_no_scans(tmp_path):
+    """Motion photographs carry a film behind the picture, which holds the bytes of a marker by chance."""
+    content = encoded("baseline", 301, 17)
+    assert b"\xff\0" in content[content.index(b"\xff\xda") :]
+    (tmp_path / "x.jpg").write_bytes(content + b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x0c" * 300)
+    assert load_image(tmp_path / "x.jpg").shape == (17, 301, 3)
+    restarts = cv2.imencode(".jpg", GOOD, [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
+    assert read_header(restarts) == ("JPEG", 40 * 30, 1)
+    assert read_header(content[:-2] + b"\xff\0" * (8 << 20) + b"\xff\xd9") == ("JPEG", 301 * 17, 1)
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        (b"P1 2 1\n", b"1 0\n"),
+        (b"P2\n# of\r\n2 # wide\n1\n255\n", b"5 7\n"),
+        (b"P4\t2 1 ", b"\0"),
+        (b"P5 2 1 65535\n", bytes(4)),
+        (b"P7\nHEIGHT 1\nWIDTH 2\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n", bytes(6)),
+    ],
+)
+def test_portable_maps(tmp_path, header, values):
+    (tmp_path / "x").write_bytes(header + values)
+    assert read_header(header + values).pixels == 2
+    assert load_image(tmp_path / "x").shape == (1, 2, 3)
+    vast = header.replace(b"2 # wide", b"20000").replace(b"2 1", b"20000 1").replace(b"WIDTH 2", b"WIDTH 20000")
+    vast = (
+        vast.replace(b"0000\n1\n", b"0000 1\n").replace(b"0000 1", b"0000 20000").replace(b"HEIGHT 1", b"HEIGHT 20000")
+    )
+    (tmp_path / "x").write_bytes(vast + values)
+    with pytest.raises(ImageError, match="announces 400000000 pixels"):
+        load_image(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("JPEG2000", "JPEG 2000 files are not"), ("AVIF", "AVIF files are not"), ("SGI", "no image of")]
+)
+def test_formats_that_are_not_accepted_are_named(tmp_path, kind, words):
+    path = tmp_path / "x"
+    Image.fromarray(GOOD).save(path, kind)
+    with pytest.raises(ImageError, match=f"{words} .*accepted.*JPEG, PNG, .*PAM"):
+        load_image(path)
 
 
 def test_tiles_and_samples_count(tmp_path):
