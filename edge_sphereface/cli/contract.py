@@ -16,7 +16,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.redaction import redact, redact_url
+from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,7 +80,7 @@ def _shown(word: str) -> str:
         return word.partition("=")[0]
     if "://" in word:
         return redact_url(word)
-    return "***" if "@" in word else redact(word)
+    return "***" if "@" in word else redact_pipeline(word)  # one without its quotes falls into such words
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 -- argparse names it nowhere else

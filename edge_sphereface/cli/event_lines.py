@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edge_sphereface.stream import Event
+    from edge_sphereface.types import JsonObject
 
 
 def json_line(event: Event) -> str:
@@ -26,11 +27,21 @@ def _about_source(event: Event) -> str:
     if event.kind == "source-up":
         return f"{detail['source']}: {detail['width']} x {detail['height']}"
     if event.kind == "source-down":
-        return f"{detail['reason']}" + ("" if detail["retry_s"] is None else f"; again in {detail['retry_s']:.0f} s")
+        return _about_end(detail)
     return (
         f"{detail['frames']} frames ({detail['dropped']} dropped), {detail['detections']} detections, "
         f"{detail['embeddings']} embeddings in {detail['seconds']:.1f} s"
     )
+
+
+def _about_end(detail: JsonObject) -> str:
+    """The hint stands only where the source is tried again; where the command ends, its error message has it."""
+    reason: str = detail["reason"]
+    if detail["retry_s"] is None:
+        return reason
+    hint: str = detail["hint"]
+    text = f"{reason.removesuffix('.')}; trying again in {detail['retry_s']:.0f} s"
+    return f"{text}. {hint[0].upper()}{hint[1:]}" if hint else text
 
 
 def _about_face(event: Event) -> str:

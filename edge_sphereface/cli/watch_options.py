@@ -23,9 +23,16 @@ def stream_options() -> Parser:
     group.add_argument("--folder-fps", type=above_zero, metavar="N", help="of a folder of pictures (default: 25)")
     group.add_argument("--fps", type=above_zero, metavar="N", help="frames a second to look at, at most")
     group.add_argument("--fast", action="store_true", help="every frame of a recording, as fast as possible")
-    group.add_argument("--once", action="store_true", help="end when a stream ends, instead of opening it again")
     group.add_argument(
-        "--stall-s", type=above_zero, metavar="S", help="without a frame, a source is opened again (default: 10)"
+        "--once",
+        action="store_true",
+        help="end when a camera or stream ends, instead of opening it again; a recording or folder always ends",
+    )
+    group.add_argument(
+        "--stall-s",
+        type=above_zero,
+        metavar="S",
+        help="open a camera or stream again after this many seconds without a frame (default: 10)",
     )
     group = parser.add_argument_group("work")
     group.add_argument(

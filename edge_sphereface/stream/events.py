@@ -99,7 +99,7 @@ def about_source(name: str, change: SourceChange) -> JsonObject:
     """What became of the source."""
     if change.up:
         return {"source": name, "width": change.width, "height": change.height}
-    return {"source": name, "reason": change.reason, "retry_s": change.retry_s}
+    return {"source": name, "reason": change.reason, "hint": change.hint, "retry_s": change.retry_s}
 
 
 def about_identity(track: Track) -> JsonObject:

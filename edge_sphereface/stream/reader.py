@@ -39,6 +39,7 @@ class SourceChange:
     Attributes:
         up: whether it gives frames now.
         reason: why not.
+        hint: what to do about it; empty if nothing is known.
         retry_s: when it will be opened again; None if it will not.
         width: of its frames, in pixels; 0 while it is down.
         height: likewise.
@@ -46,6 +47,7 @@ class SourceChange:
 
     up: bool
     reason: str = ""
+    hint: str = ""
     retry_s: float | None = None
     width: int = 0
     height: int = 0
@@ -178,13 +180,13 @@ class FrameReader:
         wait_s = self._waits[0]
         while self._current(generation):
             began = time.monotonic()
-            reason, error = "the source ended", None
+            reason, hint, error = "the source ended", "", None
             self._last_sign, self._blocked = began, True
             try:
                 source.open()
                 self._read_all(source, generation)
             except SourceError as broken:
-                reason, error = redact(str(broken)), broken
+                reason, hint, error = redact(broken.message), redact(broken.hint), broken
             except Exception as broken:  # noqa: BLE001 -- an iterator of others may raise anything
                 error = SourceError(redact(f"{source.name} failed: {type(broken).__name__}: {broken}"))
                 reason = error.message
@@ -194,11 +196,11 @@ class FrameReader:
                 return
             self._blocked = False
             if not (source.reopens and self._reopen):
-                self._end(error, reason)
+                self._end(error, reason, hint)
                 return
             if self.up and time.monotonic() - began > _GOOD_RUN_S:
                 wait_s = self._waits[0]
-            self._down(reason, wait_s)
+            self._down(reason, hint, wait_s)
             self._stopping.wait(wait_s)
             wait_s = min(wait_s * 2, self._waits[1])
 
@@ -255,16 +257,16 @@ class FrameReader:
         self.up = True
         self._changes.append(SourceChange(up=True, height=int(shape[0]), width=int(shape[1])))
 
-    def _down(self, reason: str, retry_s: float | None) -> None:
+    def _down(self, reason: str, hint: str, retry_s: float | None) -> None:
         self.up = False
-        self._changes.append(SourceChange(up=False, reason=reason, retry_s=retry_s))
+        self._changes.append(SourceChange(up=False, reason=reason, hint=hint, retry_s=retry_s))
 
-    def _end(self, error: SourceError | None, reason: str) -> None:
+    def _end(self, error: SourceError | None, reason: str, hint: str) -> None:
         if self.counts.read == 0 and error is None:
             error = SourceError(f"{self._source.name} gave no frame.", hint="is it a video?")
         with self._condition:
             self._error = error
-            self._down(reason, None)
+            self._down(reason, hint, None)
             self.ended = True
             self._condition.notify_all()
 
@@ -287,7 +289,7 @@ class FrameReader:
                 f"{self.name} hangs, and cannot be opened again in this process.", hint="start the process again"
             )
         self._generation += 1  # the thread that hangs ends without a word if it ever wakes
-        self._down(f"no frame for {silent_s:.0f} s", 0.0)
+        self._down(f"no frame for {silent_s:.0f} s", "", 0.0)
         self._source = self._make_source()
         self.start()
 

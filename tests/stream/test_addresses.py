@@ -76,6 +76,70 @@ def test_a_password_of_any_form_stays_hidden(before, after, path):
     assert "hunter2" not in redact(f"cannot open {in_path}: refused")
 
 
+HINTS = ["in a password, write / as %2F and @ as %40", "is the path right?"]
+
+
+@pytest.mark.parametrize("hint", HINTS)
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://user:s3cret@127.0.0.1:9/stream", "rtsp://***@127.0.0.1:9/stream"),
+        ("rtsp://user:s/3 cr@t@host/live?x=1", "rtsp://***"),
+        ("http://host/video?t=s3cret", "http://host/video?***"),
+        (
+            "rtspsrc location=rtsp://u:s3cret@h/a user-pw=s3cret ! fakesink",
+            "rtspsrc location=rtsp://***@h/a user-pw=***",
+        ),
+    ],
+)
+def test_a_redacted_address_keeps_the_sentence_around_it(address, shown, hint):
+    """However often the sentence is redacted again."""
+    sentence = f"Cannot open {printable(address)}. ({hint})"
+    assert shown in sentence
+    assert redact(sentence) == sentence
+
+
+def test_an_address_without_a_password_keeps_the_sentence_too():
+    sentence = f"Cannot open rtsp://127.0.0.1:9/stream. ({HINTS[0]}); trying again in 1 s"
+    assert redact(sentence) == sentence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no gallery key=abc.db.",
+        "The gallery holds nobody named 'key=abc', 'user=ann'.",
+        "write one option a line: key = value; text stands in quotes",
+        "monkey=1 author=ann login=x auth=none",
+    ],
+)
+def test_prose_and_names_of_files_stay(text):
+    assert redact(text) == text
+    assert not has_credentials(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nobody named 'token=abc', 'x'.", "nobody named 'token=***', 'x'."),
+        ("GET /video?key=abc&x=1 failed", "GET /video?key=*** failed"),
+        ('{"password": "a b", "x": 1}', '{"password": ***, "x": 1}'),
+        ("db_password=abc.", "db_password=***."),
+        ("api-key=abc user-id=ann", "api-key=*** user-id=***"),
+    ],
+)
+def test_credentials_in_prose_go_and_its_quotes_stay(text, shown):
+    assert redact(text) == redact(shown) == shown
+
+
+def test_what_an_address_hides_is_hidden_before_a_mail_address():
+    assert redact("rtsp://***@host/live. (ask ann@site)") == "rtsp://***@host/live. (ask ann@site)"
+
+
+def test_a_pipeline_shows_no_user():
+    assert printable("src username=ann auth=abc ! fakesink") == "src username=*** auth=*** ! fakesink"
+
+
 @pytest.mark.parametrize("text", ["a:// ", "a://:", "a", "a-", "user=", "x://" + ":" * 50, "password :", "a@b://"])
 def test_redaction_takes_no_time_of_note(text):
     began = time.process_time()

@@ -153,9 +153,10 @@ def test_a_recording_that_cannot_be_read_is_an_error(reader, fake_source):
 
 
 def test_a_camera_that_is_not_there_is_no_error_but_told(reader, fake_source):
-    one = reader(fake_source([SourceError("not plugged in")]))
+    one = reader(fake_source([SourceError("Not plugged in.", hint="plug it in")]))
     assert one.next(0.2) is None
-    assert one.changes()[0].reason == "not plugged in"
+    change = one.changes()[0]
+    assert (change.reason, change.hint) == ("Not plugged in.", "plug it in")
 
 
 def test_another_size_in_mid_stream_is_told(reader, black, fake_source):

@@ -15,6 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface.cli.event_lines import plain_line
+from edge_sphereface.stream.events import EventMaker, about_source
+from edge_sphereface.stream.reader import FrameReader, SourceChange
+from edge_sphereface.stream.sources.capture import CaptureSource
+
 PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
 
 
@@ -295,6 +300,39 @@ def test_settings_come_from_a_regular_file(cli, tmp_path):
         code, _, err = cli("watch", "0", "--config", place)
         assert code == 2
         assert str(place) in err
+
+
+def test_a_stream_that_cannot_be_opened_is_named_without_its_password(cli):
+    address, shown = "rtsp://user:secret@127.0.0.1:9/stream", "Cannot open rtsp://***@127.0.0.1:9/stream."
+    code, out, err = cli("watch", address, "--once")
+    assert code == 1
+    assert f"error: {shown}" in err
+    assert "? as %3F and @ as %40" in err
+    assert "secret" not in out + err
+    reader = FrameReader(lambda: CaptureSource(address))
+    reader.start()
+    changes = []
+    while not changes:
+        assert reader.next(0.1) is None
+        changes = reader.changes()
+    assert reader.stop()
+    down = changes[0]
+    assert down.reason == shown
+    assert down.hint.endswith("? as %3F and @ as %40")
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint", "retry_s", "line"),
+    [
+        ("Cannot open camera 0.", "is it on?", 2.0, "Cannot open camera 0; trying again in 2 s. Is it on?"),
+        ("Cannot open camera 0.", "is it on?", None, "Cannot open camera 0."),
+        ("the source ended", "", 1.0, "the source ended; trying again in 1 s"),
+    ],
+)
+def test_a_source_that_is_down_is_one_line(reason, hint, retry_s, line):
+    change = SourceChange(up=False, reason=reason, hint=hint, retry_s=retry_s)
+    shown = plain_line(EventMaker("camera").make("source-down", 0.0, about_source("0", change)))
+    assert shown == f"00:00:00  {line}"
 
 
 def test_a_source_whose_name_is_no_text_is_watched(tmp_path, photo):

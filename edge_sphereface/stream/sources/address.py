@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from edge_sphereface.errors import SourceError
-from edge_sphereface.redaction import redact, redact_url
+from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 
 NETWORK_SCHEMES = frozenset({"http", "https", "rtmp", "rtsp", "rtsps", "srt", "tcp", "udp"})
 
@@ -46,7 +46,10 @@ def kind_of(address: str) -> SourceKind:
 def printable(address: str) -> str:
     """The same address without user, password or token; what is no text in it is replaced."""
     text = address.strip().encode(errors="replace").decode()
-    return redact_url(text) if kind_of(text) is SourceKind.NETWORK else redact(text)
+    kind = kind_of(text)
+    if kind is SourceKind.NETWORK:
+        return redact_url(text)
+    return redact_pipeline(text) if kind is SourceKind.PIPELINE else redact(text)
 
 
 _EXPECTED = (

@@ -58,7 +58,8 @@ class CaptureSource(FrameSource):
         self._capture = self._camera(cv2) if self._kind is SourceKind.CAMERA else self._decoder(cv2)
         if not self._capture.isOpened():
             self.close()
-            raise SourceError(f"Cannot open {self.name}.", hint=_HINTS[self._kind])
+            which = f"camera {self.name}" if self._kind is SourceKind.CAMERA else self.name
+            raise SourceError(f"Cannot open {which}.", hint=_HINTS[self._kind])
         self._frames, self._is_damaged = 0, False
         self._announced = int(max(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
         fps = float(self._capture.get(cv2.CAP_PROP_FPS))

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, cast
 import numpy as np
 
 from edge_sphereface.errors import SourceError
-from edge_sphereface.redaction import redact
+from edge_sphereface.redaction import redact_pipeline
 from edge_sphereface.stream.sources.address import printable
 from edge_sphereface.stream.sources.source import FrameSource
 
@@ -164,7 +164,7 @@ class PipelineSource(FrameSource):
         """Keep the last messages, for the error that may follow; an unread pipe would stop the process."""
         with suppress(OSError, ValueError):
             for line in stream:
-                text = redact(line.decode(errors="replace").strip())
+                text = redact_pipeline(line.decode(errors="replace").strip())
                 if "ERROR" in text or "erroneous" in text:
                     self._complaints.append(text[:300])
 
