@@ -114,7 +114,7 @@ def destination(path: str | os.PathLike[str]) -> Path | int:
     raise OutputError(f"Cannot write {path}: too many symbolic links.", hint="name another file")
 
 
-def open_private(path: str | os.PathLike[str], flags: int) -> int:
+def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False) -> int:
     """Open a file that holds faces or embeddings for writing; a file that is created gets mode 0600.
 
     Others may be able to write the folder: a symbolic link is not followed, and a special file or a file of another
@@ -127,12 +127,13 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
     Args:
         path: of the file.
         flags: of ``os.open``, such as ``os.O_RDWR | os.O_CREAT``.
+        sole: refuse a file that has a second name (a hard link).
 
     Returns:
         A descriptor that the caller closes.
 
     Raises:
-        OutputError: the file is a symbolic link, not a regular file, or another user's.
+        OutputError: the file is a symbolic link, not a regular file, another user's, or has a second name.
         OSError: it cannot be opened for another reason.
     """
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -144,7 +145,10 @@ def open_private(path: str | os.PathLike[str], flags: int) -> int:
             raise _unsafe(Path(path), "a symbolic link or a special file") from error
         raise
     try:
-        _require_own(Path(path), os.fstat(descriptor))
+        status = os.fstat(descriptor)
+        _require_own(Path(path), status)
+        if sole and status.st_nlink > 1:
+            raise _unsafe(Path(path), "a file with a second name (a hard link)")
         if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
             _set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
         if flags & os.O_TRUNC:

@@ -1,11 +1,16 @@
 """The mapped matrix: appended to, numbered anew, and never believed against the database."""
 
 import os
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_sphereface.errors import OutputError
 from edge_sphereface.gallery import open_gallery
+from edge_sphereface.gallery.sqlite import database
 from edge_sphereface.gallery.sqlite.change import _EMPTY_ROWS
 from edge_sphereface.gallery.sqlite.matrix import Rows
 
@@ -152,3 +157,94 @@ def test_a_matrix_of_an_earlier_version_is_overwritten(enrolled, faces, tmp_path
         gallery.enroll("x", faces[9])
         assert gallery.check() == []
     assert matrix.read_bytes().startswith(b"ESFGMTX2")
+
+
+def fill_the_disk(monkeypatch):
+    """The next transaction that writes ends as on a full disk: its matrix is there, and it is not committed."""
+
+    @contextmanager
+    def failing(connection, *, write):
+        with database.transaction(connection, write=write):
+            yield
+            if write:
+                raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("edge_sphereface.gallery.sqlite.store.transaction", failing)
+
+
+@pytest.mark.parametrize("change", ["enroll", "remove", "made anew"])
+def test_whoever_is_open_finds_everyone_after_a_change_that_failed(
+    enrolled, faces, path, fingerprint, change, monkeypatch
+):
+    """The file that others have mapped is neither overwritten nor believed."""
+    writer = enrolled(faces, 8)
+    watching = [open_gallery(path, fingerprint) for _ in range(2)]
+    names = [f"p{number}" for number in range(8)]
+
+    def seen(gallery, count=8):
+        return [gallery.search(face, top=1)[0][0].name for face in faces[:count]]
+
+    assert [seen(gallery) for gallery in [writer, *watching]] == [names] * 3
+    with monkeypatch.context() as patched, pytest.raises(OutputError, match="full"):
+        if change == "made anew":
+            path.with_name("people.db-matrix").unlink()
+        fill_the_disk(patched)
+        writer.remove(["p7"]) if change == "remove" else writer.enroll("x", faces[20])
+    assert [seen(gallery) for gallery in [writer, *watching]] == [names] * 3
+    watching[0].enroll("y", faces[21])
+    for gallery in [writer, *watching]:
+        assert seen(gallery) == names
+        assert gallery.search(faces[21])[0][0].name == "y"
+        assert gallery.check() == []
+        gallery.close()
+
+
+@pytest.mark.parametrize("checks", [0, 1])
+def test_a_matrix_that_is_damaged_while_mapped_is_made_anew_by_check(enrolled, faces, path, fingerprint, checks):
+    """Every open gallery remaps, whichever of them checked."""
+    enrolled(faces, 12).close()
+    matrix = path.with_name("people.db-matrix")
+    galleries = [open_gallery(path, fingerprint) for _ in range(2)]
+    harmed = spoiled(matrix.read_bytes(), "rows exchanged", faces[0].nbytes + CHECKSUM)
+    for gallery in galleries:
+        gallery.search(faces[0])
+    matrix.write_bytes(harmed)
+    assert galleries[0].search(faces[0])[0][0].name == "p1", "in the pages that are mapped"
+    assert galleries[checks].check() == ["2 of 12 rows of people.db-matrix are damaged; the file was made anew"]
+    for gallery in galleries:
+        assert [gallery.search(face)[0][0].name for face in faces[:3]] == ["p0", "p1", "p2"]
+        assert gallery.check() == []
+        gallery.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links as POSIX knows them")
+@pytest.mark.parametrize("suffix", ["-matrix", "-matrix-next"])
+@pytest.mark.parametrize("content", ["theirs", "ours"])
+def test_a_file_with_a_second_name_is_not_written(enrolled, faces, path, fingerprint, suffix, content):
+    enrolled(faces).close()
+    victim, matrix = path.with_name("victim"), Path(f"{path}{suffix}")
+    before = b"mine" * 5000 if content == "theirs" else Path(f"{path}-matrix").read_bytes()
+    victim.write_bytes(before)
+    victim.chmod(0o644)
+    for change in (lambda g: g.enroll("x", faces[9]), lambda g: g.enroll("x", faces[10]), lambda g: g.remove(["p1"])):
+        with open_gallery(path, fingerprint) as gallery:
+            gallery.search(faces[0])
+            matrix.unlink(missing_ok=True)
+            matrix.hardlink_to(victim)
+            change(gallery)
+            assert gallery.search(faces[2])[0][0].name == "p2"
+            if suffix == "-matrix":  # also when what has changed is overwritten
+                matrix.unlink()
+                matrix.hardlink_to(victim)
+        assert victim.read_bytes() == before
+    assert victim.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_in_the_place_of_the_next_matrix_is_named(enrolled, faces, path):
+    gallery = enrolled(faces)
+    path.with_name("people.db-matrix").unlink()
+    path.with_name("people.db-matrix-next").mkdir()
+    with pytest.raises(OutputError) as caught:
+        gallery.enroll("x", faces[9])
+    assert caught.value.message == f"Cannot write {path}-matrix-next: Is a directory."
+    assert "delete that folder" in caught.value.hint

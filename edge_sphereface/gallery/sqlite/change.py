@@ -55,20 +55,19 @@ class Change:
         Returns:
             What to call once the transaction is committed.
         """
-        token, epoch, after = secrets.token_bytes(TOKEN_BYTES), self.state.epoch, self.state.next_slot + len(self._new)
+        token, after = secrets.token_bytes(TOKEN_BYTES), self.state.next_slot + len(self._new)
         (identities,) = self._connection.execute("SELECT count(*) FROM identities").fetchone()
         renumber = self._renumber or after > 2 * identities + _EMPTY_ROWS
         if renumber:
-            epoch, after = secrets.token_bytes(TOKEN_BYTES), identities
+            after = identities
             self._number_anew()
-        self._connection.execute("UPDATE state SET epoch = ?, token = ?, next_slot = ?", (epoch, token, after))
-        header = Header(size, epoch, token, after)
-        if file is None:
-            return _nothing
+        header = Header(size, self.state.epoch, token, after)
         rows = np.stack(self._new) if self._new else np.zeros((0, size), dtype=np.float32)
-        if not renumber and file.advance(self.state.token, header, self.state.next_slot, rows):
-            return _nothing
-        return file.create(header, index.rows())
+        kept = not renumber and (file is None or file.advance(self.state.token, header, self.state.next_slot, rows))
+        if not kept:  # everyone must let go of the old file, which is overwritten: a new epoch tells them
+            header = header._replace(epoch=secrets.token_bytes(TOKEN_BYTES))
+        self._connection.execute("UPDATE state SET epoch = ?, token = ?, next_slot = ?", (header.epoch, token, after))
+        return _nothing if kept or file is None else file.create(header, index.rows())
 
     def _number_anew(self) -> None:
         ids = self._connection.execute("SELECT id FROM identities ORDER BY slot").fetchall()

@@ -48,5 +48,6 @@ def zero_dead_slots(connection: sqlite3.Connection, file: MatrixFile | None) -> 
         if file is not None:
             epoch = next((epoch for (epoch,) in connection.execute("SELECT epoch FROM state")), b"")
             query = "SELECT slot FROM dead_slots WHERE slot >= 0 AND slot NOT IN (SELECT slot FROM identities)"
-            file.zero([slot for (slot,) in connection.execute(query)], epoch)
+            if not file.zero([slot for (slot,) in connection.execute(query)], epoch):
+                return
         connection.execute("DELETE FROM dead_slots")

@@ -58,6 +58,11 @@ class TemplateIndex:
             found += [self._best(row, top) for row in scores]
         return found
 
+    def forget(self) -> None:
+        """Let go of the matrix, which was found damaged; the next search reads the database."""
+        self._epoch = self._token = b""
+        self._templates = Templates(np.zeros((0, self._size), dtype=np.float32))
+
     def rows(self, first_slot: int = 0) -> Iterator[tuple[int, Float32Array]]:
         """Slot and template of every identity from a slot on, slots rising.
 

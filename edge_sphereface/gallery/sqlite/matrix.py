@@ -52,7 +52,7 @@ class Header(NamedTuple):
 
     Attributes:
         size: D.
-        epoch: changes when rows are numbered anew.
+        epoch: changes when rows are numbered anew, and whenever the file is made anew.
         token: changes with every change of the database.
         rows: that are there.
     """
@@ -118,15 +118,15 @@ class MatrixFile:
         self._next = path.with_name(path.name + "-matrix-next")  # one name: a crash leaves one file, that is known
         self._rows = Rows(size)
         self._size = size
-        self._damaged: tuple[int, int] | None = None  # device and number of a file that was found damaged
+        self._damaged = b""  # epoch of a file that was found damaged
 
     def map(self, epoch: bytes, token: bytes, rows: int) -> Float32Array | None:
         """The first rows, mapped read-only and verified; None if the file is damaged or not of that state."""
         words = self._mapped(epoch, token, rows)
-        if words is None:
+        if words is None or epoch == self._damaged:
             return None
         if self._wrong(words, epoch):
-            self._note_damage()
+            self._damaged = epoch
             return None
         return self._rows.numbers(words)
 
@@ -140,9 +140,8 @@ class MatrixFile:
         wrong.update(slot for slot, row in expected if slot >= rows or numbers[slot].tobytes() != row.tobytes())
         if not wrong:
             return []
-        self._note_damage()
-        found = f"{len(wrong)} of {rows} rows of {self.path.name} are damaged"
-        return [f"{found}; searches read the database, and the next change of the gallery makes the file anew"]
+        self._damaged = epoch
+        return [f"{len(wrong)} of {rows} rows of {self.path.name} are damaged"]
 
     def advance(self, before: bytes, after: Header, first_slot: int, rows: Float32Array) -> bool:
         """Append rows and move to the next state; on the disk when this returns.
@@ -154,23 +153,24 @@ class MatrixFile:
             rows: (N, D).
 
         Returns:
-            False if the file is not in that state or damaged; it is untouched, and must be made anew.
+            False if the file is not in that state, damaged, or has a second name; it is untouched, and must be made
+            anew.
 
         Raises:
             OutputError: it cannot be written.
         """
-        if self._mapped(after.epoch, before, first_slot) is None:
+        if after.epoch == self._damaged or self._mapped(after.epoch, before, first_slot) is None:
             return False
         try:
-            with os.fdopen(open_private(self.path, os.O_RDWR), "r+b") as stream:
-                if _identity(stream) == self._damaged:
-                    return False
+            with _in_place(self.path) as stream:
                 stream.seek(_FIRST_ROW + first_slot * self._rows.row_bytes)
                 stream.write(self._rows.packed(first_slot, rows, after.epoch).tobytes())
                 stream.seek(0)
                 stream.write(self._packed(after))
                 stream.flush()
                 os.fsync(stream.fileno())
+        except OutputError:
+            return False
         except OSError as error:
             raise self._failed(error) from error
         return True
@@ -184,14 +184,14 @@ class MatrixFile:
 
         Returns:
             What to call once the state is committed: it overwrites the old file, which has lost its name. Whoever has
-            mapped it sees by then that the gallery has changed.
+            mapped it sees by then that the epoch has changed, which must be a new one.
 
         Raises:
             OutputError: it cannot be written.
         """
         old = None
         with suppress(OSError):  # none, or no file of this user's: then only its name goes
-            old = os.fdopen(open_private(self.path, os.O_RDWR), "r+b")  # closed by what is returned
+            old = _in_place(self.path)  # closed by what is returned
         try:
             self.sweep()
             with os.fdopen(os.open(self._next, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE), "wb") as stream:
@@ -209,23 +209,26 @@ class MatrixFile:
                 old.close()
             with suppress(OSError):
                 self.sweep()
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not isinstance(error, OutputError):
                 raise self._failed(error) from error
             raise
         return partial(_blank, old)
 
-    def zero(self, slots: Iterable[int], epoch: bytes) -> None:
+    def zero(self, slots: Iterable[int], epoch: bytes) -> bool:
         """Overwrite rows; on the disk when this returns.
+
+        Returns:
+            False if the file is none of ours that may be written in place; it is untouched. The next change makes it
+            anew, and only then overwrites it: somebody may have mapped it while its header was whole.
 
         Raises:
             OutputError: it cannot be written.
         """
         empty = np.zeros((1, self._size), dtype=np.float32)
         try:
-            with os.fdopen(open_private(self.path, os.O_RDWR), "r+b") as stream:
-                if self._read(stream.read(_HEADER.size)) is None:  # of another version: nobody will believe it
-                    _blank(stream)
-                    return
+            with _in_place(self.path) as stream:
+                if self._read(stream.read(_HEADER.size)) is None:
+                    return False
                 end = os.fstat(stream.fileno()).st_size
                 for slot in slots:
                     if _FIRST_ROW + (slot + 1) * self._rows.row_bytes <= end:
@@ -234,9 +237,12 @@ class MatrixFile:
                 stream.flush()
                 os.fsync(stream.fileno())
         except FileNotFoundError:
-            return
+            return True
+        except OutputError:
+            return False
         except OSError as error:
             raise self._failed(error) from error
+        return True
 
     def sweep(self) -> None:
         """Overwrite and delete what a crash while the file was made anew has left.
@@ -246,13 +252,13 @@ class MatrixFile:
         """
         try:
             with suppress(OutputError):  # no file of this user's: only its name goes
-                _blank(os.fdopen(open_private(self._next, os.O_RDWR), "r+b"))
+                _blank(_in_place(self._next))
             self._next.unlink()
             sync_folder(self.path.parent)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._failed(error, self._next) from error
 
     def _mapped(self, epoch: bytes, token: bytes, rows: int) -> Words | None:
         """The first rows as they stand in the file; None if its header is not of that state."""
@@ -275,12 +281,6 @@ class MatrixFile:
         """Slots whose checksum does not fit, twice: another process may be zeroing a row."""
         return self._rows.wrong(words, epoch) and self._rows.wrong(words, epoch)
 
-    def _note_damage(self) -> None:
-        """The file that has the name now is not to be appended to."""
-        with suppress(OSError):
-            status = self.path.stat()
-            self._damaged = status.st_dev, status.st_ino
-
     def _packed(self, header: Header) -> bytes:
         return _HEADER.pack(_MAGIC, 1, header.size, header.epoch, header.token, header.rows)
 
@@ -290,15 +290,22 @@ class MatrixFile:
         magic, version, size, epoch, token, rows = _HEADER.unpack(data)
         return Header(size, epoch, token, rows) if (magic, version) == (_MAGIC, 1) else None
 
-    def _failed(self, error: OSError) -> OutputError:
+    def _failed(self, error: OSError, path: Path | None = None) -> OutputError:
+        folder = isinstance(error, IsADirectoryError)
         return OutputError(
-            f"Cannot write {self.path}: {error.strerror or error}.", hint="check the disk; the gallery is as it was"
+            f"Cannot write {path or self.path}: {error.strerror or error}.",
+            hint=f"{'delete that folder' if folder else 'check the disk'}; the gallery is as it was",
         )
 
 
-def _identity(stream: BinaryIO) -> tuple[int, int]:
-    status = os.fstat(stream.fileno())
-    return status.st_dev, status.st_ino
+def _in_place(path: Path) -> BinaryIO:
+    """A file that may be overwritten where it is.
+
+    Raises:
+        OutputError: not a regular file of this user, or it has a second name, under which it may be another's.
+        OSError: it cannot be opened for another reason.
+    """
+    return os.fdopen(open_private(path, os.O_RDWR, sole=True), "r+b")
 
 
 def _blocks(rows: Iterable[tuple[int, Float32Array]], count: int, size: int) -> Iterator[tuple[int, Float32Array]]:

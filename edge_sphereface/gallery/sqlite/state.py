@@ -39,7 +39,7 @@ class State(NamedTuple):
         fingerprint: JSON of what made its embeddings.
         keep_crops: whether crops are kept.
         key_check: a known text, sealed; None if the gallery is not encrypted.
-        epoch: changes when the matrix's rows are numbered anew.
+        epoch: changes when the matrix's rows are numbered anew, and whenever its file is made anew.
         token: changes with every change of templates.
         next_slot: row of the matrix that the next template takes.
         erasing: whether removed bytes are still to be overwritten.

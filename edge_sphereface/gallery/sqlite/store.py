@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import FingerprintError, GalleryBusyError, GalleryError, GalleryFormatError, OutputError
+from edge_sphereface.errors import (
+    EdgeSphereFaceError,
+    FingerprintError,
+    GalleryBusyError,
+    GalleryError,
+    GalleryFormatError,
+    OutputError,
+)
 from edge_sphereface.files import destination
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
@@ -179,7 +186,10 @@ class SqliteGallery(Gallery):
         return sum(len(remade.embeddings) for remade in made.values())
 
     def check(self) -> list[str]:
-        """What is wrong, in words: SQLite's own check, every value opened, every template and the matrix compared."""
+        """What is wrong, in words: SQLite's own check, every value opened, every template and the matrix compared.
+
+        A damaged matrix is made anew where the gallery may be written.
+        """
         found: list[str] = []
         for part in (self._file_faults, self._identity_faults, self._matrix_faults):
             try:
@@ -212,7 +222,18 @@ class SqliteGallery(Gallery):
         if self._file is None:
             return []
         with self._reading(alone=self.writable) as state:  # nobody zeroes rows meanwhile
-            return self._file.check(state.epoch, state.token, state.next_slot, self._index.rows())
+            found = self._file.check(state.epoch, state.token, state.next_slot, self._index.rows())
+        if not found:
+            return []
+        self._index.forget()
+        if not self.writable:
+            return [f"{found[0]}; whoever may write the gallery must check it"]
+        try:
+            with self._writing():  # a change of nothing makes the file anew, and whoever has mapped the old one remaps
+                pass
+        except EdgeSphereFaceError as error:
+            return [f"{found[0]}; the file cannot be made anew: {error.message}"]
+        return [f"{found[0]}; the file was made anew"]
 
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
         create = made_for is not None and self.writable
