@@ -30,6 +30,8 @@ _OTHERS_WRITE = 0o022
 _NO_MODES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS)
 """What changing the mode of one's own file gives on a file system that keeps none, such as FAT, exFAT and CIFS."""
 _MOST_LINKS = 40
+_DATABASE = b"SQLite format 3\0"
+"""The start of every gallery file, which nothing in this package replaces or appends to."""
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
 
 
@@ -48,14 +50,17 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
         A binary file, written from its start; ``name`` is its path until it takes its place.
 
     Raises:
-        OutputError: the folder is missing or read-only, the disk is full, or the path is a symbolic link or a FIFO of
-            another user. Nothing is left behind.
+        OutputError: the folder is missing or read-only, the disk is full, the path is a symbolic link or a FIFO of
+            another user, or an SQLite database, such as a gallery. Nothing is left behind.
         BrokenPipeError: the path is a pipe, and its reader has left.
     """
     target = Path(path)
     with _explained(target):
         place = destination(target)
         regular = None if isinstance(place, int) or _is_special(place) else place
+        if regular is not None and regular.is_file():
+            with suppress(PermissionError), regular.open("rb") as existing:  # may be replaced though not read
+                _refuse_database(existing.read(len(_DATABASE)), target)
         # delete=False: the name must outlive the file object, for the rename below.
         stream = tempfile.NamedTemporaryFile(  # noqa: SIM115 -- closed below, before the rename
             prefix=f".{target.name}.", suffix=".part", dir=regular and regular.parent, delete=False
@@ -133,7 +138,8 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
         A descriptor that the caller closes.
 
     Raises:
-        OutputError: the file is a symbolic link, not a regular file, another user's, or has a second name.
+        OutputError: the file is a symbolic link, not a regular file, another user's, has a second name, or is an SQLite
+            database.
         OSError: it cannot be opened for another reason.
     """
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -151,6 +157,9 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
             raise _unsafe(Path(path), "a file with a second name (a hard link)")
         if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
             _set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
+        if flags & os.O_RDWR:
+            _refuse_database(os.read(descriptor, len(_DATABASE)), Path(path))
+            os.lseek(descriptor, 0, os.SEEK_SET)
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
     except BaseException:
@@ -211,6 +220,14 @@ def _unsafe(
     path: Path, what: str, *, hint: str = "delete it, or use a folder that only this user may write"
 ) -> OutputError:
     return OutputError(f"Expected {path} to be a regular file of this user, got {what}.", hint=hint)
+
+
+def _refuse_database(start: bytes, path: Path) -> None:
+    if start == _DATABASE:
+        raise OutputError(
+            f"{path} is an SQLite database, such as a gallery; it would be lost.",
+            hint="name another file",
+        )
 
 
 def _is_special(path: Path) -> bool:

@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.errors import EdgeSphereFaceError
@@ -104,6 +105,7 @@ def run(
     as_json = "--json" in words
     try:
         arguments = parser.parse_args(words)
+        _refuse_to_replace_inputs(arguments)
         command: Callable[[argparse.Namespace], Outcome] = arguments.run
         threads = getattr(arguments, "threads", None)
         if isinstance(threads, int):
@@ -124,6 +126,17 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return OK if outcome.passed else FAILED
+
+
+def _refuse_to_replace_inputs(arguments: argparse.Namespace) -> None:
+    output = getattr(arguments, "output", None)
+    if not isinstance(output, Path) or not output.is_file():
+        return
+    for name, value in vars(arguments).items():
+        for item in value if isinstance(value, list) else [value]:
+            named = isinstance(item, Path) or (name == "gallery" and isinstance(item, str))
+            if name != "output" and named and Path(item).exists() and output.samefile(item):
+                raise UsageError(f"{output} is an input of this command, and would be lost.", hint="name another file")
 
 
 def note(text: str) -> None:

@@ -51,7 +51,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.doctor.machine import read_machine
 
     if arguments.output is not None:
-        _check_output(arguments.output, arguments.model)
+        _check_output(arguments.output)
     threads = arguments.threads or [1, usable_cpus()]
     how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena)
     choice = choose(
@@ -87,12 +87,10 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     return Outcome(result, _text(choice, result), passed=choice.best is not None)
 
 
-def _check_output(output: Path, models: list[Path]) -> None:
-    """Before minutes of timing, and so that no model is lost."""
+def _check_output(output: Path) -> None:
+    """Before minutes of timing."""
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent} for {output.name}.", hint="create the folder first")
-    if output.exists() and any(model.exists() and output.samefile(model) for model in models):
-        raise UsageError(f"{output} is one of the models, which would be lost.", hint="name another file")
 
 
 def _copy(row: Row, output: Path) -> None:

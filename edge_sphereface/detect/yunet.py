@@ -42,6 +42,9 @@ _FILE = RegularFile(
     missing=ModelNotFoundError,
     hint="run `edge-sphereface fetch-detector`, or give the file with --detector-model",
 )
+_SIZES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+_OUTPUTS = {f"{kind}_{stride}": size for kind, size in _SIZES.items() for stride in (8, 16, 32)}
+"""What OpenCV asks a YuNet model for by name, and numbers in each answer."""
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
 _MIN_FACE_PX = 10
@@ -69,7 +72,7 @@ class YuNet:
 
     Raises:
         ModelNotFoundError: there is no such file.
-        ModelFormatError: OpenCV cannot load it.
+        ModelFormatError: it is no YuNet model, or OpenCV cannot load it.
     """
 
     name = "yunet"
@@ -149,13 +152,30 @@ class YuNet:
 
 
 def _require_sound(path: Path) -> None:
-    """Refuse a damaged model before OpenCV reads it, which ends the process (SIGFPE) over some of them."""
+    """Refuse a damaged model before OpenCV reads it, which ends the process (SIGFPE) over some of them.
+
+    Another network is refused as well: OpenCV loads it, and fails at the first photograph.
+    """
     try:
-        open_session(path, SessionConfig(provider="cpu", threads=1))
+        session, _ = open_session(path, SessionConfig(provider="cpu", threads=1))
     except ModelFormatError as error:
         raise ModelFormatError(
             f"{path} is no sound YuNet model: {error.message}", hint="run `edge-sphereface fetch-detector`"
         ) from error
+    inputs = [tuple(item.shape) for item in session.get_inputs()]
+    outputs = {item.name: tuple(item.shape) for item in session.get_outputs()}
+    takes_pictures = len(inputs) == 1 and len(inputs[0]) == 4 and _gives(inputs[0][:2], 3)
+    if not takes_pictures or any(not _gives(outputs.get(name), size) for name, size in _OUTPUTS.items()):
+        raise ModelFormatError(
+            f"{path} is no YuNet model: expected an input (1, 3, height, width) and the outputs {', '.join(_OUTPUTS)}; "
+            f"got {inputs} and {', '.join(outputs)[:200]}.",
+            hint=_FILE.hint,
+        )
+
+
+def _gives(shape: tuple[object, ...] | None, size: int) -> bool:
+    """Whether an output's last axis has this size; a size that the model leaves open may be any."""
+    return shape is not None and (not shape or not isinstance(shape[-1], int) or shape[-1] == size)
 
 
 @contextmanager

@@ -208,6 +208,6 @@ def test_other_forms_are_looked_at_before_the_search(small_model, make_onnx, tmp
 def test_the_source_is_never_overwritten(small_model, export_cli):
     before = small_model.read_bytes()
     code, _, errors = export_cli("tune", small_model, "-o", small_model)
-    assert code == 1
-    assert "source itself" in errors
+    assert code == 2
+    assert "is an input of this command" in errors
     assert small_model.read_bytes() == before

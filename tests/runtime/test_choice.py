@@ -192,7 +192,8 @@ def test_the_fastest_is_copied_with_its_certificate(forms, timed, cli, tmp_path)
 
 
 def test_no_model_is_overwritten(forms, cli, tmp_path):
-    for output, reason in ((forms[0], "is one of the models"), (tmp_path / "none" / "x.onnx", "There is no folder")):
+    cases = ((forms[0], "is an input of this command"), (tmp_path / "none" / "x.onnx", "There is no folder"))
+    for output, reason in cases:
         code, _, errors = cli("tune", *forms, "-o", output)
         assert code == 2
         assert reason in errors

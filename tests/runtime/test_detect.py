@@ -117,6 +117,19 @@ def test_a_broken_model(tmp_path, content):
         YuNet(path)
 
 
+def test_a_model_of_something_else(small_model):
+    """OpenCV loads it, and raises an error of its own at the first photograph."""
+    with pytest.raises(ModelFormatError, match="is no YuNet model: expected .*cls_8.*fetch-detector"):
+        YuNet(small_model)
+
+
+def test_yunet_under_another_fingerprint(shared, tmp_path, astronaut):
+    """Its own outputs are known where the file is not the pinned one."""
+    path = tmp_path / "other.onnx"
+    path.write_bytes(shared(YUNET_FILE).read_bytes() + b"\x32\x01x")  # another doc_string (field 6) of the model
+    assert len(YuNet(path).detect(astronaut)) == 1
+
+
 def test_a_missing_model(tmp_path):
     with pytest.raises(ModelNotFoundError, match="fetch-detector"):
         YuNet(tmp_path / "no.onnx")

@@ -3,11 +3,13 @@
 import errno
 import hashlib
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -105,6 +107,19 @@ def test_a_read_only_folder(as_nobody):
             with atomic_write(os.path.join(folder, "x"), mode=SHARED):
                 pass
         assert os.listdir(folder) == []
+
+
+def test_no_database_is_replaced_or_appended_to(tmp_path):
+    path = tmp_path / "people.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE t(x)")
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="SQLite"), atomic_write(path, mode=SHARED) as stream:
+        stream.write(b"data")
+    with pytest.raises(OutputError, match="SQLite"):
+        open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["people.db"]
 
 
 def test_a_folder_in_the_way(tmp_path):

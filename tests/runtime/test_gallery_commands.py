@@ -161,6 +161,29 @@ def test_remove_export_import_check(run, photo, place, tmp_path):
     assert run("gallery", "check", "--gallery", place)[0] == 1
 
 
+@pytest.mark.parametrize("named", ["itself", "link", "another"])
+def test_no_output_replaces_a_gallery(run, photo, place, tmp_path, named):
+    run("enroll", "--gallery", place, "Ann", photo)
+    output = place
+    if named != "itself":
+        output = tmp_path / named
+        shutil.copy(place, output) if named == "another" else output.symlink_to(place)
+    before = output.read_bytes()
+    code, result, _ = run("gallery", "export", "--gallery", place, "-o", output)
+    assert (code, result["error"]["code"]) == ((1, "output") if named == "another" else (2, "usage"))
+    assert "lost" in result["error"]["message"]
+    assert run("embed", photo, "-o", output)[0] == 1
+    assert output.read_bytes() == before
+
+
+def test_no_output_replaces_a_photograph(run, photo, tmp_path):
+    copy = tmp_path / "photo.png"
+    shutil.copy(photo, copy)
+    code, result, _ = run("embed", copy, "-o", copy)
+    assert (code, result["error"]["code"]) == (2, "usage")
+    assert copy.read_bytes() == photo.read_bytes()
+
+
 def test_an_encrypted_gallery(run, photo, place, tmp_path, monkeypatch):
     key = tmp_path / "key"
     assert run("gallery", "new-key", key)[0] == 0
