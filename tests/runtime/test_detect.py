@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edge_sphereface.alignment import align
 from edge_sphereface.detect import detector as detector_module
 from edge_sphereface.detect import open_detector
 from edge_sphereface.detect.mtcnn import Mtcnn, suppress
 from edge_sphereface.detect.yunet import YUNET, YuNet, cached_model
-from edge_sphereface.errors import ImageError, ModelFormatError, ModelNotFoundError
+from edge_sphereface.errors import CropError, ImageError, ModelFormatError, ModelNotFoundError
+from edge_sphereface.image import load_image
 
 YUNET_FILE = "models/face_detection_yunet_2023mar.onnx"
 
@@ -76,6 +78,18 @@ def test_detectors_agree(shared, astronaut):
     (a,), (b,) = Mtcnn().detect(astronaut), YuNet(shared(YUNET_FILE)).detect(astronaut)
     eyes = np.linalg.norm(a.landmarks[1] - a.landmarks[0])
     assert np.linalg.norm(a.landmarks - b.landmarks, axis=1).max() < 0.2 * eyes
+
+
+def test_a_crop_is_not_aligned_again(shared, detector):
+    """A detector finds the landmarks of a crop some pixels off the template; a small photograph's lie far from it."""
+    for name in ("Abel_Pacheco", "Ai_Sugiyama", "Alejandro_Toledo", "Alvaro_Uribe", "Amelia_Vega"):
+        image = load_image(shared(f"lfw/images/{name}/{name}_0001.jpg"))
+        face = min(detector.detect(image), key=lambda face: np.abs(face.landmarks.mean(axis=0) - 125).max())
+        crop = align(image, face.landmarks)[0]
+        with pytest.raises(CropError, match="aligned already"):
+            align(crop, detector.detect(crop)[0].landmarks)
+        small = cv2.resize(image[:, 18:232], (96, 112), interpolation=cv2.INTER_AREA)
+        assert align(small, detector.detect(small)[0].landmarks).shape == (1, 112, 96, 3)
 
 
 def test_yunet_shrinks_large_images(shared, astronaut):
