@@ -57,7 +57,7 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
     target = Path(path)
     with _explained(target):
         place = destination(target)
-        regular = None if isinstance(place, int) or _is_special(place) else place
+        regular = None if isinstance(place, int) or is_special(place) else place
         if regular is not None and regular.is_file():
             with suppress(PermissionError), regular.open("rb") as existing:  # may be replaced though not read
                 _refuse_database(existing.read(len(_DATABASE)), target)
@@ -230,8 +230,12 @@ def _refuse_database(start: bytes, path: Path) -> None:
         )
 
 
-def _is_special(path: Path) -> bool:
-    """A device or a FIFO; a FIFO of another user is refused."""
+def is_special(path: Path) -> bool:
+    """Whether a path that is no link leads to a device or a FIFO.
+
+    Raises:
+        OutputError: it is a FIFO of another user.
+    """
     try:
         status = path.stat()
     except OSError:

@@ -29,7 +29,8 @@ class RegularFile:
     """What a kind of file must be, and how it is refused.
 
     A named pipe, a device, a socket or a folder is refused before it is opened: opening one may block, or do something.
-    The kind is checked again on the open file, in case another one took its place. Symbolic links are followed.
+    The kind is checked again on the open file, in case another one took its place. Symbolic links are followed. Only
+    where ``pipes`` says so is a pipe read, until its writer has ended or it has given more than ``limit``.
 
     Attributes:
         what: it is, as in "There is no model file m.onnx".
@@ -37,6 +38,7 @@ class RegularFile:
         error: class of what is raised.
         missing: class of what is raised where there is no file; None for ``error``.
         hint: what to do where it cannot be read.
+        pipes: whether it may be a pipe too, such as ``<(command)`` of a shell gives.
     """
 
     what: str
@@ -44,6 +46,7 @@ class RegularFile:
     error: type[EdgeSphereFaceError]
     missing: type[EdgeSphereFaceError] | None = None
     hint: str = "check the path"
+    pipes: bool = False
 
     @contextmanager
     def open(self, path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
@@ -55,8 +58,10 @@ class RegularFile:
         """
         file = Path(path)
         with self._explained(file):
-            self._require(file, os.stat(file))  # noqa: PTH116 -- beside fstat
-            descriptor = os.open(file, _FLAGS)
+            status = os.stat(file)  # noqa: PTH116 -- beside fstat
+            self._require(file, status)
+            waits = stat.S_ISFIFO(status.st_mode)  # for the writer
+            descriptor = os.open(file, _FLAGS & ~getattr(os, "O_NONBLOCK", 0) if waits else _FLAGS)
         with os.fdopen(descriptor, "rb") as stream:
             self._require(file, os.fstat(descriptor))
             yield stream
@@ -68,7 +73,13 @@ class RegularFile:
             EdgeSphereFaceError: as :meth:`open`.
         """
         with self.open(path) as stream, self._explained(Path(path)):
-            return stream.read(os.fstat(stream.fileno()).st_size)
+            status = os.fstat(stream.fileno())
+            if stat.S_ISREG(status.st_mode):
+                return stream.read(status.st_size)
+            data = stream.read(self.limit + 1)
+            if len(data) > self.limit:
+                raise self._too_large(Path(path), f"more than {self.limit}")
+            return data
 
     def read_text(self, path: str | os.PathLike[str]) -> str:
         """The content of a file of text in UTF-8, with or without a byte order mark.
@@ -105,6 +116,8 @@ class RegularFile:
             raise self.error(f"Cannot read the {self.what} {file}: {reason}.", hint=self.hint) from problem
 
     def _require(self, file: Path, status: os.stat_result) -> None:
+        if self.pipes and stat.S_ISFIFO(status.st_mode):
+            return
         if not stat.S_ISREG(status.st_mode):
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
             raise self.error(
@@ -112,7 +125,9 @@ class RegularFile:
                 hint="name a file; copy a stream to one first",
             )
         if status.st_size > self.limit:
-            raise self.error(
-                f"{file} has {status.st_size} bytes; a {self.what} has at most {self.limit}.",
-                hint="is it the file you mean?",
-            )
+            raise self._too_large(file, status.st_size)
+
+    def _too_large(self, file: Path, size: int | str) -> EdgeSphereFaceError:
+        return self.error(
+            f"{file} has {size} bytes; a {self.what} has at most {self.limit}.", hint="is it the file you mean?"
+        )

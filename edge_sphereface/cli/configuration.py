@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 OPTION = "--config"
-_FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hint=f"check {OPTION}")
+_FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hint=f"check {OPTION}", pipes=True)
 _MAX_DOTS = 64
 """In a line: each dot of a key is a table in a table, and settings have none."""
 _ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
@@ -42,10 +42,13 @@ def with_configuration(parser: Parser, words: list[str]) -> list[str]:
 
 
 def asks_for_json(words: list[str]) -> bool:
-    """Whether the file that a command line names asks for JSON, though it may have mistakes or be missing."""
+    """Whether the file that a command line names asks for JSON, though it may have mistakes or be missing.
+
+    A pipe is not asked: it gives its content only once.
+    """
     path = _named(words)
     try:
-        return path is not None and _ASKS_FOR_JSON.search(_text(path)) is not None
+        return path is not None and not path.is_fifo() and _ASKS_FOR_JSON.search(_text(path)) is not None
     except UsageError:
         return False
 

@@ -23,7 +23,7 @@ KEY_VARIABLE = "EDGE_SPHEREFACE_GALLERY_KEY"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _NEW_KEY = "make one with `edge-sphereface gallery new-key FILE`"
-_FILE = RegularFile(what="key file", limit=1024, error=GalleryKeyError, hint=_NEW_KEY)
+_FILE = RegularFile(what="key file", limit=1024, error=GalleryKeyError, hint=_NEW_KEY, pipes=True)
 
 
 class Vault(Protocol):

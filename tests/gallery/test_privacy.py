@@ -117,6 +117,12 @@ def test_keys(make, faces, path, tmp_path, key, fingerprint, monkeypatch):
         write_new_key(file)
     monkeypatch.setenv("EDGE_SPHEREFACE_GALLERY_KEY", file.read_text())
     assert read_key() == read_key(file)
+    if os.name == "posix":  # as `--key-file <(pass gallery)` gives it
+        reader, writer = os.pipe()
+        os.write(writer, file.read_bytes())
+        os.close(writer)
+        assert read_key(f"/dev/fd/{reader}") == read_key(file)
+        os.close(reader)
     monkeypatch.setenv("EDGE_SPHEREFACE_GALLERY_KEY", "short")
     with pytest.raises(GalleryKeyError, match="32 bytes in base64 in the variable"):
         read_key()

@@ -79,3 +79,18 @@ def test_errors_of_the_caller_pass_through(tmp_path):
     with pytest.raises(OSError, match="mine"):
         with FILE.open(tmp_path / "x"):
             raise OSError("mine")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_is_read_where_it_may_be_one():
+    kind = RegularFile(what="key file", limit=6, error=CertificateError, pipes=True)
+    for content, enough in ((b"123456", True), (b"1234567", False)):
+        reader, writer = os.pipe()
+        os.write(writer, content)
+        os.close(writer)
+        if enough:
+            assert kind.read(f"/dev/fd/{reader}") == content
+        else:
+            with pytest.raises(CertificateError, match="more than 6 bytes"):
+                kind.read(f"/dev/fd/{reader}")
+        os.close(reader)

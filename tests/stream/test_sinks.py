@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,26 +73,29 @@ def test_a_full_disk_delays_events_and_loses_none(tmp_path):
     assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and modes")
-def test_a_file_of_events_is_no_link_and_not_open_to_others(tmp_path):
-    """Before anything is written, at the start and after a rotation."""
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make links of another user")
+def test_what_another_user_put_in_the_place_of_a_file_of_events_is_refused(tmp_path):
+    tmp_path.chmod(0o1777)
     path, victim = tmp_path / "events.jsonl", tmp_path / "victim"
     victim.write_text("precious\n")
-    path.symlink_to(victim)
-    with pytest.raises(SinkError, match="symbolic link"):
-        Courier(FileSink(path))
-    path.unlink()
-    os.mkfifo(path)
-    with pytest.raises(SinkError, match="special file"):
-        Courier(FileSink(path))
-    path.unlink()
+    for make, match in ((lambda: path.symlink_to(victim), "symbolic link"), (lambda: os.mkfifo(path), "FIFO")):
+        make()
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+        with pytest.raises(SinkError, match=f"{match} of another user"):
+            Courier(FileSink(path))
+        path.unlink()
+    assert victim.read_text() == "precious\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes")
+def test_a_file_of_events_is_not_open_to_others(tmp_path):
+    path = tmp_path / "events.jsonl"
     path.touch()
     path.chmod(0o666)
     sink = FileSink(path)
     sink.open()
     sink.close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert victim.read_text() == "precious\n"
 
 
 def test_an_event_that_cannot_be_written_ends_no_thread(tmp_path, wait_until):
@@ -130,3 +134,55 @@ def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path):
     sink.write(EventMaker("test").make("source-up", 1e9, {"source": "film\udcff.avi"}))
     sink.close()
     assert json.loads(path.read_text())["source"] == "film\udcff.avi"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_a_link_of_this_user_is_followed_and_stays_when_the_file_is_rotated(tmp_path):
+    (tmp_path / "card").mkdir()
+    link = tmp_path / "events.jsonl"
+    link.symlink_to("card/e.jsonl")
+    sink, maker = FileSink(link, max_bytes=300, keep=9), EventMaker("test")
+    sink.open()
+    for _ in range(4):
+        sink.write(event_of(maker))
+    sink.close()
+    assert os.listdir(tmp_path / "card") != ["e.jsonl"]
+    lines = [line for file in (tmp_path / "card").iterdir() for line in file.read_text().splitlines()]
+    assert sorted(json.loads(line)["sequence"] for line in lines) == [1, 2, 3, 4]
+    assert link.is_symlink()
+    assert len(os.listdir(tmp_path)) == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stderr"), reason="needs special files")
+def test_descriptors_and_devices_are_written_into_and_not_rotated(capfd):
+    maker = EventMaker("test")
+    for path in ("/dev/stderr", "/dev/stdout", "/dev/null"):
+        sink = FileSink(Path(path), max_bytes=1)
+        sink.open()
+        for _ in range(2):
+            sink.write(event_of(maker))
+        sink.close()
+    written = capfd.readouterr()
+    assert [json.loads(line)["sequence"] for line in written.err.splitlines()] == [1, 2]
+    assert [json.loads(line)["sequence"] for line in written.out.splitlines()] == [3, 4]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_never_blocks_and_gets_whole_lines(tmp_path):
+    path, maker = tmp_path / "pipe", EventMaker("test")
+    os.mkfifo(path)
+    sink = FileSink(path)
+    sink.open()
+    taken = 0
+    with pytest.raises(SinkError, match="Nobody reads"):
+        while True:
+            sink.write(event_of(maker, 30_000))
+            taken += 1
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    data = os.read(reader, 1 << 20)
+    sink.write(event_of(maker))
+    data += os.read(reader, 1 << 20)
+    os.close(reader)
+    sink.close()
+    lines = [json.loads(line)["sequence"] for line in data.splitlines()]
+    assert lines == [*range(1, taken + 1), taken + 2]

@@ -1,5 +1,6 @@
 """The page: who may see it, what it gives, and how it looks in a browser."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -293,3 +294,16 @@ def test_no_request_is_an_error_of_the_server(served, token, caplog):
                 statuses[path, body] = raw(page, request)
     assert {what: status for what, status in statuses.items() if status >= 500} == {}
     assert caplog.records == []
+
+
+def test_a_client_that_leaves_in_the_middle_is_no_error():
+    from starlette.requests import Request
+
+    from edge_sphereface.stream.view.app import _body
+
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    assert asyncio.run(_body(Request({"type": "http", "headers": []}, receive))) is None

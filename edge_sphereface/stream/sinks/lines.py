@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
-from edge_sphereface.files import open_private
+from edge_sphereface.files import destination, is_special, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,8 @@ class FileSink:
     """Appends JSON lines to a file; when it is full, ``events.jsonl`` becomes ``events.jsonl.1`` and so on.
 
     Args:
-        path: of the file. It gets mode 0600; a symbolic link or a file of another user is refused.
+        path: of the file. It gets mode 0600; a file or a symbolic link of another user is refused. A descriptor of this
+            process (``/dev/stderr``), a device or a FIFO is written into as it is and never rotated.
         max_bytes: from which it is full.
         keep: older files that are kept.
     """
@@ -73,6 +74,8 @@ class FileSink:
             raise ValueError(f"Expected a size of at least 1 byte and keep of at least 0, got {max_bytes} and {keep}.")
         self.name = str(path)
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
+        self._special = False
+        self._rest = b""
         self._stream: IO[bytes] | None = None
 
     def open(self) -> None:
@@ -91,6 +94,9 @@ class FileSink:
         """Append one line, whole or not at all; see :meth:`EventSink.write`."""
         data = f"{event.line()}\n".encode()
         stream = self._stream = self._stream or self._opened()
+        if self._special:
+            self._send(stream, data)
+            return
         size = stream.seek(0, os.SEEK_END)
         if size and size + len(data) > self._max_bytes:
             stream.close()
@@ -118,8 +124,26 @@ class FileSink:
             self._stream.close()
             self._stream = None
 
+    def _send(self, stream: IO[bytes], data: bytes) -> None:
+        """A line that a pipe takes only a part of is ended with the next one."""
+        self._rest = self._rest[stream.write(self._rest) or 0 :]
+        taken = 0 if self._rest else stream.write(data) or 0  # None: a pipe that is full
+        if not taken:
+            raise SinkError(f"Nobody reads {self.name}.", hint="read it, or name a file")
+        self._rest = data[taken:]
+
     def _opened(self) -> IO[bytes]:
-        stream = os.fdopen(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b", buffering=0)
+        place = destination(self.name)
+        if isinstance(place, int):
+            self._special = True
+            return os.fdopen(os.dup(place), "wb", buffering=0)
+        if is_special(place):
+            self._special = True
+            # For reading too: a FIFO that nobody reads neither blocks nor fails then before it is full
+            careful = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+            return os.fdopen(os.open(place, os.O_RDWR | careful), "wb", buffering=0)
+        self._path = place
+        stream = os.fdopen(open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b", buffering=0)
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
-from edge_sphereface.files import ensure_folder, open_private, restrict
+from edge_sphereface.files import destination, ensure_folder, may_write, open_private, restrict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,17 +20,21 @@ _MAGIC = 0x45535350
 _MOST_CHARACTERS = 1 << 18
 """Of a message; an event has some hundred, and MQTT itself ends at 256 MiB."""
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
-_DAMAGE = ("malformed", "not a database", "no such column", "no such table")
-"""What SQLite says of a file that no attempt will ever open."""
+_TABLE = "CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL)"
+_READ_ONLY = 8
+"""SQLite's code for a file that may not be written, and for one whose header says so."""
+_SURROUNDINGS = {3: "permission", 5: "locked", 6: "locked", 7: "memory", 10: "I/O", 13: "full", 14: "unable to open"}
+"""SQLite's codes for what is no fault of the file, and a word of each message: Python 3.10 gives no codes."""
 
 
 class Spool:
     """A queue in one SQLite file of mode 0600. Safe to use from several threads; for one process at a time.
 
-    A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place.
+    A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place. Damaged is a spool,
+    or what is no SQLite file, that cannot be read for a reason of its own. A database of another program is refused.
 
     Args:
-        path: of the file; its folder is made if it is missing.
+        path: of the file; its folder is made if it is missing. A symbolic link of this user is followed.
         most: messages that are kept; beyond, the oldest are dropped and counted.
 
     Raises:
@@ -44,7 +48,7 @@ class Spool:
         try:
             self._database, self._count = self._opened()
         except sqlite3.Error as error:
-            if not any(sign in str(error) for sign in _DAMAGE):
+            if not self._is_damaged(error):
                 raise self._refusal(error) from error
             self._set_aside(str(error))
             try:
@@ -122,11 +126,17 @@ class Spool:
     def _opened(self) -> tuple[sqlite3.Connection, int]:
         """A connection, and the number of messages."""
         try:
+            place = destination(self._path)
+            if isinstance(place, int):
+                raise SinkError(f"Expected a file for events at {self._path}, got a descriptor.", hint="name a file")
+            self._path = place
             ensure_folder(self._path.parent, mode=0o700)
             if not os.path.lexists(self._path):
                 os.close(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
             for suffix in _COMPANIONS:
                 restrict(f"{self._path}{suffix}")
+        except SinkError:
+            raise
         except OSError as error:
             what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
             raise SinkError(f"Cannot keep events in {self._path}: {what}", hint="name another file") from error
@@ -146,10 +156,17 @@ class Spool:
         database.text_factory = lambda data: data.decode(errors="replace")
         run("PRAGMA locking_mode = EXCLUSIVE")
         (found,) = run("PRAGMA application_id").fetchone()
-        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
-        if found != _MAGIC and tables:
-            raise SinkError(f"{self._path} is a database of something else.", hint="name another file")
+        try:
+            tables = [sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE name <> 'sqlite_sequence'")]
+        except (sqlite3.Error, UnicodeDecodeError):
+            if found != _MAGIC:
+                raise self._foreign() from None
+            raise
+        if found != _MAGIC and tables not in ([], [_TABLE]):
+            raise self._foreign()
         if tables:  # judged before anything is written
+            if found != _MAGIC:
+                raise sqlite3.DatabaseError("malformed: its application_id is another one")
             (state,) = run("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {state}")
@@ -158,9 +175,27 @@ class Spool:
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")  # names of people stand in events
         run(f"PRAGMA application_id = {_MAGIC}")
-        run("CREATE TABLE IF NOT EXISTS message (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL)")
+        if not tables:
+            run(_TABLE)
         (count,) = run("SELECT count(*) FROM message").fetchone()
         return int(count)
+
+    def _foreign(self) -> SinkError:
+        return SinkError(f"{self._path} is a database of something else.", hint="name another file")
+
+    def _is_damaged(self, error: sqlite3.Error) -> bool:
+        """Whether an error comes from the file itself, so that no attempt will ever open it."""
+        if not isinstance(error, sqlite3.OperationalError):
+            return True
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            read_only = "readonly" in str(error)
+            surroundings = any(word in str(error) for word in _SURROUNDINGS.values())
+        else:
+            read_only, surroundings = code & 0xFF == _READ_ONLY, code & 0xFF in _SURROUNDINGS
+        if read_only:
+            return may_write(self._path) and may_write(self._path.parent)
+        return not surroundings
 
     def _set_aside(self, why: str) -> None:
         """Move the file, and what belongs to it, out of the way."""

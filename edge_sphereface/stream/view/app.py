@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -132,13 +133,13 @@ class _Handlers:
 
 async def _body(request: Request) -> JsonObject | None:
     data = b""
-    async for chunk in request.stream():
-        data += chunk
-        if len(data) > _BODY_BYTES:
-            return None
     try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > _BODY_BYTES:
+                return None
         found: Any = parse_json(data, limit=_BODY_BYTES)
-    except JsonError:
+    except (ClientDisconnect, JsonError):
         return None
     return found if isinstance(found, dict) else None
 

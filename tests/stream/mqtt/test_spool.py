@@ -72,6 +72,9 @@ def with_bytes(data, place, new):
         lambda data: with_bytes(data, len(data) // 2, b"\xff" * 4096),
         lambda data: data.replace(b"payload", b"pay_oad"),
         lambda data: data.replace(b"CREATE TABLE", b"CREATE TABL\xdc"),  # SQLite's own message is no UTF-8 then
+        lambda data: with_bytes(data, 68, b"\0"),  # application_id
+        lambda data: with_bytes(data, 47, b"\xff"),  # format of the schema
+        lambda data: with_bytes(data, 18, b"\xff"),  # version for writing: SQLite calls it read-only
     ],
 )
 def test_a_damaged_spool_is_set_aside_and_another_begun(tmp_path, damage):
@@ -86,6 +89,31 @@ def test_a_damaged_spool_is_set_aside_and_another_begun(tmp_path, damage):
     kept = tmp_path / "spool.db.damaged"
     assert kept.read_bytes() == damaged
     assert stat.S_IMODE(kept.stat().st_mode) == stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.filterwarnings("ignore:.*damaged")
+def test_no_byte_of_the_header_stops_a_spool(tmp_path):
+    path = tmp_path / "spool.db"
+    data = filled(path, 1)
+    for place in range(100):
+        path.write_bytes(with_bytes(data, place, bytes([data[place] ^ 0xFF])))
+        Spool(path).close()
+
+
+def test_a_damaged_database_of_something_else_stays_where_it_is(tmp_path):
+    path = tmp_path / "other.db"
+    other = sqlite3.connect(path)
+    other.execute("PRAGMA application_id = 7")
+    other.execute("CREATE TABLE precious (x)")
+    other.commit()
+    other.close()
+    data = path.read_bytes()
+    for damaged in (data, with_bytes(data, 47, b"\xff"), data.replace(b"CREATE", b"CR\xffATE")):
+        path.write_bytes(damaged)
+        with pytest.raises(SinkError, match="something else"):
+            Spool(path)
+        assert path.read_bytes() == damaged
+        assert os.listdir(tmp_path) == ["other.db"]
 
 
 @pytest.mark.filterwarnings("default")
@@ -124,14 +152,32 @@ def test_an_event_that_is_too_large_is_told_and_the_next_one_kept(tmp_path, wait
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs symbolic links and modes")
-@pytest.mark.parametrize("suffix", ["", "-wal", "-journal"])
-def test_a_link_in_the_place_of_a_spool_is_refused(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", ["-wal", "-journal"])
+def test_a_link_beside_a_spool_is_refused(tmp_path, suffix):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / f"spool.db{suffix}").symlink_to(victim)
     with pytest.raises(SinkError, match="symbolic link"):
         Spool(tmp_path / "spool.db")
     assert victim.read_text() == "precious"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_a_link_of_this_user_leads_to_the_spool(tmp_path):
+    (tmp_path / "card").mkdir()
+    path, link = tmp_path / "card" / "spool.db", tmp_path / "spool.db"
+    link.symlink_to(path)
+    spool = Spool(link)
+    spool.put("a")
+    spool.close()
+    assert path.exists()
+    path.write_bytes(b"no database")
+    with pytest.warns(UserWarning, match="damaged"):
+        Spool(link).close()
+    assert link.is_symlink()
+    assert (tmp_path / "card" / "spool.db.damaged").exists()
+    with pytest.raises(SinkError, match="descriptor"):
+        Spool(type(path)("/dev/stderr"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs modes")
