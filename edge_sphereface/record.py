@@ -193,11 +193,14 @@ class Record:
         return cls.record_error(f"{name or cls.record_name} is not valid: {'; '.join(faults)}.", hint=cls.record_hint)
 
 
-def parse_json(text: str | bytes, *, limit: int = MAX_JSON_BYTES) -> Any:
+def parse_json(
+    text: str | bytes, *, limit: int = MAX_JSON_BYTES, digits: int = _MAX_DIGITS, depth: int = _MAX_DEPTH
+) -> Any:
     """Parse JSON that nobody vouches for.
 
     Refused beyond what JSON itself forbids: a text of more than ``limit`` bytes (or characters), numbers that are not
-    finite or have more digits than any of ours, halves of surrogate pairs, a key twice in an object, deep nesting.
+    finite, integers of more than ``digits`` digits, halves of surrogate pairs, a key twice in an object, nesting of
+    more than ``depth`` levels.
 
     Raises:
         JsonError: one of these.
@@ -207,7 +210,7 @@ def parse_json(text: str | bytes, *, limit: int = MAX_JSON_BYTES) -> Any:
     try:
         values = json.loads(
             text,
-            parse_int=_integer,
+            parse_int=lambda found: _integer(found, digits),
             parse_float=_number,
             parse_constant=_constant,
             object_pairs_hook=_object,
@@ -215,17 +218,17 @@ def parse_json(text: str | bytes, *, limit: int = MAX_JSON_BYTES) -> Any:
     except JsonError:
         raise
     except RecursionError as error:
-        raise JsonError(f"it is nested more than {_MAX_DEPTH} levels deep") from error
+        raise JsonError(f"it is nested more than {depth} levels deep") from error
     except ValueError as error:  # JSON's and UTF-8's
         raise JsonError(str(error)) from error
-    _check_tree(values)
+    _check_tree(values, depth)
     return values
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise JsonError(f"it has an integer of {len(digits)} digits")
-    return int(digits)
+def _integer(found: str, digits: int) -> int:
+    if len(found) > digits:
+        raise JsonError(f"it has an integer of {len(found)} digits")
+    return int(found)
 
 
 def _number(digits: str) -> float:
@@ -246,9 +249,9 @@ def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     return values
 
 
-def _check_tree(values: object) -> None:
+def _check_tree(values: object, depth: int) -> None:
     level = [values]
-    for _ in range(_MAX_DEPTH):
+    for _ in range(depth):
         following: list[object] = []
         for value in level:
             if isinstance(value, str):
@@ -261,7 +264,7 @@ def _check_tree(values: object) -> None:
         if not following:
             return
         level = following
-    raise JsonError(f"it is nested more than {_MAX_DEPTH} levels deep")
+    raise JsonError(f"it is nested more than {depth} levels deep")
 
 
 def _check_text(value: str) -> None:

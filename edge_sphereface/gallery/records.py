@@ -6,10 +6,10 @@ import json
 import unicodedata
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
-from edge_sphereface.record import Cosine, JsonError, Rate, Record, parse_json
+from edge_sphereface.record import MAX_JSON_BYTES, Cosine, JsonError, Rate, Record, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,10 @@ MAX_NAME_BYTES = 1024
 """Of a name in UTF-8."""
 MAX_METADATA_BYTES = 1 << 15
 """Of an identity's metadata as JSON."""
+_METADATA_DIGITS = 4300
+"""Of an integer: as many as Python converts unless told otherwise."""
+_METADATA_DEPTH = 256
+"""Levels of nesting, well below where Python's own writer of JSON fails."""
 
 _JOINERS = "\u200c\u200d"
 _VARIANTS = "\ufe0e\ufe0f"
@@ -293,7 +297,7 @@ def metadata_text(metadata: JsonObject) -> str:
     try:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
         size = len(text.encode())
-        parse_json(text, limit=max(size, 1))  # what could not be read again is not written
+        parse_kept(text, limit=max(size, 1))  # what could not be read again is not written
     except (TypeError, ValueError, RecursionError) as error:
         raise IdentityError(f"Expected metadata that JSON can hold: {error}.") from error
     if not isinstance(metadata, dict) or size > MAX_METADATA_BYTES:
@@ -301,19 +305,35 @@ def metadata_text(metadata: JsonObject) -> str:
     return text
 
 
-def metadata_of(text: str | bytes) -> JsonObject:
-    """Metadata that was kept as text.
+def metadata_of(text: str | bytes, name: str) -> JsonObject:
+    """Metadata of the identity of that name, which was kept as text.
 
     Raises:
         GalleryFormatError: it is no JSON object.
     """
     try:
-        metadata = parse_json(text)
-    except JsonError:
-        metadata = None
+        metadata = parse_kept(text, limit=MAX_JSON_BYTES)
+    except JsonError as error:
+        raise _no_metadata(name, f" ({error})") from error
     if not isinstance(metadata, dict):
-        raise GalleryFormatError("The gallery is damaged: an identity's metadata is no JSON object.")
+        raise _no_metadata(name)
     return metadata
+
+
+def parse_kept(text: str | bytes, *, limit: int) -> Any:
+    """Parse JSON that holds metadata: whatever an application once kept is read again.
+
+    Raises:
+        JsonError: it has more than ``limit`` bytes, or is not JSON as :func:`~edge_sphereface.record.parse_json` wants.
+    """
+    return parse_json(text, limit=limit, digits=_METADATA_DIGITS, depth=_METADATA_DEPTH)
+
+
+def _no_metadata(name: str, why: str = "") -> GalleryFormatError:
+    return GalleryFormatError(
+        f"The gallery is damaged: the metadata of {name!r} is no JSON object{why}.",
+        hint="remove that identity and enroll it again, or restore a backup",
+    )
 
 
 def now() -> str:

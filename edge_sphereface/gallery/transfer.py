@@ -17,9 +17,9 @@ from edge_sphereface.errors import EdgeSphereFaceError, GalleryError, GalleryFor
 from edge_sphereface.files import PRIVATE, atomic_write
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.crops import check_crop
-from edge_sphereface.gallery.records import Portrait, Threshold, check_name, metadata_text
+from edge_sphereface.gallery.records import Portrait, Threshold, check_name, metadata_text, parse_kept
 from edge_sphereface.gallery.vectors import check_embeddings, template_of
-from edge_sphereface.record import JsonError, parse_json
+from edge_sphereface.record import JsonError
 
 if TYPE_CHECKING:
     import os
@@ -235,7 +235,7 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
     reason = "it is no JSON object"
     try:
-        values: Any = parse_json(line, limit=_MAX_LINE)
+        values: Any = parse_kept(line, limit=_MAX_LINE)
     except JsonError as error:
         values, reason = None, str(error)
     if not isinstance(values, dict):

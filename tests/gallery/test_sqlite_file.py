@@ -240,9 +240,25 @@ def test_an_empty_file_beside_a_log_is_damage_and_the_log_stays(enrolled, faces,
     killed.write_bytes(b"")
     before = Path(f"{killed}-wal").read_bytes()
     for create in (False, True):
-        with pytest.raises(GalleryFormatError, match="it is empty, and killed.db-wal is not"):
+        with pytest.raises(GalleryFormatError, match="it is empty, and killed.db-wal is not") as caught:
             open_gallery(killed, fingerprint, create=create)
+        assert f"delete {killed} and {killed}-wal" in caught.value.hint
     assert Path(f"{killed}-wal").read_bytes() == before
+
+
+def test_a_log_without_its_gallery_is_told_and_nothing_is_made(enrolled, faces, path, tmp_path, fingerprint):
+    """Left by a kill, the gallery deleted by hand: the message names what to delete, and then it works."""
+    killed = open_copy(enrolled(faces), path, tmp_path)
+    killed.unlink()
+    for _ in range(2):
+        with pytest.raises(GalleryFormatError, match="is missing, and its log killed.db-wal") as caught:
+            open_gallery(killed, fingerprint, create=True)
+        assert not killed.exists()
+    assert f"delete {killed}-wal" in caught.value.hint
+    Path(f"{killed}-wal").unlink()
+    with open_gallery(killed, fingerprint, create=True) as gallery:
+        gallery.enroll("Ann", faces[0])
+        assert (len(gallery), gallery.check()) == (1, [])
 
 
 def test_a_file_that_its_maker_left_empty_is_made_into_a_gallery(path, faces, fingerprint):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import stat
 from copy import copy
 from dataclasses import replace
@@ -52,6 +53,37 @@ def test_everything_survives_from_every_kind_to_a_file(gallery, exported, make, 
     assert content(other) == content(gallery)
     assert other.thresholds() == gallery.thresholds()
     assert other.check() == []
+
+
+@pytest.mark.parametrize("metadata", ['{"id": 1%s}' % ("0" * 22), '{"deep": %s1%s}' % ("[" * 40, "]" * 40)])  # noqa: UP031
+def test_metadata_that_an_earlier_version_kept_is_read_exported_and_imported(
+    enrolled, faces, path, make, tmp_path, metadata
+):
+    """Earlier versions kept integers of any size, and deeper nesting than records have."""
+    gallery = enrolled(faces)
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE identities SET metadata = ? WHERE name = 'p1'", (metadata,))
+    raw.close()
+    assert [identity.metadata for identity in gallery.identities()] == [{}, json.loads(metadata), {}, {}]
+    assert gallery.check() == []
+    assert export_gallery(gallery, tmp_path / "people.jsonl") == 4
+    other = make(tmp_path / "other.db")
+    import_gallery(other, tmp_path / "people.jsonl")
+    assert content(other) == content(gallery)
+
+
+def test_metadata_that_cannot_be_read_is_told_with_its_name(enrolled, faces, path):
+    gallery = enrolled(faces)
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE identities SET metadata = ? WHERE name = 'p1'", ('{"a":' * 9000 + "1" + "}" * 9000,))
+    raw.close()
+    with pytest.raises(GalleryFormatError, match="metadata of 'p1' is no JSON object.*nested") as caught:
+        list(gallery.identities())
+    assert "remove that identity" in caught.value.hint
+    assert gallery.get("p2").metadata == {}
+    assert len(gallery.check()) == 1
+    gallery.remove(["p1"])
+    assert (len(list(gallery.identities())), gallery.check()) == (3, [])
 
 
 def test_names_that_are_there(gallery, exported, faces):

@@ -246,7 +246,7 @@ class MilvusGallery(Gallery):
         return [
             Identity(
                 name=row["name"],
-                metadata=metadata_of(row["metadata"]),
+                metadata=metadata_of(row["metadata"], row["name"]),
                 embeddings=len(members.get(row["id"], [])),
                 crops=sum(1 for member in members.get(row["id"], []) if member.get("crop")),
                 enrolled_at=row["enrolled_at"],

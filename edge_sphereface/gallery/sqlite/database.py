@@ -250,7 +250,13 @@ def _configure_writer(connection: sqlite3.Connection, timeout_s: float) -> None:
 
 def _require_file(path: Path, *, create: bool) -> None:
     try:
+        logged = create and _has_content(_log(path))  # asked first: the file is made before its log is
         if create and not path.exists():
+            if logged:
+                raise GalleryFormatError(
+                    f"The gallery {path} is missing, and its log {_log(path).name} is still there.",
+                    hint=f"restore {path.name} from a backup; for a new gallery, delete {_log(path)}",
+                )
             _make(path)
         if not path.exists():
             raise GalleryNotFoundError(f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one")
@@ -320,7 +326,10 @@ def _require_content(path: Path) -> bool:
     if path.stat().st_size:
         return True
     if logged:
-        raise _damaged(path, f"it is empty, and {_log(path).name} is not")
+        raise GalleryFormatError(
+            f"The gallery {path} is damaged: it is empty, and {_log(path).name} is not.",
+            hint=f"restore {path.name} from a backup; for a new gallery, delete {path} and {_log(path)}",
+        )
     return False
 
 

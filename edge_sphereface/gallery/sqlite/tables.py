@@ -182,7 +182,7 @@ class Tables:
         query = f"SELECT {ROW} FROM identities WHERE id = ?"  # noqa: S608 -- own words
         row = Row.checked(self._connection.execute(query, (row_id,)).fetchone())
         template, members = self._values.template(row), [embedding for embedding, _ in self._members(row.id)]
-        metadata_of(row.metadata)
+        metadata_of(row.metadata, row.name)
         if row.slot >= slots:
             return f"the gallery has no row {row.slot} of the matrix"
         if not members:
@@ -210,7 +210,7 @@ def _kept_metadata(portrait: Portrait, known: Row | None) -> str:
 def _identity(row: Row, embeddings: int, crops: int) -> Identity:
     return Identity(
         name=row.name,
-        metadata=metadata_of(row.metadata),
+        metadata=metadata_of(row.metadata, row.name),
         enrolled_at=row.enrolled_at,
         embeddings=embeddings,
         crops=crops,
