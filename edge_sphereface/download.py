@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cache import OFFLINE_VARIABLE, is_offline
 from edge_sphereface.errors import ChecksumError, DownloadError, EdgeSphereFaceError, OfflineError, OutputError
-from edge_sphereface.files import SHARED, atomic_write, open_private, sha256_of
+from edge_sphereface.files import SHARED, atomic_write, open_private, set_mode, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -
             f"What {file.url} sent is not {file.name}: expected SHA-256 {file.sha256}, got {digest}. It was deleted.",
             hint="try again; if it stays so, the file was replaced at its source",
         )
-    part.chmod(SHARED)
+    set_mode(part, SHARED, part.chmod)
     return part.replace(target)
 
 

@@ -81,7 +81,7 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
             os.fsync(stream.fileno())
             stream.close()
             if stat.S_IMODE(temporary.stat().st_mode) != mode:
-                _set_mode(target, mode, temporary.chmod)
+                set_mode(target, mode, temporary.chmod)
             temporary.replace(regular)
     finally:
         with suppress(OSError):  # on a full disk, closing tries to write once more
@@ -156,7 +156,7 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
         if sole and status.st_nlink > 1:
             raise _unsafe(Path(path), "a file with a second name (a hard link)")
         if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
-            _set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
+            set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
         if flags & os.O_RDWR:
             _refuse_database(os.read(descriptor, len(_DATABASE)), Path(path))
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -184,10 +184,20 @@ def restrict(path: str | os.PathLike[str]) -> None:
         return
     _require_own(file, status)
     if os.name == "posix" and stat.S_IMODE(status.st_mode) & _OTHERS:
-        _set_mode(file, PRIVATE, file.chmod)
+        set_mode(file, PRIVATE, file.chmod)
 
 
-def _set_mode(path: Path, mode: int, change: Callable[[int], None]) -> None:
+def set_mode(path: Path, mode: int, change: Callable[[int], None]) -> None:
+    """Change the mode of a file of this user; where the file system keeps none, warn if it was to be private.
+
+    Args:
+        path: for the warning.
+        mode: ``PRIVATE`` or ``SHARED``.
+        change: sets it.
+
+    Raises:
+        OSError: it fails for another reason.
+    """
     try:
         change(mode)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Downloads over a real HTTP server on loopback that breaks off, lies, or speaks ranges."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -79,6 +80,14 @@ def test_downloads_checks_and_reports_progress(pinned, tmp_path):
     assert path.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert os.listdir(tmp_path) == ["x.bin"]
+
+
+def test_a_file_system_without_modes_takes_the_file(pinned, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    assert fetch(pinned, tmp_path / "x.bin").read_bytes() == CONTENT
 
 
 def test_does_not_download_twice(server, pinned, tmp_path):
