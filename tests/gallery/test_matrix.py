@@ -248,3 +248,20 @@ def test_a_folder_in_the_place_of_the_next_matrix_is_named(enrolled, faces, path
         gallery.enroll("x", faces[9])
     assert caught.value.message == f"Cannot write {path}-matrix-next: Is a directory."
     assert "delete that folder" in caught.value.hint
+
+
+def test_a_matrix_whose_header_is_damaged_is_not_overwritten_while_others_have_mapped_it(
+    enrolled, faces, path, fingerprint
+):
+    gallery = enrolled(faces)
+    watching = open_gallery(path, fingerprint)
+    assert watching.search(faces[2])[0][0].name == "p2"
+    gallery.enroll("p1", faces[20])  # its old row is overwritten when the gallery is closed
+    with path.with_name("people.db-matrix").open("r+b") as matrix:
+        matrix.write(b"noise")
+    gallery.close()
+    for number in range(2):
+        assert watching.search(faces[2], top=1)[0][0].name == "p2"
+        watching.enroll(f"x{number}", faces[21 + number])
+    assert watching.check() == []
+    watching.close()
