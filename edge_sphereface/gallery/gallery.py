@@ -10,7 +10,16 @@ import numpy as np
 
 from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError, ThresholdError
 from edge_sphereface.gallery.crops import check_crop
-from edge_sphereface.gallery.records import Candidate, Enrollment, Portrait, check_name, decide, metadata_text
+from edge_sphereface.gallery.records import (
+    Candidate,
+    Enrollment,
+    Portrait,
+    check_name,
+    decide,
+    known_name,
+    metadata_text,
+)
+from edge_sphereface.gallery.spelling import skeleton
 from edge_sphereface.gallery.uniqueness import one_face_each
 from edge_sphereface.gallery.vectors import ROUNDING, check_embeddings, template_of
 
@@ -77,7 +86,7 @@ class Gallery(ABC):
         """Add embeddings of a person; the identity is made if it is new. On return they are on the disk.
 
         Args:
-            name: of any script.
+            name: of any script. A new one must not look like that of another identity.
             embeddings: (D,) or (N, D), as ``Embedder.embed`` gives them.
             crops: PNG files of the crops, one for each embedding; kept only by a gallery that keeps crops.
             metadata: replaces that of the identity; None leaves it as it is.
@@ -85,11 +94,11 @@ class Gallery(ABC):
         Raises:
             EmbeddingError: NaN, zero, or of another size.
             FingerprintError: the gallery was opened without saying what makes embeddings.
-            IdentityError: a name or metadata that cannot be kept.
+            IdentityError: a name or metadata that cannot be kept, or a name that looks like another identity's.
             GalleryBusyError: another process writes.
             OutputError: the gallery is read-only, or the disk is full; it is as it was before.
         """
-        kept_name, rows = check_name(name), self._checked(embeddings)
+        kept_name, rows = self._kept_name(name), self._checked(embeddings)
         if not len(rows):
             raise EmbeddingError("Expected at least one embedding to enroll, got none.")
         if crops is not None and len(crops) != len(rows):
@@ -119,7 +128,7 @@ class Gallery(ABC):
         """
         merged: dict[str, Portrait] = {}
         for portrait in portraits:
-            name, rows = check_name(portrait.name), self._checked(portrait.embeddings)
+            name, rows = self._kept_name(portrait.name), self._checked(portrait.embeddings)
             if portrait.metadata is not None:
                 metadata_text(portrait.metadata)
             if len(portrait.crops) != len(rows) or not len(rows):
@@ -274,6 +283,13 @@ class Gallery(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _kept_name(self, name: str) -> str:
+        """A name for an identity; one that an earlier version kept with odd characters stays as it is."""
+        known = known_name(name)
+        if skeleton(known) != known and self.template(known) is not None:
+            return self.get(known).name
+        return check_name(name)
 
     def _checked(self, embeddings: ArrayLike) -> Float32Array:
         """Rows (N, D) of length one."""

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
+from edge_sphereface.gallery.spelling import single_spaced, skeleton
 from edge_sphereface.record import MAX_JSON_BYTES, Cosine, JsonError, Rate, Record, parse_json
 
 if TYPE_CHECKING:
@@ -25,22 +26,8 @@ _METADATA_DIGITS = 4300
 _METADATA_DEPTH = 256
 """Levels of nesting, well below where Python's own writer of JSON fails."""
 
-_JOINERS = "\u200c\u200d"
-_VARIANTS = "\ufe0e\ufe0f"
-_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
-"""Letters and marks that are drawn as nothing."""
-_JOINING = (
-    ("\u0600", "\u08ff"),
-    ("\u0900", "\u0dff"),
-    ("\u1000", "\u109f"),
-    ("\u1780", "\u17ff"),
-    ("\u1800", "\u18af"),
-)
-"""Scripts whose letters join: Arabic to Syriac, India's, Burmese, Khmer, Mongolian.
-
-References:
-    Unicode Standard Annex #31, 2.3: Layout and Format Control Characters.
-"""
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the order in which other text is shown."""
 
 Outcome: TypeAlias = Literal["identified", "unknown", "ambiguous"]
 
@@ -204,44 +191,27 @@ def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, 
 
 
 def check_name(name: object) -> str:
-    """A name as it is kept, so that names that look the same are the same.
-
-    It is composed (NFC), and spaces at its ends are cut off. Refused are characters that cannot be seen, spaces of
-    other kinds or several in a row, and forms that stand for other letters (NFKC would replace them). Case counts.
+    """A name as a new identity keeps it: composed (NFC), with single ordinary spaces. Case counts.
 
     Raises:
-        IdentityError: empty, too long, or with such characters.
+        IdentityError: invisible as a whole, too long, or with characters that names cannot have.
     """
     if not isinstance(name, str):
         raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
-    composed = unicodedata.normalize("NFC", name).strip(" ")
-    if not composed:
-        raise IdentityError("Expected a name, got an empty one.", hint="give at least one visible character")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in composed):
+    kept = single_spaced(unicodedata.normalize("NFC", name))
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in kept):
         raise IdentityError(
-            f"The name {name!r} has control characters or halves of characters.", hint="letters of any script are fine"
+            f"The name {name!a} has control characters or halves of characters.", hint="letters of any script are fine"
         )
-    if "  " in composed:
+    if not _DIRECTIONS.isdisjoint(kept):
         raise IdentityError(
-            f"The name {name!a} has two spaces in a row: it would look like a name with one.",
-            hint="type the name with single spaces",
+            f"The name {name!a} has characters that change the order in which text is shown.", hint="leave them out"
         )
-    hidden = _hidden(composed)
-    if hidden is not None:
-        raise IdentityError(
-            f"The name {name!a} has an invisible character, U+{ord(hidden):04X} "
-            f"({unicodedata.name(hidden, 'without a name')}): it would look like another name.",
-            hint="type the name with plain letters and single spaces",
-        )
-    plain = unicodedata.normalize("NFKC", composed)
-    if plain != composed:
-        raise IdentityError(
-            f"The name {name!r} has characters that stand for others: it would look like {plain!r}.",
-            hint=f"give it as {plain!r}",
-        )
-    if len(composed.encode()) > MAX_NAME_BYTES:
+    if not skeleton(kept):
+        raise IdentityError(f"Expected a name, got {name!a}.", hint="give at least one visible character")
+    if len(kept.encode()) > MAX_NAME_BYTES:
         raise IdentityError(f"Expected a name of at most {MAX_NAME_BYTES} bytes in UTF-8.", hint="shorten it")
-    return composed
+    return kept
 
 
 def known_name(name: object) -> str:
@@ -255,37 +225,6 @@ def known_name(name: object) -> str:
     if any(unicodedata.category(character) == "Cs" for character in name):
         raise IdentityError(f"The name {name!a} has halves of characters.", hint="letters of any script are fine")
     return unicodedata.normalize("NFC", name).strip()
-
-
-def _hidden(name: str) -> str | None:
-    """The first character of a name that cannot be seen where it stands."""
-    for index, character in enumerate(name):
-        before = name[index - 1] if index else " "
-        after = name[index + 1] if index + 1 < len(name) else " "
-        category = unicodedata.category(character)
-        if character in _JOINERS:  # some scripts spell with them, and pictures are joined by them
-            visible = _is_joined(before, after)
-        elif character in _VARIANTS:  # of a picture
-            visible = unicodedata.category(before) == "So"
-        elif category == "Zs":
-            visible = character == " "
-        else:
-            visible = category not in ("Cf", "Cn", "Co") and character not in _BLANK and not _is_variant(character)
-        if not visible:
-            return character
-    return None
-
-
-def _is_joined(before: str, after: str) -> bool:
-    """Whether a joiner between two characters changes how they look."""
-    pictures = unicodedata.category(before) in ("So", "Sk") or before in _VARIANTS
-    if pictures:
-        return unicodedata.category(after) == "So"
-    return any(first <= before <= last and first <= after <= last for first, last in _JOINING)
-
-
-def _is_variant(character: str) -> bool:
-    return "\ufe00" <= character <= "\ufe0f" or "\U000e0000" <= character <= "\U000e0fff"
 
 
 def metadata_text(metadata: JsonObject) -> str:

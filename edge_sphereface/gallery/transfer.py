@@ -18,6 +18,7 @@ from edge_sphereface.files import PRIVATE, atomic_write
 from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.crops import check_crop
 from edge_sphereface.gallery.records import Portrait, Threshold, check_name, metadata_text, parse_kept
+from edge_sphereface.gallery.spelling import Spellings
 from edge_sphereface.gallery.vectors import check_embeddings, template_of
 from edge_sphereface.record import JsonError
 
@@ -113,20 +114,24 @@ def import_gallery(
     Raises:
         GalleryFormatError: no export of this version, or a damaged one.
         FingerprintError: its embeddings are of another kind.
-        IdentityError: a name is there already, and ``existing`` is ``refuse``.
+        IdentityError: a name is there already, and ``existing`` is ``refuse``; or one looks like another.
         OutputError: the gallery is read-only, or the disk is full.
     """
     gallery.require_writable()
     file = Path(path)
     gallery.fingerprint.require(read_fingerprint(file), f"The gallery {gallery.location}")
     names = _checked_names(file, gallery.fingerprint)
-    there = {identity.name for identity in gallery.identities()} & set(names)
+    present = {identity.name for identity in gallery.identities()}
+    there = present & set(names)
     if there and existing == "refuse":
         raise IdentityError(
             f"{len(there)} of {len(names)} names are in {gallery.location} already: {', '.join(sorted(there)[:5])}"
             f"{', …' if len(there) > 5 else ''}.",
             hint="nothing was added; --existing skip leaves them as they are, --existing add adds embeddings to theirs",
         )
+    spellings = Spellings(lambda: present, present.__contains__)
+    for name in sorted(set(names) - present):
+        spellings.take(name)
     skipped = there if existing == "skip" else set()
     known = gallery.thresholds()
     thresholds = [threshold for threshold in _thresholds(file) if threshold.precision not in known]

@@ -288,51 +288,58 @@ def test_what_is_no_threshold(text):
         Threshold.from_json(text)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "An\u200bn",
-        "\u2060Ann",
-        "Ann\ufeff",
-        "An\u00adn",
-        "An\u200dn",
-        "An\u200cn",
-        "\u202eAnn",
-        "Ann\u2066",
-        "Ann\u00a0Lee",
-        "Ann  Lee",
-        "Ann\u2003Lee",
-        "\u00a0Ann",
-        "Ann\u3164",
-        "Ann\ufe0f",
-        "Ann\U000e0041",
-        "\uff21nn",
-        "\ufb01nn",
-        "Ann\u034f",
-        "Ann\u2800",
-    ],
-)
-def test_names_that_only_look_like_another_are_refused(gallery, faces, tmp_path, name):
-    """Nobody becomes a second Ann whom no list can tell from the first."""
+LOOK_LIKE_ANN = [
+    *("An\u200bn", "\u2060Ann", "Ann\ufeff", "An\u00adn", "An\u200dn", "An\u200cn", "Ann\u3164", "Ann\ufe0f"),
+    *("Ann\U000e0041", "\uff21nn", "Ann\u034f", "Ann\u2800", "\u200eAnn"),
+]
+
+
+def test_names_that_only_look_like_another_are_refused(gallery, faces):
+    """Nobody becomes a second Ann whom no list can tell from the first, whichever comes first."""
     gallery.enroll("Ann", faces[0])
-    with pytest.raises(IdentityError, match="look like") as refused:
-        gallery.enroll(name, faces[1])
-    assert refused.value.hint
-    assert ("has two spaces in a row" in str(refused.value)) == ("  " in name)
+    for name in LOOK_LIKE_ANN:
+        with pytest.raises(IdentityError, match="looks like the name 'Ann'") as refused:
+            gallery.enroll(name, faces[1])
+        assert refused.value.hint
     assert [identity.name for identity in gallery.identities()] == ["Ann"]
+    gallery.enroll(odd := "Louis \u2162", faces[2])
+    with pytest.raises(IdentityError, match="looks like the name 'Louis .u2162'"):
+        gallery.enroll("Louis III", faces[3])
+    assert gallery.enroll(odd, faces[4]).embeddings == 2
+    gallery.remove([odd])
+    assert gallery.enroll("Louis III", faces[3]).embeddings == 1
+    with pytest.raises(IdentityError, match="looks like"):
+        gallery.add(portraits(faces[:2], ["\ufb01nn", "finn"]))
+    assert len(gallery) == 2
+    assert gallery.enroll("\ufb01nn", faces[5]).embeddings == 1
+
+
+@pytest.mark.parametrize("name", ["\u202eAnn", "Ann\u2066", "\u200b", "\u3000", "\u3164\u2800"])
+def test_names_that_mislead_are_refused(make, faces, name):
+    with pytest.raises(IdentityError):
+        make().enroll(name, faces[0])
+
+
+def test_spaces_of_any_kind_are_one_space(gallery, faces):
+    for number, name in enumerate(["Ann Lee", "Ann  Lee", "\u00a0Ann\u2003Lee", "Ann\u3000Lee "]):
+        assert gallery.enroll(name, faces[0]).embeddings == number + 1
+    assert gallery.get("Ann\u3000Lee").name == "Ann Lee"
+    assert gallery.remove(["Ann\u3000Lee", "Ann Lee"]) == 4
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "ann",
-        "ANN",
-        "Ann Lee",
-        "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
-        "क\u094d\u200dष",
-        "👩\u200d🚀",
-        "❤\ufe0f",
-        "O\u2019Hara",
+        *("ann", "ANN", "Ann Lee", "O\u2019Hara", "O\u00b4Brien", "M\u00aa Jos\u00e9", "N\u00ba 5", "Louis \u2162"),
+        *(
+            "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc",
+            "क\u094d\u200dष",
+            "\u0d05\u0d28\u0d4d\u200d",
+            "👩\u200d🚀",
+            "❤\ufe0f",
+        ),
+        *("\u0e2a\u0e33\u0e23\u0e32\u0e0d", "\u0e99\u0eb3", "\u845b\U000e0100", "\uff94\uff8f\uff80\uff9e"),
+        *("1\ufe0f\u20e3", "🏴\U000e0067\U000e0062\U000e007f", "\U0001fae9"),
     ],
 )
 def test_names_that_look_different_are_kept(make, faces, name):
@@ -340,6 +347,45 @@ def test_names_that_look_different_are_kept(make, faces, name):
     gallery.enroll("Ann", faces[0])
     assert gallery.enroll(f"  {name} ", faces[1]).name == name
     assert len(gallery) == 2
+
+
+def test_names_that_an_earlier_version_kept(make, faces, tmp_path):
+    """They stay, take photographs and move to other galleries; no new name may look like them."""
+    gallery = make()
+    old = ["Ann  Lee", "Bo\u200bb", "\uff23y"]
+    gallery.add(portraits(faces[:3], ["a", "b", "c"]))
+    for name, odd in zip("abc", old, strict=True):
+        gallery._connection.execute("UPDATE identities SET name = ? WHERE name = ?", (odd, name))
+    gallery.close()
+    gallery = make()
+    assert [gallery.enroll(name, faces[5]).embeddings for name in old] == [2, 2, 2]
+    for name in ("Ann Lee", "Bob", "Cy"):
+        with pytest.raises(IdentityError, match="looks like"):
+            gallery.enroll(name, faces[6])
+    assert import_exported(gallery, make(tmp_path / "other.db"), tmp_path) == ["Ann Lee", *old[1:]]
+    full = make(tmp_path / "full.db")
+    full.enroll("Bob", faces[7])
+    with pytest.raises(IdentityError, match="looks like the name 'Bob'"):
+        import_exported(gallery, full, tmp_path)
+    assert len(full) == 1
+
+
+def test_names_that_another_process_adds_or_that_were_not_added_after_all(make, faces):
+    here, there = make(), make()
+    here.enroll("Cy", faces[0])
+    there.enroll("Bo\u200bb", faces[1])
+    with pytest.raises(IdentityError, match="looks like"):
+        here.enroll("Bob", faces[2])
+    there.remove(["Bo\u200bb"])
+    with pytest.raises(IdentityError, match="looks like"):
+        here.add(portraits(faces[:2], ["Bo\u200bb", "C\u200by"]))
+    assert here.enroll("Bob", faces[2]).embeddings == 1
+
+
+def import_exported(gallery, other, folder):
+    export_gallery(gallery, folder / "x.jsonl")
+    import_gallery(other, folder / "x.jsonl")
+    return [identity.name for identity in other.identities()]
 
 
 def test_a_threshold_that_an_earlier_version_kept(gallery, fingerprint, faces, tmp_path):

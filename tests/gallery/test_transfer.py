@@ -138,7 +138,7 @@ def test_names_that_are_there(gallery, exported, faces):
         ),
         (lambda lines: [*lines[:3], '{"identities": true}'], "cut off"),
         (lambda lines: [*lines[:3], '{"identities": 2, "x": 1}'], "cut off"),
-        (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\u200b'), *lines[2:]], "invisible"),
+        (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\u202e'), *lines[2:]], "change the order"),
         (
             lambda lines: [lines[0].replace('"embedding_size": 32', '"embedding_size": "x"'), *lines[1:]],
             "record of what",

@@ -23,6 +23,7 @@ from edge_sphereface.gallery.records import (
     metadata_text,
     now,
 )
+from edge_sphereface.gallery.spelling import Spellings, single_spaced
 from edge_sphereface.gallery.vectors import template_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class MilvusGallery(Gallery):
         self._lock = threading.RLock()
         self._client, prefix, self._is_lite = reach(location, create=create, timeout_s=timeout_s)
         self._collections = Collections(self._client, prefix, exact=exact, flush=self._is_lite)
+        self._spellings = self._read_spellings()
         try:
             with self._working():
                 self._open(fingerprint, create=create, keep_crops=keep_crops)
@@ -125,8 +127,10 @@ class MilvusGallery(Gallery):
     def template(self, name: str) -> Float32Array | None:
         """(D,) unit mean of an identity's embeddings."""
         with self._working():
-            found = self._collections.identities(["template"], [key_of(known_name(name))])
-        return vectors(found, "template")[0] if found else None
+            names = dict.fromkeys((known := known_name(name), single_spaced(known)))
+            found = {row["name"]: row for row in self._collections.identities(["template"], list(map(key_of, names)))}
+        row = found.get(known) or found.get(single_spaced(known))
+        return None if row is None else vectors([row], "template")[0]
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove identities. Milvus Lite's files are written anew without them; a cluster cleans up when it is due."""
@@ -137,6 +141,7 @@ class MilvusGallery(Gallery):
                 self._collections.write_anew(self.fingerprint.embedding_size, None, {})
             else:
                 self._collections.compact()
+            self._spellings = self._read_spellings()
         return embeddings
 
     def thresholds(self) -> dict[str, Threshold]:
@@ -199,14 +204,28 @@ class MilvusGallery(Gallery):
         self.keep_crops = texts.get("keep_crops") == "yes"
 
     def _add(self, portraits: Sequence[Portrait]) -> None:
-        for start in range(0, len(portraits), _PORTRAITS):
-            with self._working():
-                self._add_block(portraits[start : start + _PORTRAITS])
+        try:
+            for start in range(0, len(portraits), _PORTRAITS):
+                with self._working():
+                    self._add_block(portraits[start : start + _PORTRAITS])
+        except BaseException:
+            self._spellings = self._read_spellings()  # names were counted as taken that were not added
+            raise
+
+    def _read_spellings(self) -> Spellings:
+        """What new names are held against: read once, because Milvus cannot tell odd names from others."""
+        return Spellings(
+            lambda: [row["name"] for row in self._collections.identities([])],
+            lambda name: bool(self._collections.identities([], [key_of(name)])),
+        )
 
     def _add_block(self, portraits: Sequence[Portrait]) -> None:
         moment = now()
         keys = [key_of(portrait.name) for portrait in portraits]
         known = {row["id"]: row for row in self._collections.identities(_DESCRIPTION, keys)}
+        for key, portrait in zip(keys, portraits, strict=True):
+            if key not in known:
+                self._spellings.take(portrait.name)
         old = self._collections.embeddings(list(known), ["embedding"]) if known else {}
         identities, embeddings = [], []
         for key, portrait in zip(keys, portraits, strict=True):
@@ -255,14 +274,16 @@ class MilvusGallery(Gallery):
         ]
 
     def _require(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        rows = self._collections.identities(_DESCRIPTION, [key_of(name) for name in names])
-        missing = sorted(set(names) - {row["name"] for row in rows})
+        spellings = dict.fromkeys((*names, *map(single_spaced, names)))
+        found = {row["name"]: row for row in self._collections.identities(_DESCRIPTION, list(map(key_of, spellings)))}
+        rows = [found.get(name) or found.get(single_spaced(name)) for name in names]
+        missing = [name for name, row in zip(names, rows, strict=True) if row is None]
         if missing:
             raise IdentityNotFoundError(
                 f"The gallery holds nobody named {', '.join(map(repr, missing))}.",
                 hint="`edge-sphereface gallery list` names all",
             )
-        return rows
+        return list({row["id"]: row for row in rows if row is not None}.values())
 
     @contextmanager
     def _working(self) -> Iterator[None]:

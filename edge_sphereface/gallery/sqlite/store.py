@@ -100,8 +100,8 @@ class SqliteGallery(Gallery):
         """One identity."""
         kept = known_name(name)
         with self._reading():
-            self._tables.require([kept])
-            return self._tables.identities("=", kept)[0]
+            (row,) = self._tables.require([kept])
+            return self._tables.identities("=", row.name)[0]
 
     def identities(self) -> Iterator[Identity]:
         """Every identity, by name."""
@@ -133,6 +133,7 @@ class SqliteGallery(Gallery):
         with self._writing() as change:
             rows = self._tables.require(sorted({known_name(name) for name in names}))
             embeddings = sum(self._tables.delete(change, row) for row in rows)
+            self._tables.forget_spellings()
             self._connection.execute("UPDATE state SET erasing = 1")
         self._erase()
         return embeddings
@@ -154,8 +155,9 @@ class SqliteGallery(Gallery):
         """Add any number of people, and thresholds, in one transaction."""
         moment, added = now(), 0
         with self._writing() as change:
+            spellings = self._tables.spellings()
             for added, portrait in enumerate(portraits, start=1):  # noqa: B007 -- the last is how many
-                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops)
+                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
             for threshold in thresholds:
                 self._tables.keep_threshold(threshold)
         return added
@@ -286,8 +288,9 @@ class SqliteGallery(Gallery):
     def _add(self, portraits: Sequence[Portrait]) -> None:
         moment = now()
         with self._writing() as change:
+            spellings = self._tables.spellings()
             for portrait in portraits:
-                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops)
+                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
 
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         for attempt in range(_ATTEMPTS):
@@ -324,10 +327,14 @@ class SqliteGallery(Gallery):
         self.require_writable()
         with self._lock:
             self._follow_file()
-            with explained(self._path), transaction(self._connection, write=True):
-                change = Change(self._connection, self._state())
-                yield change
-                committed = change.finish(self._index, self._file, self.fingerprint.embedding_size)
+            try:
+                with explained(self._path), transaction(self._connection, write=True):
+                    change = Change(self._connection, self._state())
+                    yield change
+                    committed = change.finish(self._index, self._file, self.fingerprint.embedding_size)
+            except BaseException:
+                self._tables.forget_spellings()
+                raise
             committed()
 
     def _state(self) -> State:

@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_sphereface.errors import EdgeSphereFaceError, IdentityNotFoundError
 from edge_sphereface.gallery.records import Identity, Portrait, metadata_of, metadata_text
+from edge_sphereface.gallery.spelling import Spellings, single_spaced
 from edge_sphereface.gallery.sqlite.state import ROW, Row
 from edge_sphereface.gallery.vectors import ROUNDING, template_of
 
@@ -38,13 +39,20 @@ class Tables:
     def __init__(self, connection: sqlite3.Connection, values: Values) -> None:
         self._connection = connection
         self._values = values
+        self._spellings: Spellings | None = None
+        self._version: int | None = None
 
     def count(self) -> int:
         """Identities."""
         return int(self._connection.execute("SELECT count(*) FROM identities").fetchone()[0])
 
     def row(self, name: str) -> Row | None:
-        """Of an identity."""
+        """Of an identity: of exactly this name, else of the name with single spaces."""
+        found = self._row(name)
+        spaced = single_spaced(name)
+        return self._row(spaced) if found is None and spaced != name else found
+
+    def _row(self, name: str) -> Row | None:
         found = self._connection.execute(f"SELECT {ROW} FROM identities WHERE name = ?", (name,)).fetchone()  # noqa: S608
         return None if found is None else Row.checked(found)
 
@@ -65,6 +73,24 @@ class Tables:
                 hint=f"it holds {', '.join(map(repr, near))}" if near else "`edge-sphereface gallery list` names all",
             )
         return [row for row in rows if row is not None]
+
+    def spellings(self) -> Spellings:
+        """What new names are held against; read anew once another connection has changed the gallery."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if self._spellings is None or self._version != version:
+            self._version = version
+            self._spellings = Spellings(self._odd_names, lambda name: self._row(name) is not None)
+        return self._spellings
+
+    def forget_spellings(self) -> None:
+        """Names that were taken are not there: removed, or a change failed."""
+        self._spellings = None
+
+    def _odd_names(self) -> list[str]:
+        # SQLite reads the index on names for this: plain names in ASCII never come to Python
+        query = """SELECT name FROM identities WHERE typeof(name) = 'text'
+            AND (length(name) <> length(CAST(name AS BLOB)) OR instr(name, '  '))"""
+        return [name for (name,) in self._connection.execute(query).fetchall()]
 
     def identities(self, condition: str, name: str) -> list[Identity]:
         """Up to a page of identities whose name fulfils a condition, by name."""
@@ -100,9 +126,11 @@ class Tables:
             crops=tuple(crop for _, crop in members),
         )
 
-    def add(self, change: Change, portrait: Portrait, moment: str, *, keep_crops: bool) -> None:
+    def add(self, change: Change, portrait: Portrait, moment: str, *, keep_crops: bool, spellings: Spellings) -> None:
         """Add embeddings, and the identity if it is new."""
-        known = self.row(portrait.name)
+        known = self._row(portrait.name)
+        if known is None:
+            spellings.take(portrait.name)
         old = [] if known is None else [embedding for embedding, _ in self._members(known.id)]
         template = template_of(np.concatenate([*(row[None] for row in old), portrait.embeddings]))
         slot = change.place(template)
