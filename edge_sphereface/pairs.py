@@ -23,6 +23,8 @@ _MAX_LINES = 1_000_000
 _MAX_DIGITS = 9
 _MAX_COORDINATE = 1e6
 """Pixels."""
+_MAX_PATH = 4096
+"""Characters of a photograph's path; Linux takes no longer one."""
 
 
 class Pair(NamedTuple):
@@ -100,12 +102,14 @@ def read_csv_pairs(path: Path) -> list[Pair]:
     try:
         for number, row in enumerate(reader, start=2):
             label = (row.get("label") or "").strip()
-            if not row.get("image1_path") or not row.get("image2_path") or label not in ("0", "1"):
+            names = [row.get("image1_path") or "", row.get("image2_path") or ""]
+            # csv's own bound of a field is global: libraries in the same process raise it
+            if label not in ("0", "1") or not all(0 < len(name) <= _MAX_PATH for name in names):
                 raise PairsError(
                     f"{path}, line {number}: expected image1_path, image2_path and label 0 or 1, got {row!r:.200}."
                 )
-            pairs.append(Pair(row["image1_path"], row["image2_path"], same=label == "1"))
-    except csv.Error as error:  # a field of more than 128 KiB
+            pairs.append(Pair(*names, same=label == "1"))
+    except csv.Error as error:
         raise PairsError(
             f"{path}, line {reader.line_num}, is no CSV: {error}.", hint="is a quote left open?"
         ) from error
