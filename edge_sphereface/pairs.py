@@ -102,13 +102,13 @@ def read_csv_pairs(path: Path) -> list[Pair]:
     try:
         for number, row in enumerate(reader, start=2):
             label = (row.get("label") or "").strip()
-            names = [row.get("image1_path") or "", row.get("image2_path") or ""]
+            first, second = row.get("image1_path") or "", row.get("image2_path") or ""
             # csv's own bound of a field is global: libraries in the same process raise it
-            if label not in ("0", "1") or not all(0 < len(name) <= _MAX_PATH for name in names):
+            if label not in ("0", "1") or not all(0 < len(name) <= _MAX_PATH for name in (first, second)):
                 raise PairsError(
                     f"{path}, line {number}: expected image1_path, image2_path and label 0 or 1, got {row!r:.200}."
                 )
-            pairs.append(Pair(*names, same=label == "1"))
+            pairs.append(Pair(first, second, same=label == "1"))
     except csv.Error as error:
         raise PairsError(
             f"{path}, line {reader.line_num}, is no CSV: {error}.", hint="is a quote left open?"
