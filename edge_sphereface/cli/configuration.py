@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 OPTION = "--config"
-_FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hint=f"check {OPTION}", pipes=True)
+_FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hint=f"check {OPTION}")
 _MAX_DOTS = 64
 """In a line: each dot of a key is a table in a table, and settings have none."""
 _ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
