@@ -35,7 +35,8 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
         spec: size and template of the crops.
         count: how many; where the photographs show fewer faces, they are cut out again with landmarks moved by up to
             3 pixels.
-        photos: a folder of photographs; without it, :func:`astronaut`.
+        photos: a folder of photographs; without it, :func:`astronaut`. An image of a crop's size is a crop already, and
+            is taken as it is.
 
     Returns:
         (count, H, W, 3) uint8 BGR, the same for the same photographs.
@@ -43,10 +44,13 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
     Raises:
         ParityError: no face was found.
     """
-    found: list[tuple[UInt8Array, Float32Array]] = []
+    found: list[tuple[UInt8Array, Float32Array | None]] = []
     detector = open_detector()
     for image in [astronaut()] if photos is None else map(load_image, find_images(photos)):
-        found += [(image, face.landmarks) for face in detector.detect(image)]
+        if image.shape == spec.crop_shape:
+            found.append((image, None))
+        else:
+            found += [(image, face.landmarks) for face in detector.detect(image)]
         if len(found) >= count:
             break
     if not found:
@@ -55,6 +59,9 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
     crops = []
     for number in range(count):
         image, landmarks = found[number % len(found)]
+        if landmarks is None:
+            crops.append(image)
+            continue
         moved = landmarks + (random.uniform(-_JITTER_PX, _JITTER_PX, (5, 2)) if number >= len(found) else 0)
         crops.append(align_for(spec, image, moved)[0])
     return np.stack(crops)
