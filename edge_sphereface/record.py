@@ -26,6 +26,7 @@ from typing import (
     get_type_hints,
 )
 
+from edge_sphereface.bounded_json import MAX_JSON_BYTES, SHOWN, JsonError, is_unicode, parse_json, shortened
 from edge_sphereface.errors import EdgeSphereFaceError  # noqa: TC001 -- read with the annotations of every record
 
 if TYPE_CHECKING:
@@ -34,21 +35,11 @@ if TYPE_CHECKING:
 
     from edge_sphereface.types import JsonObject
 
-MAX_JSON_BYTES = 1 << 20
-"""A record's JSON text may not be larger, unless it says otherwise."""
-
-_MAX_DEPTH = 32
-_MAX_DIGITS = 20
 _MAX_TEXT = 4096
 _MAX_ITEMS = 4096
 _MAX_INTEGER = (1 << 63) - 1
-_SHOWN = 80
 
 RecordT = TypeVar("RecordT", bound="Record")
-
-
-class JsonError(ValueError):
-    """A text is not JSON as records need it; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,93 +184,6 @@ class Record:
         return cls.record_error(f"{name or cls.record_name} is not valid: {'; '.join(faults)}.", hint=cls.record_hint)
 
 
-def parse_json(
-    text: str | bytes, *, limit: int = MAX_JSON_BYTES, digits: int = _MAX_DIGITS, depth: int = _MAX_DEPTH
-) -> Any:
-    """Parse JSON that nobody vouches for.
-
-    Refused beyond what JSON itself forbids: a text of more than ``limit`` bytes (or characters), numbers that are not
-    finite, integers of more than ``digits`` digits, halves of surrogate pairs, a key twice in an object, nesting of
-    more than ``depth`` levels.
-
-    Raises:
-        JsonError: one of these.
-    """
-    if len(text) > limit:
-        raise JsonError(f"it has {len(text)} bytes, and at most {limit} are read")
-    try:
-        values = json.loads(
-            text,
-            parse_int=lambda found: _integer(found, digits),
-            parse_float=_number,
-            parse_constant=_constant,
-            object_pairs_hook=_object,
-        )
-    except JsonError:
-        raise
-    except RecursionError as error:
-        raise JsonError(f"it is nested more than {depth} levels deep") from error
-    except ValueError as error:  # JSON's and UTF-8's
-        raise JsonError(str(error)) from error
-    _check_tree(values, depth)
-    return values
-
-
-def _integer(found: str, digits: int) -> int:
-    if len(found) > digits:
-        raise JsonError(f"it has an integer of {len(found)} digits")
-    return int(found)
-
-
-def _number(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise JsonError(f"it has a number that is too large: {_shortened(digits)}")
-    return value
-
-
-def _constant(name: str) -> float:
-    raise JsonError(f"it has a number that is not finite: {name}")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise JsonError("an object has the same key twice")
-    return values
-
-
-def _check_tree(values: object, depth: int) -> None:
-    level = [values]
-    for _ in range(depth):
-        following: list[object] = []
-        for value in level:
-            if isinstance(value, str):
-                _check_text(value)
-            elif isinstance(value, dict):
-                following += value.keys()
-                following += value.values()
-            elif isinstance(value, list):
-                following += value
-        if not following:
-            return
-        level = following
-    raise JsonError(f"it is nested more than {depth} levels deep")
-
-
-def _check_text(value: str) -> None:
-    if not value.isascii() and not _is_unicode(value):
-        raise JsonError("a text holds half of a surrogate pair")
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 _HINTS: dict[Any, dict[str, Any]] = {}
 
 
@@ -390,13 +294,11 @@ def _tuple(value: Any, hints: tuple[Any, ...], place: str, faults: list[str], *,
 
 
 def _dict(value: Any, hint: Any, place: str, faults: list[str], *, is_json: bool) -> Any:
-    if not isinstance(value, dict) or not all(isinstance(key, str) and _is_unicode(key) for key in value):
+    if not isinstance(value, dict) or not all(isinstance(key, str) and is_unicode(key) for key in value):
         faults.append(f"{place} must be a JSON object, not {_shown(value)}")
         return _FAULT
     before = len(faults)
-    made = {
-        key: _read(item, hint, f"{place}.{_shortened(key)}", faults, is_json=is_json) for key, item in value.items()
-    }
+    made = {key: _read(item, hint, f"{place}.{shortened(key)}", faults, is_json=is_json) for key, item in value.items()}
     return made if len(faults) == before else _FAULT
 
 
@@ -422,7 +324,7 @@ def _is_number(value: object) -> bool:
 
 _SCALARS: dict[Any, Callable[[object], bool]] = {
     Any: lambda _: True,
-    str: lambda value: isinstance(value, str) and _is_unicode(value),
+    str: lambda value: isinstance(value, str) and is_unicode(value),
     bool: lambda value: isinstance(value, bool),
     int: lambda value: type(value) is int and -_MAX_INTEGER <= value <= _MAX_INTEGER,
     float: _is_number,
@@ -459,19 +361,15 @@ def _shown(value: object) -> str:
     if isinstance(value, (list, tuple, dict)):
         kind = "object" if isinstance(value, dict) else "list"
         try:
-            text = repr(value) if len(value) <= _SHOWN else ""
+            text = repr(value) if len(value) <= SHOWN else ""
         except (ValueError, RecursionError):
             text = ""
-        return text if text and len(text) <= _SHOWN else f"{'an' if kind == 'object' else 'a'} {kind} of {len(value)}"
+        return text if text and len(text) <= SHOWN else f"{'an' if kind == 'object' else 'a'} {kind} of {len(value)}"
     if isinstance(value, (str, bytes)):
-        return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}…"
-    return _shortened(repr(value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}…"
+    return shortened(repr(value))
 
 
 def _listed(names: list[str]) -> str:
-    shown = [_shortened(name) for name in names[:10]]
+    shown = [shortened(name) for name in names[:10]]
     return f"{shown}" if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

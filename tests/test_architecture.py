@@ -87,7 +87,7 @@ _TRUSTED_JSON = {
     "benchmarks/stages.py": "output of a process that it started, and its arguments",
     "benchmarks/tuning/measure.py": "output of a process that it started",
     "benchmarks/worker.py": "orders of the process that started it",
-    "edge_sphereface/record.py": "the bounded decoder itself",
+    "edge_sphereface/bounded_json.py": "the bounded parser itself",
 }
 _TRUSTED_FILES = {
     "benchmarks/arm64/instructions.py": "what an emulator that it started counted",

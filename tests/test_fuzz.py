@@ -409,6 +409,7 @@ _READS = re.compile(
     r"|FaceDetectorYN|csv\.(?:Dict)?[rR]eader|read_fields\(|open_stream\("
 )
 _ELSEWHERE = {
+    "bounded_json": "what each reader of JSON calls",
     "cli.tune_command": "copies a model that it has opened",
     "download": "copies a file and compares its SHA-256",
     "export.quantization.observe": "a model in memory",

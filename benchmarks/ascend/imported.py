@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from edge_sphereface.bounded_json import JsonError, parse_json
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.record import JsonError, parse_json
 from edge_sphereface.regular_file import RegularFile
 
 if TYPE_CHECKING:

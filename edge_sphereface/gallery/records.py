@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from edge_sphereface.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.errors import GalleryFormatError, IdentityError
 from edge_sphereface.gallery.spelling import single_spaced, skeleton
-from edge_sphereface.record import MAX_JSON_BYTES, Cosine, JsonError, Rate, Record, parse_json
+from edge_sphereface.record import Cosine, Rate, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -263,7 +264,7 @@ def parse_kept(text: str | bytes, *, limit: int) -> Any:
     """Parse JSON that holds metadata: whatever an application once kept is read again.
 
     Raises:
-        JsonError: it has more than ``limit`` bytes, or is not JSON as :func:`~edge_sphereface.record.parse_json` wants.
+        JsonError: it has more than ``limit`` bytes, or is not JSON as ``bounded_json.parse_json`` wants.
     """
     return parse_json(text, limit=limit, digits=_METADATA_DIGITS, depth=_METADATA_DEPTH)
 

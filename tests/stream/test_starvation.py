@@ -202,6 +202,17 @@ def ends(line, seconds=10):
     return False
 
 
+def drip_until_it_ends(line):
+    """One byte before each time-out between two of them."""
+    began = time.monotonic()
+    while not ends(line, 0.1):
+        assert time.monotonic() - began < 10
+        try:
+            line.sendall(b"x")
+        except OSError:
+            return
+
+
 @pytest.fixture
 def served_page(served):
     return served()[0]
@@ -227,13 +238,7 @@ def test_drops_of_a_request_do_not_hold_a_connection(served_page, short_times, s
     """Each drop comes before any time-out between two of them."""
     with closing(socket.create_connection(("127.0.0.1", served_page.port))) as line:
         line.sendall(start)
-        began = time.monotonic()
-        while not ends(line, 0.1):
-            assert time.monotonic() - began < 10
-            try:
-                line.sendall(b"x")
-            except OSError:
-                break
+        drip_until_it_ends(line)
 
 
 def test_an_answer_that_nobody_reads_does_not_hold_a_connection(served_page, short_times):
@@ -275,13 +280,7 @@ def test_a_viewer_who_stays_is_not_cut_off(served_page, short_times):
 def test_drops_of_a_request_do_not_hold_the_health_endpoint(served_health, short_times):
     with closing(socket.create_connection(("127.0.0.1", served_health.port))) as line:
         line.sendall(b"GET /health HTTP/1.1\r\n")
-        began = time.monotonic()
-        while not ends(line, 0.1):
-            assert time.monotonic() - began < 10
-            try:
-                line.sendall(b"x")
-            except OSError:
-                break
+        drip_until_it_ends(line)
 
 
 def test_200_viewers_at_once_are_served(served_page):

@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from edge_sphereface.bounded_json import JsonError, parse_json
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.record import JsonError, parse_json
 from edge_sphereface.stream.view.access import Access
 
 if TYPE_CHECKING:
