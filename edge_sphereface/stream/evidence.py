@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_sphereface.gallery import Candidate
     from edge_sphereface.stream.settings import RecognitionSettings
     from edge_sphereface.stream.track import Standing, Track
+    from edge_sphereface.types import Float32Array
 
 _DIFFERENT_PERSON = 0.1
 """Below the threshold for identification: looks of one person in one track are more alike than any two photographs."""
 _SETTLE_S = 0.5
-"""Between two looks of a decided face, however much better the second is."""
+"""Between two looks of a decided or doubtful face, however much better the second is."""
 
 
 def worth_embedding(
@@ -32,8 +35,8 @@ def worth_embedding(
     since_s = now_s - track.embedded_s
     if quality < settings.min_quality:
         return False
-    if track.embeddings == 0 or track.doubtful:
-        return since_s >= _SETTLE_S * slower or track.embeddings == 0
+    if track.embeddings == 0 or (track.doubtful and since_s >= _SETTLE_S * slower):
+        return True
     if track.standing == "undecided":
         return since_s >= settings.retry_s * slower
     if quality >= track.best_quality * settings.better and since_s >= _SETTLE_S * slower:
@@ -45,6 +48,22 @@ def worth_embedding(
 def unlike(similarity: float, threshold: float) -> bool:
     """Whether a look that has this similarity to a track's template may show somebody else."""
     return similarity < threshold - _DIFFERENT_PERSON
+
+
+def end_doubt(track: Track, template: Float32Array | None, now_s: float) -> None:
+    """End the doubt of a track with the second look that agrees with it, some time after the first.
+
+    The first may show one face that dissolves into another, and be like both.
+
+    Args:
+        track: of which a look agreed with the template.
+        template: that it agreed with; None for the first look of a track.
+        now_s: of the stream's clock.
+    """
+    if not track.doubtful or template is None or now_s - track.trusted_s >= _SETTLE_S:
+        track.doubtful, track.trusted, track.trusted_s = False, None, np.inf
+    elif track.trusted is None:
+        track.trusted, track.trusted_s = template, now_s
 
 
 def judge(

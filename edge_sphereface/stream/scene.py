@@ -13,7 +13,7 @@ from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, 
 from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.stream.budget import WorkBudget
 from edge_sphereface.stream.events import about_identity, about_track
-from edge_sphereface.stream.evidence import judge, unlike, worth_embedding
+from edge_sphereface.stream.evidence import end_doubt, judge, unlike, worth_embedding
 from edge_sphereface.stream.finder import FaceFinder
 from edge_sphereface.stream.quality import assess
 from edge_sphereface.stream.schedule import Schedule
@@ -210,7 +210,7 @@ class Scene:
             return 0
         crops = self._crops(frame.image, [self._improved(track.face, frame) for track, _ in due])
         for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
-            template = track.template
+            template = track.template if track.trusted is None else track.trusted
             if template is not None and unlike(float(template @ embedding), self.threshold):
                 sure = track.doubtful and quality >= _SURE_LOOK
                 if not (sure or track.looked_unlike):  # one more look will tell
@@ -219,7 +219,8 @@ class Scene:
                 events.append(self._lost(track, frame))
                 track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- this face's track from here on
                 self._confirm([track], frame, events)
-            track.doubtful = track.looked_unlike = False
+            track.looked_unlike = False
+            end_doubt(track, template, frame.time_s)
             track.add(embedding, crop.copy(), quality, frame.time_s)
             self._decide(track, frame, events)
         return len(due)

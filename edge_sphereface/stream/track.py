@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from edge_sphereface.stream.motion import Appearance
+
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Candidate
     from edge_sphereface.types import Face, Float32Array, UInt8Array
@@ -31,8 +33,10 @@ class Track:
         detections: how often the detector saw it.
         misses: how often it did not, since.
         confirmed: whether it was announced.
-        doubtful: whether it may have become another person: it was hidden, met another face, changed its looks from
-            one frame to the next, or was not looked at for long.
+        doubtful: whether it may have become another person: it was hidden, met another face, changed its looks within
+            a second, or was not looked at for long.
+        trusted: the template from before the doubt, once one look agreed with it; a later one ends the doubt.
+        trusted_s: when that look was.
         looked_unlike: whether the last look at it showed somebody else.
         weight: sum of the qualities of its embeddings; what is known of it.
         embeddings: how many were made.
@@ -42,6 +46,7 @@ class Track:
         standing: what was decided.
         name: if it is identified.
         candidates: the nearest identities at the last decision.
+        appearance: how it looked a moment ago.
     """
 
     number: int
@@ -52,6 +57,8 @@ class Track:
     misses: int = 0
     confirmed: bool = False
     doubtful: bool = False
+    trusted: Float32Array | None = None
+    trusted_s: float = np.inf
     looked_unlike: bool = False
     velocity: Float32Array = field(default_factory=lambda: np.zeros(2, dtype=np.float32))
     weight: float = 0.0
@@ -62,6 +69,7 @@ class Track:
     standing: Standing = "undecided"
     name: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    appearance: Appearance = field(default_factory=Appearance)
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
 

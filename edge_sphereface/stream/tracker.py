@@ -63,14 +63,16 @@ class Tracker:
         if not self.tracks:
             self._motion.look(frame.image)
             return
-        for track, moved in zip(
+        for track, followed in zip(
             self.tracks, self._motion.follow(frame.image, [track.face for track in self.tracks]), strict=True
         ):
-            if moved is not None and track.in_sight:
-                track.move(moved, frame.time_s)
+            if followed is not None and track.in_sight:
+                track.move(followed.face, frame.time_s)
+                track.doubtful |= track.appearance.changed(followed.patch, frame.time_s)
                 track.doubtful |= passed_s > _HIDDEN_S  # in such a time one person may take another's place unseen
             else:  # on as it went, ever slower
                 track.doubtful = True
+                track.appearance.forget()
                 track.velocity *= np.float32(_SLOWER)
                 track.face = _shifted(track.face, track.velocity * np.float32(min(max(passed_s, 0.0), _LONG_STEP_S)))
 
