@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Candidate
     from edge_sphereface.stream.settings import RecognitionSettings
     from edge_sphereface.stream.track import Standing, Track
-    from edge_sphereface.types import Float32Array
 
 _DIFFERENT_PERSON = 0.1
 """Below the threshold for identification: looks of one person in one track are more alike than any two photographs."""
@@ -50,20 +49,19 @@ def unlike(similarity: float, threshold: float) -> bool:
     return similarity < threshold - _DIFFERENT_PERSON
 
 
-def end_doubt(track: Track, template: Float32Array | None, now_s: float) -> None:
-    """End the doubt of a track with the second look that agrees with it, some time after the first.
+def end_doubt(track: Track, now_s: float) -> None:
+    """End the doubt of a track with the second look in a row that agrees with its template, some time after the first.
 
     The first may show one face that dissolves into another, and be like both.
 
     Args:
-        track: of which a look agreed with the template.
-        template: that it agreed with; None for the first look of a track.
+        track: of which a look agreed.
         now_s: of the stream's clock.
     """
-    if not track.doubtful or template is None or now_s - track.trusted_s >= _SETTLE_S:
-        track.doubtful, track.trusted, track.trusted_s = False, None, np.inf
-    elif track.trusted is None:
-        track.trusted, track.trusted_s = template, now_s
+    if track.embeddings == 0 or now_s - track.agreed_s >= _SETTLE_S:
+        track.doubtful = False
+    elif track.agreed_s == np.inf:
+        track.agreed_s = now_s
 
 
 def judge(

@@ -210,17 +210,21 @@ class Scene:
             return 0
         crops = self._crops(frame.image, [self._improved(track.face, frame) for track, _ in due])
         for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
-            template = track.template if track.trusted is None else track.trusted
+            template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
                 sure = track.doubtful and quality >= _SURE_LOOK
                 if not (sure or track.looked_unlike):  # one more look will tell
-                    track.doubtful, track.looked_unlike, track.embedded_s = True, True, frame.time_s
+                    track.doubt()
+                    track.looked_unlike, track.embedded_s = True, frame.time_s
                     continue
                 events.append(self._lost(track, frame))
                 track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- this face's track from here on
                 self._confirm([track], frame, events)
             track.looked_unlike = False
-            end_doubt(track, template, frame.time_s)
+            end_doubt(track, frame.time_s)
+            if track.doubtful and track.standing != "undecided":  # what is known is not mixed with what is not
+                track.embedded_s = frame.time_s
+                continue
             track.add(embedding, crop.copy(), quality, frame.time_s)
             self._decide(track, frame, events)
         return len(due)

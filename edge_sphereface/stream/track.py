@@ -35,8 +35,7 @@ class Track:
         confirmed: whether it was announced.
         doubtful: whether it may have become another person: it was hidden, met another face, changed its looks within
             a second, or was not looked at for long.
-        trusted: the template from before the doubt, once one look agreed with it; a later one ends the doubt.
-        trusted_s: when that look was.
+        agreed_s: when the first look in this doubt was that agreed with its template; infinity before.
         looked_unlike: whether the last look at it showed somebody else.
         weight: sum of the qualities of its embeddings; what is known of it.
         embeddings: how many were made.
@@ -57,8 +56,7 @@ class Track:
     misses: int = 0
     confirmed: bool = False
     doubtful: bool = False
-    trusted: Float32Array | None = None
-    trusted_s: float = np.inf
+    agreed_s: float = np.inf
     looked_unlike: bool = False
     velocity: Float32Array = field(default_factory=lambda: np.zeros(2, dtype=np.float32))
     weight: float = 0.0
@@ -93,6 +91,10 @@ class Track:
             return None
         norm = float(np.linalg.norm(self._sum))
         return (self._sum / norm).astype(np.float32) if norm > 0 else None
+
+    def doubt(self) -> None:
+        """It may have become another person: looks that agreed so far say nothing of what comes after them."""
+        self.doubtful, self.agreed_s = True, np.inf
 
     def add(self, embedding: Float32Array, crop: UInt8Array, quality: float, now_s: float) -> None:
         """Take one more look into account."""

@@ -68,10 +68,11 @@ class Tracker:
         ):
             if followed is not None and track.in_sight:
                 track.move(followed.face, frame.time_s)
-                track.doubtful |= track.appearance.changed(followed.patch, frame.time_s)
-                track.doubtful |= passed_s > _HIDDEN_S  # in such a time one person may take another's place unseen
+                changed = track.appearance.changed(followed.patch, frame.time_s)
+                if changed or passed_s > _HIDDEN_S:  # in such a time one person may take another's place unseen
+                    track.doubt()
             else:  # on as it went, ever slower
-                track.doubtful = True
+                track.doubt()
                 track.appearance.forget()
                 track.velocity *= np.float32(_SLOWER)
                 track.face = _shifted(track.face, track.velocity * np.float32(min(max(passed_s, 0.0), _LONG_STEP_S)))
@@ -99,7 +100,7 @@ class Tracker:
                 self.tracks.append(track)
             else:
                 if frame.time_s - track.seen_s > max(_HIDDEN_S, _LATE * interval_s):
-                    track.doubtful = True
+                    track.doubt()
                 track.see(face, frame.time_s)
             seen.append(track)
         for track in self.tracks:
@@ -146,7 +147,7 @@ class Tracker:
     def _mark_meetings(self) -> None:
         for track in self.tracks:
             if self.meeting(track):
-                track.doubtful = True
+                track.doubt()
 
 
 def _match(tracks: Sequence[Track], faces: Sequence[Face], now_s: float) -> dict[int, Track]:

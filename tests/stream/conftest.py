@@ -38,16 +38,11 @@ def textured(seed, height=240, width=320):
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def scene_of(number):
-    """Noise of a seed; between two of them one dissolves into the next."""
-    seed, share = int(number), number % 1
-    return cv2.addWeighted(textured(seed), 1 - share, textured(seed + 1), share, 0) if share else textured(seed)
-
-
 class Script:
     """A detector and an embedder that know who is where: ``people[frame] = [(name, face), …]``.
 
-    The number of a frame stands in its first pixels, the person in the color of the crop's middle.
+    The number of a frame stands in its first pixels, the person in the color of the crop's middle. Behind them is
+    ``scenery[frame]``: a picture, or the seed of one.
     """
 
     name = "script"
@@ -66,7 +61,8 @@ class Script:
         return list(self.embeddings).index(name) * 40 + 20
 
     def image(self, index):
-        image = scene_of(self.scenery(index))
+        scenery = self.scenery(index)
+        image = textured(scenery) if isinstance(scenery, int) else scenery.copy()
         image[:2, :2] = (index // 256, index % 256, 0)
         self._now = index
         for name, face in self.people(index):
