@@ -19,6 +19,20 @@ from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL = {"widths": (8, 8, 16, 16), "embedding_size": 32}
+QUANTIZED = ("int8", "quantized")
+"""Fixtures that take longest to make."""
+LONG = {"test_quantize_command.py", "test_stream_video.py"}
+"""Files whose tests take long and share nothing else."""
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of one process: those of a file, and those that need the same quantized models; long ones go anywhere."""
+    for item in items:
+        needed = [name for name in QUANTIZED if name in item.fixturenames]
+        if needed:
+            item.add_marker(pytest.mark.xdist_group(needed[0]))
+        elif item.path.name not in LONG:
+            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
 
 
 @pytest.fixture(autouse=True)

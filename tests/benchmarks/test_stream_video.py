@@ -137,13 +137,14 @@ def stub_detector():
     return stub
 
 
-def test_casts_are_pooled(play, yunet, trained_model, run):
+def test_casts_are_pooled(play, yunet, trained_model, run, monkeypatch):
+    monkeypatch.setattr(acts, "FPS", 8)
     lfw = play((acts.walk, 1))
     words = ("stream", "economy", trained_model, "--lfw", lfw, "--rounds", 1, "--seeds", 5, 6, "--json")
     code, result = run(*words, *yunet)
     assert code == 0
     assert result["seeds"] == [5, 6]
-    assert {(row["visits"], row["frames"]) for row in result["economy"]} == {(2, 350)}
+    assert {(row["visits"], row["frames"]) for row in result["economy"]} == {(2, 112)}
 
 
 def test_strangers_are_judged_by_the_threshold_of_the_other_half():
@@ -239,7 +240,7 @@ def test_a_short_soak_grows_nothing(play, yunet, trained_model, run):
     lfw = play((acts.cross, 2))
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
-    words = ("stream", "soak", trained_model, "--lfw", lfw, "--rounds", 1, "--frames", 2000, "--json")
+    words = ("stream", "soak", trained_model, "--lfw", lfw, "--rounds", 1, "--frames", 1200, "--json")
     code, result = run(*words, *yunet)
     row = result["soak"]
     assert code == 0, row

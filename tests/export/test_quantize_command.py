@@ -14,6 +14,7 @@ from edge_sphereface.embed import Embedder
 from edge_sphereface.image import save_image
 from edge_sphereface.model_spec import METADATA_KEY
 from export.commands import build_parser
+from export.convert import ConversionOptions, convert
 from export.layers import layers_of
 from export.quantization.float16 import no_float16_reason, to_float16
 from export.rewrite.weights import read_weights, rebuild
@@ -36,9 +37,9 @@ def command(capsys, *words):
 
 
 @pytest.fixture(scope="session")
-def made(shallow_models, crop_folder, tmp_path_factory):
+def quantized(shallow_models, crop_folder, tmp_path_factory):
     """A small model quantized by the command, and what it printed."""
-    folder = tmp_path_factory.mktemp("made")
+    folder = tmp_path_factory.mktemp("quantized")
     words = [
         "quantize",
         shallow_models["image"],
@@ -53,15 +54,15 @@ def made(shallow_models, crop_folder, tmp_path_factory):
     return folder / "m.int8.onnx"
 
 
-def test_the_command_writes_model_certificate_and_report(made, shallow_models):
-    assert {path.name.removeprefix("m.int8.") for path in made.parent.iterdir()} == {
+def test_the_command_writes_model_certificate_and_report(quantized, shallow_models):
+    assert {path.name.removeprefix("m.int8.") for path in quantized.parent.iterdir()} == {
         "onnx",
         "parity.json",
         "quantization.json",
         "quantization.md",
         "quantization.png",
     }
-    embedder = Embedder(made)
+    embedder = Embedder(quantized)
     spec = embedder.spec
     record = spec.quantization
     assert (spec.precision, record.target, record.weight_bits) == ("int8", "portable", 7)
@@ -69,45 +70,45 @@ def test_the_command_writes_model_certificate_and_report(made, shallow_models):
     assert record.calibration_crops == 36
     assert dict(record.rules).keys() == set(layers_of(onnx.load(shallow_models["image"])))
     assert "carried over" in spec.threshold_source
-    assert check_on_device(embedder, load_certificate(made.with_suffix(".parity.json"))).passed
-    report = json.loads(made.with_suffix(".quantization.json").read_text())
+    assert check_on_device(embedder, load_certificate(quantized.with_suffix(".parity.json"))).passed
+    report = json.loads(quantized.with_suffix(".quantization.json").read_text())
     assert report["proof"]["cosine"]["mean"] == pytest.approx(record.cosine_mean, abs=1e-6)
     assert report["proof"]["latency"]["int8"]["samples"] == 100
-    page = made.with_suffix(".quantization.md").read_text()
+    page = quantized.with_suffix(".quantization.md").read_text()
     for word in ("proof PASSED", "so few crops", "m.int8.quantization.png", "equalization", "onnxruntime"):
         assert word in page
-    assert made.with_suffix(".quantization.png").read_bytes().startswith(b"\x89PNG")
-    assert made.stat().st_size < shallow_models["image"].stat().st_size
+    assert quantized.with_suffix(".quantization.png").read_bytes().startswith(b"\x89PNG")
+    assert quantized.stat().st_size < shallow_models["image"].stat().st_size
 
 
-def test_a_certificate_of_int8_tells_another_model(made, shallow_models, tmp_path):
+def test_a_certificate_of_int8_tells_another_model(quantized, shallow_models, tmp_path):
     """Bounds for INT8 are wide, and still a damaged model fails."""
-    model = onnx.load(made)
+    model = onnx.load(quantized)
     weights = read_weights(model)
     weights["conv2_1.scale"] = weights["conv2_1.scale"] * np.float32(2)
     path = saved(rebuild(model, model.graph.node, weights), tmp_path)
-    certificate = load_certificate(made.with_suffix(".parity.json"))
+    certificate = load_certificate(quantized.with_suffix(".parity.json"))
     from edge_sphereface.files import sha256_of
 
     certificate = replace(certificate, onnx=replace(certificate.onnx, sha256=sha256_of(path)))
     assert not check_on_device(Embedder(path), certificate).passed
 
 
-def test_verify_against_float(made, shallow_models, crop_folder, capsys):
-    words = ["verify", made, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", LOOSE]
+def test_verify_against_float(quantized, shallow_models, crop_folder, capsys):
+    words = ["verify", quantized, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", LOOSE]
     code, result, _ = command(capsys, *words)
     assert code == 0
     assert result["proof"]["passed"]
     assert result["proof"]["crops"] == 48 + 16
-    code, result, _ = command(capsys, "verify", made)
+    code, result, _ = command(capsys, "verify", quantized)
     assert code == 1
     assert "--float" in result["error"]["hint"]
-    code, result, _ = command(capsys, "verify", made, "--float", shallow_models["image"])
+    code, result, _ = command(capsys, "verify", quantized, "--float", shallow_models["image"])
     assert (code, result["error"]["code"]) == (2, "usage")
 
 
-def test_a_wrong_scale_is_refused(made, shallow_models, crop_folder, tmp_path, capsys):
-    model = onnx.load(made)
+def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_path, capsys):
+    model = onnx.load(quantized)
     weights = read_weights(model)
     weights["conv3_2.weight.scale"] = weights["conv3_2.weight.scale"] * np.float32(4)
     path = saved(rebuild(model, model.graph.node, weights), tmp_path)
@@ -174,7 +175,7 @@ def test_slower_than_asked_is_refused(shallow_models, crop_folder, tmp_path, cap
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_input(made, shallow_models, crop_folder, make_onnx, tmp_path, capsys):
+def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, capsys):
     output = tmp_path / "o.onnx"
 
     def error_of(*words):
@@ -182,7 +183,7 @@ def test_bad_input(made, shallow_models, crop_folder, make_onnx, tmp_path, capsy
         assert not output.exists()
         return code, result["error"]["code"], result["error"]["message"]
 
-    code, kind, message = error_of(made, "--calibration", crop_folder, "-o", output)
+    code, kind, message = error_of(quantized, "--calibration", crop_folder, "-o", output)
     assert (code, kind) == (1, "model-format")
     assert "int8 already" in message
     foreign = make_onnx(metadata={})
@@ -271,13 +272,15 @@ def test_float16_keeps_inputs_and_outputs(shallow_models):
 # --- the promise, on trained weights -----------------------------------------------------------------------------
 
 
-def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
+def test_on_trained_weights(shared, tmp_path, capsys):
     """Half the promise in a quarter of the time: 160 crops for the calibration, 600 pairs, the strict policy."""
+    options = ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)
+    model = convert(shared("checkpoints/sphere20a-w025.ckpt"), tmp_path / "m.onnx", options).model
     lines = shared("lfw/pairs.txt").read_text().splitlines()[:601]
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     lfw = shared("lfw")
     marks = lfw / "lfw_landmark.txt"
-    words = ["quantize", trained_model, "--calibration", lfw / "images", "--count", 160, "-o", tmp_path / "m.int8.onnx"]
+    words = ["quantize", model, "--calibration", lfw / "images", "--count", 160, "-o", tmp_path / "m.int8.onnx"]
     pairs = ["--pairs", tmp_path / "pairs.txt", "--images", lfw / "images", "--landmarks", marks]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -292,5 +295,5 @@ def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
     assert "too few: 2000 are needed" in accuracy["why_not"]
     certificate = json.loads((tmp_path / "m.int8.parity.json").read_text())
     assert any("accuracy" in sentence and "not judged" in sentence for sentence in certificate["quality"])
-    assert abs(proof["threshold"] - Embedder(trained_model).spec.threshold) < 0.02
+    assert abs(proof["threshold"] - Embedder(model).spec.threshold) < 0.02
     assert result["bytes"] / result["float_bytes"] <= 0.26
