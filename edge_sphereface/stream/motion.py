@@ -6,7 +6,7 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -30,50 +30,6 @@ _PATCH = 24
 """Side of the picture of a face, in pixels, that is compared between two frames."""
 _ALIKE = 0.7
 """Correlation of a face with itself one frame later; below it, something else is seen in its place."""
-_MEMORY_S = 0.5
-"""A face is compared with how it looked this long ago, or a quarter less."""
-_KEPT = 4
-_ALIKE_LATER = 0.4
-"""Correlation with that; below it, another face may have come up in its place. Heads that turn fast come near to it."""
-
-
-class Followed(NamedTuple):
-    """A face in the next frame.
-
-    Attributes:
-        face: where it is.
-        patch: (24, 24) float32, what is in its box, gray, of mean zero.
-    """
-
-    face: Face
-    patch: Float32Array
-
-
-class Appearance:
-    """How a face looked a moment ago: one that dissolves into another looks the same from each frame to the next."""
-
-    def __init__(self) -> None:
-        self._patches: list[Float32Array] = []
-        self._taken_s = 0.0
-
-    def changed(self, patch: Float32Array, now_s: float) -> bool:
-        """Whether the face looks different by now; if so, it is compared with how it looks from here on.
-
-        Args:
-            patch: of this frame, as :class:`Followed` has it.
-            now_s: of the stream's clock.
-        """
-        changed = bool(self._patches) and _correlation(self._patches[0], patch) < _ALIKE_LATER
-        if changed:
-            self.forget()
-        if not self._patches or now_s - self._taken_s >= _MEMORY_S / _KEPT:
-            self._patches = [*self._patches[1 - _KEPT :], patch]
-            self._taken_s = now_s
-        return changed
-
-    def forget(self) -> None:
-        """Begin anew, as where something else is known to have come over the face."""
-        self._patches = []
 
 
 class LandmarkMotion:
@@ -88,7 +44,7 @@ class LandmarkMotion:
         """Take a frame as the one to follow from."""
         self._before = self._gray(image)
 
-    def follow(self, image: UInt8Array, faces: Sequence[Face]) -> list[Followed | None]:
+    def follow(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face | None]:
         """The faces of the frame before in this one, which becomes the frame before; None for one that was lost.
 
         A lost one is hidden, left, turned so fast that its points do not lead back to where they were, or looks
@@ -108,14 +64,14 @@ class LandmarkMotion:
         moved = there[:, 0] / self._ratio
         found = [_moved(face, moved[5 * i : 5 * i + 5], good[5 * i : 5 * i + 5]) for i, face in enumerate(faces)]
         return [
-            None if new is None else self._followed(before, face, gray, new)
+            new if new is not None and self._alike(before, face, gray, new) else None
             for face, new in zip(faces, found, strict=True)
         ]
 
-    def _followed(self, before: Any, face: Face, after: Any, moved: Face) -> Followed | None:
-        patch = _patch(after, moved.box * self._ratio)
-        alike = _correlation(_patch(before, face.box * self._ratio), patch) >= _ALIKE
-        return Followed(moved, patch) if alike else None
+    def _alike(self, before: Any, face: Face, after: Any, moved: Face) -> bool:
+        old, new = _patch(before, face.box * self._ratio), _patch(after, moved.box * self._ratio)
+        lengths = float(np.linalg.norm(old) * np.linalg.norm(new))
+        return lengths == 0.0 or float(np.sum(old * new)) / lengths >= _ALIKE
 
     def _gray(self, image: UInt8Array) -> Any:
         import cv2
@@ -153,12 +109,6 @@ def _patch(gray: Any, box: Float32Array) -> Float32Array:
     ).astype(np.float32)
     patch -= patch.mean()
     return patch
-
-
-def _correlation(one: Float32Array, other: Float32Array) -> float:
-    """Of two patches; 1 where one has no contrast, which says nothing."""
-    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(np.sum(one * other)) / lengths if lengths > 0 else 1.0
 
 
 def _moved(face: Face, landmarks: Float32Array, good: np.ndarray[Any, Any]) -> Face | None:

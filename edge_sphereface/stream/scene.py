@@ -222,7 +222,7 @@ class Scene:
                 self._confirm([track], frame, events)
             track.looked_unlike = False
             end_doubt(track, frame.time_s)
-            if track.doubtful and track.standing != "undecided":  # what is known is not mixed with what is not
+            if track.doubtful and track.standing == "identified":  # what may be another face changes no template
                 track.embedded_s = frame.time_s
                 continue
             track.add(embedding, crop.copy(), quality, frame.time_s)

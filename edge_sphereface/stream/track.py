@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.stream.motion import Appearance
-
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Candidate
     from edge_sphereface.types import Face, Float32Array, UInt8Array
@@ -33,8 +31,8 @@ class Track:
         detections: how often the detector saw it.
         misses: how often it did not, since.
         confirmed: whether it was announced.
-        doubtful: whether it may have become another person: it was hidden, met another face, changed its looks within
-            a second, or was not looked at for long.
+        doubtful: whether it may have become another person: it was hidden, met another face, changed its looks from
+            one frame to the next, or was not looked at for long.
         agreed_s: when the first look in this doubt was that agreed with its template; infinity before.
         looked_unlike: whether the last look at it showed somebody else.
         weight: sum of the qualities of its embeddings; what is known of it.
@@ -45,7 +43,6 @@ class Track:
         standing: what was decided.
         name: if it is identified.
         candidates: the nearest identities at the last decision.
-        appearance: how it looked a moment ago.
     """
 
     number: int
@@ -67,7 +64,6 @@ class Track:
     standing: Standing = "undecided"
     name: str | None = None
     candidates: tuple[Candidate, ...] = ()
-    appearance: Appearance = field(default_factory=Appearance)
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
 

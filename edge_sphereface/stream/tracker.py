@@ -63,17 +63,15 @@ class Tracker:
         if not self.tracks:
             self._motion.look(frame.image)
             return
-        for track, followed in zip(
+        for track, moved in zip(
             self.tracks, self._motion.follow(frame.image, [track.face for track in self.tracks]), strict=True
         ):
-            if followed is not None and track.in_sight:
-                track.move(followed.face, frame.time_s)
-                changed = track.appearance.changed(followed.patch, frame.time_s)
-                if changed or passed_s > _HIDDEN_S:  # in such a time one person may take another's place unseen
+            if moved is not None and track.in_sight:
+                track.move(moved, frame.time_s)
+                if passed_s > _HIDDEN_S:  # in such a time one person may take another's place unseen
                     track.doubt()
             else:  # on as it went, ever slower
                 track.doubt()
-                track.appearance.forget()
                 track.velocity *= np.float32(_SLOWER)
                 track.face = _shifted(track.face, track.velocity * np.float32(min(max(passed_s, 0.0), _LONG_STEP_S)))
 

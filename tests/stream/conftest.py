@@ -41,8 +41,7 @@ def textured(seed, height=240, width=320):
 class Script:
     """A detector and an embedder that know who is where: ``people[frame] = [(name, face), …]``.
 
-    The number of a frame stands in its first pixels, the person in the color of the crop's middle. Behind them is
-    ``scenery[frame]``: a picture, or the seed of one.
+    The number of a frame stands in its first pixels, the person in the color of the crop's middle.
     """
 
     name = "script"
@@ -61,8 +60,7 @@ class Script:
         return list(self.embeddings).index(name) * 40 + 20
 
     def image(self, index):
-        scenery = self.scenery(index)
-        image = textured(scenery) if isinstance(scenery, int) else scenery.copy()
+        image = textured(self.scenery(index))
         image[:2, :2] = (index // 256, index % 256, 0)
         self._now = index
         for name, face in self.people(index):
