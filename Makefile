@@ -43,6 +43,7 @@ check: $(VENV)/.test $(VENV)/.mindspore
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(PYTEST)
 
 format: $(VENV)/.test

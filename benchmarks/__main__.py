@@ -15,11 +15,11 @@ from benchmarks.quantization.commands import add_command as add_quantization
 from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
 from edge_sphereface.cli.arguments import above_zero, count, detector_options, json_option, pairs_options, positive
-from edge_sphereface.cli.contract import Parser, run
-from edge_sphereface.detect import DETECTOR_NAMES
+from edge_sphereface.cli.runner import Parser, run
+from edge_sphereface.detection import DETECTOR_NAMES
 
 if TYPE_CHECKING:
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
 
 
 def build_parser() -> Parser:

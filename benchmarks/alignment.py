@@ -12,10 +12,10 @@ from benchmarks import environment
 from benchmarks.result_file import keep_result
 from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA, align_for, similarity_transform
 from edge_sphereface.cli.arguments import json_option, positive
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError
-from edge_sphereface.embed import Embedder
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError
+from edge_sphereface.evaluation.pairs import images_of, read_lfw
 from edge_sphereface.image import load_image
-from edge_sphereface.pairs import images_of, read_lfw
+from edge_sphereface.inference.embedder import Embedder
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_sphereface.cli.contract import Commands
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, Float64Array, JsonObject, UInt8Array
 
 _BATCH = 16

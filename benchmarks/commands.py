@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 from benchmarks import comparison, environment, latency, plan, report, stages
 from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
-from benchmarks.ascend import imported, ledger, probe
+from benchmarks.ascend import comparison_table, imported, probe
 from benchmarks.contenders import find_peer, peer_names
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface import __version__
 from edge_sphereface.cli.arguments import read_named_pairs
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
-from edge_sphereface.files import sha256_of
-from edge_sphereface.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
+from edge_sphereface.detection import open_detector
+from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject
 
 PEERS = tuple(name for name in peer_names() if name != "edge")
@@ -144,7 +144,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
     device = "Ascend" if presence.has_npu else "CPU"
     native = _run_native(arguments, device) if arguments.checkpoint is not None else []
     results = [load_result(path) for path in arguments.edge]
-    rows = ledger.collect(
+    rows = comparison_table.collect(
         [row for result in results for row in result.get("rows", [])],
         [row for result in results for row in result.get("accuracy", [])],
         native,
@@ -157,7 +157,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
         "ledger": rows,
     }
     keep_result(result, arguments.output)
-    return Outcome(result, f"{presence.sentence()}\n\n{ledger.text(rows)}")
+    return Outcome(result, f"{presence.sentence()}\n\n{comparison_table.text(rows)}")
 
 
 def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
@@ -191,7 +191,7 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
     rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
     result: JsonObject = {"environment": environment.describe(), "ledger": rows}
     keep_result(result, arguments.output)
-    return Outcome(result, ledger.text(rows))
+    return Outcome(result, comparison_table.text(rows))
 
 
 def _spec_of(checkpoint: Path) -> ModelSpec:
@@ -226,9 +226,9 @@ def run_compare(arguments: argparse.Namespace) -> Outcome:
 
 def run_int8(arguments: argparse.Namespace) -> Outcome:
     """Today's habit as a contender."""
-    from benchmarks import todays_int8
+    from benchmarks import static_int8
 
-    todays_int8.quantize(arguments.model, arguments.output, arguments.photos, count=arguments.count)
+    static_int8.quantize(arguments.model, arguments.output, arguments.photos, count=arguments.count)
     size = arguments.output.stat().st_size
     return Outcome({"model": str(arguments.output), "bytes": size}, f"{arguments.output}: {size / (1 << 20):.1f} MiB")
 

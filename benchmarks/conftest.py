@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edge_sphereface.certificate import golden_crops
 from edge_sphereface.cli.arguments import MODEL_VARIABLE
-from edge_sphereface.embed import Embedder
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import golden_crops
 from export.convert import ConversionOptions, convert
-from export.quantization.observe import histograms
+from export.quantization.activation_statistics import histograms
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import min_max
 from export.rewrite import decompose_prelu

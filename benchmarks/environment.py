@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.cli.contract import note
+from edge_sphereface.cli.runner import note
 from edge_sphereface.doctor.machine import read_machine
-from edge_sphereface.machine_load import LoadMeter
+from edge_sphereface.evaluation.machine_load import LoadMeter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_sphereface.machine_load import MachineLoad
+    from edge_sphereface.evaluation.machine_load import MachineLoad
     from edge_sphereface.types import JsonObject
 
     Run = Callable[[list[str]], str | None]

@@ -11,11 +11,11 @@ import numpy as np
 from benchmarks import runner
 from benchmarks.contenders import find_peer
 from benchmarks.runner import Case
-from edge_sphereface.certificate import golden_crops
-from edge_sphereface.embed import Embedder
-from edge_sphereface.model_spec import LAYOUT_NCHW
-from edge_sphereface.session import AUTO_ORDER, CPU
-from edge_sphereface.telemetry import import_onnxruntime
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.session import AUTO_ORDER, CPU
+from edge_sphereface.inference.telemetry import import_onnxruntime
+from edge_sphereface.model.certificate import golden_crops
+from edge_sphereface.model.spec import LAYOUT_NCHW
 from export.faces import face_crops
 from export.parity import normalize_plainly
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject, UInt8Array
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment, latency, plots, stages
 from benchmarks.accuracy import evaluate
-from benchmarks.ascend import ledger
-from edge_sphereface.files import SHARED, atomic_write, ensure_folder
+from benchmarks.ascend import comparison_table
+from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[st
         ("Latency of embedding", merged["rows"], latency.text),
         ("Stages", merged["stages"], stages.text),
         ("Accuracy on labelled pairs", merged["accuracy"], evaluate.text),
-        ("Edge beside native Ascend", merged["ledger"], ledger.text),
+        ("Edge beside native Ascend", merged["ledger"], comparison_table.text),
     ]
     for heading, rows, text in parts:
         if rows:

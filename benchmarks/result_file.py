@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from edge_sphereface.bounded_json import JsonError, parse_json
-from edge_sphereface.cli.contract import UsageError
-from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.cli.runner import UsageError
+from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.storage.files import SHARED, atomic_write
+from edge_sphereface.storage.regular_file import RegularFile
 
 _FILE = RegularFile(what="result", limit=256 << 20, error=UsageError, hint="give a JSON file written with -o")
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from benchmarks.contenders import find_peer
 from benchmarks.peer_environments import FOLDER, PeerUnavailableError, environment_of, python_of
+from edge_sphereface.evaluation.timing import summarize
 from edge_sphereface.metrics import agreement
-from edge_sphereface.timing import summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

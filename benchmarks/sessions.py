@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.certificate import golden_crops
-from edge_sphereface.embed import preprocess
-from edge_sphereface.model_spec import ModelSpec
-from edge_sphereface.session import SessionConfig, open_session
-from edge_sphereface.timing import summarize
+from edge_sphereface.evaluation.timing import summarize
+from edge_sphereface.inference.embedder import preprocess
+from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.model.certificate import golden_crops
+from edge_sphereface.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

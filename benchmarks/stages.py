@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.alignment import align_for, stack_landmarks
-from edge_sphereface.cli.contract import THREADS_VARIABLES
+from edge_sphereface.cli.runner import THREADS_VARIABLES
 from edge_sphereface.compare import cosine_similarity
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder, preprocess
+from edge_sphereface.detection import open_detector
+from edge_sphereface.detection.scaled_detector import ScaledDetector
 from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError, NoFaceError
+from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.image import load_image
+from edge_sphereface.inference.embedder import Embedder, preprocess
 from edge_sphereface.pipeline import FacePipeline
-from edge_sphereface.stream.finder import FaceFinder
 from edge_sphereface.stream.settings import TrackingSettings
-from edge_sphereface.timing import measure_interleaved, summarize
 from export.faces import astronaut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject, UInt8Array
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -270,7 +270,7 @@ def _cases(
     crops = cut()
     gallery = np.random.default_rng(0).standard_normal((GALLERY, spec.embedding_size)).astype(np.float32)
     probes = embedder.embed(crops)
-    pipeline, finder = FacePipeline(embedder, detector), FaceFinder(detector)
+    pipeline, finder = FacePipeline(embedder, detector), ScaledDetector(detector)
     video = itertools.cycle(frames)
     cases: dict[str, Callable[[], object]] = {
         "detect": partial(detector.detect, photograph),

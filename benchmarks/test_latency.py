@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks import stages
 from edge_sphereface.alignment import align
-from edge_sphereface.certificate import golden_crops
 from edge_sphereface.compare import cosine_similarity
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder, preprocess
+from edge_sphereface.detection import open_detector
+from edge_sphereface.inference.embedder import Embedder, preprocess
+from edge_sphereface.model.certificate import golden_crops
 from edge_sphereface.pipeline import FacePipeline
 from export.faces import astronaut
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.contenders.contender import Setup
-from edge_sphereface.timing import measure_interleaved
+from edge_sphereface.evaluation.timing import measure_interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable

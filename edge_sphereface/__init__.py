@@ -1,7 +1,7 @@
 """SphereFace face embeddings on cameras: detect, align, embed and compare through onnxruntime.
 
 Importing this package loads neither numpy nor OpenCV nor onnxruntime; each public name loads what it needs when it is
-first used. It turns off onnxruntime's telemetry, see :mod:`edge_sphereface.telemetry`.
+first used. It turns off onnxruntime's telemetry, see :mod:`edge_sphereface.inference.telemetry`.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import edge_sphereface.telemetry  # noqa: F401 -- before anything loads onnxruntime
+import edge_sphereface.inference.telemetry  # noqa: F401 -- before anything loads onnxruntime
 from edge_sphereface._version import __version__
 
 if TYPE_CHECKING:
     from edge_sphereface.alignment import align, align_for
     from edge_sphereface.compare import Verification, cosine_similarity, verify
-    from edge_sphereface.detect import Detector, open_detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector, open_detector
     from edge_sphereface.errors import EdgeSphereFaceError
-    from edge_sphereface.fingerprint import Fingerprint
     from edge_sphereface.gallery import Gallery, open_gallery
     from edge_sphereface.image import load_image
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.inference.session import SessionConfig
+    from edge_sphereface.model.fingerprint import Fingerprint
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.pipeline import FacePipeline
-    from edge_sphereface.session import SessionConfig
     from edge_sphereface.stream import FaceStream, StreamSettings
     from edge_sphereface.types import EmbeddedFace, Face
 
@@ -52,24 +52,24 @@ __all__ = [
 ]
 
 _HOME = {
-    "Detector": "detect",
+    "Detector": "detection",
     "EdgeSphereFaceError": "errors",
     "EmbeddedFace": "types",
-    "Embedder": "embed",
+    "Embedder": "inference.embedder",
     "Face": "types",
     "FacePipeline": "pipeline",
     "FaceStream": "stream",
-    "Fingerprint": "fingerprint",
+    "Fingerprint": "model.fingerprint",
     "Gallery": "gallery",
-    "ModelSpec": "model_spec",
-    "SessionConfig": "session",
+    "ModelSpec": "model.spec",
+    "SessionConfig": "inference.session",
     "StreamSettings": "stream",
     "Verification": "compare",
     "align": "alignment",
     "align_for": "alignment",
     "cosine_similarity": "compare",
     "load_image": "image",
-    "open_detector": "detect",
+    "open_detector": "detection",
     "open_gallery": "gallery",
     "verify": "compare",
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, UInt8Array
 
     Points: TypeAlias = Sequence[Sequence[float]]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from edge_sphereface.errors import ImageError, OutputError
-from edge_sphereface.files import PRIVATE, atomic_write
 from edge_sphereface.image_header import read_header, refused_format
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.storage.files import PRIVATE, atomic_write
+from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from edge_sphereface.types import EmbeddedFace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Face, UInt8Array
 
 Selection: TypeAlias = Literal["largest", "center", "only"]

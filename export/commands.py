@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.alignment import ALIGNMENT_FITS, FIT_CP2TFORM
-from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
@@ -17,11 +16,12 @@ from edge_sphereface.cli.arguments import (
     pairs_options,
     read_named_pairs,
 )
-from edge_sphereface.cli.contract import Commands, Outcome, Parser, Progress, UsageError, note
-from edge_sphereface.download import fetch as download
-from edge_sphereface.download import install
-from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.model_spec import LAYOUT_IMAGE, LAYOUT_NCHW
+from edge_sphereface.cli.runner import Commands, Outcome, Parser, Progress, UsageError, note
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.spec import LAYOUT_IMAGE, LAYOUT_NCHW
+from edge_sphereface.storage.download import fetch as download
+from edge_sphereface.storage.download import install
+from edge_sphereface.storage.files import SHARED, atomic_write
 from export import inspection, official, parity
 from export.errors import ParityError
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
@@ -237,7 +237,7 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     Raises:
         ParityError: the model was made from another checkpoint, or is of reduced precision.
     """
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
     from export.checkpoint import open_checkpoint
     from export.reference import open_reference
     from export.topology import infer_topology

@@ -11,11 +11,11 @@ import onnx
 
 from edge_sphereface import __version__
 from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, FIT_CP2TFORM, LANDMARK_TEMPLATE
-from edge_sphereface.certificate import certificate_path
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
-from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.model_spec import LAYOUT_NCHW, METADATA_KEY, Layout, ModelSpec
+from edge_sphereface.detection import open_detector
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.spec import LAYOUT_NCHW, METADATA_KEY, Layout, ModelSpec
+from edge_sphereface.storage.files import SHARED, atomic_write
 from export import official
 from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, TopologyError
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.alignment import AlignmentFit
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.pairs import LabelledPairs
     from export.checkpoint import Checkpoint
     from export.topology import Topology
 

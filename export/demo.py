@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.compare import verify
-from edge_sphereface.detect import open_detector
+from edge_sphereface.detection import open_detector
 from edge_sphereface.doctor.machine import read_machine
-from edge_sphereface.embed import Embedder
-from edge_sphereface.files import ensure_folder
+from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.image import save_image
-from edge_sphereface.model_spec import LAYOUT_IMAGE
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.pipeline import FacePipeline
-from edge_sphereface.timing import measure_interleaved, summarize
+from edge_sphereface.storage.files import ensure_folder
 from export import parity
 from export.convert import Conversion, ConversionOptions, convert
 from export.faces import astronaut
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.compare import Verification
-    from edge_sphereface.timing import LatencySummary
+    from edge_sphereface.evaluation.timing import LatencySummary
     from edge_sphereface.types import EmbeddedFace, JsonObject, UInt8Array
 
 INFERENCES = 30

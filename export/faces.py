@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.alignment import align_for
-from edge_sphereface.detect import open_detector
+from edge_sphereface.detection import open_detector
 from edge_sphereface.image import find_images, load_image
 from export.errors import ParityError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
 
 _SEED = 5

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_sphereface.model_spec import LAYOUT_IMAGE, METADATA_KEY, ModelSpec
+from edge_sphereface.model.spec import LAYOUT_IMAGE, METADATA_KEY, ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

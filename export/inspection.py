@@ -7,9 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.errors import ModelError, ModelFormatError
-from edge_sphereface.files import sha256_of
-from edge_sphereface.model_spec import ModelSpec
-from edge_sphereface.session import MODEL_FILE
+from edge_sphereface.inference.session import MODEL_FILE
+from edge_sphereface.model.spec import ModelSpec
+from edge_sphereface.storage.files import sha256_of
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.official import LFW_ACCURACY, OFFICIAL

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cache import cache_file, cache_folder
-from edge_sphereface.download import PinnedFile
+from edge_sphereface.storage.cache import cache_file, cache_folder
+from edge_sphereface.storage.download import PinnedFile
 
 if TYPE_CHECKING:
     from pathlib import Path

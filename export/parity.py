@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.certificate import (
+from edge_sphereface.metrics import Agreement, agreement
+from edge_sphereface.model.certificate import (
     CONVERSION_BOUNDS,
     Certificate,
     CertifiedBounds,
@@ -21,8 +22,7 @@ from edge_sphereface.certificate import (
     golden_alignment,
     golden_record,
 )
-from edge_sphereface.files import sha256_of
-from edge_sphereface.metrics import Agreement, agreement
+from edge_sphereface.storage.files import sha256_of
 from export.errors import ParityError
 from export.faces import face_crops
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
     from export.reference import Reference
 

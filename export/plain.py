@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.inference.embedder import Embedder
 from export.layers import EMBEDDING, layers_of
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edge_sphereface.choice import Setting, inference
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.machine_load import LoadMeter, MachineLoad
-from edge_sphereface.speed import Plan, Ratio, measure_rounds, ratio
-from edge_sphereface.timing import LatencySummary, summarize
+from edge_sphereface.evaluation.latency import Plan, Ratio, measure_rounds, ratio
+from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
+from edge_sphereface.evaluation.model_selection import Setting, inference
+from edge_sphereface.evaluation.timing import LatencySummary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ class Race:
 def race(
     name: str, candidate: Path, others: Mapping[str, Path], *, setting: Setting | None = None, provider: str = "cpu"
 ) -> Race:
-    """Time a model against others, in rounds (:mod:`edge_sphereface.speed`).
+    """Time a model against others, in rounds (:mod:`edge_sphereface.evaluation.latency`).
 
     Args:
         name: of the candidate.

@@ -9,14 +9,14 @@ import numpy as np
 from edge_sphereface import metrics
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import PairsError
-from export.quantization.embedded import pair_crops
+from export.quantization.paired_embeddings import pair_crops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import BoolArray, Float64Array
 
 MIN_PAIRS = 300

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edge_sphereface.cli.__main__ import main
-from edge_sphereface.cli.contract import THREADS_VARIABLES
-from edge_sphereface.model_spec import ModelSpec
+from edge_sphereface.cli.runner import THREADS_VARIABLES
+from edge_sphereface.model.spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.faces import astronaut as load_astronaut
@@ -142,7 +142,7 @@ def make_onnx(tmp_path, spec):
             list(initializers),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        values = {"edge_sphereface.model_spec": made.to_json()} if metadata is None else metadata
+        values = {"edge_sphereface.model.spec": made.to_json()} if metadata is None else metadata
         helper.set_model_props(model, values)
         path = tmp_path / name
         save_model(model, path)

@@ -1,6 +1,7 @@
 """Who may import whom: the arrows of the README's picture."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 RUNTIME = {"edge_sphereface", "numpy", "cv2", "onnxruntime"}
 EXTRAS = {
-    "edge_sphereface/gallery/vault.py": {"cryptography"},
+    "edge_sphereface/gallery/encryption.py": {"cryptography"},
     "edge_sphereface/gallery/milvus": {"milvus_lite", "pymilvus"},
-    "edge_sphereface/bulk": {"pyarrow", "ray"},
-    "edge_sphereface/stream/sinks/mqtt.py": {"paho"},
-    "edge_sphereface/stream/view": {"starlette", "uvicorn"},
-    "edge_sphereface/stream/operation/metrics.py": {"prometheus_client"},
+    "edge_sphereface/batch": {"pyarrow", "ray"},
+    "edge_sphereface/stream/outputs/events/mqtt.py": {"paho"},
+    "edge_sphereface/web": {"starlette", "uvicorn"},
+    "edge_sphereface/stream/monitoring/metrics.py": {"prometheus_client"},
 }
 """Where a package of an extra may be imported; `test_heavy_libraries_wait_until_they_are_needed` watches when."""
 ALLOWED = {
@@ -49,6 +50,15 @@ def test_imports(folder):
         assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
 
 
+def test_arrows_between_packages():
+    """The layers in pyproject.toml."""
+    found = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def import_names(path):
     """Names that are imported in any way, by statement or by a call of `import_module` or `__import__`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -67,7 +77,7 @@ def test_onnxruntime_is_imported_in_one_place():
     for folder in (*ALLOWED, "examples"):
         for path in modules(folder):
             found = {name for name in import_names(path) if name.partition(".")[0] == "onnxruntime"}
-            assert not found, f"{path.relative_to(ROOT)}: use edge_sphereface.telemetry.import_onnxruntime"
+            assert not found, f"{path.relative_to(ROOT)}: use edge_sphereface.inference.telemetry.import_onnxruntime"
 
 
 def test_nothing_is_unpickled():
@@ -87,7 +97,7 @@ _TRUSTED_JSON = {
     "benchmarks/stages.py": "output of a process that it started, and its arguments",
     "benchmarks/tuning/measure.py": "output of a process that it started",
     "benchmarks/worker.py": "orders of the process that started it",
-    "edge_sphereface/bounded_json.py": "the bounded parser itself",
+    "edge_sphereface/storage/bounded_json.py": "the bounded parser itself",
 }
 _TRUSTED_FILES = {
     "benchmarks/arm64/instructions.py": "what an emulator that it started counted",
@@ -102,7 +112,7 @@ _TRUSTED_FILES = {
     "benchmarks/arm64/features.py": "its own job, and galleries that it made",
     "edge_sphereface/cpu.py": "files of /proc and /sys",
     "edge_sphereface/doctor/machine.py": "a file of /proc",
-    "edge_sphereface/machine_load.py": "a file of /proc",
+    "edge_sphereface/evaluation/machine_load.py": "a file of /proc",
 }
 _IS_BOUNDED = "_FILE"
 """Name, or its end, of a `RegularFile`, whose readers are bounded."""

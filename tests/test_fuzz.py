@@ -25,24 +25,24 @@ from hypothesis import strategies as st
 
 from benchmarks.ascend import imported
 from benchmarks.result_file import load_result
-from edge_sphereface.bulk.journal import Journal
-from edge_sphereface.certificate import certificate_path, load_certificate
+from edge_sphereface.batch.journal import Journal
 from edge_sphereface.cli.configuration import with_configuration
-from edge_sphereface.cli.contract import Parser
-from edge_sphereface.detect.yunet import YuNet
-from edge_sphereface.embed import Embedder
+from edge_sphereface.cli.runner import Parser
+from edge_sphereface.detection.yunet import YuNet
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.evaluation.pairs import read_csv_pairs, read_landmarks, read_lfw_pairs
 from edge_sphereface.gallery import Threshold, open_gallery, read_key
 from edge_sphereface.gallery.crops import decode_crop, encode_crop
+from edge_sphereface.gallery.encryption import write_new_key
 from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
-from edge_sphereface.gallery.vault import write_new_key
 from edge_sphereface.image import load_image
-from edge_sphereface.model_spec import ModelSpec
-from edge_sphereface.pairs import read_csv_pairs, read_landmarks, read_lfw_pairs
-from edge_sphereface.quantization import Quantization
-from edge_sphereface.stream.sinks.spool import Spool
-from edge_sphereface.tuning import Tuning
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import certificate_path, load_certificate
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.model.quantization import Quantization
+from edge_sphereface.model.spec import ModelSpec
+from edge_sphereface.model.tuning import Tuning
+from edge_sphereface.stream.outputs.events.outbox import Outbox
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.inspection import inspect
@@ -186,7 +186,7 @@ def journal(path, _):
 
 
 def spool(path, _):
-    opened = Spool(path)
+    opened = Outbox(path)
     opened.after(0, 10)
     opened.close()
 
@@ -298,7 +298,7 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
         export_gallery(gallery, folder / "people.jsonl")
     (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
     _photographs(folder, astronaut)
-    opened = Spool(folder / "spool.db")
+    opened = Outbox(folder / "spool.db")
     opened.put('{"event": "appeared"}')
     opened.close()
     opened = Journal(folder / "faces.partial", {"a": 1})
@@ -317,7 +317,7 @@ def _photographs(folder, image):
 
 
 def _rows():
-    from edge_sphereface.bulk.tables import Photograph, photographs_table
+    from edge_sphereface.batch.tables import Photograph, photographs_table
 
     return photographs_table([Photograph("a.jpg", None, ()), Photograph("b.jpg", "broken", ())], 4)
 
@@ -412,7 +412,7 @@ _ELSEWHERE = {
     "bounded_json": "what each reader of JSON calls",
     "cli.tune_command": "copies a model that it has opened",
     "download": "copies a file and compares its SHA-256",
-    "export.quantization.observe": "a model in memory",
+    "export.quantization.activation_statistics": "a model in memory",
     "files": "hashes a file",
     "stream.view.app": "bodies of requests, in test_view",
 }

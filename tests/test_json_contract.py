@@ -16,13 +16,13 @@ from benchmarks.__main__ import build_parser as benchmarks_parser
 from benchmarks.arm64 import models
 from benchmarks.emulation import compare
 from benchmarks.emulation.emulator import this_python
-from edge_sphereface import speed
-from edge_sphereface.bulk.engines import LocalEngine
+from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.cli.__main__ import build_parser
-from edge_sphereface.cli.contract import run
-from edge_sphereface.download import PinnedFile
-from edge_sphereface.files import sha256_of
-from edge_sphereface.people import EmbeddedPeople
+from edge_sphereface.cli.runner import run
+from edge_sphereface.evaluation import latency
+from edge_sphereface.evaluation.labeled_photos import EmbeddedPhotos
+from edge_sphereface.storage.download import PinnedFile
+from edge_sphereface.storage.files import sha256_of
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.commands import build_parser as export_parser
 from export.tuning import search
@@ -118,8 +118,8 @@ def galleries(call, model, monkeypatch):
     rows = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
     rows += 4 * np.repeat(rows[::10], 10, axis=0)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    people = EmbeddedPeople(rows, [f"p{number // 10}" for number in range(400)], [("people/bad.jpg", "Cannot decode.")])
-    monkeypatch.setattr("edge_sphereface.people.embed_people", lambda *_, **__: people)
+    people = EmbeddedPhotos(rows, [f"p{number // 10}" for number in range(400)], [("people/bad.jpg", "Cannot decode.")])
+    monkeypatch.setattr("edge_sphereface.evaluation.labeled_photos.embed_labeled_photos", lambda *_, **__: people)
     monkeypatch.setattr("benchmarks.gallery.scale.RayEngine", lambda **_: LocalEngine())
     for name, value in {"ENROLLED_FROM": 3, "EACH": 1, "MIN_STRANGERS": 2}.items():
         monkeypatch.setattr(f"benchmarks.gallery.identification.{name}", value)
@@ -169,13 +169,13 @@ def galleries(call, model, monkeypatch):
 
 def plain_is_slow(monkeypatch):
     """So that tuning finds something, which networks as small as these do not promise."""
-    real = speed.measure_interleaved
+    real = latency.measure_interleaved
 
     def measure(cases, **options):
         is_plain = cases["inference"].func.__self__.path.name == "float.onnx"
         return {name: samples + 1000 * is_plain for name, samples in real(cases, **options).items()}
 
-    monkeypatch.setattr(speed, "measure_interleaved", measure)
+    monkeypatch.setattr(latency, "measure_interleaved", measure)
     monkeypatch.setattr(search, "TILES", search.TILES[:1])
 
 
@@ -197,7 +197,7 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
     plain_is_slow(monkeypatch)
     digest = sha256_of("photo.png")
     pinned = PinnedFile(name="x.onnx", url="https://example.org/x", sha256=digest, max_bytes=1 << 20, license="none")
-    monkeypatch.setattr("edge_sphereface.detect.yunet.YUNET", pinned)
+    monkeypatch.setattr("edge_sphereface.detection.yunet.YUNET", pinned)
     printed = {
         "python -m export convert": call(
             export_parser, "convert", "sphereface.ckpt", "-o", "sphereface.onnx", "--input-layout", "image", *numpy
@@ -300,7 +300,7 @@ def test_every_error_code_is_listed():
     import export.errors
     from benchmarks.ascend.imported import ImportedError
     from benchmarks.emulation.debian import EmulationError
-    from edge_sphereface.cli.contract import UsageError
+    from edge_sphereface.cli.runner import UsageError
 
     kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values()]
     kinds += [UsageError, ImportedError, EmulationError]

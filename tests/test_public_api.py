@@ -45,7 +45,7 @@ def test_importing_is_light():
     [
         "from edge_sphereface import Embedder",
         "from edge_sphereface import open_gallery",
-        "from edge_sphereface.bulk import embed_folder",
+        "from edge_sphereface.batch import embed_folder",
         "from edge_sphereface.stream import FaceStream, FileSink, StreamSettings",
         "from edge_sphereface.cli.__main__ import main, build_parser; build_parser()",
     ],

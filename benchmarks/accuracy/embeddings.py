@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.alignment import align_for
-from edge_sphereface.cache import cache_file
 from edge_sphereface.errors import EmbeddingError, ImageError
-from edge_sphereface.files import PRIVATE, atomic_write, sha256_of
 from edge_sphereface.image import load_image
+from edge_sphereface.storage.cache import cache_file
+from edge_sphereface.storage.files import PRIVATE, atomic_write, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
 
 _BATCH = 16

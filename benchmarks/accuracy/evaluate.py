@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_sphereface.pairs import Pair
+    from edge_sphereface.evaluation.pairs import Pair
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, JsonObject
 
 

@@ -10,13 +10,13 @@ from benchmarks import environment
 from benchmarks.emulation.processors import PROCESSORS
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option
-from edge_sphereface.cli.contract import Outcome, UsageError, note
-from edge_sphereface.files import SHARED, atomic_write, ensure_folder
+from edge_sphereface.cli.runner import Outcome, UsageError, note
+from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
 
 DEPENDENCIES = ("numpy", "onnxruntime", "opencv-python-headless")
 

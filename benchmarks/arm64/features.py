@@ -39,7 +39,7 @@ def imports(job: dict[str, Any]) -> Result:
     import numpy as np
 
     import edge_sphereface
-    from edge_sphereface.telemetry import import_onnxruntime
+    from edge_sphereface.inference.telemetry import import_onnxruntime
 
     at = Path(edge_sphereface.__file__)
     return Result(
@@ -118,7 +118,7 @@ def watch(job: dict[str, Any]) -> Result:
 
     from edge_sphereface import Embedder, FaceStream, StreamSettings, load_image, open_detector, open_gallery
     from edge_sphereface.stream import RecognitionSettings
-    from edge_sphereface.stream.sources.pictures import IteratorSource
+    from edge_sphereface.stream.capture.images import IteratorSource
 
     place = Path(job["output"]) / "watched.db"
     at = ("--gallery", place, "--model", job["floats"]["plain"], "--threads", THREADS)

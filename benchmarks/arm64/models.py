@@ -12,17 +12,17 @@ import numpy as np
 import onnx
 
 from edge_sphereface.compare import normalize
-from edge_sphereface.embed import Embedder
-from edge_sphereface.files import sha256_of
 from edge_sphereface.image import save_image
-from edge_sphereface.model_spec import LAYOUT_IMAGE, METADATA_KEY
-from edge_sphereface.quantization import INT8_TARGETS, WEIGHT_BITS, Quantization, Target
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.quantization import INT8_TARGETS, WEIGHT_BITS, Quantization, Target
+from edge_sphereface.model.spec import LAYOUT_IMAGE, METADATA_KEY
+from edge_sphereface.storage.files import sha256_of
 from export.convert import ConversionOptions, convert
 from export.faces import astronaut, face_crops
 from export.layers import layers_of
 from export.official import OFFICIAL, official_path
 from export.plain import open_plain
-from export.quantization.observe import embed_all, histograms
+from export.quantization.activation_statistics import embed_all, histograms
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.arm64.agreement import FLOAT_ERROR, INT8_COSINE
-from edge_sphereface.quantization import TARGET_X86_VNNI
+from edge_sphereface.model.quantization import TARGET_X86_VNNI
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

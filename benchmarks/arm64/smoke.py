@@ -25,7 +25,7 @@ from benchmarks.emulation.emulator import (
 )
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.quantization import TARGET_X86_VNNI
+from edge_sphereface.model.quantization import TARGET_X86_VNNI
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

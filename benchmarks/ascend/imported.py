@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from edge_sphereface.bounded_json import JsonError, parse_json
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from pathlib import Path

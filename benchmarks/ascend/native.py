@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks import environment
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.metrics import agreement
-from edge_sphereface.timing import measure_interleaved, summarize
 from export.checkpoint import open_checkpoint
 from export.mindspore_reference import MindsporeReference
 from export.reference import NumpyReference

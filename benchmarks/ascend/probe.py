@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.telemetry import import_onnxruntime
+from edge_sphereface.inference.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

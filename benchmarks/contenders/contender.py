@@ -101,6 +101,6 @@ def find_peer(name: str) -> Peer:
 
 def converted(model: Path, folder: Path, suffix: str) -> Path:
     """Where a conversion of a model is kept: a name that another model does not have."""
-    from edge_sphereface.files import sha256_of
+    from edge_sphereface.storage.files import sha256_of
 
     return folder / f"{model.stem}-{sha256_of(model)[:16]}{suffix}"

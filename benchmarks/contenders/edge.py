@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.contenders.contender import Peer
-from edge_sphereface.embed import preprocess
-from edge_sphereface.model_spec import ModelSpec
-from edge_sphereface.session import SessionConfig, open_session
+from edge_sphereface.inference.embedder import preprocess
+from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.contenders import edge
 from benchmarks.contenders.contender import Peer
-from edge_sphereface.session import SessionConfig
+from edge_sphereface.inference.session import SessionConfig
 
 if TYPE_CHECKING:
     from benchmarks.contenders.contender import Setup

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks.contenders.contender import Peer
-from edge_sphereface.model_spec import LAYOUT_IMAGE, ModelSpec
-from edge_sphereface.telemetry import import_onnxruntime
+from edge_sphereface.inference.telemetry import import_onnxruntime
+from edge_sphereface.model.spec import LAYOUT_IMAGE, ModelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,12 @@ from benchmarks import environment
 from benchmarks.emulation.processors import PROCESSORS
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
-from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, note
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
 
 
 def add_command(commands: Commands) -> None:
@@ -42,7 +42,7 @@ def add_command(commands: Commands) -> None:
 def run_emulate(arguments: argparse.Namespace) -> Outcome:
     """Compare here with elsewhere."""
     from benchmarks.emulation.compare import compare, text
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
     from export.quantization.crops import proof_crops
 
     spec = Embedder(arguments.original, provider="cpu").spec

@@ -14,10 +14,10 @@ from onnx import numpy_helper
 from benchmarks.emulation.emulator import emulated_python, install, this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.compare import normalize
-from edge_sphereface.embed import Embedder, preprocess
-from edge_sphereface.session import CPU
-from edge_sphereface.telemetry import import_onnxruntime
-from edge_sphereface.timing import measure_interleaved, summarize
+from edge_sphereface.evaluation.timing import measure_interleaved, summarize
+from edge_sphereface.inference.embedder import Embedder, preprocess
+from edge_sphereface.inference.session import CPU
+from edge_sphereface.inference.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

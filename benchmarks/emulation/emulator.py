@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.emulation.debian import EmulationError, run_tool, unpack_packages
 from benchmarks.emulation.processors import ARM64, cpuinfo
-from edge_sphereface.files import sha256_of
+from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

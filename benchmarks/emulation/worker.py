@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from edge_sphereface.telemetry import import_onnxruntime
+from edge_sphereface.inference.telemetry import import_onnxruntime
 
 _ERRORS_ONLY = 3
 

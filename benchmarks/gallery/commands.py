@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from benchmarks import environment
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
-from edge_sphereface.cli.contract import Outcome, Progress
-from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.cli.runner import Outcome, Progress
+from edge_sphereface.storage.files import SHARED, atomic_write
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.types import JsonObject
 
 
@@ -48,9 +48,9 @@ def run_identification(arguments: argparse.Namespace) -> Outcome:
     from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
     from benchmarks.gallery import identification
     from edge_sphereface import __version__
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.files import sha256_of
-    from edge_sphereface.pairs import detected_landmarks, given_landmarks, read_landmarks
+    from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, read_landmarks
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.storage.files import sha256_of
 
     protocol = identification.make_protocol(arguments.lfw / "images")
     if arguments.detect:
@@ -146,7 +146,7 @@ def _add_scale(commands: Commands) -> None:
 def run_scale(arguments: argparse.Namespace) -> Outcome:
     """Engines in turns."""
     from benchmarks.gallery import scale
-    from edge_sphereface.bulk import OperatorConfig
+    from edge_sphereface.batch import OperatorConfig
 
     config = OperatorConfig(
         folder=arguments.photos.absolute(),

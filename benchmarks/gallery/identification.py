@@ -20,8 +20,8 @@ from edge_sphereface.gallery import open_gallery
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array, JsonObject
 
 ENROLLED_FROM, EACH = 20, 5

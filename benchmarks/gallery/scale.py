@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.bulk import embed_folder
-from edge_sphereface.bulk.engines import LocalEngine, RayEngine
+from edge_sphereface.batch import embed_folder
+from edge_sphereface.batch.engines import LocalEngine, RayEngine
 from edge_sphereface.image import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge_sphereface.bulk import OperatorConfig
-    from edge_sphereface.bulk.engines import Engine
+    from edge_sphereface.batch import OperatorConfig
+    from edge_sphereface.batch.engines import Engine
     from edge_sphereface.types import JsonObject
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_sphereface.alignment import FIT_CP2TFORM, LANDMARK_TEMPLATE
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.evaluation.timing import measure_interleaved
 from edge_sphereface.gallery import Portrait, open_gallery
-from edge_sphereface.timing import measure_interleaved
+from edge_sphereface.model.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from benchmarks import environment
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface.cli.arguments import json_option, pairs_options, positive, read_named_pairs
-from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.files import ensure_folder
+from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.types import JsonObject
 
 FOLDER = Path("build/quantization")

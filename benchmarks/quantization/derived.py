@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from benchmarks import todays_int8
+from benchmarks import static_int8
 from benchmarks.contenders.contender import Peer
 from benchmarks.peer_environments import PeerUnavailableError, environment_of, python_of
 from benchmarks.runner import ROOT
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
-from edge_sphereface.model_spec import LAYOUT_NCHW
+from edge_sphereface.detection import open_detector
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.spec import LAYOUT_NCHW
 from export.parity import normalize_plainly
 from export.quantization.crops import calibration_crops
 from export.quantization.policy import Policy
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabelledPairs
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
 
@@ -80,7 +80,7 @@ def habit(plain: Path, folder: Path, photographs: Path) -> Path | None:
     if Embedder(plain, provider="cpu").spec.input_layout != LAYOUT_NCHW:
         return None
     target = folder / f"{plain.stem}.habit.onnx"
-    todays_int8.quantize(plain, target, photographs)
+    static_int8.quantize(plain, target, photographs)
     return target
 
 

@@ -13,18 +13,18 @@ from benchmarks.latency import example_crops
 from benchmarks.peer_environments import PeerUnavailableError
 from benchmarks.quantization import derived, gate
 from benchmarks.runner import Case
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
+from edge_sphereface.detection import open_detector
+from edge_sphereface.inference.embedder import Embedder
 from export.parity import normalize_plainly
 from export.quantization.crops import calibration_crops
-from export.quantization.embedded import embed_pairs, embed_photographs
+from export.quantization.paired_embeddings import embed_pairs, embed_photographs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from benchmarks.quantization.derived import Forms
-    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabelledPairs
     from edge_sphereface.types import JsonObject
     from export.quantization.search import Reporter
 

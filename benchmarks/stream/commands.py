@@ -17,15 +17,15 @@ from edge_sphereface.cli.arguments import (
     open_named_detector,
     positive,
 )
-from edge_sphereface.cli.contract import Outcome, Parser, Progress
+from edge_sphereface.cli.runner import Outcome, Parser, Progress
 
 if TYPE_CHECKING:
     import argparse
 
     from benchmarks.gallery.identification import Protocol
-    from edge_sphereface.cli.contract import Commands
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array, JsonObject
 
 
@@ -79,7 +79,7 @@ def _add_economy(kinds: Commands) -> None:
         help="embeddings, work and accuracy of `watch`, beside embedding every face in every frame",
         description="The people with at least 20 photographs are enrolled from 5 each; others of theirs, and "
         "strangers, play in a made video. The threshold lets 1 % of 500 other strangers pass.",
-        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --seeds 3 4 5 -o economy.json",
+        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --seeds 3 4 5 -o efficiency.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
@@ -94,16 +94,16 @@ def _add_economy(kinds: Commands) -> None:
 
 def run_economy(arguments: argparse.Namespace) -> Outcome:
     """Every contender on the same frames."""
-    from benchmarks.stream import economy
+    from benchmarks.stream import efficiency
     from benchmarks.stream.video import Video
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
     timed = environment.TimedRun()
     seeds = arguments.seeds or [arguments.seed]
     videos = [Video(arguments.lfw, rounds=arguments.rounds, seed=seed) for seed in seeds]
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
-    found = economy.measure(
+    found = efficiency.measure(
         videos,
         embedder=embedder,
         detector=open_named_detector(arguments),
@@ -111,10 +111,10 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
         budgets_ms=arguments.budgets_ms,
         report=Progress("frames"),
     )
-    rows = economy.rows_of(found)
+    rows = efficiency.rows_of(found)
     result: JsonObject = {**_setting(timed, arguments, embedder, detector), "seeds": seeds, "economy": rows}
     keep_result(result, arguments.output)
-    return Outcome(result, economy.text(rows))
+    return Outcome(result, efficiency.text(rows))
 
 
 def _add_strangers(kinds: Commands) -> None:
@@ -142,7 +142,7 @@ def run_strangers(arguments: argparse.Namespace) -> Outcome:
     """
     from benchmarks.gallery.identification import make_protocol
     from benchmarks.stream import strangers
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
     timed = environment.TimedRun()
     embedder, detector = Embedder(arguments.model), open_named_detector(arguments)
@@ -182,8 +182,8 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
     from benchmarks.gallery.identification import fill
     from benchmarks.stream import soak
     from benchmarks.stream.video import Video
-    from edge_sphereface.embed import Embedder
     from edge_sphereface.gallery import open_gallery
+    from edge_sphereface.inference.embedder import Embedder
 
     timed = environment.TimedRun()
     video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
@@ -225,8 +225,8 @@ def _photographs(
 ) -> dict[str, Float32Array]:
     """Embeddings of those who are enrolled, and of strangers, by photograph."""
     from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
-    from edge_sphereface.files import sha256_of
-    from edge_sphereface.pairs import detected_landmarks
+    from edge_sphereface.evaluation.pairs import detected_landmarks
+    from edge_sphereface.storage.files import sha256_of
 
     return embed_images(
         [*(path for paths in protocol.enrolled.values() for path in paths), *protocol.strangers],

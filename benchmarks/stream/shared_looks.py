@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
-from edge_sphereface.detect.detector import TwoStepDetector
+from edge_sphereface.detection.detector import TwoStepDetector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Face, Float32Array, UInt8Array
 
     Made = TypeVar("Made")

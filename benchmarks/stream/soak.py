@@ -27,17 +27,17 @@ from edge_sphereface.stream import (
     StreamSettings,
     VideoRecorder,
 )
-from edge_sphereface.stream.operation import HealthEndpoint
-from edge_sphereface.stream.sources.pictures import IteratorSource
-from edge_sphereface.stream.view import PageView
+from edge_sphereface.stream.capture.images import IteratorSource
+from edge_sphereface.stream.monitoring import HealthEndpoint
+from edge_sphereface.web import PageView
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.stream.video import Video
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.stream import Event, FrameResult
     from edge_sphereface.types import Float64Array, JsonObject, UInt8Array
 

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.gallery.identification import FALSE_ALARMS, fill, make_protocol, threshold_at
-from benchmarks.stream.heads import Pose, draw, texture_of
+from benchmarks.stream.face_renderer import Pose, draw, texture_of
+from edge_sphereface.evaluation.pairs import read_landmarks
+from edge_sphereface.evaluation.threshold import calibrate_tracks
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.image import load_image
-from edge_sphereface.pairs import read_landmarks
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings
 from edge_sphereface.stream.stranger_tracks import track_scores
-from edge_sphereface.threshold import calibrate_tracks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.gallery.identification import Protocol
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
 
 _LOOKS = 3

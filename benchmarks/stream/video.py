@@ -10,19 +10,19 @@ import cv2
 import numpy as np
 
 from benchmarks.gallery.identification import Protocol, make_protocol
-from benchmarks.stream import acts
-from benchmarks.stream.heads import HIGH, LANDMARKS, WIDE, draw, landmarks_at, texture_of
+from benchmarks.stream import scenarios
+from benchmarks.stream.face_renderer import HIGH, LANDMARKS, WIDE, draw, landmarks_at, texture_of
 from edge_sphereface.errors import OutputError
-from edge_sphereface.files import PRIVATE, atomic_write
+from edge_sphereface.evaluation.pairs import read_landmarks
 from edge_sphereface.image import load_image
-from edge_sphereface.pairs import read_landmarks
+from edge_sphereface.storage.files import PRIVATE, atomic_write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmarks.stream.acts import Act, Visit
-    from benchmarks.stream.heads import Pose
+    from benchmarks.stream.face_renderer import Pose
+    from benchmarks.stream.scenarios import Act, Visit
     from edge_sphereface.types import Float32Array, UInt8Array
 
 _LOOKS = 3
@@ -90,19 +90,19 @@ class Video:
 
     def __init__(self, lfw: Path, *, rounds: int = 4, seed: int = 0) -> None:
         self.protocol = make_protocol(lfw / "images")
-        self.people = _cast(lfw, self.protocol, acts.PEOPLE * rounds, seed)
-        self.acts = acts.play(range(len(self.people)))
+        self.people = _cast(lfw, self.protocol, scenarios.PEOPLE * rounds, seed)
+        self.acts = scenarios.play(range(len(self.people)))
         self.visits = [visit for act in self.acts for visit in act.visits]
         self._seed = seed
         self._begins = np.cumsum([0.0, *(act.seconds for act in self.acts)])
 
     def __len__(self) -> int:
         """Frames."""
-        return int(self._begins[-1] * acts.FPS)
+        return int(self._begins[-1] * scenarios.FPS)
 
     def act_at(self, number: int) -> Act:
         """What is going on in a frame."""
-        return self.acts[int(np.searchsorted(self._begins, number / acts.FPS, side="right")) - 1]
+        return self.acts[int(np.searchsorted(self._begins, number / scenarios.FPS, side="right")) - 1]
 
     def frames(self) -> Iterator[tuple[UInt8Array, list[Truth]]]:
         """Every frame, (720, 1280, 3) uint8 BGR, with those who are in it."""
@@ -117,7 +117,7 @@ class Video:
             yield np.clip(noisy * light, 0, 255).astype(np.uint8), truths
 
     def _draw(self, picture: UInt8Array, number: int) -> list[Truth]:
-        moment, act = number / acts.FPS, self.act_at(number)
+        moment, act = number / scenarios.FPS, self.act_at(number)
         present = [
             (visit, visit.pose((moment - visit.begin) / visit.seconds))
             for visit in sorted(act.visits, key=lambda visit: visit.near)
@@ -129,8 +129,8 @@ class Video:
             draw(picture, self.people[visit.person].looks, pose)
             cv2.ellipse(owner, *_outline(pose), color=index, thickness=-1)
         if act.pillar:
-            picture[:, slice(*acts.PILLAR)] = (70, 80, 90)
-            owner[:, slice(*acts.PILLAR)] = -1
+            picture[:, slice(*scenarios.PILLAR)] = (70, 80, 90)
+            owner[:, slice(*scenarios.PILLAR)] = -1
         return [self._truth(visit, pose, owner) for visit, pose in present]
 
     def _truth(self, visit: Visit, pose: Pose, owner: Any) -> Truth:
@@ -163,7 +163,7 @@ def write_video(video: Video, path: Path, report: Callable[[int, int], None]) ->
         temporary.touch(mode=PRIVATE)
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror}.", hint="check the path and the disk") from error
-    writer = cv2.VideoWriter(str(temporary), fourcc, acts.FPS, (acts.WIDTH, acts.HEIGHT))
+    writer = cv2.VideoWriter(str(temporary), fourcc, scenarios.FPS, (scenarios.WIDTH, scenarios.HEIGHT))
     try:
         if not writer.isOpened():
             raise OutputError(f"Cannot write {path}.", hint="the name must end in .avi, and the folder be writable")
@@ -222,6 +222,6 @@ def _background(random: np.random.Generator) -> UInt8Array:
     """A wall with soft patches."""
     patches = random.integers(90, 170, (9, 16), dtype=np.uint8)
     wall = cv2.resize(
-        cv2.cvtColor(patches, cv2.COLOR_GRAY2BGR), (acts.WIDTH, acts.HEIGHT), interpolation=cv2.INTER_CUBIC
+        cv2.cvtColor(patches, cv2.COLOR_GRAY2BGR), (scenarios.WIDTH, scenarios.HEIGHT), interpolation=cv2.INTER_CUBIC
     )
     return np.asarray(cv2.GaussianBlur(wall, (0, 0), 12), dtype=np.uint8)

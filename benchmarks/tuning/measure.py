@@ -21,10 +21,10 @@ from benchmarks.latency import example_crops
 from benchmarks.peer_environments import PeerUnavailableError
 from benchmarks.quantization import derived
 from benchmarks.runner import Case
-from benchmarks.tuning import product
+from benchmarks.tuning import gemm_peak
 from edge_sphereface.compare import normalize
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
+from edge_sphereface.detection import open_detector
+from edge_sphereface.inference.embedder import Embedder
 from export.parity import normalize_plainly
 from export.plain import open_plain
 from export.quantization.crops import proof_crops
@@ -97,7 +97,7 @@ def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
     return {
         "rows": rows,
         "gflop": _flop(setup.plain) / 1e9,
-        "product": {"size": product.SIZE, "median_ms": limits},
+        "product": {"size": gemm_peak.SIZE, "median_ms": limits},
         "exactness": _exactness(setup, reporter),
     }
 
@@ -153,7 +153,7 @@ def _nncf(setup: Setup) -> tuple[Path, str] | None:
 def _product_ms(threads: int) -> list[float]:
     """Milliseconds of numpy's matrix products in a process of its own."""
     variables = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    words = [sys.executable, product.__file__]
+    words = [sys.executable, gemm_peak.__file__]
     done = subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, check=True)  # noqa: S603
     samples: list[float] = json.loads(done.stdout)
     return samples

@@ -20,7 +20,7 @@ from edge_sphereface.cli import (
     watch_command,
 )
 from edge_sphereface.cli.configuration import asks_for_json
-from edge_sphereface.cli.contract import Parser, run
+from edge_sphereface.cli.runner import Parser, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,16 +8,16 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.contract import Parser, UsageError, note
+from edge_sphereface.cli.runner import Parser, UsageError, note
 
 if TYPE_CHECKING:
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.fingerprint import Fingerprint
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.pairs import LabelledPairs
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.inference.session import SessionConfig
+    from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.pipeline import FacePipeline
-    from edge_sphereface.session import SessionConfig
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
 _MAX_INTEGER = (1 << 31) - 1
@@ -67,7 +67,7 @@ def model_option() -> Parser:
 
 def detector_options() -> Parser:
     """Which detector."""
-    from edge_sphereface.detect.detector import DETECTOR_NAMES
+    from edge_sphereface.detection.detector import DETECTOR_NAMES
 
     parser = Parser(add_help=False)
     group = parser.add_argument_group("detection")
@@ -96,8 +96,8 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
         UsageError: pairs without a folder of photographs.
         PairsError: a file is missing or has another form.
     """
-    from edge_sphereface import pairs
     from edge_sphereface.errors import PairsError
+    from edge_sphereface.evaluation import pairs
 
     if arguments.lfw is not None:
         return pairs.read_lfw(arguments.lfw)
@@ -252,7 +252,7 @@ def named_model(arguments: argparse.Namespace) -> Path:
 
 def session_config(arguments: argparse.Namespace) -> SessionConfig:
     """How the model is to run."""
-    from edge_sphereface.session import SessionConfig
+    from edge_sphereface.inference.session import SessionConfig
 
     return SessionConfig(
         provider=arguments.provider,
@@ -271,7 +271,7 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
     Raises:
         UsageError: none was named.
     """
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
     return Embedder(named_model(arguments), flip=getattr(arguments, "flip", False), session=session_config(arguments))
 
@@ -282,7 +282,7 @@ def open_named_detector(arguments: argparse.Namespace) -> Detector:
     Raises:
         UsageError: a model file for a detector that takes none.
     """
-    from edge_sphereface.detect import open_detector
+    from edge_sphereface.detection import open_detector
 
     if arguments.detector == "mtcnn" and arguments.detector_model is not None:
         raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")

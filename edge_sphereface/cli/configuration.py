@@ -11,10 +11,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.contract import Parser, UsageError, note
+from edge_sphereface.cli.runner import Parser, UsageError, note
 from edge_sphereface.errors import ExtraError
 from edge_sphereface.redaction import has_credentials
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject

@@ -14,13 +14,13 @@ from edge_sphereface.cli.arguments import (
     open_named_detector,
     open_pipeline,
 )
-from edge_sphereface.cli.contract import Outcome
+from edge_sphereface.cli.runner import Outcome
 from edge_sphereface.errors import NoFaceError
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.types import Face, JsonObject, UInt8Array
 
 
@@ -86,8 +86,8 @@ def align(arguments: argparse.Namespace) -> Outcome:
     """
     from edge_sphereface.alignment import align as align_faces
     from edge_sphereface.alignment import stack_landmarks
-    from edge_sphereface.files import ensure_folder
     from edge_sphereface.image import load_image, save_image
+    from edge_sphereface.storage.files import ensure_folder
 
     detector = open_named_detector(arguments)
     folder = ensure_folder(arguments.output, mode=0o700)
@@ -133,8 +133,8 @@ def embed(arguments: argparse.Namespace) -> Outcome:
     """
     import numpy as np
 
-    from edge_sphereface.files import PRIVATE, atomic_write
     from edge_sphereface.image import load_image
+    from edge_sphereface.storage.files import PRIVATE, atomic_write
 
     pipeline = open_pipeline(arguments)
     found = [(path, face) for path in arguments.image for face in pipeline.process(load_image(path))]

@@ -14,13 +14,13 @@ from edge_sphereface.cli.arguments import (
     positive,
     session_config,
 )
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.bulk.engines import Engine
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.batch.engines import Engine
+    from edge_sphereface.cli.runner import Commands
 
 
 def add_command(commands: Commands) -> None:
@@ -53,8 +53,8 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
     Raises:
         UsageError: options of another engine.
     """
-    from edge_sphereface.bulk import OperatorConfig
-    from edge_sphereface.bulk import embed_folder as embed
+    from edge_sphereface.batch import OperatorConfig
+    from edge_sphereface.batch import embed_folder as embed
 
     config = OperatorConfig(
         folder=arguments.folder.absolute(),
@@ -83,7 +83,7 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:
-    from edge_sphereface.bulk.engines import LocalEngine, RayEngine
+    from edge_sphereface.batch.engines import LocalEngine, RayEngine
 
     if arguments.engine == "local":
         if arguments.workers is not None or arguments.ray_address is not None:

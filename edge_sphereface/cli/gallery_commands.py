@@ -16,12 +16,12 @@ from edge_sphereface.cli.arguments import (
     open_named_gallery,
     warn_without_crops,
 )
-from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, note
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
 
 
@@ -184,7 +184,7 @@ def _add_rebuild(commands: Commands) -> None:
 
 def rebuild(arguments: argparse.Namespace) -> Outcome:
     """The gallery changes its model."""
-    from edge_sphereface.gallery.opening import model_threshold
+    from edge_sphereface.gallery.factory import model_threshold
 
     embedder = open_embedder(arguments)
     with open_named_gallery(arguments, None) as gallery:

@@ -19,7 +19,7 @@ from edge_sphereface.cli.arguments import (
     require_gallery,
     warn_without_crops,
 )
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Enrollment, Gallery, Identification
     from edge_sphereface.pipeline import FacePipeline, Selection
     from edge_sphereface.types import EmbeddedFace, JsonObject
@@ -128,9 +128,9 @@ def _people(
     pipeline: FacePipeline, folder: Path, select: Selection, skipped: list[JsonObject]
 ) -> Iterator[tuple[str, list[EmbeddedFace]]]:
     """A person at a time, so that what is done is enrolled if the rest fails."""
+    from edge_sphereface.evaluation.labeled_photos import person_of, reason
     from edge_sphereface.gallery.records import check_name
     from edge_sphereface.image import find_images
-    from edge_sphereface.people import person_of, reason
 
     paths = sorted(find_images(folder), key=lambda path: (person_of(path, folder), path))
     if not paths:

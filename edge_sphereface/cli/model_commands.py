@@ -16,15 +16,15 @@ from edge_sphereface.cli.arguments import (
     positive,
     session_options,
 )
-from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, note
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.certificate import DeviceCheck
-    from edge_sphereface.cli.contract import Commands
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.separation import SeparationCheck
+    from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.evaluation.separability import SeparationCheck
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.certificate import DeviceCheck
     from edge_sphereface.types import JsonObject
 
 
@@ -111,8 +111,14 @@ def _add_verify_model(commands: Commands) -> None:
 
 def verify_model(arguments: argparse.Namespace) -> Outcome:
     """The certificate's check and, if photographs are given, separation."""
-    from edge_sphereface.certificate import Bounds, certificate_path, check_on_device, device_bounds, load_certificate
-    from edge_sphereface.separation import check_separation
+    from edge_sphereface.evaluation.separability import check_separation
+    from edge_sphereface.model.certificate import (
+        Bounds,
+        certificate_path,
+        check_on_device,
+        device_bounds,
+        load_certificate,
+    )
 
     embedder = open_embedder(arguments)
     certificate = load_certificate(arguments.certificate or certificate_path(arguments.model))
@@ -169,9 +175,9 @@ def _separation_text(check: SeparationCheck) -> str:
 
 def fetch_detector(arguments: argparse.Namespace) -> Outcome:
     """Download or take over YuNet."""
-    from edge_sphereface.cache import cache_file
-    from edge_sphereface.detect.yunet import YUNET, cached_model
-    from edge_sphereface.download import fetch, install
+    from edge_sphereface.detection.yunet import YUNET, cached_model
+    from edge_sphereface.storage.cache import cache_file
+    from edge_sphereface.storage.download import fetch, install
 
     target = cache_file(*cached_model().relative_to(cached_model().parents[1]).parts)
     if arguments.source is not None:

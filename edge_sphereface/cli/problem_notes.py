@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.contract import note
+from edge_sphereface.cli.runner import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,18 +21,18 @@ from edge_sphereface.cli.arguments import (
     open_pipeline,
     positive,
 )
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge_sphereface.cli.contract import Commands
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.labeled_photos import EmbeddedPhotos
+    from edge_sphereface.evaluation.threshold import Calibration
     from edge_sphereface.gallery import Gallery, Threshold
-    from edge_sphereface.people import EmbeddedPeople
-    from edge_sphereface.stream.sources.source import FrameSource
-    from edge_sphereface.threshold import Calibration
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.stream.capture.source import FrameSource
     from edge_sphereface.types import JsonObject, UInt8Array
 
 
@@ -79,8 +79,8 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
         ThresholdError: the photographs or sequences cannot support the rate.
         FingerprintError: the gallery is of another checkpoint or preprocessing.
     """
-    from edge_sphereface.people import embed_people
-    from edge_sphereface.threshold import calibrate as calibrate_embeddings
+    from edge_sphereface.evaluation.labeled_photos import embed_labeled_photos
+    from edge_sphereface.evaluation.threshold import calibrate as calibrate_embeddings
 
     if (arguments.folder is None) == (arguments.tracks is None):
         raise UsageError(
@@ -96,7 +96,7 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
             gallery.require_writable()
             embedder.fingerprint.require_kin(gallery.fingerprint, f"The gallery {gallery.location}")
             gallery.probes_checked = gallery.fingerprint == embedder.fingerprint
-        found = embed_people(
+        found = embed_labeled_photos(
             pipeline, arguments.folder, select=arguments.select, progress=Progress("embedding", "photographs")
         )
         calibration = calibrate_embeddings(found.embeddings, found.people, arguments.far or _PAIRS_RATE)
@@ -122,9 +122,9 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
 
 
 def _calibrate_tracks(arguments: argparse.Namespace) -> Outcome:
+    from edge_sphereface.evaluation.threshold import calibrate_tracks
     from edge_sphereface.gallery import Threshold
     from edge_sphereface.gallery.records import now
-    from edge_sphereface.threshold import calibrate_tracks
 
     embedder, detector = open_embedder(arguments), open_named_detector(arguments)
     with open_named_gallery(arguments, embedder) as gallery:
@@ -164,7 +164,7 @@ def _track_scores(
 ) -> list[list[float]]:
     from edge_sphereface.errors import SourceError
     from edge_sphereface.stream import RecognitionSettings, StreamSettings
-    from edge_sphereface.stream.sources.opening import SourceOptions, make_source
+    from edge_sphereface.stream.capture.factory import SourceOptions, make_source
     from edge_sphereface.stream.stranger_tracks import track_scores
 
     paths = sorted(arguments.tracks.iterdir()) if arguments.tracks.is_dir() else []
@@ -229,7 +229,7 @@ def _closest(gallery: Gallery, calibration: Calibration) -> JsonObject | None:
     return {"names": [first, second], "similarity": similarity, "confused": similarity >= calibration.threshold}
 
 
-def _strangers(gallery: Gallery, found: EmbeddedPeople, threshold: Threshold) -> JsonObject | None:
+def _strangers(gallery: Gallery, found: EmbeddedPhotos, threshold: Threshold) -> JsonObject | None:
     """How often somebody who is not enrolled would be taken for somebody who is: it grows with the gallery."""
     if gallery.fingerprint.digest != threshold.fingerprint or not len(gallery):
         return None

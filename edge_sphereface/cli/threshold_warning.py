@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.contract import note
+from edge_sphereface.cli.runner import note
 
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import above_zero, cosine, json_option, positive
-from edge_sphereface.cli.contract import Outcome, Progress, UsageError, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.choice import Choice, Row
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.evaluation.model_selection import Choice, Row
     from edge_sphereface.types import JsonObject
 
 
@@ -46,9 +46,9 @@ def add_command(commands: Commands) -> None:
 
 def tune(arguments: argparse.Namespace) -> Outcome:
     """Measure, and name the form to use."""
-    from edge_sphereface.choice import Measurement, choose, settings
     from edge_sphereface.cpu import usable_cpus
     from edge_sphereface.doctor.machine import read_machine
+    from edge_sphereface.evaluation.model_selection import Measurement, choose, settings
 
     if arguments.output is not None:
         _check_output(arguments.output)
@@ -95,8 +95,8 @@ def _check_output(output: Path) -> None:
 
 def _copy(row: Row, output: Path) -> None:
     """The model and, beside it, its certificate, which is that of any copy of the file."""
-    from edge_sphereface.certificate import certificate_path
-    from edge_sphereface.files import SHARED, atomic_write
+    from edge_sphereface.model.certificate import certificate_path
+    from edge_sphereface.storage.files import SHARED, atomic_write
 
     certificate_path(output).unlink(missing_ok=True)  # that of another file proves nothing
     pairs = [(row.form.path, output), (certificate_path(row.form.path), certificate_path(output))]

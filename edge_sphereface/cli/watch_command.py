@@ -19,8 +19,8 @@ from edge_sphereface.cli.arguments import (
     open_named_gallery,
 )
 from edge_sphereface.cli.configuration import OPTION, with_configuration
-from edge_sphereface.cli.contract import Outcome, UsageError, note
 from edge_sphereface.cli.problem_notes import ProblemNotes
+from edge_sphereface.cli.runner import Outcome, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import stream_options
 from edge_sphereface.cli.watch_parts import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.stream import FaceStream
 
@@ -74,12 +74,12 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         UsageError: no source.
     """
     from edge_sphereface.stream import FaceStream
-    from edge_sphereface.stream.operation import Supervisor
+    from edge_sphereface.stream.monitoring import SystemdNotifier
 
     source = arguments.source or arguments.named_source
     if source is None:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 is the first camera")
-    settings, page, supervisor = make_settings(arguments), make_page(arguments), Supervisor()
+    settings, page, supervisor = make_settings(arguments), make_page(arguments), SystemdNotifier()
     notes = ProblemNotes(lambda: stream.health()["problems"])
 
     def on_turn() -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from edge_sphereface.cli.arguments import above_zero, cosine, count, from_zero, positive
-from edge_sphereface.cli.contract import Parser
+from edge_sphereface.cli.runner import Parser
 
 VIEW_PORT = 8080
 

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.contract import UsageError
 from edge_sphereface.cli.event_lines import json_line, plain_line
+from edge_sphereface.cli.runner import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink, StreamSettings
-    from edge_sphereface.stream.view import PageView
     from edge_sphereface.types import JsonObject
+    from edge_sphereface.web import PageView
 
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- the name alone
 
@@ -61,7 +61,7 @@ def make_sinks(arguments: argparse.Namespace, settings: StreamSettings, left: Ca
         left: called when nobody reads stdout any more.
     """
     from edge_sphereface.stream import FileSink
-    from edge_sphereface.stream.sinks.lines import StreamSink
+    from edge_sphereface.stream.outputs.events.jsonl import StreamSink
 
     sinks: list[EventSink] = [StreamSink(sys.stdout, form=json_line if arguments.json else plain_line, left=left)]
     if arguments.events is not None:
@@ -76,8 +76,8 @@ def make_page(arguments: argparse.Namespace) -> PageView | None:
     """The page, if it was asked for; with a token where others could open it, a new one if none was set."""
     if arguments.view is None:
         return None
-    from edge_sphereface.stream.view import PageView
-    from edge_sphereface.stream.view.loopback import is_loopback
+    from edge_sphereface.web import PageView
+    from edge_sphereface.web.loopback import is_loopback
 
     host, port = arguments.view
     token = os.environ.get(TOKEN_VARIABLE) or (None if is_loopback(host) else secrets.token_urlsafe(24))
@@ -107,14 +107,14 @@ def make_endpoint(arguments: argparse.Namespace, stream: FaceStream) -> Abstract
     """Health and metrics, if they were asked for."""
     if arguments.metrics is None:
         return nullcontext()
-    from edge_sphereface.stream.operation import HealthEndpoint
+    from edge_sphereface.stream.monitoring import HealthEndpoint
 
     return HealthEndpoint(stream, *arguments.metrics)
 
 
 def _mqtt(arguments: argparse.Namespace, name: str) -> EventSink:
-    from edge_sphereface.cache import cache_folder
-    from edge_sphereface.stream.sinks.mqtt import Broker, MqttSink
+    from edge_sphereface.storage.cache import cache_folder
+    from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 
     return MqttSink(
         Broker.parse(arguments.mqtt, stream=name),

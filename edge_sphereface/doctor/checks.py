@@ -11,15 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from edge_sphereface.cache import HOME_VARIABLE, OFFLINE_VARIABLE, cache_folder, is_offline
-from edge_sphereface.certificate import certificate_path
-from edge_sphereface.detect.mtcnn import WEIGHTS_PACKAGE
-from edge_sphereface.detect.yunet import YUNET, cached_model
+from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE
+from edge_sphereface.detection.yunet import YUNET, cached_model
 from edge_sphereface.doctor.machine import ONNXRUNTIME_WHEELS, OPENCV_WHEELS
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.files import sha256_of
-from edge_sphereface.quantization import ProcessorWarning
-from edge_sphereface.telemetry import LOADED_BEFORE, VARIABLE
+from edge_sphereface.inference.telemetry import LOADED_BEFORE, VARIABLE
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.quantization import ProcessorWarning
+from edge_sphereface.storage.cache import HOME_VARIABLE, OFFLINE_VARIABLE, cache_folder, is_offline
+from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ MIN_PYTHON = (3, 10)
 MIN_OPENCV = (4, 8, 1)
 MIN_MEMORY_MIB = 512
 _FIRST_WITH_TELEMETRY = (1, 29)
-"""On Linux and macOS, see ``edge_sphereface/telemetry.py``."""
+"""On Linux and macOS, see ``edge_sphereface/inference/telemetry.py``."""
 _LEAKING = ((1, 24), (1, 27))
 _PROVIDER_OF = {"NVIDIA GPU": "CUDAExecutionProvider", "Ascend NPU": "CANNExecutionProvider"}
 _ARM = ("aarch64", "arm64")
@@ -254,7 +254,7 @@ def check_model(model: Path | None) -> Finding:
     """Does the model load, and is there a certificate beside it?"""
     if model is None:
         return Finding(check="model", status="ok", message="none named; --model FILE has one checked")
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
     try:
         with warnings.catch_warnings(record=True) as warned:

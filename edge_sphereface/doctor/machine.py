@@ -125,7 +125,7 @@ def _wheels() -> dict[str, str]:
 
 
 def _providers() -> tuple[tuple[str, ...], str]:
-    from edge_sphereface.telemetry import import_onnxruntime
+    from edge_sphereface.inference.telemetry import import_onnxruntime
 
     try:
         return tuple(import_onnxruntime().get_available_providers()), ""

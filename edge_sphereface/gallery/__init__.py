@@ -7,10 +7,10 @@
     └── milvus.MilvusGallery     Milvus Lite in a folder, or a Milvus cluster
 """
 
+from edge_sphereface.gallery.encryption import read_key, write_new_key
+from edge_sphereface.gallery.factory import open_gallery
 from edge_sphereface.gallery.gallery import Gallery
-from edge_sphereface.gallery.opening import open_gallery
 from edge_sphereface.gallery.records import Candidate, Enrollment, Identification, Identity, Portrait, Threshold
-from edge_sphereface.gallery.vault import read_key, write_new_key
 
 __all__ = [
     "Candidate",

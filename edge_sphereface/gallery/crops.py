@@ -1,93 +1,18 @@
-"""Crops as a gallery keeps them, and how another model embeds them anew."""
+"""Crops as a gallery keeps them: PNG files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edge_sphereface.errors import CropError, FingerprintError, GalleryError, ImageError
-from edge_sphereface.gallery.refit import refit_crop
+from edge_sphereface.errors import CropError, ImageError
 from edge_sphereface.image import decode_image
 
 if TYPE_CHECKING:
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.gallery.gallery import Gallery, Progress
-    from edge_sphereface.types import Float32Array, UInt8Array
+    from edge_sphereface.types import UInt8Array
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 CROP_BYTES = 1 << 20
 """A crop's PNG file is never larger: 112 x 96 pixels are 32 KB uncompressed."""
-
-_OF_CROPS = ("crop_height", "crop_width", "landmark_template")
-"""What a model and the kept crops must have in common."""
-_NAMED = 20
-"""People whom an error names."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Remade:
-    """What another model makes of an identity's crops.
-
-    Attributes:
-        embeddings: (N, D) float32, in the order of the crops.
-        crops: PNG files to keep in place of the former ones; None if those stay.
-    """
-
-    embeddings: Float32Array
-    crops: tuple[bytes, ...] | None
-
-
-def embed_crops(
-    gallery: Gallery, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None
-) -> dict[str, Remade]:
-    """Every identity's crops by another model, by name.
-
-    Args:
-        gallery: that keeps crops.
-        embedder: the other model.
-        detector: finds the landmarks in the crops if the model takes another kind of fit than they were cut by.
-        progress: is told how many identities of how many are done.
-
-    Raises:
-        GalleryError: somebody's crop was not kept, or no face is found in it.
-        FingerprintError: the model aligns faces in another way than the kept crops are.
-        CropError: a kept crop is damaged.
-    """
-    _require_same_template(gallery, embedder)
-    lacking = [identity.name for identity in gallery.identities() if identity.crops < identity.embeddings]
-    if lacking:
-        raise GalleryError(
-            f"Crops of {len(lacking)} of {len(gallery)} identities in {gallery.location} were not kept: "
-            f"{_named(lacking)}.",
-            hint="remove and enroll them again from photographs, into a gallery made with --keep-crops",
-        )
-    there, spec = gallery.fingerprint.alignment_fit, embedder.spec
-    finder = None if there == spec.alignment_fit else _required(detector, gallery, embedder)
-    made: dict[str, Remade] = {}
-    unfound: list[str] = []
-    total = len(gallery)
-    for done, portrait in enumerate(gallery.portraits(), start=1):
-        crops = [decode_crop(crop, spec.crop_shape) for crop in portrait.crops if crop is not None]
-        if finder is not None:
-            refitted = [refit_crop(crop, finder, spec.landmark_template, cut_by=there) for crop in crops]
-            crops = [crop for crop in refitted if crop is not None]
-            unfound += [portrait.name] * (len(crops) < len(refitted))
-        if not unfound:
-            kept = None if finder is None else tuple(map(encode_crop, crops))
-            made[portrait.name] = Remade(embeddings=embedder.embed(np.stack(crops)), crops=kept)
-        if progress is not None:
-            progress(done, total)
-    if unfound:
-        raise GalleryError(
-            f"{embedder.path.name} takes crops of another scale ({spec.alignment_fit}) than those kept in "
-            f"{gallery.location} ({there}), and no face was found in crops of {len(unfound)} of {total} identities: "
-            f"{_named(unfound)}. Nothing was changed.",
-            hint="try another --detector; or remove these identities, rebuild, and enroll them again from photographs",
-        )
-    return made
 
 
 def check_crop(crop: bytes | None) -> None:
@@ -123,27 +48,3 @@ def decode_crop(data: bytes, shape: tuple[int, int, int]) -> UInt8Array:
     if crop is None or crop.shape != shape:
         raise CropError(f"Expected a kept crop as a PNG file of shape {shape}, got another one.")
     return crop
-
-
-def _require_same_template(gallery: Gallery, embedder: Embedder) -> None:
-    there, here = gallery.fingerprint, embedder.fingerprint
-    if any(getattr(there, field) != getattr(here, field) for field in _OF_CROPS):
-        raise FingerprintError(
-            f"The crops kept in {gallery.location} are aligned in another way than {embedder.path.name} takes them.",
-            hint="enroll from photographs again",
-        )
-
-
-def _required(detector: Detector | None, gallery: Gallery, embedder: Embedder) -> Detector:
-    if detector is None:
-        raise FingerprintError(
-            f"The crops kept in {gallery.location} are aligned by another fit ({gallery.fingerprint.alignment_fit}) "
-            f"than {embedder.path.name} takes ({embedder.spec.alignment_fit}): a detector must find the landmarks in "
-            "them.",
-            hint="gallery.rebuild(embedder, detector=open_detector())",
-        )
-    return detector
-
-
-def _named(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:_NAMED])) + (", …" if len(names) > _NAMED else "")

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.fingerprint import Fingerprint
+    from edge_sphereface.detection import Detector
     from edge_sphereface.gallery.records import Identification, Identity, Threshold
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.types import Float32Array, JsonObject
 
     Progress = Callable[[int, int], None]

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from edge_sphereface.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.errors import GalleryFormatError, IdentityError
 from edge_sphereface.gallery.spelling import single_spaced, skeleton
-from edge_sphereface.record import Cosine, Rate, Record
+from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
+from edge_sphereface.storage.record import Cosine, Rate, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from edge_sphereface.alignment import FIT_UMEYAMA, alignable, likeness
 
 if TYPE_CHECKING:
     from edge_sphereface.alignment import AlignmentFit, Points
-    from edge_sphereface.detect import Detector
+    from edge_sphereface.detection import Detector
     from edge_sphereface.types import Float64Array, UInt8Array
 
 _ENLARGED = 2

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.bounded_json import JsonError
 from edge_sphereface.errors import EdgeSphereFaceError, GalleryError, GalleryFormatError, IdentityError
-from edge_sphereface.files import PRIVATE, atomic_write
-from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.crops import check_crop
 from edge_sphereface.gallery.records import Portrait, Threshold, check_name, metadata_text, parse_kept
 from edge_sphereface.gallery.spelling import Spellings
 from edge_sphereface.gallery.vectors import check_embeddings, template_of
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.storage.bounded_json import JsonError
+from edge_sphereface.storage.files import PRIVATE, atomic_write
 
 if TYPE_CHECKING:
     import os

@@ -2,23 +2,23 @@
 
 .. code-block:: text
 
-    source ─► reader ─► scene ─────────────────────────────────► events ─► courier ─► sink
+    source ─► reader ─► processor ─────────────────────────────────► events ─► dispatcher ─► sink
               newest    tracker (finder, motion) ─► quality ─►             a thread each
               frame     embed what pays ─► evidence
 """
 
+from edge_sphereface.stream.capture.factory import SourceOptions
+from edge_sphereface.stream.capture.frame import Frame
+from edge_sphereface.stream.capture.source import FrameSource
 from edge_sphereface.stream.events import Event
 from edge_sphereface.stream.face_stream import FaceStream
-from edge_sphereface.stream.frame_sinks.frame_sink import FrameSink
-from edge_sphereface.stream.frame_sinks.recorder import VideoRecorder
-from edge_sphereface.stream.frame_sinks.snapshots import Snapshots
-from edge_sphereface.stream.frames import Frame
-from edge_sphereface.stream.scene import FrameResult
+from edge_sphereface.stream.outputs.events.dispatcher import EventSink
+from edge_sphereface.stream.outputs.events.jsonl import FileSink
+from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
+from edge_sphereface.stream.outputs.frames.recorder import VideoRecorder
+from edge_sphereface.stream.outputs.frames.snapshots import Snapshots
+from edge_sphereface.stream.recognition.frame_processor import FrameResult
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
-from edge_sphereface.stream.sinks.courier import EventSink
-from edge_sphereface.stream.sinks.lines import FileSink
-from edge_sphereface.stream.sources.opening import SourceOptions
-from edge_sphereface.stream.sources.source import FrameSource
 
 __all__ = [
     "Event",

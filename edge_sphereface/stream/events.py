@@ -10,9 +10,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from edge_sphereface.stream.frames import Frame
-    from edge_sphereface.stream.reader import SourceChange
-    from edge_sphereface.stream.track import Track
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.capture.reader import SourceChange
+    from edge_sphereface.stream.tracking.track import Track
     from edge_sphereface.types import JsonObject
 
 SCHEMA_VERSION = 1

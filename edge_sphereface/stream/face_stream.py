@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import SourceError, TrackError
 from edge_sphereface.redaction import redact
+from edge_sphereface.stream.capture.factory import make_source
+from edge_sphereface.stream.capture.reader import FrameReader
+from edge_sphereface.stream.command_queue import CommandQueue
 from edge_sphereface.stream.events import EventMaker, about_source
-from edge_sphereface.stream.reader import FrameReader
-from edge_sphereface.stream.requests import Requests
-from edge_sphereface.stream.scene import Scene
+from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
+from edge_sphereface.stream.outputs.events.jsonl import CallbackSink
+from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
 from edge_sphereface.stream.settings import StreamSettings
-from edge_sphereface.stream.sinks.courier import Courier
-from edge_sphereface.stream.sinks.lines import CallbackSink
-from edge_sphereface.stream.sources.opening import make_source
 from edge_sphereface.stream.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Enrollment, Gallery
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.stream.capture.factory import Source
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.capture.source import FrameSource
     from edge_sphereface.stream.events import Event, EventKind
-    from edge_sphereface.stream.frame_sinks.frame_sink import FrameSink
-    from edge_sphereface.stream.frames import Frame
-    from edge_sphereface.stream.scene import FrameResult
-    from edge_sphereface.stream.sinks.courier import EventSink
-    from edge_sphereface.stream.sources.opening import Source
-    from edge_sphereface.stream.sources.source import FrameSource
+    from edge_sphereface.stream.outputs.events.dispatcher import EventSink
+    from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
+    from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.types import JsonObject
 
 _TURN_S = 0.2
@@ -90,7 +90,7 @@ class FaceStream:
         self.settings = settings or StreamSettings()
         self.statistics = Statistics()
         self._maker = EventMaker(self.settings.name)
-        self._scene = Scene(
+        self._processor = FrameProcessor(
             detector=detector, embedder=embedder, gallery=gallery, settings=self.settings, events=self._maker
         )
         self._reader = FrameReader(
@@ -103,8 +103,8 @@ class FaceStream:
         self._on_frame, self._on_turn = on_frame, on_turn or (lambda: None)
         self._frame_sinks = tuple(frame_sinks)
         self._sinks = [*sinks, *([] if on_event is None else [CallbackSink(on_event)])]
-        self._couriers: list[Courier] = []
-        self._requests = Requests()
+        self._dispatchers: list[EventDispatcher] = []
+        self._commands = CommandQueue()
         self._stopping = threading.Event()
         self._has_begun = False
         self._last: Frame | None = None
@@ -121,7 +121,7 @@ class FaceStream:
     @property
     def gallery(self) -> Gallery | None:
         """Who is known."""
-        return self._scene.gallery
+        return self._processor.gallery
 
     def run(self) -> JsonObject:
         """Work until the end; gives the last statistics.
@@ -142,7 +142,7 @@ class FaceStream:
         opened: list[FrameSink] = []
         failure: SourceError | None = None
         try:
-            self._couriers.extend(map(Courier, self._sinks))
+            self._dispatchers.extend(map(EventDispatcher, self._sinks))
             for sink in self._frame_sinks:
                 sink.open(self)
                 opened.append(sink)
@@ -158,7 +158,7 @@ class FaceStream:
                         raise
                     failure = error  # after frames came: what was seen of them is told first
                 self._take_changes()
-                self._requests.serve()
+                self._commands.serve()
                 if frame is not None:
                     self._take(frame)
                 self._tell_statistics()
@@ -172,12 +172,14 @@ class FaceStream:
         finally:
             self._reader.stop()
             self._stopping.set()
-            self._requests.close()
+            self._commands.close()
             deadline = time.monotonic() + _CLOSE_S
             for sink in opened:
                 sink.close(max(deadline - time.monotonic(), 0.05))
             deadline = time.monotonic() + _FLUSH_S
-            self.undelivered = sum(courier.close(max(deadline - time.monotonic(), 0.05)) for courier in self._couriers)
+            self.undelivered = sum(
+                dispatcher.close(max(deadline - time.monotonic(), 0.05)) for dispatcher in self._dispatchers
+            )
 
     def stop(self) -> None:
         """End soon: what is in work is finished and told. May be called from anywhere."""
@@ -193,15 +195,15 @@ class FaceStream:
         Returns:
             What enrolling did; its ``result`` raises TrackError where no such face is in sight, or GalleryError.
         """
-        return self._requests.ask(lambda: self._enroll(track, name))
+        return self._commands.ask(lambda: self._enroll(track, name))
 
     def reconsider(self) -> Future[None]:
         """Decide anew who everybody in sight is, as after a change of the gallery. May be called from any thread."""
-        return self._requests.ask(self._reconsider)
+        return self._commands.ask(self._reconsider)
 
     def describe(self) -> JsonObject:
         """What the ``statistics`` event says."""
-        budget, counts = self._scene.budget, self._reader.counts
+        budget, counts = self._processor.budget, self._reader.counts
         return {
             **self.statistics.describe(),
             "read": counts.read,
@@ -212,8 +214,8 @@ class FaceStream:
             "detect_fps": round(1 / budget.detect_interval_s, 3),
             "detect_side": budget.detect_side,
             "events": sum(self.statistics.events.values()),
-            "events_pending": sum(courier.pending() for courier in self._couriers),
-            "events_dropped": sum(courier.dropped for courier in self._couriers),
+            "events_pending": sum(dispatcher.pending() for dispatcher in self._dispatchers),
+            "events_dropped": sum(dispatcher.dropped for dispatcher in self._dispatchers),
             "problems": self._problems(),
         }
 
@@ -240,7 +242,7 @@ class FaceStream:
 
     def _take(self, frame: Frame) -> None:
         age_ms = (time.monotonic() - frame.read_at) * 1000
-        result = self._scene.step(frame)
+        result = self._processor.step(frame)
         for sink in self._frame_sinks:
             sink.take(result)
         self._last, self._faces, self._framed_at = frame, len(result.tracks), time.monotonic()
@@ -252,7 +254,7 @@ class FaceStream:
     def _take_changes(self) -> None:
         for change in self._reader.changes():
             if not change.up:
-                self._tell(self._scene.clear(self._last))
+                self._tell(self._processor.clear(self._last))
                 self._faces = 0
             kind: EventKind = "source-up" if change.up else "source-down"
             self._tell([self._maker.make(kind, time.time(), about_source(self.name, change))])
@@ -263,7 +265,7 @@ class FaceStream:
             self.statistics.begin_interval()
 
     def _end(self) -> None:
-        self._tell(self._scene.clear(self._last))
+        self._tell(self._processor.clear(self._last))
         self._faces = 0
         self._take_changes()
         self._tell([self._maker.make("statistics", time.time(), {**self.describe(), "final": True})])
@@ -271,8 +273,8 @@ class FaceStream:
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:
             self.statistics.events[event.kind] = self.statistics.events.get(event.kind, 0) + 1
-            for courier in self._couriers:
-                courier.give(event)
+            for dispatcher in self._dispatchers:
+                dispatcher.give(event)
             self._said.append(event)
 
     def _drain(self) -> Iterator[Event]:
@@ -280,25 +282,25 @@ class FaceStream:
         yield from said
 
     def _problems(self) -> list[str]:
-        parts: list[Courier | FrameSink] = [*self._couriers, *self._frame_sinks]
+        parts: list[EventDispatcher | FrameSink] = [*self._dispatchers, *self._frame_sinks]
         found = [redact(problem) for part in parts if (problem := part.problem)]
-        return found + ([self._scene.gallery_problem] if self._scene.gallery_problem else [])
+        return found + ([self._processor.gallery_problem] if self._processor.gallery_problem else [])
 
     # ---- what others ask for --------------------------------------------------------------------------------------
 
     def _enroll(self, track: int, name: str) -> Enrollment:
         if self._last is None:
             raise TrackError("No frame has come yet.", hint="wait for the camera")
-        enrollment, events = self._scene.enroll(track, name, self._last)
+        enrollment, events = self._processor.enroll(track, name, self._last)
         self._tell(events)
         return enrollment
 
     def _reconsider(self) -> None:
         if self._last is not None:
-            self._tell(self._scene.reconsider(self._last))
+            self._tell(self._processor.reconsider(self._last))
 
     def _source(self, source: Source | FrameSource) -> FrameSource:
-        from edge_sphereface.stream.sources.source import FrameSource
+        from edge_sphereface.stream.capture.source import FrameSource
 
         if isinstance(source, FrameSource):
             return source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edge_sphereface.stream.sources.opening import SourceOptions
+from edge_sphereface.stream.capture.factory import SourceOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_sphereface.stream.scene import FrameResult
+    from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.types import JsonObject
 
 _SAMPLES = 4096

@@ -6,19 +6,19 @@ import time
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import GalleryError
+from edge_sphereface.stream.capture.frame import Frame
 from edge_sphereface.stream.events import EventMaker
-from edge_sphereface.stream.evidence import judge
-from edge_sphereface.stream.frames import Frame
-from edge_sphereface.stream.scene import Scene
+from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
+from edge_sphereface.stream.recognition.policy import decide_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.stream.settings import StreamSettings
-    from edge_sphereface.stream.track import Standing, Track
+    from edge_sphereface.stream.tracking.track import Standing, Track
     from edge_sphereface.types import UInt8Array
 
 _OUT_OF_REACH = 2.0
@@ -50,16 +50,16 @@ def track_scores(
         GalleryError: the gallery failed.
     """
     scores: dict[int, float] = {}
-    scene = _StrangerScene(scores, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
+    processor = _StrangerScene(scores, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
     for number, (moment, image) in enumerate(frames):
-        scene.step(Frame(image=image, number=number, time_s=moment, read_at=time.monotonic(), unix_time=moment))
-        if scene.gallery_problem:
-            raise GalleryError(scene.gallery_problem, hint="run the calibration again")
+        processor.step(Frame(image=image, number=number, time_s=moment, read_at=time.monotonic(), unix_time=moment))
+        if processor.gallery_problem:
+            raise GalleryError(processor.gallery_problem, hint="run the calibration again")
     return list(scores.values())
 
 
-class _StrangerScene(Scene):
-    """A scene in which nobody is named.
+class _StrangerScene(FrameProcessor):
+    """A processor in which nobody is named.
 
     Args:
         scores: takes, by number of the track, the highest similarity that could have named it.
@@ -88,4 +88,4 @@ class _StrangerScene(Scene):
         best, *others = [found.similarity for found in track.candidates] or [-1.0]
         if track.weight >= recognition.enough_evidence and best - max(others, default=-1.0) >= recognition.margin:
             self._scores[track.number] = max(best, self._scores.get(track.number, -1.0))
-        return judge(track, track.candidates, _OUT_OF_REACH, recognition)
+        return decide_identity(track, track.candidates, _OUT_OF_REACH, recognition)

@@ -10,8 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_sphereface.files import sha256_of
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.storage.files import sha256_of
+from edge_sphereface.storage.regular_file import RegularFile
 from export.checkpoint.ckpt import index_ckpt
 from export.checkpoint.entry import DTYPES, TensorInfo
 from export.checkpoint.safetensors import index_safetensors

@@ -12,7 +12,7 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING
 
-from edge_sphereface.wire import BYTES, VARINT, Field, WireError, read_fields, read_varint
+from edge_sphereface.storage.protobuf_wire import BYTES, VARINT, Field, WireError, read_fields, read_varint
 from export.checkpoint.entry import TensorInfo
 from export.errors import CheckpointError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.wire import BYTES, VARINT
+from edge_sphereface.storage.files import SHARED, atomic_write
+from edge_sphereface.storage.protobuf_wire import BYTES, VARINT
 from export.checkpoint.ckpt import CRC_BYTES, CRC_MARK
 from export.checkpoint.entry import DTYPES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.bounded_json import JsonError, parse_json
+from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from export.checkpoint.entry import TensorInfo
 from export.errors import CheckpointError
 

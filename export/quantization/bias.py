@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.quantization.observe import channel_means
+from export.quantization.activation_statistics import channel_means
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import UInt8Array
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import (
     detector_options,
     float_or_nan,
@@ -23,9 +22,10 @@ from edge_sphereface.cli.arguments import (
     positive,
     read_named_pairs,
 )
-from edge_sphereface.cli.contract import Commands, Outcome, Progress, UsageError, note
-from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.quantization import INT8_TARGETS, TARGET_PORTABLE
+from edge_sphereface.cli.runner import Commands, Outcome, Progress, UsageError, note
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_PORTABLE
+from edge_sphereface.storage.files import SHARED, atomic_write
 from export import parity
 from export.outputs import check_output
 
@@ -167,7 +167,7 @@ def _result(arguments: argparse.Namespace, made: QuantizedModel) -> JsonObject:
 
 def _write(arguments: argparse.Namespace, made: QuantizedModel, result: JsonObject) -> list[str]:
     """Model, certificate and report: all of them, or none."""
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
     from export.quantization import report
 
     output: Path = arguments.output
@@ -231,11 +231,11 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     Raises:
         UsageError: neither labelled pairs nor photographs were named.
     """
-    from edge_sphereface.embed import Embedder
     from edge_sphereface.image import find_images
+    from edge_sphereface.inference.embedder import Embedder
     from export.quantization import report
     from export.quantization.crops import folder_digests
-    from export.quantization.embedded import embed_pairs, embed_photographs
+    from export.quantization.paired_embeddings import embed_pairs, embed_photographs
     from export.quantization.proof import Latency, judge
     from export.quantization.quantize import PLAIN_NAME
     from export.speed import race

@@ -12,19 +12,19 @@ import numpy as np
 from edge_sphereface.alignment import align_for
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
-from edge_sphereface.files import sha256_of
+from edge_sphereface.evaluation.labeled_photos import reason
 from edge_sphereface.image import find_images, load_image
-from edge_sphereface.people import reason
 from edge_sphereface.pipeline import select_face
+from edge_sphereface.storage.files import sha256_of
 from export.errors import CalibrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import UInt8Array
 
 FEW = 50

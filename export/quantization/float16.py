@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_sphereface.cpu import read_cpuinfo
-from edge_sphereface.session import CPU
-from edge_sphereface.telemetry import import_onnxruntime
+from edge_sphereface.inference.session import CPU
+from edge_sphereface.inference.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
 _ARM_FLOAT16 = "asimdhp"
 """Feature in /proc/cpuinfo: half-precision arithmetic (Cortex-A76 has it, Cortex-A72 has not)."""

@@ -23,7 +23,7 @@ from edge_sphereface.metrics import roc, tar_at_far
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_sphereface.pairs import Pair
+    from edge_sphereface.evaluation.pairs import Pair
     from edge_sphereface.types import BoolArray, Float64Array, Int64Array
 
 MIN_PAIRS = 2000

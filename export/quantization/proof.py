@@ -10,19 +10,19 @@ import numpy as np
 
 from edge_sphereface import metrics
 from edge_sphereface.errors import PairsError
-from export.quantization.embedded import BUILT_IN_CROPS
 from export.quantization.paired import MIN_OF_A_KIND, MIN_PAIRS, accuracy_loss, people_of, tar_loss
+from export.quantization.paired_embeddings import BUILT_IN_CROPS
 from export.quantization.policy import Judgment
 from export.threshold import MeasuredThreshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from edge_sphereface.model_spec import ModelSpec
-    from edge_sphereface.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import BoolArray, Float64Array, JsonObject
-    from export.quantization.embedded import Embedded
     from export.quantization.paired import Loss
+    from export.quantization.paired_embeddings import Embedded
     from export.quantization.policy import Policy
     from export.speed import Race
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper
 
-from edge_sphereface.model_spec import LAYOUT_IMAGE
+from edge_sphereface.model.spec import LAYOUT_IMAGE
 from export.graph import INPUT_NAME
 from export.layers import layer_of
 from export.rewrite.weights import read_weights, rebuild
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array
     from export.quantization.ranges import Range
 

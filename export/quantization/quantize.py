@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edge_sphereface import __version__
-from edge_sphereface.choice import require_one_source
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
-from edge_sphereface.files import sha256_of
-from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
-from edge_sphereface.quantization import (
+from edge_sphereface.detection import open_detector
+from edge_sphereface.evaluation.model_selection import require_one_source
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.quantization import (
     TARGET_FLOAT16,
     TARGET_PORTABLE,
     WEIGHT_BITS,
@@ -24,10 +22,12 @@ from edge_sphereface.quantization import (
     Target,
     mismatch_here,
 )
+from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
+from edge_sphereface.storage.files import sha256_of
 from export.plain import open_plain
 from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
-from export.quantization.embedded import embed_pairs, embed_photographs
 from export.quantization.float16 import no_float16_reason, to_float16
+from export.quantization.paired_embeddings import embed_pairs, embed_photographs
 from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge
 from export.quantization.search import search
@@ -37,9 +37,9 @@ from export.speed import race
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.pairs import LabelledPairs
-    from export.quantization.embedded import Embedded
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from export.quantization.paired_embeddings import Embedded
     from export.quantization.proof import Proof
     from export.quantization.search import Reporter, Search
 

@@ -10,7 +10,7 @@ from export.quantization.proof import FAR
 from export.quantization.search import rule_counts
 
 if TYPE_CHECKING:
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject
     from export.quantization.proof import PairsResult, Proof
     from export.quantization.search import Search

@@ -14,8 +14,8 @@ import numpy as np
 
 from edge_sphereface.compare import normalize
 from export.layers import layer_of, layers_of
+from export.quantization.activation_statistics import channel_maxima, embed_all, histograms
 from export.quantization.bias import correct_biases
-from export.quantization.observe import channel_maxima, embed_all, histograms
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu, equalize_channels
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edge_sphereface.model_spec import ModelSpec
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
     from export.quantization.ranges import Histogram, Range
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
-from edge_sphereface.cli.contract import Outcome, UsageError, note
+from edge_sphereface.cli.runner import Outcome, UsageError, note
+from edge_sphereface.model.certificate import certificate_path
 from export import parity
 from export.speed import AFTER, BEFORE
 
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from edge_sphereface.types import JsonObject
     from export.rewrite.fast import Rewritten
     from export.speed import Race
@@ -51,7 +51,7 @@ def add_rewrite(commands: Commands) -> None:
 
 def rewrite(arguments: argparse.Namespace) -> Outcome:
     """Rewrite, prove, time, write."""
-    from edge_sphereface.choice import Setting
+    from edge_sphereface.evaluation.model_selection import Setting
     from export.rewrite.fast import rewrite as rewrite_model
     from export.rewrite.tile import read_stages
 

@@ -11,12 +11,12 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import onnx
 
-from edge_sphereface.certificate import certificate_path
-from edge_sphereface.choice import Setting
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
-from edge_sphereface.files import SHARED, atomic_write
-from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
-from edge_sphereface.tuning import DIRECT, Tuning
+from edge_sphereface.evaluation.model_selection import Setting
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
+from edge_sphereface.model.tuning import DIRECT, Tuning
+from edge_sphereface.storage.files import SHARED, atomic_write
 from export import parity
 from export.outputs import check_output
 from export.plain import open_plain
@@ -27,7 +27,7 @@ from export.speed import AFTER, BEFORE, race
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
     from export.parity import Proof
     from export.rewrite.tile import Tile
     from export.speed import Race

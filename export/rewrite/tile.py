@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_sphereface.tuning import DIRECT
+from edge_sphereface.model.tuning import DIRECT
 from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification
 from export.topology import STAGES
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper
 
-from edge_sphereface.tuning import MATRICES
+from edge_sphereface.model.tuning import MATRICES
 from export.graph import INPUT_NAME
 from export.rewrite.cook_toom import TAPS, transforms
 from export.rewrite.prelu import decompose_prelu

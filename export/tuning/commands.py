@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
-from edge_sphereface.cli.contract import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cli.tune_command import rival_lines
+from edge_sphereface.model.certificate import certificate_path
 from export import parity
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from edge_sphereface.cli.contract import Commands
+    from edge_sphereface.cli.runner import Commands
     from export.rewrite.tile import Tile
     from export.tuning.device_report import DeviceChoice
     from export.tuning.tune import Tuned
@@ -125,7 +125,7 @@ def _from_report(arguments: argparse.Namespace) -> Outcome:
 
 def _not_ours(chosen: DeviceChoice | None, model: Path) -> str:
     """Why the form that a device chose cannot be made of this model; empty if it can."""
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
     if chosen is None:
         return "the device could run none of the forms"
@@ -148,7 +148,7 @@ def _dropped(tuned: Tuned) -> Iterator[tuple[str, str]]:
 
 
 def _way(tile: Tile | None) -> str:
-    from edge_sphereface.tuning import DIRECT
+    from edge_sphereface.model.tuning import DIRECT
 
     return DIRECT if tile is None else str(tile)
 

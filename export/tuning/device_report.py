@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edge_sphereface.bounded_json import parse_json
-from edge_sphereface.choice import Setting
-from edge_sphereface.cli.contract import UsageError
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.cli.runner import UsageError
+from edge_sphereface.evaluation.model_selection import Setting
+from edge_sphereface.storage.bounded_json import parse_json
+from edge_sphereface.storage.regular_file import RegularFile
 from export.rewrite.fast import Measured
 from export.rewrite.tile import read_stages
 

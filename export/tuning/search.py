@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from edge_sphereface.session import open_bytes
-from edge_sphereface.timing import measure_interleaved
+from edge_sphereface.evaluation.timing import measure_interleaved
+from edge_sphereface.inference.session import open_bytes
 from export.graph import BATCH
 from export.rewrite import to_winograd
 from export.rewrite.tile import Tile
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from edge_sphereface.choice import Setting
+    from edge_sphereface.evaluation.model_selection import Setting
     from export.quantization.search import Reporter
 
     StageTimes = dict[int, dict[Tile | None, float]]

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from edge_sphereface.certificate import CONVERSION_BOUNDS
-from edge_sphereface.choice import Measurement, Setting, choose, require_one_source, settings
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
-from edge_sphereface.embed import Embedder
+from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose, require_one_source, settings
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
+from edge_sphereface.model.certificate import CONVERSION_BOUNDS
 from export.faces import face_crops
 from export.outputs import check_output
 from export.plain import open_plain
-from export.quantization.observe import embed_all
+from export.quantization.activation_statistics import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.fast import Measured, Rewritten, rewrite, weight_bytes
 from export.rewrite.tile import Tile, stage_names
@@ -28,7 +28,7 @@ from export.tuning.search import combinations, measure_stages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from edge_sphereface.choice import Choice, Row
+    from edge_sphereface.evaluation.model_selection import Choice, Row
     from export.quantization.search import Reporter
     from export.tuning.search import StageTimes
 

@@ -4,8 +4,8 @@ import onnx
 import pytest
 
 from benchmarks.quantization import derived
-from edge_sphereface.embed import Embedder
 from edge_sphereface.image import save_image
+from edge_sphereface.inference.embedder import Embedder
 from export.faces import face_crops
 from export.quantization.crops import vivid
 from export.quantization.quantize import QuantizationOptions, quantize

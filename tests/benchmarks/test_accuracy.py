@@ -11,7 +11,7 @@ from benchmarks.__main__ import build_parser
 from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore
 from edge_sphereface import metrics
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 from edge_sphereface.errors import EmbeddingError
 
 
@@ -152,8 +152,8 @@ def test_undetected_faces_are_counted_and_stated(photographs, small_model, capsy
 
 def test_a_run_goes_on_where_it_broke_off(photographs, small_model, capsys, monkeypatch):
     """The second run embeds nothing; the embeddings lie in the cache for their owner alone."""
-    from edge_sphereface.cache import cache_folder
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.storage.cache import cache_folder
 
     command(photographs, small_model, "--json")
     first = json.loads(capsys.readouterr().out)["accuracy"][0]
@@ -178,13 +178,13 @@ def test_other_landmarks_make_other_embeddings(photographs, small_model, capsys)
         command(photographs, small_model, "--landmarks", str(photographs / "l.txt"), "--json")
         figures.append(json.loads(capsys.readouterr().out)["accuracy"][0]["roc"])
     assert figures[0] == figures[2]
-    from edge_sphereface.cache import cache_folder
+    from edge_sphereface.storage.cache import cache_folder
 
     assert len(list((cache_folder() / "embeddings").iterdir())) == 2
 
 
 def test_no_cache_keeps_nothing(photographs, small_model, capsys):
-    from edge_sphereface.cache import cache_folder
+    from edge_sphereface.storage.cache import cache_folder
 
     command(photographs, small_model, "--no-cache")
     assert not (cache_folder() / "embeddings").exists()
@@ -195,7 +195,7 @@ def test_what_was_embedded_before_an_error_is_kept(photographs, small_model, cap
     write(photographs / "p.csv", text + "a.png,missing.png,0\n")
     assert command(photographs, small_model, "--json") == 1
     assert "missing.png" in json.loads(capsys.readouterr().out)["error"]["message"]
-    from edge_sphereface.cache import cache_folder
+    from edge_sphereface.storage.cache import cache_folder
 
     assert len(list((cache_folder() / "embeddings").iterdir())) == 1
 

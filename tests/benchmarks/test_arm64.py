@@ -16,7 +16,7 @@ from benchmarks.arm64.agreement import Agreement, compare
 from benchmarks.arm64.runner import Runner
 from benchmarks.emulation.debian import EmulationError
 from benchmarks.emulation.emulator import this_python
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import build_parser
-from benchmarks.ascend import imported, ledger, probe
+from benchmarks.ascend import comparison_table, imported, probe
 from benchmarks.ascend.imported import ImportedError
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 
 AIS_BENCH = """
 [INFO] -----------------Performance Summary------------------
@@ -77,7 +77,7 @@ def test_json_of_another_machine(tmp_path):
 
 
 def test_every_published_figure_has_its_source():
-    for row in ledger.PUBLISHED:
+    for row in comparison_table.PUBLISHED:
         assert row["source"]
         assert "accuracy" in row or "latency_ms" in row
 
@@ -98,11 +98,11 @@ def test_origins_never_share_a_column():
     ]
     given = {"model": "m.onnx", "landmarks": "given", "accuracy": 0.95, "accuracy_std": 0.01, "threshold": 0.2}
     accuracy = [given, {**given, "landmarks": "yunet", "accuracy": 0.5}]
-    rows = ledger.collect(edge, accuracy, [{"path": "MindSpore", "device": "CPU", "error": "x"}])
+    rows = comparison_table.collect(edge, accuracy, [{"path": "MindSpore", "device": "CPU", "error": "x"}])
     rows.append({"path": "msame", "latency": {"mean_ms": 2.66}, "origin": "imported", "source": "our lab"})
     assert [row["origin"] for row in rows[:2]] == ["measured here", "measured here"]
     assert {row["origin"] for row in rows[2:-1]} == {"published"}
-    head, *lines = ledger.text(rows).splitlines()
+    head, *lines = comparison_table.text(rows).splitlines()
     ends = [head.index(name) + len(name) for name in ("measured here", "imported", "published")]
     for row, line in zip(rows, lines, strict=True):
         column = ["measured here", "imported", "published"].index(row["origin"])
@@ -191,7 +191,7 @@ def test_a_device_that_fails_is_a_row_with_the_reason(small_checkpoint, monkeypa
     rows = native.run(small_checkpoint, "Ascend", np.zeros((1, 3, 112, 96), np.float32), rounds=2)
     assert [(row["path"], row["precision"]) for row in rows] == [("MindSpore", "float16"), ("MindSpore", "float32")]
     assert rows[0]["error"] == "RuntimeError: no such device"
-    assert "not measured" in ledger.text(ledger.collect([], [], rows))
+    assert "not measured" in comparison_table.text(comparison_table.collect([], [], rows))
 
 
 def test_watts_are_energy_over_the_time_it_was_read_over(monkeypatch):

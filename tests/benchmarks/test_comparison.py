@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.comparison import compare
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 
 
 def result(ms, noise=0.02, seed=0, **more):

@@ -112,7 +112,7 @@ class Others:
 
     def __init__(self, root, monkeypatch):
         self.root, self.busy, self._now, self._worked = root, 0.0, 100.0, 0.0
-        monkeypatch.setattr("edge_sphereface.machine_load.usable_cpus", lambda: 2)
+        monkeypatch.setattr("edge_sphereface.evaluation.machine_load.usable_cpus", lambda: 2)
         monkeypatch.setattr("time.monotonic", lambda: self._now)
         monkeypatch.setattr("os.times", lambda: (0.0,) * 5)
         monkeypatch.setattr("os.getloadavg", lambda: (1.5, 0.0, 0.0), raising=False)

@@ -6,9 +6,9 @@ import pytest
 from benchmarks import plots
 from benchmarks.gallery import identification, scale, search
 from benchmarks.gallery.identification import Answers, judge, make_protocol, text
-from edge_sphereface.bulk import OperatorConfig
-from edge_sphereface.embed import Embedder
+from edge_sphereface.batch import OperatorConfig
 from edge_sphereface.errors import PairsError
+from edge_sphereface.inference.embedder import Embedder
 
 
 def silent(_name):

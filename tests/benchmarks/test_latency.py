@@ -12,7 +12,7 @@ from benchmarks.contenders import find_peer, peer_names
 from benchmarks.peer_environments import PeerUnavailableError, python_of
 from benchmarks.runner import Case
 from benchmarks.worker import peak_rss_mib
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 
 
 @pytest.fixture

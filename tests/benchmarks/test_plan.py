@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from benchmarks.__main__ import build_parser
 from benchmarks.plan import PlanError, make_plan, predicted_drop, simulate, text, work_samples
 from benchmarks.stages import StageSetup, measure, measure_here
-from edge_sphereface.cli.contract import run
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
+from edge_sphereface.cli.runner import run
+from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.inference.embedder import Embedder
 
 NAMED = {
     "model": "float.onnx",

@@ -10,9 +10,9 @@ from benchmarks.quantization import gate, measure
 from benchmarks.quantization.targets import targets
 from benchmarks.runner import Case
 from benchmarks.target import Target, text
-from edge_sphereface.cli.contract import run
-from edge_sphereface.embed import Embedder
-from edge_sphereface.model_spec import ModelSpec
+from edge_sphereface.cli.runner import run
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.spec import ModelSpec
 
 
 def row(form, threads, median):

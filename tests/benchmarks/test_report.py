@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.accuracy import evaluate
-from benchmarks.ascend import ledger
+from benchmarks.ascend import comparison_table
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def result():
         "rows": [row, peer, missing],
         "stages": [],
         "accuracy": [{"label": "float", "model": "float.onnx", **evaluate.judge(scores)}],
-        "ledger": ledger.collect([row], [], []),
+        "ledger": comparison_table.collect([row], [], []),
         "presence": "No Ascend NPU can be used here.",
         "throttled": True,
     }

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import sessions
 from benchmarks.__main__ import build_parser
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 
 
 def test_every_setting_is_measured(small_model, monkeypatch):

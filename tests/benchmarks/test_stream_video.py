@@ -13,14 +13,14 @@ import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.gallery import identification
-from benchmarks.stream import acts, strangers
-from benchmarks.stream.economy import Tally
-from benchmarks.stream.heads import LANDMARKS, Pose, draw, landmarks_at, texture_of
+from benchmarks.stream import scenarios, strangers
+from benchmarks.stream.baselines import Said
+from benchmarks.stream.efficiency import Tally
+from benchmarks.stream.face_renderer import LANDMARKS, Pose, draw, landmarks_at, texture_of
 from benchmarks.stream.shared_looks import SharedDetector
 from benchmarks.stream.video import Truth
-from benchmarks.stream.watchers import Said
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
-from edge_sphereface.cli.contract import run as run_command
+from edge_sphereface.cli.runner import run as run_command
 from edge_sphereface.errors import ThresholdError
 
 
@@ -81,9 +81,9 @@ def test_heads_beyond_the_border_are_cut_off(head):
 
 
 def test_a_round_has_every_act_with_its_people():
-    play = acts.play(range(acts.PEOPLE * 2))
-    assert [act.name for act in play] == [make.__name__ for make, _ in acts.ACTS] * 2
-    assert sorted(visit.person for act in play for visit in act.visits) == list(range(acts.PEOPLE * 2))
+    play = scenarios.play(range(scenarios.PEOPLE * 2))
+    assert [act.name for act in play] == [make.__name__ for make, _ in scenarios.ACTS] * 2
+    assert sorted(visit.person for act in play for visit in act.visits) == list(range(scenarios.PEOPLE * 2))
     for act, following in pairwise(play):
         assert max(visit.begin + visit.seconds for visit in act.visits) <= following.visits[0].begin
 
@@ -138,8 +138,8 @@ def stub_detector():
 
 
 def test_casts_are_pooled(play, yunet, trained_model, run, monkeypatch):
-    monkeypatch.setattr(acts, "FPS", 8)
-    lfw = play((acts.walk, 1))
+    monkeypatch.setattr(scenarios, "FPS", 8)
+    lfw = play((scenarios.walk, 1))
     words = ("stream", "economy", trained_model, "--lfw", lfw, "--rounds", 1, "--seeds", 5, 6, "--json")
     code, result = run(*words, *yunet)
     assert code == 0
@@ -184,15 +184,15 @@ def play(shared, monkeypatch):
 
     def choose(*chosen):
         monkeypatch.setattr(identification, "STRANGERS", 150)
-        monkeypatch.setattr(acts, "ACTS", chosen)
-        monkeypatch.setattr(acts, "PEOPLE", sum(count for _, count in chosen))
+        monkeypatch.setattr(scenarios, "ACTS", chosen)
+        monkeypatch.setattr(scenarios, "PEOPLE", sum(count for _, count in chosen))
         return shared("lfw")
 
     return choose
 
 
 def test_a_video_and_its_truth_are_written(play, tmp_path, run):
-    lfw = play((acts.walk, 1), (acts.cross, 2))
+    lfw = play((scenarios.walk, 1), (scenarios.cross, 2))
     code, result = run("stream", "video", "--lfw", lfw, "--rounds", 1, "-o", tmp_path / "v.avi", "--json")
     assert code == 0
     capture = cv2.VideoCapture(str(tmp_path / "v.avi"))
@@ -204,7 +204,7 @@ def test_a_video_and_its_truth_are_written(play, tmp_path, run):
 
 
 def test_folders_that_are_not_there_are_one_error(play, tmp_path, run):
-    lfw = play((acts.walk, 1))
+    lfw = play((scenarios.walk, 1))
     code, result = run("stream", "video", "--lfw", tmp_path / "none", "-o", tmp_path / "v.avi", "--json")
     assert (code, result["error"]["code"]) == (1, "pairs")
     code, result = run("stream", "video", "--lfw", lfw, "-o", tmp_path / "none" / "v.avi", "--json")
@@ -219,7 +219,7 @@ def yunet(shared):
 
 def test_watch_needs_few_embeddings_and_is_as_right(play, yunet, trained_model, tmp_path, run):
     """The promise, on 11 seconds; the whole is in benchmarks/results."""
-    lfw = play((acts.group, 4))
+    lfw = play((scenarios.group, 4))
     words = ("stream", "economy", trained_model, "--lfw", lfw, "--rounds", 1, "--json", "-o", tmp_path / "e.json")
     code, result = run(*words, *yunet)
     assert code == 0
@@ -237,7 +237,7 @@ def test_watch_needs_few_embeddings_and_is_as_right(play, yunet, trained_model, 
 
 
 def test_a_short_soak_grows_nothing(play, yunet, trained_model, run):
-    lfw = play((acts.cross, 2))
+    lfw = play((scenarios.cross, 2))
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
     words = ("stream", "soak", trained_model, "--lfw", lfw, "--rounds", 1, "--frames", 1200, "--json")

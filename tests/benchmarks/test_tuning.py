@@ -8,9 +8,9 @@ import pytest
 from benchmarks import runner
 from benchmarks.__main__ import build_parser
 from benchmarks.runner import Case
-from benchmarks.tuning import measure, product
+from benchmarks.tuning import gemm_peak, measure
 from benchmarks.tuning.targets import targets
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 from edge_sphereface.image import save_image
 from export.faces import astronaut
 from export.rewrite.fast import rewrite
@@ -71,7 +71,7 @@ def test_the_matrix_product_is_timed_in_a_process_of_its_own():
     samples = measure._product_ms(1)
     assert len(samples) == 30
     assert all(sample > 0 for sample in samples)
-    assert product.SIZE == 1024
+    assert gemm_peak.SIZE == 1024
 
 
 def test_starts_are_put_together(small_models, crops):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from edge_sphereface.cli.contract import run
-from edge_sphereface.embed import Embedder
+from edge_sphereface.cli.runner import run
 from edge_sphereface.image import save_image
+from edge_sphereface.inference.embedder import Embedder
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.commands import build_parser
 from export.convert import ConversionOptions, convert

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
+from edge_sphereface.detection import open_detector
 from edge_sphereface.image import save_image
+from edge_sphereface.inference.embedder import Embedder
 from export.errors import CalibrationError
 from export.quantization.crops import calibration_crops, doubts, proof_crops
-from export.quantization.embedded import embed_photographs
+from export.quantization.paired_embeddings import embed_photographs
 from export.quantization.policy import Judgment, Policy, parse_policy
 from export.quantization.proof import Latency, judge
 from export.quantization.report import proof_text

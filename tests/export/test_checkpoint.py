@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sphereface.wire import WireError, read_fields, read_varint
+from edge_sphereface.storage.protobuf_wire import WireError, read_fields, read_varint
 from export.checkpoint import ckpt_writer, open_checkpoint
 from export.checkpoint.ckpt import index_ckpt
 from export.checkpoint.ckpt_writer import write_ckpt

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from edge_sphereface.cli.contract import run
-from edge_sphereface.files import sha256_of
+from edge_sphereface.cli.runner import run
+from edge_sphereface.storage.files import sha256_of
 from export import commands, official
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.commands import build_parser
@@ -262,7 +262,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(source, tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
-from edge_sphereface.cli.contract import run
+from edge_sphereface.cli.runner import run
 from export.commands import build_parser
 sys.exit(run(build_parser(), ["convert", {str(source)!r}, "-o", {str(tmp_path / "y.onnx")!r}, "--json"]))
 """

@@ -10,10 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from edge_sphereface.certificate import check_on_device, load_certificate
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelNotFoundError, OutputError
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
+from edge_sphereface.model.certificate import check_on_device, load_certificate
 from export import convert as convert_module
 from export.checkpoint import open_checkpoint
 from export.checkpoint.ckpt_writer import write_ckpt
@@ -186,7 +186,7 @@ def test_faces_of_the_proof_may_be_ones_own(tmp_path, photo):
 
 def test_a_missing_detector_is_named_as_such(tmp_path, monkeypatch):
     """And not taken for a missing checkpoint or an unwritable output, though its error is a FileNotFoundError."""
-    monkeypatch.setattr("edge_sphereface.detect.detector.find_spec", lambda _: None)
+    monkeypatch.setattr("edge_sphereface.detection.detector.find_spec", lambda _: None)
     with pytest.raises(ModelNotFoundError, match="No face detector"):
         convert(write(tmp_path / "x.ckpt"), tmp_path / "x.onnx", NUMPY)
     assert os.listdir(tmp_path) == ["x.ckpt"]

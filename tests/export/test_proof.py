@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from edge_sphereface import metrics
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
+from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import PairsError
+from edge_sphereface.evaluation.latency import Ratio
+from edge_sphereface.evaluation.machine_load import MachineLoad
+from edge_sphereface.evaluation.pairs import LabelledPairs, Pair
 from edge_sphereface.image import save_image
-from edge_sphereface.machine_load import MachineLoad
-from edge_sphereface.pairs import LabelledPairs, Pair
-from edge_sphereface.speed import Ratio
-from export.quantization.embedded import Embedded, embed_pairs
+from edge_sphereface.inference.embedder import Embedder
 from export.quantization.paired import accuracy_loss, people_of, tar_loss
+from export.quantization.paired_embeddings import Embedded, embed_pairs
 from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge, least_quantile
 from export.quantization.report import proof_text

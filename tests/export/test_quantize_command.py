@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_sphereface.certificate import check_on_device, load_certificate
-from edge_sphereface.cli.contract import run
-from edge_sphereface.embed import Embedder
+from edge_sphereface.cli.runner import run
 from edge_sphereface.image import save_image
-from edge_sphereface.model_spec import METADATA_KEY
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import check_on_device, load_certificate
+from edge_sphereface.model.spec import METADATA_KEY
 from export.commands import build_parser
 from export.convert import ConversionOptions, convert
 from export.layers import layers_of
@@ -88,7 +88,7 @@ def test_a_certificate_of_int8_tells_another_model(quantized, shallow_models, tm
     weights["conv2_1.scale"] = weights["conv2_1.scale"] * np.float32(2)
     path = saved(rebuild(model, model.graph.node, weights), tmp_path)
     certificate = load_certificate(quantized.with_suffix(".parity.json"))
-    from edge_sphereface.files import sha256_of
+    from edge_sphereface.storage.files import sha256_of
 
     certificate = replace(certificate, onnx=replace(certificate.onnx, sha256=sha256_of(path)))
     assert not check_on_device(Embedder(path), certificate).passed

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_sphereface.compare import normalize
-from edge_sphereface.embed import Embedder
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.layers import layer_of, layers_of
+from export.quantization.activation_statistics import channel_means, embed_all, histograms, inner_tensors
 from export.quantization.bias import correct_biases
 from export.quantization.crops import vivid
-from export.quantization.observe import channel_means, embed_all, histograms, inner_tensors
 from export.quantization.qdq import WEIGHT_LIMIT, quantize_graph
 from export.quantization.ranges import BINS, RULES, Histogram, squared_error
 from export.quantization.search import search

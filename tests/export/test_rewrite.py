@@ -7,17 +7,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_sphereface.cli.contract import run
-from edge_sphereface.embed import Embedder
+from edge_sphereface.cli.runner import run
 from edge_sphereface.errors import ModelFormatError, OutputError
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
-from edge_sphereface.model_spec import ModelSpec
+from edge_sphereface.model.spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.commands import build_parser
 from export.convert import ConversionOptions, convert
 from export.errors import ParityError
 from export.faces import face_crops
-from export.quantization.observe import channel_maxima, embed_all, inner_tensors, observe
+from export.quantization.activation_statistics import channel_maxima, embed_all, inner_tensors, observe
 from export.rewrite import decompose_prelu, equalize_channels
 from export.rewrite import fast as fast_module
 from export.rewrite.weights import read_weights, rebuild
@@ -143,7 +143,7 @@ def test_dead_channels_are_not_blown_up(small_models, crops):
 
 def test_both_on_trained_weights(trained_model, shared):
     """On real faces: cosine at least 0.99999 (here far closer) for both rewrites together."""
-    from edge_sphereface.detect import open_detector
+    from edge_sphereface.detection import open_detector
     from export.quantization.crops import proof_crops
 
     plain = onnx.load(trained_model)
@@ -177,7 +177,7 @@ def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys
     embedder = Embedder(tmp_path / "fast.onnx")
     assert embedder.spec.rewrites == ("prelu",)
     assert embedder.spec.threshold == Embedder(small_models["image"]).spec.threshold
-    from edge_sphereface.certificate import check_on_device, load_certificate
+    from edge_sphereface.model.certificate import check_on_device, load_certificate
 
     assert check_on_device(embedder, load_certificate(tmp_path / "fast.parity.json")).passed
     again = ["rewrite", str(tmp_path / "fast.onnx"), "-o", str(tmp_path / "twice.onnx")]

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from edge_sphereface import speed
-from edge_sphereface.certificate import certificate_path
-from edge_sphereface.choice import Setting
-from edge_sphereface.embed import Embedder
+from edge_sphereface.evaluation import latency
+from edge_sphereface.evaluation.model_selection import Setting
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import certificate_path
 from export.plain import open_plain
 from export.rewrite.fast import rewrite
 from export.rewrite.tile import Tile, read_stages
@@ -124,7 +124,7 @@ def test_a_device_chooses_and_the_workstation_writes(small_model, tuned_form, tm
     slow = {**content["best"], "rewrites": [], "stages": None, "latency": {**content["best"]["latency"]}}
     slow["latency"]["median_ms"] = 80.25
     report.write_text(json.dumps({**content, "rivals": [slow]}))
-    monkeypatch.setattr(speed, "measure_interleaved", lambda *_, **__: pytest.fail("timed on the workstation"))
+    monkeypatch.setattr(latency, "measure_interleaved", lambda *_, **__: pytest.fail("timed on the workstation"))
     output = tmp_path / "chosen.onnx"
     code, shown, errors = export_cli("tune", small_model, "--device-report", report, "-o", output)
     assert code == 0, errors

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
-from edge_sphereface.embed import Embedder
-from edge_sphereface.tuning import Tuning
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.tuning import Tuning
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.faces import face_crops
 from export.plain import open_plain
-from export.quantization.observe import embed_all
+from export.quantization.activation_statistics import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification, transforms
 from export.rewrite.fast import weight_bytes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edge_sphereface.alignment import LANDMARK_TEMPLATE, align
-from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import Portrait, Threshold, open_gallery
+from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.types import Face
 
 SIZE = 32

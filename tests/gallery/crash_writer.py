@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import Portrait, open_gallery
+from edge_sphereface.model.fingerprint import Fingerprint
 
 SIZE = 32
 GROUP = 60

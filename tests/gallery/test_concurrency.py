@@ -17,7 +17,7 @@ FIXED, CHANGING, ROUNDS = 300, 40, 60
 READER = """
 import sys
 import numpy as np
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.gallery import open_gallery
 
 path, fingerprint, fixed = sys.argv[1:]
@@ -79,7 +79,7 @@ def test_writers_take_turns(make, fingerprint, tmp_path):
     code = """
 import sys
 import numpy as np
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.gallery import open_gallery
 
 path, fingerprint, who = sys.argv[1:]
@@ -103,7 +103,7 @@ with open_gallery(path, Fingerprint.from_json(fingerprint), create=True, timeout
 def test_two_processes_may_make_the_same_gallery_at_once(fingerprint, tmp_path):
     code = """
 import sys
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.gallery import open_gallery
 
 open_gallery(sys.argv[1], Fingerprint.from_json(sys.argv[2]), create=True, timeout_s=30).close()

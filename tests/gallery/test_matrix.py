@@ -11,8 +11,8 @@ import pytest
 from edge_sphereface.errors import OutputError
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.gallery.sqlite import database
-from edge_sphereface.gallery.sqlite.change import _EMPTY_ROWS
-from edge_sphereface.gallery.sqlite.matrix import Rows
+from edge_sphereface.gallery.sqlite.template_matrix import Rows
+from edge_sphereface.gallery.sqlite.transaction import _EMPTY_ROWS
 
 CHECKSUM = 8
 
@@ -30,7 +30,7 @@ def test_a_change_does_not_rewrite_the_matrix(enrolled, faces, tmp_path):
 
 
 def test_empty_rows_do_not_pile_up(enrolled, faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("edge_sphereface.gallery.sqlite.change._EMPTY_ROWS", 8)
+    monkeypatch.setattr("edge_sphereface.gallery.sqlite.transaction._EMPTY_ROWS", 8)
     assert _EMPTY_ROWS == 1024
     gallery = enrolled(faces, 4)
     for number in range(40):

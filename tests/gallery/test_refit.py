@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
-from edge_sphereface.detect import open_detector
+from edge_sphereface.detection import open_detector
 from edge_sphereface.gallery.refit import refit_crop
 from edge_sphereface.types import Face
 

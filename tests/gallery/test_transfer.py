@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import (
     CropError,
     FingerprintError,
@@ -20,11 +19,12 @@ from edge_sphereface.errors import (
     IdentityError,
     OutputError,
 )
-from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import Portrait, Threshold, open_gallery
 from edge_sphereface.gallery.crops import decode_crop, encode_crop
 from edge_sphereface.gallery.sqlite.tables import Tables
 from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.fingerprint import Fingerprint
 
 
 def content(gallery):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_sphereface.cache import cache_file, cache_folder, is_offline
 from edge_sphereface.errors import CacheError
+from edge_sphereface.storage.cache import cache_file, cache_folder, is_offline
 
 
 def test_the_variable_wins(monkeypatch, tmp_path):

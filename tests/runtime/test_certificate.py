@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edge_sphereface import certificate
-from edge_sphereface.certificate import Bounds, certificate_path, check_on_device, golden_crops, load_certificate
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import CertificateError
-from edge_sphereface.files import sha256_of
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model import certificate
+from edge_sphereface.model.certificate import Bounds, certificate_path, check_on_device, golden_crops, load_certificate
+from edge_sphereface.storage.files import sha256_of
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface.certificate import certificate_path
 from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.model.certificate import certificate_path
 
 
 def one_json(text):

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_sphereface.alignment import align
-from edge_sphereface.detect import detector as detector_module
-from edge_sphereface.detect import open_detector
-from edge_sphereface.detect.mtcnn import Mtcnn, suppress
-from edge_sphereface.detect.yunet import YUNET, YuNet, cached_model
+from edge_sphereface.detection import detector as detector_module
+from edge_sphereface.detection import open_detector
+from edge_sphereface.detection.mtcnn import Mtcnn, suppress
+from edge_sphereface.detection.yunet import YUNET, YuNet, cached_model
 from edge_sphereface.errors import CropError, ImageError, ModelFormatError, ModelNotFoundError
 from edge_sphereface.image import load_image
 
@@ -167,7 +167,7 @@ def test_without_any_detector(monkeypatch):
 
 
 def test_mtcnn_without_its_extra(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.detect.mtcnn.find_spec", lambda _: None)
+    monkeypatch.setattr("edge_sphereface.detection.mtcnn.find_spec", lambda _: None)
     with pytest.raises(ModelNotFoundError, match=r"edge-sphereface\[mtcnn\]"):
         Mtcnn()
 

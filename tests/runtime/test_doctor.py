@@ -8,7 +8,7 @@ import pytest
 
 from edge_sphereface.doctor import checks, examine, machine, render
 from edge_sphereface.doctor.machine import Machine, read_machine
-from edge_sphereface.session import SessionConfig
+from edge_sphereface.inference.session import SessionConfig
 
 
 @pytest.fixture
@@ -262,7 +262,7 @@ def test_without_onnxruntime(monkeypatch):
 
 def test_the_threads_it_names_are_the_default(small_model):
     from edge_sphereface.cpu import usable_cpus
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.inference.embedder import Embedder
 
     assert (
         Embedder(small_model, session=SessionConfig()).provider.threads == usable_cpus() == read_machine().usable_cpus

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from edge_sphereface.download import PinnedFile, fetch, install
 from edge_sphereface.errors import ChecksumError, DownloadError, OfflineError
+from edge_sphereface.storage.download import PinnedFile, fetch, install
 
 CONTENT = os.urandom(300_000)
 
@@ -149,7 +149,7 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (131072, 131072))
 from pathlib import Path
-from edge_sphereface.download import PinnedFile, fetch
+from edge_sphereface.storage.download import PinnedFile, fetch
 from edge_sphereface.errors import OutputError
 try:
     fetch({pinned!r}, Path({str(tmp_path)!r}) / "x.bin")

@@ -7,13 +7,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_sphereface import external_data
 from edge_sphereface.cli.__main__ import main
-from edge_sphereface.detect.yunet import YuNet
-from edge_sphereface.embed import Embedder
+from edge_sphereface.detection.yunet import YuNet
 from edge_sphereface.errors import ModelFormatError
-from edge_sphereface.external_data import refuse_external_data
-from edge_sphereface.session import SessionConfig, open_session
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.model import external_data
+from edge_sphereface.model.external_data import refuse_external_data
 
 
 def external(name="w", location="secret.bin"):

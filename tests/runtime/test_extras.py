@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from edge_sphereface.bulk import OperatorConfig, embed_folder
-from edge_sphereface.bulk.engines import RayEngine
+from edge_sphereface.batch import OperatorConfig, embed_folder
+from edge_sphereface.batch.engines import RayEngine
 from edge_sphereface.errors import ExtraError
-from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery import open_gallery
+from edge_sphereface.model.fingerprint import Fingerprint
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from contextlib import closing
 import pytest
 
 from edge_sphereface.errors import ModelNotFoundError, OutputError
-from edge_sphereface.files import (
+from edge_sphereface.storage.files import (
     PRIVATE,
     SHARED,
     atomic_write,
@@ -85,7 +85,7 @@ def test_a_real_write_error_leaves_nothing(tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.storage.files import SHARED, atomic_write
 from edge_sphereface.errors import ModelNotFoundError, OutputError
 try:
     with atomic_write({str(tmp_path / "x")!r}, mode=SHARED) as stream:
@@ -227,7 +227,7 @@ def test_standard_output_is_written_into_whatever_it_is(tmp_path, name):
         (tmp_path / "link").symlink_to("/dev/stdout")
         name = tmp_path / "link"
     script = f"""
-from edge_sphereface.files import SHARED, atomic_write
+from edge_sphereface.storage.files import SHARED, atomic_write
 with atomic_write({str(name)!r}, mode=SHARED) as stream:
     stream.write(b"new")
 print("after", flush=True)

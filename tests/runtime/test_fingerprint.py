@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import FingerprintError
-from edge_sphereface.fingerprint import Fingerprint
-from edge_sphereface.model_spec import LAYOUT_IMAGE
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.model.spec import LAYOUT_IMAGE
 
 
 def test_forms_of_one_model_are_one_kind(small_models, spec):

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface.embed import Embedder
 from edge_sphereface.gallery import open_gallery
+from edge_sphereface.inference.embedder import Embedder
 
 
 @pytest.fixture
@@ -262,13 +262,13 @@ def test_calibrate_refuses_few_photographs(run, photo, tmp_path):
 
 def test_calibrate_writes_into_the_gallery(run, cli, place, photo, tmp_path, monkeypatch, small_model):
     """Forty people that a stand-in for photographs gives; the closest pair is the one that was enrolled twice."""
-    from edge_sphereface.people import EmbeddedPeople
+    from edge_sphereface.evaluation.labeled_photos import EmbeddedPhotos
 
     rows = np.random.default_rng(0).standard_normal((400, 32)).astype(np.float32)
     rows += 4 * np.repeat(rows[::10], 10, axis=0)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    people = EmbeddedPeople(rows, [f"p{number // 10}" for number in range(400)], [("bad.jpg", "unreadable")])
-    monkeypatch.setattr("edge_sphereface.people.embed_people", lambda *_, **__: people)
+    people = EmbeddedPhotos(rows, [f"p{number // 10}" for number in range(400)], [("bad.jpg", "unreadable")])
+    monkeypatch.setattr("edge_sphereface.evaluation.labeled_photos.embed_labeled_photos", lambda *_, **__: people)
     run("enroll", "--gallery", place, "Ann", photo)
     run("enroll", "--gallery", place, "Anna", photo)
     words = ("calibrate-threshold", "--gallery", place, "--far", "0.01", tmp_path)

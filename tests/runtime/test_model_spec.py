@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edge_sphereface.errors import ModelFormatError
-from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
+from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 
 def test_round_trip(spec):

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from edge_sphereface import pairs
 from edge_sphereface.errors import PairsError
+from edge_sphereface.evaluation import pairs
 
 PAIRS = "10\t300\nAnn\t1\t2\nAnn\t1\tBob Dil\t3\n"
 

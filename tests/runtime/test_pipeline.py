@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from edge_sphereface.alignment import align, alignable
-from edge_sphereface.detect import open_detector
-from edge_sphereface.embed import Embedder
+from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import CropError, ImageError, NoFaceError
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.pipeline import FacePipeline, select_face
 from edge_sphereface.types import LANDMARK_NAMES, Face
 

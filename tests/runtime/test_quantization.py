@@ -7,10 +7,10 @@ import pytest
 
 from edge_sphereface.cli.__main__ import main
 from edge_sphereface.doctor import checks
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError
-from edge_sphereface.model_spec import METADATA_KEY, ModelSpec
-from edge_sphereface.quantization import ProcessorWarning, Quantization, processor_mismatch
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.quantization import ProcessorWarning, Quantization, processor_mismatch
+from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 VNNI = frozenset({"avx2", "avx512_vnni"})
 AVX_VNNI = frozenset({"avx2", "avx_vnni"})
@@ -103,7 +103,7 @@ def test_which_model_on_which_processor(target, processor, flags, words):
 @pytest.fixture
 def wrong_model(make_onnx, record, monkeypatch):
     """A model for VNNI on a processor without."""
-    monkeypatch.setattr("edge_sphereface.quantization.read_cpuinfo", lambda: ("", AVX2))
+    monkeypatch.setattr("edge_sphereface.model.quantization.read_cpuinfo", lambda: ("", AVX2))
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     changes = {"quantization": replace(record, target="x86-vnni", weight_bits=8), "precision": "int8"}
     return make_onnx(changes=changes)

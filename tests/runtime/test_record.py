@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_sphereface.bounded_json import JsonError, parse_json
 from edge_sphereface.errors import CertificateError
-from edge_sphereface.record import Above, Between, Length, Pattern, Record
+from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.storage.record import Above, Between, Length, Pattern, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from edge_sphereface.errors import CertificateError, ModelFormatError, ModelNotFoundError
-from edge_sphereface.regular_file import RegularFile
+from edge_sphereface.storage.regular_file import RegularFile
 
 FILE = RegularFile(what="certificate", limit=6, error=CertificateError)
 

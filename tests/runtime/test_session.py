@@ -7,10 +7,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from edge_sphereface import session
-from edge_sphereface.embed import Embedder
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
-from edge_sphereface.session import CPU, SessionConfig, open_session, session_config
+from edge_sphereface.inference import session
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.session import CPU, SessionConfig, open_session, session_config
 
 TELLS_NODES = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
 needs_node_counts = pytest.mark.skipif(

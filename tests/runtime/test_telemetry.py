@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_sphereface import telemetry
+from edge_sphereface.inference import telemetry
 
 SCRIPT = Path(__file__).with_name("offline_namespace.py")
 UNSHARE = ["unshare", "--map-root-user", "--net", "--mount"]
@@ -111,7 +111,9 @@ def test_the_variable_cannot_be_taken_back(monkeypatch):
 )
 def test_an_application_that_was_first(before, variable, expected):
     """What cannot be undone is known, and said by `doctor`."""
-    code = f"{before}\nfrom edge_sphereface.telemetry import LOADED_BEFORE\nassert LOADED_BEFORE is {expected}"
+    code = (
+        f"{before}\nfrom edge_sphereface.inference.telemetry import LOADED_BEFORE\nassert LOADED_BEFORE is {expected}"
+    )
     # A stand-in for the library: nothing is sent, and no time is lost
     stand_in = "import sys, types; sys.modules['onnxruntime'] = types.ModuleType('onnxruntime')" if before else ""
     variables = {**os.environ, telemetry.VARIABLE: variable}

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from edge_sphereface import threshold
 from edge_sphereface.errors import ThresholdError
-from edge_sphereface.threshold import calibrate, calibrate_tracks
+from edge_sphereface.evaluation import threshold
+from edge_sphereface.evaluation.threshold import calibrate, calibrate_tracks
 
 
 def crowd(people, each, seed, *, spread=0.8):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edge_sphereface.timing import measure_interleaved, summarize
+from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 
 
 class Clock:

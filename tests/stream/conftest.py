@@ -10,10 +10,10 @@ import pytest
 
 from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.stream import RecognitionSettings
-from edge_sphereface.stream.frames import Frame
-from edge_sphereface.stream.sources.source import FrameSource
+from edge_sphereface.stream.capture.frame import Frame
+from edge_sphereface.stream.capture.source import FrameSource
 from edge_sphereface.types import Face
 
 TEMPLATE = np.float32(LANDMARK_TEMPLATE)
@@ -183,7 +183,7 @@ def gallery(small_model, photo, tmp_path):
 @pytest.fixture
 def served(gallery, running, portrait, small_model, wait_until):
     """A stream with its page; the gallery is closed after the stream has ended."""
-    from edge_sphereface.stream.view import PageView
+    from edge_sphereface.web import PageView
 
     def start(**options):
         page = PageView(port=0, **options)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from edge_sphereface.errors import SinkError, SourceError
 from edge_sphereface.redaction import has_credentials, redact
-from edge_sphereface.stream.sinks.mqtt import Broker, MqttSink
-from edge_sphereface.stream.sources.address import SourceKind, kind_of, printable
-from edge_sphereface.stream.sources.gstreamer import command_words
+from edge_sphereface.stream.capture.address import SourceKind, kind_of, printable
+from edge_sphereface.stream.capture.gstreamer import command_words
+from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ import pytest
 from edge_sphereface.errors import SinkError
 from edge_sphereface.stream import FrameResult, Snapshots, VideoRecorder
 from edge_sphereface.stream.events import EventMaker
-from edge_sphereface.stream.frame_sinks.drawing import draw_faces, fitted
-from edge_sphereface.stream.frame_sinks.frame_sink import Sighting
+from edge_sphereface.stream.outputs.frames.drawing import draw_faces, fitted
+from edge_sphereface.stream.outputs.frames.frame_output import Sighting
 from edge_sphereface.stream.settings import StreamSettings
-from edge_sphereface.stream.track import Track
+from edge_sphereface.stream.tracking.track import Track
 
 
 class Named:
@@ -202,7 +202,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path, monkeyp
         held.wait(20)
         yield io.BytesIO()
 
-    monkeypatch.setattr("edge_sphereface.stream.frame_sinks.snapshots.atomic_write", hanging)
+    monkeypatch.setattr("edge_sphereface.stream.outputs.frames.snapshots.atomic_write", hanging)
     snapshots = Snapshots(tmp_path)
     snapshots.open(Named())
     for index in range(50):
@@ -261,7 +261,7 @@ def test_a_picture_that_opencv_refuses_ends_no_thread(result_of, tmp_path, monke
     sink.open(Named())
     with monkeypatch.context() as broken:
         broken.setattr("cv2.imencode", refuse)
-        broken.setattr("edge_sphereface.stream.frame_sinks.recorder.draw_faces", refuse)
+        broken.setattr("edge_sphereface.stream.outputs.frames.recorder.draw_faces", refuse)
         sink.take(result_of(0, kinds=("unknown",)))
         wait_until(lambda: "no size" in sink.problem)
     sink.take(result_of(10, kinds=("unknown",)))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from edge_sphereface.errors import SourceError
-from edge_sphereface.stream.reader import FrameReader
-from edge_sphereface.stream.sources.gstreamer import PipelineSource
-from edge_sphereface.stream.sources.opening import SourceOptions, make_source
+from edge_sphereface.stream.capture.factory import SourceOptions, make_source
+from edge_sphereface.stream.capture.gstreamer import PipelineSource
+from edge_sphereface.stream.capture.reader import FrameReader
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
 SYSTEM_PYTHON = "/usr/bin/python3"

@@ -17,7 +17,7 @@ from edge_sphereface import FaceStream, StreamSettings, open_detector
 from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.image import save_image
 from edge_sphereface.stream import SourceOptions
-from edge_sphereface.stream.operation import HealthEndpoint, Supervisor
+from edge_sphereface.stream.monitoring import HealthEndpoint, SystemdNotifier
 
 
 def ask(endpoint, path):
@@ -120,7 +120,7 @@ def test_a_port_that_is_taken(endpoint, portrait):
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, portrait):
-    monkeypatch.setitem(sys.modules, "edge_sphereface.stream.operation.metrics", None)
+    monkeypatch.setitem(sys.modules, "edge_sphereface.stream.monitoring.metrics", None)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     stream = FaceStream(portrait, detector=open_detector())
     with pytest.raises(ExtraError, match=r"edge-sphereface\[metrics\]"):
@@ -212,7 +212,7 @@ def test_with_everything_on_and_somebody_who_waits_it_ends_within_two_seconds(bl
 def test_without_systemd_nothing_is_said(monkeypatch):
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
-    supervisor = Supervisor()
+    supervisor = SystemdNotifier()
     supervisor.alive()
     supervisor.stopping()
 
@@ -221,7 +221,7 @@ def test_a_watchdog_of_another_process_is_not_ours(monkeypatch, systemd):
     monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
     monkeypatch.setenv("WATCHDOG_USEC", "1000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    supervisor = Supervisor()
+    supervisor = SystemdNotifier()
     for _ in range(3):
         supervisor.alive()
         time.sleep(0.01)
@@ -235,7 +235,7 @@ def test_a_stream_that_hangs_gives_no_sign(running, portrait, systemd, monkeypat
     monkeypatch.setenv("WATCHDOG_USEC", "30000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
     hangs = []
-    supervisor = Supervisor()
+    supervisor = SystemdNotifier()
     stream = FaceStream(
         portrait, detector=open_detector(), on_turn=supervisor.alive, on_frame=lambda _: hangs and time.sleep(1.5)
     )

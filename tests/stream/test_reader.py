@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.errors import SourceError
-from edge_sphereface.stream.reader import FrameReader
+from edge_sphereface.stream.capture.reader import FrameReader
 
 
 def read_all(reader, limit_s=5.0):
@@ -100,7 +100,7 @@ def test_a_stalled_source_is_interrupted_and_opened_again(reader, black, fake_so
 
 def test_a_read_that_never_returns_is_left_behind(monkeypatch, black, fake_source):
     """The thread that hangs gives nothing any more; a new source is read in another."""
-    monkeypatch.setattr("edge_sphereface.stream.reader._INTERRUPTED_S", 0.1)
+    monkeypatch.setattr("edge_sphereface.stream.capture.reader._INTERRUPTED_S", 0.1)
     release = threading.Event()
 
     class Hanging(fake_source):
@@ -130,7 +130,7 @@ def test_a_read_that_never_returns_is_left_behind(monkeypatch, black, fake_sourc
 
 def test_a_source_that_hangs_again_and_again_ends_the_stream(monkeypatch, black, fake_source):
     """So that whoever watches the process starts it anew: threads that hang cannot be ended."""
-    monkeypatch.setattr("edge_sphereface.stream.reader._INTERRUPTED_S", 0.01)
+    monkeypatch.setattr("edge_sphereface.stream.capture.reader._INTERRUPTED_S", 0.01)
     release = threading.Event()
 
     class Hanging(fake_source):

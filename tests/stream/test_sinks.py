@@ -11,7 +11,7 @@ import pytest
 from edge_sphereface.errors import SinkError
 from edge_sphereface.stream import FileSink
 from edge_sphereface.stream.events import EventMaker
-from edge_sphereface.stream.sinks.courier import Courier
+from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 
 
 def event_of(maker, size=10):
@@ -48,28 +48,28 @@ def test_a_line_that_the_power_cut_is_closed(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path):
     with pytest.raises(SinkError, match="folder must exist"):
-        Courier(FileSink(tmp_path / "missing" / "events.jsonl"))
+        EventDispatcher(FileSink(tmp_path / "missing" / "events.jsonl"))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_delays_events_and_loses_none(tmp_path):
     path, maker = tmp_path / "events.jsonl", EventMaker("test")
     sink = FileSink(path)
-    courier = Courier(sink)
+    dispatcher = EventDispatcher(sink)
     sink._stream.close()
     sink._stream = open("/dev/full", "a+b", buffering=0)  # noqa: SIM115 -- the sink closes it
-    courier.give(event_of(maker))
-    courier.give(event_of(maker))
+    dispatcher.give(event_of(maker))
+    dispatcher.give(event_of(maker))
     end = time.monotonic() + 5
-    while not courier.problem and time.monotonic() < end:
+    while not dispatcher.problem and time.monotonic() < end:
         time.sleep(0.01)
-    assert "No space left" in courier.problem
-    assert courier.pending() == 2
+    assert "No space left" in dispatcher.problem
+    assert dispatcher.pending() == 2
     full, sink._stream = sink._stream, sink._opened()
     full.close()
-    while courier.pending() and time.monotonic() < end:
+    while dispatcher.pending() and time.monotonic() < end:
         time.sleep(0.01)
-    assert courier.close(1.0) == 0
+    assert dispatcher.close(1.0) == 0
     assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]
 
 
@@ -82,7 +82,7 @@ def test_what_another_user_put_in_the_place_of_a_file_of_events_is_refused(tmp_p
         make()
         os.chown(path, 65534, 65534, follow_symlinks=False)
         with pytest.raises(SinkError, match=f"{match} of another user"):
-            Courier(FileSink(path))
+            EventDispatcher(FileSink(path))
         path.unlink()
     assert victim.read_text() == "precious\n"
 
@@ -118,13 +118,13 @@ def test_an_event_that_cannot_be_written_ends_no_thread(tmp_path, wait_until):
             raise RuntimeError("cannot close")
 
     sink, maker = Picky(), EventMaker("test")
-    courier = Courier(sink)
+    dispatcher = EventDispatcher(sink)
     for _ in range(3):
-        courier.give(event_of(maker))
+        dispatcher.give(event_of(maker))
     wait_until(lambda: sink.taken == (2, 3))
-    assert (courier.dropped, courier.problem) == (1, "picky: an event was left out: never")
-    assert courier.close(5) == 0
-    assert "cannot close" in courier.problem
+    assert (dispatcher.dropped, dispatcher.problem) == (1, "picky: an event was left out: never")
+    assert dispatcher.close(5) == 0
+    assert "cannot close" in dispatcher.problem
 
 
 def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path):

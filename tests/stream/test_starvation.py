@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.stream.connections import ConnectionCaps, Connections
-from edge_sphereface.stream.operation import HealthEndpoint
+from edge_sphereface.stream.monitoring import HealthEndpoint
 
 CAPS = ConnectionCaps(pending=4, pending_per_address=3, accepted=3, accepted_per_address=2)
 POST = b"POST /api/enroll HTTP/1.1\r\n"
@@ -184,9 +184,9 @@ def test_400_idle_and_half_requests_at_256_descriptors_stop_nothing(camera, peop
 
 @pytest.fixture
 def short_times(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.stream.view.door._REQUEST_S", 0.6)
-    monkeypatch.setattr("edge_sphereface.stream.view.door._ANSWER_S", 1.2)
-    monkeypatch.setattr("edge_sphereface.stream.operation.endpoint._TIMEOUT_S", 0.6)
+    monkeypatch.setattr("edge_sphereface.web.door._REQUEST_S", 0.6)
+    monkeypatch.setattr("edge_sphereface.web.door._ANSWER_S", 1.2)
+    monkeypatch.setattr("edge_sphereface.stream.monitoring.health._TIMEOUT_S", 0.6)
 
 
 def ends(line, seconds=10):

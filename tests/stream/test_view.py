@@ -14,7 +14,7 @@ import pytest
 
 from edge_sphereface import Embedder
 from edge_sphereface.errors import ExtraError, SinkError
-from edge_sphereface.stream.view import PageView
+from edge_sphereface.web import PageView
 
 TOKEN = "a token of this test"
 
@@ -165,7 +165,7 @@ def test_a_port_that_is_taken_is_one_error(served, cli, small_model, photo):
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.stream.view.server.find_spec", lambda _: None)
+    monkeypatch.setattr("edge_sphereface.web.server.find_spec", lambda _: None)
     with pytest.raises(ExtraError, match=r"edge-sphereface\[web\]"):
         PageView()
 
@@ -299,7 +299,7 @@ def test_no_request_is_an_error_of_the_server(served, token, caplog):
 def test_a_client_that_leaves_in_the_middle_is_no_error():
     from starlette.requests import Request
 
-    from edge_sphereface.stream.view.app import _body
+    from edge_sphereface.web.app import _body
 
     messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from edge_sphereface.cli.event_lines import plain_line
+from edge_sphereface.stream.capture.opencv import CaptureSource
+from edge_sphereface.stream.capture.reader import FrameReader, SourceChange
 from edge_sphereface.stream.events import EventMaker, about_source
-from edge_sphereface.stream.reader import FrameReader, SourceChange
-from edge_sphereface.stream.sources.capture import CaptureSource
 
 PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
 

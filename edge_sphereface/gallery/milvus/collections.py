@@ -16,7 +16,7 @@ from edge_sphereface.gallery.vectors import template_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from edge_sphereface.gallery.crops import Remade
+    from edge_sphereface.gallery.reembedding import Remade
     from edge_sphereface.types import Float32Array
 
     Row: TypeAlias = dict[str, Any]

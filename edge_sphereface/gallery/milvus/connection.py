@@ -22,8 +22,8 @@ from edge_sphereface.errors import (
     GalleryFormatError,
     GalleryNotFoundError,
 )
-from edge_sphereface.files import ensure_folder
-from edge_sphereface.gallery.opening import MILVUS_LITE
+from edge_sphereface.gallery.milvus import MILVUS_LITE
+from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

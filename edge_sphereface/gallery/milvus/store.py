@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, GalleryNotFoundError, IdentityNotFoundError
-from edge_sphereface.fingerprint import Fingerprint
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
 from edge_sphereface.gallery.milvus.connection import explained, reach, release
@@ -25,14 +24,15 @@ from edge_sphereface.gallery.records import (
 )
 from edge_sphereface.gallery.spelling import Spellings, single_spaced
 from edge_sphereface.gallery.vectors import template_of
+from edge_sphereface.model.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
     from edge_sphereface.gallery.gallery import Progress
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array
 
 VERSION = "1"
@@ -165,7 +165,7 @@ class MilvusGallery(Gallery):
 
     def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's."""
-        from edge_sphereface.gallery.crops import embed_crops
+        from edge_sphereface.gallery.reembedding import embed_crops
 
         made = embed_crops(self, embedder, detector=detector, progress=progress)
         fingerprint = embedder.fingerprint

@@ -21,7 +21,7 @@ from edge_sphereface.errors import (
     GalleryNotFoundError,
     OutputError,
 )
-from edge_sphereface.files import PRIVATE, may_write, restrict, sync_folder
+from edge_sphereface.storage.files import PRIVATE, may_write, restrict, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

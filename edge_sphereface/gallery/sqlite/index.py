@@ -8,15 +8,15 @@ import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError
 from edge_sphereface.gallery.records import Candidate
-from edge_sphereface.gallery.sqlite.matrix import Templates
 from edge_sphereface.gallery.sqlite.state import ROW, Row
+from edge_sphereface.gallery.sqlite.template_matrix import Templates
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
-    from edge_sphereface.gallery.sqlite.matrix import MatrixFile
     from edge_sphereface.gallery.sqlite.state import State, Values
+    from edge_sphereface.gallery.sqlite.template_matrix import MatrixFile
     from edge_sphereface.types import Float32Array
 
 _PROBES = 64

@@ -12,15 +12,15 @@ import numpy as np
 from edge_sphereface.errors import GalleryFormatError, GalleryKeyError
 from edge_sphereface.gallery.records import Threshold, now
 from edge_sphereface.gallery.sqlite.database import ENCRYPTED_VERSION
-from edge_sphereface.gallery.sqlite.matrix import TOKEN_BYTES
+from edge_sphereface.gallery.sqlite.template_matrix import TOKEN_BYTES
 from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
 
 if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from edge_sphereface.fingerprint import Fingerprint
-    from edge_sphereface.gallery.vault import Vault
+    from edge_sphereface.gallery.encryption import Cipher
+    from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.types import Float32Array
 
 MAX_SLOTS = 1 << 48
@@ -76,17 +76,17 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
     return state
 
 
-def begin(connection: sqlite3.Connection, fingerprint: Fingerprint, *, vault: Vault, keep_crops: bool) -> None:
+def begin(connection: sqlite3.Connection, fingerprint: Fingerprint, *, cipher: Cipher, keep_crops: bool) -> None:
     """Write the row of a new gallery, and commit the transaction that made its tables."""
     gallery = secrets.token_hex(8)
-    check = vault.seal(_KEY_CHECK, place_of(gallery, "key")) if vault.encrypted else None
+    check = cipher.seal(_KEY_CHECK, place_of(gallery, "key")) if cipher.encrypted else None
     epoch, token = secrets.token_bytes(TOKEN_BYTES), secrets.token_bytes(TOKEN_BYTES)
     row = (gallery, fingerprint.to_json(), int(keep_crops), check, epoch, token, now())
     connection.execute("INSERT INTO state VALUES (1, ?, ?, ?, ?, ?, ?, 0, 0, ?)", row)
     connection.execute("COMMIT")
 
 
-def check_key(state: State, vault: Vault, path: Path, version: int) -> None:
+def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
     """A key must come exactly for an encrypted gallery, and be its own.
 
     Raises:
@@ -94,13 +94,13 @@ def check_key(state: State, vault: Vault, path: Path, version: int) -> None:
         GalleryFormatError: encrypted by an earlier version.
     """
     if state.key_check is None:
-        if vault.encrypted:
+        if cipher.encrypted:
             raise GalleryKeyError(
                 f"The gallery {path} is not encrypted, and a key was given.",
                 hint="export it, and import that into a new gallery with the key; or leave the key out",
             )
         return
-    if not vault.encrypted:
+    if not cipher.encrypted:
         raise GalleryKeyError(f"The gallery {path} is encrypted, and no key was given.", hint="give it: --key-file")
     if version != ENCRYPTED_VERSION:
         raise GalleryFormatError(
@@ -108,7 +108,7 @@ def check_key(state: State, vault: Vault, path: Path, version: int) -> None:
             hint="export it with the version that wrote it, and import that into a new gallery",
         )
     try:
-        vault.open(state.key_check, place_of(state.gallery, "key"))
+        cipher.open(state.key_check, place_of(state.gallery, "key"))
     except GalleryFormatError as error:
         raise GalleryKeyError(f"The gallery {path} was encrypted with another key.") from error
 
@@ -165,21 +165,21 @@ class Values:
     """Vectors, crops and thresholds as they stand in the tables.
 
     Args:
-        vault: encrypts, or does not.
+        cipher: encrypts, or does not.
         gallery: its random name.
         size: D.
         path: of the gallery, for messages.
     """
 
-    def __init__(self, vault: Vault, gallery: str, size: int, path: Path) -> None:
-        self._vault = vault
+    def __init__(self, cipher: Cipher, gallery: str, size: int, path: Path) -> None:
+        self._cipher = cipher
         self._gallery = gallery
         self._size = size
         self._path = path
 
     def seal_template(self, template: Float32Array, row: Row) -> bytes:
         """A template (D,), bound to everything else in its row but the slot."""
-        return self._vault.seal(_bytes(template), self._template_place(row))
+        return self._cipher.seal(_bytes(template), self._template_place(row))
 
     def template(self, row: Row) -> Float32Array:
         """(D,) float32, of length one.
@@ -195,13 +195,13 @@ class Values:
         Raises:
             GalleryFormatError: it was changed.
         """
-        if self._vault.encrypted:
+        if self._cipher.encrypted:
             self.template(row)
         return row
 
     def seal_embedding(self, embedding: Float32Array, member: int, identity: int) -> bytes:
         """An embedding (D,), bound to its id and that of its identity."""
-        return self._vault.seal(_bytes(embedding), place_of(self._gallery, "embedding", member, identity))
+        return self._cipher.seal(_bytes(embedding), place_of(self._gallery, "embedding", member, identity))
 
     def embedding(self, sealed: object, member: int, identity: int) -> Float32Array:
         """(D,) float32, of length one.
@@ -213,7 +213,7 @@ class Values:
 
     def seal_crop(self, crop: bytes, member: int, identity: int) -> bytes:
         """A PNG file, bound to the embedding that it belongs to."""
-        return self._vault.seal(crop, place_of(self._gallery, "crop", member, identity))
+        return self._cipher.seal(crop, place_of(self._gallery, "crop", member, identity))
 
     def crop(self, sealed: object, member: int, identity: int) -> bytes | None:
         """A PNG file; None if it was not kept.
@@ -227,7 +227,7 @@ class Values:
         """A threshold, bound to its precision."""
         text = threshold.to_json()
         place = place_of(self._gallery, "threshold", threshold.precision)
-        return self._vault.seal(text.encode(), place) if self._vault.encrypted else text
+        return self._cipher.seal(text.encode(), place) if self._cipher.encrypted else text
 
     def threshold(self, sealed: object, precision: object) -> Threshold:
         """A threshold.
@@ -235,7 +235,7 @@ class Values:
         Raises:
             GalleryFormatError: no record of one for this precision, or changed.
         """
-        if self._vault.encrypted:
+        if self._cipher.encrypted:
             sealed = self._open(sealed, place_of(self._gallery, "threshold", str(precision)))
         threshold = Threshold.from_json(sealed) if isinstance(sealed, (str, bytes)) else None
         if threshold is None or threshold.precision != precision:
@@ -252,7 +252,7 @@ class Values:
     def _open(self, sealed: object, place: str) -> bytes:
         if not isinstance(sealed, bytes):
             raise self._damaged("a value that must be bytes is not")
-        return self._vault.open(sealed, place)
+        return self._cipher.open(sealed, place)
 
     def _template_place(self, row: Row) -> str:
         return place_of(self._gallery, "template", row.id, row.name, row.metadata, row.enrolled_at)

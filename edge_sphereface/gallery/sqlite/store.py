@@ -17,28 +17,28 @@ from edge_sphereface.errors import (
     GalleryFormatError,
     OutputError,
 )
-from edge_sphereface.files import destination
-from edge_sphereface.fingerprint import Fingerprint
+from edge_sphereface.gallery.encryption import AesCipher, NoCipher
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.records import known_name, now
-from edge_sphereface.gallery.sqlite.change import Change
 from edge_sphereface.gallery.sqlite.database import connect, explained, file_id, prepare, transaction
-from edge_sphereface.gallery.sqlite.erasure import erase, zero_dead_slots
 from edge_sphereface.gallery.sqlite.index import TemplateIndex
-from edge_sphereface.gallery.sqlite.matrix import MatrixFile
+from edge_sphereface.gallery.sqlite.secure_delete import erase, zero_dead_slots
 from edge_sphereface.gallery.sqlite.state import Values, begin, check_key, read_state
 from edge_sphereface.gallery.sqlite.tables import PAGE, Tables
-from edge_sphereface.gallery.vault import AesVault, OpenVault
+from edge_sphereface.gallery.sqlite.template_matrix import MatrixFile
+from edge_sphereface.gallery.sqlite.transaction import Transaction
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.storage.files import destination
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from edge_sphereface.detect import Detector
-    from edge_sphereface.embed import Embedder
+    from edge_sphereface.detection import Detector
     from edge_sphereface.gallery.gallery import Progress
     from edge_sphereface.gallery.records import Candidate, Identity, Portrait, Threshold
     from edge_sphereface.gallery.sqlite.state import State
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array
 
 _ATTEMPTS = 4
@@ -80,7 +80,7 @@ class SqliteGallery(Gallery):
         self.location = str(path)
         self._path = path = _resolved(path)
         self._lock = threading.RLock()
-        self._vault = OpenVault() if key is None else AesVault(key)
+        self._cipher = NoCipher() if key is None else AesCipher(key)
         self._asked, self._timeout_s = fingerprint, timeout_s
         made_for = fingerprint if create else None
         self._connection, self.writable = connect(path, create=made_for is not None, timeout_s=timeout_s)
@@ -130,9 +130,9 @@ class SqliteGallery(Gallery):
 
     def remove(self, names: Sequence[str]) -> int:
         """Remove identities so that their bytes are gone from every file of the gallery."""
-        with self._writing() as change:
+        with self._writing() as ongoing:
             rows = self._tables.require(sorted({known_name(name) for name in names}))
-            embeddings = sum(self._tables.delete(change, row) for row in rows)
+            embeddings = sum(self._tables.delete(ongoing, row) for row in rows)
             self._tables.forget_spellings()
             self._connection.execute("UPDATE state SET erasing = 1")
         self._erase()
@@ -154,17 +154,17 @@ class SqliteGallery(Gallery):
     def add_all(self, portraits: Iterable[Portrait], thresholds: Sequence[Threshold] = ()) -> int:
         """Add any number of people, and thresholds, in one transaction."""
         moment, added = now(), 0
-        with self._writing() as change:
+        with self._writing() as ongoing:
             spellings = self._tables.spellings()
             for added, portrait in enumerate(portraits, start=1):  # noqa: B007 -- the last is how many
-                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
+                self._tables.add(ongoing, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
             for threshold in thresholds:
                 self._tables.keep_threshold(threshold)
         return added
 
     def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
         """Embed every kept crop anew with another model, which becomes the gallery's."""
-        from edge_sphereface.gallery.crops import embed_crops
+        from edge_sphereface.gallery.reembedding import embed_crops
 
         self.require_writable()
         with self._reading() as state:
@@ -172,14 +172,14 @@ class SqliteGallery(Gallery):
         made = embed_crops(self, embedder, detector=detector, progress=progress)
         before, fingerprint = self.fingerprint, embedder.fingerprint
         try:
-            with self._writing() as change:
-                if change.state.token != token:
+            with self._writing() as ongoing:
+                if ongoing.state.token != token:
                     raise GalleryBusyError(f"{self._path} was changed while it was rebuilt.", hint="run it again")
                 self._connection.execute("UPDATE state SET fingerprint = ?, erasing = 1", (fingerprint.to_json(),))
                 self._adopt(fingerprint)
                 for name, remade in made.items():
                     self._tables.replace(self._tables.require([name])[0], remade)
-                change.renumber()
+                ongoing.renumber()
         except BaseException:
             self._adopt(before)
             raise
@@ -239,17 +239,17 @@ class SqliteGallery(Gallery):
 
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
         create = made_for is not None and self.writable
-        made, version = prepare(self._connection, self._path, create=create, encrypted=self._vault.encrypted)
+        made, version = prepare(self._connection, self._path, create=create, encrypted=self._cipher.encrypted)
         if made and made_for is not None:
-            begin(self._connection, made_for, vault=self._vault, keep_crops=keep_crops)
+            begin(self._connection, made_for, cipher=self._cipher, keep_crops=keep_crops)
         state = read_state(self._connection, self._path)
-        check_key(state, self._vault, self._path, version)
+        check_key(state, self._cipher, self._path, version)
         kind = Fingerprint.from_json(state.fingerprint)
         if fingerprint is not None:
             kind.require(fingerprint, f"The gallery {self._path}")
         self.probes_checked = fingerprint is not None
         self.keep_crops = bool(state.keep_crops)
-        self.encrypted = self._vault.encrypted
+        self.encrypted = self._cipher.encrypted
         self._name = state.gallery
         self._adopt(kind)
         if state.erasing and self.writable:
@@ -279,7 +279,7 @@ class SqliteGallery(Gallery):
 
     def _adopt(self, fingerprint: Fingerprint) -> None:
         size = fingerprint.embedding_size
-        values = Values(self._vault, self._name, size, self._path)
+        values = Values(self._cipher, self._name, size, self._path)
         self.fingerprint, self._kind = fingerprint, fingerprint.to_json()  # the text is compared at every search
         self._tables = Tables(self._connection, values)
         self._file = None if self.encrypted else MatrixFile(self._path, size)
@@ -287,10 +287,10 @@ class SqliteGallery(Gallery):
 
     def _add(self, portraits: Sequence[Portrait]) -> None:
         moment = now()
-        with self._writing() as change:
+        with self._writing() as ongoing:
             spellings = self._tables.spellings()
             for portrait in portraits:
-                self._tables.add(change, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
+                self._tables.add(ongoing, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
 
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         for attempt in range(_ATTEMPTS):
@@ -322,16 +322,16 @@ class SqliteGallery(Gallery):
                 yield self._state()
 
     @contextmanager
-    def _writing(self) -> Iterator[Change]:
+    def _writing(self) -> Iterator[Transaction]:
         """All of the block or nothing, on the disk at its end."""
         self.require_writable()
         with self._lock:
             self._follow_file()
             try:
                 with explained(self._path), transaction(self._connection, write=True):
-                    change = Change(self._connection, self._state())
-                    yield change
-                    committed = change.finish(self._index, self._file, self.fingerprint.embedding_size)
+                    ongoing = Transaction(self._connection, self._state())
+                    yield ongoing
+                    committed = ongoing.finish(self._index, self._file, self.fingerprint.embedding_size)
             except BaseException:
                 self._tables.forget_spellings()
                 raise

@@ -17,10 +17,10 @@ from edge_sphereface.gallery.vectors import ROUNDING, template_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge_sphereface.gallery.crops import Remade
     from edge_sphereface.gallery.records import Threshold
-    from edge_sphereface.gallery.sqlite.change import Change
+    from edge_sphereface.gallery.reembedding import Remade
     from edge_sphereface.gallery.sqlite.state import Values
+    from edge_sphereface.gallery.sqlite.transaction import Transaction
     from edge_sphereface.types import Float32Array
 
 PAGE = 256
@@ -126,14 +126,16 @@ class Tables:
             crops=tuple(crop for _, crop in members),
         )
 
-    def add(self, change: Change, portrait: Portrait, moment: str, *, keep_crops: bool, spellings: Spellings) -> None:
+    def add(
+        self, transaction: Transaction, portrait: Portrait, moment: str, *, keep_crops: bool, spellings: Spellings
+    ) -> None:
         """Add embeddings, and the identity if it is new."""
         known = self._row(portrait.name)
         if known is None:
             spellings.take(portrait.name)
         old = [] if known is None else [embedding for embedding, _ in self._members(known.id)]
         template = template_of(np.concatenate([*(row[None] for row in old), portrait.embeddings]))
-        slot = change.place(template)
+        slot = transaction.place(template)
         row = Row(
             id=self._next_id("identities") if known is None else known.id,
             name=portrait.name,
@@ -144,7 +146,7 @@ class Tables:
         )
         row = row._replace(template=self._values.seal_template(template, row))
         if known is not None:
-            change.leave(known.slot)
+            transaction.leave(known.slot)
             self._connection.execute(
                 "UPDATE identities SET metadata = ?, slot = ?, template = ? WHERE id = ?",
                 (row.metadata, row.slot, row.template, row.id),
@@ -158,9 +160,9 @@ class Tables:
             values = (member, row.id, sealed, kept, moment)
             self._connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)", values)
 
-    def delete(self, change: Change, row: Row) -> int:
+    def delete(self, transaction: Transaction, row: Row) -> int:
         """Delete an identity; gives how many embeddings it had."""
-        change.leave(row.slot)
+        transaction.leave(row.slot)
         embeddings = self._connection.execute("DELETE FROM embeddings WHERE identity = ?", (row.id,)).rowcount
         self._connection.execute("DELETE FROM identities WHERE id = ?", (row.id,))
         return embeddings

@@ -1,4 +1,4 @@
-"""A real broker, somebody who reads from it, and couriers to it."""
+"""A real broker, somebody who reads from it, and dispatchers to it."""
 
 import json
 import shutil
@@ -11,8 +11,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_sphereface.stream.events import EventMaker
-from edge_sphereface.stream.sinks.courier import Courier
-from edge_sphereface.stream.sinks.mqtt import Broker, MqttSink
+from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
+from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
 
@@ -136,22 +136,22 @@ def read_from(wait_for):
 
 @pytest.fixture
 def courier_to(tmp_path):
-    """A courier to a port of this machine, or to a broker; its spool is ``spool.db`` unless named."""
+    """A dispatcher to a port of this machine, or to a broker; its spool is ``spool.db`` unless named."""
 
-    def courier(where, *, spool="spool.db", **options):
+    def dispatcher(where, *, spool="spool.db", **options):
         broker = where if isinstance(where, Broker) else Broker.parse(f"mqtt://127.0.0.1:{where}/faces", stream="x")
-        return Courier(MqttSink(broker, spool=tmp_path / spool, **options))
+        return EventDispatcher(MqttSink(broker, spool=tmp_path / spool, **options))
 
-    return courier
+    return dispatcher
 
 
 @pytest.fixture
 def give():
-    """Hands events to a courier, numbered from 1."""
+    """Hands events to a dispatcher, numbered from 1."""
     maker = EventMaker("test")
 
-    def give(courier, count):
+    def give(dispatcher, count):
         for _ in range(count):
-            courier.give(maker.make("appeared", 1e9, {"track": 1}))
+            dispatcher.give(maker.make("appeared", 1e9, {"track": 1}))
 
     return give

@@ -8,57 +8,57 @@ from contextlib import suppress
 import pytest
 
 from edge_sphereface.errors import SinkError
-from edge_sphereface.stream.sinks.mqtt import Broker
+from edge_sphereface.stream.outputs.events.mqtt import Broker
 
 
 def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, courier_to, give, wait_for):
     """The broker is stopped, not ended; the test of the connection fails, and everything comes when it wakes."""
     reader = read_from(broker.port)
-    courier = courier_to(broker.port, keepalive_s=2)
-    give(courier, 10)
+    dispatcher = courier_to(broker.port, keepalive_s=2)
+    give(dispatcher, 10)
     wait_for(lambda: len(reader.sequences) == 10)
     broker.process.send_signal(signal.SIGSTOP)
-    give(courier, 10)
-    wait_for(lambda: not courier.sink._connected, seconds=20)
+    give(dispatcher, 10)
+    wait_for(lambda: not dispatcher.sink._connected, seconds=20)
     broker.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: courier.pending() == 0, seconds=60)
+    wait_for(lambda: dispatcher.pending() == 0, seconds=60)
     wait_for(lambda: set(reader.sequences) == set(range(1, 21)))
-    courier.close(5.0)
+    dispatcher.close(5.0)
 
 
 def test_why_events_do_not_arrive_is_said(make_broker, courier_to, give, wait_for):
     """Nobody there, then somebody who refuses; what was not delivered is counted after the end, too."""
     broker = make_broker(allow_anonymous=False)
-    courier = courier_to(broker.port)
-    give(courier, 2)
-    wait_for(lambda: f"MQTT broker 127.0.0.1:{broker.port}: no connection: " in courier.problem)
-    assert "refused" in courier.problem
+    dispatcher = courier_to(broker.port)
+    give(dispatcher, 2)
+    wait_for(lambda: f"MQTT broker 127.0.0.1:{broker.port}: no connection: " in dispatcher.problem)
+    assert "refused" in dispatcher.problem
     broker.start()
-    wait_for(lambda: "it refuses: Not authorized" in courier.problem)
+    wait_for(lambda: "it refuses: Not authorized" in dispatcher.problem)
     broker.kill()
-    assert courier.close(3.0) == 0
-    assert (courier.pending(), courier.dropped) == (2, 0)
+    assert dispatcher.close(3.0) == 0
+    assert (dispatcher.pending(), dispatcher.dropped) == (2, 0)
 
 
 def test_a_connection_that_broke_is_a_problem_until_it_is_back(broker, courier_to, wait_for):
-    courier = courier_to(broker.port)
-    wait_for(lambda: courier.sink._connected)
-    assert courier.problem == ""
+    dispatcher = courier_to(broker.port)
+    wait_for(lambda: dispatcher.sink._connected)
+    assert dispatcher.problem == ""
     broker.kill()
-    wait_for(lambda: "the connection broke" in courier.problem)
+    wait_for(lambda: "the connection broke" in dispatcher.problem)
     broker.start()
-    wait_for(lambda: not courier.problem)
-    courier.close(3.0)
+    wait_for(lambda: not dispatcher.problem)
+    dispatcher.close(3.0)
 
 
 def test_whoever_watches_learns_of_a_sudden_end(broker, read_from, courier_to, wait_for):
     """The last will: the connection breaks without a goodbye."""
     reader = read_from(broker.port)
-    courier = courier_to(broker.port)
+    dispatcher = courier_to(broker.port)
     wait_for(lambda: reader.states == ["online"])
-    courier.sink._client._sock.shutdown(socket.SHUT_RDWR)
+    dispatcher.sink._client._sock.shutdown(socket.SHUT_RDWR)
     wait_for(lambda: "offline" in reader.states)
-    courier.close(5.0)
+    dispatcher.close(5.0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves a refused socket to Python
@@ -156,28 +156,28 @@ class Deaf:
 
 
 def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(courier_to, give, wait_for, monkeypatch):
-    monkeypatch.setattr("edge_sphereface.stream.sinks.mqtt._UNCONFIRMED_S", 0.5)
+    monkeypatch.setattr("edge_sphereface.stream.outputs.events.mqtt._UNCONFIRMED_S", 0.5)
     broker = Deaf()
-    courier = courier_to(broker.port)
-    wait_for(lambda: courier.sink._connected)
-    assert courier.problem == ""
-    give(courier, 3)
-    wait_for(lambda: "confirmed no event for more than" in courier.problem)
-    assert courier.pending() == 3
+    dispatcher = courier_to(broker.port)
+    wait_for(lambda: dispatcher.sink._connected)
+    assert dispatcher.problem == ""
+    give(dispatcher, 3)
+    wait_for(lambda: "confirmed no event for more than" in dispatcher.problem)
+    assert dispatcher.pending() == 3
     broker.confirms = True
-    give(courier, 1)
-    wait_for(lambda: courier.problem == "")
+    give(dispatcher, 1)
+    wait_for(lambda: dispatcher.problem == "")
     broker.listener.close()
-    courier.close(5.0)
+    dispatcher.close(5.0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_that_ends_the_thread_of_the_connection_is_told(courier_to, give, wait_for, broker):
-    courier = courier_to(broker.port)
-    wait_for(lambda: courier.sink._connected)
-    courier.sink._client.on_message = lambda *_: 1 / 0
-    courier.sink._client.subscribe("faces/status")
-    wait_for(lambda: "ended by an error" in courier.problem)
-    give(courier, 1)
-    wait_for(lambda: courier.pending() == 1)
-    courier.close(5.0)
+    dispatcher = courier_to(broker.port)
+    wait_for(lambda: dispatcher.sink._connected)
+    dispatcher.sink._client.on_message = lambda *_: 1 / 0
+    dispatcher.sink._client.subscribe("faces/status")
+    wait_for(lambda: "ended by an error" in dispatcher.problem)
+    give(dispatcher, 1)
+    wait_for(lambda: dispatcher.pending() == 1)
+    dispatcher.close(5.0)

@@ -5,15 +5,15 @@ import time
 
 import pytest
 
-from edge_sphereface.stream.sinks.spool import Spool
+from edge_sphereface.stream.outputs.events.outbox import Outbox
 
 
 def test_events_arrive_in_order_and_the_spool_empties(broker, read_from, courier_to, give, wait_for, tmp_path):
     reader = read_from(broker.port)
-    courier = courier_to(broker.port)
-    give(courier, 500)
-    wait_for(lambda: len(reader.sequences) == 500 and courier.pending() == 0)
-    assert courier.close(5.0) == 0
+    dispatcher = courier_to(broker.port)
+    give(dispatcher, 500)
+    wait_for(lambda: len(reader.sequences) == 500 and dispatcher.pending() == 0)
+    assert dispatcher.close(5.0) == 0
     wait_for(lambda: reader.states == ["online", "offline"])
     assert reader.sequences == list(range(1, 501))
     assert stat.S_IMODE((tmp_path / "spool.db").stat().st_mode) == 0o600
@@ -22,21 +22,21 @@ def test_events_arrive_in_order_and_the_spool_empties(broker, read_from, courier
 @pytest.mark.parametrize("away_s", [3, 60])
 def test_a_broker_that_is_killed_loses_nothing(broker, read_from, courier_to, give, wait_for, tmp_path, away_s):
     """Killed with events on their way, away while more come; what it had confirmed and not handed on comes again."""
-    courier = courier_to(broker.port)
+    dispatcher = courier_to(broker.port)
     reader = read_from(broker.port, name="reader")
     broker.save()
-    give(courier, 100)
+    give(dispatcher, 100)
     wait_for(lambda: len(reader.sequences) >= 20)
     broker.kill()
     for _ in range(20):
-        give(courier, 10)
+        give(dispatcher, 10)
         time.sleep(away_s / 20)
-    assert courier.pending() >= 200
+    assert dispatcher.pending() >= 200
     broker.start()
-    wait_for(lambda: courier.pending() == 0, seconds=60)
+    wait_for(lambda: dispatcher.pending() == 0, seconds=60)
     wait_for(lambda: set(reader.sequences) == set(range(1, 301)))
-    courier.close(5.0)
-    spool = Spool(tmp_path / "spool.db")
+    dispatcher.close(5.0)
+    spool = Outbox(tmp_path / "spool.db")
     assert len(spool) == 0
     spool.close()
 
@@ -44,20 +44,20 @@ def test_a_broker_that_is_killed_loses_nothing(broker, read_from, courier_to, gi
 def test_what_was_confirmed_shortly_before_a_break_is_sent_again(broker, read_from, courier_to, give, wait_for):
     """Once: not what was confirmed longer ago, and not for ever where the connection breaks again and again."""
     reader = read_from(broker.port, name="reader")
-    courier = courier_to(broker.port)
+    dispatcher = courier_to(broker.port)
     broker.save()
-    give(courier, 5)
-    wait_for(lambda: reader.sequences == [1, 2, 3, 4, 5] and courier.pending() == 0)
+    give(dispatcher, 5)
+    wait_for(lambda: reader.sequences == [1, 2, 3, 4, 5] and dispatcher.pending() == 0)
     for place in (0, 1):
-        courier.sink._held[place] = (time.monotonic() - 60, courier.sink._held[place][1])
-    wait_for(lambda: len(courier.sink._spool) == 3)
+        dispatcher.sink._held[place] = (time.monotonic() - 60, dispatcher.sink._held[place][1])
+    wait_for(lambda: len(dispatcher.sink._spool) == 3)
     broker.kill()
     broker.start()
     wait_for(lambda: reader.sequences[5:] == [3, 4, 5])
-    wait_for(lambda: len(courier.sink._spool) == 0)
-    give(courier, 1)
+    wait_for(lambda: len(dispatcher.sink._spool) == 0)
+    give(dispatcher, 1)
     wait_for(lambda: reader.sequences[8:] == [6])
-    courier.close(5.0)
+    dispatcher.close(5.0)
 
 
 def test_events_outlive_the_process_that_made_them(broker, read_from, courier_to, give, wait_for):
@@ -67,6 +67,6 @@ def test_events_outlive_the_process_that_made_them(broker, read_from, courier_to
     wait_for(lambda: lonely.pending() == 30 and len(lonely._waiting) == 0)
     assert lonely.close(3.0) == 0
     reader = read_from(broker.port)
-    courier = courier_to(broker.port)
+    dispatcher = courier_to(broker.port)
     wait_for(lambda: sorted(set(reader.sequences)) == list(range(1, 31)))
-    courier.close(5.0)
+    dispatcher.close(5.0)

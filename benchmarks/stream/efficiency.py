@@ -1,0 +1,310 @@
+"""What `watch` saves, and what it costs in accuracy, against simpler ways of watching the same frames.
+
+Casts are pooled: each is a video of its own people, with fresh trackers. A detection or an embedding that several
+contenders ask for in one frame is made once, and each is charged the time that it took. A frame is drawn before the
+clock starts. Judged is every visible face of every frame: is it called by its name? Of a stranger: is it given none?
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.gallery.identification import FALSE_ALARMS, fill, threshold_at
+from benchmarks.stream import scenarios
+from benchmarks.stream.baselines import EveryFace, OrdinaryTracker, Watch
+from benchmarks.stream.shared_looks import SharedDetector, SharedEmbedder
+from benchmarks.stream.video import middle_of
+from edge_sphereface.gallery import open_gallery
+from edge_sphereface.stream.capture.frame import Frame
+from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from benchmarks.stream.baselines import Said
+    from benchmarks.stream.video import Truth, Video
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
+
+_NEAR = 0.8
+"""Distance of an answer from a face, in distances of its eyes, up to which it is about that face."""
+_RESAMPLES = 1000
+EVERY, TRACKED, ORDINARY = "every face, every frame", "the same, tracked", "ordinary tracker"
+"""What `watch` is compared with: paired differences from each are in every row."""
+
+
+@dataclass(slots=True)
+class Marks:
+    """Of one visit: frames in which the face is visible, and what was said of it in them.
+
+    Attributes:
+        act: what goes on.
+        stranger: whether it is nobody of the gallery.
+        visible: frames.
+        right: it was called by its name, or a stranger by none.
+        wrong: it was called by the name of somebody else.
+        unfound: nothing was said of it.
+    """
+
+    act: str = ""
+    stranger: bool = False
+    visible: int = 0
+    right: int = 0
+    wrong: int = 0
+    unfound: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one contender did.
+
+    Attributes:
+        work_ms: of each frame.
+        marks: by number of the visit.
+    """
+
+    work_ms: list[float] = field(default_factory=list)
+    marks: dict[int, Marks] = field(default_factory=dict)
+
+    def add(self, truths: Sequence[Truth], answers: Sequence[Said], *, act: str = "", first: int = 0) -> None:
+        """Judge one frame.
+
+        Args:
+            truths: who is in it.
+            answers: what was said of it.
+            act: what goes on.
+            first: number that the first visit of this video has among those of all videos.
+        """
+        for truth in truths:
+            if truth.visible:
+                said = _about(truth, answers)
+                expected = truth.person if truth.known else None
+                name = None if said is None else said.name
+                marks = self.marks.setdefault(first + truth.visit, Marks(act=act, stranger=not truth.known))
+                marks.visible += 1
+                marks.right += said is not None and name == expected
+                marks.wrong += name is not None and name != expected
+                marks.unfound += said is None
+
+    def share(self, what: str, visits: Sequence[int] | None = None) -> float:
+        """Of all visible faces, those with this mark.
+
+        Args:
+            what: right, wrong or unfound.
+            visits: to count, some perhaps several times; None for each once.
+        """
+        chosen = [self.marks[visit] for visit in (self.marks if visits is None else visits)]
+        having: int = sum(getattr(marks, what) for marks in chosen)
+        return having / max(sum(marks.visible for marks in chosen), 1)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one contender did in all videos.
+
+    Attributes:
+        tally: its marks and its work.
+        embeddings: that it asked for.
+        detections: likewise.
+    """
+
+    tally: Tally = field(default_factory=Tally)
+    embeddings: int = 0
+    detections: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was seen in all videos.
+
+    Attributes:
+        contenders: by name.
+        frames: of all videos.
+        threshold: of names.
+    """
+
+    contenders: Mapping[str, Counts]
+    frames: int
+    threshold: float
+
+
+def measure(
+    videos: Sequence[Video],
+    *,
+    embedder: Embedder,
+    detector: Detector,
+    photographs: Mapping[str, Float32Array],
+    budgets_ms: Sequence[float],
+    report: Callable[[int, int], None],
+) -> Found:
+    """Every contender over all videos.
+
+    Args:
+        videos: with their truth; all with the same gallery.
+        embedder: makes all embeddings.
+        detector: the one that all contenders share.
+        photographs: embeddings of those who are enrolled, and of strangers for the threshold.
+        budgets_ms: work per frame to hold the stream to, for a contender each.
+        report: progress.
+    """
+    total, done, first = sum(map(len, videos)), 0, 0
+    counts: dict[str, Counts] = {}
+    finds, shared = SharedDetector(detector), SharedEmbedder(embedder)
+    with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
+        fill(gallery, videos[0].protocol, photographs)
+        threshold = threshold_at(_alarms(gallery, videos[0], photographs), FALSE_ALARMS)
+        for video in videos:
+            contenders = _contenders(finds, shared.as_embedder(), gallery, threshold, budgets_ms)
+            names = list(contenders)
+            for number, (picture, truths) in enumerate(video.frames()):
+                finds.forget()
+                shared.forget()
+                for name in names[number % len(names) :] + names[: number % len(names)]:
+                    found = counts.setdefault(name, Counts())
+                    frame = Frame(
+                        image=picture,
+                        number=number,
+                        time_s=number / scenarios.FPS,
+                        read_at=time.monotonic(),
+                        unix_time=number / scenarios.FPS,
+                    )
+                    charged = finds.charged_s + shared.charged_s
+                    begin = time.perf_counter()
+                    answers = contenders[name].look(frame)
+                    spent = time.perf_counter() - begin + finds.charged_s + shared.charged_s - charged
+                    found.tally.work_ms.append(spent * 1000)
+                    found.tally.add(truths, answers, act=video.act_at(number).name, first=first)
+                done += 1
+                report(done, total)
+            for name, contender in contenders.items():
+                counts[name].embeddings += contender.embeddings
+                counts[name].detections += contender.detections
+            first += len(video.visits)
+    return Found(contenders=counts, frames=total, threshold=threshold)
+
+
+def rows_of(found: Found) -> list[JsonObject]:
+    """A row for each contender."""
+    return [_row(name, counts, found) for name, counts in found.contenders.items()]
+
+
+def text(rows: Sequence[JsonObject]) -> str:
+    """A table for people."""
+    head = (
+        f"{'':<26}{'embeddings/s':>13}{'detections/s':>14}{'ms/frame':>10}{'right':>10}"
+        f"{'less every face, 95 %':>24}{'less tracked, 95 %':>20}{'less ordinary, 95 %':>21}"
+        f"{'wrong':>9}{'strangers named':>17}"
+    )
+    lines = [head, "-" * len(head)]
+    lines += [
+        f"{row['contender']:<26}{row['embeddings_per_s']:>13.2f}{row['detections_per_s']:>14.1f}{row['work_ms']:>10.2f}"
+        f"{100 * row['right']:>8.2f} %{_interval(row['less'][EVERY]):>24}{_interval(row['less'][TRACKED]):>20}"
+        f"{_interval(row['less'][ORDINARY]):>21}{100 * row['wrong']:>7.2f} %"
+        f"{row['strangers_named']:>13}/{row['strangers']}"
+        for row in rows
+    ]
+    first = rows[0]
+    foot = (
+        f"{first['frames']} frames of {first['seconds']:.0f} s, {first['visits']} visits, {first['visible']} visible "
+        f"faces; threshold {first['threshold']:.3f}. Differences in points, by resampling visits. Strangers named: "
+        "visits of strangers that had a name in a frame or more"
+    )
+    return "\n".join([*lines, "", foot])
+
+
+def _alarms(gallery: Gallery, video: Video, photographs: Mapping[str, Float32Array]) -> Float64Array:
+    """Similarity of each stranger's best candidate."""
+    rows = [photographs[path] for path in video.protocol.strangers if path in photographs]
+    usable = np.stack([row for row in rows if np.isfinite(row).all()])
+    return np.array([candidates[0].similarity for candidates in gallery.search(usable, top=1)])
+
+
+def _contenders(
+    detector: Detector, embedder: Embedder, gallery: Gallery, threshold: float, budgets_ms: Sequence[float]
+) -> dict[str, EveryFace | OrdinaryTracker | Watch]:
+    settings = StreamSettings(recognition=RecognitionSettings(threshold=threshold))
+    instant = 1e-6
+    always = StreamSettings(
+        tracking=TrackingSettings(detect_fps=1000),
+        recognition=RecognitionSettings(
+            threshold=threshold, min_quality=0, better=1, retry_s=0, refresh_s=instant, refresh_unknown_s=instant
+        ),
+    )
+    found: dict[str, EveryFace | OrdinaryTracker | Watch] = {
+        EVERY: EveryFace(detector, embedder, gallery, threshold),
+        TRACKED: Watch(detector, embedder, gallery, always),
+        ORDINARY: OrdinaryTracker(detector, embedder, gallery, threshold),
+        "watch": Watch(detector, embedder, gallery, settings),
+    }
+    for budget_ms in budgets_ms:
+        held = replace(settings, tracking=TrackingSettings(budget_ms=budget_ms))
+        found[f"watch --budget-ms {budget_ms:g}"] = Watch(detector, embedder, gallery, held)
+    return found
+
+
+def _row(name: str, counts: Counts, found: Found) -> JsonObject:
+    tally, reference = counts.tally, found.contenders[EVERY]
+    seconds, work = found.frames / scenarios.FPS, float(np.mean(tally.work_ms))
+    strangers = [marks for marks in tally.marks.values() if marks.stranger]
+    return {
+        "contender": name,
+        "threshold": found.threshold,
+        "false_alarm_rate": FALSE_ALARMS,
+        "frames": found.frames,
+        "seconds": seconds,
+        "visits": len(tally.marks),
+        "visible": sum(marks.visible for marks in tally.marks.values()),
+        "embeddings": counts.embeddings,
+        "embeddings_per_s": counts.embeddings / seconds,
+        "detections_per_s": counts.detections / seconds,
+        "work_ms": work,
+        "work_ms_p99": float(np.percentile(tally.work_ms, 99)),
+        **{what: tally.share(what) for what in ("right", "wrong", "unfound")},
+        "less": {other: _differences(tally, found.contenders[other].tally) for other in (EVERY, TRACKED, ORDINARY)},
+        "visits_right": sum(marks.right > marks.visible / 2 for marks in tally.marks.values()),
+        "strangers": len(strangers),
+        "strangers_named": sum(marks.wrong > 0 for marks in strangers),
+        "by_act": _by_act(tally),
+        "work_ratio": work / float(np.mean(reference.tally.work_ms)),
+        "embeddings_ratio": counts.embeddings / max(reference.embeddings, 1),
+    }
+
+
+def _differences(tally: Tally, reference: Tally) -> list[float]:
+    """Interval of 95 % of the difference of the shares that are right, by resampling visits."""
+    random = np.random.default_rng(0)
+    visits = list(tally.marks)
+    counts = np.array(
+        [(tally.marks[visit].right - reference.marks[visit].right, tally.marks[visit].visible) for visit in visits]
+    )
+    drawn = counts[random.integers(0, len(visits), (_RESAMPLES, len(visits)))].sum(axis=1)
+    return [float(bound) for bound in np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])]
+
+
+def _by_act(tally: Tally) -> JsonObject:
+    found: JsonObject = {}
+    for make, _ in scenarios.ACTS:
+        visits = [visit for visit, marks in tally.marks.items() if marks.act == make.__name__]
+        found[make.__name__] = {what: tally.share(what, visits) for what in ("right", "wrong", "unfound")}
+    return found
+
+
+def _about(truth: Truth, answers: Sequence[Said]) -> Said | None:
+    """The answer nearest to a face, if it is about it."""
+    middle = middle_of(truth.landmarks)
+    nearest = min(answers, key=lambda said: float(np.linalg.norm(said.middle - middle)), default=None)
+    if nearest is None or float(np.linalg.norm(nearest.middle - middle)) > _NEAR * truth.eyes:
+        return None
+    return nearest
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"{100 * bounds[0]:+.2f} to {100 * bounds[1]:+.2f}"

@@ -1,0 +1,184 @@
+"""A folder of photographs to one Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.batch.engines import LocalEngine
+from edge_sphereface.batch.journal import Journal, in_order
+from edge_sphereface.batch.names import to_text
+from edge_sphereface.batch.tables import arrow, face_schema, faces_table
+from edge_sphereface.errors import ImageError, OutputError
+from edge_sphereface.image import find_images
+from edge_sphereface.storage.files import PRIVATE, atomic_write
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from edge_sphereface.batch.engines import Engine
+    from edge_sphereface.batch.operator import OperatorConfig
+    from edge_sphereface.model.fingerprint import Fingerprint
+    from edge_sphereface.types import JsonObject
+
+_ROWS = 1024
+"""Photographs in a group of rows of the result."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderResult:
+    """What was made.
+
+    Attributes:
+        output: the Parquet file.
+        photographs: that were looked at.
+        resumed: of them, done by an earlier run that was stopped.
+        faces: rows of the result.
+        without_face: photographs that show none.
+        unreadable: photographs that could not be read.
+        unreadable_list: CSV file with their paths and reasons; None if there are none.
+        fingerprint: digest of what made the embeddings.
+    """
+
+    output: Path
+    photographs: int
+    resumed: int
+    faces: int
+    without_face: int
+    unreadable: int
+    unreadable_list: Path | None
+    fingerprint: str
+
+    def as_json(self) -> JsonObject:
+        """The same as plain JSON values."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def embed_folder(
+    config: OperatorConfig,
+    output: str | os.PathLike[str],
+    *,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FolderResult:
+    """Embed every face of every photograph below a folder.
+
+    Stopped at any moment, even killed, it goes on where it was when it is called again: what is done lies in
+    ``OUTPUT.partial`` until the result takes its place. Both files are readable by their owner alone.
+
+    Args:
+        config: folder, model, detector, session.
+        output: Parquet file; rows by path and face.
+        engine: where the work is done; None for this process.
+        overwrite: replace a result that is there.
+        progress: called with photographs done and their total.
+
+    Raises:
+        ImageError: no folder, or no photograph in it.
+        OutputError: there is a result already, it cannot be written, or what was begun does not fit.
+        ExtraError: pyarrow is not installed.
+        ModelError, ProviderError: the model cannot be run.
+    """
+    target = Path(output)
+    partial = target.with_name(f"{target.name}.partial")
+    arrow()
+    # With a journal beside it the result is one that was begun, perhaps written already by a run that was then killed
+    if target.exists() and not overwrite and not partial.exists():
+        raise OutputError(f"{target} is there already.", hint="--overwrite replaces it, or name another file")
+    if target.exists() and not target.is_file():
+        raise OutputError(
+            f"Expected a regular file as output, got {target}.", hint="name a file in a folder with space"
+        )
+    names = _names(config.folder)
+    pipeline = config.open()
+    fingerprint, detector = pipeline.embedder.fingerprint, pipeline.detector.name
+    del pipeline
+    settings = {"folder": str(config.folder), "fingerprint": fingerprint.as_json(), "detector": detector}
+    journal = Journal(partial, settings)
+    try:
+        done = {place.path for place in journal.places}
+        _work(journal, engine or LocalEngine(), config, [name for name in names if name not in done], progress)
+        faces, without_face, unreadable = _finish(journal, target, fingerprint, detector)
+        listed = _list_unreadable(target, unreadable)
+    except BaseException:
+        journal.close()
+        raise
+    total = len(journal.places)
+    journal.discard()
+    return FolderResult(
+        output=target,
+        photographs=total,
+        resumed=len(done),
+        faces=faces,
+        without_face=without_face,
+        unreadable=len(unreadable),
+        unreadable_list=listed,
+        fingerprint=fingerprint.digest,
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    names = [to_text(path.relative_to(folder)) for path in find_images(folder)]
+    if not names:
+        raise ImageError(f"There are no photographs below {folder}.", hint="JPEG, PNG, BMP, TIFF and WebP are found")
+    return names
+
+
+def _work(
+    journal: Journal,
+    engine: Engine,
+    config: OperatorConfig,
+    names: Sequence[str],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    if not names:
+        return
+    done = len(journal.places)
+    total = done + len(names)
+    for table in engine.run(config, names):
+        journal.append(table)
+        done += table.num_rows
+        if progress is not None:
+            progress(done, total)
+
+
+def _finish(
+    journal: Journal, target: Path, fingerprint: Fingerprint, detector: str
+) -> tuple[int, int, list[tuple[str, str]]]:
+    """Write the result; gives faces, photographs without one, and those that could not be read with the reason."""
+    import pyarrow.parquet as pq
+
+    faces = without_face = 0
+    unreadable: list[tuple[str, str]] = []
+    schema = face_schema(fingerprint, detector)
+    with atomic_write(target, mode=PRIVATE) as stream, pq.ParquetWriter(stream, schema) as writer:
+        for photographs in in_order(journal, _ROWS):
+            rows = faces_table(photographs, fingerprint, detector)
+            writer.write_table(rows)
+            faces += rows.num_rows
+            failed = photographs.filter(photographs.column("error").is_valid())
+            unreadable += zip(failed.column("path").to_pylist(), failed.column("error").to_pylist(), strict=True)
+            found = len(set(rows.column("path").to_pylist()))
+            without_face += photographs.num_rows - failed.num_rows - found
+    return faces, without_face, unreadable
+
+
+def _list_unreadable(target: Path, unreadable: Sequence[tuple[str, str]]) -> Path | None:
+    """The side file, ``NAME.unreadable.csv``; one of an earlier run goes if there is nothing to list."""
+    side = target.with_name(f"{target.stem}.unreadable.csv")
+    if not unreadable:
+        side.unlink(missing_ok=True)
+        return None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "reason"))
+    writer.writerows(unreadable)
+    with atomic_write(side, mode=PRIVATE) as stream:
+        stream.write(text.getvalue().encode("utf-8"))
+    return side

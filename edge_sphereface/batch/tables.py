@@ -1,0 +1,136 @@
+"""The tables: a row per photograph while work goes on, a row per face in the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from edge_sphereface.errors import ExtraError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge_sphereface.model.fingerprint import Fingerprint
+    from edge_sphereface.types import EmbeddedFace
+
+FINGERPRINT_KEY = b"edge_sphereface.model.fingerprint"
+"""Of the result's metadata: JSON of what made the embeddings, whose digest stands in every row."""
+DETECTOR_KEY = b"edge_sphereface.detector"
+
+_BOX, _LANDMARKS = 4, 10
+
+
+class Photograph(NamedTuple):
+    """What became of a photograph.
+
+    Attributes:
+        path: below the folder, with ``/``.
+        error: why it could not be read; None if it could.
+        faces: found in it, the most certain first.
+    """
+
+    path: str
+    error: str | None
+    faces: Sequence[EmbeddedFace]
+
+
+def arrow() -> Any:
+    """The module ``pyarrow``.
+
+    Raises:
+        ExtraError: it is not installed.
+    """
+    try:
+        import pyarrow as pa
+    except ImportError as error:
+        raise ExtraError(
+            "Writing Parquet needs the package pyarrow, which is not installed.",
+            hint="pip install 'edge-sphereface[parquet]'",
+        ) from error
+    return pa
+
+
+def photograph_schema(size: int) -> Any:
+    """A row per photograph, so that a photograph's faces are there all or not at all."""
+    pa = arrow()
+    lists = {"box": _BOX, "landmarks": _LANDMARKS, "embedding": size}
+    return pa.schema(
+        [
+            ("path", pa.string()),
+            ("error", pa.string()),
+            ("score", pa.list_(pa.float32())),
+            *((name, pa.list_(pa.list_(pa.float32(), width))) for name, width in lists.items()),
+        ]
+    )
+
+
+def face_schema(fingerprint: Fingerprint, detector: str) -> Any:
+    """A row per face: path, face_index, box, landmarks, score, embedding, fingerprint."""
+    pa = arrow()
+    return pa.schema(
+        [
+            ("path", pa.string()),
+            ("face_index", pa.int32()),
+            ("box", pa.list_(pa.float32(), _BOX)),
+            ("landmarks", pa.list_(pa.float32(), _LANDMARKS)),
+            ("score", pa.float32()),
+            ("embedding", pa.list_(pa.float32(), fingerprint.embedding_size)),
+            ("fingerprint", pa.string()),
+        ],
+        metadata={FINGERPRINT_KEY: fingerprint.to_json(), DETECTOR_KEY: detector},
+    )
+
+
+def photographs_table(photographs: Sequence[Photograph], size: int) -> Any:
+    """Rows of some photographs."""
+    pa = arrow()
+    schema = photograph_schema(size)
+    faces = [face for photograph in photographs for face in photograph.faces]
+    ends = np.cumsum([0, *(len(photograph.faces) for photograph in photographs)]).astype(np.int32)
+
+    def listed(rows: Any, width: int) -> Any:
+        flat = np.concatenate([np.ravel(row) for row in rows]) if faces else np.zeros(0)
+        values = pa.array(flat.astype(np.float32))
+        return pa.ListArray.from_arrays(ends, pa.FixedSizeListArray.from_arrays(values, width))
+
+    return pa.Table.from_arrays(
+        [
+            pa.array([photograph.path for photograph in photographs], pa.string()),
+            pa.array([photograph.error for photograph in photographs], pa.string()),
+            pa.ListArray.from_arrays(ends, pa.array([face.face.score for face in faces], pa.float32())),
+            listed([face.face.box for face in faces], _BOX),
+            listed([face.face.landmarks for face in faces], _LANDMARKS),
+            listed([face.embedding for face in faces], size),
+        ],
+        schema=schema,
+    )
+
+
+def faces_table(photographs: Any, fingerprint: Fingerprint, detector: str) -> Any:
+    """The faces of rows of photographs, in their order."""
+    import pyarrow.compute as pc
+
+    pa = arrow()
+    table = photographs.combine_chunks()
+    scores = _column(table, "score")
+    parents = pc.list_parent_indices(scores).to_numpy()
+    counts = pc.list_value_length(scores).to_numpy(zero_copy_only=False).astype(np.int64)
+    first = np.cumsum(counts) - counts
+    return pa.Table.from_arrays(
+        [
+            _column(table, "path").take(pa.array(parents)),
+            pa.array((np.arange(len(parents)) - first[parents]).astype(np.int32)),
+            *(pc.list_flatten(_column(table, name)) for name in ("box", "landmarks", "score", "embedding")),
+            pa.array([fingerprint.digest] * len(parents), pa.string()),
+        ],
+        schema=face_schema(fingerprint, detector),
+    )
+
+
+def _column(table: Any, name: str) -> Any:
+    """A column in one piece."""
+    column = table.column(name)
+    return (
+        column.chunk(0) if column.num_chunks == 1 else arrow().concat_arrays(column.chunks or [column.combine_chunks()])
+    )

@@ -1,5 +1,0 @@
-"""Face detection behind one interface: :class:`Detector`, opened by :func:`open_detector`."""
-
-from edge_sphereface.detect.detector import DETECTOR_NAMES, Detector, open_detector
-
-__all__ = ["DETECTOR_NAMES", "Detector", "open_detector"]

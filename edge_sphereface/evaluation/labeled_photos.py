@@ -1,0 +1,73 @@
+"""Labelled photographs: folders of people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edge_sphereface.errors import CropError, ImageError, LandmarksError, NoFaceError, SeveralFacesError
+from edge_sphereface.image import find_images, load_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge_sphereface.errors import EdgeSphereFaceError
+    from edge_sphereface.pipeline import FacePipeline, Selection
+    from edge_sphereface.types import Float32Array
+
+
+class EmbeddedPhotos(NamedTuple):
+    """Embeddings of labelled photographs.
+
+    Attributes:
+        embeddings: (N, D), a row for each photograph that could be used.
+        people: N names.
+        skipped: path and reason of the others.
+    """
+
+    embeddings: Float32Array
+    people: list[str]
+    skipped: list[tuple[str, str]]
+
+
+def person_of(path: Path, folder: Path) -> str:
+    """Who a photograph shows: its sub-folder; directly in ``folder``, its name without a number (``Ann_02.jpg``)."""
+    relative = path.relative_to(folder)
+    if len(relative.parts) > 1:
+        return str(relative.parent)
+    return path.stem.rstrip("0123456789").rstrip("_- ")
+
+
+def reason(error: EdgeSphereFaceError, path: Path) -> str:
+    """Why a photograph was skipped, for a list that names its path already."""
+    return error.message.removeprefix(f"{path}: ").replace(f" {path}", "", 1)
+
+
+def embed_labeled_photos(
+    pipeline: FacePipeline, folder: Path, *, select: Selection, progress: Callable[[int, int], None] | None = None
+) -> EmbeddedPhotos:
+    """One face of each photograph below a folder.
+
+    Args:
+        pipeline: detects, aligns, embeds.
+        folder: one sub-folder per person.
+        select: which face, if a photograph shows several.
+        progress: called with photographs done and their total.
+
+    Raises:
+        ImageError: no folder.
+    """
+    paths = find_images(folder)
+    rows, people, skipped = [], [], []
+    for number, path in enumerate(paths, start=1):
+        try:
+            rows.append(pipeline.process_one(load_image(path), select=select).embedding)
+            people.append(person_of(path, folder))
+        except (ImageError, NoFaceError, SeveralFacesError, CropError, LandmarksError) as error:
+            skipped.append((str(path), reason(error, path)))
+        if progress is not None:
+            progress(number, len(paths))
+    size = pipeline.embedder.spec.embedding_size
+    return EmbeddedPhotos(np.stack(rows) if rows else np.empty((0, size), np.float32), people, skipped)

@@ -1,0 +1,332 @@
+"""Which of several forms of one network to run on this device, and how: measured, not argued.
+
+A plain, a rewritten and a quantized model give the same people, and which is fastest depends on cores, caches and
+memory. Every form is timed with every setting, in turns: one model is loaded at a time, so the memory needed is that of
+the largest, and a board that grows hot slows all of them alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.errors import EdgeSphereFaceError, ModelFormatError
+from edge_sphereface.evaluation.latency import ROUNDS, Plan, Ratio, measure_rounds, ratio
+from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
+from edge_sphereface.evaluation.timing import LatencySummary, summarize
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.session import SessionConfig
+from edge_sphereface.model.certificate import certificate_path, check_on_device, golden_crops, load_certificate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from edge_sphereface.model.spec import ModelSpec
+    from edge_sphereface.types import Float64Array, JsonObject
+
+    Case = tuple["Form", "Setting"]
+
+_SEARCH_ROUNDS = 5
+_NEAR = 1.1
+"""A simpler form that took this many times the fastest one's latency at first is not measured anew."""
+_PRECISIONS = ("float32", "float16", "int8")
+"""From the simplest on."""
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a session runs.
+
+    Attributes:
+        threads: of an inference.
+        pinned_threads: see :class:`edge_sphereface.inference.session.SessionConfig`.
+        memory_arena: see there.
+    """
+
+    threads: int
+    pinned_threads: bool = False
+    memory_arena: bool = False
+
+    def __str__(self) -> str:
+        words = [f"{self.threads} thread{'s' if self.threads > 1 else ''}"]
+        words += ["pinned"] if self.pinned_threads else []
+        return ", ".join(words + (["arena"] if self.memory_arena else []))
+
+    def config(self, provider: str) -> SessionConfig:
+        """The same for a session."""
+        return SessionConfig(
+            provider=provider,
+            threads=self.threads,
+            pinned_threads=self.pinned_threads,
+            memory_arena=self.memory_arena,
+        )
+
+    def open(self, model: Path, provider: str, batch: int = 1) -> Embedder:
+        """Load a model for inferences of as many faces."""
+        return Embedder(model, session=self.config(provider), batch_size=batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What is timed.
+
+    Attributes:
+        provider: execution provider.
+        batch: faces in an inference.
+        rounds: samples of each form and setting.
+    """
+
+    provider: str = "cpu"
+    batch: int = 1
+    rounds: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One model file.
+
+    Attributes:
+        path: of the file.
+        spec: what it says of itself.
+        bytes: its size, which is about what its weights take in memory.
+        certified: whether its certificate held on this device; None without one.
+        dropped: why it is not to be chosen; empty if it may be.
+    """
+
+    path: Path
+    spec: ModelSpec
+    bytes: int
+    certified: bool | None
+    dropped: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A form with a setting, and the latency of an inference."""
+
+    form: Form
+    setting: Setting
+    latency: LatencySummary
+
+    def as_json(self) -> JsonObject:
+        """As plain JSON values."""
+        spec = self.form.spec
+        return {
+            "model": str(self.form.path),
+            "bytes": self.form.bytes,
+            "precision": spec.precision,
+            "rewrites": list(spec.rewrites),
+            "stages": list(spec.tuning.stages) if spec.tuning else None,
+            "threads": self.setting.threads,
+            "pinned_threads": self.setting.pinned_threads,
+            "memory_arena": self.setting.memory_arena,
+            "latency": self.latency.as_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """A simpler way that the fastest one was measured against once more, with samples that had no part in the search.
+
+    Attributes:
+        row: with the latency that was measured anew.
+        ratio: latency of the fastest over its own.
+    """
+
+    row: Row
+    ratio: Ratio
+
+    def as_json(self) -> JsonObject:
+        """As plain JSON values."""
+        return {**self.row.as_json(), "fastest_over_this": self.ratio.as_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was measured.
+
+    Attributes:
+        rows: of the search, the fastest first.
+        dropped: forms that were not measured, with the reason.
+        fastest: of the search, with the latency that was measured anew; None if there is none to choose.
+        rivals: simpler ways beside it in that measurement, the simplest first.
+        load: other work on the machine meanwhile.
+    """
+
+    rows: tuple[Row, ...]
+    dropped: tuple[Form, ...]
+    fastest: Row | None
+    rivals: tuple[Rival, ...]
+    load: MachineLoad
+
+    @property
+    def best(self) -> Row | None:
+        """The simplest way than which the fastest is not measurably faster; None if every form was dropped."""
+        return next((rival.row for rival in self.rivals if rival.ratio.verdict != "faster"), self.fastest)
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether a simpler way is taken because the fastest is not measurably faster."""
+        return self.best is not self.fastest
+
+
+def settings(threads: Sequence[int], *, pinned: bool = False, arena: bool = False) -> list[Setting]:
+    """Every combination that is asked for; one thread has none to pin."""
+    return [
+        Setting(threads=count, pinned_threads=pin, memory_arena=keep)
+        for count in dict.fromkeys(threads)
+        for pin in ((False, True) if pinned and count > 1 else (False,))
+        for keep in ((False, True) if arena else (False,))
+    ]
+
+
+def choose(
+    models: Sequence[Path],
+    how: Sequence[Setting],
+    *,
+    what: Measurement = Measurement(),
+    beside: Collection[Path] = (),
+    max_mib: float | None = None,
+    min_cosine: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Choice:
+    """Measure forms of one network on this device.
+
+    The search finds the fastest. Being the fastest of many is partly luck, so it is measured anew, in rounds with the
+    simpler ways that came near it, and one of those is taken unless the fastest is measurably faster.
+
+    Args:
+        models: ONNX files made from one checkpoint.
+        how: settings, each with every model.
+        what: is timed.
+        beside: models that are measured for comparison and not chosen.
+        max_mib: largest file.
+        min_cosine: least mean cosine to the float model that a quantized one says it has.
+        progress: told inferences done and in all.
+
+    Raises:
+        ModelError: a file is missing or no model of ours.
+        ModelFormatError: the models come from different checkpoints.
+        ProviderError: the provider is absent or fails.
+    """
+    meter = LoadMeter()
+    forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
+    require_one_source({form.path: form.spec for form in forms})
+    dropped = tuple(form for form in forms if form.dropped)
+    cases = [(form, setting) for form in forms if not form.dropped for setting in how]
+    samples = _measure(cases, what, _SEARCH_ROUNDS, progress)
+    rows = sorted((_row(case, taken) for case, taken in samples.items()), key=lambda row: row.latency.median_ms)
+    found = next((row for row in rows if row.form.path not in beside), None)
+    if found is None:
+        return Choice(rows=tuple(rows), dropped=dropped, fastest=None, rivals=(), load=meter.read())
+    fastest = (found.form, found.setting)
+    simpler = [case for case in cases if case[0].path not in beside and _is_simpler(case, fastest)]
+    near = _near(simpler, fastest, samples)
+    anew = _measure([fastest, *near], what, ROUNDS, progress) if near else samples
+    rivals = [Rival(row=_row(case, anew[case]), ratio=ratio(anew[fastest], anew[case])) for case in near]
+    return Choice(
+        rows=tuple(rows),
+        dropped=dropped,
+        fastest=_row(fastest, anew[fastest]),
+        rivals=tuple(rivals),
+        load=meter.read(),
+    )
+
+
+def _near(simpler: Sequence[Case], fastest: Case, samples: Mapping[Case, Float64Array]) -> list[Case]:
+    """Of the simpler cases those that the fastest must be measured against, the simplest first.
+
+    The simplest form is always among them, with its best setting and with the setting of the fastest.
+    """
+    medians = {case: float(np.median(samples[case])) for case in (*simpler, fastest)}
+    ordered = sorted(simpler, key=lambda case: (_complexity(case[0]), _cost(case[1])))
+    plainest = [case for case in ordered if case[0] == ordered[0][0] and case[0] != fastest[0]]
+    kept = {min(plainest, key=medians.__getitem__)} if plainest else set()
+    kept |= {case for case in plainest if case[1] == fastest[1]}
+    kept |= {case for case in ordered if medians[case] < _NEAR * medians[fastest]}
+    return [case for case in ordered if case in kept]
+
+
+def _is_simpler(case: Case, other: Case) -> bool:
+    """Whether a form is simpler or, of one form, a setting asks for less."""
+    if case[0] != other[0]:
+        return _complexity(case[0]) < _complexity(other[0])
+    return case[1] != other[1] and all(
+        mine <= theirs for mine, theirs in zip(_cost(case[1]), _cost(other[1]), strict=True)
+    )
+
+
+def _complexity(form: Form) -> tuple[int, int, int, str]:
+    """Orders forms: exact before reduced, plain before rewritten, small before large."""
+    spec = form.spec
+    rank = _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS)
+    return rank, len(spec.rewrites), form.bytes, str(form.path)
+
+
+def _cost(setting: Setting) -> tuple[int, bool, bool]:
+    return setting.threads, setting.pinned_threads, setting.memory_arena
+
+
+def _row(case: Case, samples: Float64Array) -> Row:
+    form, setting = case
+    return Row(form=form, setting=setting, latency=summarize(samples.ravel()))
+
+
+def _measure(
+    cases: Sequence[Case], what: Measurement, rounds: int, progress: Callable[[int, int], None] | None
+) -> dict[Case, Float64Array]:
+    """Samples of each case, (rounds, samples); a model is gone before the next one is loaded."""
+    load = {str(number): partial(_load, case, what) for number, case in enumerate(cases)}
+    taken = measure_rounds(load, Plan.of(what.rounds, rounds), progress=progress)
+    return dict(zip(cases, taken.values(), strict=True))
+
+
+def _load(case: Case, what: Measurement) -> Callable[[], object]:
+    form, setting = case
+    return inference(setting.open(form.path, what.provider, what.batch), what.batch)
+
+
+def inference(embedder: Embedder, batch: int = 1) -> Callable[[], object]:
+    """What is timed of a model: one inference of as many crops."""
+    return partial(embedder.forward, np.resize(golden_crops(embedder.spec), (batch, *embedder.spec.crop_shape)))
+
+
+def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float | None) -> Form:
+    """What is to be known of a file before it is timed."""
+    embedder = Embedder(path, provider=provider)
+    spec, size, certified, dropped = embedder.spec, path.stat().st_size, None, ""
+    if certificate_path(path).is_file():
+        try:
+            check = check_on_device(embedder, load_certificate(certificate_path(path)))
+            certified = check.passed
+            if not check.passed:
+                dropped = f"its certificate does not hold here: cosine {check.measured.min_cosine:.6f}"
+        except EdgeSphereFaceError as error:
+            certified, dropped = False, error.message
+    if max_mib is not None and size > max_mib * _MIB:
+        dropped = f"{size / _MIB:.1f} MiB are more than {max_mib:g}"
+    record = spec.quantization
+    if min_cosine is not None and record is not None and record.cosine_mean < min_cosine:
+        dropped = f"its mean cosine to float, {record.cosine_mean:.5f}, is less than {min_cosine:g}"
+    return Form(path=path, spec=spec, bytes=size, certified=certified, dropped=dropped)
+
+
+def require_one_source(specs: Mapping[Path, ModelSpec]) -> None:
+    """Refuse models of different networks.
+
+    Raises:
+        ModelFormatError: two of them come from different checkpoints.
+    """
+    sources = {spec.source_sha256: path for path, spec in specs.items()}
+    if len(sources) > 1:
+        one, other, *_ = sources.values()
+        raise ModelFormatError(
+            f"Expected forms of one network, and {one} and {other} come from different checkpoints "
+            f"({specs[one].source_file}, {specs[other].source_file}).",
+            hint="their embeddings cannot be compared with one another; measure them apart",
+        )

@@ -1,0 +1,140 @@
+"""Encryption of what is kept at rest: AES-256-GCM, each value with a nonce of its own, bound to its place.
+
+References:
+    NIST SP 800-38D: Recommendation for Block Cipher Modes of Operation: Galois/Counter Mode.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+from pathlib import Path
+from typing import Any, Protocol
+
+from edge_sphereface.errors import ExtraError, GalleryFormatError, GalleryKeyError, OutputError
+from edge_sphereface.storage.files import PRIVATE, atomic_write
+from edge_sphereface.storage.regular_file import RegularFile
+
+KEY_VARIABLE = "EDGE_SPHEREFACE_GALLERY_KEY"
+"""Holds the key itself, as ``edge-sphereface gallery new-key`` writes it."""
+
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+_NEW_KEY = "make one with `edge-sphereface gallery new-key FILE`"
+_FILE = RegularFile(what="key file", limit=1024, error=GalleryKeyError, hint=_NEW_KEY, pipes=True)
+
+
+class Cipher(Protocol):
+    """Turns values into what is written, and back. ``place`` says whose value it is."""
+
+    encrypted: bool
+
+    def seal(self, value: bytes, place: str) -> bytes:
+        """What is written."""
+        ...
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """What was sealed.
+
+        Raises:
+            GalleryFormatError: changed, or moved from another place.
+        """
+        ...
+
+
+class NoCipher:
+    """Keeps values as they are."""
+
+    encrypted = False
+
+    def seal(self, value: bytes, place: str) -> bytes:  # noqa: ARG002 -- the interface's
+        """The value."""
+        return value
+
+    def open(self, sealed: bytes, place: str) -> bytes:  # noqa: ARG002
+        """The value."""
+        return sealed
+
+
+class AesCipher:
+    """Encrypts.
+
+    Args:
+        key: 32 bytes.
+
+    Raises:
+        ExtraError: the package ``cryptography`` is not installed.
+    """
+
+    encrypted = True
+
+    def __init__(self, key: bytes) -> None:
+        try:
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        except ImportError as error:
+            raise ExtraError(
+                "Encryption needs the package cryptography, which is not installed.",
+                hint="pip install 'edge-sphereface[secure]'",
+            ) from error
+        self._invalid: Any = InvalidTag
+        self._cipher = AESGCM(key)
+
+    def seal(self, value: bytes, place: str) -> bytes:
+        """Nonce, ciphertext and tag."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, value, place.encode())
+
+    def open(self, sealed: bytes, place: str) -> bytes:
+        """What was sealed."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode())
+        except (self._invalid, ValueError) as error:
+            raise GalleryFormatError(
+                "An encrypted value of the gallery was changed or moved.", hint="restore the gallery from a backup"
+            ) from error
+
+
+def read_key(path: str | os.PathLike[str] | None = None) -> bytes | None:
+    """The key in a file, else that in the environment, else None.
+
+    Raises:
+        GalleryKeyError: no such file, one that others may read, or no key in it.
+    """
+    if path is None:
+        text = os.environ.get(KEY_VARIABLE)
+        return None if not text else _decoded(text, f"in the variable {KEY_VARIABLE}")
+    file = Path(path)
+    with _FILE.open(file) as stream:
+        mode = os.fstat(stream.fileno()).st_mode
+        raw = stream.read(_FILE.limit)
+    if os.name == "posix" and mode & 0o077:
+        raise GalleryKeyError(
+            f"Expected a key file that its owner alone may read; {file} has mode {mode & 0o777:04o}.",
+            hint=f"chmod 600 {file}",
+        )
+    return _decoded(raw.decode("ascii", errors="replace"), f"in {file}")
+
+
+def write_new_key(path: str | os.PathLike[str]) -> None:
+    """Write a new random key to a file that its owner alone may read.
+
+    Raises:
+        OutputError: there is a file already, or it cannot be written.
+    """
+    if Path(path).exists():
+        raise OutputError(f"{path} is there already.", hint="a key that is overwritten locks its gallery for ever")
+    with atomic_write(path, mode=PRIVATE) as output:
+        output.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
+
+
+def _decoded(text: str, where: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise GalleryKeyError(f"Expected a key of {_KEY_BYTES} bytes in base64 {where}.", hint=_NEW_KEY)
+    return key

@@ -1,0 +1,53 @@
+"""Making what was removed unreadable: in the tables, their free pages, the write-ahead log and the matrix.
+
+What a file system or a flash controller keeps of old blocks is beyond a program; where that matters, encrypt the
+gallery and destroy its key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edge_sphereface.errors import GalleryBusyError
+from edge_sphereface.gallery.sqlite.database import transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+    from edge_sphereface.gallery.sqlite.template_matrix import MatrixFile
+
+
+def erase(connection: sqlite3.Connection, file: MatrixFile | None, path: Path) -> None:
+    """Overwrite what removal left behind. It is noted in the gallery until done, so that a crash only delays it.
+
+    Raises:
+        GalleryBusyError: another process still reads the old state, so that the log cannot be cut off.
+    """
+    with transaction(connection, write=True):
+        if file is not None:
+            file.sweep()
+    zero_dead_slots(connection, file)
+    # Deleting overwrites a cell, but pages that were split keep copies of cells; only a file made of what lives is sure
+    connection.execute("VACUUM")
+    (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise GalleryBusyError(
+            f"It is removed from {path}, but another process still reads, so its bytes are still in {path.name}-wal.",
+            hint="they go when that process ends its search or the gallery is next opened; then this can be repeated",
+        )
+    with transaction(connection, write=True):
+        connection.execute("UPDATE state SET erasing = 0")
+
+
+def zero_dead_slots(connection: sqlite3.Connection, file: MatrixFile | None) -> None:
+    """Overwrite the rows of templates that have changed or gone."""
+    if connection.execute("SELECT 1 FROM dead_slots LIMIT 1").fetchone() is None:
+        return
+    with transaction(connection, write=True):
+        if file is not None:
+            epoch = next((epoch for (epoch,) in connection.execute("SELECT epoch FROM state")), b"")
+            query = "SELECT slot FROM dead_slots WHERE slot >= 0 AND slot NOT IN (SELECT slot FROM identities)"
+            if not file.zero([slot for (slot,) in connection.execute(query)], epoch):
+                return
+        connection.execute("DELETE FROM dead_slots")

@@ -1,0 +1,198 @@
+"""Aligned crops to embeddings."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from edge_sphereface.compare import normalize
+from edge_sphereface.errors import CropError, ModelFormatError, ProviderError
+from edge_sphereface.inference.session import CPU, open_session, session_config
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here
+from edge_sphereface.model.spec import LAYOUT_IMAGE, ModelSpec
+
+if TYPE_CHECKING:
+    import os
+
+    from edge_sphereface.inference.session import SessionConfig
+    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+
+
+class Embedder:
+    """A face embedding model, ready to run. Safe to use from several threads.
+
+    Args:
+        model: path of an ONNX file made by ``python -m export convert``.
+        provider: ``auto``, or an execution provider by name (``cpu``, ``cuda``, ``CUDAExecutionProvider``, …); None for
+            the session's, which is ``auto`` unless it says otherwise.
+        threads: of one inference; None for the session's, which is as many as this process may use unless it says
+            otherwise.
+        flip: average each crop with its mirror image: a little more accurate, twice the work.
+        batch_size: crops per inference, which bounds the memory of large batches.
+        session: options of the session, its provider and threads among them.
+
+    Warns:
+        ProcessorWarning: the model was quantized for another kind of processor.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        ModelFormatError: not an ONNX file, or without a ``ModelSpec`` of this version.
+        ProviderError: the provider is absent or would not do the work.
+        ValueError: provider or threads were given here and in ``session``, with different values.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        provider: str | None = None,
+        threads: int | None = None,
+        flip: bool = False,
+        batch_size: int = 16,
+        session: SessionConfig | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"Expected a batch size of at least 1, got {batch_size}.")
+        self.path = Path(model)
+        self.flip = flip
+        self.batch_size = batch_size
+        self.config = session_config(session, provider=provider, threads=threads)
+        self._session, self.provider = open_session(self.path, self.config)
+        self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+        _check_interface(self._session, self.spec)
+        if self.spec.quantization is not None and self.provider.active[0] == CPU:
+            reason = mismatch_here(self.spec.quantization.target)
+            if reason:
+                warnings.warn(reason, ProcessorWarning, stacklevel=2)
+        self._input_name: str = self._session.get_inputs()[0].name
+
+    def embed(self, crops: UInt8Array) -> Float32Array:
+        """Embed aligned crops.
+
+        Args:
+            crops: (N, H, W, 3) uint8 BGR, N from 0, as ``align`` gives them.
+
+        Returns:
+            (N, D) float32, rows of length one.
+
+        Raises:
+            CropError: another shape or type.
+            EmbeddingError: the model gave NaN or a zero vector.
+        """
+        features = self.forward(crops)
+        if self.flip:
+            features += self.forward(crops[:, :, ::-1])
+        return normalize(features)
+
+    def forward(self, crops: UInt8Array) -> Float32Array:
+        """The network's raw output, of any length: what parity is measured on.
+
+        Args:
+            crops: (N, H, W, 3) uint8 BGR.
+
+        Returns:
+            (N, D) float32.
+
+        Raises:
+            CropError: another shape or type.
+            ProviderError: the provider failed while running.
+        """
+        _check_crops(crops, self.spec)
+        output = np.empty((len(crops), self.spec.embedding_size), dtype=np.float32)
+        for start in range(0, len(crops), self.batch_size):
+            batch = crops[start : start + self.batch_size]
+            output[start : start + self.batch_size] = self._run(preprocess(batch, self.spec))
+        return output
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What makes these embeddings comparable with others."""
+        return Fingerprint.of(self.spec, flip=self.flip)
+
+    def info(self) -> JsonObject:
+        """Model, provider that really runs, and options, as plain JSON values."""
+        return {
+            "model": str(self.path),
+            "bytes": self.path.stat().st_size,
+            "spec": self.spec.as_json(),
+            "provider": self.provider.as_json(),
+            "memory_arena": self.config.memory_arena,
+            "spinning": self.config.spinning,
+            "pinned_threads": self.config.pinned_threads,
+            "flip": self.flip,
+            "batch_size": self.batch_size,
+        }
+
+    def _run(self, batch: np.ndarray[Any, Any]) -> Float32Array:
+        try:
+            return cast("Float32Array", self._session.run(None, {self._input_name: batch})[0])
+        except Exception as error:
+            # onnxruntime's exceptions share no base class of their own.
+            raise ProviderError(
+                f"{self.provider.active[0]} failed on a batch of {len(batch)}: {error}",
+                hint="a smaller batch_size needs less memory; provider 'cpu' is the reference",
+            ) from error
+
+
+def preprocess(crops: UInt8Array, spec: ModelSpec) -> np.ndarray[Any, Any]:
+    """Crops as the model's input takes them.
+
+    Args:
+        crops: (N, H, W, 3) uint8 BGR.
+        spec: of the model.
+
+    Returns:
+        For layout ``image`` the crops themselves, contiguous; for ``nchw`` (N, 3, H, W) float32,
+        (pixel - ``pixel_mean``) * ``pixel_scale``.
+    """
+    if spec.input_layout == LAYOUT_IMAGE:
+        return np.ascontiguousarray(crops)
+    planes = crops.transpose(0, 3, 1, 2)
+    batch = np.empty(planes.shape, dtype=np.float32)
+    np.subtract(planes, np.float32(spec.pixel_mean), out=batch)
+    batch *= np.float32(spec.pixel_scale)
+    return batch
+
+
+def _check_crops(crops: object, spec: ModelSpec) -> None:
+    height, width, _ = spec.crop_shape
+    expected = f"Expected crops of shape (N, {height}, {width}, 3) uint8 BGR"
+    if not isinstance(crops, np.ndarray):
+        raise CropError(f"{expected}, got {type(crops).__name__}.", hint="make them with edge_sphereface.align")
+    got = f"{expected}, got {crops.shape} {crops.dtype}."
+    if crops.dtype != np.uint8:
+        raise CropError(got, hint="pixels from 0 to 255 as they are: normalization happens inside")
+    if crops.shape == spec.crop_shape:
+        raise CropError(got, hint="for a single crop give crop[None]")
+    if crops.ndim == 4 and crops.shape[1:] == (width, height, 3) and width != height:
+        raise CropError(got, hint="height and width are swapped: a crop is taller than wide")
+    if crops.ndim != 4 or crops.shape[1:] != spec.crop_shape:
+        raise CropError(got, hint="align faces to the model's own template and size; do not resize or pad crops")
+
+
+def _check_interface(session: Any, spec: ModelSpec) -> None:
+    """The graph must be what its specification says."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    height, width, channels = spec.crop_shape
+    shape, kind = (
+        ([height, width, channels], "tensor(uint8)")
+        if spec.input_layout == LAYOUT_IMAGE
+        else ([channels, height, width], "tensor(float)")
+    )
+    if (
+        len(inputs) != 1
+        or len(outputs) != 1
+        or inputs[0].type != kind
+        or inputs[0].shape[1:] != shape
+        or outputs[0].shape[1:] != [spec.embedding_size]
+    ):
+        found = [(value.name, value.type, value.shape) for value in (*inputs, *outputs)]
+        raise ModelFormatError(
+            f"The model's graph does not fit its specification: expected one input {kind} (N, {shape}) and one output "
+            f"(N, {spec.embedding_size}), got {found}.",
+            hint="convert the checkpoint again",
+        )

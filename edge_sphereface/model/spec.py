@@ -1,0 +1,139 @@
+"""The contract between an ONNX file and whoever runs it: one JSON value in the model's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+
+from edge_sphereface.alignment import FIT_UMEYAMA, AlignmentFit
+from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.model.quantization import Quantization
+from edge_sphereface.model.tuning import Tuning
+from edge_sphereface.storage.record import Above, Between, Cosine, Length, Record, Sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+METADATA_KEY = "edge_sphereface.model.spec"
+"""Key of the JSON value in ``ModelProto.metadata_props``."""
+
+SCHEMA_VERSION: Final = 4
+_ABSENT: dict[int, dict[str, Any]] = {
+    2: {"tuning": None, "alignment_fit": FIT_UMEYAMA},
+    3: {"alignment_fit": FIT_UMEYAMA},
+}
+"""What models of earlier versions, which are read as well, do not say of themselves. All of them were used with
+``umeyama``, so embeddings made with them stay comparable."""
+
+MAX_CROP_SIDE = 2048
+"""Pixels; inputs are made in memory from what the record says."""
+
+_Side = Annotated[int, Between(1, MAX_CROP_SIDE)]
+_Pixel = Annotated[float, Between(-65536, 65536)]
+
+Layout: TypeAlias = Literal["nchw", "image"]
+LAYOUT_NCHW: Final = "nchw"
+"""float32 (N, 3, H, W), normalized by the caller, as in the original network."""
+LAYOUT_IMAGE: Final = "image"
+"""uint8 (N, H, W, 3) BGR; the graph normalizes."""
+
+_CONVERT_HINT = "convert the checkpoint again with this version: python -m export convert CHECKPOINT -o MODEL.onnx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec(Record):
+    """Everything that a runtime must know about a model, so that it never guesses.
+
+    Attributes:
+        architecture: such as ``SphereFace-20``.
+        widths: channels of the four stages.
+        embedding_size: D.
+        input_height: of the crop, in pixels.
+        input_width: of the crop, in pixels.
+        input_layout: ``nchw`` or ``image``.
+        color_order: always ``BGR``.
+        pixel_mean: subtracted from each pixel value (0 to 255).
+        pixel_scale: multiplies the difference.
+        landmark_template: five (x, y) in pixels of the crop.
+        alignment_fit: how landmarks are brought onto the template: ``cp2tform``, as the original network was trained
+            with, or ``umeyama``.
+        precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
+        rewrites: names of the graph rewrites that the model went through, in order.
+        quantization: how a model of reduced precision came about; None for ``float32``.
+        tuning: how a model that was rewritten for speed is computed; None for others.
+        threshold: cosine similarity from which two faces count as one person.
+        threshold_source: where that number comes from.
+        source_file: name of the checkpoint.
+        source_sha256: of the checkpoint, in hexadecimal.
+        source_is_official: whether that is the checkpoint that MindSpore Hub published.
+        exporter_version: version of the exporter that wrote the file.
+        schema_version: version of this record.
+    """
+
+    record_name = "The model's specification"
+    record_error = ModelFormatError
+    record_hint = _CONVERT_HINT
+
+    architecture: str
+    widths: Annotated[tuple[Annotated[int, Between(1, 65536)], ...], Length(16, 1)]
+    embedding_size: Annotated[int, Between(1, 65536)]
+    input_height: _Side
+    input_width: _Side
+    input_layout: Layout
+    color_order: Literal["BGR"]
+    pixel_mean: _Pixel
+    pixel_scale: Annotated[float, Above(0), Between(0, 65536)]
+    landmark_template: Annotated[tuple[tuple[_Pixel, _Pixel], ...], Length(5, 5)]
+    alignment_fit: AlignmentFit
+    precision: str
+    threshold: Cosine
+    threshold_source: str
+    source_file: str
+    source_sha256: Sha256
+    source_is_official: bool
+    exporter_version: str
+    rewrites: tuple[str, ...] = ()
+    quantization: Quantization | None = None
+    tuning: Tuning | None = None
+    schema_version: Literal[4] = SCHEMA_VERSION
+
+    @property
+    def crop_shape(self) -> tuple[int, int, int]:
+        """(H, W, 3) of a crop."""
+        return (self.input_height, self.input_width, 3)
+
+    def _faults(self) -> Iterator[str]:
+        points = self.landmark_template
+        if len(set(points)) < len(points):
+            yield f"landmark_template must be five different points, not {points}"
+        if not all(0 <= x <= self.input_width and 0 <= y <= self.input_height for x, y in points):
+            yield f"landmark_template must lie in the crop of {self.input_height} x {self.input_width}, not {points}"
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
+        """Read the record out of a model's metadata.
+
+        Raises:
+            ModelFormatError: the metadata has no such record, or one that this version does not read.
+        """
+        text = metadata.get(METADATA_KEY)
+        if text is None:
+            raise ModelFormatError(
+                f"The ONNX file has no metadata {METADATA_KEY!r}, so its input size, color order, normalization and "
+                "alignment are unknown.",
+                hint=_CONVERT_HINT,
+            )
+        return cls.from_json(text)
+
+    @classmethod
+    def _current(cls, values: object) -> object:
+        known: dict[str, Any] = values if isinstance(values, dict) else {}
+        version = known.get("schema_version")
+        if type(version) is int and version in _ABSENT:
+            return {**_ABSENT[version], **known, "schema_version": SCHEMA_VERSION}
+        if version != SCHEMA_VERSION:
+            raise ModelFormatError(
+                f"The model's specification has version {version!r:.80}; this package reads version {SCHEMA_VERSION}.",
+                hint=_CONVERT_HINT,
+            )
+        return known

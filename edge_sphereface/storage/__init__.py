@@ -1,0 +1,1 @@
+"""Files, the cache and downloads; reading data that is not trusted."""

@@ -1,0 +1,165 @@
+"""Downloading one pinned file: resumed where it was cut off, checked before anyone uses it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_sphereface.errors import ChecksumError, DownloadError, EdgeSphereFaceError, OfflineError, OutputError
+from edge_sphereface.storage.cache import OFFLINE_VARIABLE, is_offline
+from edge_sphereface.storage.files import SHARED, atomic_write, open_private, set_mode, sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Progress = Callable[[int, int], None]
+
+_BLOCK = 1 << 16
+_TIMEOUT_S = 30.0
+_PARTIAL_CONTENT = 206
+_RANGE_NOT_SATISFIABLE = 416
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedFile:
+    """A public file that is known beforehand.
+
+    Attributes:
+        name: its file name.
+        url: where it is published.
+        sha256: in hexadecimal.
+        max_bytes: a download longer than this is broken off.
+        license: what its publisher allows.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    max_bytes: int
+    license: str
+
+    def matches(self, path: Path) -> bool:
+        """Whether ``path`` is exactly this file."""
+        return path.is_file() and path.stat().st_size <= self.max_bytes and sha256_of(path) == self.sha256
+
+
+def install(file: PinnedFile, source: Path, target: Path) -> Path:
+    """Copy a file that was brought by hand into its place, if it is the pinned one.
+
+    Raises:
+        ChecksumError: it is another file.
+        OutputError: it cannot be written.
+    """
+    if not source.is_file():
+        raise DownloadError(f"There is no file {source}.", hint=f"bring {file.name} from {file.url}")
+    if not file.matches(source):
+        raise ChecksumError(
+            f"{source} is not {file.name}: expected SHA-256 {file.sha256}, got {sha256_of(source)}.",
+            hint=f"download it again from {file.url}",
+        )
+    with source.open("rb") as stream, atomic_write(target, mode=SHARED) as output:
+        while block := stream.read(_BLOCK):
+            output.write(block)
+    return target
+
+
+def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -> Path:
+    """Download ``file`` to ``target``, unless it is there already.
+
+    What was received stays in ``target`` + ``.part`` when the connection breaks, and the next call goes on from there.
+    ``target`` itself appears only after its SHA-256 was found right.
+
+    Args:
+        file: what to download.
+        target: where it belongs.
+        progress: called with bytes received so far and bytes in total (0 if the server does not say).
+
+    Raises:
+        OfflineError: ``EDGE_SPHEREFACE_OFFLINE`` forbids it.
+        DownloadError: no connection, a broken one, or an answer that is no file.
+        ChecksumError: what came is another file; it is deleted.
+        OutputError: the disk is full or the folder read-only.
+    """
+    if file.matches(target):
+        return target
+    if is_offline():
+        raise OfflineError(
+            f"{file.name} is not in {target.parent}, and {OFFLINE_VARIABLE} forbids downloads.",
+            hint=f"download {file.url} elsewhere and bring it here with --from FILE",
+        )
+    part = target.with_name(target.name + ".part")
+    _receive(file, part, progress)
+    digest = sha256_of(part)
+    if digest != file.sha256:
+        part.unlink()
+        raise ChecksumError(
+            f"What {file.url} sent is not {file.name}: expected SHA-256 {file.sha256}, got {digest}. It was deleted.",
+            hint="try again; if it stays so, the file was replaced at its source",
+        )
+    set_mode(part, SHARED, part.chmod)
+    return part.replace(target)
+
+
+def _receive(file: PinnedFile, part: Path, progress: Progress | None) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(file.url, headers={"User-Agent": "edge-sphereface"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            if response.status != _PARTIAL_CONTENT:
+                have = 0  # the server sends the whole file again
+            _save(file, response, part, have, progress)
+    except urllib.error.HTTPError as error:
+        if error.code == _RANGE_NOT_SATISFIABLE:
+            return  # everything is here already; the checksum decides
+        raise _failed(file, part, f"the server answered {error.code} {error.reason}") from error
+    except EdgeSphereFaceError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise _failed(file, part, str(getattr(error, "reason", error)) or type(error).__name__) from error
+
+
+def _save(
+    file: PinnedFile, response: http.client.HTTPResponse, part: Path, have: int, progress: Progress | None
+) -> None:
+    announced = response.headers.get("Content-Length") or ""
+    total = have + int(announced) if announced.isdecimal() else 0
+    try:
+        # Unbuffered: what is not on the disk after a write must not be counted.
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if have else os.O_TRUNC)
+        output = os.fdopen(open_private(part, flags), "ab" if have else "wb", buffering=0)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"Cannot write {part}: {error.strerror}.", hint="check the folder's permissions") from error
+    with output:
+        while have <= file.max_bytes and (block := response.read(_BLOCK)):
+            try:
+                output.write(block)
+            except OSError as error:
+                raise OutputError(f"Cannot write {part}: {error.strerror}.", hint="free some space") from error
+            have += len(block)
+            if progress is not None:
+                progress(have, total)
+    if have > file.max_bytes:
+        part.unlink()
+        raise DownloadError(
+            f"{file.url} sends more than the {file.max_bytes} bytes that {file.name} may have.",
+            hint="the file was replaced at its source, or a proxy answers in its place",
+        )
+    if total > have:
+        raise ConnectionError(f"the connection ended after {have} of {total} bytes")
+
+
+def _failed(file: PinnedFile, part: Path, reason: str) -> DownloadError:
+    kept = f"{part.stat().st_size} bytes are kept and the next try goes on from there" if part.exists() else ""
+    return DownloadError(
+        f"Cannot download {file.name} from {file.url}: {reason}." + (f" {kept.capitalize()}." if kept else ""),
+        hint="try again, or download it on another machine and bring it here with --from FILE",
+    )

@@ -1,0 +1,375 @@
+"""Records from outside: one typed decoder for every dataclass that is kept as JSON.
+
+A :class:`Record` states its rules in its annotations: the types, and bounds beside them
+(``threshold: Annotated[float, Between(-1, 1)]``). They hold whenever a record is made, from JSON or in the program.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from types import NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from edge_sphereface.errors import EdgeSphereFaceError  # noqa: TC001 -- read with the annotations of every record
+from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, SHOWN, JsonError, is_unicode, parse_json, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from edge_sphereface.types import JsonObject
+
+_MAX_TEXT = 4096
+_MAX_ITEMS = 4096
+_MAX_INTEGER = (1 << 63) - 1
+
+RecordT = TypeVar("RecordT", bound="Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A number from ``low`` to ``high``."""
+
+    low: float
+    high: float
+
+    def fault(self, value: float) -> str | None:
+        """What is expected instead of a value; None where it is met."""
+        return None if self.low <= value <= self.high else f"from {self.low:g} to {self.high:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """A number larger than ``low``."""
+
+    low: float
+
+    def fault(self, value: float) -> str | None:
+        """What is expected instead of a value; None where it is met."""
+        return None if value > self.low else f"above {self.low:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """A text of at most ``most`` characters, bytes or a list of at most ``most`` items; at least ``least``."""
+
+    most: int
+    least: int = 0
+
+    def fault(self, value: str | bytes | tuple[Any, ...] | dict[str, Any]) -> str | None:
+        """What is expected instead of a value; None where it is met."""
+        if self.least <= len(value) <= self.most:
+            return None
+        if self.least == self.most:
+            return f"of length {self.most}"
+        return f"of length {self.least} to {self.most}" if self.least else f"of length {self.most} or less"
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A text that a regular expression matches as a whole; ``words`` say which, as in "text such as '4x4'"."""
+
+    expression: str
+    words: str
+
+    def fault(self, value: str) -> str | None:
+        """What is expected instead of a value; None where it is met."""
+        return None if re.fullmatch(self.expression, value) else self.words
+
+
+Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "of 64 hexadecimal digits")]
+Cosine = Annotated[float, Between(-1, 1)]
+Rate = Annotated[float, Between(0, 1)]
+Count = Annotated[int, Between(0, _MAX_INTEGER)]
+
+
+class Record:
+    """Base of frozen dataclasses that are kept as JSON. Its fields are checked whenever one is made.
+
+    Fields may be ``str``, ``int``, ``float``, ``bool``, ``bytes`` (base64 in JSON), ``Literal``, another record,
+    ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``X | None``, and each of them ``Annotated`` with bounds.
+    Texts, lists and integers are bounded without them.
+
+    Attributes:
+        record_name: what it is, in words that begin a sentence.
+        record_error: class of what is raised where a rule is not met.
+        record_hint: what to do then.
+        record_bytes: size that its JSON text may have.
+    """
+
+    __slots__ = ()
+    record_name: ClassVar[str]
+    record_error: ClassVar[type[EdgeSphereFaceError]]
+    record_hint: ClassVar[str]
+    record_bytes: ClassVar[int] = MAX_JSON_BYTES
+
+    def __post_init__(self) -> None:
+        faults: list[str] = []
+        for name, hint in _hints(type(self)).items():
+            _read(getattr(self, name), hint, name, faults, is_json=False)
+        if not faults:
+            faults += self._faults()
+        if faults:
+            raise self._refusal(faults)
+
+    @classmethod
+    def _current(cls, values: object) -> object:
+        """Parsed JSON of an earlier version in the form of this one; a hook."""
+        return values
+
+    def _faults(self) -> Iterator[str]:
+        """What is wrong with fields together, where each of them is right; a hook."""
+        return iter(())
+
+    def as_json(self) -> JsonObject:
+        """This record as plain JSON values."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return] # every record is a dataclass
+
+    def to_json(self) -> str:
+        """This record as JSON text; the same record always gives the same text."""
+        return json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False, allow_nan=False, default=_base64)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, name: str | None = None) -> Self:
+        """Read a record from its JSON text.
+
+        Args:
+            text: in UTF-8.
+            name: what it is, in words that begin a sentence; None for ``record_name``.
+
+        Raises:
+            EdgeSphereFaceError: of class ``record_error``: it is not such a record.
+        """
+        try:
+            values = parse_json(text, limit=cls.record_bytes)
+        except JsonError as error:
+            raise cls.record_error(f"{name or cls.record_name} is not JSON: {error}.", hint=cls.record_hint) from error
+        return cls.from_values(values, name=name)
+
+    @classmethod
+    def from_values(cls, values: object, *, name: str | None = None) -> Self:
+        """Read a record from parsed JSON.
+
+        Args:
+            values: as :func:`parse_json` gives them.
+            name: as for :meth:`from_json`.
+
+        Raises:
+            EdgeSphereFaceError: of class ``record_error``: it is not such a record.
+        """
+        faults: list[str] = []
+        record = _read_record(cls._current(values), cls, "", faults)
+        if record is None:
+            raise cls._refusal(faults, name)
+        return record
+
+    @classmethod
+    def _refusal(cls, faults: list[str], name: str | None = None) -> EdgeSphereFaceError:
+        return cls.record_error(f"{name or cls.record_name} is not valid: {'; '.join(faults)}.", hint=cls.record_hint)
+
+
+_HINTS: dict[Any, dict[str, Any]] = {}
+
+
+def _hints(record: type[Record]) -> dict[str, Any]:
+    """The fields of a class of records and their annotations."""
+    if record not in _HINTS:
+        hints = get_type_hints(record, include_extras=True)
+        _HINTS[record] = {field.name: hints[field.name] for field in fields(record)}  # type: ignore[arg-type] # dataclasses all
+    return _HINTS[record]
+
+
+def _read_record(values: object, record: type[RecordT], place: str, faults: list[str]) -> RecordT | None:
+    """A record of JSON values; None with what is wrong added to ``faults``."""
+    where = place or "it"
+    if not isinstance(values, dict):
+        faults.append(f"{where} must be a JSON object, not {_shown(values)}")
+        return None
+    hints = _hints(record)
+    missing, unknown = sorted(set(hints) - set(values)), sorted(set(values) - set(hints))
+    if missing or unknown:
+        faults.append(f"{where} lacks {_listed(missing)} and has unknown {_listed(unknown)}")
+        return None
+    before = len(faults)
+    dot = f"{place}." if place else ""
+    made = {name: _read(values[name], hint, dot + name, faults, is_json=True) for name, hint in hints.items()}
+    return record(**made) if len(faults) == before else None
+
+
+def _read(value: Any, hint: Any, place: str, faults: list[str], *, is_json: bool) -> Any:
+    """A value as its annotation wants it; what is wrong with it is added to ``faults``.
+
+    Args:
+        value: as JSON or a caller gave it.
+        hint: annotation of the field.
+        place: name of the field, for messages.
+        faults: grows by what is wrong.
+        is_json: whether lists stand for tuples, objects for records, and base64 for bytes.
+    """
+    if get_origin(hint) is Annotated:
+        inner, *bounds = get_args(hint)
+        before = len(faults)
+        made = _read_bounded(value, inner, bounds, place, faults, is_json=is_json)
+        return made if len(faults) == before else None
+    return _read_bounded(value, hint, [], place, faults, is_json=is_json)
+
+
+def _read_bounded(value: Any, hint: Any, bounds: list[Any], place: str, faults: list[str], *, is_json: bool) -> Any:
+    if get_origin(hint) in (Union, UnionType):
+        options = [option for option in get_args(hint) if option is not NoneType]
+        if len(options) != 1:
+            raise TypeError(f"{place}: a record's field is of one type, or that or None, not {hint}")
+        return None if value is None else _read(value, options[0], place, faults, is_json=is_json)
+    found = _matched(value, hint, place, faults, is_json=is_json)
+    if found is _FAULT:
+        return None
+    if not any(isinstance(bound, Length) for bound in bounds):
+        bounds = [*_LENGTHS.get(get_origin(hint) or hint, []), *bounds]
+    for bound in bounds:
+        expected = bound.fault(found)
+        if expected is not None:
+            faults.append(f"{place} must be {_word(hint)} {expected}, not {_shown(value)}")
+            return None
+    return found
+
+
+_FAULT = object()
+
+
+def _matched(value: Any, hint: Any, place: str, faults: list[str], *, is_json: bool) -> Any:
+    origin = get_origin(hint)
+    found: Any = _FAULT
+    if origin is tuple:
+        return _tuple(value, get_args(hint), place, faults, is_json=is_json)
+    if origin is dict:
+        return _dict(value, get_args(hint)[1], place, faults, is_json=is_json)
+    if origin is Literal:
+        found = value if any(value == one and type(value) is type(one) for one in get_args(hint)) else _FAULT
+    elif hint is bytes:
+        data = _decoded(value) if is_json else value
+        found = data if isinstance(data, bytes) else _FAULT
+    elif hint in _SCALARS:  # an integer stays one where a number is expected: digests rest on the text
+        found = value if _SCALARS[hint](value) else _FAULT
+    elif is_json and isinstance(value, dict):
+        before = len(faults)
+        made = _read_record(value, hint, place, faults)
+        return made if len(faults) == before else _FAULT
+    elif not is_json and isinstance(value, hint):
+        return value  # checked when it was made
+    if found is _FAULT:
+        faults.append(f"{place} must be {_word(hint)}, not {_shown(value)}")
+    return found
+
+
+def _tuple(value: Any, hints: tuple[Any, ...], place: str, faults: list[str], *, is_json: bool) -> Any:
+    repeated = len(hints) == 2 and hints[1] is Ellipsis
+    if not isinstance(value, list if is_json else tuple) or (len(value) != len(hints) and not repeated):
+        size = "" if repeated else f" of {len(hints)}"
+        faults.append(f"{place} must be a list{size}, not {_shown(value)}")
+        return _FAULT
+    kinds = [hints[0]] * len(value) if repeated else hints
+    before = len(faults)
+    made = []
+    for number, (item, kind) in enumerate(zip(value, kinds, strict=True)):
+        made.append(_read(item, kind, f"{place}[{number}]", faults, is_json=is_json))
+        if len(faults) > before:
+            return _FAULT  # one fault of a list is enough to be told
+    return tuple(made)
+
+
+def _dict(value: Any, hint: Any, place: str, faults: list[str], *, is_json: bool) -> Any:
+    if not isinstance(value, dict) or not all(isinstance(key, str) and is_unicode(key) for key in value):
+        faults.append(f"{place} must be a JSON object, not {_shown(value)}")
+        return _FAULT
+    before = len(faults)
+    made = {key: _read(item, hint, f"{place}.{shortened(key)}", faults, is_json=is_json) for key, item in value.items()}
+    return made if len(faults) == before else _FAULT
+
+
+def _decoded(value: object) -> bytes | None:
+    try:
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _base64(value: object) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is no part of a record")
+    return base64.b64encode(value).decode()
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+_SCALARS: dict[Any, Callable[[object], bool]] = {
+    Any: lambda _: True,
+    str: lambda value: isinstance(value, str) and is_unicode(value),
+    bool: lambda value: isinstance(value, bool),
+    int: lambda value: type(value) is int and -_MAX_INTEGER <= value <= _MAX_INTEGER,
+    float: _is_number,
+}
+"""Whether a value is of a type that needs no conversion."""
+_LENGTHS: dict[Any, list[Any]] = {
+    str: [Length(_MAX_TEXT)],
+    bytes: [Length(_MAX_TEXT)],
+    tuple: [Length(_MAX_ITEMS)],
+    dict: [Length(_MAX_ITEMS)],
+}
+"""Bounds where an annotation gives no ``Length``."""
+_WORDS = {
+    str: "text",
+    bool: "true or false",
+    int: "an integer",
+    float: "a finite number",
+    bytes: "base64",
+}
+
+
+def _word(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(repr(option) for option in get_args(hint))
+    if get_origin(hint) is tuple:
+        return "a list"
+    return _WORDS.get(hint, "a JSON object")
+
+
+def _shown(value: object) -> str:
+    """A value in a message: short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > _MAX_INTEGER.bit_length() + 1:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (list, tuple, dict)):
+        kind = "object" if isinstance(value, dict) else "list"
+        try:
+            text = repr(value) if len(value) <= SHOWN else ""
+        except (ValueError, RecursionError):
+            text = ""
+        return text if text and len(text) <= SHOWN else f"{'an' if kind == 'object' else 'a'} {kind} of {len(value)}"
+    if isinstance(value, (str, bytes)):
+        return repr(value) if len(value) <= SHOWN else f"{value[:SHOWN]!r}…"
+    return shortened(repr(value))
+
+
+def _listed(names: list[str]) -> str:
+    shown = [shortened(name) for name in names[:10]]
+    return f"{shown}" if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

@@ -1,0 +1,306 @@
+"""A thread that reads a source, so that a slow consumer gets the newest frame and not a queue of old ones."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_sphereface.errors import SourceError
+from edge_sphereface.redaction import redact
+from edge_sphereface.stream.capture.frame import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.stream.capture.source import FrameSource
+    from edge_sphereface.types import UInt8Array
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+"""Waits between attempts to open a source double from the first to the longest."""
+_GOOD_RUN_S = 10.0
+"""A source that was up for as long begins its waits anew."""
+_INTERRUPTED_S = 3.0
+"""Time that a stuck read has to return once it was interrupted."""
+_MAX_STUCK = 3
+"""Threads that may hang inside a library before the stream ends, so that whoever watches the process restarts it."""
+_JOIN_S = 0.6
+_DEFAULT_FPS = 25.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChange:
+    """The source came or went.
+
+    Attributes:
+        up: whether it gives frames now.
+        reason: why not.
+        hint: what to do about it; empty if nothing is known.
+        retry_s: when it will be opened again; None if it will not.
+        width: of its frames, in pixels; 0 while it is down.
+        height: likewise.
+    """
+
+    up: bool
+    reason: str = ""
+    hint: str = ""
+    retry_s: float | None = None
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(slots=True)
+class ReaderCounts:
+    """What became of the frames of a source.
+
+    Attributes:
+        read: that it gave.
+        dropped: of those, replaced by a newer one before they were asked for.
+        openings: how often it was opened with success.
+    """
+
+    read: int = 0
+    dropped: int = 0
+    openings: int = 0
+
+
+class FrameReader:
+    """Reads a source in a thread of its own.
+
+    Of a live source, and of a file that is paced, the newest frame alone is kept. Otherwise every frame waits until it
+    is taken. A live source that ends, breaks or stalls is opened again, with growing waits.
+
+    Args:
+        make_source: gives a source that is not open; called again after a read that cannot be ended.
+        pace: give the frames of a recording at its own rate.
+        stall_s: after which a source that gives nothing has stalled.
+        fps: frames a second to make pictures of; the others are skipped where that saves work. None for all.
+        reopen: False ends where the source ends, though it could be opened again.
+        first_wait_s: before the second attempt to open it.
+        longest_wait_s: that the growing waits reach.
+    """
+
+    def __init__(
+        self,
+        make_source: Callable[[], FrameSource],
+        *,
+        pace: bool = True,
+        stall_s: float = 10.0,
+        fps: float | None = None,
+        reopen: bool = True,
+        first_wait_s: float = FIRST_WAIT_S,
+        longest_wait_s: float = LONGEST_WAIT_S,
+    ) -> None:
+        self._make_source = make_source
+        self._source = make_source()
+        self._pace, self._stall_s, self._reopen = pace, stall_s, reopen
+        self._interval_s = 0.0 if fps is None else 1.0 / fps
+        self._waits = (first_wait_s, longest_wait_s)
+        self._condition = threading.Condition()
+        self._stopping = threading.Event()
+        self._frame: Frame | None = None
+        self._changes: deque[SourceChange] = deque(maxlen=100)
+        self._thread: threading.Thread | None = None
+        self._generation = 0
+        self._last_sign = 0.0
+        self._blocked = False
+        self._stuck = 0
+        self._error: SourceError | None = None
+        self.counts = ReaderCounts()
+        self.ended = False
+        self.up = False
+
+    @property
+    def name(self) -> str:
+        """The source's, without credentials."""
+        return self._source.name
+
+    @property
+    def newest_only(self) -> bool:
+        """Whether frames may be dropped."""
+        return self._source.live or self._pace
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._last_sign = time.monotonic()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._source, self._generation), name="frame-reader", daemon=True
+        )
+        self._thread.start()
+
+    def next(self, timeout_s: float) -> Frame | None:
+        """The newest frame that was not given yet; None if there is none within the time, or the source has ended.
+
+        Raises:
+            SourceError: a recording cannot be read, or a source hangs so that it cannot be opened again.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._condition:
+            while self._frame is None and not self.ended and not self._stopping.is_set():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._condition.wait(left)
+            frame, self._frame = self._frame, None
+            self._condition.notify_all()
+        if frame is None:
+            if self._error is not None:
+                raise self._error
+            self._watch_for_stall()
+        return frame
+
+    def changes(self) -> list[SourceChange]:
+        """What happened to the source since the last call."""
+        found = []
+        with suppress(IndexError):
+            while True:
+                found.append(self._changes.popleft())
+        return found
+
+    def stop(self) -> bool:
+        """End; gives whether the thread ended too, which one that hangs in a library does not."""
+        self._stopping.set()
+        with self._condition:
+            self._condition.notify_all()
+        if self._thread is None:
+            return True
+        self._thread.join(_JOIN_S / 2)
+        if self._thread.is_alive():
+            self._source.interrupt()
+            self._thread.join(_JOIN_S / 2)
+        return not self._thread.is_alive()
+
+    # ---- the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self, source: FrameSource, generation: int) -> None:
+        wait_s = self._waits[0]
+        while self._current(generation):
+            began = time.monotonic()
+            reason, hint, error = "the source ended", "", None
+            self._last_sign, self._blocked = began, True
+            try:
+                source.open()
+                self._read_all(source, generation)
+            except SourceError as broken:
+                reason, hint, error = redact(broken.message), redact(broken.hint), broken
+            except Exception as broken:  # noqa: BLE001 -- an iterator of others may raise anything
+                error = SourceError(redact(f"{source.name} failed: {type(broken).__name__}: {broken}"))
+                reason = error.message
+            with suppress(Exception):  # a source that broke may break again here
+                source.close()
+            if not self._current(generation):
+                return
+            self._blocked = False
+            if not (source.reopens and self._reopen):
+                self._end(error, reason, hint)
+                return
+            if self.up and time.monotonic() - began > _GOOD_RUN_S:
+                wait_s = self._waits[0]
+            self._down(reason, hint, wait_s)
+            self._stopping.wait(wait_s)
+            wait_s = min(wait_s * 2, self._waits[1])
+
+    def _read_all(self, source: FrameSource, generation: int) -> None:
+        """Until the source ends."""
+        start, index, shape, due = time.monotonic(), 0, (0, 0), float("-inf")
+        first_position: float | None = None
+        moment = 0.0
+        while self._current(generation):
+            self._last_sign = time.monotonic()
+            if (self._last_sign if source.live else _following(source, index, moment)) < due:
+                if not source.skip():
+                    return
+                if not source.live:
+                    moment = _position(source, index)
+                    first_position = moment if first_position is None else first_position
+                self.counts.read += 1
+                index += 1
+                continue
+            image = source.read()
+            if image is None or not self._current(generation):
+                return
+            now = self._last_sign = time.monotonic()
+            if image.shape[:2] != shape:
+                shape = image.shape[:2]
+                self.counts.openings += not self.up
+                self._up(shape)
+            moment = now
+            if not source.live:
+                moment = _position(source, index)
+                first_position = moment if first_position is None else first_position
+                if self._pace:
+                    self._stopping.wait(max(start + moment - first_position - now, 0.0))
+                    now = self._last_sign = time.monotonic()
+            beat = now if source.live else moment
+            on_time = abs(beat - due) < self._interval_s  # else the beat begins anew
+            due = (due if on_time else beat) + self._interval_s
+            self._deliver(image, moment, now)
+            index += 1
+
+    def _deliver(self, image: UInt8Array, moment: float, now: float) -> None:
+        frame = Frame(image=image, number=self.counts.read, time_s=moment, read_at=now, unix_time=time.time())
+        self.counts.read += 1
+        with self._condition:
+            if not self.newest_only:
+                while self._frame is not None and not self._stopping.is_set():
+                    self._condition.wait(0.5)
+                    self._last_sign = time.monotonic()  # it is the consumer that takes its time
+            self.counts.dropped += self._frame is not None
+            self._frame = frame
+            self._condition.notify_all()
+
+    def _up(self, shape: tuple[int, ...]) -> None:
+        self.up = True
+        self._changes.append(SourceChange(up=True, height=int(shape[0]), width=int(shape[1])))
+
+    def _down(self, reason: str, hint: str, retry_s: float | None) -> None:
+        self.up = False
+        self._changes.append(SourceChange(up=False, reason=reason, hint=hint, retry_s=retry_s))
+
+    def _end(self, error: SourceError | None, reason: str, hint: str) -> None:
+        if self.counts.read == 0 and error is None:
+            error = SourceError(f"{self._source.name} gave no frame.", hint="is it a video?")
+        with self._condition:
+            self._error = error
+            self._down(reason, hint, None)
+            self.ended = True
+            self._condition.notify_all()
+
+    # ---- what keeps it alive -------------------------------------------------------------------------------------
+
+    def _current(self, generation: int) -> bool:
+        return not self._stopping.is_set() and generation == self._generation
+
+    def _watch_for_stall(self) -> None:
+        """Interrupt a read that takes too long; leave a thread that does not come back and begin another."""
+        silent_s = time.monotonic() - self._last_sign
+        if not self._blocked or not self._source.live or silent_s < self._stall_s or self._stopping.is_set():
+            return
+        self._source.interrupt()
+        if silent_s < self._stall_s + _INTERRUPTED_S:
+            return
+        self._stuck += 1
+        if self._stuck > _MAX_STUCK or not (self._source.reopens and self._reopen):
+            raise SourceError(
+                f"{self.name} hangs, and cannot be opened again in this process.", hint="start the process again"
+            )
+        self._generation += 1  # the thread that hangs ends without a word if it ever wakes
+        self._down(f"no frame for {silent_s:.0f} s", "", 0.0)
+        self._source = self._make_source()
+        self.start()
+
+
+def _following(source: FrameSource, index: int, moment: float) -> float:
+    """Where the next frame of a recording may stand, and half a frame more: the nearest one to a beat is taken."""
+    return moment + 1.5 / (source.fps or _DEFAULT_FPS) if index else 0.0
+
+
+def _position(source: FrameSource, index: int) -> float:
+    """Where a frame stands in a recording; by counting, where the file's own times do not run forward."""
+    counted = index / (source.fps or _DEFAULT_FPS)
+    position = source.position_s()
+    return counted if position is None or position <= 0 else position

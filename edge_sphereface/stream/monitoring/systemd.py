@@ -1,0 +1,47 @@
+"""Signs for systemd: ready, alive, stopping. Without systemd they go nowhere.
+
+References:
+    sd_notify(3), sd_watchdog_enabled(3).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+
+
+class SystemdNotifier:
+    """Speaks to whoever started this process, if it asked to be told.
+
+    ``$NOTIFY_SOCKET`` and ``$WATCHDOG_USEC`` say so; both leave the environment, so that no child speaks too.
+    """
+
+    def __init__(self) -> None:
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        period_us, process = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+        is_ours = process in ("", str(os.getpid()))
+        self._interval_s = int(period_us) / 1e6 / 3 if period_us.isdecimal() and is_ours else None
+        self._signed, self._is_ready = float("-inf"), False
+
+    def alive(self) -> None:
+        """The work has begun, or goes on: told three times in the watchdog's period, however often this is called."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._tell("READY=1")
+        now = time.monotonic()
+        if self._interval_s is not None and now - self._signed >= self._interval_s:
+            self._signed = now
+            self._tell("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._tell("STOPPING=1")
+
+    def _tell(self, text: str) -> None:
+        if not self._address or not hasattr(socket, "AF_UNIX"):
+            return
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.sendto(text.encode(), address)

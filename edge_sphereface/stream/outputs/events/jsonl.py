@@ -1,0 +1,193 @@
+"""Events as lines: on a stream, in a file that is rotated; or to a Python function."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from edge_sphereface.errors import OutputError, SinkError
+from edge_sphereface.storage.files import destination, is_special, open_private
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.stream.events import Event
+
+
+class StreamSink:
+    """Writes to a text stream, such as stdout.
+
+    Args:
+        stream: is flushed after each event.
+        form: makes the line; None leaves an event out.
+        left: called once when nobody reads any more.
+    """
+
+    name = "stdout"
+    problem = ""
+    dropped = 0
+
+    def __init__(self, stream: IO[str], *, form: Callable[[Event], str | None], left: Callable[[], None]) -> None:
+        self._stream, self._form, self._left = stream, form, left
+        self._open = True
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def write(self, event: Event) -> None:
+        """One line, if the form gives one."""
+        line = self._form(event) if self._open else None
+        if line is None:
+            return
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"  # a name of a file may be no text at all
+        try:
+            print(line.encode(encoding, "backslashreplace").decode(encoding), file=self._stream, flush=True)
+        except BrokenPipeError:
+            self._open = False
+            self._left()
+
+    def pending(self) -> int:
+        """None."""
+        return 0
+
+    def close(self) -> None:
+        """The stream is not ours to close."""
+
+
+class FileSink:
+    """Appends JSON lines to a file; when it is full, ``events.jsonl`` becomes ``events.jsonl.1`` and so on.
+
+    Args:
+        path: of the file. It gets mode 0600; a file or a symbolic link of another user is refused. A descriptor of this
+            process (``/dev/stderr``), a device or a FIFO is written into as it is and never rotated.
+        max_bytes: from which it is full.
+        keep: older files that are kept.
+    """
+
+    problem = ""
+    dropped = 0
+
+    def __init__(self, path: Path, *, max_bytes: int = 10 << 20, keep: int = 5) -> None:
+        if max_bytes < 1 or keep < 0:
+            raise ValueError(f"Expected a size of at least 1 byte and keep of at least 0, got {max_bytes} and {keep}.")
+        self.name = str(path)
+        self._path, self._max_bytes, self._keep = path, max_bytes, keep
+        self._special = False
+        self._rest = b""
+        self._stream: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Open or make the file; see :meth:`EventSink.open`."""
+        try:
+            self._stream = self._opened()
+        except OutputError as error:  # not a file of ours
+            raise SinkError(error.message, hint=error.hint) from error
+        except OSError as error:
+            raise SinkError(
+                f"Cannot write events to {self._path}: {error.strerror or error}.",
+                hint="the folder must exist and be writable for this user",
+            ) from error
+
+    def write(self, event: Event) -> None:
+        """Append one line, whole or not at all; see :meth:`EventSink.write`."""
+        data = f"{event.line()}\n".encode()
+        stream = self._stream = self._stream or self._opened()
+        if self._special:
+            self._send(stream, data)
+            return
+        size = stream.seek(0, os.SEEK_END)
+        if size and size + len(data) > self._max_bytes:
+            stream.close()
+            self._stream = None
+            self._rotate()
+            stream = self._stream = self._opened()
+            size = 0
+        try:
+            if stream.write(data) != len(data):  # a full disk may take a part
+                raise SinkError(f"The disk took only a part of a line of {self._path}.", hint="free some space")
+        except OSError:
+            with suppress(OSError):
+                stream.truncate(size)
+            raise
+
+    def pending(self) -> int:
+        """None."""
+        return 0
+
+    def close(self) -> None:
+        """Put everything on the disk."""
+        if self._stream is not None:
+            with suppress(OSError):
+                os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._stream = None
+
+    def _send(self, stream: IO[bytes], data: bytes) -> None:
+        """A line that a pipe takes only a part of is ended with the next one."""
+        self._rest = self._rest[stream.write(self._rest) or 0 :]
+        taken = 0 if self._rest else stream.write(data) or 0  # None: a pipe that is full
+        if not taken:
+            raise SinkError(f"Nobody reads {self.name}.", hint="read it, or name a file")
+        self._rest = data[taken:]
+
+    def _opened(self) -> IO[bytes]:
+        place = destination(self.name)
+        if isinstance(place, int):
+            self._special = True
+            return os.fdopen(os.dup(place), "wb", buffering=0)
+        if is_special(place):
+            self._special = True
+            # For reading too: a FIFO that nobody reads neither blocks nor fails then before it is full
+            careful = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+            return os.fdopen(os.open(place, os.O_RDWR | careful), "wb", buffering=0)
+        self._path = place
+        stream = os.fdopen(open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b", buffering=0)
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                stream.write(b"\n")  # the power went in the middle of a line: begin a new one
+        return stream
+
+    def _rotate(self) -> None:
+        names = [self._path, *(Path(f"{self._path}.{number}") for number in range(1, self._keep + 1))]
+        for newer, older in zip(names[-2::-1], names[:0:-1], strict=True):
+            if newer.exists():
+                newer.replace(older)
+        if not self._keep:
+            self._path.unlink(missing_ok=True)
+
+
+class CallbackSink:
+    """Calls a Python function. It may take its time; what it raises is counted, and the next event follows.
+
+    Args:
+        function: gets each event.
+    """
+
+    name = "callback"
+    dropped = 0
+
+    def __init__(self, function: Callable[[Event], object]) -> None:
+        self._function = function
+        self._failures = 0
+        self.problem = ""
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def write(self, event: Event) -> None:
+        """Call it."""
+        try:
+            self._function(event)
+        except Exception as error:  # noqa: BLE001 -- code of others; the camera goes on
+            self._failures += 1
+            self.problem = f"{self._failures} failures, the last: {type(error).__name__}: {error}"
+
+    def pending(self) -> int:
+        """None."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing to do."""

@@ -1,0 +1,219 @@
+"""Messages on the disk until somebody else has them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.errors import OutputError, SinkError
+from edge_sphereface.storage.files import destination, ensure_folder, may_write, open_private, restrict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MAGIC = 0x45535350
+"""SQLite's application_id of a spool."""
+_MOST_CHARACTERS = 1 << 18
+"""Of a message; an event has some hundred, and MQTT itself ends at 256 MiB."""
+_COMPANIONS = ("", "-wal", "-shm", "-journal")
+_TABLE = "CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL)"
+_READ_ONLY = 8
+"""SQLite's code for a file that may not be written, and for one whose header says so."""
+_SURROUNDINGS = {3: "permission", 5: "locked", 6: "locked", 7: "memory", 10: "I/O", 13: "full", 14: "unable to open"}
+"""SQLite's codes for what is no fault of the file, and a word of each message: Python 3.10 gives no codes."""
+
+
+class Outbox:
+    """A queue in one SQLite file of mode 0600. Safe to use from several threads; for one process at a time.
+
+    A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place. Damaged is a spool,
+    or what is no SQLite file, that cannot be read for a reason of its own. A database of another program is refused.
+
+    Args:
+        path: of the file; its folder is made if it is missing. A symbolic link of this user is followed.
+        most: messages that are kept; beyond, the oldest are dropped and counted.
+
+    Raises:
+        SinkError: it cannot be made, is another database, is not a file of this user, or another process has it.
+    """
+
+    def __init__(self, path: Path, *, most: int = 500_000) -> None:
+        self._path, self._most = path, most
+        self._lock = threading.Lock()
+        self.dropped = 0
+        try:
+            self._database, self._count = self._opened()
+        except sqlite3.Error as error:
+            if not self._is_damaged(error):
+                raise self._refusal(error) from error
+            self._set_aside(str(error))
+            try:
+                self._database, self._count = self._opened()
+            except sqlite3.Error as again:
+                raise self._refusal(again) from again
+
+    def put(self, payload: str) -> None:
+        """Keep a message; on return it is on the disk.
+
+        Raises:
+            SinkError: the disk is full, or does not answer.
+            ValueError: the message is too large.
+        """
+        if len(payload) > _MOST_CHARACTERS:
+            raise ValueError(f"expected at most {_MOST_CHARACTERS} characters, got {len(payload)}")
+        try:
+            with self._lock:
+                self._database.execute("INSERT INTO message (payload) VALUES (?)", (payload,))
+                self._count += 1
+                if self._count > self._most:
+                    self._database.execute("DELETE FROM message WHERE id = (SELECT min(id) FROM message)")
+                    self._count -= 1
+                    self.dropped += 1
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot keep an event in {self._path}: {error}.", hint="is the disk full?") from error
+
+    def after(self, number: int, limit: int) -> list[tuple[int, str]]:
+        """The oldest messages with a number above ``number``, and their numbers.
+
+        What is no message, which only damage leaves, is deleted and counted as dropped.
+
+        Raises:
+            SinkError: the disk does not answer.
+        """
+        try:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT id, CASE WHEN typeof(payload) = 'text' AND length(payload) <= ? THEN payload END "
+                    "FROM message WHERE id > ? ORDER BY id LIMIT ?",
+                    (_MOST_CHARACTERS, number, limit),
+                ).fetchall()
+                bad = [(one,) for one, payload in rows if payload is None]
+                if bad:
+                    self._database.executemany("DELETE FROM message WHERE id = ?", bad)
+                    self._count -= len(bad)
+                    self.dropped += len(bad)
+                return [(one, payload) for one, payload in rows if payload is not None]
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot read events in {self._path}: {error}.") from error
+
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Messages that somebody else has: all or, with an error, none.
+
+        Raises:
+            SinkError: the disk is full, or does not answer.
+        """
+        try:
+            with self._lock:
+                with self._database:  # which ends the transaction
+                    self._database.execute("BEGIN")
+                    gone = self._database.executemany("DELETE FROM message WHERE id = ?", [(one,) for one in numbers])
+                self._count -= gone.rowcount
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot forget events in {self._path}: {error}.", hint="is the disk full?") from error
+
+    def __len__(self) -> int:
+        return self._count
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._database.close()
+
+    def _opened(self) -> tuple[sqlite3.Connection, int]:
+        """A connection, and the number of messages."""
+        try:
+            place = destination(self._path)
+            if isinstance(place, int):
+                raise SinkError(f"Expected a file for events at {self._path}, got a descriptor.", hint="name a file")
+            self._path = place
+            ensure_folder(self._path.parent, mode=0o700)
+            if not os.path.lexists(self._path):
+                os.close(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            for suffix in _COMPANIONS:
+                restrict(f"{self._path}{suffix}")
+        except SinkError:
+            raise
+        except OSError as error:
+            what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
+            raise SinkError(f"Cannot keep events in {self._path}: {what}", hint="name another file") from error
+        database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False, isolation_level=None)
+        try:
+            return database, self._prepare(database)
+        except UnicodeDecodeError as error:  # an error of SQLite's that quotes a damaged schema
+            database.close()
+            raise sqlite3.DatabaseError("malformed: its schema is not text in UTF-8") from error
+        except BaseException:
+            database.close()
+            raise
+
+    def _prepare(self, database: sqlite3.Connection) -> int:
+        """Make the table if it is missing; gives the number of messages."""
+        run = database.execute
+        database.text_factory = lambda data: data.decode(errors="replace")
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        (found,) = run("PRAGMA application_id").fetchone()
+        try:
+            tables = [sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE name <> 'sqlite_sequence'")]
+        except (sqlite3.Error, UnicodeDecodeError):
+            if found != _MAGIC:
+                raise self._foreign() from None
+            raise
+        if found != _MAGIC and tables not in ([], [_TABLE]):
+            raise self._foreign()
+        if tables:  # judged before anything is written
+            if found != _MAGIC:
+                raise sqlite3.DatabaseError("malformed: its application_id is another one")
+            (state,) = run("PRAGMA quick_check(1)").fetchone()
+            if state != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {state}")
+            run("SELECT id, payload FROM message LIMIT 0")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA secure_delete = ON")  # names of people stand in events
+        run(f"PRAGMA application_id = {_MAGIC}")
+        if not tables:
+            run(_TABLE)
+        (count,) = run("SELECT count(*) FROM message").fetchone()
+        return int(count)
+
+    def _foreign(self) -> SinkError:
+        return SinkError(f"{self._path} is a database of something else.", hint="name another file")
+
+    def _is_damaged(self, error: sqlite3.Error) -> bool:
+        """Whether an error comes from the file itself, so that no attempt will ever open it."""
+        if not isinstance(error, sqlite3.OperationalError):
+            return True
+        code: int | None = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            read_only = "readonly" in str(error)
+            surroundings = any(word in str(error) for word in _SURROUNDINGS.values())
+        else:
+            read_only, surroundings = code & 0xFF == _READ_ONLY, code & 0xFF in _SURROUNDINGS
+        if read_only:
+            return may_write(self._path) and may_write(self._path.parent)
+        return not surroundings
+
+    def _set_aside(self, why: str) -> None:
+        """Move the file, and what belongs to it, out of the way."""
+        try:
+            for suffix in _COMPANIONS:
+                file = Path(f"{self._path}{suffix}")
+                if file.exists():
+                    file.replace(f"{self._path}.damaged{suffix}")
+        except OSError as error:
+            raise SinkError(
+                f"{self._path} is damaged ({why}), and cannot be renamed: {error.strerror}.", hint="delete it"
+            ) from error
+        warnings.warn(
+            f"{self._path}, which keeps events for the broker, is damaged ({why}). It was renamed to "
+            f"{self._path.name}.damaged; events that it held are not sent.",
+            stacklevel=2,
+        )
+
+    def _refusal(self, error: sqlite3.Error) -> SinkError:
+        what = "another process has it" if "locked" in str(error) else str(error)
+        return SinkError(f"Cannot keep events in {self._path}: {what}.", hint="give each stream a spool of its own")

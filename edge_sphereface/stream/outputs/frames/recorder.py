@@ -1,0 +1,163 @@
+"""Video of what the camera saw, with boxes and names in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from edge_sphereface.errors import SinkError
+from edge_sphereface.storage.files import PRIVATE
+from edge_sphereface.stream.outputs.frames.drawing import draw_faces, fitted
+from edge_sphereface.stream.outputs.frames.frame_output import sightings
+from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import cv2
+
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.stream.outputs.frames.frame_output import Sighting
+    from edge_sphereface.stream.recognition.frame_processor import FrameResult
+
+_FORMS = ((".mkv", "mp4v"), (".avi", "MJPG"))
+"""Endings and codecs, the better first: Matroska can be read after a power cut, and OpenCV has the other always."""
+_WAITING = 2
+_LONGEST_GAP_S = 2.0
+"""Without frames; after more the recording goes on in another file."""
+_FREE_BYTES = 200 << 20
+"""Left on the disk for others."""
+_LOOK_S = 5.0
+
+
+class _Waiting(NamedTuple):
+    frame: Frame
+    faces: tuple[Sighting, ...]
+
+
+class VideoRecorder:
+    """Writes annotated video in a thread of its own, in pieces of some minutes; it leaves out what it cannot follow.
+
+    Args:
+        folder: of the pieces; is made, mode 0700. They get mode 0600 and are named by stream and time (UTC).
+        fps: frames a second of the video, whatever the camera gives.
+        minutes: of a piece.
+        keep: pieces that are kept, the newest.
+        side: pixels that the longer side is shrunk to.
+    """
+
+    def __init__(
+        self, folder: str | Path, *, fps: float = 10.0, minutes: float = 10.0, keep: int = 6, side: int = 1280
+    ) -> None:
+        if not 0 < fps <= 240 or minutes <= 0 or keep < 1 or side < 32:
+            raise ValueError(
+                f"Expected fps and minutes above 0, to keep at least 1 piece, and a side of at least 32 pixels, got "
+                f"{fps}, {minutes}, {keep} and {side}."
+            )
+        self.problem = ""
+        self._folder, self._fps, self._keep, self._side = folder, fps, keep, side
+        self._piece_frames = max(round(minutes * 60 * fps), 1)
+        self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
+        self._condition = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._due_s = float("-inf")
+        self._writer: cv2.VideoWriter | None = None
+        self._shape: tuple[int, ...] = ()
+        self._began_s = self._looked = self._last_s = float("-inf")
+        self._written = 0
+
+    def open(self, stream: FaceStream) -> None:
+        """Make the folder; see :meth:`FrameSink.open`."""
+        files = KeptFiles(self._folder, stream.settings.file_name, [suffix for suffix, _ in _FORMS])
+        self._thread = threading.Thread(target=self._run, args=(files,), name="recorder", daemon=True)
+        self._thread.start()
+
+    def take(self, result: FrameResult) -> None:
+        """See :meth:`FrameSink.take`."""
+        now_s = result.frame.time_s
+        if self._due_s - 1 < now_s < self._due_s:
+            return
+        self._due_s = max(self._due_s + 1 / self._fps, now_s + 0.5 / self._fps)
+        with self._condition:
+            self._waiting.append(_Waiting(result.frame, sightings(result)))
+            self._condition.notify()
+
+    def close(self, timeout_s: float) -> None:
+        """See :meth:`FrameSink.close`."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    # ---- the thread -----------------------------------------------------------------------------------------------
+
+    def _run(self, files: KeptFiles) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._waiting or self._closing)
+                item = self._waiting.popleft() if self._waiting else None
+            if item is None:
+                break
+            try:
+                self._write(item, files)
+            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
+                self.problem = f"recorder: {error}"
+                self._finish()
+        self._finish()
+
+    def _write(self, item: _Waiting, files: KeptFiles) -> None:
+        picture, scale = fitted(item.frame.image, self._side)
+        picture = picture.copy() if picture is item.frame.image else picture
+        draw_faces(picture, item.faces, scale)
+        now_s = item.frame.time_s
+        gap = not 0 <= now_s - self._last_s <= _LONGEST_GAP_S
+        if self._writer is None or gap or picture.shape != self._shape or self._written >= self._piece_frames:
+            self._finish()
+            self._begin(item.frame, picture.shape, files)
+        self._look_at_the_disk(files.folder)
+        self._last_s = now_s
+        place = round((now_s - self._began_s) * self._fps)
+        while self._written <= place and self._writer is not None:  # a frame that is missing is the one before, longer
+            self._writer.write(picture)
+            self._written += 1
+
+    def _begin(self, frame: Frame, shape: tuple[int, ...], files: KeptFiles) -> None:
+        import cv2
+
+        self._looked = float("-inf")
+        self._look_at_the_disk(files.folder)
+        for suffix, codec in _FORMS:
+            path = files.folder / f"{files.name(frame.unix_time)}{suffix}"
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))  # OpenCV keeps the mode
+            writer = cv2.VideoWriter(
+                str(path), cv2.VideoWriter.fourcc(*codec), self._fps, (int(shape[1]), int(shape[0]))
+            )
+            if writer.isOpened():
+                self._writer, self._shape, self._began_s, self._written = writer, shape, frame.time_s, 0
+                self.problem = ""
+                for name in files.names()[: -self._keep]:
+                    (files.folder / name).unlink(missing_ok=True)
+                return
+            path.unlink(missing_ok=True)
+        raise SinkError("this OpenCV writes no video.", hint="pip install opencv-python-headless")
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+
+    def _look_at_the_disk(self, folder: Path) -> None:
+        """OpenCV does not tell that the disk is full."""
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        if shutil.disk_usage(folder).free < _FREE_BYTES:
+            raise SinkError(f"the disk of {folder} is nearly full", hint="free some space")

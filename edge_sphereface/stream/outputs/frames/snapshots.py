@@ -1,0 +1,96 @@
+"""A picture of every face that was identified, or found unknown."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from edge_sphereface.storage.files import PRIVATE, atomic_write
+from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.stream.recognition.frame_processor import FrameResult
+    from edge_sphereface.types import UInt8Array
+
+_KINDS = ("identified", "unknown")
+_AROUND = 0.5
+"""Of the face's box, on each side: a face alone tells a person little."""
+_WAITING = 32
+_QUALITY = 90
+
+
+class Snapshots:
+    """Writes JPEG files in a thread of its own; the event says which in its field ``snapshot``.
+
+    Args:
+        folder: is made, mode 0700; the files get mode 0600.
+        keep: files of this stream that are kept, the newest.
+    """
+
+    def __init__(self, folder: str | Path, *, keep: int = 1000) -> None:
+        if keep < 1:
+            raise ValueError(f"Expected to keep at least 1 snapshot, got {keep}.")
+        self.problem = ""
+        self._folder, self._keep = folder, keep
+        self._names: deque[str] = deque()
+        self._queue: queue.Queue[tuple[str, UInt8Array] | None] = queue.Queue(maxsize=_WAITING)
+        self._files: KeptFiles | None = None
+        self._thread: threading.Thread | None = None
+
+    def open(self, stream: FaceStream) -> None:
+        """Make the folder; see :meth:`FrameSink.open`."""
+        self._files = KeptFiles(self._folder, stream.settings.file_name, (".jpg",))
+        self._names = deque(self._files.names())
+        self._thread = threading.Thread(target=self._run, args=(self._files,), name="snapshots", daemon=True)
+        self._thread.start()
+
+    def take(self, result: FrameResult) -> None:
+        """See :meth:`FrameSink.take`."""
+        for event in result.events:
+            if event.kind not in _KINDS or self._files is None:
+                continue
+            name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
+            try:
+                self._queue.put_nowait((name, _around(result.frame.image, event.detail["box"])))
+            except queue.Full:
+                self.problem = "snapshots: the disk is too slow, some were left out"
+            else:
+                event.detail["snapshot"] = name
+
+    def close(self, timeout_s: float) -> None:
+        """See :meth:`FrameSink.close`."""
+        if self._thread is not None:
+            with suppress(queue.Full):  # of a disk that hangs, which must not hold up the end
+                self._queue.put(None, timeout=timeout_s)
+                self._thread.join(timeout_s)
+
+    def _run(self, files: KeptFiles) -> None:
+        import cv2
+
+        while (item := self._queue.get()) is not None:
+            name, image = item
+            try:
+                data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                with atomic_write(files.folder / name, mode=PRIVATE) as stream:
+                    stream.write(data)
+                self._names.append(name)
+                while len(self._names) > self._keep:
+                    (files.folder / self._names.popleft()).unlink(missing_ok=True)
+                self.problem = ""
+            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
+                self.problem = f"snapshots: {error}"
+
+
+def _around(image: UInt8Array, box: list[float]) -> UInt8Array:
+    """A copy of a face and what is around it."""
+    left, top, right, bottom = box
+    across, down = (right - left) * _AROUND, (bottom - top) * _AROUND
+    rows = slice(max(round(top - down), 0), max(round(bottom + down), 1))
+    columns = slice(max(round(left - across), 0), max(round(right + across), 1))
+    return image[rows, columns].copy()

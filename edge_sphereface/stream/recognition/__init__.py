@@ -1,0 +1,1 @@
+"""From a frame to decided identities: what to embed, and what the embeddings say."""

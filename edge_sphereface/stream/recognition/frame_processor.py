@@ -1,0 +1,325 @@
+"""From one frame to what happened in it: find, follow, embed what pays, decide who it is."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.alignment import LANDMARK_TEMPLATE, align_for, alignable
+from edge_sphereface.detection.scaled_detector import ScaledDetector
+from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
+from edge_sphereface.gallery.uniqueness import stronger_rivals
+from edge_sphereface.stream.events import about_identity, about_track
+from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
+from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
+from edge_sphereface.stream.recognition.quality import assess
+from edge_sphereface.stream.schedule import Schedule
+from edge_sphereface.stream.tracking.tracker import Tracker
+
+if TYPE_CHECKING:
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.errors import EdgeSphereFaceError
+    from edge_sphereface.gallery import Enrollment, Gallery
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.events import Event, EventKind, EventMaker
+    from edge_sphereface.stream.settings import StreamSettings
+    from edge_sphereface.stream.tracking.track import Standing, Track
+    from edge_sphereface.types import Face, UInt8Array
+
+_SURE_LOOK = 0.6
+"""Quality from which one look may say that a doubtful track became somebody else; below it takes two in a row."""
+_GALLERY_ERRORS = (GalleryError, FingerprintError, OutputError, ThresholdError)
+"""What may come over a gallery while it is open: it is busy, deleted, damaged, rebuilt for another model or without
+a threshold, its disk fails. The camera goes on with what is known."""
+_ASK_AGAIN_S = 1.0
+"""Until a gallery that failed is asked again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FrameResult:
+    """What was made of a frame.
+
+    Attributes:
+        frame: the picture.
+        tracks: of confirmed faces; they change with the next frame.
+        events: what happened.
+        detected: whether the detector looked at it.
+        embedded: faces that were embedded in it.
+        work_ms: time that it took, of one thread or several.
+    """
+
+    frame: Frame
+    tracks: tuple[Track, ...]
+    events: tuple[Event, ...]
+    detected: bool
+    embedded: int
+    work_ms: float
+
+
+class FrameProcessor:
+    """The faces in front of one camera. Used by one thread.
+
+    Args:
+        detector: finds faces.
+        embedder: None where nobody is to be recognized.
+        gallery: who is known; None likewise.
+        settings: of the stream.
+        events: numbers what happens.
+
+    Raises:
+        ThresholdError: the gallery has no threshold, and none was given.
+        ValueError: a gallery without an embedder.
+    """
+
+    def __init__(
+        self,
+        *,
+        detector: Detector,
+        embedder: Embedder | None,
+        gallery: Gallery | None,
+        settings: StreamSettings,
+        events: EventMaker,
+    ) -> None:
+        if gallery is not None and embedder is None:
+            raise ValueError("A gallery needs the embedder that its embeddings are of.")
+        self.gallery, self.embedder = gallery, embedder
+        self.gallery_problem = ""
+        self._failed_s = float("-inf")
+        self._settings = settings
+        self._finder = ScaledDetector(detector)
+        self._tracker = Tracker(settings.tracking)
+        self._events = events
+        self._schedule = Schedule()
+        self.budget = ComputeBudget(
+            settings.tracking.budget_ms,
+            detect_fps=settings.tracking.detect_fps,
+            detect_side=settings.tracking.detect_side,
+        )
+        self.threshold = self._threshold()
+
+    def step(self, frame: Frame) -> FrameResult:
+        """Take in one more frame."""
+        start = time.perf_counter()
+        events: list[Event] = []
+        self._tracker.follow(frame)
+        detect_ms, embed_ms, embedded = None, 0.0, 0
+        interval_s = self.budget.detect_interval_s
+        if self._schedule.due(frame.time_s, interval_s) or self._tracker.expecting:
+            begin = time.perf_counter()
+            faces = self._finder.find(frame.image, self.budget.detect_side)
+            detect_ms = (time.perf_counter() - begin) * 1000
+            seen = self._tracker.update(frame, faces, interval_s=interval_s)
+            self._confirm(seen, frame, events)
+            if self.embedder is not None and self.gallery is not None:
+                begin = time.perf_counter()
+                embedded = self._recognize(seen, frame, events)
+                embed_ms = (time.perf_counter() - begin) * 1000
+        events += self._ask_again(frame)
+        events += [self._lost(track, frame) for track in self._tracker.drop_lost(frame.time_s)]
+        work_ms = (time.perf_counter() - start) * 1000
+        self.budget.account(
+            frame.time_s, detect_ms=detect_ms, embed_ms=embed_ms, rest_ms=work_ms - (detect_ms or 0.0) - embed_ms
+        )
+        return FrameResult(
+            frame=frame,
+            tracks=tuple(track for track in self._tracker.tracks if track.confirmed),
+            events=tuple(events),
+            detected=detect_ms is not None,
+            embedded=embedded,
+            work_ms=work_ms,
+        )
+
+    def clear(self, frame: Frame | None) -> list[Event]:
+        """Lose every face, as when the source is gone.
+
+        Args:
+            frame: the last that was seen.
+        """
+        self._schedule.restart()
+        gone = self._tracker.clear()
+        return [] if frame is None else [self._lost(track, frame) for track in gone]
+
+    def track(self, number: int) -> Track:
+        """A face in sight by its number.
+
+        Raises:
+            TrackError: no such face is in sight.
+        """
+        for track in self._tracker.tracks:
+            if track.number == number and track.confirmed:
+                return track
+        raise TrackError(f"No face in sight has the number {number}.", hint="it has left, or met another face")
+
+    def enroll(self, number: int, name: str, frame: Frame) -> tuple[Enrollment, list[Event]]:
+        """Add what is known of a face in sight to the gallery.
+
+        Args:
+            number: of its track.
+            name: of the person.
+            frame: the last that was seen.
+
+        Raises:
+            TrackError: no such face is in sight, or it was never seen well enough to be embedded.
+            GalleryError: the gallery would not take it.
+        """
+        from edge_sphereface.gallery.crops import encode_crop
+
+        if self.gallery is None:
+            raise GalleryError("The stream has no gallery.", hint="start it with one")
+        track = self.track(number)
+        template = track.template
+        if template is None or track.crop is None:
+            raise TrackError(
+                f"The face with the number {number} was not seen well enough yet.",
+                hint="it must look at the camera, and be about 50 pixels wide",
+            )
+        crops = [encode_crop(track.crop)] if self.gallery.keep_crops else None
+        enrollment = self.gallery.enroll(name, template, crops=crops)
+        return enrollment, self.reconsider(frame)
+
+    def reconsider(self, frame: Frame) -> list[Event]:
+        """Decide anew who everybody in sight is, as after a change of the gallery."""
+        events: list[Event] = []
+        try:
+            self.threshold = self._threshold()
+        except _GALLERY_ERRORS as error:
+            self._gallery_failed(error, frame)
+            return events
+        self.gallery_problem = ""
+        for track in self._tracker.tracks:
+            if track.embeddings:
+                self._decide(track, frame, events)
+        return events
+
+    # ---- the parts of a step --------------------------------------------------------------------------------------
+
+    def _confirm(self, seen: list[Track], frame: Frame, events: list[Event]) -> None:
+        for track in seen:
+            if not track.confirmed and track.detections >= self._settings.tracking.confirm:
+                track.confirmed = True
+                events.append(self._events.make("appeared", frame.unix_time, about_track(track, frame)))
+
+    def _recognize(self, seen: list[Track], frame: Frame, events: list[Event]) -> int:
+        """Embed the faces that are worth it, all in one batch; gives how many."""
+        due = [(track, quality) for track in seen if (quality := self._worth(track, frame)) is not None]
+        if not due or self.embedder is None:
+            return 0
+        crops = self._crops(frame.image, [self._improved(track.face, frame) for track, _ in due])
+        for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
+            template = track.template
+            if template is not None and unlike(float(template @ embedding), self.threshold):
+                sure = track.doubtful and quality >= _SURE_LOOK
+                if not (sure or track.looked_unlike):  # one more look will tell
+                    track.doubt()
+                    track.looked_unlike, track.embedded_s = True, frame.time_s
+                    continue
+                events.append(self._lost(track, frame))
+                track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- this face's track from here on
+                self._confirm([track], frame, events)
+            track.looked_unlike = False
+            end_doubt(track, frame.time_s)
+            if track.doubtful and track.standing == "identified":  # what may be another face changes no template
+                track.embedded_s = frame.time_s
+                continue
+            track.add(embedding, crop.copy(), quality, frame.time_s)
+            self._decide(track, frame, events)
+        return len(due)
+
+    def _improved(self, face: Face, frame: Frame) -> Face:
+        """With landmarks from a closer look, unless those are no face's."""
+        better = self._finder.improve(frame.image, face)
+        return better if self._is_alignable(better) else face
+
+    def _is_alignable(self, face: Face) -> bool:
+        template = LANDMARK_TEMPLATE if self.embedder is None else self.embedder.spec.landmark_template
+        return bool(alignable(face.landmarks[None], template)[0])
+
+    def _worth(self, track: Track, frame: Frame) -> float | None:
+        """The quality of a face that should be embedded now, else None."""
+        settings, slower = self._settings.recognition, self.budget.level.slower
+        if not track.confirmed or self._tracker.meeting(track):
+            return None
+        if not worth_embedding(track, 1.0, frame.time_s, settings, slower=slower):
+            return None
+        if not self._is_alignable(track.face):  # what the detector saw is no face as a model takes it
+            return None
+        quality = assess(track.face.landmarks, self._crops(frame.image, [track.face])[0]).value
+        return quality if worth_embedding(track, quality, frame.time_s, settings, slower=slower) else None
+
+    def _decide(self, track: Track, frame: Frame, events: list[Event]) -> None:
+        template = track.template
+        if self.gallery is None or template is None:
+            return
+        try:
+            found = self.gallery.search(template, top=5)
+        except _GALLERY_ERRORS as error:
+            self._gallery_failed(error, frame)
+            return
+        before = (track.standing, track.name)
+        track.candidates = tuple(found[0]) if found else ()
+        track.standing, track.name = self._judge(track)
+        for other in self._rivals(track, held=before[1] == track.name):
+            was = before if other is track else (other.standing, other.name)
+            other.standing, other.name = "unknown", None
+            if other is not track:
+                events.append(self._decision(other, was, frame))
+        if (track.standing, track.name) != before and track.standing != "undecided":
+            events.append(self._decision(track, before, frame))
+
+    def _judge(self, track: Track) -> tuple[Standing, str | None]:
+        return decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
+
+    def _rivals(self, track: Track, *, held: bool) -> list[Track]:
+        """Tracks seen in this frame that lose their name to another: one person has one face.
+
+        Args:
+            track: the one that was decided just now.
+            held: whether it had its name before. Who takes a name from another must be clearly more similar.
+        """
+        named = [other for other in self._tracker.tracks if other.name is not None and not other.misses]
+        lead = self._settings.recognition.hysteresis
+        similarities = [(other.similarity or 0.0) + (lead if held or other is not track else 0.0) for other in named]
+        return [named[index] for index in stronger_rivals([other.name for other in named], similarities)]
+
+    def _decision(self, track: Track, before: tuple[Standing, str | None], frame: Frame) -> Event:
+        detail = {**about_track(track, frame), **about_identity(track)}
+        if before[0] != "undecided":
+            detail["before"] = before[1]
+        kind: EventKind = "identified" if track.standing == "identified" else "unknown"
+        return self._events.make(kind, frame.unix_time, detail)
+
+    def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
+        self.gallery_problem, self._failed_s = error.message, frame.time_s
+
+    def _ask_again(self, frame: Frame) -> list[Event]:
+        """After a failure, decide what could not be decided as soon as the gallery can be used again."""
+        if not self.gallery_problem or 0 <= frame.time_s - self._failed_s < _ASK_AGAIN_S:
+            return []
+        return self.reconsider(frame)
+
+    def _lost(self, track: Track, frame: Frame) -> Event:
+        detail = {**about_track(track, frame), **about_identity(track)}
+        detail["seconds"] = round(track.seen_s - track.began_s, 2)
+        return self._events.make("lost", frame.unix_time, detail)
+
+    def _crops(self, image: UInt8Array, faces: list[Face]) -> UInt8Array:
+        if self.embedder is None:
+            raise ValueError("Nothing is aligned without a model.")
+        return align_for(self.embedder.spec, image, np.stack([face.landmarks for face in faces]))
+
+    def _threshold(self) -> float:
+        if self.gallery is None:
+            return 1.0
+        if self._settings.recognition.threshold is not None:
+            return self._settings.recognition.threshold
+        own = self.gallery.threshold
+        if own is None:
+            raise ThresholdError(
+                f"The gallery {self.gallery.location} has no threshold for its kind of embeddings.",
+                hint="give one, or calibrate it: edge-sphereface calibrate-threshold",
+            )
+        return own.value

@@ -1,0 +1,159 @@
+"""What the page asks for, as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.web.access import Access
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.types import JsonObject
+    from edge_sphereface.web.door import Door
+    from edge_sphereface.web.live_view import LiveView
+
+_PAGE = Path(__file__).parent / "page"
+_WAIT_S = 5.0
+"""For a new frame, after which the page is told that there is none."""
+_DESCRIBE_S = 0.5
+_MOST_PEOPLE = 1000
+"""Names that the page lists."""
+_BODY_BYTES = 16 << 10
+_NUMBER_DIGITS = 18
+"""Of a frame's number; centuries of frames have fewer."""
+_ENROLL_S = 10.0
+
+
+def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int, fps: float, door: Door) -> ASGIApp:
+    """The application.
+
+    Args:
+        stream: whose frames are shown.
+        view: that gets them.
+        token: see :class:`Access`.
+        side: pixels that the longer side of a picture is shrunk to.
+        fps: pictures a second that anybody gets, at most.
+        door: of the server that runs the application.
+    """
+    handlers = _Handlers(stream, view, side=side, fps=fps)
+    app = Starlette(
+        routes=[
+            Route("/api/frame", handlers.frame),
+            Route("/api/gallery", handlers.gallery),
+            Route("/api/enroll", handlers.enroll, methods=["POST"]),
+            Route("/api/remove", handlers.remove, methods=["POST"]),
+            Mount("/", StaticFiles(directory=_PAGE, html=True)),
+        ],
+        exception_handlers={EdgeSphereFaceError: _told, asyncio.TimeoutError: _busy},
+    )
+    return door.timed(Access(door.admitting(app), token))
+
+
+class _Handlers:
+    def __init__(self, stream: FaceStream, view: LiveView, *, side: int, fps: float) -> None:
+        self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
+        self._described, self._description = float("-inf"), stream.describe()
+
+    async def frame(self, request: Request) -> Response:
+        """The newest frame after ``?after=``: length of the JSON (4 bytes, big-endian), JSON, JPEG (or nothing)."""
+        after = request.query_params.get("after", "0")
+        known = int(after) if after.isdecimal() and len(after) <= _NUMBER_DIGITS else 0
+        shown = await self._view.newer(known, _WAIT_S)
+        jpeg = b"" if shown is None else await run_in_threadpool(shown.jpeg, self._side)
+        about: JsonObject = {
+            "number": 0,
+            "stream": self._stream.settings.name,
+            "wait_ms": self._interval_ms,
+            "statistics": self._describe(),
+        }
+        if shown is not None:
+            height, width = shown.frame.image.shape[:2]
+            about.update(number=shown.number, width=width, height=height, age_ms=round(shown.age_ms, 1))
+            about["faces"] = [face.as_json() for face in shown.faces]
+        head = json.dumps(about).encode()
+        return Response(len(head).to_bytes(4, "big") + head + jpeg, media_type="application/octet-stream")
+
+    async def gallery(self, _: Request) -> Response:
+        """Who is known."""
+        gallery = self._stream.gallery
+        if gallery is None:
+            return JSONResponse({"people": None})
+
+        def people() -> list[JsonObject]:
+            return [
+                {"name": person.name, "embeddings": person.embeddings, "enrolled_at": person.enrolled_at}
+                for person in islice(gallery.identities(), _MOST_PEOPLE)
+            ]
+
+        return JSONResponse({"people": await run_in_threadpool(people), "total": await run_in_threadpool(len, gallery)})
+
+    async def enroll(self, request: Request) -> Response:
+        """``{"track": 3, "name": "Ann"}``."""
+        asked = await _body(request)
+        if asked is None or not isinstance(asked.get("track"), int) or not isinstance(asked.get("name"), str):
+            return _bad("Expected a track and a name.")
+        enrollment = await asyncio.wait_for(
+            asyncio.wrap_future(self._stream.enroll(asked["track"], asked["name"].strip())), _ENROLL_S
+        )
+        alike = [candidate.name for candidate in enrollment.lookalikes]
+        return JSONResponse({"name": enrollment.name, "embeddings": enrollment.embeddings, "lookalikes": alike})
+
+    async def remove(self, request: Request) -> Response:
+        """``{"name": "Ann"}``."""
+        asked, gallery = await _body(request), self._stream.gallery
+        if asked is None or not isinstance(asked.get("name"), str) or gallery is None:
+            return _bad("Expected a name.")
+        await run_in_threadpool(gallery.remove, [asked["name"]])
+        await asyncio.wait_for(asyncio.wrap_future(self._stream.reconsider()), _ENROLL_S)
+        return JSONResponse({"removed": asked["name"]})
+
+    def _describe(self) -> JsonObject:
+        now = time.monotonic()
+        if now - self._described > _DESCRIBE_S:
+            self._described, self._description = now, {**self._stream.describe(), **self._stream.health()}
+        return self._description
+
+
+async def _body(request: Request) -> JsonObject | None:
+    data = b""
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > _BODY_BYTES:
+                return None
+        found: Any = parse_json(data, limit=_BODY_BYTES)
+    except (ClientDisconnect, JsonError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _bad(text: str) -> Response:
+    return JSONResponse({"error": {"code": "usage", "message": text}}, status_code=400)
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    if not isinstance(error, EdgeSphereFaceError):  # Starlette gives no others
+        raise error
+    about = {"code": error.code, "message": error.message, "hint": error.hint}
+    return JSONResponse({"error": about}, status_code=409)
+
+
+async def _busy(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": {"code": "busy", "message": "The camera's thread did not answer."}}, status_code=503)

@@ -1,0 +1,103 @@
+"""The newest frame with its faces, for whoever looks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from edge_sphereface.stream.outputs.frames.drawing import fitted
+from edge_sphereface.stream.outputs.frames.frame_output import sightings
+
+if TYPE_CHECKING:
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.outputs.frames.frame_output import Sighting
+    from edge_sphereface.stream.recognition.frame_processor import FrameResult
+
+_QUALITY = 80
+
+
+class Shown:
+    """A frame as it is shown: however many look, one JPEG file is made of it, and none if nobody does.
+
+    Args:
+        number: from 1, of the frames of this page.
+        frame: the picture.
+        faces: in it.
+    """
+
+    def __init__(self, number: int, frame: Frame, faces: tuple[Sighting, ...]) -> None:
+        self.number, self.frame, self.faces = number, frame, faces
+        self._lock = threading.Lock()
+        self._jpeg = b""
+
+    @property
+    def age_ms(self) -> float:
+        """Since the picture was read from the camera."""
+        return (time.monotonic() - self.frame.read_at) * 1000
+
+    def jpeg(self, side: int) -> bytes:
+        """The picture.
+
+        Args:
+            side: pixels that the longer side is shrunk to.
+        """
+        import cv2
+
+        with self._lock:
+            if not self._jpeg:
+                picture, _ = fitted(self.frame.image, side)
+                self._jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+            return self._jpeg
+
+
+class LiveView:
+    """Takes frames from the stream's thread and gives the newest to tasks of event loops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shown: Shown | None = None
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._numbers = itertools.count(1)
+        self._closed = False
+
+    def take(self, result: FrameResult) -> None:
+        """A new frame."""
+        self._wake(Shown(next(self._numbers), result.frame, sightings(result)))
+
+    def close(self) -> None:
+        """No frame will come: let everybody go who waits."""
+        self._closed = True
+        self._wake(self._shown)
+
+    async def newer(self, than: int, timeout_s: float) -> Shown | None:
+        """The newest frame as soon as it is another one; None if none comes in time.
+
+        Args:
+            than: number of the frame that is known.
+            timeout_s: to wait.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            event = asyncio.Event()
+            with self._lock:
+                shown = self._shown
+                if shown is not None and shown.number != than:
+                    return shown
+                left = deadline - time.monotonic()
+                if self._closed or left <= 0:
+                    return None
+                self._waiters.append((asyncio.get_running_loop(), event))
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(event.wait(), left)
+
+    def _wake(self, shown: Shown | None) -> None:
+        with self._lock:
+            self._shown = shown
+            waiters, self._waiters = self._waiters, []
+        for loop, event in waiters:
+            with suppress(RuntimeError):  # its loop has ended
+                loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,150 @@
+"""What flows through a model: its inner tensors, embeddings of models that are not files yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from edge_sphereface.inference.embedder import preprocess
+from edge_sphereface.inference.session import CPU
+from edge_sphereface.inference.telemetry import import_onnxruntime
+from export.graph import INPUT_NAME, OUTPUT_NAME
+from export.quantization.ranges import BINS, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from edge_sphereface.model.spec import ModelSpec
+    from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
+
+    ProgressFunction = Callable[[int, int], None]
+
+_BATCH = 4
+"""Crops at a time: all inner tensors of a full-width network take 14 MiB per crop."""
+_ERRORS_ONLY = 3
+
+
+def inner_tensors(model: onnx.ModelProto) -> list[str]:
+    """Tensors that quantization rounds: outputs of Conv, PRelu, Add and Relu, but for a Conv that only Relu reads."""
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    return [
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type in ("Conv", "PRelu", "Add", "Relu") and readers.get(node.output[0]) != ["Relu"]
+    ]
+
+
+def observe(
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    crops: UInt8Array,
+    spec: ModelSpec,
+    *,
+    progress: ProgressFunction | None = None,
+) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    """Run a model over crops, a few at a time.
+
+    Args:
+        model: any form of the network.
+        names: tensors to see.
+        crops: (N, H, W, 3) uint8 BGR.
+        spec: of the model.
+        progress: called with crops done and their total.
+
+    Yields:
+        Arrays by name, the first axis the crops.
+    """
+    session = _session(model, names)
+    for start in range(0, len(crops), _BATCH):
+        batch = preprocess(crops[start : start + _BATCH], spec)
+        yield dict(zip(names, session.run(list(names), {INPUT_NAME[spec.input_layout]: batch}), strict=True))
+        if progress is not None:
+            progress(min(start + _BATCH, len(crops)), len(crops))
+
+
+def embed_all(model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec) -> Float32Array:
+    """Embeddings as they come, not normalized, (N, D)."""
+    return np.concatenate([seen[OUTPUT_NAME] for seen in observe(model, [OUTPUT_NAME], crops, spec)])
+
+
+def channel_maxima(
+    model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec, *, progress: ProgressFunction | None = None
+) -> dict[str, Float32Array]:
+    """Largest absolute value by channel, (C,), of every inner tensor."""
+    maxima: dict[str, Float32Array] = {}
+    for seen in observe(model, inner_tensors(model), crops, spec, progress=progress):
+        for name, values in seen.items():
+            largest = np.abs(values).max(axis=(0, 2, 3))
+            maxima[name] = np.maximum(maxima[name], largest) if name in maxima else largest
+    return maxima
+
+
+def histograms(
+    model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec, *, progress: ProgressFunction | None = None
+) -> dict[str, Histogram]:
+    """Histogram of every inner tensor: one pass for the ends, one for the counts."""
+    names = inner_tensors(model)
+    total = 2 * len(crops)
+    ends: dict[str, tuple[float, float]] = {}
+    for seen in observe(model, names, crops, spec, progress=_part(progress, 0, total)):
+        for name, values in seen.items():
+            low, high = ends.get(name, (np.inf, -np.inf))
+            ends[name] = (min(low, float(values.min())), max(high, float(values.max())))
+    counts = {name: np.zeros(BINS) for name in names}
+    for seen in observe(model, names, crops, spec, progress=_part(progress, len(crops), total)):
+        for name, values in seen.items():
+            low, high = ends[name]
+            width = max(high - low, 1e-30) / BINS  # a tensor may be all zeros
+            index = ((values.reshape(-1) - low) * np.float32(1 / width)).astype(np.int32)
+            counts[name] += np.bincount(np.minimum(index, BINS - 1, out=index), minlength=BINS)
+    return {name: Histogram(*ends[name], counts[name]) for name in names}
+
+
+def channel_means(
+    model: onnx.ModelProto, names: Sequence[str], crops: UInt8Array, spec: ModelSpec
+) -> dict[str, Float64Array]:
+    """Mean of tensors by channel, (C,)."""
+    totals: dict[str, Any] = dict.fromkeys(names, 0.0)
+    for seen in observe(model, names, crops, spec):
+        for name, values in seen.items():
+            spatial = tuple(range(2, values.ndim))
+            totals[name] = totals[name] + values.mean(axis=spatial, dtype=np.float64).sum(axis=0)
+    return {name: total / len(crops) for name, total in totals.items()}
+
+
+def _part(progress: ProgressFunction | None, before: int, total: int) -> ProgressFunction | None:
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
+def _session(model: onnx.ModelProto, names: Sequence[str]) -> Any:
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {value.name: value for value in model.graph.output}
+    del shown.graph.output[:]
+    shown.graph.output.extend(known.get(name, helper.make_empty_tensor_value_info(name)) for name in names)
+    _drop_unread(shown)
+    return ort.InferenceSession(shown.SerializeToString(), options, providers=[CPU])
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Leave out what the outputs do not need, so that a look at an early tensor costs no whole inference."""
+    needed = {value.name for value in model.graph.output}
+    kept = []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(reversed(kept))
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(weights)

@@ -1,0 +1,190 @@
+"""Two models over the same photographs: the embeddings that a proof compares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edge_sphereface.alignment import align_for
+from edge_sphereface.compare import normalize
+from edge_sphereface.errors import ImageError, LandmarksError
+from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of
+from edge_sphereface.image import load_image
+from export.faces import face_crops
+from export.quantization.crops import crop_of, digests_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+    from pathlib import Path
+
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.spec import ModelSpec
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, UInt8Array
+
+    Photograph = tuple[str, UInt8Array | str, bool]
+
+BUILT_IN_CROPS = 16
+"""Of the photograph in the public domain: every proof sees at least one face that no folder can spoil."""
+_BATCH = 16
+
+
+class Embedded(NamedTuple):
+    """Photographs that both models embedded, and ``BUILT_IN_CROPS`` crops of the built-in one after them.
+
+    Attributes:
+        source: what they are, in words.
+        names: of the photographs.
+        expected: (N, D) by the float model, unit rows.
+        got: (N, D) by the other, unit rows.
+        unseen: (N,) False for a photograph that the quantization was calibrated with.
+        skipped: photographs without a usable face, with the reason.
+    """
+
+    source: str
+    names: list[str]
+    expected: Float32Array
+    got: Float32Array
+    unseen: BoolArray
+    skipped: list[tuple[str, str]]
+
+    @property
+    def cosines(self) -> Float64Array:
+        """Between the two embeddings of each unseen crop."""
+        products = self.expected.astype(np.float64) * self.got
+        return np.asarray(products.sum(axis=1)[self.unseen], dtype=np.float64)
+
+
+def embed_pairs(
+    original: Embedder,
+    reduced: Embedder,
+    labelled: LabelledPairs,
+    detector: Detector,
+    *,
+    calibrated_on: AbstractSet[str] = frozenset(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Embedded:
+    """Embed every photograph of labelled pairs with both models.
+
+    Args:
+        original: the float model.
+        reduced: the other.
+        labelled: pairs.
+        detector: finds the faces, where the pairs come without landmarks.
+        calibrated_on: digests of photographs that the choices of the quantization rest on.
+        progress: called with photographs done and their total.
+    """
+    names = images_of(labelled.pairs)
+    source = f"photographs of {len(labelled.pairs)} labelled pairs"
+    photographs = pair_crops(labelled, original.spec, detector, calibrated_on=calibrated_on)
+    return _embed((original, reduced), photographs, source, len(names), progress)
+
+
+def pair_crops(
+    labelled: LabelledPairs,
+    spec: ModelSpec,
+    detector: Detector,
+    *,
+    calibrated_on: AbstractSet[str] = frozenset(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Photograph]:
+    """Name, crop (or why there is none) and whether it is unseen, of every photograph of labelled pairs.
+
+    Args:
+        labelled: pairs.
+        spec: of the model.
+        detector: finds the faces, where the pairs come without landmarks.
+        calibrated_on: digests of photographs that a calibration took.
+        progress: called with photographs done and their total.
+    """
+    locate = detected_landmarks(detector) if labelled.landmarks is None else given_landmarks(labelled.landmarks)
+    names = images_of(labelled.pairs)
+    for done, name in enumerate(names, start=1):
+        path = labelled.folder / name
+        try:
+            image = load_image(path)
+            crop, landmarks = image, None
+            if image.shape != spec.crop_shape:  # else it is a crop already
+                landmarks = locate(name, image)
+                if landmarks is not None:
+                    crop = align_for(spec, image, landmarks)[0]
+        except (ImageError, LandmarksError) as error:
+            yield name, error.message, True
+        else:
+            if crop is image and image.shape != spec.crop_shape:
+                yield name, "no face was found", True
+            else:
+                yield name, crop, _is_unseen(path, image, calibrated_on)
+        if progress is not None:
+            progress(done, len(names))
+
+
+def _is_unseen(path: Path, image: UInt8Array, calibrated_on: AbstractSet[str]) -> bool:
+    """Whether a calibration took neither this file nor a copy of its pixels."""
+    return not calibrated_on or calibrated_on.isdisjoint(digests_of(path, image))
+
+
+def embed_photographs(
+    original: Embedder,
+    reduced: Embedder,
+    paths: Sequence[Path],
+    detector: Detector,
+    *,
+    calibrated_on: AbstractSet[str] = frozenset(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Embedded:
+    """Embed the largest face of photographs, or crops, with both models."""
+
+    def photographs() -> Iterator[Photograph]:
+        for path in paths:
+            try:
+                image = load_image(path)
+                crop = crop_of(image, original.spec, detector)
+            except (ImageError, LandmarksError) as error:
+                yield str(path), error.message, True
+            else:
+                yield str(path), crop, _is_unseen(path, image, calibrated_on)
+
+    return _embed((original, reduced), photographs(), "photographs without labels", len(paths), progress)
+
+
+def _embed(
+    models: tuple[Embedder, Embedder],
+    photographs: Iterable[Photograph],
+    source: str,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+) -> Embedded:
+    """A batch at a time: only embeddings are kept."""
+    names: list[str] = []
+    unseen: list[bool] = []
+    skipped: list[tuple[str, str]] = []
+    rows: list[tuple[Float32Array, ...]] = []
+    waiting: list[UInt8Array] = []
+
+    def flush() -> None:
+        if waiting:
+            batch = np.stack(waiting)
+            rows.append(tuple(normalize(model.forward(batch)) for model in models))
+            waiting.clear()
+
+    for done, (name, crop, is_unseen) in enumerate(photographs, start=1):
+        if isinstance(crop, str):
+            skipped.append((name, crop))
+        else:
+            names.append(name)
+            unseen.append(is_unseen)
+            waiting.append(crop)
+        if len(waiting) == _BATCH:
+            flush()
+        if progress is not None:
+            progress(done, total)
+    flush()
+    waiting.extend(face_crops(models[0].spec, BUILT_IN_CROPS))
+    flush()
+    expected, got = (np.concatenate(side) for side in zip(*rows, strict=True))
+    every = f"{source} and {BUILT_IN_CROPS} crops of the built-in photograph"
+    return Embedded(every, names, expected, got, np.array([*unseen, *[True] * BUILT_IN_CROPS]), skipped)

@@ -1,0 +1,282 @@
+"""A folder of photographs to one Parquet file: every face once, whatever happens on the way."""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from edge_sphereface.batch import embed_folder, engines
+from edge_sphereface.batch.journal import Journal, in_order
+from edge_sphereface.batch.tables import Photograph, photographs_table
+from edge_sphereface.errors import ImageError, ModelNotFoundError, OutputError
+from edge_sphereface.image import load_image
+from edge_sphereface.model.fingerprint import Fingerprint
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rows(path):
+    return pq.read_table(path).to_pylist()
+
+
+def test_every_face_with_all_that_is_known_of_it(config, tmp_path):
+    output = tmp_path / "faces.parquet"
+    seen = []
+    result = embed_folder(config, output, progress=lambda *done: seen.append(done))
+    assert (result.photographs, result.faces, result.without_face, result.unreadable) == (10, 7, 1, 3)
+    assert (result.resumed, seen[-1]) == (0, (10, 10))
+    table = pq.read_table(output)
+    assert table.column_names == ["path", "face_index", "box", "landmarks", "score", "embedding", "fingerprint"]
+    assert str(table.schema.field("embedding").type) == "fixed_size_list<element: float>[32]"
+    found = table.to_pylist()
+    keys = [(row["path"], row["face_index"]) for row in found]
+    assert keys == sorted(keys)
+    assert [key for key in keys if key[0] == "two.png"] == [("two.png", 0), ("two.png", 1)]
+    pipeline = config.open()
+    for row in found:
+        face = pipeline.process(load_image(config.folder / row["path"]))[row["face_index"]]
+        np.testing.assert_array_equal(np.float32(row["embedding"]), face.embedding)
+        np.testing.assert_array_equal(np.float32(row["box"]), face.face.box)
+        np.testing.assert_array_equal(np.float32(row["landmarks"]), face.face.landmarks.ravel())
+        assert row["score"] == pytest.approx(face.face.score)
+    kind = pipeline.embedder.fingerprint
+    assert {row["fingerprint"] for row in found} == {kind.digest} == {result.fingerprint}
+    assert Fingerprint.from_json(table.schema.metadata[b"edge_sphereface.model.fingerprint"].decode()) == kind
+    with (tmp_path / "faces.unreadable.csv").open(newline="", encoding="utf-8") as stream:
+        unreadable = {row["path"]: row["reason"] for row in csv.DictReader(stream)}
+    assert set(unreadable) == {"broken.jpg", "text.jpg", "nothing.png"}
+    assert all(unreadable.values())
+    assert sorted(file.name for file in tmp_path.glob("faces*")) == ["faces.parquet", "faces.unreadable.csv"]
+    for file in tmp_path.glob("faces*"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_names_of_any_bytes(config, odd_name, tmp_path):
+    assert embed_folder(config, tmp_path / "x.parquet").faces == 8
+    assert odd_name in {row["path"] for row in rows(tmp_path / "x.parquet")}
+
+
+def test_a_folder_without_faces_is_an_empty_table(config, tmp_path):
+    for file in config.folder.rglob("*"):
+        if file.is_file() and file.name != "empty.png":
+            file.unlink()
+    assert embed_folder(config, tmp_path / "x.parquet").faces == 0
+    assert rows(tmp_path / "x.parquet") == []
+    assert not (tmp_path / "x.unreadable.csv").exists()
+
+
+def test_a_result_is_not_overwritten_unasked(config, tmp_path):
+    output = tmp_path / "x.parquet"
+    output.write_bytes(b"precious")
+    (tmp_path / "x.unreadable.csv").write_text("of an earlier run")
+    with pytest.raises(OutputError, match="is there already"):
+        embed_folder(config, output)
+    assert output.read_bytes() == b"precious"
+    for name in ("broken.jpg", "text.jpg", "nothing.png"):
+        (config.folder / name).unlink()
+    assert embed_folder(config, output, overwrite=True).faces == 7
+    assert not (tmp_path / "x.unreadable.csv").exists(), "there is nothing to list any more"
+
+
+def test_errors_before_any_work(config, tmp_path):
+    for changed, kind, match in (
+        ({"folder": tmp_path / "none"}, ImageError, "none is|is none"),
+        ({"model": tmp_path / "none.onnx"}, ModelNotFoundError, "no model"),
+    ):
+        with pytest.raises(kind, match=match):
+            embed_folder(replace(config, **changed), tmp_path / "x.parquet")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ImageError, match="no photographs below"):
+        embed_folder(replace(config, folder=tmp_path / "bare"), tmp_path / "x.parquet")
+    with pytest.raises(OutputError, match="Cannot write"):
+        embed_folder(config, tmp_path / "no" / "x.parquet")
+    assert list(tmp_path.glob("x*")) == []
+
+
+class StopError(Exception):
+    pass
+
+
+def stop_after(count):
+    def progress(done, total):
+        if done >= count:
+            raise StopError
+
+    return progress
+
+
+def test_it_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "BATCH", 2)
+    whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"
+    embed_folder(config, whole)
+    with pytest.raises(StopError):
+        embed_folder(config, output, progress=stop_after(5))
+    assert stat.S_IMODE((tmp_path / "x.parquet.partial").stat().st_mode) == 0o600
+    opened = []
+    monkeypatch.setattr("edge_sphereface.image.load_image", lambda path: opened.append(path) or load_image(path))
+    result = embed_folder(config, output)
+    assert (result.resumed, result.photographs, len(opened)) == (6, 10, 4)
+    assert pq.read_table(output).equals(pq.read_table(whole))
+
+
+def test_killed_between_the_result_and_the_end(config, tmp_path, monkeypatch):
+    """The result is there and the journal too: the same command ends what is left to end."""
+    output = tmp_path / "x.parquet"
+
+    def killed(journal):
+        journal.close()
+        raise StopError
+
+    monkeypatch.setattr(Journal, "discard", killed)
+    with pytest.raises(StopError):
+        embed_folder(config, output)
+    monkeypatch.undo()
+    assert output.exists()
+    before = rows(output)
+    assert embed_folder(config, output).resumed == 10
+    assert rows(output) == before
+    assert not (tmp_path / "x.parquet.partial").exists()
+
+
+def test_photographs_that_came_meanwhile_are_taken_in_their_place(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "BATCH", 2)
+    with pytest.raises(StopError):
+        embed_folder(config, tmp_path / "x.parquet", progress=stop_after(8))
+    shutil.copy(config.folder / "a.png", config.folder / "aa.png")
+    assert embed_folder(config, tmp_path / "x.parquet").photographs == 11
+    embed_folder(config, tmp_path / "whole.parquet")
+    assert rows(tmp_path / "x.parquet") == rows(tmp_path / "whole.parquet")
+
+
+def test_what_was_begun_with_another_model_is_not_mixed_in(config, tmp_path):
+    with pytest.raises(StopError):
+        embed_folder(config, tmp_path / "x.parquet", progress=stop_after(1))
+    with pytest.raises(OutputError, match="begun with another"):
+        embed_folder(replace(config, flip=True), tmp_path / "x.parquet")
+    embed_folder(config, tmp_path / "x.parquet")
+
+
+def test_two_runs_at_once(config, tmp_path):
+    def second(done, total):
+        with pytest.raises(OutputError, match="Another process works"):
+            Journal(tmp_path / "x.parquet.partial", {})
+
+    embed_folder(config, tmp_path / "x.parquet", progress=second)
+
+
+@pytest.fixture
+def many(config, tmp_path, astronaut):
+    """Sixty photographs."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    small = cv2.resize(astronaut, (200, 200), interpolation=cv2.INTER_AREA)
+    for number in range(60):
+        cv2.imwrite(str(folder / f"{number:02d}.png"), np.roll(small, number % 7, axis=1))
+    return replace(config, folder=folder)
+
+
+def test_killed_again_and_again(many, tmp_path):
+    """Nothing twice, nothing lost: after twenty kills the table is that of an undisturbed run."""
+    whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"
+    embed_folder(many, whole)
+    code = (
+        "import sys; from edge_sphereface.batch import engines; engines.BATCH = 3\n"
+        "from edge_sphereface.cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", code, "embed-folder", many.folder, output, "--model", many.model, "--threads", "1"]
+    words += ["--detector", "mtcnn", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    kills = 0
+    for attempt in range(60):
+        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        size = (tmp_path / "x.parquet.partial").stat().st_size if (tmp_path / "x.parquet.partial").exists() else 0
+        if kills < 20:
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline and process.poll() is None:
+                grown = tmp_path / "x.parquet.partial"
+                if grown.exists() and grown.stat().st_size > size:
+                    break
+                time.sleep(0.002)
+            time.sleep(random.Random(attempt).uniform(0, 0.03))
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+        out, _ = process.communicate()
+        if process.returncode == 0 or (output.exists() and not (tmp_path / "x.parquet.partial").exists()):
+            break  # done, or killed when all that was left was to say so
+    assert kills >= 10
+    assert process.returncode in (0, -signal.SIGKILL), out
+    assert pq.read_table(output).num_rows == 60
+    assert pq.read_table(output).equals(pq.read_table(whole))
+    assert not (tmp_path / "x.parquet.partial").exists()
+
+
+@pytest.mark.parametrize("cut", [1, 7, 11, 12, 13, 200])
+def test_a_record_that_was_not_written_to_its_end_is_cut_off(tmp_path, cut):
+    path = tmp_path / "journal"
+    tables = [photographs_table([Photograph(f"{n}{m}", None, ()) for m in range(2)], 4) for n in range(3)]
+    journal = Journal(path, {"x": 1})
+    for table in tables[:2]:
+        journal.append(table)
+    whole = path.stat().st_size
+    journal.append(tables[2])
+    journal.close()
+    with path.open("r+b") as stream:
+        stream.truncate(min(whole + cut, path.stat().st_size - 1))
+    again = Journal(path, {"x": 1})
+    assert [place.path for place in again.places] == ["00", "01", "10", "11"]
+    assert path.stat().st_size == whole
+    again.append(tables[2])
+    assert [row for table in in_order(again, 4, kept=1) for row in table.column("path").to_pylist()] == [
+        "00", "01", "10", "11", "20", "21",
+    ]  # fmt: skip
+    again.close()
+
+
+def test_a_record_with_a_wrong_byte_is_not_believed(tmp_path):
+    path = tmp_path / "journal"
+    journal = Journal(path, {})
+    journal.append(photographs_table([Photograph("a", None, ())], 4))
+    journal.close()
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    again = Journal(path, {})
+    assert again.places == []
+    again.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions as POSIX knows them")
+def test_a_link_in_the_place_of_the_journal_is_not_followed(config, tmp_path):
+    victim, output = tmp_path / "victim", tmp_path / "faces.parquet"
+    victim.write_bytes(b"mine")
+    (tmp_path / "faces.parquet.partial").symlink_to(victim)
+    with pytest.raises(OutputError, match="regular file of this user"):
+        embed_folder(config, output)
+    assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and permissions as POSIX knows them")
+def test_a_journal_that_others_may_read_becomes_private(tmp_path):
+    path = tmp_path / "faces.parquet.partial"
+    path.touch()
+    path.chmod(0o666)
+    Journal(path, {}).close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_device_is_no_place_for_a_parquet_file(config):
+    with pytest.raises(OutputError, match="regular file as output"):
+        embed_folder(config, os.devnull, overwrite=True)

@@ -1,0 +1,139 @@
+"""What every command promises: interruption, readers that leave, progress, JSON without NaN."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import build_parser as benchmarks_parser
+from edge_sphereface.cli import runner
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.runner import Outcome, Parser, Progress, run
+from export.commands import build_parser as export_parser
+
+
+def test_ctrl_c_gives_130(capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    parser = Parser()
+    parser.set_defaults(run=interrupted)
+    assert run(parser, []) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_real_ctrl_c(tmp_path):
+    """SIGINT in the middle of work ends it without a traceback and with nothing half written."""
+    script = f"""
+import sys, time
+from edge_sphereface.cli.runner import Parser, run
+from edge_sphereface.storage.files import SHARED, atomic_write
+def work(_):
+    with atomic_write({str(tmp_path / "x")!r}, mode=SHARED) as stream:
+        stream.write(b"half")
+        print("ready", file=sys.stderr, flush=True)
+        time.sleep(30)
+parser = Parser()
+parser.set_defaults(run=work)
+sys.exit(run(parser, []))
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    assert process.stderr.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_that_leaves_is_no_traceback(photo):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_sphereface", "detect", photo], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    assert err == ""
+
+
+def test_nan_is_never_printed_as_json():
+    parser = Parser()
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=lambda _: Outcome({"x": float("nan")}, ""))
+    with pytest.raises(ValueError, match="JSON"):
+        run(parser, ["--json"])
+
+
+def test_progress_is_rare_where_nobody_watches(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    progress = Progress("downloading", "MiB")
+    for second in range(31):
+        now[0] = float(second)
+        progress(second << 20, 31 << 20)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["downloading: 10 / 31 MiB", "downloading: 20 / 31 MiB", "downloading: 30 / 31 MiB"]
+
+
+def test_progress_rewrites_its_line_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(runner.sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress("photographs")
+    progress(1, 2)
+    progress(2, 2)
+    assert capsys.readouterr().err == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
+
+
+@pytest.mark.parametrize(
+    "value", ["nan", "inf", "-inf", "1e999", "9" * 5000, "99999999999", "0x10", "", "1_0_", "\u00bd"]
+)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["verify-model", "x.onnx", "--min-cosine"],
+        ["verify-model", "x.onnx", "--max-abs-error"],
+        ["verify-model", "x.onnx", "--threads"],
+        ["tune", "x.onnx", "--max-mib"],
+        ["watch", "0", "--fps"],
+        ["watch", "0", "--statistics-s"],
+        ["watch", "0", "--events-keep"],
+        ["watch", "0", "--view"],
+        ["calibrate-threshold", "x", "--far"],
+    ],
+)
+def test_numbers_that_no_option_takes(cli, words, value):
+    """Usage, exit code 2, in a message of bounded length; never a traceback of what is told such a number later."""
+    code, _, err = cli(*words, value)
+    assert code == 2, err
+    assert len(err) < 7000
+
+
+@pytest.mark.parametrize("words", [[], ["watch"]])
+def test_no_words_are_a_usage_error(cli, words):
+    code, _, err = cli(*words)
+    assert code == 2, err
+    assert err.startswith("error: ")
+
+
+def _types(parser):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from _types(command)
+        elif action.type not in (None, Path, int, float):
+            yield action.type
+
+
+def test_no_message_names_a_python_function():
+    """``argparse`` names it where a type raises ``ValueError``; ``ArgumentTypeError`` says what is expected."""
+    types = {kind for build in (build_parser, benchmarks_parser, export_parser) for kind in _types(build())}
+    assert len(types) > 8
+    for kind in types:
+        with pytest.raises(argparse.ArgumentTypeError, match="five"):
+            kind("five€")

@@ -1,0 +1,205 @@
+"""Choosing on the device: the fastest form that is right here, and why the others are not it."""
+
+import json
+import shutil
+import weakref
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.evaluation import latency
+from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose, settings
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import certificate_path
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.convert import ConversionOptions, convert
+from export.untrained import untrained_parameters
+
+
+@pytest.fixture
+def forms(small_model, tmp_path):
+    """Two copies of a model with their certificates."""
+    paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for path in paths:
+        shutil.copy(small_model, path)
+        shutil.copy(certificate_path(small_model), certificate_path(path))
+    return paths
+
+
+def times(monkeypatch, median_ms):
+    """A clock that knows which file is run with which setting, and how often it was loaded."""
+    loads = Counter()
+
+    def measure(cases, *, rounds, warmup):
+        embedder = cases["inference"].func.__self__
+        key = embedder.path.name, embedder.config.threads
+        loads[key] += 1
+        jitter = np.random.default_rng([ord(key[0][0]), key[1], loads[key]]).normal(0, 0.02)
+        return {"inference": np.full(rounds, median_ms(*key, loads[key]) * np.exp(jitter))}
+
+    monkeypatch.setattr(latency, "measure_interleaved", measure)
+    return loads
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """b.onnx is the faster one."""
+    return times(monkeypatch, lambda name, threads, _: (3.0 if name == "a.onnx" else 1.0) / threads)
+
+
+def test_settings_are_every_combination():
+    assert settings([1, 2, 1]) == [Setting(threads=1), Setting(threads=2)]
+    every = settings([1, 2], pinned=True, arena=True)
+    assert len(every) == 6
+    assert not any(setting.pinned_threads for setting in every if setting.threads == 1)
+    assert str(every[-1]) == "2 threads, pinned, arena"
+
+
+def test_the_fastest_comes_first(forms, timed):
+    found = choose(forms, settings([1, 2]), what=Measurement(rounds=12))
+    assert [(row.form.path.name, row.setting.threads) for row in found.rows] == [
+        ("b.onnx", 2),
+        ("b.onnx", 1),
+        ("a.onnx", 2),
+        ("a.onnx", 1),
+    ]
+    assert found.best is found.fastest
+    assert (found.best.form.path.name, found.best.setting.threads) == ("b.onnx", 2)
+    assert {row.latency.samples for row in found.rows} == {15}
+    assert found.best.latency.samples == 12
+    assert all(row.form.certified for row in found.rows)
+
+
+def test_it_really_measures(forms, monkeypatch):
+    seen = []
+    real = Embedder.forward
+    monkeypatch.setattr(Embedder, "forward", lambda self, crops: seen.append(len(crops)) or real(self, crops))
+    found = choose(forms, [Setting(threads=1)], what=Measurement(batch=6, rounds=7))
+    assert all(row.latency.samples == 10 and row.latency.median_ms > 0 for row in found.rows)
+    again = 2 * (7 + 7 * 3) if found.rivals else 0
+    assert seen.count(6) == 2 * (10 + 5 * 3) + again
+
+
+def test_one_model_is_loaded_at_a_time(forms, monkeypatch):
+    """The memory needed is that of the largest, which a board counts on."""
+    alive, most = weakref.WeakSet(), []
+    real = Setting.open
+
+    def counting(self, *words):
+        most.append(len(alive))
+        embedder = real(self, *words)
+        alive.add(embedder)
+        return embedder
+
+    monkeypatch.setattr(Setting, "open", counting)
+    choose(forms, settings([1, 2]), what=Measurement(rounds=4))
+    assert len(most) >= 4 * 4
+    assert max(most) == 0
+
+
+def test_a_form_whose_certificate_does_not_hold_is_dropped(forms, timed):
+    certificate = json.loads(certificate_path(forms[1]).read_text())
+    certificate["golden"]["embeddings"][0][0] += 1
+    certificate_path(forms[1]).write_text(json.dumps(certificate))
+    found = choose(forms, [Setting(threads=1)])
+    assert [row.form.path for row in found.rows] == [forms[0]]
+    (dropped,) = found.dropped
+    assert "certificate does not hold" in dropped.dropped
+
+
+def test_a_form_without_certificate_is_measured_and_said(forms, timed, cli):
+    certificate_path(forms[1]).unlink()
+    code, shown, errors = cli("tune", *forms, "--threads", "1", "--json")
+    assert code == 0
+    assert json.loads(shown)["best"]["model"] == str(forms[1])
+    assert "b.onnx has no certificate" in errors
+
+
+def test_a_lucky_winner_of_the_search_is_measured_anew(forms, monkeypatch):
+    """b.onnx looked faster while it was searched for; once more it is not, and the two tie."""
+    times(monkeypatch, lambda name, _, load: 0.8 if name == "b.onnx" and load <= 5 else 1.0)
+    found = choose(forms, [Setting(threads=1)])
+    assert found.rows[0].form.path == found.fastest.form.path == forms[1]
+    assert found.is_tie
+    assert found.best.form.path == forms[0]
+    (rival,) = found.rivals
+    assert rival.ratio.verdict == "tie"
+    assert rival.ratio.rounds == 20
+
+
+def test_of_ways_that_tie_the_one_with_fewer_threads_is_taken(forms, monkeypatch):
+    times(
+        monkeypatch, lambda name, threads, load: 3.0 if name == "a.onnx" else 0.92 if threads == 4 and load < 6 else 1.0
+    )
+    found = choose(forms, settings([1, 2, 4]))
+    assert (found.fastest.setting.threads, found.best.setting.threads) == (4, 1)
+    assert found.best.form.path == forms[1]
+
+
+def test_too_few_rounds_decide_nothing(forms, timed, cli):
+    code, shown, _ = cli("tune", *forms, "--threads", "1", "--rounds", "4")
+    assert code == 0
+    assert "too few rounds" in shown
+    assert "as fast" in shown
+
+
+def test_forms_that_are_measured_beside_are_not_chosen(forms, timed):
+    found = choose(forms, [Setting(threads=1)], beside=[forms[1]])
+    assert [row.form.path for row in found.rows] == forms[::-1]
+    assert found.best.form.path == forms[0]
+    assert found.rivals == ()
+
+
+def test_size_and_accuracy_are_bounds(forms, timed):
+    assert choose(forms, [Setting(threads=1)], max_mib=0.001).best is None
+    assert choose(forms, [Setting(threads=1)], min_cosine=0.9).best is not None
+
+
+def test_quantized_forms_must_be_as_exact_as_is_asked(forms, timed, monkeypatch):
+    real = Embedder.__init__
+
+    def quantized(self, *words, **options):
+        real(self, *words, **options)
+        if self.path.name == "b.onnx":
+            record = type("Record", (), {"cosine_mean": 0.99, "target": "portable"})()
+            object.__setattr__(self.spec, "quantization", record)
+
+    monkeypatch.setattr(Embedder, "__init__", quantized)
+    found = choose(forms, [Setting(threads=1)], min_cosine=0.995)
+    assert found.best.form.path == forms[0]
+    assert "0.99000, is less than 0.995" in found.dropped[0].dropped
+
+
+def test_forms_of_different_networks_are_not_compared(small_model, tmp_path):
+    write_ckpt(tmp_path / "y.ckpt", untrained_parameters(depth=4, widths=(4, 4, 4, 8), embedding_size=8))
+    other = convert(tmp_path / "y.ckpt", tmp_path / "y.onnx", ConversionOptions(reference="numpy")).model
+    with pytest.raises(ModelFormatError, match="different checkpoints"):
+        choose([small_model, other], [Setting(threads=1)])
+
+
+def test_the_fastest_is_copied_with_its_certificate(forms, timed, cli, tmp_path):
+    output = tmp_path / "best.onnx"
+    certificate_path(output).write_text("of another file")
+    code, shown, errors = cli("tune", *forms, "--threads", "1", "2", "-o", output)
+    assert code == 0, errors
+    assert "a.onnx, 2 threads: 0." in shown
+    assert "fastest" in shown
+    assert "b.onnx with --threads 2" in shown
+    assert output.read_bytes() == forms[1].read_bytes()
+    assert cli("verify-model", output)[0] == 0
+
+
+def test_no_model_is_overwritten(forms, cli, tmp_path):
+    cases = ((forms[0], "is an input of this command"), (tmp_path / "none" / "x.onnx", "There is no folder"))
+    for output, reason in cases:
+        code, _, errors = cli("tune", *forms, "-o", output)
+        assert code == 2
+        assert reason in errors
+
+
+def test_nothing_that_may_run_is_a_failure(forms, cli):
+    code, shown, _ = cli("tune", *forms, "--max-mib", "0.001")
+    assert code == 1
+    assert "No form may run here." in shown

@@ -1,0 +1,92 @@
+"""Wrong feeding cannot be seen in an array; it is shown in numbers."""
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_sphereface.detection import open_detector
+from edge_sphereface.errors import ImageError
+from edge_sphereface.evaluation.separability import FEEDINGS, check_separation
+from edge_sphereface.inference.embedder import Embedder
+
+
+@pytest.fixture
+def lfw_folder(shared, tmp_path):
+    """Twelve people with four photographs each, linked as FOLDER/PERSON/photo.jpg."""
+    source = shared("lfw") / "images"
+    people = [folder for folder in sorted(source.iterdir()) if len(list(folder.iterdir())) >= 20][:12]
+    for person in people:
+        (tmp_path / person.name).mkdir()
+        for path in sorted(person.iterdir())[:4]:
+            (tmp_path / person.name / path.name).symlink_to(path)
+    return tmp_path
+
+
+def test_the_traps_show(trained_model, lfw_folder):
+    seen = []
+    check = check_separation(
+        Embedder(trained_model),
+        open_detector("mtcnn"),
+        lfw_folder,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    intended = check.rows[0]
+    wrong = {row.feeding: row for row in check.rows[1:]}
+    assert check.passed
+    assert intended.auc > 0.97
+    assert intended.genuine_mean > intended.impostor_mean + 0.3
+    assert (intended.feeding, *wrong) == FEEDINGS
+    for row in wrong.values():
+        assert row.auc < intended.auc - 0.02
+        assert row.genuine_mean - row.impostor_mean < 0.7 * (intended.genuine_mean - intended.impostor_mean)
+    assert (check.people, check.photographs, check.genuine_pairs) == (12, 48, 72)
+    assert seen[-1] == (48, 48)
+
+
+def test_a_model_that_was_fed_rgb_all_along_fails(trained_model, lfw_folder):
+    """The model runs, the shapes are right, only the colors are swapped: the check says so."""
+
+    class Swapped(Embedder):
+        def embed(self, crops):
+            return super().embed(np.ascontiguousarray(crops[..., ::-1]))
+
+    check = check_separation(Swapped(trained_model), open_detector("mtcnn"), lfw_folder)
+    assert not check.passed
+
+
+def test_an_untrained_model_fails(small_model, lfw_folder):
+    assert not check_separation(Embedder(small_model), open_detector("mtcnn"), lfw_folder).passed
+
+
+@pytest.fixture
+def photographs(tmp_path, astronaut):
+    """The same face under two names, flat, with one file that shows none and one that is broken."""
+    for name, image in {
+        "Ann1.png": astronaut,
+        "Ann_02.png": astronaut[:, ::-1],
+        "Bob-1.png": cv2.convertScaleAbs(astronaut, alpha=0.7),
+        "empty1.png": np.zeros((99, 99, 3), np.uint8),
+    }.items():
+        cv2.imwrite(str(tmp_path / name), image)
+    (tmp_path / "broken.jpg").write_bytes(b"broken")
+    return tmp_path
+
+
+def test_names_give_people_and_bad_files_are_listed(small_model, photographs):
+    check = check_separation(Embedder(small_model), open_detector("mtcnn"), photographs)
+    assert (check.people, check.photographs, check.genuine_pairs, check.impostor_pairs) == (2, 3, 1, 2)
+    broken, empty = check.as_json()["skipped"]
+    assert broken["path"].endswith("broken.jpg")
+    assert "Cannot decode" in broken["reason"]
+    assert empty == {"path": str(photographs / "empty1.png"), "reason": "no face was found"}
+
+
+def test_one_person_alone_proves_nothing(small_model, photographs):
+    (photographs / "Bob-1.png").unlink()
+    with pytest.raises(ImageError, match="at least two people"):
+        check_separation(Embedder(small_model), open_detector("mtcnn"), photographs)
+
+
+def test_a_folder_is_needed(small_model, tmp_path):
+    with pytest.raises(ImageError, match="folder"):
+        check_separation(Embedder(small_model), open_detector("mtcnn"), tmp_path / "no")
