@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.pipeline import FacePipeline, load_pipeline
     from edge_sphereface.stream import FaceStream, StreamSettings
     from edge_sphereface.types import EmbeddedFace, Face
 
@@ -46,6 +46,7 @@ __all__ = [
     "align_for",
     "cosine_similarity",
     "load_image",
+    "load_pipeline",
     "open_detector",
     "open_gallery",
     "verify",
@@ -69,6 +70,7 @@ _HOME = {
     "align_for": "alignment",
     "cosine_similarity": "compare",
     "load_image": "image",
+    "load_pipeline": "pipeline",
     "open_detector": "detection",
     "open_gallery": "gallery",
     "verify": "compare",

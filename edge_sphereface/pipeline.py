@@ -11,10 +11,12 @@ from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.types import EmbeddedFace
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.types import Face, UInt8Array
 
 Selection: TypeAlias = Literal["largest", "center", "only"]
@@ -33,6 +35,9 @@ class FacePipeline:
         self.embedder = embedder
         self.detector = detector
 
+    def __repr__(self) -> str:
+        return f"<FacePipeline of {self.embedder!r} with detector {self.detector.name!r}>"
+
     def process(self, image: UInt8Array) -> list[EmbeddedFace]:
         """Every face of an image, the most certain first; none is an empty list.
 
@@ -47,6 +52,33 @@ class FacePipeline:
             CropError: the image is an aligned crop already.
         """
         return self._embed(image, self._detect(image))
+
+    def process_batch(self, images: Sequence[UInt8Array]) -> list[list[EmbeddedFace]]:
+        """Every face of several images, as :meth:`process` gives them, embedded together.
+
+        Args:
+            images: each (H, W, 3) uint8 BGR, of any sizes.
+
+        Returns:
+            A list for each image.
+
+        Raises:
+            ImageError: one of them is not such an image.
+            CropError: one of them is an aligned crop already.
+        """
+        faces = [self._detect(image) for image in images]
+        crops = [self._align(image, found) for image, found in zip(images, faces, strict=True) if found]
+        embeddings = iter(self.embedder.embed(np.concatenate(crops))) if crops else iter(())
+        aligned = iter(crops)
+        return [
+            [
+                EmbeddedFace(face=face, crop=crop, embedding=next(embeddings))
+                for face, crop in zip(found, next(aligned), strict=True)
+            ]
+            if found
+            else []
+            for found in faces
+        ]
 
     def process_one(self, image: UInt8Array, *, select: Selection = "largest") -> EmbeddedFace:
         """The one face that counts in a photograph of a person; only that one is embedded.
@@ -72,13 +104,45 @@ class FacePipeline:
         usable = alignable(stack_landmarks([face.landmarks for face in faces]), self.embedder.spec.landmark_template)
         return [face for face, is_usable in zip(faces, usable, strict=True) if is_usable]
 
+    def _align(self, image: UInt8Array, faces: Sequence[Face]) -> UInt8Array:
+        return align_for(self.embedder.spec, image, stack_landmarks([face.landmarks for face in faces]))
+
     def _embed(self, image: UInt8Array, faces: Sequence[Face]) -> list[EmbeddedFace]:
-        crops = align_for(self.embedder.spec, image, stack_landmarks([face.landmarks for face in faces]))
+        crops = self._align(image, faces)
         embeddings = self.embedder.embed(crops)
         return [
             EmbeddedFace(face=face, crop=crop, embedding=embedding)
             for face, crop, embedding in zip(faces, crops, embeddings, strict=True)
         ]
+
+
+def load_pipeline(
+    model: str | os.PathLike[str],
+    *,
+    detector: str = "auto",
+    detector_model: str | os.PathLike[str] | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    session: SessionConfig | None = None,
+) -> FacePipeline:
+    """Open a model and a detector.
+
+    Args:
+        model: path of an ONNX file made by ``python -m export convert``.
+        detector: ``auto``, ``yunet`` or ``mtcnn``, as :func:`~edge_sphereface.open_detector` takes it.
+        detector_model: path of YuNet's ONNX file, instead of the one in the cache.
+        provider: execution provider, as :class:`~edge_sphereface.Embedder` takes it.
+        threads: of one inference, of MTCNN's networks too; None for as many as this process may use.
+        session: options of the session.
+
+    Raises:
+        The same as :class:`~edge_sphereface.Embedder` and :func:`~edge_sphereface.open_detector`.
+    """
+    from edge_sphereface.detection import open_detector
+    from edge_sphereface.inference.embedder import Embedder
+
+    embedder = Embedder(model, provider=provider, threads=threads, session=session)
+    return FacePipeline(embedder, open_detector(detector, model=detector_model, threads=embedder.config.threads))
 
 
 def select_face(faces: Sequence[Face], image: UInt8Array, select: Selection) -> Face:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class Face:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EmbeddedFace:
-    """A face with what was made of it.
+    """A detected face with its crop and its embedding.
+
+    Functions that take an embedding, such as ``verify`` and ``Gallery.identify``, take an embedded face as well: numpy
+    converts it to its embedding. Neither crop nor embedding appears in its ``repr``, which a log may hold.
 
     Attributes:
         face: where it was found.
@@ -64,5 +67,11 @@ class EmbeddedFace:
     """
 
     face: Face
-    crop: UInt8Array
-    embedding: Float32Array
+    crop: UInt8Array = field(repr=False)
+    embedding: Float32Array = field(repr=False)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        """The embedding, for numpy."""
+        import numpy as np
+
+        return np.array(self.embedding, dtype=dtype, copy=True if copy else None)

@@ -276,6 +276,11 @@ class Gallery(ABC):
     def close(self) -> None:
         """Let go of files and connections."""
 
+    def __repr__(self) -> str:
+        fingerprint, encrypted = self.fingerprint, ", encrypted" if self.encrypted else ""
+        size, precision = fingerprint.embedding_size, fingerprint.precision
+        return f"<{type(self).__name__} {self.location}: {size} values, {precision}{encrypted}>"
+
     def __enter__(self) -> Self:
         return self
 

@@ -70,6 +70,12 @@ class Embedder:
                 warnings.warn(reason, ProcessorWarning, stacklevel=2)
         self._input_name: str = self._session.get_inputs()[0].name
 
+    def __repr__(self) -> str:
+        provider, size = self.provider.active[0], self.spec.embedding_size
+        return (
+            f"<Embedder {self.path.name}: {self.spec.architecture}, {self.spec.precision}, {size} values, {provider}>"
+        )
+
     def embed(self, crops: UInt8Array) -> Float32Array:
         """Embed aligned crops.
 

@@ -33,6 +33,7 @@ MODEL_FILE = RegularFile(
     missing=ModelNotFoundError,
     hint="make one: python -m export convert CHECKPOINT -o MODEL.onnx",
 )
+_CHECKPOINTS = (".ckpt", ".safetensors")
 AUTO = "auto"
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
@@ -155,6 +156,7 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     """
     model = Path(path)
     MODEL_FILE.require(model)
+    _refuse_checkpoint(model)
     refuse_external_data(model)
     ort = import_onnxruntime()
     available = ort.get_available_providers()
@@ -168,6 +170,15 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
         except ProviderError:
             continue  # its libraries or device are missing: the next one runs, and the report says which
     return _open(ort, model, candidates[-1], config)
+
+
+def _refuse_checkpoint(path: Path) -> None:
+    """A file of weights that is named as one is most likely what somebody was given."""
+    if path.suffix.lower() in _CHECKPOINTS:
+        raise ModelFormatError(
+            f"Expected an ONNX model, got a checkpoint: {path}.",
+            hint=f"convert it on a workstation: python -m export convert {path} -o {path.with_suffix('.onnx').name}",
+        )
 
 
 def open_bytes(model: bytes, config: SessionConfig) -> Any:

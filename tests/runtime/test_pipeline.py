@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from edge_sphereface.alignment import align, alignable
+from edge_sphereface.compare import cosine_similarity, verify
 from edge_sphereface.detection import open_detector
-from edge_sphereface.errors import CropError, ImageError, NoFaceError
+from edge_sphereface.errors import CropError, ImageError, ModelFormatError, NoFaceError
+from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.pipeline import FacePipeline, select_face
+from edge_sphereface.pipeline import FacePipeline, load_pipeline, select_face
 from edge_sphereface.types import LANDMARK_NAMES, Face
 
 
@@ -99,3 +101,53 @@ def test_one_detection_that_is_no_face_costs_no_other(pipeline, astronaut):
     np.testing.assert_array_equal(item.embedding, pipeline.process_one(astronaut).embedding)
     with pytest.raises(NoFaceError):
         FacePipeline(pipeline.embedder, Finds(exchanged)).process_one(astronaut)
+
+
+def test_a_batch_of_images_gives_what_each_alone_gives(pipeline, astronaut):
+    images = [astronaut, np.zeros((200, 300, 3), np.uint8), np.tile(astronaut[20:220, 120:320], (1, 2, 1))]
+    found = pipeline.process_batch(images)
+    assert [len(items) for items in found] == [1, 0, 2]
+    for image, items in zip(images, found, strict=True):
+        for item, alone in zip(items, pipeline.process(image), strict=True):
+            np.testing.assert_array_equal(item.crop, alone.crop)
+            np.testing.assert_allclose(item.embedding, alone.embedding, atol=1e-5)
+    assert pipeline.process_batch([]) == []
+
+
+def test_an_embedded_face_is_taken_in_place_of_its_embedding(pipeline, astronaut, tmp_path):
+    face = pipeline.process_one(astronaut)
+    before = face.embedding.copy()
+    assert verify(face, face, threshold=0.9).same
+    assert cosine_similarity([face, face], face).shape == (2, 1)
+    with open_gallery(tmp_path / "people.db", pipeline.embedder, create=True) as gallery:
+        assert gallery.enroll("Eileen", face).added == 1
+        assert gallery.enroll("Eileen", [face, face]).added == 2
+        assert gallery.identify(face, threshold=0.9).name == "Eileen"
+        assert [found.name for found in gallery.identify_faces([face], threshold=0.9)] == ["Eileen"]
+    np.testing.assert_array_equal(face.embedding, before)
+    assert np.asarray(face) is face.embedding
+
+
+def test_objects_say_what_they_are_and_nothing_private(pipeline, astronaut, tmp_path):
+    assert "SphereFace-20, float32, 32 values, CPUExecutionProvider" in repr(pipeline.embedder)
+    assert "detector 'mtcnn'" in repr(pipeline)
+    face = repr(pipeline.process_one(astronaut))
+    assert "landmarks" in face
+    assert "embedding" not in face
+    assert "crop" not in face
+    with open_gallery(tmp_path / "people.db", pipeline.embedder, create=True) as gallery:
+        assert f"{tmp_path / 'people.db'}: 32 values, float32" in repr(gallery)
+
+
+def test_a_pipeline_is_opened_in_one_call(small_model, astronaut):
+    pipeline = load_pipeline(small_model, detector="mtcnn", provider="cpu", threads=1)
+    assert pipeline.embedder.config.threads == 1
+    assert len(pipeline.process(astronaut)) == 1
+    with pytest.raises(ValueError, match="Expected a detector"):
+        load_pipeline(small_model, detector="none")
+
+
+def test_a_checkpoint_is_no_model(small_checkpoint):
+    with pytest.raises(ModelFormatError, match=r"got a checkpoint") as caught:
+        Embedder(small_checkpoint)
+    assert "python -m export convert" in caught.value.hint
