@@ -27,7 +27,7 @@ _ANSWER_S = 5.0
 _STARTS = 3
 """Attempts to begin a local cluster: now and then one of Ray's processes is not up in the time that Ray waits, which is
 fixed; why was not found out. Others meet it, too: https://github.com/vllm-project/vllm/pull/47208."""
-_BEGIN = "let the machine do less besides, or leave out --engine ray"
+_BEGIN = "reduce the load on the machine, or leave out --engine ray"
 _REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
 
 

@@ -84,8 +84,10 @@ def pairs_options() -> Parser:
     group = parser.add_argument_group("labelled pairs")
     group.add_argument("--lfw", type=Path, metavar="FOLDER", help="images/, pairs.txt, lfw_landmark.txt")
     group.add_argument("--pairs", type=Path, metavar="FILE", help="pairs.txt, or CSV: image1_path,image2_path,label")
-    group.add_argument("--images", type=Path, metavar="FOLDER", help="of the photographs that --pairs names")
-    group.add_argument("--landmarks", type=Path, metavar="FILE", help="of those (default: detect)")
+    group.add_argument("--images", type=Path, metavar="FOLDER", help="folder of the photographs named in --pairs")
+    group.add_argument(
+        "--landmarks", type=Path, metavar="FILE", help="landmarks of the photographs (default: detect them)"
+    )
     return parser
 
 

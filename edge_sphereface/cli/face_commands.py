@@ -173,13 +173,13 @@ def _add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         parents=[json_option(), model_option(), detector_options()],
-        help="compare two photographs: the same person?",
+        help="decide whether two photographs show the same person",
         description="Compare the faces of two photographs. Exit code 0 whatever the answer: read `same`.",
         epilog="example: edge-sphereface verify --model model.onnx a.jpg b.jpg",
     )
     parser.add_argument("first", type=Path, help="photograph")
     parser.add_argument("second", type=Path, help="photograph")
-    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="similarity from which they are one person")
+    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="minimum similarity of the same person")
     parser.add_argument(
         "--select", choices=("largest", "center"), default="largest", help="which face counts (default: largest)"
     )

@@ -34,15 +34,17 @@ def add_command(commands: Commands) -> None:
         "files are readable by their owner alone.",
         epilog="example: edge-sphereface embed-folder --model model.onnx photos faces.parquet",
     )
-    parser.add_argument("folder", type=Path, help="of photographs")
-    parser.add_argument("output", type=Path, metavar="OUT.parquet", help="a row for each face")
-    parser.add_argument("--overwrite", action="store_true", help="replace a result that is there")
+    parser.add_argument("folder", type=Path, help="folder of photographs")
+    parser.add_argument("output", type=Path, metavar="OUT.parquet", help="output, one row per face")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing result")
     parser.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="this process (default), or Ray Data"
     )
-    parser.add_argument("--workers", type=positive, metavar="N", help="with ray: actors (default: a processor each)")
     parser.add_argument(
-        "--ray-address", metavar="HOST:PORT", help="with ray: a cluster (default: one made for this run)"
+        "--workers", type=positive, metavar="N", help="with ray: number of actors (default: one per processor)"
+    )
+    parser.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="with ray: address of a cluster (default: a local one for this run)"
     )
     parser.set_defaults(run=embed_folder)
 

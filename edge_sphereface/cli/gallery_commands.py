@@ -30,7 +30,7 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "gallery",
         help="list, remove, export, import, rebuild, check",
-        description="Look after a gallery. Each of these commands has --help with an example, and --json.",
+        description="Manage a gallery. Every command has --help with an example, and --json.",
         epilog="example: edge-sphereface gallery list --gallery people.db",
     )
     below = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -47,7 +47,7 @@ def _add_list(commands: Commands) -> None:
     parser = commands.add_parser(
         "list",
         parents=[json_option(), gallery_options()],
-        help="who is in it, and what made its embeddings",
+        help="list identities, and the model that made the embeddings",
         epilog="example: edge-sphereface gallery list --gallery people.db",
     )
     parser.set_defaults(run=list_identities)
@@ -88,12 +88,12 @@ def _add_remove(commands: Commands) -> None:
     parser = commands.add_parser(
         "remove",
         parents=[json_option(), gallery_options()],
-        help="remove people so that their bytes are gone",
-        description="Remove identities with their embeddings and crops. Freed space is overwritten and the file "
-        "compacted, in memory: that takes as much as the gallery is large.",
+        help="remove identities permanently",
+        description="Remove identities with their embeddings and crops. Removal is permanent: freed space is "
+        "overwritten, and the file is compacted in memory, which takes as much memory as the gallery is large.",
         epilog="example: edge-sphereface gallery remove --gallery people.db 'Ann Lee'",
     )
-    parser.add_argument("name", nargs="+", help="of an identity")
+    parser.add_argument("name", nargs="+", help="name of an identity")
     parser.set_defaults(run=remove)
 
 
@@ -110,7 +110,7 @@ def _add_export(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
         parents=[json_option(), gallery_options()],
-        help="write everything to one file",
+        help="export everything to one file",
         description="Write identities, embeddings, crops and thresholds as JSON lines. The file is not encrypted, and "
         "readable by its owner alone.",
         epilog="example: edge-sphereface gallery export --gallery people.db -o people.jsonl",
@@ -136,19 +136,19 @@ def _add_import(commands: Commands) -> None:
     parser = commands.add_parser(
         "import",
         parents=[json_option(), gallery_options()],
-        help="add what an export holds",
-        description="Add the identities of an export to a gallery, which is made if there is none. The whole file is "
-        "checked first.",
+        help="add the identities of an export",
+        description="Add the identities of an export to a gallery, which is created if there is none. The whole "
+        "file is checked first.",
         epilog="example: edge-sphereface gallery import --gallery milvus:people.db people.jsonl",
     )
-    parser.add_argument("file", type=Path, help="that `gallery export` wrote")
+    parser.add_argument("file", type=Path, help="file written by `gallery export`")
     parser.add_argument(
         "--existing",
         choices=("refuse", "skip", "add"),
         default="refuse",
-        help="names that are there already: refuse everything (default), skip them, or add the embeddings to theirs",
+        help="names that exist already: refuse the import (default), skip them, or add to their embeddings",
     )
-    parser.add_argument("--keep-crops", action="store_true", help="a new gallery keeps crops")
+    parser.add_argument("--keep-crops", action="store_true", help="keep crops in a new gallery")
     parser.set_defaults(run=import_file)
 
 
@@ -173,7 +173,7 @@ def _add_rebuild(commands: Commands) -> None:
     parser = commands.add_parser(
         "rebuild",
         parents=[json_option(), gallery_options(), model_option(), detector_options()],
-        help="embed kept crops anew with another model",
+        help="re-embed kept crops with another model",
         description="Embed every kept crop with another model, which becomes the gallery's. All or nothing; needs a "
         "gallery made with --keep-crops. If the model takes another kind of fit, a detector finds the landmarks in the "
         "crops, which are scaled accordingly.",
@@ -217,9 +217,9 @@ def _add_check(commands: Commands) -> None:
     parser = commands.add_parser(
         "check",
         parents=[json_option(), gallery_options()],
-        help="is it whole?",
-        description="Read everything: SQLite's own check, every value opened, every template computed anew. Exit "
-        "code 1 if something is wrong.",
+        help="verify the gallery's integrity",
+        description="Verify everything: SQLite's integrity check, every value decrypted, every template recomputed. "
+        "Exit code 1 if a check fails.",
         epilog="example: edge-sphereface gallery check --gallery people.db",
     )
     parser.set_defaults(run=check)
@@ -237,7 +237,7 @@ def _add_new_key(commands: Commands) -> None:
     parser = commands.add_parser(
         "new-key",
         parents=[json_option()],
-        help="make a key for an encrypted gallery",
+        help="create a key for an encrypted gallery",
         description="Write a random key of 256 bits to a file that its owner alone may read. Without it the gallery "
         "cannot be read: keep a copy elsewhere.",
         epilog="example: edge-sphereface gallery new-key people.key",

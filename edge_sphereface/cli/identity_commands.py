@@ -44,11 +44,12 @@ def _add_enroll(commands: Commands) -> None:
         "enroll",
         parents=[json_option(), gallery_options(), model_option(), detector_options()],
         help="add a person to a gallery",
-        description="Add photographs of one person, each showing one face, to a gallery; it is made if there is none.",
+        description="Add photographs of one person, each showing one face, to a gallery, which is created if there is "
+        "none.",
         epilog="example: edge-sphereface enroll --gallery people.db --model model.onnx 'Ann Lee' ann1.jpg ann2.jpg",
     )
-    parser.add_argument("name", nargs="?", help="of the person, in any script")
-    parser.add_argument("image", nargs="*", type=Path, help="photograph of that person alone")
+    parser.add_argument("name", nargs="?", help="name of the person, in any script")
+    parser.add_argument("image", nargs="*", type=Path, help="photograph that shows only this person")
     parser.add_argument(
         "--people", type=Path, metavar="FOLDER", help="many people: FOLDER/NAME/photo.jpg, or FOLDER/NAME_01.jpg"
     )
@@ -56,10 +57,15 @@ def _add_enroll(commands: Commands) -> None:
         "--largest", action="store_true", help="where a photograph shows several faces, take the largest"
     )
     parser.add_argument(
-        "--keep-crops", action="store_true", help="a new gallery keeps crops: another model can re-embed"
+        "--keep-crops", action="store_true", help="keep crops in a new gallery, so that another model can re-embed them"
     )
     parser.add_argument(
-        "--meta", action="append", type=named_value, default=[], metavar="NAME=VALUE", help="kept with the identity"
+        "--meta",
+        action="append",
+        type=named_value,
+        default=[],
+        metavar="NAME=VALUE",
+        help="metadata stored with the identity",
     )
     parser.set_defaults(run=enroll)
 
@@ -182,20 +188,25 @@ def _add_identify(commands: Commands) -> None:
     parser = commands.add_parser(
         "identify",
         parents=[json_option(), gallery_options(), model_option(), detector_options()],
-        help="who is in a photograph?",
+        help="identify the faces in photographs",
         description="Look every face of the photographs up in a gallery. In one photograph, each identity is given to "
         "one face only, the most similar. Exit code 1 if a photograph shows no face.",
         epilog="example: edge-sphereface identify --gallery people.db --model model.onnx group.jpg",
     )
     parser.add_argument("image", nargs="+", type=Path, help="photograph")
     parser.add_argument("--top", type=positive, default=5, metavar="N", help="candidates to show (default: 5)")
-    parser.add_argument("--threshold", type=cosine, metavar="COSINE", help="to reach (default: the gallery's)")
+    parser.add_argument(
+        "--threshold",
+        type=cosine,
+        metavar="COSINE",
+        help="similarity required for a name (default: the gallery's threshold)",
+    )
     parser.add_argument(
         "--margin",
         type=cosine,
         default=0.0,
         metavar="COSINE",
-        help="by which the best must lead the second (default: 0)",
+        help="minimum lead of the best identity over the second (default: 0)",
     )
     parser.set_defaults(run=identify)
 

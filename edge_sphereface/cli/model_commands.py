@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     parser = commands.add_parser(
         "info",
         parents=[json_option(), model_option()],
-        help="what a model is, and which provider really runs it",
+        help="describe a model, and the provider that really runs it",
         epilog="example: edge-sphereface info --model model.onnx",
     )
     parser.set_defaults(run=info)
@@ -51,12 +51,12 @@ def add_commands(commands: Commands) -> None:
     parser = commands.add_parser(
         "doctor",
         parents=[json_option()],
-        help="is this machine fit? what to do if not",
-        description="Check versions, processor, providers, cache and models. Exit code 1 if something must be mended.",
+        help="check this machine, and say how to fix problems",
+        description="Check versions, processor, providers, cache and models. Exit code 1 if something must be fixed.",
         epilog="example: edge-sphereface doctor --model model.onnx",
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="check this model as well")
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads that are meant to be used")
+    parser.add_argument("--threads", type=positive, metavar="N", help="number of threads you plan to use")
     parser.set_defaults(run=doctor)
 
 

@@ -47,7 +47,7 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "calibrate-threshold",
         parents=[json_option(), gallery_options(required=False), model_option(), detector_options()],
-        help="the threshold for a wanted false accept rate",
+        help="find the threshold for a false accept rate",
         description="Find from labelled photographs the similarity that at most a wanted share of pairs of different "
         "people reaches. Refuses a rate that the photographs cannot support. With --gallery the threshold is kept "
         "there, one for each precision, and the two enrolled people most alike are named.",
@@ -61,7 +61,9 @@ def add_command(commands: Commands) -> None:
         help="for watch, instead of photographs: videos of strangers, or a sub-folder of pictures for each sequence; "
         "RATE is the share of strangers that are ever given a name while they are followed",
     )
-    parser.add_argument("--folder-fps", type=positive, default=25, metavar="N", help="of such pictures (default: 25)")
+    parser.add_argument(
+        "--folder-fps", type=positive, default=25, metavar="N", help="frame rate of such images (default: 25)"
+    )
     parser.add_argument(
         "--far", type=_rate, metavar="RATE", help="false accept rate (default: 0.001; with --tracks 0.01)"
     )

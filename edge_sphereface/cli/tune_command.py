@@ -22,7 +22,7 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "tune",
         parents=[json_option()],
-        help="which form of a model is fastest on this device, with how many threads",
+        help="find the fastest form of a model on this device, and its number of threads",
         description="Time forms of one network (plain, rewritten, quantized) on this device, in rounds. The fastest is "
         "measured once more against the simpler ones; a simpler one is taken unless the fastest is measurably faster "
         "(the 95 % interval of the ratio lies below 1). A form whose certificate does not hold here is dropped. One "

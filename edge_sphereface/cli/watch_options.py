@@ -17,62 +17,98 @@ def stream_options() -> Parser:
     group = parser.add_argument_group("source")
     group.add_argument("--source", dest="named_source", metavar="SOURCE", help="the same, for --config")
     group.add_argument("--name", metavar="TEXT", help="of the stream, in its events (default: camera)")
-    group.add_argument("--size", type=_size, metavar="WxH", help="to ask of a camera")
-    group.add_argument("--pixel-format", type=_fourcc, metavar="FOURCC", help="to ask of a camera, such as MJPG")
-    group.add_argument("--camera-fps", type=above_zero, metavar="N", help="frames a second to ask of a camera")
-    group.add_argument("--folder-fps", type=above_zero, metavar="N", help="of a folder of pictures (default: 25)")
-    group.add_argument("--fps", type=above_zero, metavar="N", help="frames a second to look at, at most")
-    group.add_argument("--fast", action="store_true", help="every frame of a recording, as fast as possible")
+    group.add_argument("--size", type=_size, metavar="WxH", help="request this size from a camera")
+    group.add_argument(
+        "--pixel-format", type=_fourcc, metavar="FOURCC", help="request this format from a camera, such as MJPG"
+    )
+    group.add_argument("--camera-fps", type=above_zero, metavar="N", help="request this frame rate from a camera")
+    group.add_argument(
+        "--folder-fps", type=above_zero, metavar="N", help="frame rate of a folder of images (default: 25)"
+    )
+    group.add_argument("--fps", type=above_zero, metavar="N", help="maximum number of frames to process per second")
+    group.add_argument("--fast", action="store_true", help="process every frame of a recording, as fast as possible")
     group.add_argument(
         "--once",
         action="store_true",
-        help="end when a camera or stream ends, instead of opening it again; a recording or folder always ends",
+        help="exit when a camera or stream ends instead of reopening it; recordings and folders always end",
     )
     group.add_argument(
         "--stall-s",
         type=above_zero,
         metavar="S",
-        help="open a camera or stream again after this many seconds without a frame (default: 10)",
+        help="reopen a camera or stream after S seconds without a frame (default: 10)",
     )
     group = parser.add_argument_group("work")
     group.add_argument(
         "--budget-ms",
         type=above_zero,
         metavar="MS",
-        help="work per frame on average; kept by detecting more rarely, in smaller pictures, by embedding more rarely",
+        help="average processing time per frame; kept by detecting less often and in smaller images, then by embedding "
+        "less often",
     )
-    group.add_argument("--detect-fps", type=above_zero, metavar="N", help="detections a second, at most (default: 8)")
     group.add_argument(
-        "--detect-side", type=positive, metavar="PX", help="longer side of the picture for detection (default: 640)"
+        "--detect-fps", type=above_zero, metavar="N", help="maximum number of detections per second (default: 8)"
     )
-    group.add_argument("--min-face-px", type=above_zero, metavar="PX", help="smaller faces are left out (default: 20)")
-    group.add_argument("--max-faces", type=positive, metavar="N", help="at a time, the largest (default: 32)")
     group.add_argument(
-        "--lost-after-s", type=above_zero, metavar="S", help="without a sign, a face is gone (default: 1)"
+        "--detect-side", type=positive, metavar="PX", help="longer side of the image for detection (default: 640)"
+    )
+    group.add_argument("--min-face-px", type=above_zero, metavar="PX", help="ignore smaller faces (default: 20)")
+    group.add_argument(
+        "--max-faces", type=positive, metavar="N", help="track at most the N largest faces (default: 32)"
+    )
+    group.add_argument(
+        "--lost-after-s",
+        type=above_zero,
+        metavar="S",
+        help="drop a face that was not detected for S seconds (default: 1)",
     )
     group = parser.add_argument_group("recognition")
-    group.add_argument("--threshold", type=cosine, metavar="COSINE", help="to reach (default: the gallery's)")
-    group.add_argument("--margin", type=cosine, metavar="COSINE", help="by which the best must lead (default: 0)")
     group.add_argument(
-        "--hysteresis", type=cosine, metavar="COSINE", help="by which a name must fail to be taken back (default: 0.05)"
+        "--threshold",
+        type=cosine,
+        metavar="COSINE",
+        help="similarity required for a name (default: the gallery's threshold)",
     )
     group.add_argument(
-        "--refresh-s", type=from_zero, metavar="S", help="between embeddings of who is identified (default: 10)"
+        "--margin", type=cosine, metavar="COSINE", help="minimum lead of the best identity over the second (default: 0)"
+    )
+    group.add_argument(
+        "--hysteresis",
+        type=cosine,
+        metavar="COSINE",
+        help="margin below the threshold before a name is dropped (default: 0.05)",
+    )
+    group.add_argument(
+        "--refresh-s",
+        type=from_zero,
+        metavar="S",
+        help="seconds between embeddings of an identified face (default: 10)",
     )
     group = parser.add_argument_group("events")
-    group.add_argument("--events", type=Path, metavar="FILE.jsonl", help="append them to a file, mode 0600")
-    group.add_argument("--events-mib", type=above_zero, default=10.0, metavar="MIB", help="begin another (default: 10)")
-    group.add_argument("--events-keep", type=count, default=5, metavar="N", help="older files to keep (default: 5)")
+    group.add_argument("--events", type=Path, metavar="FILE.jsonl", help="append events to a file (mode 0600)")
+    group.add_argument(
+        "--events-mib", type=above_zero, default=10.0, metavar="MIB", help="rotate the file at this size (default: 10)"
+    )
+    group.add_argument(
+        "--events-keep", type=count, default=5, metavar="N", help="number of rotated files to keep (default: 5)"
+    )
     group.add_argument(
         "--mqtt", metavar="URL", help="mqtt[s]://[user@]host[:port][/topic]; password in $EDGE_SPHEREFACE_MQTT_PASSWORD"
     )
     group.add_argument(
-        "--mqtt-spool", type=Path, metavar="FILE", help="keeps events while the broker is away (default: in the cache)"
+        "--mqtt-spool",
+        type=Path,
+        metavar="FILE",
+        help="keep events here while the broker is unreachable (default: in the cache)",
     )
-    group.add_argument("--mqtt-ca", type=Path, metavar="FILE.pem", help="certificates to trust (default: the system's)")
-    group.add_argument("--mqtt-certificate", type=Path, metavar="FILE.pem", help="of this client")
-    group.add_argument("--mqtt-key", type=Path, metavar="FILE.pem", help="of that certificate")
-    group.add_argument("--statistics-s", type=from_zero, metavar="S", help="between statistics (default: 10; 0: none)")
+    group.add_argument(
+        "--mqtt-ca", type=Path, metavar="FILE.pem", help="trusted CA certificates (default: the system's)"
+    )
+    group.add_argument("--mqtt-certificate", type=Path, metavar="FILE.pem", help="client certificate")
+    group.add_argument("--mqtt-key", type=Path, metavar="FILE.pem", help="key of the client certificate")
+    group.add_argument(
+        "--statistics-s", type=from_zero, metavar="S", help="seconds between statistics events (default: 10; 0: none)"
+    )
     group = parser.add_argument_group("pictures")
     group.add_argument(
         "--view",
@@ -80,23 +116,35 @@ def stream_options() -> Parser:
         type=address,
         const=("127.0.0.1", VIEW_PORT),
         metavar="[HOST:]PORT",
-        help=f"a page with the live picture and the gallery (default: 127.0.0.1:{VIEW_PORT}); another HOST than this "
-        "machine needs a token, in $EDGE_SPHEREFACE_VIEW_TOKEN or made and printed",
+        help=f"serve a page with live video and the gallery (default: 127.0.0.1:{VIEW_PORT}); other hosts than this "
+        "machine need a token, in $EDGE_SPHEREFACE_VIEW_TOKEN or made and printed",
     )
-    group.add_argument("--snapshots", type=Path, metavar="FOLDER", help="a picture of who is identified or unknown")
-    group.add_argument("--snapshots-keep", type=positive, default=1000, metavar="N", help="the newest (default: 1000)")
-    group.add_argument("--record", type=Path, metavar="FOLDER", help="video with boxes and names, in pieces")
-    group.add_argument("--record-fps", type=above_zero, default=10.0, metavar="N", help="of the video (default: 10)")
     group.add_argument(
-        "--record-minutes", type=above_zero, default=10.0, metavar="MIN", help="of a piece (default: 10)"
+        "--snapshots", type=Path, metavar="FOLDER", help="save an image of each identified or unknown face"
     )
-    group.add_argument("--record-keep", type=positive, default=6, metavar="N", help="newest pieces (default: 6)")
+    group.add_argument(
+        "--snapshots-keep",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="number of newest snapshots to keep (default: 1000)",
+    )
+    group.add_argument("--record", type=Path, metavar="FOLDER", help="record video with boxes and names, in segments")
+    group.add_argument(
+        "--record-fps", type=above_zero, default=10.0, metavar="N", help="frame rate of the recording (default: 10)"
+    )
+    group.add_argument(
+        "--record-minutes", type=above_zero, default=10.0, metavar="MIN", help="length of a segment (default: 10)"
+    )
+    group.add_argument(
+        "--record-keep", type=positive, default=6, metavar="N", help="number of newest segments to keep (default: 6)"
+    )
     group = parser.add_argument_group("operation")
     group.add_argument(
         "--metrics",
         type=address,
         metavar="[HOST:]PORT",
-        help="/health and /metrics (Prometheus) over HTTP; HOST is this machine alone, if left out",
+        help="serve /health and /metrics (Prometheus) over HTTP (default HOST: this machine only)",
     )
     return parser
 
