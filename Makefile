@@ -13,7 +13,7 @@ help:
 	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 4 GB on disk)"
-	@echo "make test-quick     the tests without MindSpore"
+	@echo "make test-quick     without the slow tests and those that need MindSpore"
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy and all tests"
@@ -29,8 +29,8 @@ test: $(VENV)/.test $(VENV)/.mindspore
 	$(PYTEST)
 
 test-quick: $(VENV)/.test
-	@echo "Leaving out the tests that compare with MindSpore (several hundred MB to download); make test runs them too."
-	$(PYTEST) -m "not mindspore"
+	@echo "Leaving out slow tests and those that compare with MindSpore (several hundred MB to download); make test runs them too."
+	$(PYTEST) -m "not mindspore and not slow"
 
 test-arm64:
 	@scripts/arm64-smoke -o build/arm64-report

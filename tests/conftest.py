@@ -25,12 +25,14 @@ LONG = {"test_quantize_command.py", "test_stream_video.py"}
 """Files whose tests take long and share nothing else."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Tests of one process: those of a file, and those that need the same quantized models; long ones go anywhere."""
     for item in items:
         needed = [name for name in QUANTIZED if name in item.fixturenames]
         if needed:
             item.add_marker(pytest.mark.xdist_group(needed[0]))
+            item.add_marker(pytest.mark.slow)
         elif item.path.name not in LONG:
             item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
 

@@ -179,6 +179,7 @@ def plain_is_slow(monkeypatch):
     monkeypatch.setattr(search, "TILES", search.TILES[:1])
 
 
+@pytest.mark.slow
 def test_the_page_is_true(folder, capsys, monkeypatch):
     def call(parser, *words):
         run(parser(), [*words, "--json"])

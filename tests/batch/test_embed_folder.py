@@ -187,6 +187,7 @@ def many(config, tmp_path, astronaut):
     return replace(config, folder=folder)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(many, tmp_path):
     """Nothing twice, nothing lost: after twenty kills the table is that of an undisturbed run."""
     whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"

@@ -27,6 +27,7 @@ def workers_see_the_checkout(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
 
 
+@pytest.mark.slow
 def test_local_and_ray_results_are_equal_row_by_row(config, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "BATCH", 3)
     embed_folder(config, tmp_path / "here.parquet")
@@ -44,6 +45,7 @@ def test_local_and_ray_results_are_equal_row_by_row(config, folder, tmp_path, mo
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0", "Ray reports nothing to its makers"
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_on_a_worker_is_our_error(config, tmp_path, monkeypatch):
     """A worker that does not see the folder says so, and no photograph is taken for unreadable.
 
@@ -62,6 +64,7 @@ def test_what_goes_wrong_on_a_worker_is_our_error(config, tmp_path, monkeypatch)
         list(engine.run(replace(config, folder=tmp_path / "elsewhere"), ["a.png"]))
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_start_in_time_is_tried_again_and_leaves_no_process(config, monkeypatch):
     """As Ray says it: a bare exception, while what it started runs on."""
     ray = pytest.importorskip("ray")

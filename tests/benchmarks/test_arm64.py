@@ -49,6 +49,7 @@ def call(capsys, *words):
     return code, capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_every_feature_runs_and_agrees(emulator_is_here, capsys, tmp_path):
     output = tmp_path / "results"
     code, shown = call(capsys, "arm64", "--processors", "cortex-a72", "haswell", "-o", output, "--json")
@@ -81,6 +82,7 @@ def test_every_feature_runs_and_agrees(emulator_is_here, capsys, tmp_path):
     assert "cortex-a72   verify model" in shown.err
 
 
+@pytest.mark.slow
 @pytest.mark.checkout
 def test_what_is_imported_is_the_installed_wheel(made, tmp_path):
     """And the first feature fails where the package comes from elsewhere, such as a checkout."""

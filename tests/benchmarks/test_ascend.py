@@ -161,6 +161,7 @@ def test_mindspore_lite_is_driven_as_its_interface_asks(tmp_path):
     assert calls == [(str(tmp_path / "x.mindir"), "mindir", ["ascend"])]
 
 
+@pytest.mark.slow
 @pytest.mark.mindspore
 @pytest.mark.skipif(find_spec("mindspore") is None, reason="needs MindSpore: make test installs it")
 def test_the_native_path_runs_on_the_cpu(small_checkpoint):

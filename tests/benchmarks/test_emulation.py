@@ -11,6 +11,7 @@ from benchmarks.emulation.processors import ARM64, PROCESSORS, cpuinfo, features
 from edge_sphereface.cpu import read_cpuinfo
 
 
+@pytest.mark.slow
 def test_other_ways_to_avoid_saturation_are_the_same_weights(small_models, int8, crops, monkeypatch):
     """Here the emulator is this machine; rows for each processor and, of 8-bit models, for each variant."""
     seen = []

@@ -93,6 +93,7 @@ def test_identification_goes_through_a_gallery(small_model):
     assert answers.pair_threshold == pytest.approx(rows[2] @ rows[3], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_search_measures_what_it_says():
     rows = search.measure(300, probes=40, rounds=3, milvus=True, reporter=silent)
     assert [row["gallery"] for row in rows] == ["file", "Milvus Lite, exact", "Milvus Lite, HNSW"]

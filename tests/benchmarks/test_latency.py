@@ -182,6 +182,7 @@ def test_peers_in_the_projects_environment_need_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made(tmp_path, monkeypatch):
     from benchmarks.contenders import Peer
 
@@ -198,6 +199,7 @@ def test_peak_memory_is_this_processs_own(tmp_path):
     assert peak_rss_mib(tmp_path / "missing") > 1
 
 
+@pytest.mark.slow
 def test_command(small_model, tmp_path, capsys):
     words = ["latency", str(small_model), "--rounds", "3", "--threads", "1", "--batches", "1"]
     assert run(build_parser(), [*words, "-o", str(tmp_path / "x.json")]) == 0

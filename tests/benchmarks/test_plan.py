@@ -163,6 +163,7 @@ def test_stages_run_what_is_shipped(small_model):
     assert make_plan(measured, **WISH).measured.detector == open_detector().name
 
 
+@pytest.mark.slow
 def test_stages_have_starts_of_their_own(small_model):
     measured = measure(StageSetup(model=small_model), threads=[1], rounds=3, starts=2)
     for row in measured:

@@ -104,6 +104,7 @@ def test_senses(measured, sense, verdict):
     assert Target(figure="x", measured=measured, bound=1, sense=sense).verdict == verdict
 
 
+@pytest.mark.slow
 def test_harmful_models_are_what_they_should_be(int8, tmp_path, crops):
     good = Embedder(int8 / "portable.onnx", provider="cpu")
     expected = good.embed(crops)
@@ -119,6 +120,7 @@ def test_harmful_models_are_what_they_should_be(int8, tmp_path, crops):
     assert image.std() < 10
 
 
+@pytest.mark.slow
 def test_the_gate_is_tried_through_the_command_line(small_models, int8, folder, tmp_path):
     """One attempt that is refused, and one that passes and so is reported as not refused."""
     words = ["verify", int8 / "portable.onnx", "--float", small_models["image"], "--photos", folder, "--policy"]
@@ -133,6 +135,7 @@ def test_the_gate_is_tried_through_the_command_line(small_models, int8, folder, 
     assert passed["exit_code"] == 0
 
 
+@pytest.mark.slow
 def test_the_command(small_models, folder, tmp_path, capsys, monkeypatch):
     """Everything but OpenVINO and the gate's three long attempts, which have tests of their own."""
     monkeypatch.setattr(measure.derived, "by_nncf", lambda plain, *_: plain)

@@ -137,6 +137,7 @@ def stub_detector():
     return stub
 
 
+@pytest.mark.slow
 def test_casts_are_pooled(play, yunet, trained_model, run, monkeypatch):
     monkeypatch.setattr(scenarios, "FPS", 8)
     lfw = play((scenarios.walk, 1))
@@ -191,6 +192,7 @@ def play(shared, monkeypatch):
     return choose
 
 
+@pytest.mark.slow
 def test_a_video_and_its_truth_are_written(play, tmp_path, run):
     lfw = play((scenarios.walk, 1), (scenarios.cross, 2))
     code, result = run("stream", "video", "--lfw", lfw, "--rounds", 1, "-o", tmp_path / "v.avi", "--json")
@@ -217,6 +219,7 @@ def yunet(shared):
     return ("--detector", "yunet", "--detector-model", shared("models/face_detection_yunet_2023mar.onnx"))
 
 
+@pytest.mark.slow
 def test_watch_needs_few_embeddings_and_is_as_right(play, yunet, trained_model, tmp_path, run):
     """The promise, on 11 seconds; the whole is in benchmarks/results."""
     lfw = play((scenarios.group, 4))
@@ -236,6 +239,7 @@ def test_watch_needs_few_embeddings_and_is_as_right(play, yunet, trained_model, 
     assert watch["wrong"] <= every["wrong"] + 0.02
 
 
+@pytest.mark.slow
 def test_a_short_soak_grows_nothing(play, yunet, trained_model, run):
     lfw = play((scenarios.cross, 2))
     if not Path("/proc/self/statm").exists():

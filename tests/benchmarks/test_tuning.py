@@ -95,6 +95,7 @@ def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
     assert "no.onnx" in row["error"]
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_judges(small_models, tmp_path, capsys):
     plain, tuned = small_models["nchw"], tmp_path / "tuned.onnx"
     rewrite(plain, tuned, tiles=read_stages(("4x4", "direct", "2x2w", "direct")), max_ratio=float("inf"))

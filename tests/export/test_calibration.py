@@ -58,6 +58,7 @@ def test_doubts(shallow_models, crop_folder):
     assert "one person only" in one_person
 
 
+@pytest.mark.slow
 def test_different_people_raise_no_doubt(trained_model, shared):
     embedder = Embedder(trained_model)
     found = calibration_crops(shared("lfw") / "images", embedder.spec, open_detector(), count=60)

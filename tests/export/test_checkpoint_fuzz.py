@@ -62,6 +62,7 @@ def any_bytes():
     return st.binary(max_size=2000) | edits.map(damage) | pieces.map(b"".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(any_bytes())
 def test_any_bytes_give_arrays_or_our_error(tmp_path_factory, content):

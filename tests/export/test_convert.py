@@ -233,6 +233,7 @@ def test_the_numpy_reference_against_torch_free_arithmetic(tmp_path):
     assert agreement(expected[None], got.forward(batch)).max_abs_error < 1e-6
 
 
+@pytest.mark.slow
 def test_trained_weights(shared, tmp_path):
     source = shared("checkpoints/sphere20a-w050-lfw.ckpt")
     made = convert(source, tmp_path / "m.onnx", NUMPY)

@@ -54,6 +54,7 @@ def quantized(shallow_models, crop_folder, tmp_path_factory):
     return folder / "m.int8.onnx"
 
 
+@pytest.mark.slow
 def test_the_command_writes_model_certificate_and_report(quantized, shallow_models):
     assert {path.name.removeprefix("m.int8.") for path in quantized.parent.iterdir()} == {
         "onnx",
@@ -94,6 +95,7 @@ def test_a_certificate_of_int8_tells_another_model(quantized, shallow_models, tm
     assert not check_on_device(Embedder(path), certificate).passed
 
 
+@pytest.mark.slow
 def test_verify_against_float(quantized, shallow_models, crop_folder, capsys):
     words = ["verify", quantized, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", LOOSE]
     code, result, _ = command(capsys, *words)
@@ -107,6 +109,7 @@ def test_verify_against_float(quantized, shallow_models, crop_folder, capsys):
     assert (code, result["error"]["code"]) == (2, "usage")
 
 
+@pytest.mark.slow
 def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_path, capsys):
     model = onnx.load(quantized)
     weights = read_weights(model)
@@ -118,6 +121,7 @@ def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_pa
     assert any("cosine" in reason for reason in result["proof"]["missed"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("labelled", [False, True])
 def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, labelled):
     """Even without labelled pairs: the built-in photograph is always among the crops of the proof."""
@@ -155,6 +159,7 @@ def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, caps
     assert list(output.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_slower_than_asked_is_refused(shallow_models, crop_folder, tmp_path, capsys):
     bounds = f"{LOOSE},latency=0.001"
     words = [
@@ -175,6 +180,7 @@ def test_slower_than_asked_is_refused(shallow_models, crop_folder, tmp_path, cap
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, capsys):
     output = tmp_path / "o.onnx"
 
@@ -216,6 +222,7 @@ def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, 
     assert error_of(shallow_models["image"], *words)[:2] == (2, "usage")
 
 
+@pytest.mark.slow
 def test_doubts_and_skipped_photographs_are_said(shallow_models, crop_folder, tmp_path, capsys):
     for path in list(crop_folder.iterdir())[:8]:
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -272,6 +279,7 @@ def test_float16_keeps_inputs_and_outputs(shallow_models):
 # --- the promise, on trained weights -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_on_trained_weights(shared, tmp_path, capsys):
     """Half the promise in a quarter of the time: 160 crops for the calibration, 600 pairs, the strict policy."""
     options = ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)

@@ -243,6 +243,7 @@ def search_with(path, faces, max_drift):
     return found, steps
 
 
+@pytest.mark.slow
 def test_the_search_takes_the_best_that_it_tried(shallow_models, faces):
     found, steps = search_with(shallow_models["image"], faces, 1.0)
     assert found.chosen.drift == min(found.tried.values())
@@ -255,6 +256,7 @@ def test_the_search_takes_the_best_that_it_tried(shallow_models, faces):
     assert json.loads(json.dumps(record)) == record
 
 
+@pytest.mark.slow
 def test_costly_layers_stay_float_until_the_drift_is_small(shallow_models, faces):
     spec = Embedder(shallow_models["image"]).spec
     expected = embed_all(onnx.load(shallow_models["image"]), vivid(faces), spec)

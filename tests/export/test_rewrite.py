@@ -141,6 +141,7 @@ def test_dead_channels_are_not_blown_up(small_models, crops):
     assert agreement(embed_all(plain, crops, spec), embed_all(after, crops, spec)).max_abs_error < 5e-6
 
 
+@pytest.mark.slow
 def test_both_on_trained_weights(trained_model, shared):
     """On real faces: cosine at least 0.99999 (here far closer) for both rewrites together."""
     from edge_sphereface.detection import open_detector
@@ -168,6 +169,7 @@ def test_what_is_observed_is_what_flows(small_models, crops):
     assert agreement(Embedder(small_models["nchw"]).forward(crops), whole).max_abs_error < 1e-6
 
 
+@pytest.mark.slow
 def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys):
     words = ["rewrite", str(small_models["image"]), "-o", str(tmp_path / "fast.onnx"), "--max-latency", "100", "--json"]
     assert run(build_parser(), words) == 0

@@ -53,6 +53,7 @@ def test_combinations_keep_to_the_memory_allowed():
     assert combinations(TIMES, growth, max_growth=0.5, count=3) == []
 
 
+@pytest.mark.slow
 def test_tune_writes_the_fastest_with_its_proof(small_model, tmp_path, few_tiles, export_cli, cli):
     output = tmp_path / "t.onnx"
     words = ("tune", small_model, "--threads", "1", "--rounds", "5", "-o", output)
@@ -118,6 +119,7 @@ def report_of(tmp_path, cli, forms, best, **changes):
     return path, content
 
 
+@pytest.mark.slow
 def test_a_device_chooses_and_the_workstation_writes(small_model, tuned_form, tmp_path, export_cli, cli, monkeypatch):
     """Exactly the chosen form, with the device's machine and figures; nothing is timed here."""
     report, content = report_of(tmp_path, cli, [small_model, tuned_form], tuned_form)
@@ -139,6 +141,7 @@ def test_a_device_chooses_and_the_workstation_writes(small_model, tuned_form, tm
     assert Embedder(output).spec.tuning.plain_ms is None
 
 
+@pytest.mark.slow
 def test_another_form_than_the_device_chose_is_never_written(small_model, tuned_form, tmp_path, export_cli, cli):
     """The plain model, INT8, nothing at all, another network: each is said, and no float form takes its place."""
     output = tmp_path / "chosen.onnx"

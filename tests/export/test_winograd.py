@@ -144,6 +144,7 @@ def test_stages_are_read_as_they_are_written():
     assert stage_names(tiles, 4) == ("4x4", "direct", "2x3w", "direct")
 
 
+@pytest.mark.slow
 def test_rewrite_writes_proof_and_record(small_model, tmp_path, export_cli, cli):
     output = tmp_path / "w.onnx"
     words = ("rewrite", small_model, "--stages", "4x4", "direct", "2x2w", "direct", "--threads", "1")

@@ -107,6 +107,7 @@ def replace_files(folder, source):
             shutil.copy(file, folder / file.name)
 
 
+@pytest.mark.slow
 def test_a_hundred_kills_lose_nothing_that_was_confirmed(tmp_path, faults, writer, fingerprint):
     """Every second time only what had been synchronized is left; one fsync in 40 fails every third time."""
     folder, durable = tmp_path / "gallery", tmp_path / "durable"
@@ -211,6 +212,7 @@ def look(gallery, allowed, writer):
     return wrong + [name for name in names if gallery.search(gallery.template(name), top=1)[0][0].name != name]
 
 
+@pytest.mark.slow
 def test_a_large_gallery_opens_again_wherever_its_writer_ends(tmp_path, large, faults, writer, fingerprint):
     """Ended in the middle of a checkpoint, by a kill, a power cut or a full disk: nothing refused, nothing lost."""
     folder, durable = tmp_path / "gallery", tmp_path / "durable"

@@ -294,6 +294,7 @@ LOOK_LIKE_ANN = [
 ]
 
 
+@pytest.mark.slow
 def test_names_that_only_look_like_another_are_refused(gallery, faces):
     """Nobody becomes a second Ann whom no list can tell from the first, whichever comes first."""
     gallery.enroll("Ann", faces[0])

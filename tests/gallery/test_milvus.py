@@ -48,6 +48,7 @@ def test_a_crop_from_a_server_that_is_none_is_told(crop):
         crop_of({"crop": crop})
 
 
+@pytest.mark.slow
 def test_removal_leaves_no_vector_in_the_files(make, place, faces, tmp_path):
     """Milvus Lite's files hold what was deleted until they happen to be merged; ours are written anew."""
     gallery = make(place)
@@ -71,6 +72,7 @@ def test_removal_leaves_no_vector_in_the_files(make, place, faces, tmp_path):
     assert faces[0].tobytes() not in raw
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time(make, place, faces, fingerprint):
     make(place).enroll("Ann", faces[0])
     code = "import sys; from edge_sphereface.gallery import open_gallery; open_gallery(sys.argv[1])"
@@ -82,6 +84,7 @@ def test_one_process_at_a_time(make, place, faces, fingerprint):
     assert "lets in one process at a time" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_switch_left_half_done_is_dropped(make, place, faces, fingerprint):
     gallery = make(place)
     gallery.enroll("Ann", faces[0])
@@ -131,6 +134,7 @@ def test_a_password_in_the_place_is_refused_and_not_repeated(fingerprint):
     assert "s3cret" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_a_cluster_is_spoken_to_by_uri(make, tmp_path, faces, fingerprint):
     """The server inside Milvus Lite answers on a port, as a cluster does: reached by URI, with a gallery of its own."""
     make(f"milvus:{tmp_path / 'people.db'}").enroll("Ann", faces[0])

@@ -179,6 +179,7 @@ def with_crops(request, small_models, crops, tmp_path, key):
         yield gallery
 
 
+@pytest.mark.slow
 def test_rebuild_with_another_model(with_crops, small_models, crops, make_onnx):
     """Another size, another kind: everything comes from the crops, and the gallery is the other model's."""
     other = Embedder(make_onnx(changes={"landmark_template": with_crops.fingerprint.landmark_template}))
@@ -193,6 +194,7 @@ def test_rebuild_with_another_model(with_crops, small_models, crops, make_onnx):
         with_crops.search(Embedder(small_models["image"]).embed(crops[:1]))
 
 
+@pytest.mark.slow
 def test_rebuild_for_another_fit(with_crops, marked, small_models, make_onnx):
     """The crops become those of the other fit, as rebuilding again presumes; embeddings and crops agree."""
     embedder = Embedder(small_models["image"])

@@ -72,6 +72,7 @@ def test_the_fastest_comes_first(forms, timed):
     assert all(row.form.certified for row in found.rows)
 
 
+@pytest.mark.slow
 def test_it_really_measures(forms, monkeypatch):
     seen = []
     real = Embedder.forward
@@ -129,6 +130,7 @@ def test_a_lucky_winner_of_the_search_is_measured_anew(forms, monkeypatch):
     assert rival.ratio.rounds == 20
 
 
+@pytest.mark.slow
 def test_of_ways_that_tie_the_one_with_fewer_threads_is_taken(forms, monkeypatch):
     times(
         monkeypatch, lambda name, threads, load: 3.0 if name == "a.onnx" else 0.92 if threads == 4 and load < 6 else 1.0

@@ -22,6 +22,7 @@ def lfw_folder(shared, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_traps_show(trained_model, lfw_folder):
     seen = []
     check = check_separation(

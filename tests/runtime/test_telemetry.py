@@ -88,6 +88,7 @@ def test_this_project_writes_nothing(namespaces, tmp_path, small_models, words):
     assert files == []
 
 
+@pytest.mark.slow
 def test_nothing_is_looked_up(namespaces, tmp_path):
     """As long as the control takes to look up the collector, and a second more."""
     control = python(tmp_path / "control", CONTROL, UNTIL_EOF)

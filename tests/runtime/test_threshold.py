@@ -40,6 +40,7 @@ def test_at_most_the_wanted_share_is_accepted(far, monkeypatch):
     assert calibrate(embeddings, people, far).threshold == pytest.approx(found.threshold, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     """Of 60 crowds nearly all intervals hold the threshold that a crowd of thousands has."""
     big, names = crowd(1500, 2, 999)

@@ -35,6 +35,7 @@ class Options:
         self.given[name] = value.numpy()
 
 
+@pytest.mark.slow
 def test_every_matrix_is_placed_as_it_stands_in_the_file(tuned):
     options = Options()
     kept = place_matrices(onnxruntime, tuned, options)

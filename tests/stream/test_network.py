@@ -99,6 +99,7 @@ def watching():
         assert one.reader.stop()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_again_with_another_size(serve, watching, port):
     server = serve(port)
     one = watching(f"rtsp://user:s3cret@127.0.0.1:{port}/live")
@@ -112,6 +113,7 @@ def test_a_server_that_is_killed_and_comes_again_with_another_size(serve, watchi
     assert not any("s3cret" in change.reason + change.hint for change in one.changes)
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_open_and_silent(serve, watching, port):
     """The server is stopped, not ended: nothing comes and nothing says so."""
     server = serve(port)
@@ -123,6 +125,7 @@ def test_a_connection_that_is_open_and_silent(serve, watching, port):
     one.more()
 
 
+@pytest.mark.slow
 def test_another_size_in_mid_stream(serve, watching, port):
     """The pictures go on; OpenCV brings them to the size that the connection began with."""
     server = serve(port)
@@ -136,6 +139,7 @@ def test_another_size_in_mid_stream(serve, watching, port):
     assert all(change.up for change in one.changes)
 
 
+@pytest.mark.slow
 def test_damaged_bytes_on_the_way(serve, watching, port):
     """A proxy turns bytes around; the stream goes on, or is opened again."""
     serve(port)

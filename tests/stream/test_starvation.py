@@ -139,6 +139,7 @@ def ask(port, path, source=None, headers=None):
     return int(head.split()[1]), body
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs limits of processes, and 127.0.0.0/8")
 def test_400_idle_and_half_requests_at_256_descriptors_stop_nothing(camera, people, small_model, tmp_path, wait_until):
     """The page (with a token), health, snapshots and the opening of the camera go on while the attack lasts."""
@@ -283,6 +284,7 @@ def test_drops_of_a_request_do_not_hold_the_health_endpoint(served_health, short
         drip_until_it_ends(line)
 
 
+@pytest.mark.slow
 def test_200_viewers_at_once_are_served(served_page):
     seen, lock = [], threading.Lock()
 

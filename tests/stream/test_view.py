@@ -195,6 +195,7 @@ def browser():
         found.close()
 
 
+@pytest.mark.slow
 def test_in_chromium_a_click_on_a_face_enrolls_it(served, browser, gallery):
     page, _ = served(token=TOKEN)
     tab = browser.new_page(viewport={"width": 1100, "height": 700})

@@ -197,6 +197,7 @@ def test_the_page_of_python_runs_as_written(film, people, small_model, tmp_path)
     assert done.stdout.splitlines()[:2] == ["source-up None", "appeared None"]
 
 
+@pytest.mark.slow
 def test_the_page_of_parts_runs_as_written(film, tmp_path):
     shutil.copy(film, tmp_path / "film.avi")
     code = re.search(r"```python\n(from edge_sphereface\.stream import.*?)```", PAGE, re.DOTALL)[1]

@@ -11,6 +11,7 @@ from edge_sphereface.errors import SinkError
 from edge_sphereface.stream.outputs.events.mqtt import Broker
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, courier_to, give, wait_for):
     """The broker is stopped, not ended; the test of the connection fails, and everything comes when it wakes."""
     reader = read_from(broker.port)
@@ -26,6 +27,7 @@ def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, courie
     dispatcher.close(5.0)
 
 
+@pytest.mark.slow
 def test_why_events_do_not_arrive_is_said(make_broker, courier_to, give, wait_for):
     """Nobody there, then somebody who refuses; what was not delivered is counted after the end, too."""
     broker = make_broker(allow_anonymous=False)

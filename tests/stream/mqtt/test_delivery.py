@@ -19,6 +19,7 @@ def test_events_arrive_in_order_and_the_spool_empties(broker, read_from, courier
     assert stat.S_IMODE((tmp_path / "spool.db").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("away_s", [3, 60])
 def test_a_broker_that_is_killed_loses_nothing(broker, read_from, courier_to, give, wait_for, tmp_path, away_s):
     """Killed with events on their way, away while more come; what it had confirmed and not handed on comes again."""
