@@ -1,4 +1,4 @@
-"""What processor this is, and how much of it this process may use, which in a container is less than all."""
+"""The processor: its features, and the number of cores this process may use (fewer in a container)."""
 
 from __future__ import annotations
 

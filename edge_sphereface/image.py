@@ -1,4 +1,4 @@
-"""Images in memory are (H, W, 3) uint8 BGR arrays; anything else is refused with the way to convert it."""
+"""Reading and checking images; in memory they are (H, W, 3) uint8 BGR arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well two sets of embeddings agree, and how well scores tell people apart."""
+"""Agreement between two sets of embeddings, and separation of genuine from impostor scores."""
 
 from __future__ import annotations
 

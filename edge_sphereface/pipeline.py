@@ -1,4 +1,4 @@
-"""From a photograph to the embeddings of the faces in it."""
+"""Detect, align and embed: from an image to the embeddings of its faces."""
 
 from __future__ import annotations
 

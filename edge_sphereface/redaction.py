@@ -1,4 +1,4 @@
-"""Keeps user names, passwords and tokens out of what is printed: messages, events, problems, names of sources."""
+"""Removes user names, passwords and tokens from messages, events and source names."""
 
 from __future__ import annotations
 

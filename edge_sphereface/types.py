@@ -1,4 +1,4 @@
-"""The records that travel between detection, alignment and embedding."""
+"""Records that pass between detection, alignment and embedding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embedding more photographs than a camera ever sees: a folder to one Parquet file, on this machine or on a cluster."""
+"""Batch embedding: a folder of photographs to one Parquet file, on this machine or a Ray cluster."""
 
 from edge_sphereface.batch.folder import FolderResult, embed_folder
 from edge_sphereface.batch.operator import OperatorConfig

@@ -1,4 +1,4 @@
-"""Where the operator runs."""
+"""Engines that run the batch operator: this process, or Ray Data."""
 
 from __future__ import annotations
 

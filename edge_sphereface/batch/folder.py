@@ -1,4 +1,4 @@
-"""A folder of photographs to one Parquet file."""
+"""Embed a folder of photographs into one Parquet file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File names as text that a table can hold, whatever bytes they are."""
+"""File names as table text, whatever bytes they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From paths to rows: the same operator on this machine and on every worker of a cluster."""
+"""The batch operator: paths in, rows out; the same code locally and on every worker."""
 
 from __future__ import annotations
 

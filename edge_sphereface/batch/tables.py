@@ -1,4 +1,4 @@
-"""The tables: a row per photograph while work goes on, a row per face in the result."""
+"""Schemas of the intermediate table (one row per photograph) and the result (one row per face)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One TOML file in place of many options: each key is an option's long name."""
+"""Settings from a TOML file: each key is the long name of an option."""
 
 from __future__ import annotations
 

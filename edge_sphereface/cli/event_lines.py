@@ -1,4 +1,4 @@
-"""Events as lines of a terminal."""
+"""Formats events as terminal lines."""
 
 from __future__ import annotations
 

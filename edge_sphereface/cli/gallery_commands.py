@@ -1,4 +1,4 @@
-"""``edge-sphereface gallery``: looking after a gallery."""
+"""``edge-sphereface gallery``: manage a gallery."""
 
 from __future__ import annotations
 

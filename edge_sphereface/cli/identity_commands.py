@@ -1,4 +1,4 @@
-"""Commands that say who is who: enroll, identify."""
+"""The commands enroll and identify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong besides the source, for whoever reads stderr or the journal."""
+"""Reports problems besides the source's on stderr."""
 
 from __future__ import annotations
 

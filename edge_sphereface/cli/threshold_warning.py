@@ -1,4 +1,4 @@
-"""One line on stderr where a gallery's threshold was not calibrated for what is done with it."""
+"""Warns when a gallery's threshold was not calibrated for the command that uses it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``watch`` can be told. Defaults stand in the settings' own classes; what is left out is None."""
+"""Options of ``watch``. Their defaults are those of the settings classes; an omitted option is None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From options to the parts of a stream: settings, and where events and frames go."""
+"""Builds the parts of a stream from options: settings, event sinks, frame sinks."""
 
 from __future__ import annotations
 

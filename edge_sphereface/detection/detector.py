@@ -1,4 +1,4 @@
-"""What a detector is, and which one to take."""
+"""The detector interface, and opening a detector by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A detector that looks at frames in a size of its own."""
+"""Detection in downscaled frames: bounds the cost of a detection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is this machine fit? ``machine`` collects facts, ``checks`` judges them, ``report`` shows them."""
+"""Diagnoses this machine: ``machine`` collects facts, ``checks`` judges them, ``report`` prints them."""
 
 from edge_sphereface.doctor.checks import Finding
 from edge_sphereface.doctor.report import Report, examine, render

@@ -1,4 +1,4 @@
-"""Judgement of a machine's facts: one function per question, each finding says what to do."""
+"""Checks of the collected facts: one function per question; each finding names the fix."""
 
 from __future__ import annotations
 

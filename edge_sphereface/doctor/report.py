@@ -1,4 +1,4 @@
-"""The doctor's page."""
+"""Prints the findings."""
 
 from __future__ import annotations
 

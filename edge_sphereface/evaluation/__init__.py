@@ -1,1 +1,1 @@
-"""Judging models and galleries: accuracy, thresholds, latency."""
+"""Evaluation of models and galleries: accuracy, thresholds, latency."""

@@ -1,4 +1,4 @@
-"""Labelled photographs: folders of people."""
+"""Labeled photographs: one folder per person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How busy a machine is with other work while something is measured on it."""
+"""Load of other programs on the machine during a measurement."""
 
 from __future__ import annotations
 

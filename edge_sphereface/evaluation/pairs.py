@@ -1,4 +1,4 @@
-"""Labelled pairs of photographs, from LFW's own file or a CSV, and where the faces in them are."""
+"""Labeled pairs of photographs (LFW's format or CSV) and the landmarks of their faces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency measured so that it can be compared: several cases in turn, raw samples kept."""
+"""Interleaved latency measurement of several cases, keeping raw samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops as a gallery keeps them: PNG files."""
+"""Aligned crops as PNG bytes, as a gallery stores them."""
 
 from __future__ import annotations
 

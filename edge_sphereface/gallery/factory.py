@@ -1,4 +1,4 @@
-"""Opens a gallery: the location says which kind it is."""
+"""Opens a gallery; its location determines the backend."""
 
 from __future__ import annotations
 

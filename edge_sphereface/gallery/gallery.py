@@ -1,4 +1,4 @@
-"""The interface of every gallery, and what is the same in all of them."""
+"""The gallery interface, and the code shared by all backends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gallery takes and gives."""
+"""Records that a gallery takes and returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The crops that a gallery keeps, embedded by another model."""
+"""Re-embeds the stored crops of a gallery with another model."""
 
 from __future__ import annotations
 

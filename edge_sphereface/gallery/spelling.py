@@ -1,4 +1,4 @@
-"""Names that differ only in what cannot be seen."""
+"""Detects names that differ only in invisible characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One person has one face in an image: of several faces with the same name, only the most similar keeps it."""
+"""Assigns each identity to one face per image: the most similar one."""
 
 from __future__ import annotations
 

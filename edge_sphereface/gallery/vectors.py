@@ -1,4 +1,4 @@
-"""Embeddings as a gallery takes them, and the template that stands for a person."""
+"""Checks embeddings on entry, and computes the template of an identity."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Running a model: the embedder, its session, and the memory of its weights."""
+"""Model inference: the embedder, its onnxruntime session, and the memory of its weights."""

@@ -1,4 +1,4 @@
-"""Aligned crops to embeddings."""
+"""Embeds aligned crops."""
 
 from __future__ import annotations
 

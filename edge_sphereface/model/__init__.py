@@ -1,1 +1,1 @@
-"""What a model file says about itself: its specification, proof, quantization and tuning."""
+"""Metadata of a model file: specification, certificate, quantization and tuning."""

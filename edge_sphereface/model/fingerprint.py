@@ -1,4 +1,4 @@
-"""What made an embedding: embeddings are comparable only if all of it is the same."""
+"""The fingerprint of an embedding: embeddings are comparable only if their fingerprints are equal."""
 
 from __future__ import annotations
 

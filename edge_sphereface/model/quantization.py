@@ -1,4 +1,4 @@
-"""What a model of reduced precision says of itself, and whether a processor runs it as it was meant."""
+"""Quantization metadata of a model, and whether this processor runs it as intended."""
 
 from __future__ import annotations
 

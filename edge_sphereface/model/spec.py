@@ -1,4 +1,4 @@
-"""The contract between an ONNX file and whoever runs it: one JSON value in the model's metadata."""
+"""``ModelSpec``: the contract between an ONNX file and its runtime, one JSON value in the model's metadata."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model whose graph was rewritten for speed says of itself."""
+"""Tuning metadata of a model whose graph was rewritten for speed."""
 
 from __future__ import annotations
 

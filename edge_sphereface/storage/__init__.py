@@ -1,1 +1,1 @@
-"""Files, the cache and downloads; reading data that is not trusted."""
+"""Files, cache and downloads; bounded reading of untrusted data."""

@@ -1,4 +1,4 @@
-"""JSON that nobody vouches for: parsed within bounds of size, depth and digits."""
+"""Parses untrusted JSON within bounds of size, depth and digits."""
 
 from __future__ import annotations
 

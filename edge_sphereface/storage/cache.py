@@ -1,4 +1,4 @@
-"""Where downloaded files and models are kept."""
+"""The cache folder of downloaded files and models."""
 
 from __future__ import annotations
 

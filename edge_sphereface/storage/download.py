@@ -1,4 +1,4 @@
-"""Downloading one pinned file: resumed where it was cut off, checked before anyone uses it."""
+"""Downloads one pinned file: resumes interrupted transfers and verifies the digest before use."""
 
 from __future__ import annotations
 

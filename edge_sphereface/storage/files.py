@@ -1,4 +1,4 @@
-"""Reading and writing files without surprises: whole or not at all, private where it must be, fingerprinted."""
+"""Atomic, private file writing, and digests."""
 
 from __future__ import annotations
 

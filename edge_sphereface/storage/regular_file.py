@@ -1,4 +1,4 @@
-"""Reading files that nobody vouches for: regular files only, of a known and bounded size, without ever blocking."""
+"""Reads untrusted files: regular files only, of bounded size, without blocking."""
 
 from __future__ import annotations
 

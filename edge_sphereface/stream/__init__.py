@@ -1,10 +1,10 @@
-"""Live recognition: a camera is read, faces are followed and recognized, events are told.
+"""Live recognition: reads a camera, tracks and recognizes faces, emits events.
 
 .. code-block:: text
 
-    source ─► reader ─► processor ─────────────────────────────────► events ─► dispatcher ─► sink
-              newest    tracker (finder, motion) ─► quality ─►             a thread each
-              frame     embed what pays ─► evidence
+    source ─► reader ─► frame processor ─────────────► events ─► dispatcher ─► sink
+              newest    detector and optical flow ─► tracks      one thread
+              frame     quality ─► embedder ─► policy            per sink
 """
 
 from edge_sphereface.stream.capture.factory import SourceOptions

@@ -1,4 +1,4 @@
-"""What other threads ask of the stream's own thread."""
+"""Commands from other threads, executed by the stream's own thread."""
 
 from __future__ import annotations
 

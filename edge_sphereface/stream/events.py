@@ -1,4 +1,4 @@
-"""What a stream says: one JSON object for each thing that happened. Described in docs/watch.md."""
+"""Events of a stream, as JSON objects; docs/watch.md describes them."""
 
 from __future__ import annotations
 

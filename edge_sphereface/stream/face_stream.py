@@ -1,4 +1,4 @@
-"""A camera, its faces and what is said of them."""
+"""``FaceStream``: reads a source, tracks and recognizes faces, and emits events and frames."""
 
 from __future__ import annotations
 

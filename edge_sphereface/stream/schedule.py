@@ -1,4 +1,4 @@
-"""When something that happens so many times a second is due."""
+"""Schedules an action at a fixed rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream can be told."""
+"""Settings of a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream did, counted."""
+"""Counters of a stream."""
 
 from __future__ import annotations
 

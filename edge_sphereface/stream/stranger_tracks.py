@@ -1,4 +1,4 @@
-"""How near strangers come to a name while `watch` follows them: what its threshold is calibrated on."""
+"""Highest similarities of strangers' tracks, from which the threshold of ``watch`` is calibrated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def track_scores(
         GalleryError: the gallery failed.
     """
     scores: dict[int, float] = {}
-    processor = _StrangerScene(scores, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
+    processor = _StrangerProcessor(scores, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
     for number, (moment, image) in enumerate(frames):
         processor.step(Frame(image=image, number=number, time_s=moment, read_at=time.monotonic(), unix_time=moment))
         if processor.gallery_problem:
@@ -58,8 +58,8 @@ def track_scores(
     return list(scores.values())
 
 
-class _StrangerScene(FrameProcessor):
-    """A processor in which nobody is named.
+class _StrangerProcessor(FrameProcessor):
+    """A frame processor that names nobody and records the scores.
 
     Args:
         scores: takes, by number of the track, the highest similarity that could have named it.

@@ -1,4 +1,4 @@
-"""What the page asks for, as an ASGI application."""
+"""The HTTP interface of the page, an ASGI application."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.types import JsonObject
-    from edge_sphereface.web.door import Door
+    from edge_sphereface.web.connection_guard import ConnectionGuard
     from edge_sphereface.web.live_view import LiveView
 
 _PAGE = Path(__file__).parent / "page"
@@ -41,7 +41,9 @@ _NUMBER_DIGITS = 18
 _ENROLL_S = 10.0
 
 
-def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int, fps: float, door: Door) -> ASGIApp:
+def make_app(
+    stream: FaceStream, view: LiveView, *, token: str | None, side: int, fps: float, guard: ConnectionGuard
+) -> ASGIApp:
     """The application.
 
     Args:
@@ -50,7 +52,7 @@ def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int
         token: see :class:`Access`.
         side: pixels that the longer side of a picture is shrunk to.
         fps: pictures a second that anybody gets, at most.
-        door: of the server that runs the application.
+        guard: of the server that runs the application.
     """
     handlers = _Handlers(stream, view, side=side, fps=fps)
     app = Starlette(
@@ -63,7 +65,7 @@ def make_app(stream: FaceStream, view: LiveView, *, token: str | None, side: int
         ],
         exception_handlers={EdgeSphereFaceError: _told, asyncio.TimeoutError: _busy},
     )
-    return door.timed(Access(door.admitting(app), token))
+    return guard.timed(Access(guard.admitting(app), token))
 
 
 class _Handlers:

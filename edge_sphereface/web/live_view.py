@@ -1,4 +1,4 @@
-"""The newest frame with its faces, for whoever looks."""
+"""Holds the newest annotated frame for viewers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serves the page in a thread of its own."""
+"""Serves the page in its own thread."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ class PageView:
         import uvicorn
 
         from edge_sphereface.web.app import make_app
-        from edge_sphereface.web.door import Door
+        from edge_sphereface.web.connection_guard import ConnectionGuard
 
-        door = Door(Connections(ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS)))
+        guard = ConnectionGuard(Connections(ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS)))
         listener = _listen(self.host, self.port)
         self.port = int(listener.getsockname()[1])
-        app = make_app(stream, self._view, token=self._token, side=self._side, fps=self._fps, door=door)
+        app = make_app(stream, self._view, token=self._token, side=self._side, fps=self._fps, guard=guard)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -92,7 +92,7 @@ class PageView:
                 log_level="error",
                 lifespan="off",
                 ws="none",
-                http=door.protocol(),
+                http=guard.protocol(),
                 loop="asyncio",
                 server_header=False,
                 proxy_headers=False,  # the peer is the peer: any program may write X-Forwarded-For

@@ -185,8 +185,8 @@ def test_400_idle_and_half_requests_at_256_descriptors_stop_nothing(camera, peop
 
 @pytest.fixture
 def short_times(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.web.door._REQUEST_S", 0.6)
-    monkeypatch.setattr("edge_sphereface.web.door._ANSWER_S", 1.2)
+    monkeypatch.setattr("edge_sphereface.web.connection_guard._REQUEST_S", 0.6)
+    monkeypatch.setattr("edge_sphereface.web.connection_guard._ANSWER_S", 1.2)
     monkeypatch.setattr("edge_sphereface.stream.monitoring.health._TIMEOUT_S", 0.6)
 
 

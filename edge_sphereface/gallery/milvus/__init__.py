@@ -1,4 +1,4 @@
-"""Galleries in Milvus: embedded in the process (Milvus Lite), or a cluster."""
+"""Galleries in Milvus: embedded (Milvus Lite) or a cluster."""
 
 MILVUS_LITE = "milvus:"
 """Prefix of a location on this machine."""

@@ -1,4 +1,4 @@
-"""The collections that make a gallery in Milvus, and their rows."""
+"""Milvus collections of a gallery, and their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery in Milvus."""
+"""The Milvus backend of a gallery."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The device's own gallery: one SQLite file, with a memory-mapped matrix of templates beside it."""
+"""The SQLite backend: one database file and a memory-mapped matrix of templates beside it."""

@@ -1,4 +1,4 @@
-"""Exact search over all templates."""
+"""Exact nearest-neighbor search over all templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery's one row of state, and how its values are kept."""
+"""The gallery's state row (fingerprint, token, key check), and how values are stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gallery in one SQLite file."""
+"""The SQLite backend of a gallery."""
 
 from __future__ import annotations
 

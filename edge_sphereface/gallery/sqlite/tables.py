@@ -1,4 +1,4 @@
-"""Identities, embeddings and thresholds as rows."""
+"""Rows of identities, embeddings and thresholds."""
 
 from __future__ import annotations
 

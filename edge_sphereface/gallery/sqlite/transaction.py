@@ -1,4 +1,4 @@
-"""One change of a gallery: its transaction, and the matrix that goes with it."""
+"""One write transaction of a gallery, kept consistent with the template matrix."""
 
 from __future__ import annotations
 

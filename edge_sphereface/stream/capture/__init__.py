@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, the network, GStreamer, files, Python."""
+"""Frame sources: cameras, network streams, GStreamer, files, Python iterators."""

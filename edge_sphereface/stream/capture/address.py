@@ -1,4 +1,4 @@
-"""What a source is called, and what of that may be printed."""
+"""The name of a source, with its credentials removed."""
 
 from __future__ import annotations
 

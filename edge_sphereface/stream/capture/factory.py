@@ -1,4 +1,4 @@
-"""Which class reads a source."""
+"""Opens a source; its address determines the class."""
 
 from __future__ import annotations
 

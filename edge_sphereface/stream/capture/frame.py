@@ -1,4 +1,4 @@
-"""What sources give and what is made of it."""
+"""A frame, and its times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of frames, and frames of a Python iterator."""
+"""Sources that read a folder of images or a Python iterator."""
 
 from __future__ import annotations
 

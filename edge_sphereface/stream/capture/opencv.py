@@ -1,4 +1,4 @@
-"""Cameras, streams of the network and video files, through OpenCV."""
+"""Cameras, network streams and video files through OpenCV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread that reads a source, so that a slow consumer gets the newest frame and not a queue of old ones."""
+"""Reads a source in a thread and keeps only the newest frame, so that a slow consumer never lags behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source of frames is."""
+"""The interface of a frame source."""
 
 from __future__ import annotations
 

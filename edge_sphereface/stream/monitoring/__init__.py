@@ -1,4 +1,4 @@
-"""What those who run a stream for months ask of it: health and metrics over HTTP, and signs for systemd."""
+"""Monitoring of a long-running stream: health and metrics over HTTP, systemd notifications."""
 
 from edge_sphereface.stream.monitoring.health import HealthEndpoint
 from edge_sphereface.stream.monitoring.systemd import SystemdNotifier

@@ -1,1 +1,1 @@
-"""Where events and frames go."""
+"""Outputs of a stream: events and frames."""

@@ -1,1 +1,1 @@
-"""From a frame to decided identities: what to embed, and what the embeddings say."""
+"""Recognition in a frame: which faces to embed, and who they are."""

@@ -1,4 +1,4 @@
-"""Work per frame, held to a budget: detect more rarely, then in smaller pictures, then embed more rarely."""
+"""Keeps the work per frame within a budget: detect less often, then in smaller images, then embed less often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From one frame to what happened in it: find, follow, embed what pays, decide who it is."""
+"""Processes one frame: detect, track, embed selected faces, decide identities, emit events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a face is worth an embedding, and what all embeddings of a track say together."""
+"""Recognition policy: when to embed a face, and which identity its embeddings support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a face is worth embedding: 0 to 1 from its size, sharpness and pose."""
+"""Face quality, 0 to 1, from size, sharpness and pose."""
 
 from __future__ import annotations
 

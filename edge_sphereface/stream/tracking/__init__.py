@@ -1,1 +1,1 @@
-"""Following faces from frame to frame."""
+"""Face tracking from frame to frame."""

@@ -1,4 +1,4 @@
-"""One face as long as it is in sight, and what is known of it."""
+"""A tracked face, and what is known of it."""
 
 from __future__ import annotations
 

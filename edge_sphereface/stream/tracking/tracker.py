@@ -1,4 +1,4 @@
-"""Which face of this frame is which of the last: by overlap of boxes and by the motion of landmarks."""
+"""Assigns detections to tracks by box overlap and landmark motion."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where events go: lines on a stream or in a file, MQTT, a Python function."""
+"""Event sinks: lines on stdout or in a file, MQTT, a Python function."""

@@ -1,4 +1,4 @@
-"""Carries events to a sink in a thread of its own, so that a slow one never stops the camera."""
+"""Delivers events to a sink in its own thread, so that a slow sink never blocks the stream."""
 
 from __future__ import annotations
 

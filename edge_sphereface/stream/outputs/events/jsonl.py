@@ -1,4 +1,4 @@
-"""Events as lines: on a stream, in a file that is rotated; or to a Python function."""
+"""Event sinks that write lines to a stream or a rotated file, or call a Python function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages on the disk until somebody else has them."""
+"""Stores messages on disk until their delivery is confirmed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where frames go with their faces: snapshots and recordings on the disk; the page is in ``view``."""
+"""Frame sinks: snapshots and recordings on disk. The page is in ``edge_sphereface.web``."""

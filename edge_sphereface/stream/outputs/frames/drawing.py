@@ -1,4 +1,4 @@
-"""Boxes and names in a picture."""
+"""Draws boxes and names into an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sees every frame of a stream."""
+"""The interface of a frame sink, and what it sees of each face."""
 
 from __future__ import annotations
 

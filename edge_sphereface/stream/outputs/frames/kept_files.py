@@ -1,4 +1,4 @@
-"""Files of one stream in a folder: named by stream and moment, the newest kept."""
+"""Files of one stream in a folder, named by stream and time; only the newest are kept."""
 
 from __future__ import annotations
 

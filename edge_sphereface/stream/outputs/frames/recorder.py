@@ -1,4 +1,4 @@
-"""Video of what the camera saw, with boxes and names in it."""
+"""Records video with boxes and names."""
 
 from __future__ import annotations
 

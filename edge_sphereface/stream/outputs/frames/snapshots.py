@@ -1,4 +1,4 @@
-"""A picture of every face that was identified, or found unknown."""
+"""Saves an image of each identified or unknown face."""
 
 from __future__ import annotations
 

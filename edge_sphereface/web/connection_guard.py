@@ -42,7 +42,7 @@ class _Visit:
             self._timer.cancel()
 
 
-class Door:
+class ConnectionGuard:
     """Counts and times the connections of one server.
 
     Args:
@@ -55,11 +55,11 @@ class Door:
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What uvicorn makes of each connection."""
-        door = self
+        guard = self
 
         class Protocol(H11Protocol):
             def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-                self._is_inside = door._enter(transport)
+                self._is_inside = guard._enter(transport)
                 if self._is_inside:
                     super().connection_made(transport)
                 else:
@@ -67,7 +67,7 @@ class Door:
 
             def connection_lost(self, exc: Exception | None) -> None:
                 if self._is_inside:
-                    door._leave(self.transport)
+                    guard._leave(self.transport)
                     super().connection_lost(exc)
 
         return Protocol
