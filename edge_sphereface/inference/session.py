@@ -161,7 +161,7 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     ort = import_onnxruntime()
     available = ort.get_available_providers()
     if config.provider.lower() != AUTO:
-        return _open(ort, model, _resolve(config.provider, available), config)
+        return _open(ort, model, _resolve(config.provider, available, ort.get_all_providers()), config)
     candidates = [name for name in AUTO_ORDER if name in available]
     relaxed = replace(config, allow_cpu_fallback=True)  # `auto` asks for the best there is, not for all of it
     for name in candidates[:-1]:
@@ -188,11 +188,16 @@ def open_bytes(model: bytes, config: SessionConfig) -> Any:
     return ort.InferenceSession(model, options, providers=[CPU])
 
 
-def _resolve(provider: str, available: list[str]) -> str:
+def _resolve(provider: str, available: list[str], known: list[str]) -> str:
     for name in available:
         if _short(provider) == _short(name):
             return name
     short = ", ".join(map(_short, available))
+    if not any(_short(provider) == _short(name) for name in known):
+        raise ProviderError(
+            f"There is no execution provider {provider!r}; this onnxruntime offers: {short}.",
+            hint=f"check the spelling; onnxruntime knows: {', '.join(map(_short, known))}",
+        )
     raise ProviderError(
         f"The execution provider {provider!r} is not in this onnxruntime, which offers: {short}.",
         hint="install the onnxruntime wheel that has it, or use provider 'auto'",
