@@ -28,6 +28,9 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
 """Threads of OpenCV and of numpy's matrix products, read when they are loaded."""
 
+_REQUIRED = {"numpy": "numpy", "cv2": "opencv-python-headless", "onnx": "onnx"}
+"""Packages that an incomplete installation lacks, by the name that is imported. onnxruntime has an error of its own."""
+
 
 class Outcome(NamedTuple):
     """What a command found.
@@ -118,6 +121,13 @@ def run(
     except EdgeSphereFaceError as error:
         _print_error(error, as_json=as_json or asks_for_json(words))
         return USAGE if isinstance(error, UsageError) else FAILED
+    except ModuleNotFoundError as error:
+        package = _REQUIRED.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        missing = EdgeSphereFaceError(f"The Python package {package} is not installed.", hint=f"pip install {package}")
+        _print_error(missing, as_json=as_json or asks_for_json(words))
+        return FAILED
     except KeyboardInterrupt:
         note("interrupted")
         return INTERRUPTED

@@ -114,6 +114,20 @@ def test_numbers_that_no_option_takes(cli, words, value):
     assert len(err) < 7000
 
 
+@pytest.mark.parametrize("words", [["doctor"], ["detect", "a.jpg", "--json"]])
+def test_a_package_that_is_not_installed_is_no_traceback(words):
+    code = f"""
+import sys
+sys.modules["numpy"] = None
+from edge_sphereface.cli.__main__ import main
+sys.exit(main({words!r}))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "The Python package numpy is not installed." in (found.stdout if "--json" in words else found.stderr)
+    assert "Traceback" not in found.stderr
+
+
 @pytest.mark.parametrize("words", [[], ["watch"]])
 def test_no_words_are_a_usage_error(cli, words):
     code, _, err = cli(*words)

@@ -37,7 +37,9 @@ def test_names(make_onnx, name):
 
 
 def test_a_provider_that_is_not_there(make_onnx):
-    with pytest.raises(ProviderError, match=r"no execution provider 'tpu'; this onnxruntime offers: .*cpu.*check the spelling.*cuda"):
+    with pytest.raises(
+        ProviderError, match=r"no execution provider 'tpu'; this onnxruntime offers: .*cpu.*check the spelling.*cuda"
+    ):
         open_session(make_onnx(), SessionConfig(provider="tpu"))
 
 
