@@ -16,7 +16,7 @@ help:
 	@echo "make test-quick     without the slow tests and those that need MindSpore"
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
-	@echo "make check          ruff, mypy and all tests"
+	@echo "make check          ruff, mypy, import-linter and all tests"
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m export demo

@@ -50,6 +50,7 @@ def test_imports(folder):
         assert not strangers, f"{path.relative_to(ROOT)} imports {strangers}"
 
 
+@pytest.mark.checkout
 def test_arrows_between_packages():
     """The layers in pyproject.toml."""
     found = subprocess.run(
