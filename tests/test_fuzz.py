@@ -204,35 +204,39 @@ READERS = {
     "spec.json": (
         TEXT,
         lambda path, _: ModelSpec.from_json(path.read_bytes()),
-        "model_spec quantization tuning record",
+        "model.spec model.quantization model.tuning storage.record",
     ),
-    "fingerprint.json": (TEXT, lambda path, _: Fingerprint.from_json(path.read_bytes()), "fingerprint"),
+    "fingerprint.json": (TEXT, lambda path, _: Fingerprint.from_json(path.read_bytes()), "model.fingerprint"),
     "threshold.json": (TEXT, lambda path, _: Threshold.from_json(path.read_bytes()), "gallery.records"),
-    "m.parity.json": (TEXT, lambda path, _: load_certificate(path), "certificate regular_file"),
+    "m.parity.json": (TEXT, lambda path, _: load_certificate(path), "model.certificate storage.regular_file"),
     "m.onnx": (
         BINARY,
         lambda path, _: Embedder(path, provider="cpu", threads=1).embed(np.zeros((1, *CROP), np.uint8)),
-        "session embed placement wire external_data",
+        "inference.session inference.embedder inference.weight_memory storage.protobuf_wire model.external_data",
     ),
     "inspected.onnx": (BINARY, lambda path, _: inspect(path), "export.inspection"),
-    "yunet.onnx": (BINARY, lambda path, _: YuNet(path), "detect.yunet"),
+    "yunet.onnx": (BINARY, lambda path, _: YuNet(path), "detection.yunet"),
     "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),
-    "people.db-matrix": (BINARY, lambda path, spec: search(path.with_name("people.db"), spec), "gallery.sqlite.matrix"),
+    "people.db-matrix": (
+        BINARY,
+        lambda path, spec: search(path.with_name("people.db"), spec),
+        "gallery.sqlite.template_matrix",
+    ),
     "people.jsonl": (TEXT, transfer, "gallery.transfer"),
-    "key": (TEXT, lambda path, _: read_key(path), "gallery.vault"),
+    "key": (TEXT, lambda path, _: read_key(path), "gallery.encryption"),
     "crop.png": (BINARY, lambda path, _: decode_crop(path.read_bytes(), CROP), "gallery.crops"),
     **{
         f"photo.{kind}": (BINARY, lambda path, _: load_image(path), "image image_header")
         for kind in ("jpg", "progressive.jpg", "png", "bmp", "gif", "webp", "tiff", "ppm")
     },
-    "pairs.txt": (TEXT, lambda path, _: read_lfw_pairs(path), "pairs"),
-    "pairs.csv": (TEXT, lambda path, _: read_csv_pairs(path), "pairs"),
-    "landmarks.txt": (TEXT, lambda path, _: read_landmarks(path), "pairs"),
+    "pairs.txt": (TEXT, lambda path, _: read_lfw_pairs(path), "evaluation.pairs"),
+    "pairs.csv": (TEXT, lambda path, _: read_csv_pairs(path), "evaluation.pairs"),
+    "landmarks.txt": (TEXT, lambda path, _: read_landmarks(path), "evaluation.pairs"),
     "x.ckpt": (BINARY, checkpoint, "export.checkpoint.checkpoint export.checkpoint.ckpt"),
     "x.safetensors": ((*BINARY, token), checkpoint, "export.checkpoint.safetensors"),
     "watch.toml": (TEXT, configuration, "cli.configuration"),
-    "spool.db": (BINARY, spool, "stream.sinks.spool"),
-    "faces.partial": (BINARY, journal, "bulk.journal"),
+    "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
+    "faces.partial": (BINARY, journal, "batch.journal"),
     "result.json": (TEXT, lambda path, _: load_result(path), "benchmarks.result_file"),
     "device.json": (TEXT, lambda path, _: read_device_report(path), "export.tuning.device_report"),
     "recorded.json": (TEXT, lambda path, _: imported.read(path, source="test"), "benchmarks.ascend.imported"),
@@ -409,12 +413,12 @@ _READS = re.compile(
     r"|FaceDetectorYN|csv\.(?:Dict)?[rR]eader|read_fields\(|open_stream\("
 )
 _ELSEWHERE = {
-    "bounded_json": "what each reader of JSON calls",
+    "storage.bounded_json": "what each reader of JSON calls",
     "cli.tune_command": "copies a model that it has opened",
-    "download": "copies a file and compares its SHA-256",
+    "storage.download": "copies a file and compares its SHA-256",
     "export.quantization.activation_statistics": "a model in memory",
-    "files": "hashes a file",
-    "stream.view.app": "bodies of requests, in test_view",
+    "storage.files": "hashes a file",
+    "web.app": "bodies of requests, in test_view",
 }
 
 
