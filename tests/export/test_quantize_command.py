@@ -14,7 +14,6 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import check_on_device, load_certificate
 from edge_sphereface.model.spec import METADATA_KEY
 from export.commands import build_parser
-from export.convert import ConversionOptions, convert
 from export.layers import layers_of
 from export.quantization.float16 import no_float16_reason, to_float16
 from export.rewrite.weights import read_weights, rebuild
@@ -280,16 +279,13 @@ def test_float16_keeps_inputs_and_outputs(shallow_models):
 
 
 @pytest.mark.slow
-def test_on_trained_weights(shared, tmp_path, capsys):
-    """Half the promise in a quarter of the time: 160 crops, 600 pairs, the strict policy but for latency."""
-    options = ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)
-    model = convert(shared("checkpoints/sphere20a-w025.ckpt"), tmp_path / "m.onnx", options).model
+def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
+    """Half the promise in a quarter of the time: 160 crops for the calibration, 600 pairs, the strict policy."""
     lines = shared("lfw/pairs.txt").read_text().splitlines()[:601]
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     lfw = shared("lfw")
     marks = lfw / "lfw_landmark.txt"
-    words = ["quantize", model, "--calibration", lfw / "images", "--count", 160, "-o", tmp_path / "m.int8.onnx"]
-    words += ["--policy", "latency=none"]  # a busy machine may not tell it
+    words = ["quantize", trained_model, "--calibration", lfw / "images", "--count", 160, "-o", tmp_path / "m.int8.onnx"]
     pairs = ["--pairs", tmp_path / "pairs.txt", "--images", lfw / "images", "--landmarks", marks]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -304,5 +300,5 @@ def test_on_trained_weights(shared, tmp_path, capsys):
     assert "too few: 2000 are needed" in accuracy["why_not"]
     certificate = json.loads((tmp_path / "m.int8.parity.json").read_text())
     assert any("accuracy" in sentence and "not judged" in sentence for sentence in certificate["quality"])
-    assert abs(proof["threshold"] - Embedder(model).spec.threshold) < 0.02
+    assert abs(proof["threshold"] - Embedder(trained_model).spec.threshold) < 0.02
     assert result["bytes"] / result["float_bytes"] <= 0.26
