@@ -144,7 +144,7 @@ def make_onnx(tmp_path, spec):
             list(initializers),
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        values = {"edge_sphereface.model.spec": made.to_json()} if metadata is None else metadata
+        values = {"edge_sphereface.model_spec": made.to_json()} if metadata is None else metadata
         helper.set_model_props(model, values)
         path = tmp_path / name
         save_model(model, path)

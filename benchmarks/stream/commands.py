@@ -79,7 +79,7 @@ def _add_economy(kinds: Commands) -> None:
         help="embeddings, work and accuracy of `watch`, beside embedding every face in every frame",
         description="The people with at least 20 photographs are enrolled from 5 each; others of theirs, and "
         "strangers, play in a made video. The threshold lets 1 % of 500 other strangers pass.",
-        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --seeds 3 4 5 -o efficiency.json",
+        epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --seeds 3 4 5 -o economy.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.types import EmbeddedFace
 
-FINGERPRINT_KEY = b"edge_sphereface.model.fingerprint"
+FINGERPRINT_KEY = b"edge_sphereface.fingerprint"
 """Of the result's metadata: JSON of what made the embeddings, whose digest stands in every row."""
 DETECTOR_KEY = b"edge_sphereface.detector"
 

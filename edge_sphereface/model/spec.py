@@ -14,7 +14,7 @@ from edge_sphereface.storage.record import Above, Between, Cosine, Length, Recor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-METADATA_KEY = "edge_sphereface.model.spec"
+METADATA_KEY = "edge_sphereface.model_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
 
 SCHEMA_VERSION: Final = 4

@@ -53,7 +53,7 @@ def test_every_face_with_all_that_is_known_of_it(config, tmp_path):
         assert row["score"] == pytest.approx(face.face.score)
     kind = pipeline.embedder.fingerprint
     assert {row["fingerprint"] for row in found} == {kind.digest} == {result.fingerprint}
-    assert Fingerprint.from_json(table.schema.metadata[b"edge_sphereface.model.fingerprint"].decode()) == kind
+    assert Fingerprint.from_json(table.schema.metadata[b"edge_sphereface.fingerprint"].decode()) == kind
     with (tmp_path / "faces.unreadable.csv").open(newline="", encoding="utf-8") as stream:
         unreadable = {row["path"]: row["reason"] for row in csv.DictReader(stream)}
     assert set(unreadable) == {"broken.jpg", "text.jpg", "nothing.png"}

@@ -99,7 +99,7 @@ def test_model_without_our_metadata(make_onnx):
 
 def test_model_with_another_version_of_it(make_onnx):
     with pytest.raises(ModelFormatError, match="version 99"):
-        Embedder(make_onnx(metadata={"edge_sphereface.model.spec": '{"schema_version": 99}'}))
+        Embedder(make_onnx(metadata={"edge_sphereface.model_spec": '{"schema_version": 99}'}))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_model_with_another_version_of_it(make_onnx):
 )
 def test_graph_and_metadata_must_agree(make_onnx, changes, spec):
     if "embedding_size" in changes:
-        path = make_onnx(metadata={"edge_sphereface.model.spec": spec.to_json()})
+        path = make_onnx(metadata={"edge_sphereface.model_spec": spec.to_json()})
     else:
         path = make_onnx(changes=changes)
     with pytest.raises(ModelFormatError, match="does not fit its specification"):

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from edge_sphereface.batch.tables import DETECTOR_KEY, FINGERPRINT_KEY
 from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.model.certificate import KIND
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 
@@ -93,3 +95,11 @@ def test_unknown_fields_are_refused(spec):
 def test_impossible_values_are_named(spec, field, value):
     with pytest.raises(ModelFormatError, match=field):
         replace(spec, **{field: value})
+
+
+def test_names_in_files_do_not_move_with_the_code():
+    """Files of earlier versions must be read. In parts, so that no renaming of modules finds them."""
+    assert METADATA_KEY.split(".") == ["edge_sphereface", "model_spec"]
+    assert KIND.split(".") == ["edge_sphereface", "parity_certificate"]
+    assert FINGERPRINT_KEY.split(b".") == [b"edge_sphereface", b"fingerprint"]
+    assert DETECTOR_KEY.split(b".") == [b"edge_sphereface", b"detector"]
