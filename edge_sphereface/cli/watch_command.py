@@ -48,9 +48,9 @@ def add_command(commands: Commands) -> None:
         "watch",
         parents=[gallery_options(required=False), model_option(), detector_options(), stream_options()],
         help="who is in front of a camera, now and as long as it runs",
-        description="Follow the faces of a camera, stream or video, recognize them by a gallery, and tell what "
-        "happens: one line for each event. Runs until the source ends or it is told to stop (Ctrl-C, SIGTERM); a "
-        "camera that fails is opened again, with growing waits. Without a gallery it tells faces, and no names.",
+        description="Track the faces of a camera, stream or video, identify them in a gallery, and print one line "
+        "for each event. Runs until the source ends or Ctrl-C or SIGTERM stops it; a camera that fails is reopened, "
+        "with growing waits. Without a gallery it reports faces appearing and leaving, without names.",
         epilog="examples: edge-sphereface watch 0 --gallery people.db --model model.onnx; "
         "edge-sphereface watch 0 --gallery people.db --view; edge-sphereface watch --config watch.toml --json",
     )

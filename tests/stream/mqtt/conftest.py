@@ -135,7 +135,7 @@ def read_from(wait_for):
 
 
 @pytest.fixture
-def courier_to(tmp_path):
+def dispatcher_to(tmp_path):
     """A dispatcher to a port of this machine, or to a broker; its spool is ``spool.db`` unless named."""
 
     def dispatcher(where, *, spool="spool.db", **options):

@@ -12,10 +12,10 @@ from edge_sphereface.stream.outputs.events.mqtt import Broker
 
 
 @pytest.mark.slow
-def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, courier_to, give, wait_for):
+def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, dispatcher_to, give, wait_for):
     """The broker is stopped, not ended; the test of the connection fails, and everything comes when it wakes."""
     reader = read_from(broker.port)
-    dispatcher = courier_to(broker.port, keepalive_s=2)
+    dispatcher = dispatcher_to(broker.port, keepalive_s=2)
     give(dispatcher, 10)
     wait_for(lambda: len(reader.sequences) == 10)
     broker.process.send_signal(signal.SIGSTOP)
@@ -28,10 +28,10 @@ def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, courie
 
 
 @pytest.mark.slow
-def test_why_events_do_not_arrive_is_said(make_broker, courier_to, give, wait_for):
+def test_why_events_do_not_arrive_is_said(make_broker, dispatcher_to, give, wait_for):
     """Nobody there, then somebody who refuses; what was not delivered is counted after the end, too."""
     broker = make_broker(allow_anonymous=False)
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     give(dispatcher, 2)
     wait_for(lambda: f"MQTT broker 127.0.0.1:{broker.port}: no connection: " in dispatcher.problem)
     assert "refused" in dispatcher.problem
@@ -42,8 +42,8 @@ def test_why_events_do_not_arrive_is_said(make_broker, courier_to, give, wait_fo
     assert (dispatcher.pending(), dispatcher.dropped) == (2, 0)
 
 
-def test_a_connection_that_broke_is_a_problem_until_it_is_back(broker, courier_to, wait_for):
-    dispatcher = courier_to(broker.port)
+def test_a_connection_that_broke_is_a_problem_until_it_is_back(broker, dispatcher_to, wait_for):
+    dispatcher = dispatcher_to(broker.port)
     wait_for(lambda: dispatcher.sink._connected)
     assert dispatcher.problem == ""
     broker.kill()
@@ -53,10 +53,10 @@ def test_a_connection_that_broke_is_a_problem_until_it_is_back(broker, courier_t
     dispatcher.close(3.0)
 
 
-def test_whoever_watches_learns_of_a_sudden_end(broker, read_from, courier_to, wait_for):
+def test_whoever_watches_learns_of_a_sudden_end(broker, read_from, dispatcher_to, wait_for):
     """The last will: the connection breaks without a goodbye."""
     reader = read_from(broker.port)
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     wait_for(lambda: reader.states == ["online"])
     dispatcher.sink._client._sock.shutdown(socket.SHUT_RDWR)
     wait_for(lambda: "offline" in reader.states)
@@ -65,7 +65,7 @@ def test_whoever_watches_learns_of_a_sudden_end(broker, read_from, courier_to, w
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves a refused socket to Python
 def test_an_encrypted_connection_to_a_broker_that_is_known(
-    make_broker, read_from, courier_to, give, wait_for, tmp_path
+    make_broker, read_from, dispatcher_to, give, wait_for, tmp_path
 ):
     """Certificates of our own authority are taken, those of nobody we know are not."""
     make_certificates(tmp_path)
@@ -75,8 +75,8 @@ def test_an_encrypted_connection_to_a_broker_that_is_known(
     broker.start()
     reader = read_from(broker.port, tls=tmp_path / "ca.pem")
     where = Broker.parse(f"mqtts://localhost:{broker.port}/faces", stream="x")
-    stranger = courier_to(where, spool="stranger.db")
-    friend = courier_to(where, spool="friend.db", ca_file=tmp_path / "ca.pem")
+    stranger = dispatcher_to(where, spool="stranger.db")
+    friend = dispatcher_to(where, spool="friend.db", ca_file=tmp_path / "ca.pem")
     give(friend, 5)
     give(stranger, 1)
     wait_for(lambda: len(reader.sequences) == 5)
@@ -86,7 +86,7 @@ def test_an_encrypted_connection_to_a_broker_that_is_known(
     friend.close(5.0)
     stranger.close(5.0)
     with pytest.raises(SinkError, match="certificates"):
-        courier_to(where, spool="x.db", ca_file=tmp_path / "missing.pem")
+        dispatcher_to(where, spool="x.db", ca_file=tmp_path / "missing.pem")
 
 
 def make_certificates(folder):
@@ -157,10 +157,10 @@ class Deaf:
                     line.sendall(b"\x40\x02" + body[2 + topic : 4 + topic])
 
 
-def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(courier_to, give, wait_for, monkeypatch):
+def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(dispatcher_to, give, wait_for, monkeypatch):
     monkeypatch.setattr("edge_sphereface.stream.outputs.events.mqtt._UNCONFIRMED_S", 0.5)
     broker = Deaf()
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     wait_for(lambda: dispatcher.sink._connected)
     assert dispatcher.problem == ""
     give(dispatcher, 3)
@@ -174,8 +174,8 @@ def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(courier_to, g
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_error_that_ends_the_thread_of_the_connection_is_told(courier_to, give, wait_for, broker):
-    dispatcher = courier_to(broker.port)
+def test_an_error_that_ends_the_thread_of_the_connection_is_told(dispatcher_to, give, wait_for, broker):
+    dispatcher = dispatcher_to(broker.port)
     wait_for(lambda: dispatcher.sink._connected)
     dispatcher.sink._client.on_message = lambda *_: 1 / 0
     dispatcher.sink._client.subscribe("faces/status")

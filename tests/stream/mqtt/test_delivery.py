@@ -8,9 +8,9 @@ import pytest
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 
 
-def test_events_arrive_in_order_and_the_spool_empties(broker, read_from, courier_to, give, wait_for, tmp_path):
+def test_events_arrive_in_order_and_the_spool_empties(broker, read_from, dispatcher_to, give, wait_for, tmp_path):
     reader = read_from(broker.port)
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     give(dispatcher, 500)
     wait_for(lambda: len(reader.sequences) == 500 and dispatcher.pending() == 0)
     assert dispatcher.close(5.0) == 0
@@ -21,9 +21,9 @@ def test_events_arrive_in_order_and_the_spool_empties(broker, read_from, courier
 
 @pytest.mark.slow
 @pytest.mark.parametrize("away_s", [3, 60])
-def test_a_broker_that_is_killed_loses_nothing(broker, read_from, courier_to, give, wait_for, tmp_path, away_s):
+def test_a_broker_that_is_killed_loses_nothing(broker, read_from, dispatcher_to, give, wait_for, tmp_path, away_s):
     """Killed with events on their way, away while more come; what it had confirmed and not handed on comes again."""
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     reader = read_from(broker.port, name="reader")
     broker.save()
     give(dispatcher, 100)
@@ -42,10 +42,10 @@ def test_a_broker_that_is_killed_loses_nothing(broker, read_from, courier_to, gi
     spool.close()
 
 
-def test_what_was_confirmed_shortly_before_a_break_is_sent_again(broker, read_from, courier_to, give, wait_for):
+def test_what_was_confirmed_shortly_before_a_break_is_sent_again(broker, read_from, dispatcher_to, give, wait_for):
     """Once: not what was confirmed longer ago, and not for ever where the connection breaks again and again."""
     reader = read_from(broker.port, name="reader")
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     broker.save()
     give(dispatcher, 5)
     wait_for(lambda: reader.sequences == [1, 2, 3, 4, 5] and dispatcher.pending() == 0)
@@ -61,13 +61,13 @@ def test_what_was_confirmed_shortly_before_a_break_is_sent_again(broker, read_fr
     dispatcher.close(5.0)
 
 
-def test_events_outlive_the_process_that_made_them(broker, read_from, courier_to, give, wait_for):
+def test_events_outlive_the_process_that_made_them(broker, read_from, dispatcher_to, give, wait_for):
     """Nobody listens at that port; the next run, with the same spool, brings them to the broker."""
-    lonely = courier_to(1)
+    lonely = dispatcher_to(1)
     give(lonely, 30)
     wait_for(lambda: lonely.pending() == 30 and len(lonely._waiting) == 0)
     assert lonely.close(3.0) == 0
     reader = read_from(broker.port)
-    dispatcher = courier_to(broker.port)
+    dispatcher = dispatcher_to(broker.port)
     wait_for(lambda: sorted(set(reader.sequences)) == list(range(1, 31)))
     dispatcher.close(5.0)
