@@ -20,7 +20,7 @@ def test_a_connection_that_is_open_and_dead_is_noticed(broker, read_from, dispat
     wait_for(lambda: len(reader.sequences) == 10)
     broker.process.send_signal(signal.SIGSTOP)
     give(dispatcher, 10)
-    wait_for(lambda: not dispatcher.sink._connected, seconds=20)
+    wait_for(lambda: not dispatcher.sink.is_connected, seconds=20)
     broker.process.send_signal(signal.SIGCONT)
     wait_for(lambda: dispatcher.pending() == 0, seconds=60)
     wait_for(lambda: set(reader.sequences) == set(range(1, 21)))
@@ -44,7 +44,7 @@ def test_why_events_do_not_arrive_is_said(make_broker, dispatcher_to, give, wait
 
 def test_a_connection_that_broke_is_a_problem_until_it_is_back(broker, dispatcher_to, wait_for):
     dispatcher = dispatcher_to(broker.port)
-    wait_for(lambda: dispatcher.sink._connected)
+    wait_for(lambda: dispatcher.sink.is_connected)
     assert dispatcher.problem == ""
     broker.kill()
     wait_for(lambda: "the connection broke" in dispatcher.problem)
@@ -157,11 +157,10 @@ class Deaf:
                     line.sendall(b"\x40\x02" + body[2 + topic : 4 + topic])
 
 
-def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(dispatcher_to, give, wait_for, monkeypatch):
-    monkeypatch.setattr("edge_sphereface.stream.outputs.events.mqtt._UNCONFIRMED_S", 0.5)
+def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(dispatcher_to, give, wait_for):
     broker = Deaf()
-    dispatcher = dispatcher_to(broker.port)
-    wait_for(lambda: dispatcher.sink._connected)
+    dispatcher = dispatcher_to(broker.port, unconfirmed_s=0.5)
+    wait_for(lambda: dispatcher.sink.is_connected)
     assert dispatcher.problem == ""
     give(dispatcher, 3)
     wait_for(lambda: "confirmed no event for more than" in dispatcher.problem)
@@ -176,7 +175,7 @@ def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(dispatcher_to
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_that_ends_the_thread_of_the_connection_is_told(dispatcher_to, give, wait_for, broker):
     dispatcher = dispatcher_to(broker.port)
-    wait_for(lambda: dispatcher.sink._connected)
+    wait_for(lambda: dispatcher.sink.is_connected)
     dispatcher.sink._client.on_message = lambda *_: 1 / 0
     dispatcher.sink._client.subscribe("faces/status")
     wait_for(lambda: "ended by an error" in dispatcher.problem)

@@ -45,17 +45,20 @@ def test_a_broker_that_is_killed_loses_nothing(broker, read_from, dispatcher_to,
 def test_what_was_confirmed_shortly_before_a_break_is_sent_again(broker, read_from, dispatcher_to, give, wait_for):
     """Once: not what was confirmed longer ago, and not for ever where the connection breaks again and again."""
     reader = read_from(broker.port, name="reader")
-    dispatcher = dispatcher_to(broker.port)
+    ahead_s = [0.0]
+    dispatcher = dispatcher_to(broker.port, clock=lambda: time.monotonic() + ahead_s[0])
     broker.save()
-    give(dispatcher, 5)
+    give(dispatcher, 2)
+    wait_for(lambda: reader.sequences == [1, 2] and dispatcher.pending() == 0)
+    ahead_s[0] = 60.0
+    wait_for(lambda: dispatcher.sink.stored == 0)
+    give(dispatcher, 3)
     wait_for(lambda: reader.sequences == [1, 2, 3, 4, 5] and dispatcher.pending() == 0)
-    for place in (0, 1):
-        dispatcher.sink._held[place] = (time.monotonic() - 60, dispatcher.sink._held[place][1])
-    wait_for(lambda: len(dispatcher.sink._spool) == 3)
+    assert dispatcher.sink.stored == 3
     broker.kill()
     broker.start()
     wait_for(lambda: reader.sequences[5:] == [3, 4, 5])
-    wait_for(lambda: len(dispatcher.sink._spool) == 0)
+    wait_for(lambda: dispatcher.sink.stored == 0)
     give(dispatcher, 1)
     wait_for(lambda: reader.sequences[8:] == [6])
     dispatcher.close(5.0)
@@ -65,7 +68,7 @@ def test_events_outlive_the_process_that_made_them(broker, read_from, dispatcher
     """Nobody listens at that port; the next run, with the same spool, brings them to the broker."""
     lonely = dispatcher_to(1)
     give(lonely, 30)
-    wait_for(lambda: lonely.pending() == 30 and len(lonely._waiting) == 0)
+    wait_for(lambda: lonely.sink.stored == 30)
     assert lonely.close(3.0) == 0
     reader = read_from(broker.port)
     dispatcher = dispatcher_to(broker.port)

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface.stream.outputs.events.delivery import DeliveryTracker
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_sphereface.stream.events import Event
@@ -31,8 +33,6 @@ _IN_FLIGHT = 50
 _RECONNECT_S = (1, 10)
 _MARGIN_S = 5.0
 """Beyond the time in which a break is noticed."""
-_UNCONFIRMED_S = 30.0
-"""Without a confirmation while events are on their way: the broker answers, and does not take them."""
 _TOPIC_BYTES = 1024
 _FLUSH_S = 0.4
 _LOOK_S = 1.0
@@ -109,9 +109,12 @@ class MqttSink:
         certificate: of this client, PEM, with ``key``; None for none.
         key: of that certificate.
         keepalive_s: silence after which the connection is tested; a dead one is noticed within twice as long.
+        most: events that the file holds; beyond, the oldest are dropped and counted.
+        unconfirmed_s: time without a confirmation, while events are in flight, that counts as a problem.
+        clock: monotonic time in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts that a user puts together, by name
         self,
         broker: Broker,
         *,
@@ -120,18 +123,18 @@ class MqttSink:
         certificate: Path | None = None,
         key: Path | None = None,
         keepalive_s: int = 15,
+        most: int = 500_000,
+        unconfirmed_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"MQTT broker {broker.host}:{broker.port}"
         self._broker, self._spool_path, self._keepalive_s = broker, spool, keepalive_s
         self._tls_files = (ca_file, certificate, key)
         self._client: Any = None
         self._spool: Outbox | None = None
+        self._most, self._unconfirmed_s, self._clock = most, unconfirmed_s, clock
         self._confirmed: deque[int] = deque()
-        self._held: deque[tuple[float, int]] = deque()
-        self._again: set[int] = set()
-        self._done: list[int] = []
-        self._in_flight: dict[int, int] = {}
-        self._last = 0
+        self._delivery = DeliveryTracker()
         self._wake = threading.Event()
         self._pump: threading.Thread | None = None
         self._connected = self._came_back = self._leaving = False
@@ -145,7 +148,7 @@ class MqttSink:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
             raise ExtraError("MQTT needs the package paho-mqtt.", hint="pip install 'edge-sphereface[mqtt]'") from error
-        spool = self._spool = Outbox(self._spool_path)
+        spool = self._spool = Outbox(self._spool_path, most=self._most)
         client = Client(CallbackAPIVersion.VERSION2)
         try:
             if self._broker.tls:
@@ -161,9 +164,9 @@ class MqttSink:
         client.max_inflight_messages_set(_IN_FLIGHT)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail, client.on_publish = self._on_connect_fail, self._on_publish
-        self._leaving, self._last = False, 0
-        for numbers in (self._confirmed, self._in_flight, self._held, self._again, self._done):
-            numbers.clear()
+        self._leaving = False
+        self._confirmed.clear()
+        self._delivery = DeliveryTracker()
         client.connect_async(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
         client.loop_start()
         self._client = client
@@ -187,9 +190,19 @@ class MqttSink:
         """Events for which the file had no room any more."""
         return 0 if self._spool is None else self._spool.dropped
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker has accepted the connection, which has not broken since."""
+        return self._connected
+
+    @property
+    def stored(self) -> int:
+        """Events in the file: not confirmed by the broker, or kept to be sent again after a break."""
+        return 0 if self._spool is None else len(self._spool)
+
     def pending(self) -> int:
         """Events that the broker has not confirmed."""
-        return 0 if self._spool is None else max(len(self._spool) - len(self._held) - len(self._done), 0)
+        return 0 if self._spool is None else self._delivery.unconfirmed(len(self._spool))
 
     def close(self) -> None:
         """Wait a moment for confirmations, say that we leave, and go. What is not confirmed stays on the disk."""
@@ -206,6 +219,7 @@ class MqttSink:
         if self._pump is not None:
             self._pump.join()
         if self._connected:
+            self._take_confirmations()
             with suppress(SinkError):  # they come twice then
                 self._forget(spool, float("inf"))
         client.disconnect()
@@ -232,7 +246,7 @@ class MqttSink:
                 self._look_after(client)
                 if not self._connected:
                     continue
-                self._forget(spool, time.monotonic() - hold_s)
+                self._forget(spool, self._clock() - hold_s)
                 self._send(client, spool)
                 self._disk_problem = ""
             except SinkError as error:  # the next turn tries again
@@ -242,45 +256,40 @@ class MqttSink:
 
     def _look_after(self, client: Any) -> None:
         """Tell a broker that confirms nothing, and an error that ended paho's thread."""
-        silent_s = time.monotonic() - self._confirmed_at
-        is_silent = self._connected and bool(self._in_flight) and silent_s > _UNCONFIRMED_S
-        self._silence = f"it has confirmed no event for more than {_UNCONFIRMED_S:.0f} s" if is_silent else ""
+        silent_s = self._clock() - self._confirmed_at
+        is_silent = self._connected and self._delivery.in_flight > 0 and silent_s > self._unconfirmed_s
+        self._silence = f"it has confirmed no event for more than {self._unconfirmed_s:.0f} s" if is_silent else ""
         thread = getattr(client, "_thread", self._pump)  # paho tells it nowhere else; None after its end
         if not self._leaving and (thread is None or not thread.is_alive()):
             self._connected = False
             self._broker_problem = "the connection's thread ended by an error; the next start sends what is kept"
 
     def _take_confirmations(self) -> None:
-        if self._confirmed or not self._in_flight:
-            self._confirmed_at = time.monotonic()
+        now_s = self._clock()
+        if self._confirmed or not self._delivery.in_flight:
+            self._confirmed_at = now_s
         while self._confirmed:
-            number = self._in_flight.pop(self._confirmed.popleft(), None)
-            if number in self._again:
-                self._again.remove(number)
-                self._done.append(number)
-            elif number is not None:
-                self._held.append((time.monotonic(), number))
+            self._delivery.confirm(self._confirmed.popleft(), now_s)
         if self._came_back:
             self._came_back = False
-            self._again.update(number for _, number in self._held)
-            self._last = min([self._last, *(number - 1 for _, number in self._held)])
-            self._held.clear()
+            self._delivery.reconnected()
 
     def _send(self, client: Any, spool: Outbox) -> None:
-        on_their_way = set(self._in_flight.values())  # after a break paho sends these again itself
-        for number, payload in spool.after(self._last, _IN_FLIGHT - len(on_their_way)):
-            self._last = number
-            if number not in on_their_way:
+        for number, payload in spool.after(self._delivery.last, _IN_FLIGHT - self._delivery.in_flight):
+            if self._delivery.must_send(number):
                 sent = client.publish(f"{self._broker.topic}/events", payload, qos=_QOS)
-                self._in_flight[sent.mid] = number
+                self._delivery.sent(number, sent.mid)
 
-    def _forget(self, spool: Outbox, before: float) -> None:
-        """Take from the disk what was confirmed twice, or once and before that moment."""
-        while self._held and self._held[0][0] < before:
-            self._done.append(self._held.popleft()[1])
-        if self._done:
-            spool.forget(self._done)
-            self._done.clear()
+    def _forget(self, spool: Outbox, before_s: float) -> None:
+        """Delete from the disk what was confirmed twice, or once and before that moment."""
+        numbers = self._delivery.take_deletable(before_s)
+        if not numbers:
+            return
+        try:
+            spool.forget(numbers)
+        except SinkError:
+            self._delivery.put_back(numbers)
+            raise
 
     def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         self._broker_problem = f"it refuses: {reason}" if reason.is_failure else ""
@@ -288,7 +297,7 @@ class MqttSink:
             return
         client.publish(self._status_topic, "online", qos=_QOS, retain=True)
         self._came_back = True  # before the next, after which the pump may forget
-        self._confirmed_at = time.monotonic()
+        self._confirmed_at = self._clock()
         self._connected = True
         self._wake.set()
 

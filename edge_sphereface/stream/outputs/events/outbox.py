@@ -13,7 +13,7 @@ from edge_sphereface.errors import OutputError, SinkError
 from edge_sphereface.storage.files import destination, ensure_folder, may_write, open_private, restrict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
 
 _MAGIC = 0x45535350
 """SQLite's application_id of a spool."""
@@ -100,7 +100,7 @@ class Outbox:
         except sqlite3.Error as error:
             raise SinkError(f"Cannot read events in {self._path}: {error}.") from error
 
-    def forget(self, numbers: Sequence[int]) -> None:
+    def forget(self, numbers: Collection[int]) -> None:
         """Messages that somebody else has: all or, with an error, none.
 
         Raises:
