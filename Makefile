@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check format clean
+.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check format docs clean
 
 help:
 	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy, import-linter and all tests"
+	@echo "make docs           the documentation site in build/site; every link is checked"
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m export demo
@@ -50,6 +51,10 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open build/site/index.html"
+
 clean:
 	rm -rf build dist $(VENV)
 
@@ -68,6 +73,11 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.base
 $(VENV)/.test: pyproject.toml | $(VENV)/.base
 	@echo "Installing the packages for tests into $(VENV)"
 	@$(PIP_INSTALL) --editable ".[cpu,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.base
+	@echo "Installing the packages for the documentation into $(VENV)"
+	@$(PIP_INSTALL) --editable ".[cpu]" --group docs
 	@touch $@
 
 $(VENV)/.mindspore: pyproject.toml | $(VENV)/.base

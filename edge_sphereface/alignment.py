@@ -204,7 +204,7 @@ def align_for(spec: ModelSpec, image: UInt8Array, landmarks: ArrayLike) -> UInt8
         (N, H, W, 3) uint8 BGR, ``spec.crop_shape`` each; N = 1 for one face.
 
     Raises:
-        The same as :func:`align`.
+        EdgeSphereFaceError: as :func:`align` does.
     """
     return align(
         image,

@@ -136,7 +136,7 @@ def load_pipeline(
         session: options of the session.
 
     Raises:
-        The same as :class:`~edge_sphereface.Embedder` and :func:`~edge_sphereface.open_detector`.
+        EdgeSphereFaceError: as :class:`~edge_sphereface.Embedder` and :func:`~edge_sphereface.open_detector` do.
     """
     from edge_sphereface.detection import open_detector
     from edge_sphereface.inference.embedder import Embedder

@@ -124,7 +124,7 @@ class Gallery(ABC):
         """Add many at once: all of them or, on an error, none (a Milvus cluster promises that for each alone).
 
         Raises:
-            The same as :meth:`enroll`, whose warnings it does not look for.
+            EdgeSphereFaceError: as :meth:`enroll` does; it does not look for its warnings.
         """
         merged: dict[str, Portrait] = {}
         for portrait in portraits:
@@ -156,7 +156,7 @@ class Gallery(ABC):
             How many people.
 
         Raises:
-            The same as :meth:`enroll`, and whatever reading ``portraits`` raises.
+            EdgeSphereFaceError: as :meth:`enroll` does. What reading ``portraits`` raises is passed on.
         """
         added, batch = 0, list(islice(portraits := iter(portraits), _BATCH))
         while batch:
@@ -221,7 +221,7 @@ class Gallery(ABC):
             An answer for each face, as :func:`edge_sphereface.gallery.uniqueness.one_face_each` leaves it.
 
         Raises:
-            The same as :meth:`identify`.
+            EdgeSphereFaceError: as :meth:`identify` does.
         """
         rows = np.asarray(probes, dtype=np.float32)
         return one_face_each(self._identify(rows, top, threshold, margin)) if len(rows) else []

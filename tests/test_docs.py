@@ -1,0 +1,53 @@
+"""The documentation site: every public name is on a page of the API reference."""
+
+import re
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+
+import pytest
+
+import edge_sphereface
+
+ROOT = Path(__file__).resolve().parents[1]
+API = ROOT / "docs" / "api"
+pytestmark = pytest.mark.checkout
+
+
+def found(path):
+    """The object of a dotted path."""
+    parts = path.split(".")
+    for split in range(len(parts), 0, -1):
+        try:
+            value = import_module(".".join(parts[:split]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[split:]:
+            value = getattr(value, name)
+        return value
+    raise AssertionError(path)
+
+
+def documented():
+    """Every object that the reference shows: that of each directive, and the members of a module."""
+    objects = []
+    for page in API.glob("*.md"):
+        for path in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            value = found(path)
+            objects += [getattr(value, name) for name in getattr(value, "__all__", ())] or [value]
+    return objects
+
+
+def public_names():
+    """Each name in the ``__all__`` of a package or module."""
+    packages = [edge_sphereface.__name__]
+    packages += [module.name for module in walk_packages(edge_sphereface.__path__, "edge_sphereface.") if module.ispkg]
+    for package in (*packages, "edge_sphereface.errors"):
+        for name in getattr(import_module(package), "__all__", ()):
+            yield f"{package}.{name}"
+
+
+def test_every_public_name_is_documented():
+    shown = documented()
+    missing = [path for path in public_names() if not any(found(path) is value for value in shown)]
+    assert missing == ["edge_sphereface.__version__"]
