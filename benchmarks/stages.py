@@ -132,7 +132,7 @@ def _start(setup: StageSetup, threads: int, rounds: int) -> list[JsonObject]:
             hint="leave the stages out: --no-stages",
         )
     if "error" in answer:
-        raise EdgeSphereFaceError(answer["error"], hint=answer["hint"])
+        raise EdgeSphereFaceError(answer["error"], hint=answer["hint"], remedy=answer["remedy"])
     return list(answer["rows"])
 
 
@@ -318,7 +318,7 @@ def _serve(request: JsonObject) -> JsonObject:
     try:
         return {"rows": measure_here(setup, threads=request["threads"], rounds=request["rounds"])}
     except EdgeSphereFaceError as error:
-        return {"error": error.message, "hint": error.hint}
+        return {"error": error.message, "hint": error.hint, "remedy": error.remedy}
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def normalize(embeddings: Float32Array, *, given: bool = False) -> Float32Array:
             f"{subject} is not finite: its length is {lengths[~np.isfinite(lengths)][0]}.",
             hint="check the vectors that were given"
             if given
-            else "check the model with `edge-sphereface verify-model`; the provider or its precision may be at fault",
+            else "the provider or its precision may be at fault; check the model against its certificate",
+            remedy=None if given else "verify-model",
         )
     if (lengths == 0).any():
         raise EmbeddingError(

@@ -34,12 +34,16 @@
     ├── ExtraError                  (also ImportError)   a package of an extra is not installed
     └── OutputError                 (also OSError)       a result cannot be written
 
-A message says what was expected and what came; the hint says what to do. ``str(error)`` holds both.
+A message says what was expected and what came; the hint says what to do. ``str(error)`` holds both. Neither names a
+command: a program that knows one finds it by ``remedy``.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from typing import Self
 
 __all__ = [
     "CacheError",
@@ -76,6 +80,35 @@ __all__ = [
 ]
 
 
+Remedy: TypeAlias = Literal[
+    "allow-cpu-fallback",
+    "bring-file",
+    "calibrate-threshold",
+    "change-detector",
+    "change-engine",
+    "check-cluster",
+    "convert-model",
+    "create-gallery",
+    "fetch-detector",
+    "give-key",
+    "import-gallery",
+    "keep-crops",
+    "list-identities",
+    "make-key",
+    "merge-identities",
+    "overwrite",
+    "quantize-model",
+    "rebuild-gallery",
+    "reduce-threads",
+    "reduce-workers",
+    "select-largest",
+    "tune-model",
+    "verify-conversion",
+    "verify-model",
+]
+"""Stable names of what helps. ``edge_sphereface.cli.hints`` has the command or the option for each."""
+
+
 class EdgeSphereFaceError(Exception):
     """Root of the tree.
 
@@ -83,14 +116,22 @@ class EdgeSphereFaceError(Exception):
         code: stable name of the kind of error, for machines.
         message: what was expected and what came.
         hint: what to do about it; empty if nothing is known.
+        remedy: what the hint recommends, for programs that offer it by a command or a button; None if they have none.
+        file: path that the remedy takes; empty if it takes none or any.
     """
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", remedy: Remedy | None = None, file: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.remedy = remedy
+        self.file = file
+
+    def about(self, subject: object) -> Self:
+        """The same error, with what it is about before the message, such as the path of a photograph."""
+        return type(self)(f"{subject}: {self.message}", hint=self.hint, remedy=self.remedy, file=self.file)
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

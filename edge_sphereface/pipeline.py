@@ -153,7 +153,9 @@ def select_face(faces: Sequence[Face], image: UInt8Array, select: Selection) -> 
     """
     if select == "only" and len(faces) > 1:
         raise SeveralFacesError(
-            f"Expected one face, got {len(faces)}.", hint="--largest takes the largest one; or cut the photograph"
+            f"Expected one face, got {len(faces)}.",
+            hint="crop the photograph, or select the largest face",
+            remedy="select-largest",
         )
     if select in ("largest", "only"):
         return max(faces, key=lambda face: face.area)

@@ -27,8 +27,8 @@ _ANSWER_S = 5.0
 _STARTS = 3
 """Attempts to begin a local cluster: now and then one of Ray's processes is not up in the time that Ray waits, which is
 fixed; why was not found out. Others meet it, too: https://github.com/vllm-project/vllm/pull/47208."""
-_BEGIN = "reduce the load on the machine, or leave out --engine ray"
-_REACH = "check --ray-address with `ray status`; a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
+_BEGIN = "reduce the load on the machine, or use the local engine"
+_REACH = "a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; check the address with `ray status`"
 
 
 class Engine(Protocol):
@@ -127,6 +127,7 @@ class RayEngine:
                     raise ProviderError(
                         f"Cannot reach or begin a Ray cluster: {_last_line(error).removesuffix('.')}.",
                         hint=_REACH if self._address else _BEGIN,
+                        remedy="check-cluster" if self._address else "change-engine",
                     ) from error
             else:
                 return
@@ -156,7 +157,8 @@ class RayEngine:
             raise ProviderError(
                 f"Expected {need} processors for {self._workers} workers of {self._threads} threads; the cluster has "
                 f"{have}.",
-                hint="ask for fewer --workers or --threads",
+                hint="ask for fewer workers or fewer threads",
+                remedy="reduce-workers",
             )
 
 

@@ -90,7 +90,9 @@ def embed_folder(
     arrow()
     # With a journal beside it the result is one that was begun, perhaps written already by a run that was then killed
     if target.exists() and not overwrite and not partial.exists():
-        raise OutputError(f"{target} is there already.", hint="--overwrite replaces it, or name another file")
+        raise OutputError(
+            f"{target} is there already.", hint="name another file, or let it be replaced", remedy="overwrite"
+        )
     if target.exists() and not target.is_file():
         raise OutputError(
             f"Expected a regular file as output, got {target}.", hint="name a file in a folder with space"

@@ -202,7 +202,7 @@ def verify(arguments: argparse.Namespace) -> Outcome:
         try:
             item = pipeline.process_one(load_image(path), select=arguments.select)
         except NoFaceError as error:
-            raise NoFaceError(f"{path}: {error.message}", hint=error.hint) from error
+            raise error.about(path) from error
         embeddings.append(item.embedding)
         faces.append({"image": str(path), **item.face.as_json()})
     threshold = spec.threshold if arguments.threshold is None else arguments.threshold

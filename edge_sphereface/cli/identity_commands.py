@@ -127,7 +127,7 @@ def _face(pipeline: FacePipeline, path: Path, select: Selection) -> EmbeddedFace
     try:
         return pipeline.process_one(load_image(path), select=select)
     except (NoFaceError, SeveralFacesError) as error:
-        raise type(error)(f"{path}: {error.message}", hint=error.hint) from error
+        raise error.about(path) from error
 
 
 def _people(

@@ -16,6 +16,7 @@ from edge_sphereface.cli.arguments import (
     positive,
     session_options,
 )
+from edge_sphereface.cli.hints import hint_of
 from edge_sphereface.cli.runner import Outcome, Progress, note
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def doctor(arguments: argparse.Namespace) -> Outcome:
     """The page of :mod:`edge_sphereface.doctor`."""
     from edge_sphereface.doctor import examine, render
 
-    report = examine(model=arguments.model, threads=arguments.threads)
+    report = examine(model=arguments.model, threads=arguments.threads, hint_of=hint_of)
     return Outcome(report.as_json(), render(report), passed=report.fit)
 
 

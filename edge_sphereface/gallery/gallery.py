@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError, ThresholdError
+from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError
 from edge_sphereface.gallery.crops import check_crop
+from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.records import (
     Candidate,
     Enrollment,
@@ -230,10 +231,7 @@ class Gallery(ABC):
         if threshold is None:
             own = self.threshold
             if own is None:
-                raise ThresholdError(
-                    f"The gallery {self.location} has no threshold for its kind of embeddings.",
-                    hint="give one, or calibrate it: edge-sphereface calibrate-threshold",
-                )
+                raise no_threshold(self.location)
             threshold = own.value
         found = self.search(probes, top=max(top, 2))
         return [decide(candidates, threshold=threshold, margin=margin, top=top) for candidates in found]

@@ -58,7 +58,8 @@ def embed_crops(
         raise GalleryError(
             f"Crops of {len(lacking)} of {len(gallery)} identities in {gallery.location} were not kept: "
             f"{_named(lacking)}.",
-            hint="remove and enroll them again from photographs, into a gallery made with --keep-crops",
+            hint="remove and enroll them again from photographs, into a gallery that keeps crops",
+            remedy="keep-crops",
         )
     there, spec = gallery.fingerprint.alignment_fit, embedder.spec
     finder = None if there == spec.alignment_fit else _required(detector, gallery, embedder)
@@ -81,7 +82,8 @@ def embed_crops(
             f"{embedder.path.name} takes crops of another scale ({spec.alignment_fit}) than those kept in "
             f"{gallery.location} ({there}), and no face was found in crops of {len(unfound)} of {total} identities: "
             f"{_named(unfound)}. Nothing was changed.",
-            hint="try another --detector; or remove these identities, rebuild, and enroll them again from photographs",
+            hint="remove these identities, rebuild, and enroll them again from photographs; or try another detector",
+            remedy="change-detector",
         )
     return made
 

@@ -127,7 +127,8 @@ def import_gallery(
         raise IdentityError(
             f"{len(there)} of {len(names)} names are in {gallery.location} already: {', '.join(sorted(there)[:5])}"
             f"{', …' if len(there) > 5 else ''}.",
-            hint="nothing was added; --existing skip leaves them as they are, --existing add adds embeddings to theirs",
+            hint="nothing was added; skip these names, or add the embeddings to theirs",
+            remedy="merge-identities",
         )
     spellings = Spellings(lambda: present, present.__contains__)
     for name in sorted(set(names) - present):
@@ -246,7 +247,7 @@ def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
     if not isinstance(values, dict):
         raise GalleryFormatError(
             f"{path}, line {number}, is no JSON object: {reason}.",
-            hint="give a file that `gallery export` wrote, whole",
+            hint="give a complete export of a gallery",
         )
     return values
 
@@ -254,7 +255,7 @@ def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
 def _check_head(values: JsonObject, path: Path) -> None:
     if set(values) != _HEAD or not isinstance(values["thresholds"], list) or values[_MARK] != VERSION:
         raise GalleryFormatError(
-            f"{path} is no export of a gallery in version {VERSION}.", hint="give a file that `gallery export` wrote"
+            f"{path} is no export of a gallery in version {VERSION}.", hint="give an export of a gallery"
         )
 
 

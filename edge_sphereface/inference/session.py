@@ -31,7 +31,8 @@ MODEL_FILE = RegularFile(
     limit=(1 << 31) - 1,  # protobuf's own
     error=ModelFormatError,
     missing=ModelNotFoundError,
-    hint="make one: python -m export convert CHECKPOINT -o MODEL.onnx",
+    hint="make one by converting a checkpoint",
+    remedy="convert-model",
 )
 _CHECKPOINTS = (".ckpt", ".safetensors")
 AUTO = "auto"
@@ -177,7 +178,9 @@ def _refuse_checkpoint(path: Path) -> None:
     if path.suffix.lower() in _CHECKPOINTS:
         raise ModelFormatError(
             f"Expected an ONNX model, got a checkpoint: {path}.",
-            hint=f"convert it on a workstation: python -m export convert {path} -o {path.with_suffix('.onnx').name}",
+            hint="convert it to ONNX on a workstation, by the export stage of this project",
+            remedy="convert-model",
+            file=str(path),
         )
 
 
@@ -217,14 +220,17 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
         session = ort.InferenceSession(str(model), options, providers=providers)
     except (state.InvalidProtobuf, state.InvalidGraph, state.NoModel, state.NoSuchFile) as error:
         raise ModelFormatError(
-            f"onnxruntime cannot read {model}: {error}", hint="the file is damaged or no ONNX model; convert it again"
+            f"onnxruntime cannot read {model}: {error}",
+            hint="the file is damaged or no ONNX model; convert the checkpoint again",
+            remedy="convert-model",
         ) from error
     except Exception as error:
         # onnxruntime's exceptions share no base class of their own.
         if _FALLBACK_DISABLED in str(error):
             raise ProviderError(
                 f"{provider} does not take every node of {model.name}; the rest would run on the CPU.",
-                hint="allow that with allow_cpu_fallback (--allow-cpu-fallback), or use provider 'auto' or 'cpu'",
+                hint="use provider 'auto' or 'cpu', or allow the fallback to the CPU",
+                remedy="allow-cpu-fallback",
             ) from error
         if provider == CPU:
             raise ModelFormatError(f"onnxruntime cannot load {model}: {error}", hint="convert it again") from error
@@ -282,7 +288,8 @@ def _helper_processors(threads: int) -> str:
         raise ProviderError(
             f"Expected a processor for each of {threads} threads to bind them, and this process may use "
             f"{len(known) or 'an unknown number of'} processors.",
-            hint="ask for fewer threads, or leave pinned_threads (--pinned-threads) out",
+            hint="ask for fewer threads, or do not pin them",
+            remedy="reduce-threads",
         )
     return ";".join(str(processor + 1) for processor in known[-(threads - 1) :])
 

@@ -23,6 +23,7 @@ from edge_sphereface.storage.regular_file import RegularFile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_sphereface.errors import Remedy
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import UInt8Array
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 KIND: Final = "edge_sphereface.parity_certificate"
 SCHEMA_VERSION: Final = 1
 SUFFIX = ".parity.json"
-_HINT = "write one: python -m export verify MODEL.onnx --checkpoint CHECKPOINT"
-_FILE = RegularFile(what="certificate", limit=16 << 20, error=CertificateError, hint=_HINT)
+_HINT = "write one by verifying the model with its checkpoint"
+_REMEDY: Remedy = "verify-conversion"
+_FILE = RegularFile(what="certificate", limit=16 << 20, error=CertificateError, hint=_HINT, remedy=_REMEDY)
 _GOLDEN_SEED = 1704_08063
 _GOLDEN_COUNT = 4
 _BLOCK_PX = 8
@@ -47,6 +49,7 @@ class _Part(Record):
     record_name = "The certificate"
     record_error = CertificateError
     record_hint = _HINT
+    record_remedy = _REMEDY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +194,7 @@ class Certificate(_Part):
             raise CertificateError(
                 f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION}, got {kind!r:.80} {version!r:.80}.",
                 hint=_HINT,
+                remedy=_REMEDY,
             )
         return {"alignment": None, "quality": [], **known}
 
@@ -282,6 +286,7 @@ def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds
         raise CertificateError(
             f"The certificate is of another model file: it has SHA-256 {certified}, {embedder.path} has {found}.",
             hint="copy model and certificate together, or verify the model again with its checkpoint",
+            remedy=_REMEDY,
         )
     _check_alignment(certificate, embedder.spec)
     crops = golden_crops(embedder.spec)
@@ -289,6 +294,7 @@ def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds
         raise CertificateError(
             "The golden inputs made on this machine are not those of the certificate.",
             hint="another version of edge_sphereface wrote it; verify the model again with its checkpoint",
+            remedy=_REMEDY,
         )
     sizes = {len(row) for row in certificate.golden.embeddings}
     if len(certificate.golden.embeddings) != len(crops) or sizes != {embedder.spec.embedding_size}:
@@ -296,6 +302,7 @@ def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds
             f"Expected {len(crops)} golden embeddings of {embedder.spec.embedding_size} numbers, the certificate has "
             f"{len(certificate.golden.embeddings)} of {sorted(sizes)}.",
             hint=_HINT,
+            remedy=_REMEDY,
         )
     expected = np.array(certificate.golden.embeddings, dtype=np.float32)
     measured = agreement(expected, embedder.forward(crops))
@@ -317,4 +324,5 @@ def _check_alignment(certificate: Certificate, spec: ModelSpec) -> None:
             f"The certificate is of faces aligned by the fit {kept.fit!r}; this machine aligns them in another way "
             f"({here.fit!r}).",
             hint="another version of edge_sphereface wrote it; verify the model again with its checkpoint",
+            remedy=_REMEDY,
         )

@@ -47,12 +47,15 @@ def refuse_external_data(model: Path) -> None:
     except (OSError, ValueError) as error:  # ValueError: of the wire format, or the file is empty
         reason = error if isinstance(error, WireError) else "it cannot be mapped, or is empty"
         raise ModelFormatError(
-            f"{model} is not an ONNX file: {reason}.", hint="the file is damaged or of another kind; convert it again"
+            f"{model} is not an ONNX file: {reason}.",
+            hint="the file is damaged or of another kind; convert the checkpoint again",
+            remedy="convert-model",
         ) from error
     if named:
         raise ModelFormatError(
             f"Expected a model that holds all its weights, and {model} takes some from other files (external data).",
-            hint="use a model that `python -m export convert` made, or have the weights saved into the file itself",
+            hint="save the weights into the file itself, or convert the checkpoint",
+            remedy="convert-model",
         )
 
 

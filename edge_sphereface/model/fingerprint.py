@@ -28,7 +28,7 @@ _WORDS = {
     "color_order": "color order",
     "pixel_mean": "pixel mean",
     "pixel_scale": "pixel scale",
-    "flip": "averaging with the mirrored crop (--flip)",
+    "flip": "averaging with the mirrored crop",
 }
 
 
@@ -132,7 +132,8 @@ class Fingerprint(Record):
         ]
         raise FingerprintError(
             f"{what} holds embeddings of another kind: {'; '.join(differing)}. Similarities between them mean nothing.",
-            hint="use the model that it was made with, or `edge-sphereface gallery rebuild` (it needs kept crops)",
+            hint="use the model that it was made with, or rebuild the gallery from its kept crops",
+            remedy="rebuild-gallery",
         )
 
     def require_kin(self, other: Fingerprint, what: str) -> None:

@@ -52,7 +52,8 @@ class Quantization(Record):
 
     record_name = "The model's record of its quantization"
     record_error = ModelFormatError
-    record_hint = "quantize the float model again: python -m export quantize MODEL.onnx"
+    record_hint = "quantize the float model again"
+    record_remedy = "quantize-model"
 
     target: Target
     weight_bits: int

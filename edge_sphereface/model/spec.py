@@ -14,6 +14,8 @@ from edge_sphereface.storage.record import Above, Between, Cosine, Length, Recor
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from edge_sphereface.errors import Remedy
+
 METADATA_KEY = "edge_sphereface.model_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
 
@@ -37,7 +39,8 @@ LAYOUT_NCHW: Final = "nchw"
 LAYOUT_IMAGE: Final = "image"
 """uint8 (N, H, W, 3) BGR; the graph normalizes."""
 
-_CONVERT_HINT = "convert the checkpoint again with this version: python -m export convert CHECKPOINT -o MODEL.onnx"
+_CONVERT_HINT = "convert the checkpoint again with this version"
+_REMEDY: Remedy = "convert-model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class ModelSpec(Record):
     record_name = "The model's specification"
     record_error = ModelFormatError
     record_hint = _CONVERT_HINT
+    record_remedy = _REMEDY
 
     architecture: str
     widths: Annotated[tuple[Annotated[int, Between(1, 65536)], ...], Length(16, 1)]
@@ -122,6 +126,7 @@ class ModelSpec(Record):
                 f"The ONNX file has no metadata {METADATA_KEY!r}, so its input size, color order, normalization and "
                 "alignment are unknown.",
                 hint=_CONVERT_HINT,
+                remedy=_REMEDY,
             )
         return cls.from_json(text)
 
@@ -135,5 +140,6 @@ class ModelSpec(Record):
             raise ModelFormatError(
                 f"The model's specification has version {version!r:.80}; this package reads version {SCHEMA_VERSION}.",
                 hint=_CONVERT_HINT,
+                remedy=_REMEDY,
             )
         return known

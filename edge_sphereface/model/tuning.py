@@ -37,7 +37,8 @@ class Tuning(Record):
 
     record_name = "The model's record of its tuning"
     record_error = ModelFormatError
-    record_hint = "tune the float model again: python -m export tune MODEL.onnx"
+    record_hint = "tune the float model again"
+    record_remedy = "tune-model"
 
     stages: tuple[Stage, ...]
     weight_growth: _Positive
@@ -55,7 +56,7 @@ class Tuning(Record):
         against = "" if self.plain_ms is None else f" against {self.plain_ms:.1f}"
         return (
             f"stages {', '.join(self.stages)}; weights {self.weight_growth:.2f} times the plain model's; "
-            f"{self.tuned_ms:.1f} ms{against} on {self.processor}, --threads {self.threads}"
+            f"{self.tuned_ms:.1f} ms{against} on {self.processor}, threads {self.threads}"
             f"{'' if self.batch == 1 else f', batch {self.batch}'}"
-            f"{' --pinned-threads' if self.pinned_threads else ''}{' --memory-arena' if self.memory_arena else ''}"
+            f"{', pinned threads' if self.pinned_threads else ''}{', memory arena' if self.memory_arena else ''}"
         )

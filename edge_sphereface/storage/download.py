@@ -90,7 +90,8 @@ def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -
     if is_offline():
         raise OfflineError(
             f"{file.name} is not in {target.parent}, and {OFFLINE_VARIABLE} forbids downloads.",
-            hint=f"download {file.url} elsewhere and bring it here with --from FILE",
+            hint=f"download {file.url} on another machine and bring it here",
+            remedy="bring-file",
         )
     part = target.with_name(target.name + ".part")
     _receive(file, part, progress)
@@ -161,5 +162,6 @@ def _failed(file: PinnedFile, part: Path, reason: str) -> DownloadError:
     kept = f"{part.stat().st_size} bytes are kept and the next try goes on from there" if part.exists() else ""
     return DownloadError(
         f"Cannot download {file.name} from {file.url}: {reason}." + (f" {kept.capitalize()}." if kept else ""),
-        hint="try again, or download it on another machine and bring it here with --from FILE",
+        hint="try again, or download it on another machine and bring it here",
+        remedy="bring-file",
     )

@@ -26,7 +26,7 @@ from typing import (
     get_type_hints,
 )
 
-from edge_sphereface.errors import EdgeSphereFaceError  # noqa: TC001 -- read with the annotations of every record
+from edge_sphereface.errors import EdgeSphereFaceError, Remedy  # noqa: TC001 -- read with the annotations of every record
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, SHOWN, JsonError, is_unicode, parse_json, shortened
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ class Record:
         record_name: what it is, in words that begin a sentence.
         record_error: class of what is raised where a rule is not met.
         record_hint: what to do then.
+        record_remedy: the same, by a stable name.
         record_bytes: size that its JSON text may have.
     """
 
@@ -117,6 +118,7 @@ class Record:
     record_name: ClassVar[str]
     record_error: ClassVar[type[EdgeSphereFaceError]]
     record_hint: ClassVar[str]
+    record_remedy: ClassVar[Remedy | None] = None
     record_bytes: ClassVar[int] = MAX_JSON_BYTES
 
     def __post_init__(self) -> None:
@@ -126,7 +128,7 @@ class Record:
         if not faults:
             faults += self._faults()
         if faults:
-            raise self._refusal(faults)
+            raise self._refusal(f"is not valid: {'; '.join(faults)}")
 
     @classmethod
     def _current(cls, values: object) -> object:
@@ -159,7 +161,7 @@ class Record:
         try:
             values = parse_json(text, limit=cls.record_bytes)
         except JsonError as error:
-            raise cls.record_error(f"{name or cls.record_name} is not JSON: {error}.", hint=cls.record_hint) from error
+            raise cls._refusal(f"is not JSON: {error}", name) from error
         return cls.from_values(values, name=name)
 
     @classmethod
@@ -176,12 +178,12 @@ class Record:
         faults: list[str] = []
         record = _read_record(cls._current(values), cls, "", faults)
         if record is None:
-            raise cls._refusal(faults, name)
+            raise cls._refusal(f"is not valid: {'; '.join(faults)}", name)
         return record
 
     @classmethod
-    def _refusal(cls, faults: list[str], name: str | None = None) -> EdgeSphereFaceError:
-        return cls.record_error(f"{name or cls.record_name} is not valid: {'; '.join(faults)}.", hint=cls.record_hint)
+    def _refusal(cls, why: str, name: str | None = None) -> EdgeSphereFaceError:
+        return cls.record_error(f"{name or cls.record_name} {why}.", hint=cls.record_hint, remedy=cls.record_remedy)
 
 
 _HINTS: dict[Any, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.errors import EdgeSphereFaceError, Remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,7 @@ class RegularFile:
         error: class of what is raised.
         missing: class of what is raised where there is no file; None for ``error``.
         hint: what to do where it cannot be read.
+        remedy: the same, by a stable name.
         pipes: whether it may be a pipe too, such as ``<(command)`` of a shell gives.
     """
 
@@ -46,6 +47,7 @@ class RegularFile:
     error: type[EdgeSphereFaceError]
     missing: type[EdgeSphereFaceError] | None = None
     hint: str = "check the path"
+    remedy: Remedy | None = None
     pipes: bool = False
 
     @contextmanager
@@ -90,9 +92,8 @@ class RegularFile:
         try:
             return self.read(path).decode("utf-8-sig")
         except UnicodeDecodeError as problem:
-            raise self.error(
-                f"The {self.what} {path} is not text in UTF-8: byte {problem.start} does not fit.", hint=self.hint
-            ) from problem
+            reason = f"The {self.what} {path} is not text in UTF-8: byte {problem.start} does not fit."
+            raise self.refusal(reason) from problem
 
     def require(self, path: str | os.PathLike[str]) -> int:
         """Check a file that a library will open by its path; gives its size in bytes.
@@ -103,6 +104,10 @@ class RegularFile:
         with self.open(path) as stream:
             return os.fstat(stream.fileno()).st_size
 
+    def refusal(self, message: str) -> EdgeSphereFaceError:
+        """An error of class ``error`` that says what to do."""
+        return self.error(message, hint=self.hint, remedy=self.remedy)
+
     @contextmanager
     def _explained(self, file: Path) -> Iterator[None]:
         try:
@@ -110,10 +115,11 @@ class RegularFile:
         except EdgeSphereFaceError:
             raise
         except (FileNotFoundError, NotADirectoryError) as problem:
-            raise (self.missing or self.error)(f"There is no {self.what} {file}.", hint=self.hint) from problem
+            missing = self.missing or self.error
+            raise missing(f"There is no {self.what} {file}.", hint=self.hint, remedy=self.remedy) from problem
         except (OSError, ValueError) as problem:  # ValueError: a zero byte in the path
             reason = (isinstance(problem, OSError) and problem.strerror) or problem
-            raise self.error(f"Cannot read the {self.what} {file}: {reason}.", hint=self.hint) from problem
+            raise self.refusal(f"Cannot read the {self.what} {file}: {reason}.") from problem
 
     def _require(self, file: Path, status: os.stat_result) -> None:
         if self.pipes and stat.S_ISFIFO(status.st_mode):

@@ -150,4 +150,5 @@ def test_a_pipeline_is_opened_in_one_call(small_model, astronaut):
 def test_a_checkpoint_is_no_model(small_checkpoint):
     with pytest.raises(ModelFormatError, match=r"got a checkpoint") as caught:
         Embedder(small_checkpoint)
-    assert "python -m export convert" in caught.value.hint
+    assert "convert it to ONNX" in caught.value.hint
+    assert (caught.value.remedy, caught.value.file) == ("convert-model", str(small_checkpoint))

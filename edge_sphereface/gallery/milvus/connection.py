@@ -23,6 +23,7 @@ from edge_sphereface.errors import (
     GalleryNotFoundError,
 )
 from edge_sphereface.gallery.milvus import MILVUS_LITE
+from edge_sphereface.gallery.missing import no_gallery
 from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
         raise GalleryFormatError(f"Expected a folder of Milvus Lite at {folder}, got a file.", hint="name a folder")
     if not folder.is_dir():
         if not create:
-            raise GalleryNotFoundError(f"There is no gallery {location}.", hint="`edge-sphereface enroll` makes one")
+            raise no_gallery(location)
         ensure_folder(folder, mode=0o700)  # Milvus Lite would let others read
     elif any(folder.iterdir()) and not (folder / "collections").is_dir():
         raise GalleryFormatError(f"{folder} is a folder, but not one of Milvus Lite.", hint="name another folder")

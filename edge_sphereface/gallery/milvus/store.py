@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import GalleryFormatError, GalleryNotFoundError, IdentityNotFoundError
+from edge_sphereface.errors import GalleryFormatError
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
 from edge_sphereface.gallery.milvus.connection import explained, reach, release
+from edge_sphereface.gallery.missing import no_gallery, no_identities
 from edge_sphereface.gallery.records import (
     Candidate,
     Identity,
@@ -186,9 +187,7 @@ class MilvusGallery(Gallery):
     def _open(self, fingerprint: Fingerprint | None, *, create: bool, keep_crops: bool) -> None:
         if not self._collections.exist():
             if fingerprint is None or not create:
-                raise GalleryNotFoundError(
-                    f"There is no gallery {self.location}.", hint="`edge-sphereface enroll` makes one"
-                )
+                raise no_gallery(self.location)
             crops = "yes" if keep_crops else "no"
             texts = {"version": VERSION, "fingerprint": fingerprint.to_json(), "keep_crops": crops}
             self._collections.create(fingerprint.embedding_size, texts)
@@ -279,10 +278,7 @@ class MilvusGallery(Gallery):
         rows = [found.get(name) or found.get(single_spaced(name)) for name in names]
         missing = [name for name, row in zip(names, rows, strict=True) if row is None]
         if missing:
-            raise IdentityNotFoundError(
-                f"The gallery holds nobody named {', '.join(map(repr, missing))}.",
-                hint="`edge-sphereface gallery list` names all",
-            )
+            raise no_identities(missing)
         return list({row["id"]: row for row in rows if row is not None}.values())
 
     @contextmanager

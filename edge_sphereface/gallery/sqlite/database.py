@@ -18,9 +18,9 @@ from edge_sphereface.errors import (
     GalleryBusyError,
     GalleryError,
     GalleryFormatError,
-    GalleryNotFoundError,
     OutputError,
 )
+from edge_sphereface.gallery.missing import no_gallery
 from edge_sphereface.storage.files import PRIVATE, may_write, restrict, sync_folder
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def file_id(path: Path) -> tuple[int, int]:
         try:
             found = path.stat()
         except FileNotFoundError as error:
-            raise GalleryNotFoundError(
-                f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one"
-            ) from error
+            raise no_gallery(path) from error
         return found.st_dev, found.st_ino
 
 
@@ -259,7 +257,7 @@ def _require_file(path: Path, *, create: bool) -> None:
                 )
             _make(path)
         if not path.exists():
-            raise GalleryNotFoundError(f"There is no gallery {path}.", hint="`edge-sphereface enroll` makes one")
+            raise no_gallery(path)
         if path.is_file() and os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
             return
     except PermissionError as error:
@@ -399,5 +397,6 @@ def _unreadable(path: Path) -> GalleryError:
 def _damaged(path: Path, reason: str) -> GalleryFormatError:
     return GalleryFormatError(
         f"The gallery {path} is damaged: {reason}.",
-        hint="restore it from a backup, or from what `edge-sphereface gallery export` wrote",
+        hint="restore it from a backup, or import an export of it into a new gallery",
+        remedy="import-gallery",
     )

@@ -101,7 +101,9 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
             )
         return
     if not cipher.encrypted:
-        raise GalleryKeyError(f"The gallery {path} is encrypted, and no key was given.", hint="give it: --key-file")
+        raise GalleryKeyError(
+            f"The gallery {path} is encrypted, and no key was given.", hint="give its key", remedy="give-key"
+        )
     if version != ENCRYPTED_VERSION:
         raise GalleryFormatError(
             f"The gallery {path} was encrypted by an earlier version, which did not bind names to embeddings.",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import EdgeSphereFaceError, IdentityNotFoundError
+from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.gallery.missing import no_identities
 from edge_sphereface.gallery.records import Identity, Portrait, metadata_of, metadata_text
 from edge_sphereface.gallery.spelling import Spellings, single_spaced
 from edge_sphereface.gallery.sqlite.state import ROW, Row
@@ -68,10 +69,7 @@ class Tables:
             query = "SELECT name FROM identities ORDER BY name LIMIT ?"
             known = [name for (name,) in self._connection.execute(query, (_SUGGESTED_FROM,))]
             near = difflib.get_close_matches(missing[0], known)
-            raise IdentityNotFoundError(
-                f"The gallery holds nobody named {', '.join(map(repr, missing))}.",
-                hint=f"it holds {', '.join(map(repr, near))}" if near else "`edge-sphereface gallery list` names all",
-            )
+            raise no_identities(missing, near)
         return [row for row in rows if row is not None]
 
     def spellings(self) -> Spellings:

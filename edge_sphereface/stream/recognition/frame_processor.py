@@ -11,6 +11,7 @@ import numpy as np
 from edge_sphereface.alignment import LANDMARK_TEMPLATE, align_for, alignable
 from edge_sphereface.detection.scaled_detector import ScaledDetector
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
+from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.stream.events import about_identity, about_track
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
@@ -318,8 +319,5 @@ class FrameProcessor:
             return self._settings.recognition.threshold
         own = self.gallery.threshold
         if own is None:
-            raise ThresholdError(
-                f"The gallery {self.gallery.location} has no threshold for its kind of embeddings.",
-                hint="give one, or calibrate it: edge-sphereface calibrate-threshold",
-            )
+            raise no_threshold(self.gallery.location)
         return own.value

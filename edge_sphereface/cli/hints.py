@@ -1,0 +1,50 @@
+"""Commands and options of the command line that do what an error of the library recommends."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_sphereface.errors import EdgeSphereFaceError, Remedy
+
+_CONVERT = "python -m export convert"
+COMMANDS: dict[Remedy, str] = {
+    "allow-cpu-fallback": "--allow-cpu-fallback",
+    "bring-file": "--from FILE",
+    "calibrate-threshold": "edge-sphereface calibrate-threshold",
+    "change-detector": "--detector NAME",
+    "change-engine": "--engine local",
+    "check-cluster": "--ray-address ADDRESS",
+    "convert-model": f"{_CONVERT} CHECKPOINT -o MODEL.onnx",
+    "create-gallery": "edge-sphereface enroll",
+    "fetch-detector": "edge-sphereface fetch-detector, or --detector-model FILE",
+    "give-key": "--key-file FILE",
+    "import-gallery": "edge-sphereface gallery import",
+    "keep-crops": "--keep-crops",
+    "list-identities": "edge-sphereface gallery list",
+    "make-key": "edge-sphereface gallery new-key FILE",
+    "merge-identities": "--existing skip, or --existing add",
+    "overwrite": "--overwrite",
+    "quantize-model": "python -m export quantize MODEL.onnx",
+    "rebuild-gallery": "edge-sphereface gallery rebuild",
+    "reduce-threads": "--threads N, without --pinned-threads",
+    "reduce-workers": "--workers N, --threads N",
+    "select-largest": "--largest",
+    "tune-model": "python -m export tune MODEL.onnx",
+    "verify-conversion": "python -m export verify MODEL.onnx --checkpoint CHECKPOINT",
+    "verify-model": "edge-sphereface verify-model",
+}
+"""What to type for each remedy; it is appended to the hint."""
+
+
+def hint_of(error: EdgeSphereFaceError) -> str:
+    """The hint of an error, with the command or the option that does what it recommends."""
+    if error.remedy is None:
+        return error.hint
+    command = COMMANDS[error.remedy]
+    if error.remedy == "convert-model" and error.file:
+        model = Path(error.file).with_suffix(".onnx").name
+        command = f"{_CONVERT} {shlex.quote(error.file)} -o {shlex.quote(model)}"
+    return f"{error.hint}: {command}"

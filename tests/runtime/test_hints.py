@@ -1,0 +1,104 @@
+"""The library speaks of parameters and values; the command line adds its commands and options."""
+
+import ast
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import edge_sphereface
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.hints import COMMANDS, hint_of
+from edge_sphereface.errors import GalleryNotFoundError, ModelFormatError, Remedy
+
+PACKAGE = Path(edge_sphereface.__file__).parent
+OF_THE_TERMINAL = ("cli", "doctor")
+"""Folders whose texts are read at a terminal: `doctor` advises what to type."""
+PROGRAM = re.compile(r"edge-sphereface [a-z]|python -m|`gallery ")
+
+
+def parsers(parser):
+    yield parser
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            for command in action.choices.values():
+                yield from parsers(command)
+
+
+def options():
+    return {
+        option for parser in parsers(build_parser()) for action in parser._actions for option in action.option_strings
+    }
+
+
+def texts(path):
+    """String literals of a module, less its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+
+
+def library():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] not in OF_THE_TERMINAL:
+            yield path
+
+
+def test_library_messages_name_no_command_and_no_option():
+    words = re.compile("|".join(rf"{re.escape(option)}(?![\w-])" for option in options() if option.startswith("--")))
+    found = [
+        f"{path.relative_to(PACKAGE)}:{line}: {text}"
+        for path in library()
+        for line, text in texts(path)
+        if PROGRAM.search(text) or words.search(text)
+    ]
+    assert not found
+
+
+def test_every_remedy_has_a_command_and_is_recommended_somewhere():
+    assert set(COMMANDS) == set(get_args(Remedy))
+    used = {text for path in library() if path.name != "errors.py" for _, text in texts(path)}
+    assert set(COMMANDS) <= used
+
+
+def test_the_recommended_commands_and_options_exist():
+    known = options()
+    commands = {parser.prog for parser in parsers(build_parser())}
+    for text in COMMANDS.values():
+        assert set(re.findall(r"(?<!\S)--[a-z-]+", text)) <= known | {"--checkpoint"}, text
+        for command in re.findall(r"edge-sphereface(?: [a-z][a-z-]*)+", text):
+            assert command in commands, text
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (ModelFormatError("Damaged."), ""),
+        (ModelFormatError("Damaged.", hint="convert it again"), "convert it again"),
+        (
+            GalleryNotFoundError("There is no gallery.", hint="enrolling somebody makes it", remedy="create-gallery"),
+            "enrolling somebody makes it: edge-sphereface enroll",
+        ),
+        (
+            ModelFormatError("A checkpoint.", hint="convert it", remedy="convert-model", file="my weights.ckpt"),
+            "convert it: python -m export convert 'my weights.ckpt' -o 'my weights.onnx'",
+        ),
+    ],
+)
+def test_the_command_follows_the_hint(error, hint):
+    assert hint_of(error) == hint
+    assert hint_of(error.about("photo.jpg")) == hint
+
+
+def test_a_checkpoint_given_as_a_model_is_told_how_to_convert_it(cli, small_checkpoint):
+    code, _, err = cli("info", "--model", small_checkpoint)
+    assert code == 1
+    assert f"python -m export convert {small_checkpoint} -o {small_checkpoint.stem}.onnx" in err
+
+
+def test_doctor_advises_the_command(cli, small_checkpoint):
+    _, out, _ = cli("doctor", "--model", small_checkpoint)
+    assert "python -m export convert" in " ".join(out.split())
