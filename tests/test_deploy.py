@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_sphereface.cli.__main__ import build_parser
-from edge_sphereface.cli.configuration import with_configuration
+from edge_sphereface.cli.configuration import read_configuration
+from edge_sphereface.cli.watch_options import watch_group
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 pytestmark = [pytest.mark.checkout, pytest.mark.skipif(not DEPLOY.is_dir(), reason="needs the checkout")]
@@ -48,17 +48,16 @@ def test_the_sandbox_is_as_tight_as_the_page_says(unit):
     assert code == 0, out
 
 
-def test_the_settings_are_options_of_the_command():
+def test_the_settings_are_options_of_the_command(tmp_path):
     pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    commands = next(action for action in build_parser()._actions if hasattr(action, "choices") and action.choices)
-    parser = commands.choices["watch"]
     text = (DEPLOY / "watch.toml").read_text(encoding="utf-8")
     commented = re.findall(r"^# (\S+ = .*)$", text, re.MULTILINE)
     assert len(commented) >= 4
-    words = with_configuration(parser, ["--config", str(DEPLOY / "watch.toml")])
-    assert any(word.startswith("--gallery=") for word in words)
-    for line in commented:
-        assert f"--{line.split(' ')[0]}" in parser._option_string_actions
+    everything = tmp_path / "watch.toml"
+    everything.write_text("\n".join([text, *commented]), encoding="utf-8")
+    values = read_configuration(watch_group(), ["--config", str(everything)])
+    assert values["gallery"].startswith("/var/lib")
+    assert values["view"] == ("127.0.0.1", 8080)
 
 
 def test_the_image_runs_as_a_user_and_names_the_health_port():

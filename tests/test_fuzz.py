@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from benchmarks.ascend import imported
 from benchmarks.result_file import load_result
 from edge_sphereface.batch.journal import Journal
-from edge_sphereface.cli.configuration import with_configuration
-from edge_sphereface.cli.runner import Parser
+from edge_sphereface.cli.configuration import read_configuration
+from edge_sphereface.cli.watch_options import watch_group
 from edge_sphereface.detection.yunet import YuNet
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.pairs import read_csv_pairs, read_landmarks, read_lfw_pairs
@@ -192,11 +192,7 @@ def spool(path, _):
 
 
 def configuration(path, _):
-    parser = Parser()
-    parser.add_argument("--fps", type=float)
-    parser.add_argument("--view", action="store_true")
-    parser.add_argument("--tag", action="append")
-    with_configuration(parser, ["--config", str(path)])
+    read_configuration(watch_group(), ["--config", str(path)])
 
 
 READERS = {
@@ -275,7 +271,7 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
         "pairs.txt": "10\t300\nAnn\t1\t2\nAnn\t1\tBob\t13\n",
         "pairs.csv": 'image1_path,image2_path,label\n"a, b.jpg",c.jpg,1\nd.jpg,e.jpg,0\n',
         "landmarks.txt": f"a/1.jpg\t{' '.join(['12.5'] * 10)}\nb/2.jpg {' '.join(['-1e2'] * 10)}\n",
-        "watch.toml": 'fps = 5.5\nview = true\ntag = ["a", "b"]\n',
+        "watch.toml": 'fps = 5.5\nfast = true\nprovider-option = ["a=1", "b=2"]\n',
         "result.json": json.dumps({"environment": {"cpu": "x"}, "rows": [{"a": 1.5}]}),
         "device.json": json.dumps(device_report()),
         "recorded.json": json.dumps({"environment": {"cpu": "x"}, "native": [{"path": "a", "latency": {"p50_ms": 1}}]}),

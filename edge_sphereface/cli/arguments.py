@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_sphereface.cli.option import Option, option_parser
 from edge_sphereface.cli.runner import Parser, UsageError, note
+from edge_sphereface.setting import Range
 
 if TYPE_CHECKING:
     from edge_sphereface.detection import Detector
@@ -20,62 +22,97 @@ if TYPE_CHECKING:
     from edge_sphereface.pipeline import FacePipeline
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
-_MAX_INTEGER = (1 << 31) - 1
-_MAX_NUMBER = 1e9
 GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
 
 
 def json_option() -> Parser:
     """``--json``."""
-    parser = Parser(add_help=False)
-    parser.add_argument("--json", action="store_true", help="print exactly one JSON object on stdout")
-    return parser
+    return option_parser([Option(name="json", read=None, help="print exactly one JSON object on stdout")])
+
+
+def session_group() -> tuple[Option, ...]:
+    """How the model runs."""
+    group = "execution"
+    return (
+        Option(
+            name="provider",
+            default="auto",
+            metavar="NAME",
+            group=group,
+            help="execution provider: auto (default), cpu, cuda, …",
+        ),
+        Option(
+            name="threads",
+            read=positive,
+            metavar="N",
+            group=group,
+            help="of model and detector (default: all usable)",
+        ),
+        Option(name="memory-arena", read=None, group=group, help="keep freed memory for the next inference"),
+        Option(name="spinning", read=None, group=group, help="let waiting threads burn processor time"),
+        Option(
+            name="pinned-threads",
+            read=None,
+            group=group,
+            help="bind helper threads to processors; they spin during inference",
+        ),
+        Option(name="allow-cpu-fallback", read=None, group=group, help="let a named provider leave nodes to the CPU"),
+        Option(
+            name="provider-option",
+            is_list=True,
+            read=named_value,
+            default=[],
+            metavar="NAME=VALUE",
+            group=group,
+            help="for the provider, such as trt_fp16_enable=1; may be given again",
+        ),
+    )
 
 
 def session_options() -> Parser:
     """How the model runs."""
-    parser = Parser(add_help=False)
-    group = parser.add_argument_group("execution")
-    group.add_argument(
-        "--provider", default="auto", metavar="NAME", help="execution provider: auto (default), cpu, cuda, …"
+    return option_parser(session_group())
+
+
+def model_group() -> tuple[Option, ...]:
+    """``--model`` and how it runs."""
+    return (
+        *session_group(),
+        Option(name="model", read=Path, metavar="FILE", help=f"ONNX model (default: ${MODEL_VARIABLE})"),
+        Option(name="flip", read=None, help="average with the mirrored crop: twice the work"),
     )
-    group.add_argument("--threads", type=positive, metavar="N", help="of model and detector (default: all usable)")
-    group.add_argument("--memory-arena", action="store_true", help="keep freed memory for the next inference")
-    group.add_argument("--spinning", action="store_true", help="let waiting threads burn processor time")
-    group.add_argument(
-        "--pinned-threads", action="store_true", help="bind helper threads to processors; they spin during inference"
-    )
-    group.add_argument("--allow-cpu-fallback", action="store_true", help="let a named provider leave nodes to the CPU")
-    group.add_argument(
-        "--provider-option",
-        action="append",
-        type=named_value,
-        default=[],
-        metavar="NAME=VALUE",
-        help="for the provider, such as trt_fp16_enable=1; may be given again",
-    )
-    return parser
 
 
 def model_option() -> Parser:
     """``--model`` and how it runs."""
-    parser = Parser(add_help=False, parents=[session_options()])
-    parser.add_argument("--model", type=Path, metavar="FILE", help=f"ONNX model (default: ${MODEL_VARIABLE})")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored crop: twice the work")
-    return parser
+    return option_parser(model_group())
+
+
+def detector_group() -> tuple[Option, ...]:
+    """Which detector."""
+    from edge_sphereface.detection.detector import DETECTOR_NAMES
+
+    return (
+        Option(
+            name="detector",
+            choices=DETECTOR_NAMES,
+            default="auto",
+            group="detection",
+            help="auto (default): YuNet if it is here, else MTCNN",
+        ),
+        Option(
+            name="detector-model",
+            read=Path,
+            metavar="FILE",
+            group="detection",
+            help="YuNet's ONNX file (default: in the cache)",
+        ),
+    )
 
 
 def detector_options() -> Parser:
     """Which detector."""
-    from edge_sphereface.detection.detector import DETECTOR_NAMES
-
-    parser = Parser(add_help=False)
-    group = parser.add_argument_group("detection")
-    group.add_argument(
-        "--detector", choices=DETECTOR_NAMES, default="auto", help="auto (default): YuNet if it is here, else MTCNN"
-    )
-    group.add_argument("--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)")
-    return parser
+    return option_parser(detector_group())
 
 
 def pairs_options() -> Parser:
@@ -113,23 +150,29 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
     return pairs.LabelledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
 
 
+def gallery_group(*, required: bool = True) -> tuple[Option, ...]:
+    """Which gallery, and its key."""
+    return (
+        Option(
+            name="gallery",
+            metavar="PLACE",
+            group="gallery",
+            help=f"FILE, milvus:FOLDER.db, or a Milvus cluster http://HOST:PORT (default: ${GALLERY_VARIABLE}"
+            f"{'' if required else ', or none'})",
+        ),
+        Option(
+            name="key-file",
+            read=Path,
+            metavar="FILE",
+            group="gallery",
+            help="key of an encrypted gallery (default: $EDGE_SPHEREFACE_GALLERY_KEY)",
+        ),
+    )
+
+
 def gallery_options(*, required: bool = True) -> Parser:
     """Which gallery, and its key."""
-    parser = Parser(add_help=False)
-    group = parser.add_argument_group("gallery")
-    group.add_argument(
-        "--gallery",
-        metavar="PLACE",
-        help=f"FILE, milvus:FOLDER.db, or a Milvus cluster http://HOST:PORT (default: ${GALLERY_VARIABLE}"
-        f"{'' if required else ', or none'})",
-    )
-    group.add_argument(
-        "--key-file",
-        type=Path,
-        metavar="FILE",
-        help="key of an encrypted gallery (default: $EDGE_SPHEREFACE_GALLERY_KEY)",
-    )
-    return parser
+    return option_parser(gallery_group(required=required))
 
 
 def open_named_gallery(
@@ -183,23 +226,12 @@ def named_value(text: str) -> tuple[str, str]:
 
 def positive(text: str) -> int:
     """An integer from 1 that every library takes."""
-    return _integer(text, 1)
+    return int(_read(Range(least=1, is_whole=True), text))
 
 
 def count(text: str) -> int:
     """An integer from 0."""
-    return _integer(text, 0)
-
-
-def _integer(text: str, least: int) -> int:
-    # The length first: more digits than Python converts are no integer to it, and the message would hold them all
-    try:
-        value = int(text) if len(text) <= len(str(_MAX_INTEGER)) else _MAX_INTEGER + 1
-    except ValueError:
-        value = least - 1
-    if not least <= value <= _MAX_INTEGER:
-        raise argparse.ArgumentTypeError(f"expected an integer from {least} to {_MAX_INTEGER}, got {text!r:.40}")
-    return value
+    return int(_read(Range(least=0, is_whole=True), text))
 
 
 def float_or_nan(text: str) -> float:
@@ -215,26 +247,24 @@ def float_or_nan(text: str) -> float:
 
 def cosine(text: str) -> float:
     """A number from -1 to 1."""
-    value = float_or_nan(text)
-    if not -1.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a cosine from -1 to 1, got {text!r:.40}")
-    return value
+    return _read(Range(least=-1, most=1, noun="a cosine"), text)
 
 
 def above_zero(text: str) -> float:
     """A finite number above 0."""
-    value = float_or_nan(text)
-    if not 0 < value <= _MAX_NUMBER:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, up to {_MAX_NUMBER:g}, got {text!r:.40}")
-    return value
+    return _read(Range(least=0, is_open=True), text)
 
 
 def from_zero(text: str) -> float:
     """A finite number of at least 0."""
-    value = float_or_nan(text)
-    if not 0 <= value <= _MAX_NUMBER:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to {_MAX_NUMBER:g}, got {text!r:.40}")
-    return value
+    return _read(Range(least=0), text)
+
+
+def _read(permitted: Range, text: str) -> float:
+    try:
+        return permitted.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def named_model(arguments: argparse.Namespace) -> Path:

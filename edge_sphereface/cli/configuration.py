@@ -1,22 +1,26 @@
-"""Settings from a TOML file: each key is the long name of an option."""
+"""Reads settings from a TOML file. Each key is the long name of an option."""
 
 from __future__ import annotations
 
 import re
 import stat
+from argparse import ArgumentTypeError
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.cli.runner import Parser, UsageError, note
+from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.errors import ExtraError
 from edge_sphereface.redaction import has_credentials
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from edge_sphereface.cli.option import Option
     from edge_sphereface.types import JsonObject
 
 OPTION = "--config"
@@ -30,15 +34,15 @@ _READERS = ("tomllib", "tomli")
 """Python's own from 3.11 on, and the package that it came from."""
 
 
-def with_configuration(parser: Parser, words: list[str]) -> list[str]:
-    """The words of a command line after those of the file that it names; the command line's own count.
+def read_configuration(options: Iterable[Option], words: list[str]) -> dict[str, Any]:
+    """Values of the options in the file that a command line names, by their attributes; empty if it names none.
 
     Raises:
-        UsageError: the file is missing, no TOML, or has a key that is no option.
+        UsageError: the file is missing, is not TOML, has a key that is no option, or a value that its option refuses.
         ExtraError: Python 3.10 without ``tomli``.
     """
     path = _named(words)
-    return words if path is None else [*_words(parser, path), *words]
+    return {} if path is None else _values({option.name: option for option in options}, path)
 
 
 def asks_for_json(words: list[str]) -> bool:
@@ -62,32 +66,41 @@ def _named(words: list[str]) -> Path | None:
     return None
 
 
-def _words(parser: Parser, path: Path) -> list[str]:
-    known = {
-        name.removeprefix("--"): action
-        for name, action in parser._option_string_actions.items()  # noqa: SLF001 -- argparse lists them nowhere else
-        if name.startswith("--") and name not in (OPTION, "--help")
-    }
-    words: list[str] = []
-    for key, value in _read(path).items():
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
+def _values(options: Mapping[str, Option], path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, found in _read(path).items():
+        option = options.get(key)
+        if option is None:
+            near = get_close_matches(key, options, n=1)
             raise UsageError(
                 f"{path}: there is no setting {key[:_SHOWN]!r}.",
-                hint=f"do you mean {near[0]!r}?" if near else f"each is an option of {parser.prog} --help, without --",
+                hint=f"do you mean {near[0]!r}?"
+                if near
+                else "each is an option of edge-sphereface watch --help, without --",
             )
-        takes_value = known[key].nargs != 0
-        items = value if isinstance(value, list) else [value]
-        for item in items:
-            if isinstance(item, bool) != (not takes_value) or not isinstance(item, str | int | float):
-                expected = "a string or a number" if takes_value else "true or false"
-                got = _KINDS.get(type(item), "something else")  # the value itself may hold a password
-                raise UsageError(f"{path}: expected {expected} for {key!r}, got {got}.")
-            if takes_value:
-                words.append(f"--{key}={item}")
+        for item in found if isinstance(found, list) else [found]:
+            _check_type(option, item, path)
+            if option.read is not None:
+                value = _parsed(option, str(item), path)
+                values[option.attribute] = [*values.get(option.attribute, []), value] if option.is_list else value
             elif item:
-                words.append(f"--{key}")
-    return words
+                values[option.attribute] = not option.default
+    return values
+
+
+def _check_type(option: Option, item: object, path: Path) -> None:
+    is_switch = option.read is None
+    if isinstance(item, bool) != is_switch or not isinstance(item, str | int | float):
+        expected = "true or false" if is_switch else "a string or a number"
+        got = _KINDS.get(type(item), "something else")  # the value itself may hold a password
+        raise UsageError(f"{path}: expected {expected} for {option.name!r}, got {got}.")
+
+
+def _parsed(option: Option, text: str, path: Path) -> Any:
+    try:
+        return option.parse(text)
+    except ArgumentTypeError as error:
+        raise UsageError(f"{path}: {option.name}: {error}.", hint=f"check {OPTION}") from error
 
 
 def _read(path: Path) -> JsonObject:

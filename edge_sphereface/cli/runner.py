@@ -57,15 +57,18 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises instead of exiting, so that ``--json`` holds for wrong usage too.
 
     Attributes:
-        expand: what the words of a command become before they are parsed, as by a file of settings.
+        preset: gives values that count where the words of a command give none, such as those of a file that the words
+            name.
     """
 
-    expand: Callable[[Parser, list[str]], list[str]] | None = None
+    preset: Callable[[list[str]], dict[str, Any]] | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, after :attr:`expand`."""
+        """Parse; words count over :attr:`preset`, and that over defaults."""
         words = list(sys.argv[1:] if args is None else args)
-        return super().parse_known_args(words if self.expand is None else self.expand(self, words), namespace)
+        if self.preset is not None:
+            namespace = argparse.Namespace(**{**self.preset(words), **vars(namespace or argparse.Namespace())})
+        return super().parse_known_args(words, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and refuse what is left over without showing an address that it may hold."""

@@ -18,17 +18,17 @@ from edge_sphereface.cli.arguments import (
     open_named_detector,
     open_named_gallery,
 )
-from edge_sphereface.cli.configuration import OPTION, with_configuration
+from edge_sphereface.cli.configuration import OPTION, read_configuration
+from edge_sphereface.cli.option import option_parser, settings_from
 from edge_sphereface.cli.problem_notes import ProblemNotes
 from edge_sphereface.cli.runner import Outcome, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
-from edge_sphereface.cli.watch_options import stream_options
+from edge_sphereface.cli.watch_options import WatchOptions, stream_group, watch_group
 from edge_sphereface.cli.watch_parts import (
     TOKEN_VARIABLE,
     make_endpoint,
     make_frame_sinks,
     make_page,
-    make_settings,
     make_sinks,
 )
 
@@ -46,7 +46,7 @@ def add_command(commands: Commands) -> None:
     """Add this command to the parser."""
     parser = commands.add_parser(
         "watch",
-        parents=[gallery_options(required=False), model_option(), detector_options(), stream_options()],
+        parents=[gallery_options(required=False), model_option(), detector_options(), option_parser(stream_group())],
         help="who is in front of a camera, now and as long as it runs",
         description="Track the faces of a camera, stream or video, identify them in a gallery, and print one line "
         "for each event. Runs until the source ends or Ctrl-C or SIGTERM stops it; a camera that fails is reopened, "
@@ -54,13 +54,12 @@ def add_command(commands: Commands) -> None:
         epilog="examples: edge-sphereface watch 0 --gallery people.db --model model.onnx; "
         "edge-sphereface watch 0 --gallery people.db --view; edge-sphereface watch --config watch.toml --json",
     )
-    parser.expand = with_configuration
+    parser.preset = lambda words: read_configuration(watch_group(), words)
     parser.add_argument(
         "source",
         nargs="?",
         help="camera's number or /dev/video0, URL (rtsp, http, …), GStreamer pipeline, video file, folder of pictures",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object for each event on stdout")
     parser.add_argument(
         OPTION, type=Path, metavar="FILE.toml", help="settings; each key is an option of this help without its --"
     )
@@ -76,10 +75,11 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
 
-    source = arguments.source or arguments.named_source
+    options = settings_from(WatchOptions, vars(arguments))
+    source = arguments.source or options.named_source
     if source is None:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 is the first camera")
-    settings, page, supervisor = make_settings(arguments), make_page(arguments), SystemdNotifier()
+    page, supervisor = make_page(options), SystemdNotifier()
     notes = ProblemNotes(lambda: stream.health()["problems"])
 
     def on_turn() -> None:
@@ -99,15 +99,15 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
-            settings=settings,
-            sinks=make_sinks(arguments, settings, lambda: stream.stop()),  # noqa: PLW0108 -- it is bound by then
-            frame_sinks=make_frame_sinks(arguments, page),
+            settings=options.stream,
+            sinks=make_sinks(options, lambda: stream.stop()),  # noqa: PLW0108 -- it is bound by then
+            frame_sinks=make_frame_sinks(options, page),
             on_turn=on_turn,
         )
         stops = stack.enter_context(_stopped_by_signals(stream))
-        stack.enter_context(make_endpoint(arguments, stream))
+        stack.enter_context(make_endpoint(options, stream))
         note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
-        if gallery is not None and arguments.threshold is None:
+        if gallery is not None and options.stream.recognition.threshold is None:
             warn_uncalibrated(gallery, tracks=True)
         if page is not None:
             note(f"live picture: {page.url}")

@@ -2,107 +2,166 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from edge_sphereface.setting import Range, VisibleText, check, nested, setting
 from edge_sphereface.stream.capture.factory import SourceOptions
+
+_ABOVE_ZERO = Range(least=0, is_open=True)
+_FROM_ZERO = Range(least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackingSettings:
-    """How faces are found and followed.
+    """How faces are detected and tracked.
 
     Attributes:
-        detect_fps: detections a second, at most; faces are followed by their landmarks' motion in between.
-        detect_side: pixels that the longer side of a frame is shrunk to for detection.
-        confirm: detections that make a face; one alone may be a mistake of the detector.
-        lost_after_s: without a sign, a face is gone.
-        min_face_px: smaller faces (by the shorter side of their box) are left out.
-        max_faces: that are followed at a time, the largest.
-        budget_ms: work per frame, on average, that is kept to by detecting more rarely, then in smaller pictures, then
-            by embedding more rarely; None for no limit.
+        detect_fps: maximum number of detections per second; landmarks are tracked by optical flow in between.
+        detect_side: longer side of the image for detection, in pixels.
+        confirm: number of detections that confirm a face; a single one may be a false detection.
+        lost_after_s: seconds without a detection after which a face is dropped.
+        min_face_px: smaller faces are ignored, in pixels of the shorter side of the box.
+        max_faces: maximum number of tracked faces; the largest are kept.
+        budget_ms: average processing time per frame in milliseconds, kept by detecting less often and in smaller
+            images, then by embedding less often; None for no limit.
     """
 
-    detect_fps: float = 8.0
-    detect_side: int = 640
-    confirm: int = 2
-    lost_after_s: float = 1.0
-    min_face_px: float = 20.0
-    max_faces: int = 32
-    budget_ms: float | None = None
+    budget_ms: float | None = setting(
+        None,
+        permitted=_ABOVE_ZERO,
+        metavar="MS",
+        help="average processing time per frame; kept by detecting less often and in smaller images, then by embedding "
+        "less often",
+    )
+    detect_fps: float = setting(
+        8.0,
+        permitted=Range(least=0, is_open=True, most=1000),
+        metavar="N",
+        help="maximum number of detections per second",
+    )
+    detect_side: int = setting(
+        640,
+        permitted=Range(least=32, most=8192, is_whole=True),
+        metavar="PX",
+        help="longer side of the image for detection",
+    )
+    confirm: int = setting(2, permitted=Range(least=1, most=100, is_whole=True))
+    min_face_px: float = setting(20.0, permitted=_FROM_ZERO, metavar="PX", help="ignore smaller faces")
+    max_faces: int = setting(
+        32,
+        permitted=Range(least=1, most=1000, is_whole=True),
+        metavar="N",
+        help="track at most the N largest faces",
+    )
+    lost_after_s: float = setting(
+        1.0, permitted=_ABOVE_ZERO, metavar="S", help="drop a face that was not detected for S seconds"
+    )
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        _require(0 < self.detect_fps <= 1000, "detect_fps above 0", self.detect_fps)
-        _require(32 <= self.detect_side <= 8192, "detect_side of 32 to 8192 pixels", self.detect_side)
-        _require(1 <= self.confirm <= 100, "confirm of 1 to 100", self.confirm)
-        _require(self.lost_after_s > 0, "lost_after_s above 0", self.lost_after_s)
-        _require(1 <= self.max_faces <= 1000, "max_faces of 1 to 1000", self.max_faces)
-        _require(self.budget_ms is None or self.budget_ms > 0, "budget_ms above 0", self.budget_ms)
+        """Refuse values that are not permitted."""
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecognitionSettings:
-    """When a face is embedded, and what it takes to say who it is.
+    """When a face is embedded, and what is required to identify it.
 
     Attributes:
-        threshold: cosine that the best must reach; None for the gallery's own.
-        margin: by which it must lead the second.
-        hysteresis: by which the similarity may fall below the threshold before a name is taken back, and by which
-            another name must lead the one that was given.
-        min_quality: of a face that is embedded, 0 to 1.
+        threshold: minimum cosine similarity of the best candidate; None for the gallery's threshold.
+        margin: minimum lead of the best identity over the second, as a difference of cosines.
+        hysteresis: margin below the threshold before a name is dropped, and the lead that another name needs in order
+            to replace it; a difference of cosines.
+        min_quality: minimum quality of a face that is embedded, 0 to 1.
         enough_evidence: sum of the qualities of a track's embeddings from which a name is given.
-        enough_doubt: likewise, from which a face is called unknown.
-        better: a decided face is embedded again when it is seen this many times better.
-        retry_s: between embeddings of a face that is not decided.
-        refresh_s: between embeddings of a face that was identified; 0 for never.
-        refresh_unknown_s: of one that is unknown; 0 for never.
+        enough_doubt: the same sum from which a face is called unknown.
+        better: a decided face is embedded again when its quality is this many times better.
+        retry_s: seconds between embeddings of an undecided face.
+        refresh_s: seconds between embeddings of an identified face; 0 for never.
+        refresh_unknown_s: seconds between embeddings of an unknown face; 0 for never.
     """
 
-    threshold: float | None = None
-    margin: float = 0.0
-    hysteresis: float = 0.05
-    min_quality: float = 0.1
-    enough_evidence: float = 0.6
-    enough_doubt: float = 1.5
-    better: float = 1.25
-    retry_s: float = 0.3
-    refresh_s: float = 10.0
-    refresh_unknown_s: float = 0.5
+    threshold: float | None = setting(
+        None,
+        permitted=Range(least=-1, most=1, noun="a cosine"),
+        metavar="COSINE",
+        help="similarity required for a name (default: the gallery's threshold)",
+    )
+    margin: float = setting(
+        0.0,
+        permitted=Range(least=0, most=2),
+        metavar="COSINE",
+        help="minimum lead of the best identity over the second",
+    )
+    hysteresis: float = setting(
+        0.05,
+        permitted=Range(least=0, most=2),
+        metavar="COSINE",
+        help="margin below the threshold before a name is dropped",
+    )
+    min_quality: float = setting(0.1, permitted=Range(least=0, most=1))
+    enough_evidence: float = setting(0.6, permitted=_FROM_ZERO)
+    enough_doubt: float = setting(1.5, permitted=_FROM_ZERO)
+    better: float = setting(1.25, permitted=Range(least=1))
+    retry_s: float = setting(0.3, permitted=_FROM_ZERO)
+    refresh_s: float = setting(
+        10.0, permitted=_FROM_ZERO, metavar="S", help="seconds between embeddings of an identified face"
+    )
+    refresh_unknown_s: float = setting(0.5, permitted=_FROM_ZERO)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        _require(self.threshold is None or -1 <= self.threshold <= 1, "a threshold of -1 to 1", self.threshold)
-        _require(0 <= self.margin <= 2, "a margin of 0 to 2", self.margin)
-        _require(0 <= self.hysteresis <= 2, "a hysteresis of 0 to 2", self.hysteresis)
-        _require(0 <= self.min_quality <= 1, "min_quality of 0 to 1", self.min_quality)
-        _require(self.better >= 1, "better of at least 1", self.better)
-        for name in ("enough_evidence", "enough_doubt", "retry_s", "refresh_s", "refresh_unknown_s"):
-            _require(getattr(self, name) >= 0, f"{name} of at least 0", getattr(self, name))
+        """Refuse values that are not permitted."""
+        check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
-    """Everything about a stream but its source, model and gallery.
+    """Everything about a stream except its source, model and gallery.
 
     Attributes:
         name: of the stream, in its events.
-        fps: frames a second to look at, at most; None for all.
+        fps: maximum number of frames to process per second; None for all.
         pace: give the frames of a recording at its own rate, as a camera would.
-        reopen: open a live source again when it ends.
-        statistics_s: between statistics; 0 for none but the last.
-        source: how it is opened.
-        tracking: how faces are found and followed.
-        recognition: when they are embedded and named.
+        reopen: reopen a live source when it ends.
+        statistics_s: seconds between statistics events; 0 for the last one alone.
+        source: how the source is opened.
+        tracking: how faces are detected and tracked.
+        recognition: when they are embedded and identified.
     """
 
-    name: str = "camera"
-    fps: float | None = None
-    pace: bool = True
-    reopen: bool = True
-    statistics_s: float = 10.0
-    source: SourceOptions = field(default_factory=SourceOptions)
-    tracking: TrackingSettings = field(default_factory=TrackingSettings)
-    recognition: RecognitionSettings = field(default_factory=RecognitionSettings)
+    name: str = setting(
+        "camera", permitted=VisibleText(), metavar="TEXT", group="source", help="of the stream, in its events"
+    )
+    source: SourceOptions = nested(SourceOptions, group="source")
+    fps: float | None = setting(
+        None,
+        permitted=_ABOVE_ZERO,
+        metavar="N",
+        group="source",
+        help="maximum number of frames to process per second",
+    )
+    pace: bool = setting(
+        True,
+        name="fast",
+        read=None,
+        group="source",
+        help="process every frame of a recording, as fast as possible",
+    )
+    reopen: bool = setting(
+        True,
+        name="once",
+        read=None,
+        group="source",
+        help="exit when a camera or stream ends instead of reopening it; recordings and folders always end",
+    )
+    tracking: TrackingSettings = nested(TrackingSettings, group="work")
+    recognition: RecognitionSettings = nested(RecognitionSettings, group="recognition")
+    statistics_s: float = setting(
+        10.0,
+        permitted=_FROM_ZERO,
+        metavar="S",
+        group="events",
+        help="seconds between statistics events; 0: only at the end",
+    )
 
     @property
     def file_name(self) -> str:
@@ -110,12 +169,5 @@ class StreamSettings:
         return "".join(letter if letter.isalnum() else "_" for letter in self.name)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        _require(bool(self.name.strip()) and self.name.isprintable(), "a name of visible characters", self.name)
-        _require(self.fps is None or self.fps > 0, "fps above 0", self.fps)
-        _require(self.statistics_s >= 0, "statistics_s of at least 0", self.statistics_s)
-
-
-def _require(holds: bool, expected: str, got: object) -> None:
-    if not holds:
-        raise ValueError(f"Expected {expected}, got {got!r}.")
+        """Refuse values that are not permitted."""
+        check(self)

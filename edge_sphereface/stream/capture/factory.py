@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from edge_sphereface.setting import Range, setting
 from edge_sphereface.stream.capture.address import SourceKind, kind_of
 
 if TYPE_CHECKING:
@@ -16,23 +17,49 @@ Source: TypeAlias = str | Path | int | Iterable[Any] | Callable[[], Iterable[Any
 """An address, or frames."""
 
 
+_ABOVE_ZERO = Range(least=0, is_open=True).parse
+_PIXELS = Range(least=1, is_whole=True).parse
+_FOURCC_LETTERS = 4
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    width, separator, height = text.lower().partition("x")
+    if not separator:
+        raise ValueError(f"expected WIDTHxHEIGHT such as 1280x720, got {text!r:.80}")
+    return int(_PIXELS(width)), int(_PIXELS(height))
+
+
+def _fourcc(text: str) -> str:
+    if len(text) != _FOURCC_LETTERS or not text.isascii():
+        raise ValueError(f"expected four letters such as MJPG, got {text!r:.40}")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
     """How a source is opened.
 
     Attributes:
-        size: (width, height) to ask of a camera.
-        pixel_format: FourCC to ask of a camera, such as ``MJPG``.
-        camera_fps: rate to ask of a camera.
-        folder_fps: at which the pictures of a folder were taken.
-        stall_s: after which a source that gives nothing is opened again.
+        size: (width, height) in pixels to request from a camera.
+        pixel_format: FourCC to request from a camera, such as ``MJPG``.
+        camera_fps: frames per second to request from a camera.
+        folder_fps: frame rate of a folder of images.
+        stall_s: seconds without a frame after which a live source is reopened.
     """
 
-    size: tuple[int, int] | None = None
-    pixel_format: str | None = None
-    camera_fps: float | None = None
-    folder_fps: float = 25.0
-    stall_s: float = 10.0
+    size: tuple[int, int] | None = setting(
+        None, read=_image_size, metavar="WxH", help="request this size from a camera"
+    )
+    pixel_format: str | None = setting(
+        None, read=_fourcc, metavar="FOURCC", help="request this format from a camera, such as MJPG"
+    )
+    camera_fps: float | None = setting(
+        None, read=_ABOVE_ZERO, metavar="N", help="request this frame rate from a camera"
+    )
+    folder_fps: float = setting(25.0, read=_ABOVE_ZERO, metavar="N", help="frame rate of a folder of images")
+    stall_s: float = setting(
+        10.0, read=_ABOVE_ZERO, metavar="S", help="reopen a camera or stream after S seconds without a frame"
+    )
 
 
 def make_source(source: Source, options: SourceOptions) -> FrameSource:
