@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check format docs clean
+.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check check-workflows format docs dist clean
 
 help:
 	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy, import-linter and all tests"
 	@echo "make docs           the documentation site in build/site; every link is checked"
+	@echo "make dist           the wheel and the sdist in dist/, as they are published"
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m export demo
@@ -47,6 +48,11 @@ check: $(VENV)/.test $(VENV)/.mindspore
 	$(BIN)/lint-imports
 	$(PYTEST)
 
+check-workflows: $(VENV)/.workflows
+	$(BIN)/shellcheck $(shell grep -l '^#!/usr/bin/env bash' scripts/* .ci/*)
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --offline .github
+
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -54,6 +60,14 @@ format: $(VENV)/.test
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open build/site/index.html"
+
+# The sdist, and the wheel made from it; a wheel made from the checkout must be the same, byte by byte.
+dist: $(VENV)/.dist
+	rm -rf dist build/wheel-of-checkout
+	$(BIN)/python -m build
+	$(BIN)/python -m build --wheel --outdir build/wheel-of-checkout
+	cmp dist/*.whl build/wheel-of-checkout/*.whl
+	$(BIN)/twine check --strict dist/*
 
 clean:
 	rm -rf build dist $(VENV)
@@ -83,4 +97,12 @@ $(VENV)/.docs: pyproject.toml | $(VENV)/.base
 $(VENV)/.mindspore: pyproject.toml | $(VENV)/.base
 	@echo "Installing MindSpore into $(VENV): several hundred MB"
 	@$(PIP_INSTALL) --group mindspore
+	@touch $@
+
+$(VENV)/.dist: pyproject.toml | $(VENV)/.base
+	@$(PIP_INSTALL) --group dist
+	@touch $@
+
+$(VENV)/.workflows: pyproject.toml | $(VENV)/.base
+	@$(PIP_INSTALL) --group workflows
 	@touch $@
