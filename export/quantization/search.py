@@ -134,6 +134,7 @@ class _Searcher:
         self._layers = layers_of(plain)
         self._floats: dict[float, onnx.ModelProto] = {}
         self._histograms: dict[float, dict[str, Histogram]] = {}
+        self._ranges: dict[tuple[float, str, str], Range] = {}
 
     def run(self, max_drift: float) -> Search:
         best = self._rule_for_each_layer(self._rule_for_all())
@@ -211,12 +212,21 @@ class _Searcher:
         return best, model
 
     def _quantized(self, candidate: Candidate, model: onnx.ModelProto) -> onnx.ModelProto:
-        ranges: dict[str, Range] = {}
-        for name, histogram in self._histograms[candidate.equalization].items():
-            ranges[name] = RULES[candidate.rules[layer_of(name) or ""]](histogram)
+        strength = candidate.equalization
+        ranges = {
+            name: self._range(strength, name, candidate.rules[layer_of(name) or ""])
+            for name in self._histograms[strength]
+        }
         return quantize_graph(
             model, self._spec, ranges, weight_bits=self._weight_bits, float_layers=candidate.float_layers
         )
+
+    def _range(self, strength: float, name: str, rule: str) -> Range:
+        """What a rule gives for a tensor; computed once, since candidates differ in few tensors."""
+        key = (strength, name, rule)
+        if key not in self._ranges:
+            self._ranges[key] = RULES[rule](self._histograms[strength][name])
+        return self._ranges[key]
 
     def _drifts(self, candidate: Candidate, model: onnx.ModelProto) -> Float32Array:
         """1 - cosine of every crop of the search."""
