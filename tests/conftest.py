@@ -91,14 +91,25 @@ def small_model(small_models):
     return small_models["image"]
 
 
-@pytest.fixture(scope="session")
-def trained_model(tmp_path_factory):
-    """The shared trained checkpoint (half width), converted."""
-    source = SHARED / "checkpoints" / "sphere20a-w050-lfw.ckpt"
+def converted_checkpoint(name, folder):
+    """A trained checkpoint of the shared data as ONNX; skips the test where it is not here."""
+    source = SHARED / "checkpoints" / name
     if not source.exists():
         pytest.skip("needs the trained checkpoint of the shared data beside the project, which is not here")
-    target = tmp_path_factory.mktemp("trained") / "trained.onnx"
+    target = folder / "trained.onnx"
     return convert(source, target, ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)).model
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory):
+    """A trained network of quarter width: the fastest that recognizes people."""
+    return converted_checkpoint("sphere20a-w025.ckpt", tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture(scope="session")
+def half_width_model(tmp_path_factory):
+    """A trained network of half width, whose every layer can be quantized with few crops."""
+    return converted_checkpoint("sphere20a-w050-lfw.ckpt", tmp_path_factory.mktemp("half"))
 
 
 @pytest.fixture(scope="session")

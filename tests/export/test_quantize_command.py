@@ -279,13 +279,14 @@ def test_float16_keeps_inputs_and_outputs(shallow_models):
 
 
 @pytest.mark.slow
-def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
+def test_on_trained_weights(half_width_model, shared, tmp_path, capsys):
     """Half the promise in a quarter of the time: 160 crops for the calibration, 600 pairs, the strict policy."""
     lines = shared("lfw/pairs.txt").read_text().splitlines()[:601]
     (tmp_path / "pairs.txt").write_text("\n".join(lines))
     lfw = shared("lfw")
     marks = lfw / "lfw_landmark.txt"
-    words = ["quantize", trained_model, "--calibration", lfw / "images", "--count", 160, "-o", tmp_path / "m.int8.onnx"]
+    output = tmp_path / "m.int8.onnx"
+    words = ["quantize", half_width_model, "--calibration", lfw / "images", "--count", 160, "-o", output]
     pairs = ["--pairs", tmp_path / "pairs.txt", "--images", lfw / "images", "--landmarks", marks]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -300,5 +301,5 @@ def test_on_trained_weights(trained_model, shared, tmp_path, capsys):
     assert "too few: 2000 are needed" in accuracy["why_not"]
     certificate = json.loads((tmp_path / "m.int8.parity.json").read_text())
     assert any("accuracy" in sentence and "not judged" in sentence for sentence in certificate["quality"])
-    assert abs(proof["threshold"] - Embedder(trained_model).spec.threshold) < 0.02
+    assert abs(proof["threshold"] - Embedder(half_width_model).spec.threshold) < 0.02
     assert result["bytes"] / result["float_bytes"] <= 0.26

@@ -23,10 +23,10 @@ def lfw_folder(shared, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_traps_show(trained_model, lfw_folder):
+def test_the_traps_show(half_width_model, lfw_folder):
     seen = []
     check = check_separation(
-        Embedder(trained_model),
+        Embedder(half_width_model),
         open_detector("mtcnn"),
         lfw_folder,
         progress=lambda done, total: seen.append((done, total)),
@@ -44,18 +44,18 @@ def test_the_traps_show(trained_model, lfw_folder):
     assert seen[-1] == (48, 48)
 
 
-def test_a_model_that_was_fed_rgb_all_along_fails(trained_model, lfw_folder):
+def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, lfw_folder):
     """The model runs, the shapes are right, only the colors are swapped: the check says so."""
 
     class Swapped(Embedder):
         def embed(self, crops):
             return super().embed(np.ascontiguousarray(crops[..., ::-1]))
 
-    check = check_separation(Swapped(trained_model), open_detector("mtcnn"), lfw_folder)
+    check = check_separation(Swapped(half_width_model), open_detector("mtcnn"), lfw_folder)
     assert not check.passed
 
 
-def test_an_untrained_model_fails(small_model, lfw_folder):
+def test_an_unhalf_width_model_fails(small_model, lfw_folder):
     assert not check_separation(Embedder(small_model), open_detector("mtcnn"), lfw_folder).passed
 
 
