@@ -1,6 +1,8 @@
-"""The documentation site: every public name is on a page of the API reference."""
+"""The references of the documentation site: every public name, every command and every option is on a page."""
 
+import argparse
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -51,3 +53,34 @@ def test_every_public_name_is_documented():
     shown = documented()
     missing = [path for path in public_names() if not any(found(path) is value for value in shown)]
     assert missing == ["edge_sphereface.__version__"]
+
+
+@pytest.fixture
+def command_reference(monkeypatch):
+    """The module that writes the pages when the site is built."""
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "site")
+    yield import_module("command_reference")
+    sys.modules.pop("command_reference")
+
+
+def commands(parser):
+    """A parser and those of its subcommands, to any depth."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from commands(command)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_command_and_option_is_in_the_reference(command_reference, number):
+    program = command_reference.PROGRAMS[number]
+    page = command_reference.render(program)
+    _, *below = commands(import_module(program.module).build_parser())
+    sections = dict(re.findall(r"^##+ (.+?) \{ .*?\n(.*?)(?=^##|\Z)", page, re.DOTALL | re.MULTILINE))
+    assert sections.keys() == {command.prog for command in below}
+    for command in below:
+        options = [
+            option for action in command._actions for option in action.option_strings if option not in {"-h", "--help"}
+        ]
+        assert [option for option in options if f"`{option}" not in sections[command.prog]] == []
