@@ -166,9 +166,9 @@ class Threshold(Record):
     tracks: bool = False
 
     @classmethod
-    def _current(cls, values: object) -> object:
+    def _current(cls, values: JsonObject) -> JsonObject:
         """Records of before ``tracks`` were calibrated on photographs."""
-        return {"tracks": False, **values} if isinstance(values, dict) else values
+        return {"tracks": False, **values}
 
 
 def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from edge_sphereface.errors import EdgeSphereFaceError, GalleryError, GalleryFormatError, IdentityError
-from edge_sphereface.gallery.crops import check_crop
+from edge_sphereface.errors import CropError, EmbeddingError, GalleryError, GalleryFormatError, IdentityError
+from edge_sphereface.gallery.crops import CROP_BYTES, check_crop
 from edge_sphereface.gallery.records import Portrait, Threshold, check_name, metadata_text, parse_kept
 from edge_sphereface.gallery.spelling import Spellings
 from edge_sphereface.gallery.vectors import check_embeddings, template_of
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.storage.bounded_json import JsonError
 from edge_sphereface.storage.files import PRIVATE, atomic_write
+from edge_sphereface.storage.record import Length, Record
 
 if TYPE_CHECKING:
     import os
@@ -34,9 +36,52 @@ Existing: TypeAlias = Literal["refuse", "skip", "add"]
 
 _MARK = "edge_sphereface_gallery"
 _COUNT = "identities"
-_HEAD = frozenset((_MARK, "fingerprint", "thresholds"))
-_PORTRAIT = frozenset(("name", "metadata", "embeddings", "crops"))
 _MAX_LINE = 256 << 20
+"""Bytes of a line, which bound what stands in it as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head(Record):
+    """First line of an export.
+
+    Attributes:
+        edge_sphereface_gallery: version of the format.
+        fingerprint: record of what made the embeddings.
+        thresholds: records of the gallery's thresholds.
+    """
+
+    record_name = "The head of the export"
+    record_error = GalleryFormatError
+    record_hint = "give an export of a gallery"
+
+    edge_sphereface_gallery: Literal[1]
+    fingerprint: Any
+    thresholds: Annotated[tuple[Any, ...], Length(_MAX_LINE)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member(Record):
+    """Line of an identity.
+
+    Attributes:
+        name: of the identity.
+        metadata: whatever JSON object the application keeps with it.
+        embeddings: D float32 each, little-endian.
+        crops: PNG files, one for each embedding; None where the crop was not kept.
+    """
+
+    record_name = "The identity"
+    record_error = GalleryFormatError
+    record_hint = "export the gallery again"
+
+    name: Annotated[str, Length(_MAX_LINE)]
+    metadata: Annotated[dict[str, Any], Length(_MAX_LINE)]
+    embeddings: Annotated[tuple[Annotated[bytes, Length(_MAX_LINE)], ...], Length(_MAX_LINE, 1)]
+    crops: Annotated[tuple[Annotated[bytes, Length(CROP_BYTES)] | None, ...], Length(_MAX_LINE)]
+
+    def _faults(self) -> Iterator[str]:
+        if len(self.embeddings) != len(self.crops):
+            yield f"it must have a crop or null for each of {len(self.embeddings)} embeddings, not {len(self.crops)}"
 
 
 def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
@@ -97,7 +142,7 @@ def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
         GalleryFormatError: no export of this version.
         GalleryError: it cannot be read.
     """
-    return Fingerprint.from_values(next(_lines(Path(path)))["fingerprint"])
+    return Fingerprint.from_values(_head(Path(path)).fingerprint)
 
 
 def import_gallery(
@@ -175,41 +220,32 @@ def _checked_names(path: Path, fingerprint: Fingerprint) -> set[str]:
 
 
 def _thresholds(path: Path) -> list[Threshold]:
-    return [Threshold.from_values(record) for record in next(_lines(path))["thresholds"]]
+    return [Threshold.from_values(record) for record in _head(path).thresholds]
 
 
 def _portraits(path: Path, fingerprint: Fingerprint) -> Iterator[Portrait]:
     for number, values in enumerate(_lines(path), start=1):
         if number > 1 and _COUNT not in values:
+            member = _Member.from_values(values, name=f"{path}, line {number},")
             try:
-                yield _portrait(values, fingerprint.embedding_size)
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                reason = error.message if isinstance(error, EdgeSphereFaceError) else str(error) or "not an identity"
+                yield _portrait(member, fingerprint.embedding_size)
+            except (EmbeddingError, IdentityError, CropError) as error:
                 raise GalleryFormatError(
-                    f"{path}, line {number}, is damaged: {reason.removesuffix('.')}.", hint="export the gallery again"
+                    f"{path}, line {number}, is damaged: {error.message.removesuffix('.')}.",
+                    hint="export the gallery again",
                 ) from error
 
 
-def _portrait(values: JsonObject, size: int) -> Portrait:
+def _portrait(member: _Member, size: int) -> Portrait:
     """An identity, checked as enrolling would check it."""
-    _require_keys(values, _PORTRAIT)
-    rows = [np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4") for text in values["embeddings"]]
-    crops = tuple(None if text is None else base64.b64decode(text, validate=True) for text in values["crops"])
-    if not rows or len(rows) != len(crops):
-        raise ValueError(f"{len(rows)} embeddings and {len(crops)} crops are not an identity")
-    embeddings = np.concatenate([check_embeddings(row, size) for row in rows])
+    if any(len(row) != 4 * size for row in member.embeddings):
+        raise EmbeddingError(f"Expected embeddings of {size} numbers of 4 bytes.")
+    embeddings = check_embeddings(np.frombuffer(b"".join(member.embeddings), dtype="<f4").reshape(-1, size), size)
     template_of(embeddings)
-    metadata_text(values["metadata"])
-    for crop in crops:
+    metadata_text(member.metadata)
+    for crop in member.crops:
         check_crop(crop)
-    return Portrait(name=check_name(values["name"]), metadata=values["metadata"], embeddings=embeddings, crops=crops)
-
-
-def _require_keys(values: JsonObject, keys: frozenset[str]) -> None:
-    missing, unknown = sorted(keys - set(values)), sorted(set(values) - keys)
-    if missing or unknown:
-        words = [f"lacks {key!r}" for key in missing] + [f"has an unknown {key!r}" for key in unknown]
-        raise ValueError(f"it {' and '.join(words[:4])}, so it is not an identity of this version")
+    return Portrait(name=check_name(member.name), metadata=member.metadata, embeddings=embeddings, crops=member.crops)
 
 
 def _lines(path: Path) -> Iterator[JsonObject]:
@@ -221,8 +257,6 @@ def _lines(path: Path) -> Iterator[JsonObject]:
         with path.open("rb") as stream:
             while line := stream.readline(_MAX_LINE):
                 values = _parsed(line, path, count + 2)
-                if count < 0:
-                    _check_head(values, path)
                 if last is not None:
                     raise GalleryFormatError(f"{path} goes on behind its last line.", hint="export the gallery again")
                 if count >= 0 and _COUNT in values:
@@ -252,11 +286,14 @@ def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
     return values
 
 
-def _check_head(values: JsonObject, path: Path) -> None:
-    if set(values) != _HEAD or not isinstance(values["thresholds"], list) or values[_MARK] != VERSION:
+def _head(path: Path) -> _Head:
+    values = next(_lines(path))
+    try:
+        return _Head.from_values(values)
+    except GalleryFormatError as error:
         raise GalleryFormatError(
             f"{path} is no export of a gallery in version {VERSION}.", hint="give an export of a gallery"
-        )
+        ) from error
 
 
 def _line(values: JsonObject) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import numpy as np
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from edge_sphereface.errors import Remedy
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import UInt8Array
+    from edge_sphereface.types import JsonObject, UInt8Array
 
 KIND: Final = "edge_sphereface.parity_certificate"
 SCHEMA_VERSION: Final = 1
@@ -187,16 +187,15 @@ class Certificate(_Part):
     quality: tuple[str, ...] = ()
 
     @classmethod
-    def _current(cls, values: object) -> object:
-        known: dict[str, Any] = values if isinstance(values, dict) else {}
-        kind, version = known.get("kind"), known.get("schema_version")
+    def _current(cls, values: JsonObject) -> JsonObject:
+        kind, version = values.get("kind"), values.get("schema_version")
         if (kind, version) != (KIND, SCHEMA_VERSION):
             raise CertificateError(
                 f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION}, got {kind!r:.80} {version!r:.80}.",
                 hint=_HINT,
                 remedy=_REMEDY,
             )
-        return {"alignment": None, "quality": [], **known}
+        return {"alignment": None, "quality": [], **values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 from edge_sphereface.alignment import FIT_UMEYAMA, AlignmentFit
 from edge_sphereface.errors import FingerprintError
-from edge_sphereface.storage.record import Between, Length, Record
+from edge_sphereface.model.spec import LandmarkTemplate, PixelValue, Size
+from edge_sphereface.storage.record import Record
 
 if TYPE_CHECKING:
     from edge_sphereface.model.spec import ModelSpec
+    from edge_sphereface.types import JsonObject
 
-_Size = Annotated[int, Between(1, 65536)]
-_Pixel = Annotated[float, Between(-65536, 65536)]
 _WORDS = {
     "architecture": "network",
     "embedding_size": "embedding size",
@@ -61,17 +61,17 @@ class Fingerprint(Record):
     record_bytes = 1 << 16
 
     architecture: str
-    embedding_size: _Size
+    embedding_size: Size
     weights_sha256: str
     precision: str
     quantization: str
-    crop_height: _Size
-    crop_width: _Size
-    landmark_template: Annotated[tuple[tuple[_Pixel, _Pixel], ...], Length(5, 5)]
+    crop_height: Size
+    crop_width: Size
+    landmark_template: LandmarkTemplate
     alignment_fit: AlignmentFit
     color_order: str
-    pixel_mean: _Pixel
-    pixel_scale: _Pixel
+    pixel_mean: PixelValue
+    pixel_scale: PixelValue
     flip: bool
 
     @classmethod
@@ -110,8 +110,8 @@ class Fingerprint(Record):
         return json.dumps(values, sort_keys=True)
 
     @classmethod
-    def _current(cls, values: object) -> object:
-        return {"alignment_fit": FIT_UMEYAMA, **values} if isinstance(values, dict) else values
+    def _current(cls, values: JsonObject) -> JsonObject:
+        return {"alignment_fit": FIT_UMEYAMA, **values}
 
     def require(self, other: Fingerprint, what: str) -> None:
         """Refuse embeddings of another kind.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from edge_sphereface.errors import Remedy
+    from edge_sphereface.types import JsonObject
 
 METADATA_KEY = "edge_sphereface.model_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
@@ -30,8 +31,12 @@ _ABSENT: dict[int, dict[str, Any]] = {
 MAX_CROP_SIDE = 2048
 """Pixels; inputs are made in memory from what the record says."""
 
+_MAX_SIZE = 65536
 _Side = Annotated[int, Between(1, MAX_CROP_SIDE)]
-_Pixel = Annotated[float, Between(-65536, 65536)]
+Size = Annotated[int, Between(1, _MAX_SIZE)]
+PixelValue = Annotated[float, Between(-_MAX_SIZE, _MAX_SIZE)]
+LandmarkTemplate = Annotated[tuple[tuple[PixelValue, PixelValue], ...], Length(5, 5)]
+"""Five (x, y) in pixels of the crop."""
 
 Layout: TypeAlias = Literal["nchw", "image"]
 LAYOUT_NCHW: Final = "nchw"
@@ -79,15 +84,15 @@ class ModelSpec(Record):
     record_remedy = _REMEDY
 
     architecture: str
-    widths: Annotated[tuple[Annotated[int, Between(1, 65536)], ...], Length(16, 1)]
-    embedding_size: Annotated[int, Between(1, 65536)]
+    widths: Annotated[tuple[Size, ...], Length(16, 1)]
+    embedding_size: Size
     input_height: _Side
     input_width: _Side
     input_layout: Layout
     color_order: Literal["BGR"]
-    pixel_mean: _Pixel
-    pixel_scale: Annotated[float, Above(0), Between(0, 65536)]
-    landmark_template: Annotated[tuple[tuple[_Pixel, _Pixel], ...], Length(5, 5)]
+    pixel_mean: PixelValue
+    pixel_scale: Annotated[float, Above(0), Between(0, _MAX_SIZE)]
+    landmark_template: LandmarkTemplate
     alignment_fit: AlignmentFit
     precision: str
     threshold: Cosine
@@ -131,15 +136,14 @@ class ModelSpec(Record):
         return cls.from_json(text)
 
     @classmethod
-    def _current(cls, values: object) -> object:
-        known: dict[str, Any] = values if isinstance(values, dict) else {}
-        version = known.get("schema_version")
+    def _current(cls, values: JsonObject) -> JsonObject:
+        version = values.get("schema_version")
         if type(version) is int and version in _ABSENT:
-            return {**_ABSENT[version], **known, "schema_version": SCHEMA_VERSION}
+            return {**_ABSENT[version], **values, "schema_version": SCHEMA_VERSION}
         if version != SCHEMA_VERSION:
             raise ModelFormatError(
                 f"The model's specification has version {version!r:.80}; this package reads version {SCHEMA_VERSION}.",
                 hint=_CONVERT_HINT,
                 remedy=_REMEDY,
             )
-        return known
+        return values

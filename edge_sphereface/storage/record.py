@@ -30,7 +30,7 @@ from edge_sphereface.errors import EdgeSphereFaceError, Remedy  # noqa: TC001 --
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, SHOWN, JsonError, is_unicode, parse_json, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sized
     from typing import Self
 
     from edge_sphereface.types import JsonObject
@@ -72,7 +72,7 @@ class Length:
     most: int
     least: int = 0
 
-    def fault(self, value: str | bytes | tuple[Any, ...] | dict[str, Any]) -> str | None:
+    def fault(self, value: Sized) -> str | None:
         """What is expected instead of a value; None where it is met."""
         if self.least <= len(value) <= self.most:
             return None
@@ -131,7 +131,7 @@ class Record:
             raise self._refusal(f"is not valid: {'; '.join(faults)}")
 
     @classmethod
-    def _current(cls, values: object) -> object:
+    def _current(cls, values: JsonObject) -> JsonObject:
         """Parsed JSON of an earlier version in the form of this one; a hook."""
         return values
 
@@ -176,7 +176,7 @@ class Record:
             EdgeSphereFaceError: of class ``record_error``: it is not such a record.
         """
         faults: list[str] = []
-        record = _read_record(cls._current(values), cls, "", faults)
+        record = _read_record(values, cls, "", faults)
         if record is None:
             raise cls._refusal(f"is not valid: {'; '.join(faults)}", name)
         return record
@@ -203,10 +203,12 @@ def _read_record(values: object, record: type[RecordT], place: str, faults: list
     if not isinstance(values, dict):
         faults.append(f"{where} must be a JSON object, not {_shown(values)}")
         return None
+    values = record._current(values)  # noqa: SLF001 -- a hook of its own base
     hints = _hints(record)
     missing, unknown = sorted(set(hints) - set(values)), sorted(set(values) - set(hints))
     if missing or unknown:
-        faults.append(f"{where} lacks {_listed(missing)} and has unknown {_listed(unknown)}")
+        words = [f"{verb} {_listed(keys)}" for verb, keys in (("lacks", missing), ("has unknown", unknown)) if keys]
+        faults.append(f"{where} {' and '.join(words)}")
         return None
     before = len(faults)
     dot = f"{place}." if place else ""
@@ -238,17 +240,27 @@ def _read_bounded(value: Any, hint: Any, bounds: list[Any], place: str, faults: 
         if len(options) != 1:
             raise TypeError(f"{place}: a record's field is of one type, or that or None, not {hint}")
         return None if value is None else _read(value, options[0], place, faults, is_json=is_json)
-    found = _matched(value, hint, place, faults, is_json=is_json)
-    if found is _FAULT:
-        return None
     if not any(isinstance(bound, Length) for bound in bounds):
         bounds = [*_LENGTHS.get(get_origin(hint) or hint, []), *bounds]
-    for bound in bounds:
-        expected = bound.fault(found)
-        if expected is not None:
-            faults.append(f"{place} must be {_word(hint)} {expected}, not {_shown(value)}")
+    expected = _excess(value, hint, bounds, is_json=is_json)
+    if expected is None:
+        found = _matched(value, hint, place, faults, is_json=is_json)
+        if found is _FAULT:
             return None
+        expected = next((fault for bound in bounds if (fault := bound.fault(found)) is not None), None)
+    if expected is not None:
+        faults.append(f"{place} must be {_word(hint)} {expected}, not {_shown(value)}")
+        return None
     return found
+
+
+def _excess(value: Any, hint: Any, bounds: list[Any], *, is_json: bool) -> str | None:
+    """What is expected instead of a value that is too long, told before any of it is decoded."""
+    if is_json and hint is bytes and isinstance(value, str):
+        size = len(value) // 4 * 3 - 2  # base64 ends in up to two bytes less
+    else:
+        size = len(value) if isinstance(value, (str, bytes, list, tuple, dict)) else 0
+    return next((bound.fault(range(size)) for bound in bounds if isinstance(bound, Length) and size > bound.most), None)
 
 
 _FAULT = object()
@@ -373,5 +385,5 @@ def _shown(value: object) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    shown = [shortened(name) for name in names[:10]]
-    return f"{shown}" if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+    shown = ", ".join(repr(shortened(name)) for name in names[:10])
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"

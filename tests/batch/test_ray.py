@@ -94,5 +94,5 @@ def children():
 
 
 def test_a_cluster_that_is_not_there(config):
-    with pytest.raises(ProviderError, match=r"Cannot reach .*\(check --ray-address"):
+    with pytest.raises(ProviderError, match=r"Cannot reach .*check the address"):
         list(RayEngine(workers=1, address="127.0.0.1:1").run(config, ["a.png"]))

@@ -114,10 +114,10 @@ def test_names_that_are_there(gallery, exported, faces):
         (lambda lines: [lines[0], lines[1][:-9], *lines[2:]], "no JSON"),
         (lambda lines: [lines[0], lines[1].replace('"embeddings": ["', '"embeddings": ["AAAA'), *lines[2:]], "line 2"),
         (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\\u0000'), *lines[2:]], "control"),
-        (lambda lines: [lines[0], json.dumps({"name": "x"}), *lines[2:]], "not an identity"),
+        (lambda lines: [lines[0], json.dumps({"name": "x"}), *lines[2:]], "lacks 'crops', 'embeddings', 'metadata'"),
         (
             lambda lines: [lines[0], lines[1].replace('"name"', '"nam"'), *lines[2:]],
-            "lacks 'name' and has an unknown 'nam'",
+            "lacks 'name' and has unknown 'nam'",
         ),
         (lambda lines: [lines[0], lines[1].replace('"name"', '"x": 1, "name"'), *lines[2:]], "unknown 'x'"),
         (lambda lines: [lines[0], lines[1], lines[1], lines[3]], "line 3, is damaged: 'Ann' is there twice"),

@@ -25,8 +25,8 @@ def test_no_metadata_says_what_to_do():
     ("text", "words"),
     [
         ("{", "not JSON"),
-        ("[]", "version None"),
-        ("null", "version None"),
+        ("[]", "must be a JSON object"),
+        ("null", "must be a JSON object"),
         ('{"schema_version": 1}', "version 1; this package reads version 4"),
         ('{"schema_version": 2}', "lacks"),
         ('{"schema_version": 3}', "lacks"),
