@@ -55,8 +55,9 @@ def parse_json(
 
 
 def _integer(found: str, digits: int) -> int:
-    if len(found) > digits:
-        raise JsonError(f"it has an integer of {len(found)} digits")
+    size = len(found.removeprefix("-"))
+    if size > digits:
+        raise JsonError(f"it has an integer of {size} digits")
     return int(found)
 
 
