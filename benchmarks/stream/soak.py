@@ -166,15 +166,15 @@ def measure(  # noqa: PLR0913 -- the parts of a stream, by name
     return {
         "frames": samples.seen,
         "paced": paced,
-        "dropped": counts["dropped"],
+        "dropped": counts.dropped,
         "seconds": seconds,
         "frames_per_s": samples.seen / seconds,
         **samples.describe(),
-        "events": counts["events"],
+        "events": counts.events,
         "events_undelivered": stream.undelivered,
-        "events_lost": counts["events"] - told[0],
-        "problems": counts["problems"],
-        "embeddings": counts["embeddings"],
+        "events_lost": counts.events - told[0],
+        "problems": counts.problems,
+        "embeddings": counts.embeddings,
     }
 
 

@@ -5,51 +5,46 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from edge_sphereface.stream import Event
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.stream import Event, SourceDown, StatisticsReported
 
 
 def json_line(event: Event) -> str:
-    """An event for machines."""
+    """An event as one JSON object."""
     return event.line()
 
 
 def plain_line(event: Event) -> str | None:
-    """An event for people; None for what they need not see."""
-    detail = event.detail
-    if event.kind == "statistics" and not detail["final"]:
-        return None
-    return f"{event.as_json()['time'][11:19]}  {_about_face(event) if 'track' in detail else _about_source(event)}"
+    """An event as a line of text; None for statistics before the last."""
+    from edge_sphereface.stream import events
+
+    text = None
+    match event:
+        case events.FaceAppeared():
+            text = f"face {event.track}: somebody came"
+        case events.DecisionEvent():
+            similarity = "" if event.similarity is None else f" (similarity {event.similarity:.3f})"
+            text = f"face {event.track}: {event.name or 'unknown'}{similarity}"
+        case events.FaceLost():
+            text = f"face {event.track}: {event.name or 'somebody'} left after {event.seconds:.1f} s"
+        case events.SourceUp():
+            text = f"{event.source}: {event.width} x {event.height}"
+        case events.SourceDown():
+            text = _end(event)
+        case events.StatisticsReported(final=True):
+            text = _summary(event)
+    return None if text is None else f"{event.time:%H:%M:%S}  {text}"
 
 
-def _about_source(event: Event) -> str:
-    detail = event.detail
-    if event.kind == "source-up":
-        return f"{detail['source']}: {detail['width']} x {detail['height']}"
-    if event.kind == "source-down":
-        return _about_end(detail)
+def _summary(event: StatisticsReported) -> str:
     return (
-        f"{detail['frames']} frames ({detail['dropped']} dropped), {detail['detections']} detections, "
-        f"{detail['embeddings']} embeddings in {detail['seconds']:.1f} s"
+        f"{event.frames} frames ({event.dropped} dropped), {event.detections} detections, "
+        f"{event.embeddings} embeddings in {event.seconds:.1f} s"
     )
 
 
-def _about_end(detail: JsonObject) -> str:
-    """The hint stands only where the source is tried again; where the command ends, its error message has it."""
-    reason: str = detail["reason"]
-    if detail["retry_s"] is None:
-        return reason
-    hint: str = detail["hint"]
-    text = f"{reason.removesuffix('.')}; trying again in {detail['retry_s']:.0f} s"
-    return f"{text}. {hint[0].upper()}{hint[1:]}" if hint else text
-
-
-def _about_face(event: Event) -> str:
-    detail = event.detail
-    who = detail.get("name") or ("somebody" if event.kind in ("appeared", "lost") else "unknown")
-    text = f"face {detail['track']}: {who}"
-    if event.kind == "appeared":
-        return f"{text} came"
-    if event.kind == "lost":
-        return f"{text} left after {detail['seconds']:.1f} s"
-    return text + ("" if detail["similarity"] is None else f" (similarity {detail['similarity']:.3f})")
+def _end(event: SourceDown) -> str:
+    """The hint is included only if the source is opened again; otherwise the command's error message has it."""
+    if event.retry_s is None:
+        return event.reason
+    text = f"{event.reason.removesuffix('.')}; trying again in {event.retry_s:.0f} s"
+    return f"{text}. {event.hint[0].upper()}{event.hint[1:]}" if event.hint else text

@@ -80,7 +80,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     if source is None:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 is the first camera")
     page, supervisor = make_page(options), SystemdNotifier()
-    notes = ProblemNotes(lambda: stream.health()["problems"])
+    notes = ProblemNotes(lambda: stream.health().problems)
 
     def on_turn() -> None:
         supervisor.alive()
@@ -113,7 +113,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             note(f"live picture: {page.url}")
             if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # made just now: it stands nowhere else
                 print(f"with its token: {page.address}", file=sys.stderr, flush=True)
-        kept = stream.run()["events_pending"] - stream.undelivered
+        kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:
         note(f"warning: {stream.undelivered} events could not be delivered before the end")

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.capture.factory import SourceOptions
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.capture.source import FrameSource
-    from edge_sphereface.stream.events import Event
+    from edge_sphereface.stream.events import (
+        Event,
+        FaceAppeared,
+        FaceIdentified,
+        FaceLost,
+        FaceUnknown,
+        SourceDown,
+        SourceUp,
+        StatisticsReported,
+    )
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.events.jsonl import FileSink
@@ -27,11 +36,17 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.outputs.frames.snapshots import Snapshots
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
+    from edge_sphereface.stream.statistics import StreamHealth, StreamStatistics
+    from edge_sphereface.stream.tracking.track import Track
 
 __all__ = [
     "Event",
     "EventSink",
+    "FaceAppeared",
+    "FaceIdentified",
+    "FaceLost",
     "FaceStream",
+    "FaceUnknown",
     "FileSink",
     "Frame",
     "FrameResult",
@@ -39,8 +54,14 @@ __all__ = [
     "FrameSource",
     "RecognitionSettings",
     "Snapshots",
+    "SourceDown",
     "SourceOptions",
+    "SourceUp",
+    "StatisticsReported",
+    "StreamHealth",
     "StreamSettings",
+    "StreamStatistics",
+    "Track",
     "TrackingSettings",
     "VideoRecorder",
 ]
@@ -48,7 +69,11 @@ __all__ = [
 _HOME = {
     "Event": "events",
     "EventSink": "outputs.events.dispatcher",
+    "FaceAppeared": "events",
+    "FaceIdentified": "events",
+    "FaceLost": "events",
     "FaceStream": "face_stream",
+    "FaceUnknown": "events",
     "FileSink": "outputs.events.jsonl",
     "Frame": "capture.frame",
     "FrameResult": "recognition.frame_processor",
@@ -56,8 +81,14 @@ _HOME = {
     "FrameSource": "capture.source",
     "RecognitionSettings": "settings",
     "Snapshots": "outputs.frames.snapshots",
+    "SourceDown": "events",
     "SourceOptions": "capture.factory",
+    "SourceUp": "events",
+    "StatisticsReported": "events",
+    "StreamHealth": "statistics",
     "StreamSettings": "settings",
+    "StreamStatistics": "statistics",
+    "Track": "tracking.track",
     "TrackingSettings": "settings",
     "VideoRecorder": "outputs.frames.recorder",
 }

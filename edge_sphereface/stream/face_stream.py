@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ from edge_sphereface.redaction import redact
 from edge_sphereface.stream.capture.factory import make_source
 from edge_sphereface.stream.capture.reader import FrameReader
 from edge_sphereface.stream.command_queue import CommandQueue
-from edge_sphereface.stream.events import EventMaker, about_source
+from edge_sphereface.stream.events import DecisionEvent, EventMaker
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 from edge_sphereface.stream.outputs.events.jsonl import CallbackSink
+from edge_sphereface.stream.outputs.frames.frame_output import SnapshotSink
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
 from edge_sphereface.stream.settings import StreamSettings
-from edge_sphereface.stream.statistics import Statistics
+from edge_sphereface.stream.statistics import Counters, Quantiles, StreamHealth, StreamStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,11 +31,10 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.capture.source import FrameSource
-    from edge_sphereface.stream.events import Event, EventKind
+    from edge_sphereface.stream.events import Event
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
-    from edge_sphereface.types import JsonObject
 
 _TURN_S = 0.2
 """Longest wait for a frame before the stream looks after everything else."""
@@ -88,7 +89,7 @@ class FaceStream:
         on_turn: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings or StreamSettings()
-        self.statistics = Statistics()
+        self.counters = Counters()
         self._maker = EventMaker(self.settings.name)
         self._processor = FrameProcessor(
             detector=detector, embedder=embedder, gallery=gallery, settings=self.settings, events=self._maker
@@ -102,6 +103,7 @@ class FaceStream:
         )
         self._on_frame, self._on_turn = on_frame, on_turn or (lambda: None)
         self._frame_sinks = tuple(frame_sinks)
+        self._snapshot_sinks = [sink for sink in self._frame_sinks if isinstance(sink, SnapshotSink)]
         self._sinks = [*sinks, *([] if on_event is None else [CallbackSink(on_event)])]
         self._dispatchers: list[EventDispatcher] = []
         self._commands = CommandQueue()
@@ -123,8 +125,8 @@ class FaceStream:
         """Who is known."""
         return self._processor.gallery
 
-    def run(self) -> JsonObject:
-        """Work until the end; gives the last statistics.
+    def run(self) -> StreamStatistics:
+        """Work until the end; returns the last statistics.
 
         Raises:
             SourceError: a recording cannot be read, or not all of it; a source hangs and cannot be opened again.
@@ -133,7 +135,7 @@ class FaceStream:
         """
         for _ in self:
             pass
-        return self.describe()
+        return self.statistics()
 
     def __iter__(self) -> Iterator[Event]:
         if self._has_begun:
@@ -154,7 +156,7 @@ class FaceStream:
                 try:
                     frame = self._reader.next(_TURN_S)
                 except SourceError as error:
-                    if not self.statistics.total.frames:
+                    if not self.counters.total.frames:
                         raise
                     failure = error  # after frames came: what was seen of them is told first
                 self._take_changes()
@@ -201,78 +203,93 @@ class FaceStream:
         """Decide anew who everybody in sight is, as after a change of the gallery. May be called from any thread."""
         return self._commands.ask(self._reconsider)
 
-    def describe(self) -> JsonObject:
-        """What the ``statistics`` event says."""
-        budget, counts = self._processor.budget, self._reader.counts
-        return {
-            **self.statistics.describe(),
-            "read": counts.read,
-            "dropped": counts.dropped,
-            "source_up": self._reader.up,
-            "openings": counts.openings,
-            "faces": self._faces,
-            "detect_fps": round(1 / budget.detect_interval_s, 3),
-            "detect_side": budget.detect_side,
-            "events": sum(self.statistics.events.values()),
-            "events_pending": sum(dispatcher.pending() for dispatcher in self._dispatchers),
-            "events_dropped": sum(dispatcher.dropped for dispatcher in self._dispatchers),
-            "problems": self._problems(),
-        }
+    def statistics(self) -> StreamStatistics:
+        """The statistics as they are now, which the ``statistics`` events report. May be called from any thread."""
+        counters, budget, counts = self.counters, self._processor.budget, self._reader.counts
+        now = time.monotonic()
+        return StreamStatistics(
+            seconds=round(now - counters.began, 3),
+            frames=counters.total.frames,
+            detections=counters.total.detections,
+            embeddings=counters.total.embeddings,
+            fps=round(counters.recent.frames / max(now - counters.recent_began, 1e-9), 2),
+            work_ms=counters.recent.mean_work_ms,
+            age_ms=Quantiles.of(counters.ages_ms),
+            latency_ms=Quantiles.of(counters.latencies_ms),
+            read=counts.read,
+            dropped=counts.dropped,
+            source_up=self._reader.up,
+            openings=counts.openings,
+            faces=self._faces,
+            detect_fps=round(1 / budget.detect_interval_s, 3),
+            detect_side=budget.detect_side,
+            events=sum(counters.events.values()),
+            events_pending=sum(dispatcher.pending() for dispatcher in self._dispatchers),
+            events_dropped=sum(dispatcher.dropped for dispatcher in self._dispatchers),
+            problems=self._problems(),
+        )
 
-    def health(self) -> JsonObject:
-        """Whether the stream does what it is for. May be called from any thread.
-
-        Returns:
-            ``healthy``; ``source_up``; seconds since the stream's thread gave a sign and since it saw a frame (None:
-            never); ``problems`` in words, which do not make it unhealthy.
-        """
+    def health(self) -> StreamHealth:
+        """Whether the stream works. May be called from any thread."""
         now = time.monotonic()
         turn_s, frame_s = now - self._turned_at, now - self._framed_at
         rare_s = 3 / self.settings.fps if self.settings.fps else 0.0
         works = turn_s < _SILENT_S and frame_s < max(self.settings.source.stall_s, _SILENT_S, rare_s)
-        return {
-            "healthy": bool(works and self._reader.up),
-            "source_up": self._reader.up,
-            "turn_s": _seconds(turn_s),
-            "frame_s": _seconds(frame_s),
-            "problems": self._problems(),
-        }
+        return StreamHealth(
+            healthy=bool(works and self._reader.up),
+            source_up=self._reader.up,
+            turn_s=_seconds(turn_s),
+            frame_s=_seconds(frame_s),
+            problems=self._problems(),
+        )
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
     def _take(self, frame: Frame) -> None:
         age_ms = (time.monotonic() - frame.read_at) * 1000
-        result = self._processor.step(frame)
+        result = self._with_snapshots(self._processor.step(frame))
         for sink in self._frame_sinks:
             sink.take(result)
         self._last, self._faces, self._framed_at = frame, len(result.tracks), time.monotonic()
-        self.statistics.add(result, age_ms=age_ms, latency_ms=(time.monotonic() - frame.read_at) * 1000)
+        self.counters.add(result, age_ms=age_ms, latency_ms=(time.monotonic() - frame.read_at) * 1000)
         self._tell(result.events)
         if self._on_frame is not None:
             self._on_frame(result)
+
+    def _with_snapshots(self, result: FrameResult) -> FrameResult:
+        """The result with the names of the snapshots of its events, which every output sees from here on."""
+        if not self._snapshot_sinks or not result.events:
+            return result
+        return replace(result, events=tuple(self._with_snapshot(event, result.frame) for event in result.events))
+
+    def _with_snapshot(self, event: Event, frame: Frame) -> Event:
+        if isinstance(event, DecisionEvent):
+            for sink in self._snapshot_sinks:
+                name = sink.snapshot(event, frame)
+                event = event if name is None else replace(event, snapshot=name)
+        return event
 
     def _take_changes(self) -> None:
         for change in self._reader.changes():
             if not change.up:
                 self._tell(self._processor.clear(self._last))
                 self._faces = 0
-            kind: EventKind = "source-up" if change.up else "source-down"
-            self._tell([self._maker.make(kind, time.time(), about_source(self.name, change))])
+            self._tell([self._maker.source_changed(self.name, change, time.time())])
 
     def _tell_statistics(self) -> None:
-        if 0 < self.settings.statistics_s <= time.monotonic() - self.statistics.recent_began:
-            self._tell([self._maker.make("statistics", time.time(), {**self.describe(), "final": False})])
-            self.statistics.begin_interval()
+        if 0 < self.settings.statistics_s <= time.monotonic() - self.counters.recent_began:
+            self._tell([self._maker.statistics(self.statistics(), time.time(), final=False)])
+            self.counters.begin_interval()
 
     def _end(self) -> None:
         self._tell(self._processor.clear(self._last))
         self._faces = 0
         self._take_changes()
-        self._tell([self._maker.make("statistics", time.time(), {**self.describe(), "final": True})])
+        self._tell([self._maker.statistics(self.statistics(), time.time(), final=True)])
 
     def _tell(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.statistics.events[event.kind] = self.statistics.events.get(event.kind, 0) + 1
+            self.counters.events[event.kind] = self.counters.events.get(event.kind, 0) + 1
             for dispatcher in self._dispatchers:
                 dispatcher.give(event)
             self._said.append(event)
@@ -281,10 +298,10 @@ class FaceStream:
         said, self._said = self._said, []
         yield from said
 
-    def _problems(self) -> list[str]:
+    def _problems(self) -> tuple[str, ...]:
         parts: list[EventDispatcher | FrameSink] = [*self._dispatchers, *self._frame_sinks]
         found = [redact(problem) for part in parts if (problem := part.problem)]
-        return found + ([self._processor.gallery_problem] if self._processor.gallery_problem else [])
+        return (*found, *([self._processor.gallery_problem] if self._processor.gallery_problem else []))
 
     # ---- what others ask for --------------------------------------------------------------------------------------
 

@@ -1,18 +1,98 @@
-"""Counters of a stream."""
+"""Statistics and health of a stream: the counters that it keeps, and the records that it reports."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
-    from edge_sphereface.types import JsonObject
 
 _SAMPLES = 4096
 """Latencies that quantiles are taken of, the newest; a bound, since streams run for months."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantiles:
+    """Quantiles of times since the last statistics; null without a frame."""
+
+    p50: float | None
+    """The median, in milliseconds."""
+    p99: float | None
+    """The 99th percentile, in milliseconds."""
+
+    @classmethod
+    def of(cls, samples: Iterable[float]) -> Quantiles:
+        """Quantiles of samples in milliseconds."""
+        ordered = sorted(samples)
+        if not ordered:
+            return cls(p50=None, p99=None)
+        last = len(ordered) - 1
+        return cls(p50=round(ordered[len(ordered) // 2], 2), p99=round(ordered[min(len(ordered) * 99 // 100, last)], 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamStatistics:  # without slots, so that the event of the statistics can be both an event and these
+    """Counts since the start of a stream, and rates and times since its last statistics."""
+
+    seconds: float
+    """Time since the start, in seconds."""
+    frames: int
+    """Number of processed frames."""
+    detections: int
+    """Number of frames in which faces were detected; in the others they were tracked by optical flow."""
+    embeddings: int
+    """Number of embedded faces."""
+    fps: float
+    """Processed frames per second, since the last statistics."""
+    work_ms: float | None
+    """Mean processing time of a frame, in milliseconds, since the last statistics; null without a frame."""
+    age_ms: Quantiles
+    """Age of a frame when its processing begins, since the last statistics."""
+    latency_ms: Quantiles
+    """Time from reading a frame to the end of its processing, since the last statistics."""
+    read: int
+    """Number of frames that the source delivered."""
+    dropped: int
+    """Number of frames that a newer one replaced before they were processed."""
+    source_up: bool
+    """Whether the source delivers frames."""
+    openings: int
+    """How often the source was opened with success."""
+    faces: int
+    """Number of faces in sight."""
+    detect_fps: float
+    """Detections per second that the budget allows."""
+    detect_side: int
+    """Longer side of the image for detection that the budget allows, in pixels."""
+    events: int
+    """Number of events so far, without this one."""
+    events_pending: int
+    """Number of events that have not reached every output yet."""
+    events_dropped: int
+    """Number of events that an output lost."""
+    problems: tuple[str, ...]
+    """What is wrong besides the source, as sentences; it does not stop the stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamHealth:
+    """Whether a stream works."""
+
+    healthy: bool
+    """Whether frames come and are processed in time."""
+    source_up: bool
+    """Whether the source delivers frames."""
+    turn_s: float | None
+    """Seconds since the stream's thread last gave a sign; null before the first."""
+    frame_s: float | None
+    """Seconds since the last frame was processed; null before the first."""
+    problems: tuple[str, ...]
+    """What is wrong besides the source, as sentences; it does not make the stream unhealthy."""
 
 
 @dataclass(slots=True)
@@ -20,10 +100,10 @@ class Totals:
     """Since the stream began, or since the last statistics.
 
     Attributes:
-        frames: that were looked at.
+        frames: that were processed.
         detections: of those, in which the detector looked for faces.
         embeddings: that were made.
-        work_ms: that all of this took.
+        work_ms: processing time of all of them.
     """
 
     frames: int = 0
@@ -38,26 +118,36 @@ class Totals:
         self.embeddings += result.embedded
         self.work_ms += result.work_ms
 
+    @property
+    def mean_work_ms(self) -> float | None:
+        """Mean processing time of a frame; None without a frame."""
+        return round(self.work_ms / self.frames, 2) if self.frames else None
 
-@dataclass(slots=True)
-class Statistics:
-    """Counts of a stream.
+
+class Counters:
+    """Counters of a stream.
+
+    Args:
+        clock: gives seconds.
 
     Attributes:
         total: since the stream began.
         recent: since the last statistics.
-        ages_ms: of frames when work on them began.
-        latencies_ms: from the reading of a frame to the end of the work on it.
-        events: by kind.
+        ages_ms: of frames when their processing began.
+        latencies_ms: from reading a frame to the end of its processing.
+        events: number of events by kind.
+        began: when the stream began, on the clock.
+        recent_began: when the last statistics were reported, on the clock.
     """
 
-    total: Totals = field(default_factory=Totals)
-    recent: Totals = field(default_factory=Totals)
-    ages_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
-    events: dict[str, int] = field(default_factory=dict)
-    began: float = field(default_factory=time.monotonic)
-    recent_began: float = field(default_factory=time.monotonic)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.total = Totals()
+        self.recent = Totals()
+        self.ages_ms: deque[float] = deque(maxlen=_SAMPLES)
+        self.latencies_ms: deque[float] = deque(maxlen=_SAMPLES)
+        self.events: dict[str, int] = {}
+        self.began = self.recent_began = clock()
 
     def add(self, result: FrameResult, *, age_ms: float, latency_ms: float) -> None:
         """Count a frame."""
@@ -66,37 +156,8 @@ class Statistics:
         self.ages_ms.append(age_ms)
         self.latencies_ms.append(latency_ms)
 
-    def describe(self) -> JsonObject:
-        """The counts since the beginning, and rates since the last statistics."""
-        now = time.monotonic()
-        passed = max(now - self.recent_began, 1e-9)
-        return {
-            "seconds": round(now - self.began, 3),
-            "frames": self.total.frames,
-            "detections": self.total.detections,
-            "embeddings": self.total.embeddings,
-            "fps": round(self.recent.frames / passed, 2),
-            "work_ms": _rounded(self.recent.work_ms / self.recent.frames if self.recent.frames else None),
-            "age_ms": _quantiles(self.ages_ms),
-            "latency_ms": _quantiles(self.latencies_ms),
-        }
-
     def begin_interval(self) -> None:
         """Forget what was recent."""
-        self.recent, self.recent_began = Totals(), time.monotonic()
+        self.recent, self.recent_began = Totals(), self._clock()
         self.ages_ms.clear()
         self.latencies_ms.clear()
-
-
-def _quantiles(samples: deque[float]) -> JsonObject:
-    ordered = sorted(samples)
-    if not ordered:
-        return {"p50": None, "p99": None}
-    return {
-        "p50": _rounded(ordered[len(ordered) // 2]),
-        "p99": _rounded(ordered[min(len(ordered) * 99 // 100, len(ordered) - 1)]),
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)

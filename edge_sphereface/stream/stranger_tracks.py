@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.stream.settings import StreamSettings
-    from edge_sphereface.stream.tracking.track import Standing, Track
+    from edge_sphereface.stream.tracking.track import Standing, TrackState
     from edge_sphereface.types import UInt8Array
 
 _OUT_OF_REACH = 2.0
@@ -83,7 +83,7 @@ class _StrangerProcessor(FrameProcessor):
         )
         self._scores = scores
 
-    def _judge(self, track: Track) -> tuple[Standing, str | None]:
+    def _judge(self, track: TrackState) -> tuple[Standing, str | None]:
         recognition = self._settings.recognition
         best, *others = [found.similarity for found in track.candidates] or [-1.0]
         if track.weight >= recognition.enough_evidence and best - max(others, default=-1.0) >= recognition.margin:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,7 @@ def make_app(
 class _Handlers:
     def __init__(self, stream: FaceStream, view: LiveView, *, side: int, fps: float) -> None:
         self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
-        self._described, self._description = float("-inf"), stream.describe()
+        self._described, self._description = float("-inf"), _description(stream)
 
     async def frame(self, request: Request) -> Response:
         """The newest frame after ``?after=``: length of the JSON (4 bytes, big-endian), JSON, JPEG (or nothing)."""
@@ -129,8 +130,12 @@ class _Handlers:
     def _describe(self) -> JsonObject:
         now = time.monotonic()
         if now - self._described > _DESCRIBE_S:
-            self._described, self._description = now, {**self._stream.describe(), **self._stream.health()}
+            self._described, self._description = now, _description(self._stream)
         return self._description
+
+
+def _description(stream: FaceStream) -> JsonObject:
+    return {**asdict(stream.statistics()), **asdict(stream.health())}
 
 
 async def _body(request: Request) -> JsonObject | None:

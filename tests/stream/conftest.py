@@ -10,10 +10,14 @@ import pytest
 
 from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
+from edge_sphereface.gallery.crops import encode_crop
+from edge_sphereface.gallery.records import Threshold
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.stream import RecognitionSettings
 from edge_sphereface.stream.capture.frame import Frame
+from edge_sphereface.stream.capture.reader import SourceChange
 from edge_sphereface.stream.capture.source import FrameSource
+from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.types import Face
 
 TEMPLATE = np.float32(LANDMARK_TEMPLATE)
@@ -103,6 +107,24 @@ def script(spec, cast):
     return make
 
 
+@pytest.fixture
+def gallery_of(tmp_path):
+    """Makes a gallery of people of a script, with crops, so that it can be rebuilt for another model."""
+
+    def make(acting, names):
+        gallery = open_gallery(tmp_path / "people.db", acting.fingerprint, create=True, keep_crops=True)
+        for name in names:
+            crop = encode_crop(np.full((112, 96, 3), acting.tone(name), np.uint8))
+            gallery.enroll(name, acting.embeddings[name], crops=[crop])
+        print_ = acting.fingerprint
+        gallery.set_threshold(
+            Threshold(value=0.6, precision=print_.precision, fingerprint=print_.digest, source="test")
+        )
+        return gallery
+
+    return make
+
+
 class FakeSource(FrameSource):
     """A source that plays a list: an image, an exception to raise, None for the end, or a number of seconds to hang."""
 
@@ -154,6 +176,17 @@ def fake_source():
 def stage():
     """What tests of tracking put together frames and faces from."""
     return SimpleNamespace(face_at=face_at, frame_of=frame_of, textured=textured)
+
+
+@pytest.fixture
+def make_event():
+    """Makes the events of one run, numbered from 1; ``reason`` decides how long their lines are."""
+    maker = EventMaker("test")
+
+    def make(reason="unplugged", **fields):
+        return maker.source_changed("camera", SourceChange(up=False, reason=reason, **fields), 1e9)
+
+    return make
 
 
 @pytest.fixture

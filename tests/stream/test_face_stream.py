@@ -36,8 +36,8 @@ def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, smal
         thread.join(10)
         assert enrollment.name == "Eileen"
         assert len(gallery) == 1
-        assert stream.statistics.events["identified"] == 1
-        assert done[0]["frames"] > 0
+        assert stream.counters.events["identified"] == 1
+        assert done[0].frames > 0
         with pytest.raises(TrackError, match="ended"):
             stream.enroll(1, "Again").result(1)
 
@@ -54,8 +54,8 @@ def test_a_slow_callback_does_not_stop_the_camera(film):
     stream = FaceStream(film, detector=open_detector("mtcnn"), settings=StreamSettings(pace=False), on_event=slow)
     statistics = stream.run()
     assert len(seen) >= 3
-    assert statistics["frames"] == 40
-    assert "and it fails, too" in stream.describe()["problems"][0]
+    assert statistics.frames == 40
+    assert "and it fails, too" in stream.statistics().problems[0]
 
 
 def test_an_iterator_that_fails_is_an_error_with_its_reason():

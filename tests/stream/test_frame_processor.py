@@ -9,8 +9,6 @@ import pytest
 
 from edge_sphereface.errors import OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery import Candidate, open_gallery
-from edge_sphereface.gallery.crops import encode_crop
-from edge_sphereface.gallery.records import Threshold
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.recognition.compute_budget import LEVELS, ComputeBudget
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
@@ -18,42 +16,31 @@ from edge_sphereface.stream.recognition.policy import decide_identity, worth_emb
 from edge_sphereface.stream.recognition.quality import assess, geometry
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
-from edge_sphereface.stream.tracking.track import Track
+from edge_sphereface.stream.tracking.track import TrackState
 
 EVERY_FRAME = StreamSettings(tracking=TrackingSettings(detect_fps=25.0))
-
-
-def make_gallery(path, acting, names):
-    """With crops, so that it can be rebuilt for another model."""
-    gallery = open_gallery(path, acting.fingerprint, create=True, keep_crops=True)
-    for name in names:
-        crop = encode_crop(np.full((112, 96, 3), acting.tone(name), np.uint8))
-        gallery.enroll(name, acting.embeddings[name], crops=[crop])
-    print_ = acting.fingerprint
-    gallery.set_threshold(Threshold(value=0.6, precision=print_.precision, fingerprint=print_.digest, source="test"))
-    return gallery
 
 
 def go_on(processor, acting, stage, first, last):
     """Further frames of a processor; gives what it told."""
     results = [processor.step(stage.frame_of(index, acting.image(index))) for index in range(first, last)]
-    return [(event.kind, event.detail.get("name")) for result in results for event in result.events]
+    return [(event.kind, getattr(event, "name", None)) for result in results for event in result.events]
 
 
 @pytest.fixture
-def play(script, tmp_path, cast, stage):
+def play(script, gallery_of, stage):
     """Run a processor over frames; gives the processor, the script and the events as (frame, kind, name)."""
 
     def run(people, frames, *, settings=EVERY_FRAME, enrolled=("ann", "bob"), fps=25.0, scenery=lambda _: 7):
         acting = script(people, scenery)
-        gallery = make_gallery(tmp_path / "people.db", acting, enrolled)
+        gallery = gallery_of(acting, enrolled)
         processor = FrameProcessor(
             detector=acting, embedder=acting, gallery=gallery, settings=settings, events=EventMaker("test")
         )
         told = []
         for index in range(frames):
             result = processor.step(stage.frame_of(index, acting.image(index), fps))
-            told += [(index, event.kind, event.detail.get("name")) for event in result.events]
+            told += [(index, event.kind, getattr(event, "name", None)) for event in result.events]
         return processor, acting, told
 
     return run
@@ -70,7 +57,7 @@ def test_somebody_comes_is_identified_and_leaves(play, stage):
     assert told[1][2] == told[2][2] == "ann"
     assert told[0][0] == 1, "two detections make a face"
     assert 70 <= told[2][0] <= 80, "a second after the last sign"
-    assert not processor._tracker.tracks
+    assert not processor.tracks
 
 
 def test_few_embeddings_for_a_face_that_stays(play, stage):
@@ -107,7 +94,7 @@ def test_two_who_cross_keep_their_names_or_get_new_numbers(play, stage):
         return [("ann", stage.face_at(10 + 4 * i, 60)), ("bob", stage.face_at(210 - 4 * i, 70))]
 
     processor, _, _told = play(people, 50)
-    names = {track.name: float(track.face.landmarks[:, 0].mean()) for track in processor._tracker.tracks}
+    names = {track.name: float(track.face.landmarks[:, 0].mean()) for track in processor.tracks}
     assert names["ann"] > names["bob"]
 
 
@@ -206,7 +193,7 @@ def test_of_two_faces_in_one_frame_the_more_similar_has_the_name(play, stage):
         ("identified", "ann"),
         ("identified", "ann"),
     ]
-    numbers = [track.number for track in processor._tracker.tracks]
+    numbers = [track.number for track in processor.tracks]
     assert numbers == [1], "she left, and the twin is the most similar again"
     changes = [index for index, kind, _ in told if kind in {"identified", "unknown"}]
     assert changes[1] == changes[2], "no frame has the name twice"
@@ -227,18 +214,16 @@ def test_landmarks_that_no_face_has_end_nothing(play, stage):
     processor, acting, told = play(lambda _: [("ann", there), ("bob", odd)], 50)
     assert kinds(told, "identified", "unknown") == [("identified", "ann")]
     assert set(acting.embedded) == {"ann"}
-    assert {track.name for track in processor._tracker.tracks} == {"ann", None}
+    assert {track.name for track in processor.tracks} == {"ann", None}
 
 
 def test_enrolling_a_face_in_sight(play, stage):
     processor, acting, _told = play(lambda i: [("cid", stage.face_at(100, 60))], 60)
-    (track,) = processor._tracker.tracks
+    (track,) = processor.tracks
     frame = stage.frame_of(60, acting.image(60))
     enrollment, events = processor.enroll(track.number, "Cid", frame)
     assert enrollment.embeddings == 1
-    assert [(event.kind, event.detail["name"], event.detail["before"]) for event in events] == [
-        ("identified", "Cid", None)
-    ]
+    assert [(event.kind, event.name, event.before) for event in events] == [("identified", "Cid", None)]
     with pytest.raises(TrackError, match="99"):
         processor.enroll(99, "Dee", frame)
 
@@ -272,7 +257,7 @@ def changing(play, stage):
 
 
 def names_in_sight(processor):
-    return {track.name for track in processor._tracker.tracks}
+    return {track.name for track in processor.tracks}
 
 
 def test_a_gallery_rebuilt_for_another_model_is_a_problem_until_it_is_rebuilt_back(changing, stage, tmp_path):
@@ -305,13 +290,13 @@ def test_a_disk_that_fails_under_the_gallery_is_a_problem_and_no_end(changing, s
 
 
 @pytest.mark.skipif(os.name != "posix", reason="elsewhere an open file cannot be deleted")
-def test_a_gallery_that_was_deleted_and_made_again_is_taken_up(changing, stage, tmp_path):
+def test_a_gallery_that_was_deleted_and_made_again_is_taken_up(changing, gallery_of, stage, tmp_path):
     processor, acting = changing
     for file in tmp_path.glob("people.db*"):
         file.unlink()
     assert go_on(processor, acting, stage, 50, 125) == [("appeared", None)]
     assert "There is no gallery" in processor.gallery_problem
-    make_gallery(tmp_path / "people.db", acting, ["bob"]).close()
+    gallery_of(acting, ["bob"]).close()
     assert sorted(go_on(processor, acting, stage, 125, 175)) == [("identified", "bob"), ("unknown", None)]
     assert processor.gallery_problem == ""
 
@@ -327,7 +312,7 @@ def test_a_gallery_without_a_threshold_while_the_stream_runs_is_a_problem(changi
 
 
 def track_with(stage, *, weight, standing="undecided", name=None):
-    track = Track(number=1, face=stage.face_at(0, 0), began_s=0, seen_s=0)
+    track = TrackState(number=1, face=stage.face_at(0, 0), began_s=0, seen_s=0)
     track.weight, track.standing, track.name = weight, standing, name
     return track
 

@@ -9,15 +9,17 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface import FaceStream
 from edge_sphereface.errors import SinkError
 from edge_sphereface.stream import FrameResult, Snapshots, VideoRecorder
-from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.events import ABSENT, EventMaker
 from edge_sphereface.stream.outputs.frames.drawing import draw_faces, fitted
 from edge_sphereface.stream.outputs.frames.frame_output import Sighting
 from edge_sphereface.stream.settings import StreamSettings
@@ -38,9 +40,12 @@ def result_of(stage):
         face = stage.face_at(80, 60)
         track = Track(number=1, face=face, began_s=0, seen_s=frame.time_s, standing="identified", name=name)
         maker = EventMaker("front door")
-        events = tuple(
-            maker.make(kind, frame.unix_time, {"track": 1, "box": [float(edge) for edge in face.box]}) for kind in kinds
-        )
+        make = {
+            "appeared": lambda: maker.appeared(track, frame),
+            "identified": lambda: maker.decided(track, frame, ABSENT),
+            "unknown": lambda: maker.decided(replace(track, standing="unknown", name=None), frame, ABSENT),
+        }
+        events = tuple(make[kind]() for kind in kinds)
         return FrameResult(frame=frame, tracks=(track,), events=events, detected=True, embedded=0, work_ms=1.0)
 
     return make
@@ -67,14 +72,26 @@ def frames_of(path):
     return frames, capture.get(cv2.CAP_PROP_FPS)
 
 
-def test_a_snapshot_shows_the_face_and_the_event_names_it(result_of, tmp_path):
+def save(snapshots, result):
+    """Snapshots of the events of a frame; gives their names."""
+    return [snapshots.snapshot(event, result.frame) for event in result.events]
+
+
+def give(sink, result):
+    """A frame with its events, as a stream hands them over."""
+    if isinstance(sink, Snapshots):
+        save(sink, result)
+    sink.take(result)
+
+
+def test_a_snapshot_shows_the_face_and_has_the_name_that_the_event_gets(result_of, tmp_path):
     snapshots = Snapshots(tmp_path / "faces")
     snapshots.open(Named())
-    result = result_of(5, kinds=("appeared", "identified", "lost"))
-    snapshots.take(result)
+    result = result_of(5, kinds=("appeared", "identified"))
+    name = snapshots.snapshot(result.events[1], result.frame)
     snapshots.close(5.0)
     (path,) = files(tmp_path / "faces")
-    assert [event.detail.get("snapshot") for event in result.events] == [None, path.name, None]
+    assert path.name == name
     assert re.fullmatch(r"front_door-\d{8}T\d{9}Z-\w{8}-2\.jpg", path.name)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -89,7 +106,7 @@ def test_the_newest_snapshots_stay_also_over_a_restart(result_of, tmp_path):
         snapshots = Snapshots(tmp_path, keep=3)
         snapshots.open(Named())
         for index in range(3):
-            snapshots.take(result_of(25 * (10 * run + index), kinds=("unknown",)))
+            save(snapshots, result_of(25 * (10 * run + index), kinds=("unknown",)))
             settled(tmp_path, min(3, 3 * run + index + 1))
         snapshots.close(5.0)
     assert [path.name[11:30] for path in files(tmp_path)] == [f"20010909T01465{second}000Z" for second in range(3)]
@@ -103,7 +120,7 @@ def test_files_of_others_stay(result_of, tmp_path):
     snapshots = Snapshots(tmp_path, keep=1)
     snapshots.open(Named())
     for index in range(3):
-        snapshots.take(result_of(25 * index, kinds=("unknown",)))
+        save(snapshots, result_of(25 * index, kinds=("unknown",)))
     snapshots.close(5.0)
     assert all(path.exists() for path in others)
     assert len(files(tmp_path)) == 3
@@ -114,13 +131,13 @@ def test_a_disk_that_fails_is_a_problem_and_no_end(result_of, tmp_path):
     snapshots = Snapshots(folder)
     snapshots.open(Named())
     folder.rmdir()
-    snapshots.take(result_of(0, kinds=("unknown",)))
+    save(snapshots, result_of(0, kinds=("unknown",)))
     end = time.monotonic() + 5
     while not snapshots.problem:
         assert time.monotonic() < end
         time.sleep(0.01)
     folder.mkdir()
-    snapshots.take(result_of(25, kinds=("unknown",)))
+    save(snapshots, result_of(25, kinds=("unknown",)))
     settled(folder, 1)
     snapshots.close(5.0)
     assert snapshots.problem == ""
@@ -206,7 +223,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path, monkeyp
     snapshots = Snapshots(tmp_path)
     snapshots.open(Named())
     for index in range(50):
-        snapshots.take(result_of(25 * index, kinds=("unknown",)))
+        save(snapshots, result_of(25 * index, kinds=("unknown",)))
     assert "too slow" in snapshots.problem
     began = time.monotonic()
     snapshots.close(0.2)
@@ -262,12 +279,54 @@ def test_a_picture_that_opencv_refuses_ends_no_thread(result_of, tmp_path, monke
     with monkeypatch.context() as broken:
         broken.setattr("cv2.imencode", refuse)
         broken.setattr("edge_sphereface.stream.outputs.frames.recorder.draw_faces", refuse)
-        sink.take(result_of(0, kinds=("unknown",)))
+        give(sink, result_of(0, kinds=("unknown",)))
         wait_until(lambda: "no size" in sink.problem)
-    sink.take(result_of(10, kinds=("unknown",)))
+    give(sink, result_of(10, kinds=("unknown",)))
     sink.close(5.0)
     assert sink.problem == ""
     assert len(files(tmp_path / "out")) == 1
+
+
+class Watching:
+    """A frame sink that keeps the events of every frame."""
+
+    problem = ""
+
+    def __init__(self):
+        self.events = []
+
+    def open(self, stream):
+        pass
+
+    def take(self, result):
+        self.events += result.events
+
+    def close(self, timeout_s):
+        pass
+
+
+def test_every_output_sees_the_event_with_the_name_of_its_snapshot(script, stage, tmp_path, fake_source, gallery_of):
+    """Also one that comes before the snapshots; nothing changes an event after any output has it."""
+    acting = script(lambda _: [("ann", stage.face_at(100, 60))])
+    images = [acting.image(index) for index in range(20)]
+    before, after, delivered = Watching(), Watching(), []
+    stream = FaceStream(
+        fake_source([images], live=False, fps=25.0),
+        detector=acting,
+        embedder=acting,
+        gallery=gallery_of(acting, ["ann"]),
+        settings=StreamSettings(pace=False),
+        frame_sinks=[before, Snapshots(tmp_path / "faces"), after],
+        on_frame=lambda result: delivered.extend(result.events),
+    )
+    emitted = list(stream)
+    (path,) = files(tmp_path / "faces")
+    for events in (before.events, after.events, delivered, emitted):
+        (identified,) = [event for event in events if event.kind == "identified"]
+        assert identified.snapshot == path.name
+        assert list(identified.as_json())[-1] == "snapshot"
+    with pytest.raises(FrozenInstanceError):
+        identified.snapshot = "other.jpg"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs modes and owners")

@@ -10,20 +10,15 @@ import pytest
 
 from edge_sphereface.errors import SinkError
 from edge_sphereface.stream import FileSink
-from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 
 
-def event_of(maker, size=10):
-    return maker.make("appeared", 1e9, {"x": "y" * size})
-
-
-def test_a_file_is_rotated_and_no_line_is_lost_or_cut(tmp_path):
-    path, maker = tmp_path / "events.jsonl", EventMaker("test")
+def test_a_file_is_rotated_and_no_line_is_lost_or_cut(tmp_path, make_event):
+    path = tmp_path / "events.jsonl"
     sink = FileSink(path, max_bytes=1000, keep=3)
     sink.open()
     for _ in range(20):
-        sink.write(event_of(maker))
+        sink.write(make_event())
     sink.close()
     files = sorted(tmp_path.iterdir())
     assert [file.name for file in files] == ["events.jsonl", *(f"events.jsonl.{n}" for n in (1, 2, 3))]
@@ -36,12 +31,12 @@ def test_a_file_is_rotated_and_no_line_is_lost_or_cut(tmp_path):
     assert lines == list(range(21 - len(lines), 21))
 
 
-def test_a_line_that_the_power_cut_is_closed(tmp_path):
+def test_a_line_that_the_power_cut_is_closed(tmp_path, make_event):
     path = tmp_path / "events.jsonl"
     path.write_text('{"half": ')
     sink = FileSink(path)
     sink.open()
-    sink.write(event_of(EventMaker("test")))
+    sink.write(make_event())
     sink.close()
     assert json.loads(path.read_text().splitlines()[1])["sequence"] == 1
 
@@ -52,14 +47,14 @@ def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_delays_events_and_loses_none(tmp_path):
-    path, maker = tmp_path / "events.jsonl", EventMaker("test")
+def test_a_full_disk_delays_events_and_loses_none(tmp_path, make_event):
+    path = tmp_path / "events.jsonl"
     sink = FileSink(path)
     dispatcher = EventDispatcher(sink)
     sink._stream.close()
     sink._stream = open("/dev/full", "a+b", buffering=0)  # noqa: SIM115 -- the sink closes it
-    dispatcher.give(event_of(maker))
-    dispatcher.give(event_of(maker))
+    dispatcher.give(make_event())
+    dispatcher.give(make_event())
     end = time.monotonic() + 5
     while not dispatcher.problem and time.monotonic() < end:
         time.sleep(0.01)
@@ -98,7 +93,7 @@ def test_a_file_of_events_is_not_open_to_others(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_an_event_that_cannot_be_written_ends_no_thread(tmp_path, wait_until):
+def test_an_event_that_cannot_be_written_ends_no_thread(tmp_path, wait_until, make_event):
     class Picky:
         name, problem, dropped = "picky", "", 0
         taken = ()
@@ -117,34 +112,34 @@ def test_an_event_that_cannot_be_written_ends_no_thread(tmp_path, wait_until):
         def close(self):
             raise RuntimeError("cannot close")
 
-    sink, maker = Picky(), EventMaker("test")
+    sink = Picky()
     dispatcher = EventDispatcher(sink)
     for _ in range(3):
-        dispatcher.give(event_of(maker))
+        dispatcher.give(make_event())
     wait_until(lambda: sink.taken == (2, 3))
     assert (dispatcher.dropped, dispatcher.problem) == (1, "picky: an event was left out: never")
     assert dispatcher.close(5) == 0
     assert "cannot close" in dispatcher.problem
 
 
-def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path):
+def test_a_name_that_is_no_text_is_written_as_an_escape(tmp_path, make_event):
     path = tmp_path / "events.jsonl"
     sink = FileSink(path)
     sink.open()
-    sink.write(EventMaker("test").make("source-up", 1e9, {"source": "film\udcff.avi"}))
+    sink.write(make_event("film\udcff.avi"))
     sink.close()
-    assert json.loads(path.read_text())["source"] == "film\udcff.avi"
+    assert json.loads(path.read_text())["reason"] == "film\udcff.avi"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
-def test_a_link_of_this_user_is_followed_and_stays_when_the_file_is_rotated(tmp_path):
+def test_a_link_of_this_user_is_followed_and_stays_when_the_file_is_rotated(tmp_path, make_event):
     (tmp_path / "card").mkdir()
     link = tmp_path / "events.jsonl"
     link.symlink_to("card/e.jsonl")
-    sink, maker = FileSink(link, max_bytes=300, keep=9), EventMaker("test")
+    sink = FileSink(link, max_bytes=300, keep=9)
     sink.open()
     for _ in range(4):
-        sink.write(event_of(maker))
+        sink.write(make_event())
     sink.close()
     assert os.listdir(tmp_path / "card") != ["e.jsonl"]
     lines = [line for file in (tmp_path / "card").iterdir() for line in file.read_text().splitlines()]
@@ -154,13 +149,12 @@ def test_a_link_of_this_user_is_followed_and_stays_when_the_file_is_rotated(tmp_
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/stderr"), reason="needs special files")
-def test_descriptors_and_devices_are_written_into_and_not_rotated(capfd):
-    maker = EventMaker("test")
+def test_descriptors_and_devices_are_written_into_and_not_rotated(capfd, make_event):
     for path in ("/dev/stderr", "/dev/stdout", "/dev/null"):
         sink = FileSink(Path(path), max_bytes=1)
         sink.open()
         for _ in range(2):
-            sink.write(event_of(maker))
+            sink.write(make_event())
         sink.close()
     written = capfd.readouterr()
     assert [json.loads(line)["sequence"] for line in written.err.splitlines()] == [1, 2]
@@ -168,19 +162,19 @@ def test_descriptors_and_devices_are_written_into_and_not_rotated(capfd):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_named_pipe_never_blocks_and_gets_whole_lines(tmp_path):
-    path, maker = tmp_path / "pipe", EventMaker("test")
+def test_a_named_pipe_never_blocks_and_gets_whole_lines(tmp_path, make_event):
+    path = tmp_path / "pipe"
     os.mkfifo(path)
     sink = FileSink(path)
     sink.open()
     taken = 0
     with pytest.raises(SinkError, match="Nobody reads"):
         while True:
-            sink.write(event_of(maker, 30_000))
+            sink.write(make_event("y" * 30_000))
             taken += 1
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     data = os.read(reader, 1 << 20)
-    sink.write(event_of(maker))
+    sink.write(make_event())
     data += os.read(reader, 1 << 20)
     os.close(reader)
     sink.close()

@@ -176,7 +176,7 @@ def test_a_viewer_who_waits_does_not_hold_the_end_up(served, running):
     assert about["number"] >= 0
     began = time.monotonic()
     stream.stop()
-    while stream.health()["turn_s"] < 0.5:
+    while stream.health().turn_s < 0.5:
         time.sleep(0.05)
         assert time.monotonic() - began < 3
     assert time.monotonic() - began < 2

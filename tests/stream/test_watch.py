@@ -18,7 +18,7 @@ import pytest
 from edge_sphereface.cli.event_lines import plain_line
 from edge_sphereface.stream.capture.opencv import CaptureSource
 from edge_sphereface.stream.capture.reader import FrameReader, SourceChange
-from edge_sphereface.stream.events import EventMaker, about_source
+from edge_sphereface.stream.events import EventMaker
 
 PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
 
@@ -332,7 +332,7 @@ def test_a_stream_that_cannot_be_opened_is_named_without_its_password(cli):
 )
 def test_a_source_that_is_down_is_one_line(reason, hint, retry_s, line):
     change = SourceChange(up=False, reason=reason, hint=hint, retry_s=retry_s)
-    shown = plain_line(EventMaker("camera").make("source-down", 0.0, about_source("0", change)))
+    shown = plain_line(EventMaker("camera").source_changed("0", change, 0.0))
     assert shown == f"00:00:00  {line}"
 
 

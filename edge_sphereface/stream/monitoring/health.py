@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,7 @@ def _handler(stream: FaceStream, metrics: Callable[[], bytes]) -> type[BaseHTTPR
             path = self.path.partition("?")[0]
             if path == "/health":
                 health = stream.health()
-                self._answer(200 if health["healthy"] else 503, "application/json", json.dumps(health).encode())
+                self._answer(200 if health.healthy else 503, "application/json", json.dumps(asdict(health)).encode())
             elif path == "/metrics":
                 self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics())
             else:

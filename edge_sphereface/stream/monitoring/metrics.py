@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.stream.statistics import Quantiles
 
 _COUNTS = {
     "frames": "Frames that were looked at",
@@ -62,29 +63,30 @@ class _StreamCollector(Collector):
         self._stream = stream
 
     def collect(self) -> Iterator[Metric]:
-        name, now = self._stream.settings.name, self._stream.describe()
+        name, now = self._stream.settings.name, self._stream.statistics()
         health = self._stream.health()
         labels = ["stream"]
         yield _gauge("info", "Of this package", ["stream", "version"], {(name, __version__): 1})
-        yield _gauge("healthy", "Whether frames come and are worked on", labels, {(name,): health["healthy"]})
-        yield _gauge("source_up", "Whether the source gives frames", labels, {(name,): now["source_up"]})
+        yield _gauge("healthy", "Whether frames come and are worked on", labels, {(name,): health.healthy})
+        yield _gauge("source_up", "Whether the source gives frames", labels, {(name,): now.source_up})
         about = "Things besides the source that are wrong; /health says which"
-        yield _gauge("problems", about, labels, {(name,): len(now["problems"])})
+        yield _gauge("problems", about, labels, {(name,): len(now.problems)})
         for key, about in _COUNTS.items():
             counter = CounterMetricFamily(f"edge_sphereface_{key}", about, labels=labels)
-            counter.add_metric([name], now[key])
+            counter.add_metric([name], getattr(now, key))
             yield counter
         work = CounterMetricFamily("edge_sphereface_work_seconds", "Time that work on frames took", labels=labels)
-        work.add_metric([name], self._stream.statistics.total.work_ms / 1000)
+        work.add_metric([name], self._stream.counters.total.work_ms / 1000)
         yield work
         events = CounterMetricFamily("edge_sphereface_events", "Events, by kind", labels=["stream", "event"])
-        for kind, count in list(self._stream.statistics.events.items()):
+        for kind, count in list(self._stream.counters.events.items()):
             events.add_metric([name, kind], count)
         yield events
         for key, about in _GAUGES.items():
-            yield _gauge(key, about, labels, {(name,): now[key]})
+            yield _gauge(key, about, labels, {(name,): getattr(now, key)})
         for key, about in _TIMES.items():
-            values = {(name, share): now[f"{key}_ms"][place] for share, place in (("0.5", "p50"), ("0.99", "p99"))}
+            quantiles: Quantiles = getattr(now, f"{key}_ms")
+            values = {(name, "0.5"): quantiles.p50, (name, "0.99"): quantiles.p99}
             seconds = {where: value / 1000 for where, value in values.items() if value is not None}
             yield _gauge(f"{key}_seconds", f"{about}; recent quantiles", ["stream", "quantile"], seconds)
 

@@ -13,7 +13,7 @@ from edge_sphereface.detection.scaled_detector import ScaledDetector
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.uniqueness import stronger_rivals
-from edge_sphereface.stream.events import about_identity, about_track
+from edge_sphereface.stream.events import ABSENT
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
 from edge_sphereface.stream.recognition.quality import assess
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.stream.capture.frame import Frame
-    from edge_sphereface.stream.events import Event, EventKind, EventMaker
+    from edge_sphereface.stream.events import Event, EventMaker
     from edge_sphereface.stream.settings import StreamSettings
-    from edge_sphereface.stream.tracking.track import Standing, Track
+    from edge_sphereface.stream.tracking.track import Standing, Track, TrackState
     from edge_sphereface.types import Face, UInt8Array
 
 _SURE_LOOK = 0.6
@@ -46,7 +46,7 @@ class FrameResult:
 
     Attributes:
         frame: the picture.
-        tracks: of confirmed faces; they change with the next frame.
+        tracks: the confirmed faces, as they are in it.
         events: what happened.
         detected: whether the detector looked at it.
         embedded: faces that were embedded in it.
@@ -120,14 +120,14 @@ class FrameProcessor:
                 embedded = self._recognize(seen, frame, events)
                 embed_ms = (time.perf_counter() - begin) * 1000
         events += self._ask_again(frame)
-        events += [self._lost(track, frame) for track in self._tracker.drop_lost(frame.time_s)]
+        events += [self._events.lost(track.snapshot(), frame) for track in self._tracker.drop_lost(frame.time_s)]
         work_ms = (time.perf_counter() - start) * 1000
         self.budget.account(
             frame.time_s, detect_ms=detect_ms, embed_ms=embed_ms, rest_ms=work_ms - (detect_ms or 0.0) - embed_ms
         )
         return FrameResult(
             frame=frame,
-            tracks=tuple(track for track in self._tracker.tracks if track.confirmed),
+            tracks=tuple(track.snapshot() for track in self._tracker.tracks if track.confirmed),
             events=tuple(events),
             detected=detect_ms is not None,
             embedded=embedded,
@@ -142,18 +142,12 @@ class FrameProcessor:
         """
         self._schedule.restart()
         gone = self._tracker.clear()
-        return [] if frame is None else [self._lost(track, frame) for track in gone]
+        return [] if frame is None else [self._events.lost(track.snapshot(), frame) for track in gone]
 
-    def track(self, number: int) -> Track:
-        """A face in sight by its number.
-
-        Raises:
-            TrackError: no such face is in sight.
-        """
-        for track in self._tracker.tracks:
-            if track.number == number and track.confirmed:
-                return track
-        raise TrackError(f"No face in sight has the number {number}.", hint="it has left, or met another face")
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """All tracks after the newest frame, also of faces that are not confirmed yet."""
+        return tuple(track.snapshot() for track in self._tracker.tracks)
 
     def enroll(self, number: int, name: str, frame: Frame) -> tuple[Enrollment, list[Event]]:
         """Add what is known of a face in sight to the gallery.
@@ -171,7 +165,7 @@ class FrameProcessor:
 
         if self.gallery is None:
             raise GalleryError("The stream has no gallery.", hint="start it with one")
-        track = self.track(number)
+        track = self._track(number)
         template = track.template
         if template is None or track.crop is None:
             raise TrackError(
@@ -196,15 +190,21 @@ class FrameProcessor:
                 self._decide(track, frame, events)
         return events
 
+    def _track(self, number: int) -> TrackState:
+        for track in self._tracker.tracks:
+            if track.number == number and track.confirmed:
+                return track
+        raise TrackError(f"No face in sight has the number {number}.", hint="it has left, or met another face")
+
     # ---- the parts of a step --------------------------------------------------------------------------------------
 
-    def _confirm(self, seen: list[Track], frame: Frame, events: list[Event]) -> None:
+    def _confirm(self, seen: list[TrackState], frame: Frame, events: list[Event]) -> None:
         for track in seen:
             if not track.confirmed and track.detections >= self._settings.tracking.confirm:
                 track.confirmed = True
-                events.append(self._events.make("appeared", frame.unix_time, about_track(track, frame)))
+                events.append(self._events.appeared(track.snapshot(), frame))
 
-    def _recognize(self, seen: list[Track], frame: Frame, events: list[Event]) -> int:
+    def _recognize(self, seen: list[TrackState], frame: Frame, events: list[Event]) -> int:
         """Embed the faces that are worth it, all in one batch; gives how many."""
         due = [(track, quality) for track in seen if (quality := self._worth(track, frame)) is not None]
         if not due or self.embedder is None:
@@ -218,7 +218,7 @@ class FrameProcessor:
                     track.doubt()
                     track.looked_unlike, track.embedded_s = True, frame.time_s
                     continue
-                events.append(self._lost(track, frame))
+                events.append(self._events.lost(track.snapshot(), frame))
                 track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- this face's track from here on
                 self._confirm([track], frame, events)
             track.looked_unlike = False
@@ -239,7 +239,7 @@ class FrameProcessor:
         template = LANDMARK_TEMPLATE if self.embedder is None else self.embedder.spec.landmark_template
         return bool(alignable(face.landmarks[None], template)[0])
 
-    def _worth(self, track: Track, frame: Frame) -> float | None:
+    def _worth(self, track: TrackState, frame: Frame) -> float | None:
         """The quality of a face that should be embedded now, else None."""
         settings, slower = self._settings.recognition, self.budget.level.slower
         if not track.confirmed or self._tracker.meeting(track):
@@ -251,7 +251,7 @@ class FrameProcessor:
         quality = assess(track.face.landmarks, self._crops(frame.image, [track.face])[0]).value
         return quality if worth_embedding(track, quality, frame.time_s, settings, slower=slower) else None
 
-    def _decide(self, track: Track, frame: Frame, events: list[Event]) -> None:
+    def _decide(self, track: TrackState, frame: Frame, events: list[Event]) -> None:
         template = track.template
         if self.gallery is None or template is None:
             return
@@ -271,10 +271,10 @@ class FrameProcessor:
         if (track.standing, track.name) != before and track.standing != "undecided":
             events.append(self._decision(track, before, frame))
 
-    def _judge(self, track: Track) -> tuple[Standing, str | None]:
+    def _judge(self, track: TrackState) -> tuple[Standing, str | None]:
         return decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
 
-    def _rivals(self, track: Track, *, held: bool) -> list[Track]:
+    def _rivals(self, track: TrackState, *, held: bool) -> list[TrackState]:
         """Tracks seen in this frame that lose their name to another: one person has one face.
 
         Args:
@@ -286,12 +286,8 @@ class FrameProcessor:
         similarities = [(other.similarity or 0.0) + (lead if held or other is not track else 0.0) for other in named]
         return [named[index] for index in stronger_rivals([other.name for other in named], similarities)]
 
-    def _decision(self, track: Track, before: tuple[Standing, str | None], frame: Frame) -> Event:
-        detail = {**about_track(track, frame), **about_identity(track)}
-        if before[0] != "undecided":
-            detail["before"] = before[1]
-        kind: EventKind = "identified" if track.standing == "identified" else "unknown"
-        return self._events.make(kind, frame.unix_time, detail)
+    def _decision(self, track: TrackState, before: tuple[Standing, str | None], frame: Frame) -> Event:
+        return self._events.decided(track.snapshot(), frame, ABSENT if before[0] == "undecided" else before[1])
 
     def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
         self.gallery_problem, self._failed_s = error.message, frame.time_s
@@ -301,11 +297,6 @@ class FrameProcessor:
         if not self.gallery_problem or 0 <= frame.time_s - self._failed_s < _ASK_AGAIN_S:
             return []
         return self.reconsider(frame)
-
-    def _lost(self, track: Track, frame: Frame) -> Event:
-        detail = {**about_track(track, frame), **about_identity(track)}
-        detail["seconds"] = round(track.seen_s - track.began_s, 2)
-        return self._events.make("lost", frame.unix_time, detail)
 
     def _crops(self, image: UInt8Array, faces: list[Face]) -> UInt8Array:
         if self.embedder is None:

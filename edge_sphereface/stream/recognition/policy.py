@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.gallery import Candidate
     from edge_sphereface.stream.settings import RecognitionSettings
-    from edge_sphereface.stream.tracking.track import Standing, Track
+    from edge_sphereface.stream.tracking.track import Standing, TrackState
 
 _DIFFERENT_PERSON = 0.1
 """Below the threshold for identification: looks of one person in one track are more alike than any two photographs."""
@@ -20,7 +20,7 @@ _SETTLE_S = 0.5
 
 
 def worth_embedding(
-    track: Track, quality: float, now_s: float, settings: RecognitionSettings, *, slower: float = 1.0
+    track: TrackState, quality: float, now_s: float, settings: RecognitionSettings, *, slower: float = 1.0
 ) -> bool:
     """Whether a face that is seen now should be embedded.
 
@@ -49,7 +49,7 @@ def unlike(similarity: float, threshold: float) -> bool:
     return similarity < threshold - _DIFFERENT_PERSON
 
 
-def end_doubt(track: Track, now_s: float) -> None:
+def end_doubt(track: TrackState, now_s: float) -> None:
     """End the doubt of a track with the second look in a row that agrees with its template, some time after the first.
 
     The first may show one face that dissolves into another, and be like both.
@@ -65,7 +65,7 @@ def end_doubt(track: Track, now_s: float) -> None:
 
 
 def decide_identity(
-    track: Track, candidates: Sequence[Candidate], threshold: float, settings: RecognitionSettings
+    track: TrackState, candidates: Sequence[Candidate], threshold: float, settings: RecognitionSettings
 ) -> tuple[Standing, str | None]:
     """Who a track is, by its template's nearest identities and by what was said before.
 

@@ -1,4 +1,4 @@
-"""A tracked face, and what is known of it."""
+"""A tracked face: a frozen snapshot for callers, and the state that the tracker works on."""
 
 from __future__ import annotations
 
@@ -19,9 +19,40 @@ _MOST_EVIDENCE = 20.0
 """Of a face that stays for hours: older looks fade, so that a mistake does not stay for ever."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Track:
-    """A face that is followed.
+    """A tracked face as it was in one frame. Later frames do not change it.
+
+    Attributes:
+        number: from 1, never used twice in a run; it denotes one person.
+        face: where it is, in pixels of the frame.
+        began_s: first detection, in seconds of the stream's clock.
+        seen_s: last detection, likewise.
+        in_sight: whether it is seen in the frame; otherwise it is hidden, and soon lost.
+        standing: the decision on its identity.
+        name: the identity; None unless ``standing`` is ``identified``.
+        similarity: cosine similarity to that identity, else to the nearest; None before the first embedding.
+        candidates: the nearest identities at the last decision, the best first.
+        evidence: sum of the qualities, each 0 to 1, of its embeddings.
+        embeddings: number of its embeddings.
+    """
+
+    number: int
+    face: Face
+    began_s: float
+    seen_s: float
+    in_sight: bool = True
+    standing: Standing = "undecided"
+    name: str | None = None
+    similarity: float | None = None
+    candidates: tuple[Candidate, ...] = ()
+    evidence: float = 0.0
+    embeddings: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class TrackState:
+    """A face that is tracked, and what is known of it. It changes with each frame.
 
     Attributes:
         number: from 1, never used twice in a run.
@@ -66,6 +97,22 @@ class Track:
     candidates: tuple[Candidate, ...] = ()
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
+
+    def snapshot(self) -> Track:
+        """The track as it is now."""
+        return Track(
+            number=self.number,
+            face=self.face,
+            began_s=self.began_s,
+            seen_s=self.seen_s,
+            in_sight=self.in_sight,
+            standing=self.standing,
+            name=self.name,
+            similarity=self.similarity,
+            candidates=self.candidates,
+            evidence=self.weight,
+            embeddings=self.embeddings,
+        )
 
     @property
     def in_sight(self) -> bool:

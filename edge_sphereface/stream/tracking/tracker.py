@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.stream.tracking.optical_flow import LandmarkFlow
-from edge_sphereface.stream.tracking.track import Track
+from edge_sphereface.stream.tracking.track import TrackState
 from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Tracker:
     """
 
     def __init__(self, settings: TrackingSettings) -> None:
-        self.tracks: list[Track] = []
+        self.tracks: list[TrackState] = []
         self._settings = settings
         self._motion = LandmarkFlow()
         self._next_number = 1
@@ -75,7 +75,7 @@ class Tracker:
                 track.velocity *= np.float32(_SLOWER)
                 track.face = _shifted(track.face, track.velocity * np.float32(min(max(passed_s, 0.0), _LONG_STEP_S)))
 
-    def update(self, frame: Frame, faces: Sequence[Face], *, interval_s: float = 0.0) -> list[Track]:
+    def update(self, frame: Frame, faces: Sequence[Face], *, interval_s: float = 0.0) -> list[TrackState]:
         """Take the detections of a frame into account, after :meth:`follow`.
 
         Args:
@@ -93,7 +93,7 @@ class Tracker:
         for index, face in enumerate(found):
             track = pairs.get(index)
             if track is None:
-                track = Track(number=self._next_number, face=face, began_s=frame.time_s, seen_s=frame.time_s)
+                track = TrackState(number=self._next_number, face=face, began_s=frame.time_s, seen_s=frame.time_s)
                 self._next_number += 1
                 self.tracks.append(track)
             else:
@@ -107,7 +107,7 @@ class Tracker:
         self._mark_meetings()
         return seen
 
-    def drop_lost(self, now_s: float) -> list[Track]:
+    def drop_lost(self, now_s: float) -> list[TrackState]:
         """Take out the tracks that were not seen for too long; gives those that had been confirmed."""
         lost = [
             track for track in self.tracks if track.misses > 1 and now_s - track.seen_s > self._patience(track)
@@ -115,9 +115,9 @@ class Tracker:
         self.tracks = [track for track in self.tracks if track not in lost]
         return [track for track in lost if track.confirmed]
 
-    def renew(self, track: Track, now_s: float) -> Track:
+    def renew(self, track: TrackState, now_s: float) -> TrackState:
         """Begin a new track where one turned out to be another person by now."""
-        fresh = Track(
+        fresh = TrackState(
             number=self._next_number,
             face=track.face,
             began_s=now_s,
@@ -129,17 +129,17 @@ class Tracker:
         self.tracks[self.tracks.index(track)] = fresh
         return fresh
 
-    def clear(self) -> list[Track]:
+    def clear(self) -> list[TrackState]:
         """Forget every track, as when the source is gone; gives those that had been confirmed."""
         gone, self.tracks = self.tracks, []
         self._motion = LandmarkFlow()
         return [track for track in gone if track.confirmed]
 
-    def meeting(self, track: Track) -> bool:
+    def meeting(self, track: TrackState) -> bool:
         """Whether another face overlaps this one now, so that what is seen may be either."""
         return any(other is not track and _overlap(track.face.box, other.face.box) > _MEETING for other in self.tracks)
 
-    def _patience(self, track: Track) -> float:
+    def _patience(self, track: TrackState) -> float:
         return self._settings.lost_after_s if track.confirmed else min(_UNCONFIRMED_S, self._settings.lost_after_s)
 
     def _mark_meetings(self) -> None:
@@ -148,7 +148,7 @@ class Tracker:
                 track.doubt()
 
 
-def _match(tracks: Sequence[Track], faces: Sequence[Face], now_s: float) -> dict[int, Track]:
+def _match(tracks: Sequence[TrackState], faces: Sequence[Face], now_s: float) -> dict[int, TrackState]:
     """The best pairs first, each track and each face once."""
     costs = []
     for track in tracks:
@@ -162,7 +162,7 @@ def _match(tracks: Sequence[Track], faces: Sequence[Face], now_s: float) -> dict
             if (overlap >= _MIN_OVERLAP or away <= near) and 1 / _SIZE_CHANGE <= ratio <= _SIZE_CHANGE:
                 shape = float(np.abs(_shape(track.face) - _shape(face)).mean())
                 costs.append((1.0 - overlap + away + shape, track.number, index, track))
-    matched: dict[int, Track] = {}
+    matched: dict[int, TrackState] = {}
     taken: set[int] = set()
     for _, number, index, track in sorted(costs, key=lambda cost: cost[:3]):
         if number not in taken and index not in matched:

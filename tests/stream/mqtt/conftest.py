@@ -10,7 +10,6 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 
@@ -146,12 +145,11 @@ def dispatcher_to(tmp_path):
 
 
 @pytest.fixture
-def give():
+def give(make_event):
     """Hands events to a dispatcher, numbered from 1."""
-    maker = EventMaker("test")
 
     def give(dispatcher, count):
         for _ in range(count):
-            dispatcher.give(maker.make("appeared", 1e9, {"track": 1}))
+            dispatcher.give(make_event())
 
     return give

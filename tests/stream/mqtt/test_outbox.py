@@ -7,7 +7,6 @@ import stat
 import pytest
 
 from edge_sphereface.errors import SinkError
-from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 from edge_sphereface.stream.outputs.events.outbox import Outbox
@@ -139,14 +138,13 @@ def test_a_row_that_is_no_message_is_dropped_and_counted(tmp_path):
     spool.close()
 
 
-def test_an_event_that_is_too_large_is_told_and_the_next_one_kept(tmp_path, wait_until):
+def test_an_event_that_is_too_large_is_told_and_the_next_one_kept(tmp_path, make_event, wait_until):
     dispatcher = EventDispatcher(
         MqttSink(Broker.parse("mqtt://127.0.0.1:1/faces", stream="x"), spool=tmp_path / "spool.db")
     )
-    maker = EventMaker("test")
-    dispatcher.give(maker.make("appeared", 1e9, {"x": "y" * (300 << 10)}))
-    dispatcher.give(maker.make("appeared", 1e9, {"x": float("nan")}))
-    dispatcher.give(maker.make("appeared", 1e9, {"x": "small"}))
+    dispatcher.give(make_event("y" * (300 << 10)))
+    dispatcher.give(make_event(retry_s=float("nan")))
+    dispatcher.give(make_event())
     wait_until(lambda: dispatcher.sink.pending() == 1)
     assert dispatcher.dropped == 2
     assert "an event was left out" in dispatcher.problem or "no connection" in dispatcher.problem
@@ -190,13 +188,12 @@ def test_a_spool_that_others_may_read_is_closed_to_them(tmp_path):
     assert stat.S_IMODE((tmp_path / "spool.db").stat().st_mode) == 0o600
 
 
-def test_what_a_full_spool_gives_up_is_counted(tmp_path):
+def test_what_a_full_spool_gives_up_is_counted(tmp_path, make_event):
     """In the statistics of a stream, which ask its dispatchers."""
     dispatcher = EventDispatcher(
         MqttSink(Broker.parse("mqtt://127.0.0.1:1/faces", stream="x"), spool=tmp_path / "spool.db", most=3)
     )
-    maker = EventMaker("test")
     for _ in range(5):
-        dispatcher.give(maker.make("appeared", 1e9, {"track": 1}))
+        dispatcher.give(make_event())
     assert dispatcher.close(5.0) == 0
     assert (dispatcher.pending(), dispatcher.dropped) == (3, 2)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.events import DecisionEvent
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.stream.tracking.track import Standing
@@ -30,11 +32,28 @@ class FrameSink(Protocol):
         ...
 
     def take(self, result: FrameResult) -> None:
-        """See one frame, in the stream's thread, before its events are told: be quick; details may be added."""
+        """See one frame, in the stream's thread, before its events are delivered. It must be quick."""
         ...
 
     def close(self, timeout_s: float) -> None:
         """Finish what can be finished within this time."""
+        ...
+
+
+@runtime_checkable
+class SnapshotSink(Protocol):
+    """A frame sink that saves an image for each decision on an identity, before any output sees the event."""
+
+    def snapshot(self, event: DecisionEvent, frame: Frame) -> str | None:
+        """Save an image of the face, in the stream's thread. It must be quick.
+
+        Args:
+            event: the decision.
+            frame: in which the face is.
+
+        Returns:
+            Name of the file, for the event; None if no image is saved.
+        """
         ...
 
 

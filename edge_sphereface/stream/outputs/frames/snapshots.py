@@ -14,11 +14,12 @@ from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.events import DecisionEvent
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.types import UInt8Array
 
-_KINDS = ("identified", "unknown")
 _AROUND = 0.5
 """Of the face's box, on each side: a face alone tells a person little."""
 _WAITING = 32
@@ -51,17 +52,19 @@ class Snapshots:
         self._thread.start()
 
     def take(self, result: FrameResult) -> None:
-        """See :meth:`FrameSink.take`."""
-        for event in result.events:
-            if event.kind not in _KINDS or self._files is None:
-                continue
-            name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
-            try:
-                self._queue.put_nowait((name, _around(result.frame.image, event.detail["box"])))
-            except queue.Full:
-                self.problem = "snapshots: the disk is too slow, some were left out"
-            else:
-                event.detail["snapshot"] = name
+        """Nothing to do: images are taken of events, see :meth:`snapshot`."""
+
+    def snapshot(self, event: DecisionEvent, frame: Frame) -> str | None:
+        """See :meth:`SnapshotSink.snapshot`."""
+        if self._files is None:
+            return None
+        name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
+        try:
+            self._queue.put_nowait((name, _around(frame.image, event.box)))
+        except queue.Full:
+            self.problem = "snapshots: the disk is too slow, some were left out"
+            return None
+        return name
 
     def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
@@ -87,7 +90,7 @@ class Snapshots:
                 self.problem = f"snapshots: {error}"
 
 
-def _around(image: UInt8Array, box: list[float]) -> UInt8Array:
+def _around(image: UInt8Array, box: tuple[float, float, float, float]) -> UInt8Array:
     """A copy of a face and what is around it."""
     left, top, right, bottom = box
     across, down = (right - left) * _AROUND, (bottom - top) * _AROUND
