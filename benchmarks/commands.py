@@ -17,6 +17,7 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
             "precision": embedder.spec.precision,
             "landmarks": kind,
             "flip": arguments.flip,
-            "provider": embedder.provider.as_json(),
+            "provider": json_object(embedder.provider),
         }
         rows.append({**row, **evaluate.judge(scores, reference)})
         reference = reference or scores

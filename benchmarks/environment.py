@@ -18,6 +18,7 @@ from edge_sphereface import __version__
 from edge_sphereface.cli.runner import note
 from edge_sphereface.doctor.machine import read_machine
 from edge_sphereface.evaluation.machine_load import LoadMeter
+from edge_sphereface.json_output import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,8 +105,8 @@ class TimedRun:
         return {
             **describe(self._root),
             "other_work": {
-                "before": self.before.as_json(),
-                "during": None if during is None else during.as_json(),
+                "before": json_object(self.before),
+                "during": None if during is None else json_object(during),
                 "busy": _is_busy_before(self.before) or (during is not None and during.is_high),
             },
         }
@@ -129,15 +130,15 @@ def busy_text(facts: JsonObject) -> str:
 
 def _is_busy_before(load: MachineLoad) -> bool:
     """Where only the load average is known, half a process per processor counts: it still holds what has just ended."""
-    if load.others is not None or load.average is None:
+    if load.other_processors is not None or load.average is None:
         return load.is_high
     return load.average > load.processors / 2
 
 
 def _busy_text(load: MachineLoad) -> str:
-    if load.others is None:
+    if load.other_processors is None:
         return f"the load average is {load.average:.2f} on {load.processors} processors"
-    return f"other programs keep {load.others:.2f} of {load.processors} processors busy"
+    return f"other programs keep {load.other_processors:.2f} of {load.processors} processors busy"
 
 
 def generation(root: Path = Path("/")) -> JsonObject:

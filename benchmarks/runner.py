@@ -20,6 +20,7 @@ import numpy as np
 from benchmarks.contenders import find_peer
 from benchmarks.peer_environments import FOLDER, PeerUnavailableError, environment_of, python_of
 from edge_sphereface.evaluation.timing import summarize
+from edge_sphereface.json_output import json_object
 from edge_sphereface.metrics import agreement
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _together(rows: Sequence[JsonObject]) -> JsonObject:
         "load_ms": max(row["load_ms"] for row in rows),
         "first_ms": max(row["first_ms"] for row in rows),
         "peak_rss_mib": max(memory, default=None),
-        "latency": latency.as_json(),
+        "latency": json_object(latency),
         "median_ms_per_face": round(latency.median_ms / rows[0]["batch"], 3),
         "max_abs_error": max(row["max_abs_error"] for row in rows),
         "min_cosine": min(row["min_cosine"] for row in rows),
@@ -278,9 +279,9 @@ def _row(
         "load_ms": round(answer["load_ms"], 1),
         "first_ms": round(answer["first_ms"], 2),
         "peak_rss_mib": answer["peak_rss_mib"] and round(answer["peak_rss_mib"], 1),
-        "latency": latency.as_json(),
+        "latency": json_object(latency),
         "median_ms_per_face": round(latency.median_ms / case.batch, 3),
-        **measured.as_json(),
+        **json_object(measured),
         "correct": measured.min_cosine >= MIN_COSINE.get(case.precision, MIN_COSINE_OTHER),
         "samples_ms": [round(value, 4) for value in samples],
     }

@@ -20,6 +20,7 @@ import numpy as np
 from edge_sphereface.evaluation.timing import summarize
 from edge_sphereface.inference.embedder import preprocess
 from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.certificate import golden_crops
 from edge_sphereface.model.spec import ModelSpec
 
@@ -117,9 +118,9 @@ def _row(case: JsonObject, starts: Sequence[JsonObject]) -> JsonObject:
         "batch": 1,
         "starts": len(starts),
         "pause_ms": case["pause_ms"],
-        "latency": summarize(np.concatenate(samples["samples_ms"])).as_json(),
+        "latency": json_object(summarize(np.concatenate(samples["samples_ms"]))),
         "median_ms": [min(medians["samples_ms"]), max(medians["samples_ms"])],
-        "paused": summarize(np.concatenate(samples["paused_ms"])).as_json(),
+        "paused": json_object(summarize(np.concatenate(samples["paused_ms"]))),
         "paused_median_ms": [min(medians["paused_ms"]), max(medians["paused_ms"])],
         "cpu_ms": round(float(np.median([start["cpu_ms"] for start in starts])), 2),
         "resident_mib": round(float(np.median([start["resident_mib"] for start in starts])), 1),

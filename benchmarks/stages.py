@@ -26,6 +26,7 @@ from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError, NoFa
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.image import load_image
 from edge_sphereface.inference.embedder import Embedder, preprocess
+from edge_sphereface.json_output import json_object
 from edge_sphereface.pipeline import FacePipeline
 from edge_sphereface.stream.settings import TrackingSettings
 from export.faces import astronaut
@@ -151,7 +152,7 @@ def _together(rows: Sequence[JsonObject]) -> JsonObject:
         **rows[0],
         "starts": len(rows),
         "start_samples": [len(row["samples_ms"]) for row in rows],
-        "latency": summarize(np.array(samples)).as_json(),
+        "latency": json_object(summarize(np.array(samples))),
         "samples_ms": samples,
     }
 
@@ -194,7 +195,7 @@ def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[JsonOb
                     "batch": int(batch) if batch else 1,
                     "faces": faces,
                     "image": [photograph.shape[0], photograph.shape[1]],
-                    "latency": summarize(values).as_json(),
+                    "latency": json_object(summarize(values)),
                     "samples_ms": [round(float(value), 4) for value in values],
                 }
             )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from edge_sphereface.json_output import NULL_UNLESS_FINITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
 
-    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, JsonObject
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array
 
 FOLDS = 10
 THRESHOLDS = np.arange(-1.0, 1.0, 0.005)
@@ -27,17 +28,13 @@ class Agreement:
     """Agreement of raw embeddings with a reference.
 
     Attributes:
-        max_abs_error: largest difference of a component, relative to the reference's largest component.
+        max_abs_error: largest difference of a component, relative to the reference's largest component; infinite (null
+            in JSON) where an embedding is not finite.
         min_cosine: smallest cosine between an embedding and its reference.
     """
 
-    max_abs_error: float
+    max_abs_error: float = field(metadata=NULL_UNLESS_FINITE)
     min_cosine: float
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values; null for an error that is not finite, which JSON cannot hold."""
-        error = self.max_abs_error if math.isfinite(self.max_abs_error) else None
-        return {"max_abs_error": error, "min_cosine": self.min_cosine}
 
 
 def agreement(reference: ArrayLike, candidate: ArrayLike) -> Agreement:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from edge_sphereface.json_output import json_object, rounded
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -19,6 +21,44 @@ LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """Order of the five landmarks; left and right as seen in the *picture*, as MTCNN names them."""
 
 JsonObject: TypeAlias = dict[str, Any]
+Box: TypeAlias = tuple[float, float, float, float]
+Point: TypeAlias = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landmarks:
+    """The five landmarks of a face, each x and y in pixels of the image.
+
+    Left and right are as seen in the picture, as MTCNN names them.
+
+    Attributes:
+        left_eye: centre of the eye on the left of the picture.
+        right_eye: centre of the eye on the right of the picture.
+        nose: its tip.
+        left_mouth: corner of the mouth on the left of the picture.
+        right_mouth: corner of the mouth on the right of the picture.
+    """
+
+    left_eye: Point = field(metadata=rounded(2))
+    right_eye: Point = field(metadata=rounded(2))
+    nose: Point = field(metadata=rounded(2))
+    left_mouth: Point = field(metadata=rounded(2))
+    right_mouth: Point = field(metadata=rounded(2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectedFace:
+    """A face as commands print it, rounded to a hundredth of a pixel.
+
+    Attributes:
+        box: left, top, right, bottom, in pixels of the image; may reach over its border.
+        landmarks: where eyes, nose and mouth are.
+        score: the detector's confidence, 0 to 1; not comparable between detectors.
+    """
+
+    box: Box = field(metadata=rounded(2))
+    landmarks: Landmarks
+    score: float = field(metadata=rounded(4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,16 +81,19 @@ class Face:
         left, top, right, bottom = (float(value) for value in self.box)
         return max(right - left, 0.0) * max(bottom - top, 0.0)
 
+    def report(self) -> DetectedFace:
+        """This face as commands print it."""
+        left, top, right, bottom = (float(value) for value in self.box)
+        points = ((float(x), float(y)) for x, y in self.landmarks)
+        return DetectedFace(
+            box=(left, top, right, bottom),
+            landmarks=Landmarks(**dict(zip(LANDMARK_NAMES, points, strict=True))),
+            score=self.score,
+        )
+
     def as_json(self) -> JsonObject:
-        """This face as plain numbers, rounded to a hundredth of a pixel."""
-        return {
-            "box": [round(float(value), 2) for value in self.box],
-            "landmarks": {
-                name: [round(float(value), 2) for value in point]
-                for name, point in zip(LANDMARK_NAMES, self.landmarks, strict=True)
-            },
-            "score": round(self.score, 4),
-        }
+        """This face as plain JSON values, rounded to a hundredth of a pixel."""
+        return json_object(self.report())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -87,8 +87,8 @@ def _add_inspect(commands: Commands) -> None:
     parser.set_defaults(run=lambda arguments: _inspected(inspection.inspect(arguments.file)))
 
 
-def _inspected(report: dict[str, object]) -> Outcome:
-    return Outcome(report, inspection.text(report), passed=report["problem"] is None)
+def _inspected(report: inspection.CheckpointReport | inspection.OnnxReport) -> Outcome:
+    return Outcome(report, inspection.text(report), passed=report.problem is None)
 
 
 def _add_proof_options(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from edge_sphereface.doctor.machine import read_machine
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.pipeline import FacePipeline
 from edge_sphereface.storage.files import ensure_folder
@@ -77,10 +78,10 @@ def run_demo(folder: Path, *, note: Callable[[str], None]) -> tuple[JsonObject, 
         "files": [{"path": str(path), "bytes": path.stat().st_size} for path in files],
         "parity": parity.summary(made.proof),
         "detector": pipeline.detector.name,
-        "face": item.face.as_json(),
+        "face": json_object(item.face.report()),
         "similarity_to_mirror_image": answer.similarity,
-        "latency": latency.as_json(),
-        "provider": pipeline.embedder.provider.as_json(),
+        "latency": json_object(latency),
+        "provider": json_object(pipeline.embedder.provider),
     }
     return result, _page(notice, files, made, pipeline, (item, answer, latency))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge_sphereface.errors import ModelError, ModelFormatError
 from edge_sphereface.inference.session import MODEL_FILE
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.storage.files import sha256_of
 from export.checkpoint import open_checkpoint
@@ -16,13 +18,126 @@ from export.official import LFW_ACCURACY, OFFICIAL
 from export.topology import infer_topology, training_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from edge_sphereface.types import JsonObject
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterReport:
+    """A parameter of a checkpoint.
+
+    Attributes:
+        name: as the checkpoint has it.
+        dtype: of its values.
+        shape: of its values; empty for a single one.
+        bytes: its size.
+        role: ``network``, ``optimizer``, ``training head`` or ``training state``.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    role: str
 
 
-def inspect(path: Path) -> JsonObject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkReport:
+    """The network that the parameters of a checkpoint make.
+
+    Attributes:
+        architecture: such as ``SphereFace-20``.
+        widths: channels of the four stages.
+        embedding_size: numbers of an embedding.
+        input: height and width of the crop, in pixels.
+        network_parameters: numbers in the parameters of the network.
+    """
+
+    architecture: str
+    widths: tuple[int, ...]
+    embedding_size: int
+    input: tuple[int, int]
+    network_parameters: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointReport:
+    """What is in a checkpoint.
+
+    Attributes:
+        kind: ``checkpoint``.
+        path: of the file.
+        bytes: size of the file.
+        sha256: of the file, in hexadecimal.
+        is_official: whether it is the checkpoint that MindSpore Hub published.
+        published_lfw_accuracy: share of pairs of LFW decided rightly, as published; None unless it is official.
+        problem: why the parameters make no SphereFace, with exit code 1; None if they make one.
+        network: what they make; left out where they make none.
+        parameters: of the file, in its order.
+    """
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Path
+    bytes: int
+    sha256: str
+    is_official: bool
+    published_lfw_accuracy: float | None
+    problem: str | None
+    network: NetworkReport | None = field(metadata=INLINE)
+    parameters: tuple[ParameterReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueReport:
+    """An input or output of an ONNX graph.
+
+    Attributes:
+        name: as the graph has it.
+        dtype: of its values.
+        shape: of its values; a name stands for a size that is chosen when the model runs.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxReport:
+    """What is in an ONNX file.
+
+    Attributes:
+        kind: ``onnx``.
+        path: of the file.
+        bytes: size of the file.
+        sha256: of the file, in hexadecimal.
+        opset: versions of the operator sets, by domain.
+        ir_version: version of the ONNX format.
+        producer: program that wrote the file, and its version.
+        inputs: of the graph.
+        outputs: of the graph.
+        nodes: of the graph, counted by operator.
+        weights: numbers in the weights.
+        spec: what the model says of itself; None for a model without the metadata of this package.
+        problem: why there is no ``spec``, with exit code 1; None if there is one.
+    """
+
+    kind: Literal["onnx"] = "onnx"
+    path: Path
+    bytes: int
+    sha256: str
+    opset: Mapping[str, int]
+    ir_version: int
+    producer: str
+    inputs: tuple[ValueReport, ...]
+    outputs: tuple[ValueReport, ...]
+    nodes: Mapping[str, int]
+    weights: int
+    spec: ModelSpec | None
+    problem: str | None
+
+
+def inspect(path: Path) -> CheckpointReport | OnnxReport:
     """Describe a file by its suffix: ``.onnx``, else a checkpoint.
 
     Raises:
@@ -32,71 +147,67 @@ def inspect(path: Path) -> JsonObject:
     return _inspect_onnx(path) if path.suffix.lower() == ".onnx" else _inspect_checkpoint(path)
 
 
-def _inspect_checkpoint(path: Path) -> JsonObject:
+def _inspect_checkpoint(path: Path) -> CheckpointReport:
     with open_checkpoint(path) as checkpoint:
-        parameters = [
-            {
-                "name": name,
-                "dtype": info.dtype,
-                "shape": list(info.shape),
-                "bytes": info.nbytes,
-                "role": training_reason(name, info) or "network",
-            }
-            for name, info in checkpoint.entries.items()
-        ]
-        network: JsonObject = {}
-        problem = None
+        network, problem = None, None
         try:
             topology = infer_topology(checkpoint.entries)
         except TopologyError as error:
             problem = error.message
         else:
-            network = {
-                "architecture": topology.name,
-                "widths": list(topology.widths),
-                "embedding_size": topology.embedding_size,
-                "input": [topology.input_height, topology.input_width],
-                "network_parameters": sum(
+            network = NetworkReport(
+                architecture=topology.name,
+                widths=tuple(topology.widths),
+                embedding_size=topology.embedding_size,
+                input=(topology.input_height, topology.input_width),
+                network_parameters=sum(
                     math.prod(checkpoint.entries[stored].shape) for stored in topology.parameters.values()
                 ),
-            }
+            )
         is_official = checkpoint.sha256 == OFFICIAL.sha256
-        return {
-            "kind": "checkpoint",
-            "path": str(path),
-            "bytes": path.stat().st_size,
-            "sha256": checkpoint.sha256,
-            "is_official": is_official,
-            "published_lfw_accuracy": LFW_ACCURACY if is_official else None,
-            "problem": problem,
-            **network,
-            "parameters": parameters,
-        }
+        return CheckpointReport(
+            path=path,
+            bytes=path.stat().st_size,
+            sha256=checkpoint.sha256,
+            is_official=is_official,
+            published_lfw_accuracy=LFW_ACCURACY if is_official else None,
+            problem=problem,
+            network=network,
+            parameters=tuple(
+                ParameterReport(
+                    name=name,
+                    dtype=info.dtype,
+                    shape=tuple(info.shape),
+                    bytes=info.nbytes,
+                    role=training_reason(name, info) or "network",
+                )
+                for name, info in checkpoint.entries.items()
+            ),
+        )
 
 
-def _inspect_onnx(path: Path) -> JsonObject:
+def _inspect_onnx(path: Path) -> OnnxReport:
     model = _load(path)
     spec, problem = None, None
     try:
-        spec = ModelSpec.from_metadata({entry.key: entry.value for entry in model.metadata_props}).as_json()
+        spec = ModelSpec.from_metadata({entry.key: entry.value for entry in model.metadata_props})
     except ModelError as error:
         problem = error.message
     nodes = Counter(node.op_type for node in model.graph.node)
-    return {
-        "kind": "onnx",
-        "path": str(path),
-        "bytes": path.stat().st_size,
-        "sha256": sha256_of(path),
-        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
-        "ir_version": model.ir_version,
-        "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "inputs": [_value(value) for value in model.graph.input],
-        "outputs": [_value(value) for value in model.graph.output],
-        "nodes": dict(sorted(nodes.items())),
-        "weights": sum(math.prod(weight.dims) for weight in model.graph.initializer),
-        "spec": spec,
-        "problem": problem,
-    }
+    return OnnxReport(
+        path=path,
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        ir_version=model.ir_version,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        inputs=tuple(_value(value) for value in model.graph.input),
+        outputs=tuple(_value(value) for value in model.graph.output),
+        nodes=dict(sorted(nodes.items())),
+        weights=sum(math.prod(weight.dims) for weight in model.graph.initializer),
+        spec=spec,
+        problem=problem,
+    )
 
 
 def _load(path: Path) -> Any:
@@ -123,58 +234,55 @@ def _texts(model: Any) -> Iterator[Any]:
         yield from (dimension.dim_param for dimension in value.type.tensor_type.shape.dim)
 
 
-def _value(value: Any) -> JsonObject:
+def _value(value: Any) -> ValueReport:
     from onnx import TensorProto
 
     tensor = value.type.tensor_type
-    shape = [dimension.dim_param or dimension.dim_value for dimension in tensor.shape.dim]
+    shape = tuple(dimension.dim_param or dimension.dim_value for dimension in tensor.shape.dim)
     known = tensor.elem_type in TensorProto.DataType.values()
     dtype = TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"unknown {tensor.elem_type}"
-    return {"name": value.name, "dtype": dtype, "shape": shape}
+    return ValueReport(name=value.name, dtype=dtype, shape=shape)
 
 
-def text(report: JsonObject) -> str:
+def text(report: CheckpointReport | OnnxReport) -> str:
     """The description for people."""
-    head = [f"{report['path']}: {report['bytes'] / (1 << 20):.2f} MiB, SHA-256 {report['sha256']}"]
-    if report["kind"] == "onnx":
-        return "\n".join(head + _onnx_lines(report))
-    return "\n".join(head + _checkpoint_lines(report))
+    lines = _onnx_lines(report) if isinstance(report, OnnxReport) else _checkpoint_lines(report)
+    return "\n".join([f"{report.path}: {report.bytes / (1 << 20):.2f} MiB, SHA-256 {report.sha256}", *lines])
 
 
-def _checkpoint_lines(report: JsonObject) -> list[str]:
-    lines = ["the OFFICIAL checkpoint of MindSpore Hub" if report["is_official"] else "not the official checkpoint"]
-    if report["problem"]:
-        lines.append(report["problem"])
-    else:
-        height, width = report["input"]
+def _checkpoint_lines(report: CheckpointReport) -> list[str]:
+    lines = ["the OFFICIAL checkpoint of MindSpore Hub" if report.is_official else "not the official checkpoint"]
+    if report.problem is not None:
+        lines.append(report.problem)
+    if report.network is not None:
+        network = report.network
+        height, width = network.input
         lines.append(
-            f"{report['architecture']}, widths {', '.join(map(str, report['widths']))}, {report['embedding_size']}-d, "
-            f"input {height} x {width}, {report['network_parameters']:,} parameters in the network"
+            f"{network.architecture}, widths {', '.join(map(str, network.widths))}, {network.embedding_size}-d, "
+            f"input {height} x {width}, {network.network_parameters:,} parameters in the network"
         )
     lines += ["", f"{'parameter':<42} {'type':<9} {'shape':<20} {'bytes':>12}  role"]
     lines += [
-        f"{row['name']:<42} {row['dtype']:<9} {_shape(row['shape']):<20} {row['bytes']:>12,}  {row['role']}"
-        for row in report["parameters"]
+        f"{row.name:<42} {row.dtype:<9} {_shape(row.shape):<20} {row.bytes:>12,}  {row.role}"
+        for row in report.parameters
     ]
     totals: Counter[str] = Counter()
-    for row in report["parameters"]:
-        totals[row["role"]] += row["bytes"]
+    for row in report.parameters:
+        totals[row.role] += row.bytes
     lines += ["", *(f"{role:<42} {size / (1 << 20):>42.2f} MiB" for role, size in totals.items())]
     return lines
 
 
-def _onnx_lines(report: JsonObject) -> list[str]:
-    opsets = ", ".join(f"{domain} {version}" for domain, version in report["opset"].items())
-    lines = [f"opset {opsets}, IR version {report['ir_version']}, made by {report['producer'] or 'unknown'}"]
-    for title in ("inputs", "outputs"):
-        lines += [
-            f"{title[:-1]:<8} {v['name']} {v['dtype']} ({', '.join(map(str, v['shape']))})" for v in report[title]
-        ]
-    lines.append(f"{report['weights']:,} weights; " + ", ".join(f"{n} {kind}" for kind, n in report["nodes"].items()))
-    if report["spec"] is None:
-        return [*lines, report["problem"]]
-    return [*lines, "", *(f"{name:<20} {value}" for name, value in report["spec"].items())]
+def _onnx_lines(report: OnnxReport) -> list[str]:
+    opsets = ", ".join(f"{domain} {version}" for domain, version in report.opset.items())
+    lines = [f"opset {opsets}, IR version {report.ir_version}, made by {report.producer or 'unknown'}"]
+    for title, values in (("input", report.inputs), ("output", report.outputs)):
+        lines += [f"{title:<8} {value.name} {value.dtype} ({', '.join(map(str, value.shape))})" for value in values]
+    lines.append(f"{report.weights:,} weights; " + ", ".join(f"{n} {kind}" for kind, n in report.nodes.items()))
+    if report.spec is None:
+        return [*lines, report.problem or ""]
+    return [*lines, "", *(f"{item.name:<20} {getattr(report.spec, item.name)}" for item in fields(report.spec))]
 
 
-def _shape(shape: list[int]) -> str:
+def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "scalar"

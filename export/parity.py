@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface import __version__
+from edge_sphereface.json_output import json_object
 from edge_sphereface.metrics import Agreement, agreement
 from edge_sphereface.model.certificate import (
     CONVERSION_BOUNDS,
@@ -175,7 +176,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
             conversion=CONVERSION_BOUNDS if is_exact else None, device=device_bounds(embedder.spec.precision)
         ),
         cases=tuple(
-            CertifiedCase(inputs=case.inputs, batch=case.batch, **case.measured.as_json()) for case in proof.cases
+            CertifiedCase(inputs=case.inputs, batch=case.batch, **json_object(case.measured)) for case in proof.cases
         ),
         alignment=golden_alignment(embedder.spec),
         golden=golden_record(embedder),
@@ -197,7 +198,7 @@ def summary(proof: Proof) -> JsonObject:
         "passed": proof.passed,
         "reference": {"name": proof.reference[0], "version": proof.reference[1]},
         "bounds": asdict(CONVERSION_BOUNDS),
-        "cases": [{"inputs": case.inputs, "batch": case.batch, **case.measured.as_json()} for case in proof.cases],
+        "cases": [{"inputs": case.inputs, "batch": case.batch, **json_object(case.measured)} for case in proof.cases],
     }
 
 

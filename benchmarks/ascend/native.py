@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks import environment
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
+from edge_sphereface.json_output import json_object
 from edge_sphereface.metrics import agreement
 from export.checkpoint import open_checkpoint
 from export.mindspore_reference import MindsporeReference
@@ -106,9 +107,9 @@ def _measure(forward: Forward, floats: Float32Array, expected: Float32Array, rou
     after, seconds = environment.energy_j(), time.perf_counter() - start
     latency = summarize(samples)
     return {
-        "latency": latency.as_json(),
+        "latency": json_object(latency),
         "faces_per_second": round(1000 / latency.median_ms, 2),
         "watts": None if before is None or after is None else round((after - before) / seconds, 2),
-        **measured.as_json(),
+        **json_object(measured),
         "samples_ms": [round(float(value), 4) for value in samples],
     }

@@ -9,6 +9,7 @@ from benchmarks import environment
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
 from edge_sphereface.cli.runner import Outcome, Progress
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import SHARED, atomic_write
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def run_identification(arguments: argparse.Namespace) -> Outcome:
         label = path.stem if kind == "given" else f"{path.stem}, {kind}"
         about = {"label": label, "model": path.name, "precision": embedder.spec.precision, "landmarks": kind}
         answers = identification.ask(protocol, found, embedder)
-        rows.append({**about, "provider": embedder.provider.as_json(), **identification.judge(answers)})
+        rows.append({**about, "provider": json_object(embedder.provider), **identification.judge(answers)})
     result: JsonObject = {"environment": environment.describe(), "identification": rows}
     keep_result(result, arguments.output)
     if arguments.plot is not None:

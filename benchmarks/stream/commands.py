@@ -18,6 +18,7 @@ from edge_sphereface.cli.arguments import (
     positive,
 )
 from edge_sphereface.cli.runner import Outcome, Parser, Progress
+from edge_sphereface.json_output import json_object
 
 if TYPE_CHECKING:
     import argparse
@@ -215,7 +216,7 @@ def _setting(
         "model": arguments.model.name,
         "precision": embedder.spec.precision,
         "detector": detector.name,
-        "provider": embedder.provider.as_json(),
+        "provider": json_object(embedder.provider),
         "seed": arguments.seed,
     }
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edge_sphereface.batch.engines import Engine
     from edge_sphereface.batch.operator import OperatorConfig
     from edge_sphereface.model.fingerprint import Fingerprint
-    from edge_sphereface.types import JsonObject
 
 _ROWS = 1024
 """Photographs in a group of rows of the result."""
@@ -52,11 +51,6 @@ class FolderResult:
     unreadable: int
     unreadable_list: Path | None
     fingerprint: str
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 def embed_folder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,14 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.runner import Outcome
 from edge_sphereface.errors import NoFaceError
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.types import Face, JsonObject, UInt8Array
+    from edge_sphereface.inference.session import ProviderReport
+    from edge_sphereface.types import DetectedFace, EmbeddedFace
 
 
 def add_commands(commands: Commands) -> None:
@@ -43,26 +46,58 @@ def _add_detect(commands: Commands) -> None:
     parser.set_defaults(run=detect)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectedImage:
+    """The faces of a photograph.
+
+    Attributes:
+        path: of the photograph.
+        height: of the photograph, in pixels.
+        width: of the photograph, in pixels.
+        faces: that it shows; empty if it shows none.
+    """
+
+    path: Path
+    height: int
+    width: int
+    faces: tuple[DetectedFace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectReport:
+    """What ``detect`` found.
+
+    Attributes:
+        detector: name of the face detector.
+        images: one per photograph, in the order of the command line. The exit code is 1 if one shows no face.
+    """
+
+    detector: str
+    images: tuple[DetectedImage, ...]
+
+
 def detect(arguments: argparse.Namespace) -> Outcome:
     """Faces of each photograph; exit code 1 if one shows none."""
     from edge_sphereface.image import load_image
 
     detector = open_named_detector(arguments)
-    images: list[JsonObject] = []
-    lines = []
+    images = []
     for path in arguments.image:
         image = load_image(path)
-        faces = detector.detect(image)
-        images.append({"path": str(path), **_size(image), "faces": [face.as_json() for face in faces]})
-        lines.append(
-            f"{path}: {_count(len(faces), 'face')} ({detector.name}, {image.shape[1]} x {image.shape[0]} pixels)"
-        )
-        lines += [f"  {number}. {_describe(face)}" for number, face in enumerate(faces, start=1)]
-    return Outcome(
-        {"detector": detector.name, "images": images},
-        "\n".join(lines),
-        passed=all(image["faces"] for image in images),
-    )
+        height, width, _ = image.shape
+        faces = tuple(face.report() for face in detector.detect(image))
+        images.append(DetectedImage(path=path, height=height, width=width, faces=faces))
+    report = DetectReport(detector=detector.name, images=tuple(images))
+    return Outcome(report, _detect_text(report), passed=all(image.faces for image in images))
+
+
+def _detect_text(report: DetectReport) -> str:
+    lines = []
+    for image in report.images:
+        size = f"{image.width} x {image.height} pixels"
+        lines.append(f"{image.path}: {_count(len(image.faces), 'face')} ({report.detector}, {size})")
+        lines += [f"  {number}. {_describe(face)}" for number, face in enumerate(image.faces, start=1)]
+    return "\n".join(lines)
 
 
 def _add_align(commands: Commands) -> None:
@@ -78,6 +113,34 @@ def _add_align(commands: Commands) -> None:
     parser.set_defaults(run=align)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignedCrop:
+    """A crop that was written.
+
+    Attributes:
+        image: path of the photograph.
+        face: where it was found in the photograph.
+        crop: path of the crop, a PNG file that its owner alone may read (mode 0600).
+    """
+
+    image: Path
+    face: DetectedFace
+    crop: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignReport:
+    """What ``align`` wrote.
+
+    Attributes:
+        detector: name of the face detector.
+        crops: one per face.
+    """
+
+    detector: str
+    crops: tuple[AlignedCrop, ...]
+
+
 def align(arguments: argparse.Namespace) -> Outcome:
     """One PNG per face: PHOTO.0.png, PHOTO.1.png, ….
 
@@ -91,7 +154,7 @@ def align(arguments: argparse.Namespace) -> Outcome:
 
     detector = open_named_detector(arguments)
     folder = ensure_folder(arguments.output, mode=0o700)
-    crops: list[JsonObject] = []
+    crops = []
     seen: Counter[str] = Counter()
     for path in arguments.image:
         image = load_image(path)
@@ -102,11 +165,11 @@ def align(arguments: argparse.Namespace) -> Outcome:
         for number, crop in enumerate(align_faces(image, stack_landmarks([face.landmarks for face in faces]))):
             target = folder / f"{stem}.{number}.png"
             save_image(target, crop)
-            crops.append({"image": str(path), "face": faces[number].as_json(), "crop": str(target)})
+            crops.append(AlignedCrop(image=path, face=faces[number].report(), crop=target))
     if not crops:
         raise NoFaceError(f"No face was found by {detector.name}.", hint="nothing was written")
-    text = "\n".join(f"{crop['crop']}  from {crop['image']}, score {crop['face']['score']:.3f}" for crop in crops)
-    return Outcome({"detector": detector.name, "crops": crops}, text)
+    text = "\n".join(f"{crop.crop}  from {crop.image}, score {crop.face.score:.3f}" for crop in crops)
+    return Outcome(AlignReport(detector=detector.name, crops=tuple(crops)), text)
 
 
 def _add_embed(commands: Commands) -> None:
@@ -125,6 +188,48 @@ def _add_embed(commands: Commands) -> None:
     parser.set_defaults(run=embed)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhotoFace:
+    """A face of a photograph.
+
+    Attributes:
+        image: path of the photograph.
+        face: where it was found in the photograph.
+    """
+
+    image: Path
+    face: DetectedFace = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedPhotoFace(PhotoFace):
+    """A face of a photograph with its embedding.
+
+    Attributes:
+        embedding: of length one. Biometric data: keep it as you would a password.
+    """
+
+    embedding: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedReport:
+    """What ``embed`` found.
+
+    Attributes:
+        detector: name of the face detector.
+        provider: what really ran.
+        output: path of the file written by ``-o`` (mode 0600) with the arrays ``embeddings``, ``images``, ``boxes`` and
+            ``landmarks``; None without ``-o``.
+        faces: of all photographs; with their embeddings unless a file holds these.
+    """
+
+    detector: str
+    provider: ProviderReport
+    output: Path | None
+    faces: tuple[EmbeddedPhotoFace, ...] | tuple[PhotoFace, ...]
+
+
 def embed(arguments: argparse.Namespace) -> Outcome:
     """Embeddings of every face, to a file or within the JSON result.
 
@@ -140,13 +245,16 @@ def embed(arguments: argparse.Namespace) -> Outcome:
     found = [(path, face) for path in arguments.image for face in pipeline.process(load_image(path))]
     if not found:
         raise NoFaceError(f"No face was found by {pipeline.detector.name}.", hint="nothing was written")
-    faces: list[JsonObject] = [{"image": str(path), **item.face.as_json()} for path, item in found]
+    faces: tuple[EmbeddedPhotoFace, ...] | tuple[PhotoFace, ...]
     if arguments.output is None:
-        for row, (_, item) in zip(faces, found, strict=True):
-            row["embedding"] = [float(value) for value in item.embedding]
-        text = "\n".join(f"{row['image']}: {_describe(i.face)}" for row, (_, i) in zip(faces, found, strict=True))
-        text += "\nEmbeddings are printed with --json and written with -o FILE.npz."
+        faces = tuple(
+            EmbeddedPhotoFace(image=path, face=item.face.report(), embedding=tuple(item.embedding.tolist()))
+            for path, item in found
+        )
+        lines = [f"{face.image}: {_describe(face.face)}" for face in faces]
+        text = "\n".join([*lines, "Embeddings are printed with --json and written with -o FILE.npz."])
     else:
+        faces = tuple(PhotoFace(image=path, face=item.face.report()) for path, item in found)
         with atomic_write(arguments.output, mode=PRIVATE) as output:
             np.savez(
                 output,
@@ -158,15 +266,10 @@ def embed(arguments: argparse.Namespace) -> Outcome:
         text = (
             f"{arguments.output}: {_count(len(found), 'embedding')} of {pipeline.embedder.spec.embedding_size} numbers"
         )
-    return Outcome(
-        {
-            "detector": pipeline.detector.name,
-            "provider": pipeline.embedder.provider.as_json(),
-            "output": None if arguments.output is None else str(arguments.output),
-            "faces": faces,
-        },
-        text,
+    report = EmbedReport(
+        detector=pipeline.detector.name, provider=pipeline.embedder.provider, output=arguments.output, faces=faces
     )
+    return Outcome(report, text)
 
 
 def _add_verify(commands: Commands) -> None:
@@ -186,6 +289,29 @@ def _add_verify(commands: Commands) -> None:
     parser.set_defaults(run=verify)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What ``verify`` decided; the exit code is 0 whatever the answer.
+
+    Attributes:
+        same: whether the similarity reaches the threshold.
+        similarity: cosine of the two embeddings, -1 to 1.
+        threshold: cosine from which two faces count as one person.
+        threshold_source: where the threshold comes from, in words.
+        detector: name of the face detector.
+        provider: what really ran.
+        faces: the two that were compared.
+    """
+
+    same: bool
+    similarity: float
+    threshold: float
+    threshold_source: str
+    detector: str
+    provider: ProviderReport
+    faces: tuple[PhotoFace, PhotoFace]
+
+
 def verify(arguments: argparse.Namespace) -> Outcome:
     """Similarity of the two faces and what the threshold makes of it.
 
@@ -197,40 +323,42 @@ def verify(arguments: argparse.Namespace) -> Outcome:
 
     pipeline = open_pipeline(arguments)
     spec = pipeline.embedder.spec
-    embeddings, faces = [], []
-    for path in (arguments.first, arguments.second):
+
+    def face_of(path: Path) -> EmbeddedFace:
         try:
-            item = pipeline.process_one(load_image(path), select=arguments.select)
+            return pipeline.process_one(load_image(path), select=arguments.select)
         except NoFaceError as error:
             raise error.about(path) from error
-        embeddings.append(item.embedding)
-        faces.append({"image": str(path), **item.face.as_json()})
+
+    first, second = face_of(arguments.first), face_of(arguments.second)
     threshold = spec.threshold if arguments.threshold is None else arguments.threshold
-    source = spec.threshold_source if arguments.threshold is None else "command line"
-    answer = verify_embeddings(embeddings[0], embeddings[1], threshold=threshold)
-    relation = "reaches" if answer.same else "is below"
-    return Outcome(
-        {
-            "same": answer.same,
-            "similarity": answer.similarity,
-            "threshold": threshold,
-            "threshold_source": source,
-            "detector": pipeline.detector.name,
-            "provider": pipeline.embedder.provider.as_json(),
-            "faces": faces,
-        },
-        f"{'SAME PERSON' if answer.same else 'DIFFERENT PEOPLE'}: similarity {answer.similarity:.4f} {relation} the "
-        f"threshold {threshold:.3f} ({source})",
+    answer = verify_embeddings(first, second, threshold=threshold)
+    report = VerifyReport(
+        same=answer.same,
+        similarity=answer.similarity,
+        threshold=threshold,
+        threshold_source=spec.threshold_source if arguments.threshold is None else "command line",
+        detector=pipeline.detector.name,
+        provider=pipeline.embedder.provider,
+        faces=(
+            PhotoFace(image=arguments.first, face=first.face.report()),
+            PhotoFace(image=arguments.second, face=second.face.report()),
+        ),
+    )
+    return Outcome(report, _verify_text(report))
+
+
+def _verify_text(report: VerifyReport) -> str:
+    verdict, relation = ("SAME PERSON", "reaches") if report.same else ("DIFFERENT PEOPLE", "is below")
+    return (
+        f"{verdict}: similarity {report.similarity:.4f} {relation} the threshold {report.threshold:.3f} "
+        f"({report.threshold_source})"
     )
 
 
-def _describe(face: Face) -> str:
+def _describe(face: DetectedFace) -> str:
     left, top, right, bottom = face.box
     return f"box {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}, score {face.score:.3f}"
-
-
-def _size(image: UInt8Array) -> JsonObject:
-    return {"height": image.shape[0], "width": image.shape[1]}
 
 
 def _count(number: int, noun: str) -> str:

@@ -81,7 +81,7 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
         text += f" ({result.unreadable_list})"
     if result.resumed:
         text += f"; {result.resumed} were done by an earlier run"
-    return Outcome(result.as_json(), text)
+    return Outcome(result, text)
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,15 @@ from edge_sphereface.cli.arguments import (
     warn_without_crops,
 )
 from edge_sphereface.cli.runner import Outcome, Progress, note
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.gallery import Identity, Threshold
+    from edge_sphereface.gallery.transfer import Imported
+    from edge_sphereface.model.fingerprint import Fingerprint
 
 
 def add_command(commands: Commands) -> None:
@@ -53,19 +56,57 @@ def _add_list(commands: Commands) -> None:
     parser.set_defaults(run=list_identities)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestedFingerprint:
+    """What made the embeddings of a gallery.
+
+    Attributes:
+        digest: equal exactly for embeddings that may be compared.
+        fingerprint: what the digest is made from.
+    """
+
+    digest: str
+    fingerprint: Fingerprint = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListReport:
+    """What ``gallery list`` found.
+
+    Attributes:
+        gallery: where the gallery is.
+        fingerprint: what made its embeddings.
+        encrypted: whether embeddings and crops are encrypted at rest.
+        keep_crops: whether crops are kept.
+        thresholds: one for each precision.
+        identities: by name.
+    """
+
+    gallery: str
+    fingerprint: DigestedFingerprint
+    encrypted: bool
+    keep_crops: bool
+    thresholds: tuple[Threshold, ...]
+    identities: tuple[Identity, ...]
+
+
 def list_identities(arguments: argparse.Namespace) -> Outcome:
     """Every identity, by name; no embedding."""
     with open_named_gallery(arguments, None) as gallery:
-        identities = list(gallery.identities())
-        kind, own, thresholds = gallery.fingerprint, gallery.threshold, gallery.thresholds()
-        result = {
-            "gallery": gallery.location,
-            "fingerprint": {"digest": kind.digest, **kind.as_json()},
-            "encrypted": gallery.encrypted,
-            "keep_crops": gallery.keep_crops,
-            "thresholds": [threshold.as_json() for threshold in thresholds.values()],
-            "identities": [identity.as_json() for identity in identities],
-        }
+        kind, own = gallery.fingerprint, gallery.threshold
+        report = ListReport(
+            gallery=gallery.location,
+            fingerprint=DigestedFingerprint(digest=kind.digest, fingerprint=kind),
+            encrypted=gallery.encrypted,
+            keep_crops=gallery.keep_crops,
+            thresholds=tuple(gallery.thresholds().values()),
+            identities=tuple(gallery.identities()),
+        )
+    return Outcome(report, _list_text(report, own))
+
+
+def _list_text(report: ListReport, own: Threshold | None) -> str:
+    identities, kind = report.identities, report.fingerprint
     width = max([len(identity.name) for identity in identities], default=0)
     lines = [
         f"{identity.name:<{width}}  {identity.embeddings:>3} embedding{'s' if identity.embeddings != 1 else ' '}"
@@ -75,13 +116,13 @@ def list_identities(arguments: argparse.Namespace) -> Outcome:
     ]
     lines += [
         (
-            f"{len(identities)} {'identity' if len(identities) == 1 else 'identities'} in {result['gallery']}"
-            f"{', encrypted' if result['encrypted'] else ''}{', with crops' if result['keep_crops'] else ''}; "
-            f"{kind.architecture} {kind.precision}, {kind.digest}"
+            f"{_people(len(identities))} in {report.gallery}"
+            f"{', encrypted' if report.encrypted else ''}{', with crops' if report.keep_crops else ''}; "
+            f"{kind.fingerprint.architecture} {kind.fingerprint.precision}, {kind.digest}"
         ),
         "no threshold" if own is None else f"threshold {own.value:.3f} ({own.source})",
     ]
-    return Outcome(result, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _add_remove(commands: Commands) -> None:
@@ -97,13 +138,28 @@ def _add_remove(commands: Commands) -> None:
     parser.set_defaults(run=remove)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveReport:
+    """What ``gallery remove`` did.
+
+    Attributes:
+        removed: names of the identities.
+        embeddings: that were removed with them.
+        identities: that the gallery still holds.
+    """
+
+    removed: tuple[str, ...]
+    embeddings: int
+    identities: int
+
+
 def remove(arguments: argparse.Namespace) -> Outcome:
     """All of the names, or none if one is not there."""
     with open_named_gallery(arguments, None) as gallery:
         embeddings = gallery.remove(arguments.name)
         left = len(gallery)
-    text = f"removed {', '.join(arguments.name)} with {_count(embeddings, 'embedding')}; {left} left"
-    return Outcome({"removed": arguments.name, "embeddings": embeddings, "identities": left}, text)
+    report = RemoveReport(removed=tuple(arguments.name), embeddings=embeddings, identities=left)
+    return Outcome(report, f"removed {', '.join(report.removed)} with {_count(embeddings, 'embedding')}; {left} left")
 
 
 def _add_export(commands: Commands) -> None:
@@ -119,6 +175,19 @@ def _add_export(commands: Commands) -> None:
     parser.set_defaults(run=export)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What ``gallery export`` wrote.
+
+    Attributes:
+        output: path of the file.
+        identities: that it holds.
+    """
+
+    output: Path
+    identities: int
+
+
 def export(arguments: argparse.Namespace) -> Outcome:
     """One file for every kind of gallery."""
     from edge_sphereface.gallery.transfer import export_gallery
@@ -127,9 +196,8 @@ def export(arguments: argparse.Namespace) -> Outcome:
         if gallery.encrypted:
             note(f"note: the gallery is encrypted, and {arguments.output} is not")
         done = export_gallery(gallery, arguments.output, progress=Progress("exporting", "identities"))
-    return Outcome(
-        {"output": str(arguments.output), "identities": done}, f"{arguments.output}: {_people(done)}, not encrypted"
-    )
+    report = ExportReport(output=arguments.output, identities=done)
+    return Outcome(report, f"{report.output}: {_people(done)}, not encrypted")
 
 
 def _add_import(commands: Commands) -> None:
@@ -152,6 +220,21 @@ def _add_import(commands: Commands) -> None:
     parser.set_defaults(run=import_file)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """What ``gallery import`` did.
+
+    Attributes:
+        gallery: where the gallery is.
+        imported: what came from the file.
+        identities: that the gallery holds now.
+    """
+
+    gallery: str
+    imported: Imported = field(metadata=INLINE)
+    identities: int
+
+
 def import_file(arguments: argparse.Namespace) -> Outcome:
     """From any kind of gallery into any other."""
     from edge_sphereface.gallery.transfer import check_export, import_gallery
@@ -161,12 +244,12 @@ def import_file(arguments: argparse.Namespace) -> Outcome:
         show = Progress("importing", "identities")
         warn_without_crops(arguments, gallery)
         done = import_gallery(gallery, arguments.file, existing=arguments.existing, progress=show)
-        location, total = gallery.location, len(gallery)
+        report = ImportReport(gallery=gallery.location, imported=done, identities=len(gallery))
     text = (
         f"{done.new} new {'identity' if done.new == 1 else 'identities'} and {_count(done.embeddings, 'embedding')} "
-        f"added to {location}, {_people(done.skipped)} skipped; it holds {total}"
+        f"added to {report.gallery}, {_people(done.skipped)} skipped; it holds {report.identities}"
     )
-    return Outcome({"gallery": location, **done._asdict(), "identities": total}, text)
+    return Outcome(report, text)
 
 
 def _add_rebuild(commands: Commands) -> None:
@@ -182,6 +265,23 @@ def _add_rebuild(commands: Commands) -> None:
     parser.set_defaults(run=rebuild)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildReport:
+    """What ``gallery rebuild`` did.
+
+    Attributes:
+        gallery: where the gallery is.
+        embeddings: that were made anew.
+        fingerprint: digest of what made them.
+        threshold: the gallery's for its new model; None if it has none.
+    """
+
+    gallery: str
+    embeddings: int
+    fingerprint: str
+    threshold: Threshold | None
+
+
 def rebuild(arguments: argparse.Namespace) -> Outcome:
     """The gallery changes its model."""
     from edge_sphereface.gallery.factory import model_threshold
@@ -193,24 +293,19 @@ def rebuild(arguments: argparse.Namespace) -> Outcome:
         embeddings = gallery.rebuild(embedder, detector=detector, progress=Progress("embedding", "identities"))
         if gallery.threshold is None:
             gallery.set_threshold(model_threshold(embedder))
-        result = {
-            "gallery": gallery.location,
-            "embeddings": embeddings,
-            "fingerprint": gallery.fingerprint.digest,
-            "threshold": _threshold(gallery),
-        }
+        report = RebuildReport(
+            gallery=gallery.location,
+            embeddings=embeddings,
+            fingerprint=gallery.fingerprint.digest,
+            threshold=gallery.threshold,
+        )
     if detector is not None:
         note(
             f"note: the crops were cut by the fit {there} and are now scaled for {here}, by landmarks that "
             f"{detector.name} found in them; enrolling from photographs again is more exact"
         )
-    text = f"{result['gallery']}: {_count(embeddings, 'embedding')} made anew; {result['fingerprint']}"
-    return Outcome(result, text)
-
-
-def _threshold(gallery: Gallery) -> dict[str, object] | None:
-    own = gallery.threshold
-    return None if own is None else asdict(own)
+    text = f"{report.gallery}: {_count(embeddings, 'embedding')} made anew; {report.fingerprint}"
+    return Outcome(report, text)
 
 
 def _add_check(commands: Commands) -> None:
@@ -225,12 +320,28 @@ def _add_check(commands: Commands) -> None:
     parser.set_defaults(run=check)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What ``gallery check`` found.
+
+    Attributes:
+        gallery: where the gallery is.
+        identities: that it holds.
+        problems: what is wrong, in sentences. With any the exit code is 1.
+    """
+
+    gallery: str
+    identities: int
+    problems: tuple[str, ...]
+
+
 def check(arguments: argparse.Namespace) -> Outcome:
     """What is wrong, if anything."""
     with open_named_gallery(arguments, None) as gallery:
-        problems, total, location = gallery.check(), len(gallery), gallery.location
-    text = "\n".join(problems) if problems else f"{location}: {_people(total)}, nothing wrong"
-    return Outcome({"gallery": location, "identities": total, "problems": problems}, text, passed=not problems)
+        problems = tuple(gallery.check())
+        report = CheckReport(gallery=gallery.location, identities=len(gallery), problems=problems)
+    text = "\n".join(problems) if problems else f"{report.gallery}: {_people(report.identities)}, nothing wrong"
+    return Outcome(report, text, passed=not problems)
 
 
 def _add_new_key(commands: Commands) -> None:
@@ -246,14 +357,24 @@ def _add_new_key(commands: Commands) -> None:
     parser.set_defaults(run=new_key)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKeyReport:
+    """What ``gallery new-key`` wrote; the key itself is never printed.
+
+    Attributes:
+        key_file: path of the file that holds the key.
+    """
+
+    key_file: Path
+
+
 def new_key(arguments: argparse.Namespace) -> Outcome:
     """A key; never over a file that is there."""
     from edge_sphereface.gallery import write_new_key
 
     write_new_key(arguments.file)
-    return Outcome(
-        {"key_file": str(arguments.file)}, f"{arguments.file}: give it with --key-file; keep a copy elsewhere"
-    )
+    report = NewKeyReport(key_file=arguments.file)
+    return Outcome(report, f"{report.key_file}: give it with --key-file; keep a copy elsewhere")
 
 
 def _people(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +23,17 @@ from edge_sphereface.cli.arguments import (
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
     from edge_sphereface.gallery import Enrollment, Gallery, Identification
     from edge_sphereface.pipeline import FacePipeline, Selection
-    from edge_sphereface.types import EmbeddedFace, JsonObject
+    from edge_sphereface.types import DetectedFace, EmbeddedFace, JsonObject
 
 
 def add_commands(commands: Commands) -> None:
@@ -70,6 +73,23 @@ def _add_enroll(commands: Commands) -> None:
     parser.set_defaults(run=enroll)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollReport:
+    """What ``enroll`` did.
+
+    Attributes:
+        gallery: where the gallery is.
+        identities: that it holds now.
+        enrolled: one per person.
+        skipped: photographs that could not be used; empty without ``--people``, where such a photograph is an error.
+    """
+
+    gallery: str
+    identities: int
+    enrolled: tuple[Enrollment, ...]
+    skipped: tuple[SkippedPhoto, ...]
+
+
 def enroll(arguments: argparse.Namespace) -> Outcome:
     """One person, or a folder of them; two names for one face are a warning.
 
@@ -91,7 +111,7 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         metadata_text(metadata)
     pipeline = open_pipeline(arguments)
     select: Selection = "largest" if arguments.largest else "only"
-    skipped: list[JsonObject] = []
+    skipped: list[SkippedPhoto] = []
     people = (
         iter([(arguments.name, [_face(pipeline, path, select) for path in arguments.image])])
         if one
@@ -108,17 +128,15 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
             _warn(enrolled[-1], gallery)
         location, total = gallery.location, len(gallery)
         warn_uncalibrated(gallery)
-    lines = [f"{item.name}: {item.added} added, {item.embeddings} in all" for item in enrolled]
-    lines += [f"skipped {item['path']}: {item['reason']}" for item in skipped]
-    return Outcome(
-        {
-            "gallery": location,
-            "identities": total,
-            "enrolled": [item.as_json() for item in enrolled],
-            "skipped": skipped,
-        },
-        "\n".join([*lines, f"{location} holds {total} {'identity' if total == 1 else 'identities'}"]),
-    )
+    report = EnrollReport(gallery=location, identities=total, enrolled=tuple(enrolled), skipped=tuple(skipped))
+    return Outcome(report, _enroll_text(report))
+
+
+def _enroll_text(report: EnrollReport) -> str:
+    lines = [f"{item.name}: {item.added} added, {item.embeddings} in all" for item in report.enrolled]
+    lines += [f"skipped {item.path}: {item.reason}" for item in report.skipped]
+    noun = "identity" if report.identities == 1 else "identities"
+    return "\n".join([*lines, f"{report.gallery} holds {report.identities} {noun}"])
 
 
 def _face(pipeline: FacePipeline, path: Path, select: Selection) -> EmbeddedFace:
@@ -131,10 +149,10 @@ def _face(pipeline: FacePipeline, path: Path, select: Selection) -> EmbeddedFace
 
 
 def _people(
-    pipeline: FacePipeline, folder: Path, select: Selection, skipped: list[JsonObject]
+    pipeline: FacePipeline, folder: Path, select: Selection, skipped: list[SkippedPhoto]
 ) -> Iterator[tuple[str, list[EmbeddedFace]]]:
     """A person at a time, so that what is done is enrolled if the rest fails."""
-    from edge_sphereface.evaluation.labeled_photos import person_of, reason
+    from edge_sphereface.evaluation.labeled_photos import SkippedPhoto, person_of, reason
     from edge_sphereface.gallery.records import check_name
     from edge_sphereface.image import find_images
 
@@ -150,7 +168,7 @@ def _people(
             try:
                 faces.append(_face(pipeline, path, select))
             except EdgeSphereFaceError as error:
-                skipped.append({"path": str(path), "reason": reason(error, path)})
+                skipped.append(SkippedPhoto(path=path, reason=reason(error, path)))
             done += 1
             show(done, len(paths))
         if faces:
@@ -211,13 +229,53 @@ def _add_identify(commands: Commands) -> None:
     parser.set_defaults(run=identify)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentifiedFace:
+    """A face and who it is.
+
+    Attributes:
+        face: where it was found in the photograph.
+        answer: who it is.
+    """
+
+    face: DetectedFace = field(metadata=INLINE)
+    answer: Identification = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentifiedImage:
+    """The faces of a photograph.
+
+    Attributes:
+        path: of the photograph.
+        faces: that it shows. Each identity is given to one face of a photograph only, the most similar.
+    """
+
+    path: Path
+    faces: tuple[IdentifiedFace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentifyReport:
+    """What ``identify`` found.
+
+    Attributes:
+        gallery: where the gallery is.
+        detector: name of the face detector.
+        images: one per photograph, in the order of the command line. The exit code is 1 if one shows no face.
+    """
+
+    gallery: str
+    detector: str
+    images: tuple[IdentifiedImage, ...]
+
+
 def identify(arguments: argparse.Namespace) -> Outcome:
     """A name, or none, for each face."""
     from edge_sphereface.image import load_image
 
     pipeline = open_pipeline(arguments)
-    images: list[JsonObject] = []
-    lines = []
+    images = []
     with open_named_gallery(arguments, pipeline.embedder) as gallery:
         if arguments.threshold is None:
             warn_uncalibrated(gallery)
@@ -229,19 +287,22 @@ def identify(arguments: argparse.Namespace) -> Outcome:
                 threshold=arguments.threshold,
                 margin=arguments.margin,
             )
-            images.append(
-                {
-                    "path": str(path),
-                    "faces": [
-                        {**face.face.as_json(), **answer.as_json()} for face, answer in zip(faces, answers, strict=True)
-                    ],
-                }
+            identified = tuple(
+                IdentifiedFace(face=face.face.report(), answer=answer)
+                for face, answer in zip(faces, answers, strict=True)
             )
-            lines.append(f"{path}: {len(faces)} {'face' if len(faces) == 1 else 'faces'}")
-            lines += [f"  {number}. {_describe(answer)}" for number, answer in enumerate(answers, start=1)]
+            images.append(IdentifiedImage(path=path, faces=identified))
         location = gallery.location
-    result = {"gallery": location, "detector": pipeline.detector.name, "images": images}
-    return Outcome(result, "\n".join(lines), passed=all(image["faces"] for image in images))
+    report = IdentifyReport(gallery=location, detector=pipeline.detector.name, images=tuple(images))
+    return Outcome(report, _identify_text(report), passed=all(image.faces for image in images))
+
+
+def _identify_text(report: IdentifyReport) -> str:
+    lines = []
+    for image in report.images:
+        lines.append(f"{image.path}: {len(image.faces)} {'face' if len(image.faces) == 1 else 'faces'}")
+        lines += [f"  {number}. {_describe(face.answer)}" for number, face in enumerate(image.faces, start=1)]
+    return "\n".join(lines)
 
 
 def _describe(answer: Identification) -> str:

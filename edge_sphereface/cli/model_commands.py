@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,17 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.hints import hint_of
 from edge_sphereface.cli.runner import Outcome, Progress, note
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.evaluation.separability import SeparationCheck
-    from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.model.certificate import DeviceCheck
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.inference.embedder import Embedder, ModelInfo
+    from edge_sphereface.inference.session import ProviderReport
+    from edge_sphereface.metrics import Agreement
+    from edge_sphereface.model.certificate import Bounds, DeviceCheck
 
 
 def add_commands(commands: Commands) -> None:
@@ -63,12 +66,16 @@ def add_commands(commands: Commands) -> None:
 
 def info(arguments: argparse.Namespace) -> Outcome:
     """Model, specification, provider."""
-    embedder = open_embedder(arguments)
-    spec = embedder.spec
+    report = open_embedder(arguments).info()
+    return Outcome(report, table(_info_rows(report)))
+
+
+def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:
+    spec = report.spec
     layout = "uint8 BGR crops" if spec.input_layout == "image" else "float32 NCHW, normalized by this package"
     official = "the official checkpoint" if spec.source_is_official else "not the official checkpoint"
     rows = [
-        ("model", f"{embedder.path} ({_mib(embedder.path.stat().st_size)})"),
+        ("model", f"{report.model} ({_mib(report.bytes)})"),
         ("architecture", f"{spec.architecture}, widths {', '.join(map(str, spec.widths))}, {spec.precision}"),
         ("input", f"{spec.input_height} x {spec.input_width} ({layout})"),
         ("alignment", f"fit {spec.alignment_fit}"),
@@ -77,7 +84,7 @@ def info(arguments: argparse.Namespace) -> Outcome:
         ("source", f"{spec.source_file}, {official}"),
         ("", f"SHA-256 {spec.source_sha256}"),
         ("exported by", f"edge_sphereface {spec.exporter_version}"),
-        ("runs on", str(embedder.provider)),
+        ("runs on", str(report.provider)),
     ]
     record = spec.quantization
     if record is not None:
@@ -89,7 +96,7 @@ def info(arguments: argparse.Namespace) -> Outcome:
         rows.insert(3, ("", f"cosine to float over {record.proof_crops} crops: {cosine}"))
     if spec.tuning is not None:
         rows.insert(2, ("tuned", str(spec.tuning)))
-    return Outcome(embedder.info(), table(rows))
+    return rows
 
 
 def _add_verify_model(commands: Commands) -> None:
@@ -108,6 +115,49 @@ def _add_verify_model(commands: Commands) -> None:
     parser.add_argument("--max-abs-error", type=from_zero, metavar="E", help="relative (default for float32: 1e-4)")
     parser.add_argument("--min-cosine", type=cosine, metavar="C", help="bound (default for float32: 0.99999)")
     parser.set_defaults(run=verify_model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceParity:
+    """How a model agrees with its certificate on this device.
+
+    Attributes:
+        passed: whether the agreement keeps the bounds.
+        measured: agreement with the embeddings in the certificate.
+        bounds: what the agreement must keep.
+    """
+
+    passed: bool
+    measured: Agreement = field(metadata=INLINE)
+    bounds: Bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyModelReport:
+    """What ``verify-model`` found.
+
+    Attributes:
+        passed: whether every check passed; if not, the exit code is 1.
+        model: path of the ONNX file.
+        parity: how the model agrees with its certificate.
+        provider: what really ran.
+    """
+
+    passed: bool
+    model: Path
+    parity: DeviceParity
+    provider: ProviderReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeparationReport(VerifyModelReport):
+    """What ``verify-model --photos`` found.
+
+    Attributes:
+        separation: whether the model tells people apart.
+    """
+
+    separation: SeparationCheck
 
 
 def verify_model(arguments: argparse.Namespace) -> Outcome:
@@ -129,35 +179,32 @@ def verify_model(arguments: argparse.Namespace) -> Outcome:
         min_cosine=defaults.min_cosine if arguments.min_cosine is None else arguments.min_cosine,
     )
     check = check_on_device(embedder, certificate, bounds)
-    result, text = _parity_outcome(embedder, check)
-    passed = check.passed
-    if arguments.photos is not None:
-        detector = open_named_detector(arguments)
-        separation = check_separation(embedder, detector, arguments.photos, progress=Progress("photographs"))
-        result["separation"] = separation.as_json()
-        text += "\n\n" + _separation_text(separation)
-        passed = passed and separation.passed
-    return Outcome({"passed": passed, **result}, text, passed=passed)
+    parity = DeviceParity(passed=check.passed, measured=check.measured, bounds=check.bounds)
+    text = _parity_text(embedder, check)
+    if arguments.photos is None:
+        report = VerifyModelReport(passed=check.passed, model=embedder.path, parity=parity, provider=embedder.provider)
+        return Outcome(report, text, passed=report.passed)
+    detector = open_named_detector(arguments)
+    separation = check_separation(embedder, detector, arguments.photos, progress=Progress("photographs"))
+    report = SeparationReport(
+        passed=check.passed and separation.passed,
+        model=embedder.path,
+        parity=parity,
+        provider=embedder.provider,
+        separation=separation,
+    )
+    return Outcome(report, f"{text}\n\n{_separation_text(separation)}", passed=report.passed)
 
 
-def _parity_outcome(embedder: Embedder, check: DeviceCheck) -> tuple[JsonObject, str]:
+def _parity_text(embedder: Embedder, check: DeviceCheck) -> str:
     measured, bounds = check.measured, check.bounds
-    result: JsonObject = {
-        "model": str(embedder.path),
-        "parity": {
-            "passed": check.passed,
-            **measured.as_json(),
-            "bounds": {"max_abs_error": bounds.max_abs_error, "min_cosine": bounds.min_cosine},
-        },
-        "provider": embedder.provider.as_json(),
-    }
     rows = [
         ("parity", "PASSED" if check.passed else "FAILED"),
         ("max abs error", f"{measured.max_abs_error:.2e} of the largest component (at most {bounds.max_abs_error:g})"),
         ("min cosine", f"{measured.min_cosine:.9f} (at least {bounds.min_cosine:g})"),
         ("runs on", str(embedder.provider)),
     ]
-    return result, table(rows)
+    return table(rows)
 
 
 def _separation_text(check: SeparationCheck) -> str:
@@ -170,8 +217,21 @@ def _separation_text(check: SeparationCheck) -> str:
         f"  {'fed':<22} {'same person':>12} {'strangers':>10} {'AUC':>8}",
     ]
     lines += [f"  {r.feeding:<22} {r.genuine_mean:>12.3f} {r.impostor_mean:>10.3f} {r.auc:>8.4f}" for r in check.rows]
-    lines += [f"  skipped {path}: {reason}" for path, reason in check.skipped]
+    lines += [f"  skipped {photo.path}: {photo.reason}" for photo in check.skipped]
     return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchReport:
+    """A file that was downloaded or taken over.
+
+    Attributes:
+        path: of the file in the cache.
+        sha256: of the file, in hexadecimal, as pinned.
+    """
+
+    path: Path
+    sha256: str
 
 
 def fetch_detector(arguments: argparse.Namespace) -> Outcome:
@@ -186,7 +246,7 @@ def fetch_detector(arguments: argparse.Namespace) -> Outcome:
     else:
         note(f"{YUNET.name} from {YUNET.url}, {YUNET.license}")
         path = fetch(YUNET, target, progress=Progress("downloading", "MiB"))
-    return Outcome({"path": str(path), "sha256": YUNET.sha256}, f"{path} (SHA-256 as pinned)")
+    return Outcome(FetchReport(path=path, sha256=YUNET.sha256), f"{path} (SHA-256 as pinned)")
 
 
 def doctor(arguments: argparse.Namespace) -> Outcome:
@@ -194,7 +254,7 @@ def doctor(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.doctor import examine, render
 
     report = examine(model=arguments.model, threads=arguments.threads, hint_of=hint_of)
-    return Outcome(report.as_json(), render(report), passed=report.fit)
+    return Outcome(report, render(report), passed=report.fit)
 
 
 def table(rows: list[tuple[str, str]]) -> str:

@@ -8,22 +8,23 @@ Progress and notes go to stderr. Exit codes: 0 done, 1 our errors and failed che
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.cli.hints import hint_of
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.json_output import json_text
 from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from edge_sphereface.types import JsonObject
+    from _typeshed import DataclassInstance
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
@@ -37,14 +38,40 @@ class Outcome(NamedTuple):
     """What a command found.
 
     Attributes:
-        result: for ``--json``; None where the command printed as it went, and nothing is to be added.
+        result: record for ``--json``; None where the command printed as it went, and nothing is to be added.
         text: the same for people.
         passed: False for a check that was made and did not hold.
     """
 
-    result: JsonObject | None
+    result: DataclassInstance | Mapping[str, object] | None
     text: str
     passed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDetail:
+    """An error.
+
+    Attributes:
+        code: stable name of the kind of error; ``docs/json.md`` lists all.
+        message: what was expected and what came.
+        hint: what to do about it; empty if nothing is known.
+    """
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorReport:
+    """What every command prints with ``--json`` on an error, with exit code 1 or 2.
+
+    Attributes:
+        error: the error.
+    """
+
+    error: ErrorDetail
 
 
 class UsageError(EdgeSphereFaceError):
@@ -121,7 +148,7 @@ def run(
             warnings.showwarning = _print_warning
             outcome = command(arguments)
         if outcome.result is not None:
-            _print(json.dumps(outcome.result, allow_nan=False, ensure_ascii=False) if as_json else outcome.text)
+            _print(json_text(outcome.result) if as_json else outcome.text)
     except EdgeSphereFaceError as error:
         _print_error(error, as_json=as_json or asks_for_json(words))
         return USAGE if isinstance(error, UsageError) else FAILED
@@ -216,8 +243,8 @@ def _print(text: str) -> None:
 
 def _print_error(error: EdgeSphereFaceError, *, as_json: bool) -> None:
     if as_json:
-        about = {"code": error.code, "message": redact(error.message), "hint": redact(hint_of(error))}
-        _print(json.dumps({"error": about}))
+        detail = ErrorDetail(code=error.code, message=redact(error.message), hint=redact(hint_of(error)))
+        _print(json_text(ErrorReport(error=detail), ascii_only=True))
         return
     note(f"error: {error.message}")
     if error.hint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.detection import Detector
-    from edge_sphereface.evaluation.labeled_photos import EmbeddedPhotos
-    from edge_sphereface.evaluation.threshold import Calibration
+    from edge_sphereface.evaluation.labeled_photos import EmbeddedPhotos, SkippedPhoto
+    from edge_sphereface.evaluation.threshold import Calibration, TrackCalibration
     from edge_sphereface.gallery import Gallery, Threshold
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.stream.capture.source import FrameSource
-    from edge_sphereface.types import JsonObject, UInt8Array
+    from edge_sphereface.types import UInt8Array
 
 
 _PAIRS_RATE, _TRACKS_RATE = 0.001, 0.01
@@ -71,6 +72,78 @@ def add_command(commands: Commands) -> None:
         "--select", choices=("largest", "center", "only"), default="largest", help="which face (default: largest)"
     )
     parser.set_defaults(run=calibrate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosestPair:
+    """The two enrolled identities whose templates are most alike.
+
+    Attributes:
+        names: of the two.
+        similarity: cosine of their templates.
+        confused: whether the similarity reaches the threshold: they will be taken for one another.
+    """
+
+    names: tuple[str, str]
+    similarity: float
+    confused: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strangers:
+    """How the gallery answers people who are not enrolled.
+
+    Attributes:
+        photographs: of people who are not enrolled.
+        people: who are not enrolled.
+        false_alarm_rate: share of these photographs that would be taken for somebody who is enrolled. It grows with the
+            gallery.
+    """
+
+    photographs: int
+    people: int
+    false_alarm_rate: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdReport:
+    """What ``calibrate-threshold`` found in photographs.
+
+    Attributes:
+        precision: of the model that the threshold holds for.
+        fingerprint: digest of what makes the embeddings that it holds for.
+        calibration: the threshold and what it rests on.
+        gallery: where the threshold is kept; None without a gallery.
+        closest: the two enrolled identities most alike; None without a gallery, or with fewer than two identities.
+        strangers: how the gallery answers people who are not enrolled; None without a gallery, where everybody is
+            enrolled, or where the gallery is of another precision.
+        skipped: photographs that could not be used.
+    """
+
+    precision: str
+    fingerprint: str
+    calibration: Calibration
+    gallery: str | None
+    closest: ClosestPair | None
+    strangers: Strangers | None
+    skipped: tuple[SkippedPhoto, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackThresholdReport:
+    """What ``calibrate-threshold --tracks`` found in sequences of strangers.
+
+    Attributes:
+        precision: of the model that the threshold holds for.
+        fingerprint: digest of what makes the embeddings that it holds for.
+        track_calibration: the threshold and what it rests on.
+        gallery: where the threshold is kept.
+    """
+
+    precision: str
+    fingerprint: str
+    track_calibration: TrackCalibration
+    gallery: str
 
 
 def calibrate(arguments: argparse.Namespace) -> Outcome:
@@ -111,16 +184,16 @@ def calibrate(arguments: argparse.Namespace) -> Outcome:
     finally:
         if gallery is not None:
             gallery.close()
-    result = {
-        "precision": threshold.precision,
-        "fingerprint": threshold.fingerprint,
-        "calibration": calibration.as_json(),
-        "gallery": None if gallery is None else gallery.location,
-        "closest": closest,
-        "strangers": strangers,
-        "skipped": [{"path": path, "reason": reason} for path, reason in found.skipped],
-    }
-    return Outcome(result, "\n".join(_lines(calibration, threshold, result)))
+    report = ThresholdReport(
+        precision=threshold.precision,
+        fingerprint=threshold.fingerprint,
+        calibration=calibration,
+        gallery=None if gallery is None else gallery.location,
+        closest=closest,
+        strangers=strangers,
+        skipped=tuple(found.skipped),
+    )
+    return Outcome(report, "\n".join(_lines(report)))
 
 
 def _calibrate_tracks(arguments: argparse.Namespace) -> Outcome:
@@ -146,19 +219,10 @@ def _calibrate_tracks(arguments: argparse.Namespace) -> Outcome:
         )
         gallery.set_threshold(threshold)
         location = gallery.location
-    lines = [
-        f"threshold  {found.threshold:.4f} ({found.low:.4f} to {found.high:.4f}, 95 %), {threshold.precision}",
-        f"reached by {100 * found.measured_far:.2f} % of strangers while watch follows them",
-        f"rests on   {found.tracks} tracks in {found.sequences} sequences",
-        f"kept in    {location}; identify is stricter with it than with one for photographs",
-    ]
-    result = {
-        "precision": threshold.precision,
-        "fingerprint": threshold.fingerprint,
-        "track_calibration": found.as_json(),
-        "gallery": location,
-    }
-    return Outcome(result, "\n".join(lines))
+    report = TrackThresholdReport(
+        precision=threshold.precision, fingerprint=threshold.fingerprint, track_calibration=found, gallery=location
+    )
+    return Outcome(report, "\n".join(_track_lines(report)))
 
 
 def _track_scores(
@@ -223,15 +287,15 @@ def _threshold(calibration: Calibration, precision: str, fingerprint: str) -> Th
     )
 
 
-def _closest(gallery: Gallery, calibration: Calibration) -> JsonObject | None:
+def _closest(gallery: Gallery, calibration: Calibration) -> ClosestPair | None:
     pair = gallery.closest_pair(progress=Progress("comparing", "identities"))
     if pair is None:
         return None
     first, second, similarity = pair
-    return {"names": [first, second], "similarity": similarity, "confused": similarity >= calibration.threshold}
+    return ClosestPair(names=(first, second), similarity=similarity, confused=similarity >= calibration.threshold)
 
 
-def _strangers(gallery: Gallery, found: EmbeddedPhotos, threshold: Threshold) -> JsonObject | None:
+def _strangers(gallery: Gallery, found: EmbeddedPhotos, threshold: Threshold) -> Strangers | None:
     """How often somebody who is not enrolled would be taken for somebody who is: it grows with the gallery."""
     if gallery.fingerprint.digest != threshold.fingerprint or not len(gallery):
         return None
@@ -240,40 +304,51 @@ def _strangers(gallery: Gallery, found: EmbeddedPhotos, threshold: Threshold) ->
     if not others:
         return None
     best = [candidates[0] for candidates in gallery.search(found.embeddings[others], top=1)]
-    return {
-        "photographs": len(others),
-        "people": len({found.people[number] for number in others}),
-        "false_alarm_rate": sum(candidate.similarity >= threshold.value for candidate in best) / len(best),
-    }
+    return Strangers(
+        photographs=len(others),
+        people=len({found.people[number] for number in others}),
+        false_alarm_rate=sum(candidate.similarity >= threshold.value for candidate in best) / len(best),
+    )
 
 
-def _lines(calibration: Calibration, threshold: Threshold, result: JsonObject) -> list[str]:
+def _track_lines(report: TrackThresholdReport) -> list[str]:
+    found = report.track_calibration
+    return [
+        f"threshold  {found.threshold:.4f} ({found.low:.4f} to {found.high:.4f}, 95 %), {report.precision}",
+        f"reached by {100 * found.measured_far:.2f} % of strangers while watch follows them",
+        f"rests on   {found.tracks} tracks in {found.sequences} sequences",
+        f"kept in    {report.gallery}; identify is stricter with it than with one for photographs",
+    ]
+
+
+def _lines(report: ThresholdReport) -> list[str]:
+    calibration = report.calibration
     lines = [
         (
             f"threshold  {calibration.threshold:.4f} ({calibration.low:.4f} to {calibration.high:.4f}, 95 %) for FAR "
-            f"{calibration.far:g}, {threshold.precision}"
+            f"{calibration.far:g}, {report.precision}"
         ),
         (
             f"rests on   {calibration.photographs} photographs of {calibration.people} people: "
             f"{calibration.impostor_pairs} impostor and {calibration.genuine_pairs} genuine pairs, "
-            f"{len(result['skipped'])} photographs skipped"
+            f"{len(report.skipped)} photographs skipped"
         ),
     ]
     if calibration.tar is not None:
         lines.append(f"accepts    {100 * calibration.tar:.2f} % of genuine pairs of single photographs")
-    if result["gallery"] is not None:
-        lines.append(f"kept in    {result['gallery']}")
-    strangers = result["strangers"]
+    if report.gallery is not None:
+        lines.append(f"kept in    {report.gallery}")
+    strangers = report.strangers
     if strangers is not None:
         lines.append(
-            f"strangers  {100 * strangers['false_alarm_rate']:.1f} % of {strangers['photographs']} photographs of "
-            f"{strangers['people']} people who are not enrolled would be taken for somebody who is"
+            f"strangers  {100 * strangers.false_alarm_rate:.1f} % of {strangers.photographs} photographs of "
+            f"{strangers.people} people who are not enrolled would be taken for somebody who is"
         )
-    closest = result["closest"]
+    closest = report.closest
     if closest is not None:
         lines.append(
-            f"closest    {closest['names'][0]} and {closest['names'][1]}: {closest['similarity']:.4f}"
-            + (", WHICH REACHES THE THRESHOLD: they will be confused" if closest["confused"] else "")
+            f"closest    {closest.names[0]} and {closest.names[1]}: {closest.similarity:.4f}"
+            + (", WHICH REACHES THE THRESHOLD: they will be confused" if closest.confused else "")
         )
     return lines
 

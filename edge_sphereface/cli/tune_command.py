@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.evaluation.model_selection import Choice, Row
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.evaluation.machine_load import MachineLoad
+    from edge_sphereface.evaluation.model_selection import Choice, RivalReport, Row, RowReport
 
 
 def add_command(commands: Commands) -> None:
@@ -44,6 +45,56 @@ def add_command(commands: Commands) -> None:
     parser.set_defaults(run=tune)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedForm:
+    """A form that was not measured.
+
+    Attributes:
+        model: path of the ONNX file.
+        reason: why it may not run here.
+    """
+
+    model: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneReport:
+    """What ``tune`` measured.
+
+    The search times every form with every setting. The fastest is measured once more against simpler ones, and a
+    simpler one is taken unless the fastest is measurably faster.
+
+    Attributes:
+        processor: name of the processor or board.
+        onnxruntime: its version; None if its wheel is not known.
+        batch: faces in an inference.
+        source_sha256: of the checkpoint that all forms come from, in hexadecimal; None if every form was dropped.
+        load: other work on the machine meanwhile.
+        best: the simplest rival that the fastest is not measurably faster than, or the fastest; None if every form was
+            dropped, with exit code 1.
+        tie: whether ``best`` is a simpler way that is as fast as the fastest.
+        fastest: of the search, measured once more; None if every form was dropped.
+        rivals: simpler forms and settings that it was measured against, the simplest first.
+        rows: of the search, the fastest first.
+        dropped: forms that were not measured.
+        output: path of the copy of ``best``; None if none was asked for.
+    """
+
+    processor: str
+    onnxruntime: str | None
+    batch: int
+    source_sha256: str | None
+    load: MachineLoad
+    best: RowReport | None
+    tie: bool
+    fastest: RowReport | None
+    rivals: tuple[RivalReport, ...]
+    rows: tuple[RowReport, ...]
+    dropped: tuple[DroppedForm, ...]
+    output: Path | None
+
+
 def tune(arguments: argparse.Namespace) -> Outcome:
     """Measure, and name the form to use."""
     from edge_sphereface.cpu import usable_cpus
@@ -70,21 +121,21 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     if choice.load.is_high:
         note(f"warning: {choice.load}; measure on an idle machine")
     machine = read_machine()
-    result = {
-        "processor": machine.cpu_model or machine.processor,
-        "onnxruntime": next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
-        "batch": arguments.batch,
-        "source_sha256": choice.best.form.spec.source_sha256 if choice.best else None,
-        "load": choice.load.as_json(),
-        "best": choice.best.as_json() if choice.best else None,
-        "tie": choice.is_tie,
-        "fastest": choice.fastest.as_json() if choice.fastest else None,
-        "rivals": [rival.as_json() for rival in choice.rivals],
-        "rows": [row.as_json() for row in choice.rows],
-        "dropped": [{"model": str(form.path), "reason": form.dropped} for form in choice.dropped],
-        "output": str(arguments.output) if arguments.output and choice.best else None,
-    }
-    return Outcome(result, _text(choice, result), passed=choice.best is not None)
+    report = TuneReport(
+        processor=machine.cpu_model or machine.processor,
+        onnxruntime=next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
+        batch=arguments.batch,
+        source_sha256=choice.best.form.spec.source_sha256 if choice.best else None,
+        load=choice.load,
+        best=choice.best.report() if choice.best else None,
+        tie=choice.is_tie,
+        fastest=choice.fastest.report() if choice.fastest else None,
+        rivals=tuple(rival.report() for rival in choice.rivals),
+        rows=tuple(row.report() for row in choice.rows),
+        dropped=tuple(DroppedForm(model=form.path, reason=form.dropped) for form in choice.dropped),
+        output=arguments.output if choice.best else None,
+    )
+    return Outcome(report, _text(choice, report), passed=choice.best is not None)
 
 
 def _check_output(output: Path) -> None:
@@ -106,7 +157,7 @@ def _copy(row: Row, output: Path) -> None:
                 shutil.copyfileobj(stream, copy)
 
 
-def _text(choice: Choice, result: JsonObject) -> str:
+def _text(choice: Choice, report: TuneReport) -> str:
     lines = []
     if choice.rows:
         width = max(len(row.form.path.name) for row in choice.rows)
@@ -128,10 +179,10 @@ def _text(choice: Choice, result: JsonObject) -> str:
     flags = f"--threads {best.threads}{' --pinned-threads' if best.pinned_threads else ''}"
     flags += " --memory-arena" if best.memory_arena else ""
     lines.append(
-        f"{'as fast' if choice.is_tie else 'fastest'}  {choice.best.form.path} with {flags}, on {result['processor']}"
+        f"{'as fast' if choice.is_tie else 'fastest'}  {choice.best.form.path} with {flags}, on {report.processor}"
     )
-    if result["output"]:
-        lines.append(f"copied   {result['output']}")
+    if report.output is not None:
+        lines.append(f"copied   {report.output}")
     return "\n".join(lines)
 
 

@@ -59,8 +59,8 @@ class Finding:
 
 def check_python(machine: Machine) -> Finding:
     """Is Python new enough?"""
-    version = ".".join(map(str, machine.python))
-    if machine.python >= MIN_PYTHON:
+    version = machine.python
+    if _numbers(version) >= MIN_PYTHON:
         return Finding(check="python", status="ok", message=f"Python {version}")
     return Finding(check="python", status="fail", message=f"Python {version}", action="use Python 3.10 or newer")
 

@@ -44,7 +44,7 @@ class Machine:
     """Facts, each as the system tells it.
 
     Attributes:
-        python: version.
+        python: version, such as ``3.11.7``.
         system: ``sys.platform``.
         processor: architecture of the kernel, such as ``aarch64``.
         pointer_bits: of this Python; a 32-bit system may run on a 64-bit kernel.
@@ -60,7 +60,7 @@ class Machine:
         accelerators: devices whose drivers are seen.
     """
 
-    python: tuple[int, int, int]
+    python: str
     system: str
     processor: str
     pointer_bits: int
@@ -85,7 +85,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     model, flags = read_cpuinfo(root)
     providers, error = _providers()
     return Machine(
-        python=(sys.version_info.major, sys.version_info.minor, sys.version_info.micro),
+        python=".".join(map(str, sys.version_info[:3])),
         system=sys.platform,
         processor=platform.machine(),
         pointer_bits=struct.calcsize("P") * 8,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from edge_sphereface.doctor.checks import Finding
     from edge_sphereface.doctor.machine import Machine
     from edge_sphereface.errors import EdgeSphereFaceError
-    from edge_sphereface.types import JsonObject
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 _WIDTH = 120
@@ -28,24 +27,17 @@ class Report:
     """Facts and findings.
 
     Attributes:
-        machine: the facts.
+        fit: whether nothing must be fixed: no finding has the status ``fail``.
         findings: one per question.
+        machine: the facts.
     """
 
-    machine: Machine
+    fit: bool = field(init=False)
     findings: tuple[Finding, ...]
+    machine: Machine
 
-    @property
-    def fit(self) -> bool:
-        """Whether nothing must be mended."""
-        return all(finding.status != "fail" for finding in self.findings)
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        facts = asdict(self.machine)
-        facts["python"] = ".".join(map(str, self.machine.python))
-        facts["cpu_flags"] = sorted(self.machine.cpu_flags)
-        return {"fit": self.fit, "findings": [asdict(finding) for finding in self.findings], "machine": facts}
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fit", all(finding.status != "fail" for finding in self.findings))
 
 
 def examine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,18 +19,31 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedPhoto:
+    """A photograph that could not be used.
+
+    Attributes:
+        path: of the file.
+        reason: why it was left out.
+    """
+
+    path: Path
+    reason: str
+
+
 class EmbeddedPhotos(NamedTuple):
     """Embeddings of labelled photographs.
 
     Attributes:
         embeddings: (N, D), a row for each photograph that could be used.
         people: N names.
-        skipped: path and reason of the others.
+        skipped: the other photographs.
     """
 
     embeddings: Float32Array
     people: list[str]
-    skipped: list[tuple[str, str]]
+    skipped: list[SkippedPhoto]
 
 
 def person_of(path: Path, folder: Path) -> str:
@@ -60,13 +74,14 @@ def embed_labeled_photos(
         ImageError: no folder.
     """
     paths = find_images(folder)
-    rows, people, skipped = [], [], []
+    rows, people = [], []
+    skipped: list[SkippedPhoto] = []
     for number, path in enumerate(paths, start=1):
         try:
             rows.append(pipeline.process_one(load_image(path), select=select).embedding)
             people.append(person_of(path, folder))
         except (ImageError, NoFaceError, SeveralFacesError, CropError, LandmarksError) as error:
-            skipped.append((str(path), reason(error, path)))
+            skipped.append(SkippedPhoto(path=path, reason=reason(error, path)))
         if progress is not None:
             progress(number, len(paths))
     size = pipeline.embedder.spec.embedding_size

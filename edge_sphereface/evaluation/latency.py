@@ -16,13 +16,14 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from edge_sphereface.evaluation.timing import measure_interleaved
+from edge_sphereface.json_output import rounded
 from edge_sphereface.metrics import interval_at_once
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from edge_sphereface.types import Float64Array, JsonObject
+    from edge_sphereface.types import Float64Array
 
     Run = Callable[[], object]
+
+Verdict: TypeAlias = Literal["faster", "slower", "tie"]
 
 ROUNDS, PER_ROUND = 20, 5
 """Enough rounds that identical models are called different in less than 1 of 20 comparisons."""
@@ -69,29 +72,25 @@ class Ratio:
     Attributes:
         ratio: of the medians.
         low: of its 95 % interval.
-        high: of that interval; infinite after too few rounds to tell.
+        high: of that interval; infinite, null in JSON, after too few rounds to tell.
         rounds: that both were measured in.
+        verdict: ``faster``, ``slower`` or, where the interval holds 1, ``tie``.
     """
 
-    ratio: float
-    low: float
-    high: float
+    ratio: float = field(metadata=rounded(4))
+    low: float = field(metadata=rounded(4, null_unless_finite=True))
+    high: float = field(metadata=rounded(4, null_unless_finite=True))
     rounds: int
+    verdict: Verdict = field(init=False)
 
-    @property
-    def verdict(self) -> str:
-        """``faster``, ``slower`` or, where the interval holds 1, ``tie``."""
-        return "faster" if self.high < 1 else "slower" if self.low > 1 else "tie"
+    def __post_init__(self) -> None:
+        verdict = "faster" if self.high < 1 else "slower" if self.low > 1 else "tie"
+        object.__setattr__(self, "verdict", verdict)
 
     def __str__(self) -> str:
         if not math.isfinite(self.high):
             return f"{self.ratio:.3f} (too few rounds for an interval)"
         return f"{self.ratio:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values; null for a bound that is not known."""
-        values = {name: round(value, 4) if math.isfinite(value) else None for name, value in asdict(self).items()}
-        return {**values, "verdict": self.verdict}
 
 
 def ratio(candidate: Float64Array, reference: Float64Array) -> Ratio:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge_sphereface.cpu import usable_cpus
-
-if TYPE_CHECKING:
-    from edge_sphereface.types import JsonObject
+from edge_sphereface.json_output import rounded
 
 _NOT_BUSY = (3, 4)
 """Columns of /proc/stat that are no work: idle, and waiting for a disk."""
@@ -25,31 +22,23 @@ class MachineLoad:
     """Other work on a machine.
 
     Attributes:
-        others: processors that other programs kept busy on the average; None where the system does not tell.
+        other_processors: processors that other programs kept busy on the average; None where the system does not tell.
         average: the system's load average over the last minute, our own work included; None where there is none.
         processors: that this process may use.
     """
 
-    others: float | None
-    average: float | None
+    other_processors: float | None = field(metadata=rounded(2))
+    average: float | None = field(metadata=rounded(2))
     processors: int
 
     @property
     def is_high(self) -> bool:
         """Whether timings must be doubted."""
-        return self.others is not None and self.others > _LOADED_SHARE * self.processors
+        return self.other_processors is not None and self.other_processors > _LOADED_SHARE * self.processors
 
     def __str__(self) -> str:
-        others = "an unknown number" if self.others is None else f"{self.others:.2f}"
+        others = "an unknown number" if self.other_processors is None else f"{self.other_processors:.2f}"
         return f"other programs kept {others} of {self.processors} processors busy while this was measured"
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return {
-            "other_processors": None if self.others is None else round(self.others, 2),
-            "average": None if self.average is None else round(self.average, 2),
-            "processors": self.processors,
-        }
 
 
 class LoadMeter:
@@ -71,7 +60,7 @@ class LoadMeter:
         if busy is not None and busy_before is not None and wall > wall_before:
             others = max(0.0, (busy - busy_before - (own - own_before)) / (wall - wall_before))
         average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-        return MachineLoad(others=others, average=average, processors=usable_cpus())
+        return MachineLoad(other_processors=others, average=average, processors=usable_cpus())
 
     def _now(self) -> tuple[float, float, float | None]:
         """Seconds of the clock, of this process and its children, and of all programs together."""

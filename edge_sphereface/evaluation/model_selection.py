@@ -7,7 +7,7 @@ the largest, and a board that grows hot slows all of them alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.evaluation.timing import LatencySummary, summarize
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.certificate import certificate_path, check_on_device, golden_crops, load_certificate
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import Float64Array, JsonObject
+    from edge_sphereface.types import Float64Array
 
     Case = tuple["Form", "Setting"]
 
@@ -113,20 +114,54 @@ class Row:
     setting: Setting
     latency: LatencySummary
 
-    def as_json(self) -> JsonObject:
-        """As plain JSON values."""
+    def report(self) -> RowReport:
+        """This row as commands print it."""
         spec = self.form.spec
-        return {
-            "model": str(self.form.path),
-            "bytes": self.form.bytes,
-            "precision": spec.precision,
-            "rewrites": list(spec.rewrites),
-            "stages": list(spec.tuning.stages) if spec.tuning else None,
-            "threads": self.setting.threads,
-            "pinned_threads": self.setting.pinned_threads,
-            "memory_arena": self.setting.memory_arena,
-            "latency": self.latency.as_json(),
-        }
+        return RowReport(
+            model=self.form.path,
+            bytes=self.form.bytes,
+            precision=spec.precision,
+            rewrites=spec.rewrites,
+            stages=spec.tuning.stages if spec.tuning else None,
+            setting=self.setting,
+            latency=self.latency,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowReport:
+    """A form of a network with a setting, and the latency of an inference.
+
+    Attributes:
+        model: path of the ONNX file.
+        bytes: size of the file.
+        precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
+        rewrites: names of the graph rewrites that the model went through, in order.
+        stages: how each of the four stages is computed; None for a model that was not rewritten for speed.
+        setting: how the session ran.
+        latency: of an inference.
+    """
+
+    model: Path
+    bytes: int
+    precision: str
+    rewrites: tuple[str, ...]
+    stages: tuple[str, ...] | None
+    setting: Setting = field(metadata=INLINE)
+    latency: LatencySummary
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RivalReport:
+    """A simpler way beside the fastest one.
+
+    Attributes:
+        row: the simpler way, measured anew.
+        fastest_over_this: latency of the fastest over that of this one.
+    """
+
+    row: RowReport = field(metadata=INLINE)
+    fastest_over_this: Ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +176,9 @@ class Rival:
     row: Row
     ratio: Ratio
 
-    def as_json(self) -> JsonObject:
-        """As plain JSON values."""
-        return {**self.row.as_json(), "fastest_over_this": self.ratio.as_json()}
+    def report(self) -> RivalReport:
+        """This rival as commands print it."""
+        return RivalReport(row=self.row.report(), fastest_over_this=self.ratio)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_sphereface.alignment import align_for
 from edge_sphereface.errors import CropError, ImageError
-from edge_sphereface.evaluation.labeled_photos import person_of, reason
+from edge_sphereface.evaluation.labeled_photos import SkippedPhoto, person_of, reason
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.metrics import roc_auc
 from edge_sphereface.pipeline import select_face
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float32Array, UInt8Array
 
 MIN_AUC = 0.9
 """Below it, strangers are taken for the same person too often for any use."""
@@ -58,7 +58,7 @@ class SeparationCheck:
     Attributes:
         people: identities with at least one usable photograph.
         photographs: used.
-        skipped: path and reason of those that could not be used.
+        skipped: photographs that could not be used.
         genuine_pairs: pairs of the same person.
         impostor_pairs: pairs of different people.
         rows: one per way of feeding, the intended one first.
@@ -67,24 +67,11 @@ class SeparationCheck:
 
     people: int
     photographs: int
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedPhoto, ...]
     genuine_pairs: int
     impostor_pairs: int
     rows: tuple[Separation, ...]
     passed: bool
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        names = ("feeding", "genuine_mean", "impostor_mean", "auc")
-        return {
-            "people": self.people,
-            "photographs": self.photographs,
-            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
-            "genuine_pairs": self.genuine_pairs,
-            "impostor_pairs": self.impostor_pairs,
-            "rows": [{name: getattr(row, name) for name in names} for row in self.rows],
-            "passed": self.passed,
-        }
 
 
 def check_separation(
@@ -104,12 +91,13 @@ def check_separation(
     """
     paths = find_images(folder)
     embedded: list[Float32Array] = []
-    people, skipped = [], []
+    people: list[str] = []
+    skipped: list[SkippedPhoto] = []
     for number, path in enumerate(paths, start=1):
         try:
             crops = _feedings(load_image(path), embedder, detector)
         except (CropError, ImageError) as error:
-            skipped.append((str(path), reason(error, path)))
+            skipped.append(SkippedPhoto(path=path, reason=reason(error, path)))
         else:
             embedded.append(embedder.embed(crops))
             people.append(person_of(path, folder))
@@ -155,7 +143,7 @@ def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> UInt
     return np.stack([crop, crop[..., ::-1], twice, squeezed.astype(np.uint8)])
 
 
-def _require_pairs(people: Sequence[str], folder: Path, skipped: Sequence[tuple[str, str]]) -> None:
+def _require_pairs(people: Sequence[str], folder: Path, skipped: Sequence[SkippedPhoto]) -> None:
     counts = Counter(people)
     if len(counts) < 2 or max(counts.values()) < 2:  # one pair of each kind
         raise ImageError(

@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from edge_sphereface.errors import ThresholdError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge_sphereface.types import Float32Array, Float64Array, Int64Array, JsonObject
+    from edge_sphereface.types import Float32Array, Float64Array, Int64Array
 
 MIN_FALSE_ACCEPTS = 30
 """The rule of 30, over pairs of photographs."""
@@ -59,10 +59,6 @@ class Calibration:
     photographs: int
     genuine_pairs: int
     impostor_pairs: int
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return asdict(self)
 
 
 def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, seed: int = 0) -> Calibration:
@@ -130,10 +126,6 @@ class TrackCalibration:
     measured_far: float
     tracks: int
     sequences: int
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return asdict(self)
 
 
 def calibrate_tracks(sequences: Sequence[Sequence[float]], far: float, *, seed: int = 0) -> TrackCalibration:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_sphereface.json_output import rounded
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from edge_sphereface.types import Float64Array, JsonObject
+    from edge_sphereface.types import Float64Array
 
 _NS_PER_MS = 1e6
 
@@ -29,14 +31,10 @@ class LatencySummary:
     """
 
     samples: int
-    min_ms: float
-    median_ms: float
-    p95_ms: float
-    p99_ms: float
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values, rounded to a microsecond."""
-        return {name: round(value, 3) for name, value in asdict(self).items()}
+    min_ms: float = field(metadata=rounded(3))
+    median_ms: float = field(metadata=rounded(3))
+    p95_ms: float = field(metadata=rounded(3))
+    p99_ms: float = field(metadata=rounded(3))
 
 
 def measure_interleaved(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
 from edge_sphereface.gallery.spelling import single_spaced, skeleton
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.storage.record import Cosine, Rate, Record
 
@@ -53,7 +54,7 @@ class Identity:
 
     def as_json(self) -> JsonObject:
         """The same as plain JSON values."""
-        return asdict(self)
+        return json_object(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +110,7 @@ class Identification:
 
     def as_json(self) -> JsonObject:
         """The same as plain JSON values."""
-        return {**asdict(self), "candidates": [asdict(candidate) for candidate in self.candidates]}
+        return json_object(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +133,7 @@ class Enrollment:
 
     def as_json(self) -> JsonObject:
         """The same as plain JSON values."""
-        return {**asdict(self), "lookalikes": [asdict(candidate) for candidate in self.lookalikes]}
+        return json_object(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -107,7 +107,8 @@ def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: 
     return done
 
 
-class Imported(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
     """What an import did.
 
     Attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +19,35 @@ from edge_sphereface.model.spec import LAYOUT_IMAGE, ModelSpec
 if TYPE_CHECKING:
     import os
 
-    from edge_sphereface.inference.session import SessionConfig
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.inference.session import ProviderReport, SessionConfig
+    from edge_sphereface.types import Float32Array, UInt8Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A loaded model, the provider that really runs it, and the options of its session.
+
+    Attributes:
+        model: path of the ONNX file.
+        bytes: size of the file.
+        spec: what the model says of itself.
+        provider: what really runs.
+        memory_arena: whether the session keeps freed memory for later inferences.
+        spinning: whether idle threads wait actively for the next inference.
+        pinned_threads: whether threads are bound to processors.
+        flip: whether each crop is averaged with its mirror image.
+        batch_size: crops per inference.
+    """
+
+    model: Path
+    bytes: int
+    spec: ModelSpec
+    provider: ProviderReport
+    memory_arena: bool
+    spinning: bool
+    pinned_threads: bool
+    flip: bool
+    batch_size: int
 
 
 class Embedder:
@@ -119,19 +147,19 @@ class Embedder:
         """What makes these embeddings comparable with others."""
         return Fingerprint.of(self.spec, flip=self.flip)
 
-    def info(self) -> JsonObject:
-        """Model, provider that really runs, and options, as plain JSON values."""
-        return {
-            "model": str(self.path),
-            "bytes": self.path.stat().st_size,
-            "spec": self.spec.as_json(),
-            "provider": self.provider.as_json(),
-            "memory_arena": self.config.memory_arena,
-            "spinning": self.config.spinning,
-            "pinned_threads": self.config.pinned_threads,
-            "flip": self.flip,
-            "batch_size": self.batch_size,
-        }
+    def info(self) -> ModelInfo:
+        """Model, provider that really runs it, and options."""
+        return ModelInfo(
+            model=self.path,
+            bytes=self.path.stat().st_size,
+            spec=self.spec,
+            provider=self.provider,
+            memory_arena=self.config.memory_arena,
+            spinning=self.config.spinning,
+            pinned_threads=self.config.pinned_threads,
+            flip=self.flip,
+            batch_size=self.batch_size,
+        )
 
     def _run(self, batch: np.ndarray[Any, Any]) -> Float32Array:
         try:

@@ -24,8 +24,6 @@ from edge_sphereface.storage.regular_file import RegularFile
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge_sphereface.types import JsonObject
-
 MODEL_FILE = RegularFile(
     what="model file",
     limit=(1 << 31) - 1,  # protobuf's own
@@ -125,16 +123,6 @@ class ProviderReport:
     nodes: Mapping[str, int] | None
     threads: int
     onnxruntime: str
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return {
-            "requested": self.requested,
-            "active": list(self.active),
-            "nodes": None if self.nodes is None else dict(self.nodes),
-            "threads": self.threads,
-            "onnxruntime": self.onnxruntime,
-        }
 
     def __str__(self) -> str:
         if self.nodes is None:

@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -27,6 +27,7 @@ from typing import (
 )
 
 from edge_sphereface.errors import EdgeSphereFaceError, Remedy  # noqa: TC001 -- read with the annotations of every record
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, SHOWN, JsonError, is_unicode, parse_json, shortened
 
 if TYPE_CHECKING:
@@ -141,11 +142,11 @@ class Record:
 
     def as_json(self) -> JsonObject:
         """This record as plain JSON values."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return] # every record is a dataclass
+        return json_object(self)  # type: ignore[arg-type] # every record is a dataclass
 
     def to_json(self) -> str:
         """This record as JSON text; the same record always gives the same text."""
-        return json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False, allow_nan=False, default=_base64)
+        return json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str | bytes, *, name: str | None = None) -> Self:
@@ -321,12 +322,6 @@ def _decoded(value: object) -> bytes | None:
         return base64.b64decode(value, validate=True) if isinstance(value, str) else None
     except (binascii.Error, ValueError):
         return None
-
-
-def _base64(value: object) -> str:
-    if not isinstance(value, bytes):
-        raise TypeError(f"{type(value).__name__} is no part of a record")
-    return base64.b64encode(value).decode()
 
 
 def _is_number(value: object) -> bool:

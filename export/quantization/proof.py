@@ -10,6 +10,7 @@ import numpy as np
 
 from edge_sphereface import metrics
 from edge_sphereface.errors import PairsError
+from edge_sphereface.json_output import json_object
 from export.quantization.paired import MIN_OF_A_KIND, MIN_PAIRS, accuracy_loss, people_of, tar_loss
 from export.quantization.paired_embeddings import BUILT_IN_CROPS
 from export.quantization.policy import Judgment
@@ -156,10 +157,10 @@ class Proof:
             "pairs": None if self.pairs is None else self.pairs.as_json(),
             "threshold": self.threshold,
             "threshold_source": self.threshold_source,
-            "latency": {} if race is None else {name: row.as_json() for name, row in race.latency.items()},
-            "latency_ratios": {} if race is None else {name: row.as_json() for name, row in race.ratios.items()},
+            "latency": {} if race is None else {name: json_object(row) for name, row in race.latency.items()},
+            "latency_ratios": {} if race is None else {name: json_object(row) for name, row in race.ratios.items()},
             "latency_reason": self.latency.reason,
-            "load": None if race is None else race.load.as_json(),
+            "load": None if race is None else json_object(race.load),
             "judgments": [judgment.as_json() for judgment in self.judgments],
         }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
 from edge_sphereface.cli.runner import Outcome, UsageError, note
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.certificate import certificate_path
 from export import parity
 from export.speed import AFTER, BEFORE
@@ -97,7 +98,7 @@ def _rewrite_text(arguments: argparse.Namespace, made: Rewritten) -> str:
 
 def _latency(race: Race) -> JsonObject:
     return {
-        **{name: race.latency[name].as_json() for name in (BEFORE, AFTER)},
-        **race.ratios[BEFORE].as_json(),
-        "load": race.load.as_json(),
+        **{name: json_object(race.latency[name]) for name in (BEFORE, AFTER)},
+        **json_object(race.ratios[BEFORE]),
+        "load": json_object(race.load),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cli.tune_command import rival_lines
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.certificate import certificate_path
 from export import parity
 
@@ -90,9 +91,9 @@ def tune(arguments: argparse.Namespace) -> Outcome:
             for tile, median in sorted(ways.items(), key=lambda item: item[1])
         ],
         "tie": tuned.choice.is_tie,
-        "rivals": [{**rival.as_json(), "name": rival.row.form.path.stem} for rival in tuned.choice.rivals],
-        "load": tuned.choice.load.as_json(),
-        "networks": [{**row.as_json(), "name": row.form.path.stem} for row in tuned.choice.rows],
+        "rivals": [{**json_object(rival.report()), "name": rival.row.form.path.stem} for rival in tuned.choice.rivals],
+        "load": json_object(tuned.choice.load),
+        "networks": [{**json_object(row.report()), "name": row.form.path.stem} for row in tuned.choice.rows],
         "dropped": [{"model": name, "reason": reason} for name, reason in _dropped(tuned)],
     }
     return Outcome(result, _text(arguments, tuned), passed=made is not None)

@@ -229,7 +229,7 @@ def test_a_few_crops_are_said_to_tell_no_percentile(spec):
 @pytest.mark.parametrize(("high", "passes"), [(0.99, True), (1.01, False)])
 def test_latency_is_judged_by_the_upper_end_of_the_ratio(spec, high, passes):
     ratios = {"tuned.onnx": Ratio(ratio=0.95, low=0.9, high=high, rounds=20)}
-    load = MachineLoad(others=0.0, average=None, processors=2)
+    load = MachineLoad(other_processors=0.0, average=None, processors=2)
     latency = Latency(Race(latency={}, ratios=ratios, load=load))
     proof = verdicts(spec, embedded_pairs(2000, 0.5), policy=Policy(), latency=latency)
     assert proof.passed is passes

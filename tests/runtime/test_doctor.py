@@ -15,7 +15,7 @@ from edge_sphereface.inference.session import SessionConfig
 def pi():
     """A healthy Raspberry Pi 5."""
     return Machine(
-        python=(3, 11, 2),
+        python="3.11.2",
         system="linux",
         processor="aarch64",
         pointer_bits=64,
@@ -42,7 +42,7 @@ def test_a_healthy_machine(pi, lasting_cache):
 def test_every_finding_that_is_not_ok_says_what_to_do(pi):
     sick = replace(
         pi,
-        python=(3, 9, 1),
+        python="3.9.1",
         processor="armv7l",
         pointer_bits=32,
         memory_mib=256,
@@ -57,7 +57,6 @@ def test_every_finding_that_is_not_ok_says_what_to_do(pi):
     assert not report.fit
     for finding in report.findings:
         assert finding.status == "ok" or finding.action, finding
-    assert report.as_json()["fit"] is False
     assert "NOT fit" in render(report)
 
 

@@ -116,11 +116,11 @@ def test_graph_and_metadata_must_agree(make_onnx, changes, spec):
 
 def test_info_states_what_runs(small_model):
     info = Embedder(small_model, threads=1).info()
-    assert info["provider"]["active"] == ["CPUExecutionProvider"]
-    nodes = info["provider"]["nodes"]
+    assert info.provider.active == ("CPUExecutionProvider",)
+    nodes = info.provider.nodes
     assert nodes is None or nodes["CPUExecutionProvider"] > 20, "None: onnxruntime before 1.24 does not tell"
-    assert info["provider"]["threads"] == 1
-    assert info["spec"]["architecture"] == "SphereFace-20"
+    assert info.provider.threads == 1
+    assert info.spec.architecture == "SphereFace-20"
 
 
 def test_threads_may_share_an_embedder(small_model, crops):

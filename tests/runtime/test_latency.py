@@ -6,6 +6,7 @@ import pytest
 from edge_sphereface.evaluation import latency
 from edge_sphereface.evaluation.latency import PER_ROUND, ROUNDS, Plan, measure_rounds, ratio
 from edge_sphereface.evaluation.machine_load import LoadMeter
+from edge_sphereface.json_output import json_object
 
 
 def noisy(random, factor, drift):
@@ -42,7 +43,7 @@ def test_many_samples_of_one_load_are_no_evidence():
     found = ratio(random.normal(9, 0.1, (3, 30)), random.normal(10, 0.1, (3, 30)))
     assert found.verdict == "tie"
     assert found.ratio == pytest.approx(0.9, abs=0.01)
-    assert found.as_json()["high"] is None
+    assert json_object(found)["high"] is None
     assert "too few rounds" in str(found)
 
 
@@ -82,7 +83,7 @@ def test_the_load_counts_other_programs_alone(tmp_path, monkeypatch):
     moment[0], own[0] = 110.0, 6.0
     stat.write_text(f"cpu  {9 * ticks} 0 {3 * ticks} 900 90 0 0 {2 * ticks} 0 0\n")
     load = meter.read()
-    assert load.others == pytest.approx(0.8)
-    assert load.as_json()["other_processors"] == 0.8
+    assert load.other_processors == pytest.approx(0.8)
+    assert json_object(load)["other_processors"] == 0.8
     assert "0.80 of" in str(load)
-    assert LoadMeter(tmp_path / "none").read().others is None
+    assert LoadMeter(tmp_path / "none").read().other_processors is None

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_sphereface.json_output import json_object
 from edge_sphereface.metrics import agreement, roc_auc
 
 scores = st.lists(st.integers(-5, 5), min_size=1, max_size=20)
@@ -37,7 +38,7 @@ def test_nothing_broken_agrees(bad):
 
 def test_an_error_that_is_not_finite_is_null():
     measured = agreement([[1.0, 2.0]], [[np.nan, 2.0]])
-    assert measured.as_json() == {"max_abs_error": None, "min_cosine": -1.0}
+    assert json_object(measured) == {"max_abs_error": None, "min_cosine": -1.0}
 
 
 def test_shapes_must_fit():

@@ -6,6 +6,7 @@ import pytest
 
 from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import ImageError
+from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
 from edge_sphereface.evaluation.separability import FEEDINGS, check_separation
 from edge_sphereface.inference.embedder import Embedder
 
@@ -76,10 +77,10 @@ def photographs(tmp_path, astronaut):
 def test_names_give_people_and_bad_files_are_listed(small_model, photographs):
     check = check_separation(Embedder(small_model), open_detector("mtcnn"), photographs)
     assert (check.people, check.photographs, check.genuine_pairs, check.impostor_pairs) == (2, 3, 1, 2)
-    broken, empty = check.as_json()["skipped"]
-    assert broken["path"].endswith("broken.jpg")
-    assert "Cannot decode" in broken["reason"]
-    assert empty == {"path": str(photographs / "empty1.png"), "reason": "no face was found"}
+    broken, empty = check.skipped
+    assert broken.path.name == "broken.jpg"
+    assert "Cannot decode" in broken.reason
+    assert empty == SkippedPhoto(path=photographs / "empty1.png", reason="no face was found")
 
 
 def test_one_person_alone_proves_nothing(small_model, photographs):

@@ -1,0 +1,134 @@
+"""Turns records into JSON: the only place that knows how.
+
+A record is a dataclass. Its fields become the fields of a JSON object, in order. The metadata of a field says where its
+JSON differs from its value: :func:`rounded`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from dataclasses import Field
+
+    from _typeshed import DataclassInstance
+
+_KEY = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonForm:
+    """How a field is written.
+
+    Attributes:
+        decimals: digits after the decimal point of its numbers; None writes them as they are.
+        null_unless_finite: whether infinity and NaN are written as null. Elsewhere they are an error.
+        inline: whether the fields of the record take the place of the field that holds it; None leaves them out.
+    """
+
+    decimals: int | None = None
+    null_unless_finite: bool = False
+    inline: bool = False
+
+
+def rounded(decimals: int, *, null_unless_finite: bool = False) -> Mapping[str, JsonForm]:
+    """Metadata of a field whose numbers are rounded.
+
+    Args:
+        decimals: digits after the decimal point.
+        null_unless_finite: as in :class:`JsonForm`.
+    """
+    return {_KEY: JsonForm(decimals=decimals, null_unless_finite=null_unless_finite)}
+
+
+NULL_UNLESS_FINITE: Mapping[str, JsonForm] = {_KEY: JsonForm(null_unless_finite=True)}
+"""Metadata of a number that may be infinite or NaN: JSON has neither, so null is written."""
+INLINE: Mapping[str, JsonForm] = {_KEY: JsonForm(inline=True)}
+"""Metadata of a record whose fields are written in the place of the field that holds it; None leaves them out."""
+_PLAIN = JsonForm()
+
+
+def json_form(metadata: Mapping[Any, Any]) -> JsonForm:
+    """How a field with this metadata is written."""
+    form: JsonForm = metadata.get(_KEY, _PLAIN)
+    return form
+
+
+def json_object(record: DataclassInstance) -> dict[str, Any]:
+    """A record as a JSON object of plain values.
+
+    Raises:
+        TypeError: JSON has no form for a value that it holds.
+    """
+    return {name: value for field in fields(record) for name, value in _written(record, field)}
+
+
+def json_value(value: object) -> Any:
+    """A record, or anything that one may hold, as plain JSON values.
+
+    Args:
+        value: a dataclass; a path, an enumeration's member, a numpy scalar or array, bytes (base64), a mapping, a
+            sequence, a set (sorted), text, a number, a truth value or None.
+
+    Raises:
+        TypeError: JSON has no form for it.
+    """
+    return _value(value, _PLAIN)
+
+
+def json_text(value: object, *, ascii_only: bool = False) -> str:
+    """A record as one line of JSON text.
+
+    Args:
+        value: as for :func:`json_value`.
+        ascii_only: whether other characters are escaped.
+
+    Raises:
+        TypeError: JSON has no form for it.
+        ValueError: a number is not finite and its field does not allow it.
+    """
+    return json.dumps(json_value(value), allow_nan=False, ensure_ascii=ascii_only)
+
+
+def _value(value: Any, form: JsonForm) -> Any:  # noqa: PLR0911 -- one return for each kind of value
+    if isinstance(value, Enum):
+        return _value(value.value, form)
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return _number(value, form)
+    if is_dataclass(value) and not isinstance(value, type):
+        return json_object(value)
+    if isinstance(value, Mapping):
+        return {key: _value(item, form) for key, item in value.items()}
+    if isinstance(value, PathLike):
+        return fspath(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (Sequence, AbstractSet)):
+        return [_value(item, form) for item in (sorted(value) if isinstance(value, AbstractSet) else value)]
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays, without loading numpy
+        return _value(value.tolist(), form)
+    raise TypeError(f"JSON has no form for {type(value).__name__}.")
+
+
+def _written(record: DataclassInstance, field: Field[Any]) -> Iterable[tuple[str, Any]]:
+    """The names and values that a field becomes."""
+    form = json_form(field.metadata)
+    value = _value(getattr(record, field.name), form)
+    return (value or {}).items() if form.inline else [(field.name, value)]
+
+
+def _number(value: float, form: JsonForm) -> float | None:
+    if form.null_unless_finite and not math.isfinite(value):
+        return None
+    return float(value) if form.decimals is None else round(float(value), form.decimals)
