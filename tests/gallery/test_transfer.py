@@ -22,7 +22,7 @@ from edge_sphereface.errors import (
 from edge_sphereface.gallery import Portrait, Threshold, open_gallery
 from edge_sphereface.gallery.crops import decode_crop, encode_crop
 from edge_sphereface.gallery.sqlite.tables import Tables
-from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
+from edge_sphereface.gallery.transfer import Imported, export_gallery, import_gallery, read_fingerprint
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.fingerprint import Fingerprint
 
@@ -49,7 +49,7 @@ def test_everything_survives_from_every_kind_to_a_file(gallery, exported, make, 
     assert stat.S_IMODE(exported.stat().st_mode) == 0o600
     assert read_fingerprint(exported) == fingerprint
     other = make(tmp_path / "other.db", keep_crops=True, threshold=None)
-    assert import_gallery(other, exported)[:2] == (2, 0)
+    assert import_gallery(other, exported).added == 2
     assert content(other) == content(gallery)
     assert other.thresholds() == gallery.thresholds()
     assert other.check() == []
@@ -90,9 +90,9 @@ def test_names_that_are_there(gallery, exported, faces):
     before = content(gallery)
     with pytest.raises(IdentityError, match="2 of 2 names"):
         import_gallery(gallery, exported)
-    assert import_gallery(gallery, exported, existing="skip") == (0, 2, 0, 0)
+    assert import_gallery(gallery, exported, existing="skip") == Imported(added=0, skipped=2, new=0, embeddings=0)
     assert content(gallery) == before
-    assert import_gallery(gallery, exported, existing="add") == (2, 0, 0, 4)
+    assert import_gallery(gallery, exported, existing="add") == Imported(added=2, skipped=0, new=0, embeddings=4)
     assert gallery.get("Bob").embeddings == 2
 
 
@@ -303,7 +303,7 @@ def test_an_import_that_fails_late_adds_nothing(make, faces, tmp_path, monkeypat
     assert [identity.name for identity in other.identities()] == ["Ann"]
     assert (other.check(), other.thresholds()) == ([], {})
     assert other.identify(faces[0], threshold=0.6).name == "Ann"
-    assert import_gallery(other, tmp_path / "x.jsonl")[:2] == (1200, 0)
+    assert import_gallery(other, tmp_path / "x.jsonl").added == 1200
     assert (len(other), other.threshold.value, other.check()) == (1201, 0.6, [])
 
 
