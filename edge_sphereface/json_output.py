@@ -14,15 +14,19 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from dataclasses import Field
 
-    from _typeshed import DataclassInstance
-
 _KEY = "json"
+
+
+class Dataclass(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ def json_form(metadata: Mapping[Any, Any]) -> JsonForm:
     return form
 
 
-def json_object(record: DataclassInstance) -> dict[str, Any]:
+def json_object(record: Dataclass) -> dict[str, Any]:
     """A record as a JSON object of plain values.
 
     Raises:
@@ -121,7 +125,7 @@ def _value(value: Any, form: JsonForm) -> Any:  # noqa: PLR0911 -- one return fo
     raise TypeError(f"JSON has no form for {type(value).__name__}.")
 
 
-def _written(record: DataclassInstance, field: Field[Any]) -> Iterable[tuple[str, Any]]:
+def _written(record: Dataclass, field: Field[Any]) -> Iterable[tuple[str, Any]]:
     """The names and values that a field becomes."""
     form = json_form(field.metadata)
     value = _value(getattr(record, field.name), form)

@@ -24,7 +24,7 @@ from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from _typeshed import DataclassInstance
+    from edge_sphereface.json_output import Dataclass
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
         passed: False for a check that was made and did not hold.
     """
 
-    result: DataclassInstance | Mapping[str, object] | None
+    result: Dataclass | Mapping[str, object] | None
     text: str
     passed: bool = True
 
