@@ -14,7 +14,8 @@ EXTRAS = {
     "edge_sphereface/gallery/milvus": {"milvus_lite", "pymilvus"},
     "edge_sphereface/batch": {"pyarrow", "ray"},
     "edge_sphereface/stream/outputs/events/mqtt.py": {"paho"},
-    "edge_sphereface/web": {"starlette", "uvicorn"},
+    "edge_sphereface/http_server": {"uvicorn"},
+    "edge_sphereface/web": {"starlette"},
     "edge_sphereface/stream/monitoring/metrics.py": {"prometheus_client"},
 }
 """Where a package of an extra may be imported; `test_heavy_libraries_wait_until_they_are_needed` watches when."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -49,7 +50,7 @@ def make_page(options: WatchOptions) -> PageView | None:
 
     host, port = options.view
     token = os.environ.get(TOKEN_VARIABLE) or (None if is_loopback(host) else secrets.token_urlsafe(24))
-    return PageView(host, port, token=token)
+    return PageView(host, port, token=token, metrics=_are_same(options.view, options.metrics))
 
 
 def make_frame_sinks(options: WatchOptions, page: PageView | None) -> list[FrameSink]:
@@ -72,12 +73,23 @@ def make_frame_sinks(options: WatchOptions, page: PageView | None) -> list[Frame
 
 
 def make_endpoint(options: WatchOptions, stream: FaceStream) -> AbstractContextManager[object]:
-    """Health and metrics, if they were asked for."""
-    if options.metrics is None:
+    """The endpoint for health and metrics, if they were asked for at an address that is not the page's."""
+    if options.metrics is None or _are_same(options.view, options.metrics):
         return nullcontext()
     from edge_sphereface.stream.monitoring import HealthEndpoint
 
     return HealthEndpoint(stream, *options.metrics)
+
+
+def _are_same(one: tuple[str, int] | None, other: tuple[str, int] | None) -> bool:
+    """Whether two addresses name the same port of the same interface."""
+    if one is None or other is None or one[1] != other[1]:
+        return False
+    try:
+        first, second = (socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][4] for address in (one, other))
+    except OSError:
+        return False
+    return first == second
 
 
 def _mqtt(options: WatchOptions, address: str) -> EventSink:

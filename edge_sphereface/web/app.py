@@ -18,16 +18,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.http_server.answer import answering
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.web.access import Access
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp
 
+    from edge_sphereface.http_server.answer import App, Receive, Scope, Send
+    from edge_sphereface.http_server.connection_guard import ConnectionGuard
     from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.stream.monitoring.health import MonitoringAnswers
     from edge_sphereface.types import JsonObject
-    from edge_sphereface.web.connection_guard import ConnectionGuard
     from edge_sphereface.web.live_view import LiveView
 
 _PAGE = Path(__file__).parent / "page"
@@ -43,17 +45,25 @@ _ENROLL_S = 10.0
 
 
 def make_app(
-    stream: FaceStream, view: LiveView, *, token: str | None, side: int, fps: float, guard: ConnectionGuard
-) -> ASGIApp:
+    stream: FaceStream,
+    view: LiveView,
+    *,
+    token: str | None,
+    side: int,
+    fps: float,
+    guard: ConnectionGuard,
+    monitoring: MonitoringAnswers | None,
+) -> App:
     """The application.
 
     Args:
         stream: whose frames are shown.
         view: that gets them.
-        token: see :class:`Access`.
-        side: pixels that the longer side of a picture is shrunk to.
-        fps: pictures a second that anybody gets, at most.
+        token: see :class:`Access`; health and metrics need none.
+        side: longer side of a picture, in pixels.
+        fps: maximum number of pictures per second that a viewer gets.
         guard: of the server that runs the application.
+        monitoring: answers for health and metrics; None where another server gives them, or nobody does.
     """
     handlers = _Handlers(stream, view, side=side, fps=fps)
     app = Starlette(
@@ -66,7 +76,19 @@ def make_app(
         ],
         exception_handlers={EdgeSphereFaceError: _told, asyncio.TimeoutError: _busy},
     )
-    return guard.timed(Access(guard.admitting(app), token))
+    page = Access(guard.admitting(app), token)
+    return guard.timed(page if monitoring is None else _beside(page, monitoring))
+
+
+def _beside(page: App, monitoring: MonitoringAnswers) -> App:
+    """The page, with health and metrics at the paths that are theirs."""
+    answers = answering(monitoring)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        chosen = answers if scope["path"] in monitoring.PATHS else page
+        await chosen(scope, receive, send)
+
+    return app
 
 
 class _Handlers:

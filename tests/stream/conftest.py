@@ -1,5 +1,6 @@
 """A camera, a detector and a network that do what a test says."""
 
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -233,6 +234,17 @@ def served(gallery, running, portrait, small_model, wait_until):
         return page, stream
 
     return start
+
+
+@pytest.fixture(params=["uvicorn", "standard library"])
+def stack(request, monkeypatch):
+    """What serves health and metrics, with and without the extra ``web``."""
+    if request.param == "uvicorn":
+        pytest.importorskip("uvicorn")
+    else:
+        monkeypatch.setitem(sys.modules, "uvicorn", None)
+        monkeypatch.setitem(sys.modules, "starlette", None)
+    return request.param
 
 
 @pytest.fixture

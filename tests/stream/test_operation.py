@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import nullcontext
 
 import pytest
 
@@ -18,6 +19,7 @@ from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.image import save_image
 from edge_sphereface.stream import SourceOptions
 from edge_sphereface.stream.monitoring import HealthEndpoint, SystemdNotifier
+from edge_sphereface.web import PageView
 
 
 def ask(endpoint, path):
@@ -34,7 +36,7 @@ def health(endpoint):
 
 
 @pytest.fixture
-def endpoint(running, portrait):
+def endpoint(running, portrait, stack):
     stream = FaceStream(portrait, detector=open_detector(), settings=StreamSettings(name='the "door"'))
     with HealthEndpoint(stream, port=0) as endpoint:
         running(stream)
@@ -48,7 +50,7 @@ def test_a_stream_that_works_is_healthy(endpoint, wait_until):
     assert about["frame_s"] < 2
 
 
-def test_before_the_first_frame_it_is_not(portrait):
+def test_before_the_first_frame_it_is_not(portrait, stack):
     stream = FaceStream(portrait, detector=open_detector())
     with HealthEndpoint(stream, port=0) as endpoint:
         status, about = health(endpoint)
@@ -110,7 +112,94 @@ def test_metrics_are_what_prometheus_reads(endpoint, wait_until):
 
 
 def test_other_paths_are_told(endpoint):
-    assert ask(endpoint, "/")[0] == 404
+    assert ask(endpoint, "/") == (404, "/health or /metrics\n")
+
+
+def test_an_answer_is_the_same_on_either_stack(endpoint, wait_until, stack):
+    """The headers, what ends the connection, and what is refused; only the version of HTTP tells which stack it is."""
+    wait_until(lambda: health(endpoint)[0] == 200)
+    with urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/health?x=1", timeout=5) as answer:
+        headers = answer.headers
+        assert answer.version == {"uvicorn": 11, "standard library": 10}[stack]
+        assert int(headers["Content-Length"]) == len(answer.read())
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Connection"] == "close"
+    assert headers["Server"].strip() == "edge_sphereface"
+    assert headers["Date"]
+    for method, status in (("POST", 501), ("HEAD", 501), ("GET", 200)):
+        with socket.create_connection(("127.0.0.1", endpoint.port), timeout=5) as line:
+            line.sendall(f"{method} /metrics HTTP/1.1\r\nHost: anything\r\n\r\n".encode())
+            answer = b"".join(iter(lambda: line.recv(1 << 16), b""))  # to the end of the connection
+        assert int(answer.split()[1]) == status, method
+
+
+def test_without_the_extra_web_the_command_serves_them(film_of_nobody):
+    """In a process that can import neither starlette nor uvicorn."""
+    code = (
+        "import sys; sys.modules['uvicorn'] = sys.modules['starlette'] = None; "
+        "from edge_sphereface.cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    words = ["watch", film_of_nobody, "--folder-fps", "0.5", "--metrics", str(port)]
+    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert b"64 x 48" in process.stdout.readline()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            assert b"edge_sphereface_frames_total" in answer.read()
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+
+
+def test_page_and_metrics_at_one_address_share_a_server(served):
+    """Both answer, and neither takes the rules of the other: health needs no token and no name of this machine."""
+    page, _ = served(token="a token of this test", metrics=True)
+    status, about = health(page)
+    assert status in (200, 503)
+    assert "healthy" in about
+    assert "edge_sphereface_frames_total" in ask(page, "/metrics")[1]
+    for path in ("/", "/api/gallery", "/health/", "/metrics/x"):
+        assert ask(page, path)[0] == 401, path
+    request = urllib.request.Request(f"http://127.0.0.1:{page.port}/health", headers={"Host": "box.lan"})
+    with pytest.raises(urllib.error.HTTPError) if status == 503 else nullcontext():
+        urllib.request.urlopen(request, timeout=5)
+
+
+def test_a_page_serves_no_metrics_unasked(served):
+    page, _ = served()
+    assert ask(page, "/health")[0] == 404
+
+
+@pytest.mark.parametrize("metrics", ["18097", "localhost:18097"])
+def test_the_command_serves_both_at_one_address(film_of_nobody, metrics):
+    words = [sys.executable, "-m", "edge_sphereface", "watch", film_of_nobody, "--folder-fps", "0.5"]
+    process = subprocess.Popen(
+        [*words, "--view", "18097", "--metrics", metrics], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert b"64 x 48" in process.stdout.readline()
+        for path, found in (("/", b"<html"), ("/metrics", b"edge_sphereface_healthy"), ("/api/gallery", b"people")):
+            with urllib.request.urlopen(f"http://127.0.0.1:18097{path}", timeout=5) as answer:
+                assert found in answer.read(), path
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+
+
+def test_a_page_with_metrics_needs_their_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "edge_sphereface.stream.monitoring.metrics", None)
+    with pytest.raises(ExtraError, match=r"edge-sphereface\[metrics\]"):
+        PageView(metrics=True)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too(portrait, stack):
+    with HealthEndpoint(FaceStream(portrait, detector=open_detector()), "::", 0) as endpoint:
+        assert ask(endpoint, "/health")[0] == 503
 
 
 def test_a_port_that_is_taken(endpoint, portrait):

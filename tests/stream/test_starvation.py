@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface.stream.connections import ConnectionCaps, Connections
+from edge_sphereface import FaceStream, open_detector
+from edge_sphereface.http_server.connections import ConnectionCaps, Connections
 from edge_sphereface.stream.monitoring import HealthEndpoint
 
 CAPS = ConnectionCaps(pending=4, pending_per_address=3, accepted=3, accepted_per_address=2)
@@ -70,11 +71,23 @@ def test_what_was_replaced_and_does_not_go_has_a_bound():
     assert sum(one is not None for one in taken) == len(connections) == 11
 
 
+@pytest.mark.parametrize(
+    "caps", [CAPS, ConnectionCaps.of_this_process(most=512), ConnectionCaps.of_this_process(most=0)]
+)
+def test_batches_find_room_while_the_connections_that_they_replace_are_closed(caps):
+    """Though all places of accepted connections are taken."""
+    connections = Connections(caps)
+    accepted = [connections.enter(f"10.0.{number}.1", lambda: None) for number in range(caps.accepted)]
+    assert all(connections.accept(one) for one in accepted)
+    for number in range(caps.pending + 3 * caps.batch):
+        assert connections.enter(f"10.1.{number}.1", lambda: None) is not None
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs limits of processes")
 @pytest.mark.parametrize(("limit", "least", "most"), [(256, 16, 144), (1024, 400, 512), (64, 16, 16)])
 def test_caps_follow_from_the_descriptors_of_the_process(limit, least, most):
     code = (
-        "import resource; from edge_sphereface.stream.connections import ConnectionCaps; "
+        "import resource; from edge_sphereface.http_server.connections import ConnectionCaps; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit})); "
         "caps = ConnectionCaps.of_this_process(most=512); print(caps.accepted + 2 * caps.pending)"
     )
@@ -183,13 +196,6 @@ def test_400_idle_and_half_requests_at_256_descriptors_stop_nothing(camera, peop
     assert "Traceback" not in (tmp_path / "err").read_text()
 
 
-@pytest.fixture
-def short_times(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.web.connection_guard._REQUEST_S", 0.6)
-    monkeypatch.setattr("edge_sphereface.web.connection_guard._ANSWER_S", 1.2)
-    monkeypatch.setattr("edge_sphereface.stream.monitoring.health._TIMEOUT_S", 0.6)
-
-
 def ends(line, seconds=10):
     """Whether the other end hangs up in time; what it sends before is read."""
     deadline = time.monotonic() + seconds
@@ -216,12 +222,15 @@ def drip_until_it_ends(line):
 
 @pytest.fixture
 def served_page(served):
-    return served()[0]
+    """A page whose viewers have little time."""
+    return served(request_s=0.6, answer_s=1.2)[0]
 
 
 @pytest.fixture
-def served_health(served):
-    with HealthEndpoint(served()[1], port=0) as endpoint:
+def served_health(portrait, stack):
+    """An endpoint whose visitors have little time."""
+    stream = FaceStream(portrait, detector=open_detector())
+    with HealthEndpoint(stream, port=0, deadline_s=0.6) as endpoint:
         yield endpoint
 
 
@@ -235,14 +244,14 @@ def served_health(served):
         POST + b"Host: evil\r\nContent-Length: 9999999\r\n\r\n{",  # refused before its body
     ],
 )
-def test_drops_of_a_request_do_not_hold_a_connection(served_page, short_times, start):
+def test_drops_of_a_request_do_not_hold_a_connection(served_page, start):
     """Each drop comes before any time-out between two of them."""
     with closing(socket.create_connection(("127.0.0.1", served_page.port))) as line:
         line.sendall(start)
         drip_until_it_ends(line)
 
 
-def test_an_answer_that_nobody_reads_does_not_hold_a_connection(served_page, short_times):
+def test_an_answer_that_nobody_reads_does_not_hold_a_connection(served_page):
     with closing(socket.socket()) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         line.connect(("127.0.0.1", served_page.port))
@@ -260,7 +269,7 @@ def test_an_answer_that_nobody_reads_does_not_hold_a_connection(served_page, sho
                 break
 
 
-def test_a_viewer_who_stays_is_not_cut_off(served_page, short_times):
+def test_a_viewer_who_stays_is_not_cut_off(served_page):
     """Requests one after another on one connection, for longer than any one may take."""
     with closing(socket.create_connection(("127.0.0.1", served_page.port), timeout=5)) as line:
         began, answers = time.monotonic(), 0
@@ -278,19 +287,20 @@ def test_a_viewer_who_stays_is_not_cut_off(served_page, short_times):
     assert answers > 5
 
 
-def test_drops_of_a_request_do_not_hold_the_health_endpoint(served_health, short_times):
+def test_drops_of_a_request_do_not_hold_the_health_endpoint(served_health):
     with closing(socket.create_connection(("127.0.0.1", served_health.port))) as line:
         line.sendall(b"GET /health HTTP/1.1\r\n")
         drip_until_it_ends(line)
 
 
 @pytest.mark.slow
-def test_200_viewers_at_once_are_served(served_page):
+def test_200_viewers_at_once_are_served(served):
+    page, _ = served()
     seen, lock = [], threading.Lock()
 
     def look():
         for _ in range(3):
-            with urllib.request.urlopen(f"http://localhost:{served_page.port}/api/frame?after=0", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://localhost:{page.port}/api/frame?after=0", timeout=20) as answer:
                 body = answer.read()
             with lock:
                 seen.append(len(body) > 1000)

@@ -1,26 +1,43 @@
-"""Keeps viewers who are slow, idle or too many from holding the page's connections.
+"""Keeps peers that are slow, idle or too many from holding the connections of a uvicorn server.
 
-uvicorn closes idle connections, and waits for ever for the rest of a request that has begun and for the reader of an
-answer. Here each connection has a deadline, which only whole requests and whole answers put off.
+uvicorn closes idle connections, but waits without limit for the rest of a request that has begun and for the reader of
+an answer. Here each connection has a deadline, which only complete requests and complete answers extend.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from edge_sphereface.http_server.connections import Connections
+
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from edge_sphereface.http_server.answer import App, Message, Receive, Scope, Send
+    from edge_sphereface.http_server.connections import Connection, ConnectionCaps
 
-    from edge_sphereface.stream.connections import Connection, Connections
 
-_REQUEST_S = 10.0
-"""From the beginning of a connection, or the end of an answer, to the end of the next request's headers."""
-_ANSWER_S = 30.0
-"""From there to the end of the answer, with the request's body: more than any answer takes here."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long a peer may take.
+
+    Attributes:
+        request_s: seconds from the beginning of a connection, or the end of an answer, to the end of the next request's
+            headers.
+        answer_s: seconds from there to the end of the answer, with the request's body; None where ``request_s`` covers
+            the answer as well.
+    """
+
+    request_s: float
+    answer_s: float | None = None
+
+
+_BUSY = json.dumps(
+    {"error": {"code": "busy", "message": "Too many viewers. Close other pages, or try again later."}}
+).encode()
 
 
 class _Visit:
@@ -46,11 +63,16 @@ class ConnectionGuard:
     """Counts and times the connections of one server.
 
     Args:
-        connections: their caps.
+        caps: limits of the connections.
+        deadlines: of their requests and answers.
+
+    Attributes:
+        batch: connections to take at a time.
     """
 
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+    def __init__(self, caps: ConnectionCaps, deadlines: Deadlines) -> None:
+        self.batch = caps.batch
+        self._connections, self._deadlines = Connections(caps), deadlines
         self._visits: dict[tuple[str, int], _Visit] = {}
 
     def protocol(self) -> type[asyncio.Protocol]:
@@ -72,7 +94,7 @@ class ConnectionGuard:
 
         return Protocol
 
-    def timed(self, app: ASGIApp) -> ASGIApp:
+    def timed(self, app: App) -> App:
         """Give every request its time; goes around everything else."""
 
         async def timed(scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,14 +105,15 @@ class ConnectionGuard:
             async def told(message: Message) -> None:
                 await send(message)
                 if message["type"] == "http.response.body" and not message.get("more_body", False):
-                    visit.expect(_REQUEST_S)
+                    visit.expect(self._deadlines.request_s)
 
-            visit.expect(_ANSWER_S)
+            if self._deadlines.answer_s is not None:
+                visit.expect(self._deadlines.answer_s)
             await app(scope, receive, told)
 
         return timed
 
-    def admitting(self, app: ASGIApp) -> ASGIApp:
+    def admitting(self, app: App) -> App:
         """Keep the connections of those who came as far as ``app``, up to a cap; goes behind whatever refuses."""
 
         async def admitting(scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,9 +121,10 @@ class ConnectionGuard:
             if visit is not None and self._connections.accept(visit.connection):
                 await app(scope, receive, send)
                 return
-            about = {"code": "busy", "message": "Too many viewers. Close other pages, or try again later."}
-            refusal = JSONResponse({"error": about}, status_code=503, headers={"Connection": "close"})
-            await refusal(scope, receive, send)
+            headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+            headers.append((b"content-length", str(len(_BUSY)).encode()))
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": _BUSY})
 
         return admitting
 
@@ -113,7 +137,7 @@ class ConnectionGuard:
         if connection is None:
             return False
         visit = self._visits[peer[0], peer[1]] = _Visit(connection, transport)
-        visit.expect(_REQUEST_S)
+        visit.expect(self._deadlines.request_s)
         return True
 
     def _leave(self, transport: asyncio.Transport) -> None:

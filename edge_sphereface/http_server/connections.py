@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _RESERVED_DESCRIPTORS = 112
 """Left for cameras, galleries, files, helper processes, and health and metrics with at most 48."""
+_MAX_BATCH = 32
 _UNKNOWN_LIMIT = 512
 """Descriptors assumed where the system does not tell."""
 
@@ -38,6 +39,15 @@ class ConnectionCaps:
     pending_per_address: int
     accepted: int
     accepted_per_address: int
+
+    @property
+    def batch(self) -> int:
+        """Connections that an event loop takes at a time.
+
+        Two batches are on their way while the connections that a third has replaced are being closed: together they
+        find room among the places for pending connections.
+        """
+        return max(min(self.pending // 3, _MAX_BATCH), 1)
 
     @classmethod
     def of_this_process(cls, *, most: int) -> ConnectionCaps:
