@@ -1,7 +1,8 @@
-"""Griffe extension: reStructuredText in docstrings becomes Markdown with links.
+"""Griffe extension for the API reference.
 
-``:class:`Embedder``` becomes a link to the class, ``.. code-block:: text`` a fenced block. Our docstrings use no other
-reStructuredText.
+reStructuredText in docstrings becomes Markdown: ``:class:`Embedder``` a link to the class, ``.. code-block:: text`` a
+fenced block. Our docstrings use no other reStructuredText. The default of a field of settings, written as
+``setting(0.05, help=...)`` or ``nested(TrackingSettings)``, is shown as the value that it has.
 """
 
 from __future__ import annotations
@@ -16,8 +17,16 @@ _ROLE = re.compile(r":(?:attr|class|func|meth|mod):`~?([\w.]+)`")
 _CODE_BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?: +.*\n|\n)+)", re.MULTILINE)
 
 
-class DocstringMarkup(griffe.Extension):
-    """Rewrites every docstring once, when its object is loaded."""
+class ApiReference(griffe.Extension):
+    """Rewrites docstrings and defaults when they are loaded."""
+
+    def on_attribute_instance(self, *, attr: griffe.Attribute, **_: Any) -> None:
+        """Show the default of a field of settings."""
+        match attr.value:
+            case griffe.ExprCall(function=griffe.ExprName(name="setting"), arguments=[default, *_]):
+                attr.value = default
+            case griffe.ExprCall(function=griffe.ExprName(name="nested"), arguments=[kind, *_]):
+                attr.value = griffe.ExprCall(function=kind, arguments=[])
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of an object."""
