@@ -1,5 +1,5 @@
-"""The workstation stage: a MindSpore checkpoint of SphereFace becomes an ONNX file that is proven equal to it.
+"""The workstation stage: convert a MindSpore checkpoint of SphereFace to ONNX, and prove that both are equal.
 
-Run from a checkout: ``python -m export --help``. MindSpore itself is needed for no conversion, only for the strongest
-proof.
+Run from a checkout: ``python -m export --help``. Conversion does not need MindSpore. With MindSpore installed, the
+proof compares with MindSpore itself.
 """

@@ -1,4 +1,4 @@
-"""From a checkpoint to a proven ONNX file."""
+"""Convert a checkpoint to an ONNX file and prove that both give the same embeddings."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionOptions:
-    """How a checkpoint is converted.
+    """Options of a conversion.
 
     Attributes:
         input_layout: ``nchw``, or ``image`` with the normalization inside the graph.
-        threshold: cosine similarity written into the model; None for the original network's.
-        threshold_source: where that number comes from.
-        threshold_pairs: labelled pairs that give the threshold instead.
-        input_size: height and width, where the checkpoint allows more than one.
-        alignment_fit: how the crops that the network was trained on were aligned.
-        reference: what the result is compared with.
-        photos: photographs for the proof.
+        threshold: cosine similarity stored in the model; None for the threshold of the original network.
+        threshold_source: origin of that threshold, in words.
+        threshold_pairs: labeled pairs to measure the threshold on, in place of ``threshold``.
+        input_size: height and width of the input in pixels, if the checkpoint allows more than one.
+        alignment_fit: kind of fit that aligned the training crops.
+        reference: forward pass to compare with, one of :data:`export.reference.REFERENCE_NAMES`.
+        photos: folder of photographs for the proof; None for the built-in photograph.
     """
 
     input_layout: Layout = LAYOUT_NCHW
@@ -64,14 +64,14 @@ class ConversionOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """What was made.
+    """Result of a conversion.
 
     Attributes:
-        model: the ONNX file.
-        certificate: its parity certificate.
-        spec: what the model says of itself.
-        topology: of the network.
-        proof: that it equals the checkpoint.
+        model: path of the ONNX file.
+        certificate: path of its parity certificate.
+        spec: specification stored in the model.
+        topology: topology of the network.
+        proof: comparisons with the checkpoint.
     """
 
     model: Path
@@ -89,20 +89,20 @@ def convert(
     detector: Detector | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Conversion:
-    """Convert, prove, write; what is not proven is not written.
+    """Convert a checkpoint, prove the result, and write it. Nothing is written if the proof fails.
 
     Args:
-        source: the checkpoint.
-        output: the ONNX file; its certificate is written beside it.
-        options: how.
-        detector: for labelled pairs without landmarks; None for the best there is.
-        note: told what is being done.
+        source: path of the checkpoint.
+        output: path of the ONNX file; the certificate is written beside it.
+        options: options of the conversion; None for the defaults.
+        detector: finds faces in labeled pairs without landmarks; None for the best detector available.
+        note: called with a description of each step.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        TopologyError: it holds another network.
-        ParityError: the graph does not equal the checkpoint.
-        PairsError: the labelled pairs are too few for a threshold.
+        TopologyError: the checkpoint holds a different network.
+        ParityError: the embeddings differ from the checkpoint's.
+        PairsError: there are too few labeled pairs for a threshold.
         OutputError: the output cannot be written.
     """
     chosen = options or ConversionOptions()
@@ -140,7 +140,7 @@ def convert(
 
 
 def _write_spec(stream: IO[bytes], spec: ModelSpec) -> None:
-    """Give the model in a file another specification."""
+    """Replace the specification in the metadata of an ONNX file."""
     model = onnx.load(stream.name)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
@@ -162,10 +162,10 @@ def _read_parameters(checkpoint: Checkpoint, topology: Topology) -> dict[str, np
 
 
 def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:
-    """What a model made from this checkpoint says of itself.
+    """Specification of the model that is made from a checkpoint.
 
     Raises:
-        TopologyError: no landmark template is known for its crops.
+        TopologyError: no landmark template is known for the size of its crops.
     """
     is_official = checkpoint.sha256 == official.OFFICIAL.sha256
     if options.threshold is not None:
@@ -196,15 +196,15 @@ def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOp
 
 
 def _template(topology: Topology) -> tuple[tuple[float, float], ...]:
-    """The template of the 112 x 96 crop, in the middle of a wider or narrower one of the same height.
+    """Landmark template (5, 2) in pixels: that of the 112 x 96 crop, centered in a crop of the same height.
 
-    Source: the common 112 x 112 template is the 112 x 96 one moved by 8 pixels.
+    Source: the common 112 x 112 template is the 112 x 96 template shifted by 8 pixels.
     """
     if topology.input_height != CROP_HEIGHT:
         raise TopologyError(
-            f"The network takes crops of {topology.input_height} x {topology.input_width} pixels, and a template "
-            f"is known for a height of {CROP_HEIGHT} only.",
-            hint="if it was trained on crops of another shape with as many cells, name it with --input-size",
+            f"The network takes crops of {topology.input_height} x {topology.input_width} pixels, but a landmark "
+            f"template is known only for a height of {CROP_HEIGHT}.",
+            hint="if the training crops had another shape with the same number of cells, set --input-size",
         )
     shift = (topology.input_width - CROP_WIDTH) / 2
     return tuple((x + shift, y) for x, y in LANDMARK_TEMPLATE)

@@ -12,18 +12,18 @@ class CheckpointError(EdgeSphereFaceError, ValueError):
 
 
 class TopologyError(EdgeSphereFaceError, ValueError):
-    """The parameters of a checkpoint do not make a SphereFace network."""
+    """The parameters of a checkpoint do not form a SphereFace network."""
 
     code = "topology"
 
 
 class CalibrationError(EdgeSphereFaceError, ValueError):
-    """Photographs for a calibration give no crops."""
+    """The photographs for the calibration show no usable face."""
 
     code = "calibration"
 
 
 class ParityError(EdgeSphereFaceError, ArithmeticError):
-    """An ONNX file does not give what its checkpoint gives."""
+    """The embeddings of an ONNX file differ from those of its checkpoint."""
 
     code = "parity"

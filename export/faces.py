@@ -1,4 +1,4 @@
-"""Face crops for proofs: cut out by the runtime's own detector and alignment."""
+"""Face crops for proofs, made by the detector and the alignment of the runtime."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JITTER_PX = 3.0
 
 
 def astronaut() -> UInt8Array:
-    """Eileen Collins, 512 x 512 uint8 BGR: a NASA photograph in the public domain, shipped with scikit-image."""
+    """Portrait of Eileen Collins, (512, 512, 3) uint8 BGR: a public-domain NASA photograph from scikit-image."""
     from skimage import data
 
     return np.ascontiguousarray(data.astronaut()[:, :, ::-1], dtype=np.uint8)
@@ -32,14 +32,13 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
     """Aligned crops of real faces.
 
     Args:
-        spec: size and template of the crops.
-        count: how many; where the photographs show fewer faces, they are cut out again with landmarks moved by up to
-            3 pixels.
-        photos: a folder of photographs; without it, :func:`astronaut`. An image of a crop's size is a crop already, and
-            is taken as it is.
+        spec: specification of the model; gives the size and the landmark template.
+        count: number of crops. If there are fewer faces, they are aligned again with landmarks moved by up to 3 pixels.
+        photos: folder of photographs; None for :func:`astronaut`. An image that has the size of a crop is used without
+            alignment.
 
     Returns:
-        (count, H, W, 3) uint8 BGR, the same for the same photographs.
+        (count, H, W, 3) uint8 BGR; deterministic.
 
     Raises:
         ParityError: no face was found.
@@ -54,7 +53,9 @@ def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8
         if len(found) >= count:
             break
     if not found:
-        raise ParityError(f"No face was found in {photos or 'the built-in photograph'}.", hint="give other photographs")
+        raise ParityError(
+            f"No face was found in {photos or 'the built-in photograph'}.", hint="use photographs that show a face"
+        )
     random = np.random.RandomState(_SEED)  # the same stream in every numpy
     crops = []
     for number in range(count):

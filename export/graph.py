@@ -1,7 +1,7 @@
-"""The ONNX graph of a SphereFace network, built from its topology and parameters.
+"""Build the ONNX graph of a SphereFace network from its topology and parameters.
 
-Each stage is a stride-2 convolution, then residual pairs x + f(x); every convolution is 3 x 3 with padding 1 and is
-followed by a PReLU with one slope per channel. The embedding is a fully connected layer over the last stage in NCHW
+Each stage is a stride-2 convolution followed by residual pairs x + f(x). Every convolution is 3 x 3 with padding 1 and
+is followed by a PReLU with one slope per channel. The embedding is a fully connected layer over the last stage in NCHW
 order.
 """
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 OPSET = 17
 IR_VERSION = 8
-"""What onnxruntime since 1.14 reads; a newer one would shut out old boards for nothing."""
+"""IR version that onnxruntime reads since 1.14. A newer one would exclude old boards without a benefit."""
 INPUT_NAME = {"image": "image", "nchw": "input"}
 OUTPUT_NAME = "embedding"
 BATCH = "batch"
 
 
 def build_graph(topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any]], spec: ModelSpec) -> onnx.ModelProto:
-    """Build the graph; the same arguments always give the same bytes.
+    """Build the graph. The result is deterministic, byte for byte.
 
     Args:
-        topology: of the network.
-        parameters: by name in the network, any floating-point type; the graph holds float32.
-        spec: written into the metadata; its layout decides the input.
+        topology: topology of the network.
+        parameters: arrays of any floating-point type by name in the network; the graph stores float32.
+        spec: specification, stored in the metadata; its layout determines the input.
 
     Returns:
-        A model that ``onnx.checker`` accepts, shapes inferred strictly.
+        A model that passes ``onnx.checker`` with strict shape inference.
     """
     builder = _Builder(parameters)
     value = builder.normalize(spec) if spec.input_layout == LAYOUT_IMAGE else INPUT_NAME[spec.input_layout]
@@ -65,7 +65,7 @@ def build_graph(topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any
 
 
 class _Builder:
-    """Collects nodes and weights of the graph."""
+    """Collects the nodes and weights of the graph."""
 
     def __init__(self, parameters: Mapping[str, np.ndarray[Any, Any]]) -> None:
         self._parameters = parameters
@@ -82,7 +82,7 @@ class _Builder:
         return name
 
     def normalize(self, spec: ModelSpec) -> str:
-        """Uint8 NHWC to float32 NCHW, normalized: bit for bit what the runtime does for the other layout."""
+        """Convert uint8 NHWC to normalized float32 NCHW, bit for bit as the runtime does for the layout ``nchw``."""
         value = self.node("Cast", [INPUT_NAME[LAYOUT_IMAGE]], "to_float", to=TensorProto.FLOAT)
         value = self.node("Transpose", [value], "to_nchw", perm=[0, 3, 1, 2])
         mean = self.weight("pixel_mean", np.array(spec.pixel_mean))

@@ -1,4 +1,4 @@
-"""Layers as quantization counts them: a convolution with its PReLU and the addition after it, or the embedding."""
+"""Layers as units of quantization: a convolution with its PReLU and residual addition, or the embedding layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EMBEDDING_NAMES = ("flatten", EMBEDDING)
 
 
 def layer_of(name: str) -> str | None:
-    """The layer of a node or of the tensor that it writes: ``conv1_2``, ``fc5``; None for normalization and inputs."""
+    """Layer of a node or of its output tensor, such as ``conv1_2`` or ``fc5``; None for normalization and inputs."""
     if name in _EMBEDDING_NAMES:
         return EMBEDDING
     found = _NUMBERED.match(name)
@@ -22,5 +22,5 @@ def layer_of(name: str) -> str | None:
 
 
 def layers_of(model: onnx.ModelProto) -> list[str]:
-    """Every layer, in the order of computation."""
+    """Names of all layers in the order of computation."""
     return list(dict.fromkeys(layer for node in model.graph.node if (layer := layer_of(node.name)) is not None))

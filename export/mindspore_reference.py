@@ -1,4 +1,4 @@
-"""The network in MindSpore, loading the checkpoint by MindSpore's own reader: the strongest proof there is."""
+"""Reference forward pass in MindSpore, which reads the checkpoint itself: the strongest proof of parity."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class MindsporeReference:
     """A ``mindspore.nn.Cell`` of the topology.
 
     Args:
-        checkpoint: read by MindSpore itself.
-        topology: of its network.
+        checkpoint: checkpoint, which MindSpore reads again from its file.
+        topology: topology of its network.
         device: ``CPU`` or ``Ascend``.
         half: compute in float16, as the original evaluation does on Ascend.
     """
@@ -37,7 +37,7 @@ class MindsporeReference:
             self._load(checkpoint, topology, device=device, half=half)
 
     def _load(self, checkpoint: Path, topology: Topology, *, device: str, half: bool) -> None:
-        # Both are read when MindSpore is loaded. 3: errors only. AVX2: on some processors with AVX-512 (measured on an
+        # MindSpore reads both on import. 3: errors only. AVX2: on some processors with AVX-512 (measured on an
         # AMD EPYC of family 26) its oneDNN falls back to reference code, 80 times slower.
         os.environ.setdefault("GLOG_v", "3")
         os.environ.setdefault("DNNL_MAX_CPU_ISA", "AVX2")
@@ -67,7 +67,7 @@ class MindsporeReference:
 
 @contextmanager
 def _interrupt_afterwards() -> Iterator[None]:
-    """Keep Ctrl-C until the block ends: MindSpore turns it into other errors, or aborts while it is loaded."""
+    """Defer Ctrl-C to the end of the block: MindSpore turns it into other errors, or aborts during import."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -82,7 +82,7 @@ def _interrupt_afterwards() -> Iterator[None]:
 
 
 def _layers(mindspore: Any, topology: Topology) -> dict[str, Any]:
-    """Every layer with parameters, by the name that it has in a checkpoint."""
+    """All layers with parameters, by their names in a checkpoint."""
     nn = mindspore.nn
     layers: dict[str, Any] = {}
     before = 3

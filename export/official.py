@@ -1,4 +1,4 @@
-"""What is known of the checkpoint that MindSpore Hub publishes.
+"""The official checkpoint, published on MindSpore Hub.
 
 Source: mindspore-ai/models, research/cv/sphereface, and the file's page on MindSpore Hub.
 """
@@ -24,7 +24,7 @@ OFFICIAL = PinnedFile(
 )
 
 LFW_ACCURACY = 0.9848
-"""10-fold accuracy on LFW that its publisher states, not measured here."""
+"""10-fold accuracy on LFW as stated by the publisher; not measured here."""
 
 PIXEL_MEAN = 127.5
 PIXEL_SCALE = 1 / 128
@@ -35,10 +35,10 @@ THRESHOLD_SOURCE_OTHER = "the original's LFW threshold; not measured for these w
 
 
 def official_path() -> Path:
-    """Where ``python -m export fetch`` keeps it, whether it is there or not."""
+    """Path where ``python -m export fetch`` stores it; the file may not exist."""
     return cache_folder() / "checkpoints" / OFFICIAL.name
 
 
 def official_target() -> Path:
-    """The same, with its folder created."""
+    """Same as :func:`official_path`, and create the folder."""
     return cache_file("checkpoints", OFFICIAL.name)

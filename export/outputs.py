@@ -1,4 +1,4 @@
-"""Where a made model may go, checked before the work that makes it."""
+"""Check the output path of a model before the work starts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def check_output(output: Path, source: Path) -> None:
-    """Refuse a place where a model cannot be written, or where it would take its source's place.
+    """Check that a model can be written to a path and does not overwrite its source.
 
     Raises:
-        OutputError: the name does not end in .onnx, its folder is missing, or it is the source itself.
+        OutputError: the name does not end in .onnx, the folder is missing, or the path is the source.
     """
     if output.suffix.lower() != ".onnx":
         raise OutputError(f"Expected an output that ends in .onnx, got {output}.", hint=f"name it {output.stem}.onnx")

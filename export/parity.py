@@ -1,4 +1,4 @@
-"""The proof that an ONNX file equals its checkpoint, and the certificate that keeps it."""
+"""Prove that an ONNX file equals its checkpoint, and record the proof in a certificate."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _NOISE_SEED = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityCase:
-    """One comparison.
+    """One comparison with the reference.
 
     Attributes:
-        inputs: ``noise`` or ``faces``.
-        batch: crops in one inference.
-        measured: agreement with the reference.
+        inputs: kind of inputs: ``noise`` or ``faces``.
+        batch: number of crops in one inference.
+        measured: agreement of the embeddings with the reference.
     """
 
     inputs: str
@@ -57,7 +57,7 @@ class ParityCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Every comparison of one ONNX file with its checkpoint.
+    """All comparisons of one ONNX file with its checkpoint.
 
     Attributes:
         reference: name and version of the reference.
@@ -74,7 +74,7 @@ class Proof:
 
     @property
     def worst(self) -> Agreement:
-        """Largest error and smallest cosine over all cases."""
+        """Largest error and smallest cosine similarity over all cases."""
         return Agreement(
             max_abs_error=max(case.measured.max_abs_error for case in self.cases),
             min_cosine=min(case.measured.min_cosine for case in self.cases),
@@ -88,9 +88,9 @@ def prove(
 
     Args:
         embedder: the ONNX file.
-        reference: the checkpoint's own forward pass.
+        reference: forward pass with the checkpoint's parameters.
         photos: photographs for the faces, see :func:`export.faces.face_crops`.
-        note: told what is being done.
+        note: called with a description of each step.
     """
     return _compare(
         embedder,
@@ -104,7 +104,7 @@ def prove(
 def prove_against_model(
     embedder: Embedder, original: Embedder, *, photos: Path | None = None, note: Callable[[str], None] | None = None
 ) -> Proof:
-    """The same against another ONNX file of the network, such as the one that a rewrite or quantization began with."""
+    """Compare an ONNX file with another one of the same network, such as the source of a rewrite or quantization."""
     return _compare(embedder, original.forward, (original.path.name, original.spec.precision), photos, note)
 
 
@@ -132,10 +132,10 @@ def _compare(
 
 
 def require(proof: Proof, what: str, *, original: str = "its checkpoint") -> None:
-    """Refuse a proof that did not hold.
+    """Require that a proof passed.
 
     Raises:
-        ParityError: it did not.
+        ParityError: the proof failed.
     """
     if not proof.passed:
         worst, bounds = proof.worst, CONVERSION_BOUNDS
@@ -147,12 +147,12 @@ def require(proof: Proof, what: str, *, original: str = "its checkpoint") -> Non
 
 
 def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certificate:
-    """The certificate of a proof.
+    """Make the certificate of a proof.
 
     Args:
         proof: the comparisons.
         embedder: the ONNX file that was proven.
-        model_name: file name that the model will have.
+        model_name: final file name of the model.
     """
     import onnx
 
@@ -171,7 +171,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
             opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
         ),
         reference=CertifiedReference(name=proof.reference[0], version=proof.reference[1]),
-        # A model of reduced precision is judged by its own proof; the cases here say how far it is from float.
+        # A model of reduced precision has its own proof; these cases record its difference from float.
         bounds=CertifiedBounds(
             conversion=CONVERSION_BOUNDS if is_exact else None, device=device_bounds(embedder.spec.precision)
         ),
@@ -193,7 +193,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
 
 
 def summary(proof: Proof) -> JsonObject:
-    """The proof as plain JSON values."""
+    """Return the proof as plain JSON values."""
     return {
         "passed": proof.passed,
         "reference": {"name": proof.reference[0], "version": proof.reference[1]},
@@ -203,7 +203,7 @@ def summary(proof: Proof) -> JsonObject:
 
 
 def text(proof: Proof) -> str:
-    """The proof for people."""
+    """Format the proof as text."""
     bounds = CONVERSION_BOUNDS
     lines = [
         f"parity {'PASSED' if proof.passed else 'FAILED'} against {' '.join(proof.reference)}",
@@ -218,6 +218,6 @@ def text(proof: Proof) -> str:
 
 
 def normalize_plainly(crops: UInt8Array, spec: ModelSpec) -> Float32Array:
-    """What the original does to pixels, written out apart from the runtime: (pixel - mean) * scale, NCHW."""
+    """Normalize pixels as the original does, independently of the runtime: (pixel - mean) * scale, NCHW."""
     values = (crops.astype(np.float64) - spec.pixel_mean) * spec.pixel_scale
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The plain float model, which every derived form begins with."""
+"""The plain float model: the source of every rewrite and quantization."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 
 def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
-    """A float model as ``python -m export convert`` makes it, which rewrites and quantization begin with.
+    """Open a float model that ``python -m export convert`` made.
 
     Raises:
-        ModelFormatError: it is quantized or rewritten already, has no metadata of ours, or another graph.
+        ModelFormatError: it is quantized or rewritten, has no metadata of this project, or a different graph.
     """
     embedder = Embedder(path, provider=provider)
     if embedder.spec.precision != "float32":
         raise ModelFormatError(
-            f"Expected a float32 model, and {path} has the precision {embedder.spec.precision} already.",
-            hint="give the float model that it was made from",
+            f"Expected a float32 model, but {path} has the precision {embedder.spec.precision}.",
+            hint="use the float model that it was made from",
         )
     if embedder.spec.rewrites:
         raise ModelFormatError(
-            f"Expected the plain float model, and {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
-            hint="give the file that `python -m export convert` made",
+            f"Expected the plain float model, but {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
+            hint="use the file that `python -m export convert` made",
         )
     model = onnx.load(path)
     layers = layers_of(model)
     weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
     if set(weighted) != set(layers) or EMBEDDING not in layers:
         raise ModelFormatError(
-            f"Expected the graph that `python -m export convert` makes, and {path} has weighted layers "
+            f"Expected the graph that `python -m export convert` makes, but {path} has weighted layers "
             f"{', '.join(weighted[:5]) or 'of other kinds'}.",
             hint="convert the checkpoint again",
         )

@@ -1,6 +1,6 @@
-"""Forward passes that an ONNX file is compared with: MindSpore's own, or a plain one in numpy.
+"""Reference forward passes that an ONNX file is compared with: MindSpore, or a plain implementation in numpy.
 
-Both take the parameters from the checkpoint and share nothing with the graph that is to be proven.
+Both read the parameters from the checkpoint and share no code with the graph under test.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ REFERENCE_NAMES: tuple[ReferenceName, ...] = ("auto", "mindspore", "numpy")
 
 
 class Reference(Protocol):
-    """A forward pass."""
+    """A reference forward pass."""
 
     name: str
     version: str
 
     def forward(self, batch: Float32Array) -> Float32Array:
-        """Embeddings, not normalized.
+        """Compute embeddings, not normalized.
 
         Args:
-            batch: (N, 3, H, W) float32, normalized.
+            batch: (N, 3, H, W) float32, normalized pixels.
 
         Returns:
             (N, D) float32.
@@ -42,24 +42,22 @@ class Reference(Protocol):
 
 
 def open_reference(name: ReferenceName, checkpoint: Checkpoint, topology: Topology) -> Reference:
-    """MindSpore if it is asked for or, with ``auto``, installed; else numpy.
+    """Open the named reference; ``auto`` is MindSpore if it is installed, else numpy.
 
     Raises:
-        ParityError: MindSpore was asked for by name and is not installed.
+        ParityError: MindSpore was requested by name and is not installed.
     """
     if name == "numpy" or (name == "auto" and find_spec("mindspore") is None):
         return NumpyReference(checkpoint, topology)
     if find_spec("mindspore") is None:
-        raise ParityError(
-            "MindSpore is not installed.", hint="pip install mindspore==2.10.*, or take --reference numpy"
-        )
+        raise ParityError("MindSpore is not installed.", hint="pip install mindspore==2.10.*, or use --reference numpy")
     from export.mindspore_reference import MindsporeReference
 
     return MindsporeReference(checkpoint.path, topology)
 
 
 class NumpyReference:
-    """The network written out in numpy, summed in float64."""
+    """The network in numpy, accumulated in float64."""
 
     name = "numpy"
     version = np.__version__
@@ -71,7 +69,7 @@ class NumpyReference:
         }
 
     def forward(self, batch: Float32Array) -> Float32Array:
-        """One picture at a time, which bounds the memory."""
+        """Compute embeddings one image at a time, which bounds the memory."""
         return np.stack([self._embed(picture.astype(np.float64)) for picture in batch]).astype(np.float32)
 
     def _embed(self, value: Float64Array) -> Float64Array:
@@ -94,5 +92,5 @@ class NumpyReference:
 
 
 def describe(reference: Reference, path: Path) -> str:
-    """Such as ``mindspore 2.10.0 on x.ckpt``."""
+    """Describe a reference, for example ``mindspore 2.10.0 on x.ckpt``."""
     return f"{reference.name} {reference.version} on {path.name}"

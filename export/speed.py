@@ -1,4 +1,4 @@
-"""A model timed against others on this machine: what decides whether a derived model is kept."""
+"""Time a model against others on this machine, to decide whether a derived model is kept."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BEFORE, AFTER = "before", "after"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Race:
-    """Latency of one face.
+    """Latency of several models for one face.
 
     Attributes:
-        latency: by name of the model, the candidate first.
-        ratios: latency of the candidate over that of each other model.
-        load: other work on the machine meanwhile.
+        latency: latency by name of the model; the candidate comes first.
+        ratios: latency of the candidate divided by that of each other model, by name.
+        load: load of the machine by other programs during the measurement.
     """
 
     latency: Mapping[str, LatencySummary]
@@ -41,10 +41,10 @@ def race(
     """Time a model against others, in rounds (:mod:`edge_sphereface.evaluation.latency`).
 
     Args:
-        name: of the candidate.
-        candidate: its file.
-        others: files by name.
-        setting: how all of them run; None for all processors.
+        name: name of the candidate.
+        candidate: path of the candidate.
+        others: paths of the other models, by name.
+        setting: session setting of all models; None for all processors.
         provider: execution provider.
     """
     how = setting or Setting(threads=usable_cpus())

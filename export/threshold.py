@@ -1,4 +1,4 @@
-"""The threshold that a model is given, and what it rests on."""
+"""Measure the threshold that is stored in a model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 MIN_PAIRS = 300
 MIN_OF_A_KIND = 100
-"""Fewer pairs put a threshold anywhere between the two kinds."""
+"""Least number of genuine and of impostor pairs. With fewer, the threshold is arbitrary between their scores."""
 
 
 class MeasuredThreshold(NamedTuple):
-    """A cosine similarity and where it comes from.
+    """A threshold and its origin.
 
     Attributes:
-        value: from which two faces count as one person.
-        source: in words.
+        value: least cosine similarity of two faces of the same person.
+        source: origin of the value, in words.
     """
 
     value: float
@@ -37,14 +37,14 @@ class MeasuredThreshold(NamedTuple):
 
     @classmethod
     def of_pairs(cls, scores: Float64Array, same: BoolArray) -> MeasuredThreshold:
-        """The mean of the thresholds that ten folds chose on the other nine.
+        """Mean of the ten thresholds of 10-fold cross-validation, each chosen on nine folds.
 
         Args:
-            scores: (N,) cosines in the order of the pairs.
-            same: (N,) labels.
+            scores: (N,) cosine similarities in the order of the pairs.
+            same: (N,) bool, True for genuine pairs.
 
         Raises:
-            PairsError: too few pairs to tell.
+            PairsError: there are too few pairs.
         """
         genuine = int(same.sum())
         if len(same) < MIN_PAIRS or min(genuine, len(same) - genuine) < MIN_OF_A_KIND:
@@ -64,13 +64,13 @@ def measure_threshold(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> MeasuredThreshold:
-    """The threshold that labelled pairs give a model.
+    """Measure the threshold of a model on labeled pairs.
 
     Args:
         embedder: the model.
-        labelled: pairs.
-        detector: finds the faces, where the pairs come without landmarks.
-        progress: called with photographs done and their total.
+        labelled: labeled pairs.
+        detector: finds faces in pairs without landmarks.
+        progress: called with the number of photographs done and their total.
 
     Raises:
         PairsError: too few pairs are usable.

@@ -1,4 +1,4 @@
-"""The shape of a SphereFace network, read off the names and shapes of its parameters."""
+"""Infer the topology of a SphereFace network from the names and shapes of its parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STAGES = 4
 STRIDE = 2**STAGES
-"""Pixels of the input per cell of the last stage: each stage halves height and width."""
+"""Pixels of the input per cell of the last stage, in each direction: each stage halves height and width."""
 
 RESIDUAL_PAIRS = {
     4: (0, 0, 0, 0),
@@ -35,15 +35,15 @@ _NETWORK_NAME = re.compile(r"conv\d+_\d+\.(weight|bias)|relu\d+_\d+\.w|fc5\.(wei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """A SphereFace network.
+    """Topology of a SphereFace network.
 
     Attributes:
-        depth: 4, 10, 20, 36 or 64.
+        depth: number of layers: 4, 10, 20, 36 or 64.
         widths: channels of the four stages.
-        embedding_size: D.
-        input_height: in pixels.
-        input_width: in pixels.
-        parameters: name in the network (``conv1_1.weight``) to name in the checkpoint.
+        embedding_size: number of components D of an embedding.
+        input_height: height of the input in pixels.
+        input_width: width of the input in pixels.
+        parameters: names in the checkpoint by name in the network, such as ``conv1_1.weight``.
         skipped: names in the checkpoint that belong to training: optimizer state, head, counters.
     """
 
@@ -57,27 +57,27 @@ class Topology:
 
     @property
     def name(self) -> str:
-        """Such as ``SphereFace-20``."""
+        """Name of the architecture, such as ``SphereFace-20``."""
         return f"SphereFace-{self.depth}"
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """Stage and number of every convolution, in order."""
+        """Stage and number of each convolution, in the order of computation."""
         return _layers(self.depth)
 
 
 def infer_topology(entries: Mapping[str, TensorInfo], *, input_size: tuple[int, int] | None = None) -> Topology:
-    """Read depth, widths, embedding size and input size off a checkpoint.
+    """Infer depth, widths, embedding size and input size from a checkpoint.
 
-    The embedding layer tells only how many cells the last stage has. Their grid is taken as the one nearest to a square
-    that is not wider than tall (42 cells: 7 x 6, so 112 x 96 pixels) unless ``input_size`` says otherwise.
+    The embedding layer determines only the number of cells of the last stage. Without ``input_size``, the grid is the
+    one nearest to a square that is not wider than tall (42 cells: 7 x 6, so 112 x 96 pixels).
 
     Args:
-        entries: parameters of the checkpoint.
-        input_size: height and width of the input, where the cells allow more than one.
+        entries: parameters of the checkpoint, by name.
+        input_size: height and width of the input in pixels, if the number of cells allows more than one.
 
     Raises:
-        TopologyError: everything that is missing, unknown or of the wrong shape, in one message.
+        TopologyError: parameters are missing, unknown or of the wrong shape; the message lists all of them.
     """
     found, skipped, problems = _sort_names(entries)
     depth = _nearest_depth(found)
@@ -98,8 +98,8 @@ def infer_topology(entries: Mapping[str, TensorInfo], *, input_size: tuple[int, 
     grid = _grid(shapes, widths[-1], input_size, problems)
     if problems:
         raise TopologyError(
-            f"The checkpoint is no SphereFace network (nearest: SphereFace-{depth}): {'; '.join(problems)}.",
-            hint="`python -m export inspect` lists what is in it",
+            f"The checkpoint is not a SphereFace network (nearest: SphereFace-{depth}): {'; '.join(problems)}.",
+            hint="`python -m export inspect` lists its parameters",
         )
     return Topology(
         depth=depth,
@@ -113,7 +113,7 @@ def infer_topology(entries: Mapping[str, TensorInfo], *, input_size: tuple[int, 
 
 
 def training_reason(name: str, info: TensorInfo) -> str | None:
-    """Why a parameter of a checkpoint is not part of the network that is exported; None if it is."""
+    """Reason why a parameter of a checkpoint is not exported; None if it is part of the network."""
     bare = name.removeprefix(_PREFIX)
     if name.startswith(_OPTIMIZER_PREFIXES) or bare.startswith(_OPTIMIZER_PREFIXES):
         return "optimizer"
@@ -125,7 +125,7 @@ def training_reason(name: str, info: TensorInfo) -> str | None:
 
 
 def _sort_names(entries: Mapping[str, TensorInfo]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Network name to checkpoint name, what training left, and names that come twice."""
+    """Return the checkpoint names by network name, the names that belong to training, and problems with duplicates."""
     found: dict[str, str] = {}
     skipped, problems = [], []
     for name, info in entries.items():
@@ -133,14 +133,14 @@ def _sort_names(entries: Mapping[str, TensorInfo]) -> tuple[dict[str, str], list
         if training_reason(name, info) is not None:
             skipped.append(name)
         elif bare in found:
-            problems.append(f"{bare} comes with and without the prefix {_PREFIX!r}")
+            problems.append(f"{bare} occurs with and without the prefix {_PREFIX!r}")
         else:
             found[bare] = name
     return found, skipped, problems
 
 
 def _nearest_depth(names: Mapping[str, str]) -> int:
-    """The shallowest depth that has a place for every convolution found."""
+    """Return the shallowest depth that contains every convolution found."""
     convolutions = {name for name in names if name.startswith("conv") and name.endswith(".weight")}
     for depth in sorted(RESIDUAL_PAIRS):
         if convolutions <= {f"conv{s}_{j}.weight" for s, j in _layers(depth)}:
@@ -177,7 +177,7 @@ def _wrong_conv_shapes(shapes: Mapping[str, tuple[int, ...]], depth: int, widths
 def _grid(
     shapes: Mapping[str, tuple[int, ...]], width: int, input_size: tuple[int, int] | None, problems: list[str]
 ) -> tuple[int, int]:
-    """Rows and columns of the last stage's cells; what is wrong with fc5 is added to ``problems``."""
+    """Return rows and columns of the last stage's cells; append problems of fc5 to ``problems``."""
     weight, bias = shapes.get("fc5.weight"), shapes.get("fc5.bias")
     if weight is None or not width:
         return (0, 0)

@@ -1,4 +1,4 @@
-"""A stand-in for the official checkpoint: its architecture and file format, with random weights."""
+"""A checkpoint of the official architecture and file format with random weights."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def untrained_parameters(
     input_size: tuple[int, int] = (112, 96),
     bias: bool = False,
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Random parameters of a SphereFace network, the same at every call.
+    """Generate random parameters of a SphereFace network. The result is deterministic.
 
     Args:
-        depth: 4, 10, 20, 36 or 64.
+        depth: number of layers: 4, 10, 20, 36 or 64.
         widths: channels of the four stages.
-        embedding_size: D.
-        input_size: height and width, in pixels.
-        bias: give the convolutions biases, which the original has not.
+        embedding_size: number of components D of an embedding.
+        input_size: height and width of the input in pixels.
+        bias: add biases to the convolutions; the original has none.
 
     Returns:
-        float32 arrays by name, in the order of the network.
+        float32 arrays by name, in the order of computation.
     """
     random = np.random.RandomState(_SEED)  # the same stream in every numpy
     parameters: dict[str, np.ndarray[Any, Any]] = {}
@@ -56,10 +56,10 @@ def untrained_parameters(
 
 
 def write_untrained(path: Path) -> None:
-    """Write SphereFace-20 as the official file is laid out: network, training head, momentum of both.
+    """Write an untrained SphereFace-20 with the layout of the official file: network, training head, momentum of both.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     network = untrained_parameters()
     random = np.random.RandomState(_SEED)

@@ -1,7 +1,7 @@
 """MindSpore checkpoints without MindSpore.
 
-``wire`` reads protobuf's wire format, ``ckpt`` and ``safetensors`` the two file formats, ``ckpt_writer`` writes the
-first, and ``checkpoint`` gives all of it one face.
+``ckpt`` and ``safetensors`` read the two file formats, ``ckpt_writer`` writes the first, and ``checkpoint`` is the
+common interface.
 """
 
 from export.checkpoint.checkpoint import Checkpoint, open_checkpoint

@@ -1,4 +1,4 @@
-"""One face for both file formats: names and shapes at once, values when asked for."""
+"""Common interface of both file formats. Names and shapes are read on opening, values on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FILE = RegularFile(
     what="checkpoint", limit=64 << 30, error=CheckpointError, hint="get the official one: python -m export fetch"
 )
-"""It is mapped, not read."""
+"""Limits of a checkpoint file. It is memory-mapped, not read."""
 _SAFETENSORS_SUFFIX = ".safetensors"
 _KNOWN_STARTS = {
     b"PK\x03\x04": "a zip archive, such as PyTorch saves",
@@ -41,8 +41,8 @@ class Checkpoint:
     """An open checkpoint. Made by :func:`open_checkpoint`.
 
     Attributes:
-        path: the file.
-        entries: its parameters by name, with the names that the file has.
+        path: path of the file.
+        entries: parameters by their names in the file.
     """
 
     def __init__(self, path: Path, data: bytes | mmap.mmap, entries: Mapping[str, TensorInfo]) -> None:
@@ -52,26 +52,26 @@ class Checkpoint:
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file in hexadecimal; reads all of it once."""
+        """SHA-256 of the file in hexadecimal. The first access reads the whole file."""
         return sha256_of(self.path)
 
     def read(self, name: str) -> np.ndarray[Any, Any]:
-        """Values of a parameter in its own type (bfloat16 as ``ml_dtypes.bfloat16``).
+        """Read the values of a parameter in its stored type (bfloat16 as ``ml_dtypes.bfloat16``).
 
         Returns:
             A new array of the parameter's shape.
 
         Raises:
-            CheckpointError: the values do not fill the shape, or have no type that numpy knows.
+            CheckpointError: the number of bytes does not match the shape, or the type has no numpy equivalent.
         """
         info = self.entries[name]
         if not info.is_array:
             raise CheckpointError(f"Parameter {name!r} has type {info.dtype!r}, which has no array form.")
         if info.nbytes != info.expected_nbytes:
             raise CheckpointError(
-                f"Parameter {name!r} of shape {info.shape} {info.dtype} needs {info.expected_nbytes} bytes, and the "
+                f"Parameter {name!r} of shape {info.shape} {info.dtype} needs {info.expected_nbytes} bytes, but the "
                 f"file has {info.nbytes}.",
-                hint="the file is damaged; get it again",
+                hint="the file is damaged; download it again",
             )
         values = np.empty(info.shape, dtype=DTYPES[info.dtype])
         target = values.reshape(-1).view(np.uint8)
@@ -87,7 +87,7 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
     """Open a ``.ckpt`` or ``.safetensors`` file by memory map.
 
     Raises:
-        CheckpointError: there is no such file, or it is empty, damaged, encrypted or of another kind.
+        CheckpointError: the file does not exist, or is empty, damaged, encrypted or of a different format.
     """
     file = Path(path)
     with _FILE.open(file) as stream, _map(stream, file) as data:
@@ -104,7 +104,7 @@ def _map(stream: IO[bytes], file: Path) -> Iterator[mmap.mmap]:
     try:
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except ValueError as error:  # what mmap says of an empty file
-        raise CheckpointError(f"{file} is empty.", hint="get it again: python -m export fetch") from error
+        raise CheckpointError(f"{file} is empty.", hint="download it again: python -m export fetch") from error
     with data:
         yield data
 
@@ -113,5 +113,5 @@ def _refuse_known_strangers(data: mmap.mmap) -> None:
     for start, what in _KNOWN_STARTS.items():
         if data[: len(start)] == start:
             raise CheckpointError(
-                f"Expected a MindSpore checkpoint, got {what}.", hint="give a .ckpt or .safetensors file of MindSpore"
+                f"Expected a MindSpore checkpoint, got {what}.", hint="use a .ckpt or .safetensors file of MindSpore"
             )

@@ -1,7 +1,7 @@
-"""The index of a ``.ckpt`` file: what is in it and where, without reading the values.
+"""Index a ``.ckpt`` file: names, types, shapes and offsets of its parameters, without their values.
 
 The file is protobuf: repeated value = 1 {tag = 1, tensor = 2 {dims = 1, tensor_type = 2, tensor_content = 3}}. A large
-tensor comes as several values of the same tag, each with the dimensions of the whole. A file saved with
+tensor is split into several values with the same tag, each with the dimensions of the whole tensor. A file saved with
 ``crc_check=True`` ends in ``crc_num`` and ten big-endian bytes.
 
 Source: MindSpore 2.10, mindspore/train/serialization.py and checkpoint.proto.
@@ -29,22 +29,22 @@ CRC_MARK = b"crc_num"
 CRC_BYTES = 10
 
 MAX_PARAMETERS = 2048
-"""SphereFace-64 with momentum and head has under 400; more are the mark of another file."""
+"""Limit of the parameters in a file. SphereFace-64 with momentum and head has fewer than 400."""
 MAX_SLICES = 1024
-"""Of a parameter; MindSpore cuts tensors into slices of 512 MiB."""
+"""Limit of the slices of a parameter. MindSpore splits tensors into slices of 512 MiB."""
 _MAX_NAME_BYTES = 512
 _MAX_RANK = 8
 _BLOCK = 1 << 20
 
 
 def index_ckpt(data: bytes | mmap) -> dict[str, TensorInfo]:
-    """Parameters of a ``.ckpt`` file by name, in the file's order.
+    """Return the parameters of a ``.ckpt`` file by name, in the order of the file. Its checksum, if any, is verified.
 
     Args:
-        data: the whole file, mapped.
+        data: the whole file, memory-mapped.
 
     Raises:
-        CheckpointError: encrypted, damaged, or no checkpoint at all. A checksum at the end is verified.
+        CheckpointError: the file is encrypted, damaged, or not a checkpoint.
     """
     if bytes(data[:4]) in ENCRYPTED_MAGIC:
         raise CheckpointError(
@@ -57,20 +57,20 @@ def index_ckpt(data: bytes | mmap) -> dict[str, TensorInfo]:
     try:
         for field in read_fields(data, 0, end):
             if field.number != 1 or field.kind != BYTES:
-                raise WireError(f"field {field.number} at byte {field.start} belongs to no checkpoint")
+                raise WireError(f"field {field.number} at byte {field.start} is not part of the format")
             name, info = _read_value(data, field)
             if name == last:
                 info = _append_slice(entries[name], info, name)
             elif name in entries:
-                raise WireError(f"parameter {name!r} comes twice")
+                raise WireError(f"parameter {name!r} occurs twice")
             elif len(entries) == MAX_PARAMETERS:
                 raise WireError(f"there are more than {MAX_PARAMETERS} parameters")
             entries[name] = info
             last = name
     except WireError as error:
         raise CheckpointError(
-            f"This is no intact MindSpore checkpoint: {error}.",
-            hint="the file is damaged, cut off or of another kind; compare its SHA-256 with its source",
+            f"This is not an intact MindSpore checkpoint: {error}.",
+            hint="the file is damaged, truncated or of a different format; compare its SHA-256 with its source",
         ) from error
     return entries
 
@@ -86,8 +86,8 @@ def _end_without_crc(data: bytes | mmap) -> int:
         checksum = binascii.crc32(data[start : min(start + _BLOCK, end)], checksum)
     if checksum != expected:
         raise CheckpointError(
-            f"The checkpoint's checksum is wrong: the file says {expected:#x}, its content gives {checksum:#x}.",
-            hint="the file is damaged; get it again",
+            f"The checkpoint's checksum is wrong: the file states {expected:#x}, its content has {checksum:#x}.",
+            hint="the file is damaged; download it again",
         )
     return end
 
@@ -132,7 +132,7 @@ def _append_slice(first: TensorInfo, following: TensorInfo, name: str) -> Tensor
     if (first.dtype, first.shape) != (following.dtype, following.shape):
         raise WireError(f"the slices of {name!r} differ in type or shape")
     if len(first.spans) == MAX_SLICES:  # each slice costs the time of all before it
-        raise WireError(f"parameter {name!r} comes in more than {MAX_SLICES} slices")
+        raise WireError(f"parameter {name!r} has more than {MAX_SLICES} slices")
     return first._replace(spans=first.spans + following.spans)
 
 

@@ -1,4 +1,4 @@
-"""Writing a ``.ckpt`` file in MindSpore's format, for demonstrations and tests."""
+"""Write a ``.ckpt`` file in MindSpore's format, for demonstrations and tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SLICE_BYTES = 512 << 20
-"""A tensor larger than this is written as several values. Source: MindSpore 2.10, SLICE_SIZE (in KiB)."""
+"""Largest slice of a tensor in bytes; larger tensors are split. Source: MindSpore 2.10, SLICE_SIZE (in KiB)."""
 
 
 def write_ckpt(
@@ -27,16 +27,16 @@ def write_ckpt(
     crc: bool = False,
     slice_bytes: int = SLICE_BYTES,
 ) -> None:
-    """Write parameters as ``mindspore.save_checkpoint`` does, whole or not at all.
+    """Write parameters as ``mindspore.save_checkpoint`` does. The file is written atomically.
 
     Args:
-        path: the file.
-        parameters: by name.
-        crc: end the file with a checksum (``crc_check=True``).
-        slice_bytes: largest piece of a tensor.
+        path: path of the file.
+        parameters: arrays by name.
+        crc: append a checksum (``crc_check=True``).
+        slice_bytes: largest slice of a tensor in bytes.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     checksum = 0
     with atomic_write(path, mode=SHARED) as output:

@@ -1,4 +1,4 @@
-"""What a checkpoint says of a parameter before its values are read."""
+"""Description of a parameter in a checkpoint, without its values."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "Float64": np.dtype("<f8"),
     "BFloat16": np.dtype(ml_dtypes.bfloat16),
 }
-"""numpy's type for each name of MindSpore's.
+"""numpy types by their MindSpore names.
 
-Source: MindSpore 2.10, mindspore/train/serialization.py; names without an array form (``str``, ``Int4``) are left out.
+Source: MindSpore 2.10, mindspore/train/serialization.py, without the names that have no array form (``str``, ``Int4``).
 """
 
 
 class TensorInfo(NamedTuple):
-    """A parameter, not read yet.
+    """Type, shape and location of a parameter.
 
     Attributes:
-        dtype: MindSpore's name of its type, such as ``Float32``.
-        shape: its dimensions; () is a scalar.
-        spans: start and end of its values in the file, in order, in bytes.
+        dtype: MindSpore's name of the type, such as ``Float32``.
+        shape: dimensions; () for a scalar.
+        spans: start and end of each part of the values in the file, in bytes and in order.
     """
 
     dtype: str
@@ -44,15 +44,15 @@ class TensorInfo(NamedTuple):
 
     @property
     def is_array(self) -> bool:
-        """Whether numpy has a type for it."""
+        """Whether the type has a numpy equivalent."""
         return self.dtype in DTYPES
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its values in the file."""
+        """Number of bytes of the values in the file."""
         return sum(end - start for start, end in self.spans)
 
     @property
     def expected_nbytes(self) -> int:
-        """Bytes that its type and shape ask for."""
+        """Number of bytes that the type and the shape require."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize

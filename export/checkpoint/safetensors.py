@@ -1,4 +1,4 @@
-"""The index of a ``.safetensors`` file as MindSpore 2.x writes it."""
+"""Index a ``.safetensors`` file that MindSpore 2.x wrote."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _LENGTH_BYTES = 8
 
 
 def index_safetensors(path: Path, data: bytes | mmap) -> dict[str, TensorInfo]:
-    """Parameters of a ``.safetensors`` file by name.
+    """Return the parameters of a ``.safetensors`` file by name.
 
-    The library ``safetensors`` checks the header: its size, its JSON, that offsets are in bounds, in order and fit the
-    shapes. The values are then read from the map like those of a ``.ckpt``.
+    The library ``safetensors`` validates the header: its size, its JSON, and the bounds, order and shapes of the
+    offsets. Values are then read from the memory map like those of a ``.ckpt`` file.
 
     Args:
-        path: the file.
-        data: the same file, mapped.
+        path: path of the file.
+        data: the same file, memory-mapped.
 
     Raises:
         CheckpointError: the file is damaged, or its checksum (MindSpore's ``crc_num``) is wrong.
@@ -68,7 +68,7 @@ def index_safetensors(path: Path, data: bytes | mmap) -> dict[str, TensorInfo]:
 
 
 def _parsed(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of a header that the library ``safetensors`` has accepted."""
+    """Return the tensors and the metadata of a header that the library ``safetensors`` has validated."""
     try:
         header = parse_json(text, limit=len(text))
     except JsonError as error:
@@ -79,7 +79,7 @@ def _parsed(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _check_crc(data: bytes | mmap, entries: dict[str, TensorInfo], metadata: dict[str, str]) -> None:
-    """MindSpore's checksum runs over names and values in order of name."""
+    """Verify MindSpore's checksum, which covers names and values in the order of names."""
     expected = metadata.get("crc_num")
     if expected is None:
         return
@@ -91,6 +91,6 @@ def _check_crc(data: bytes | mmap, entries: dict[str, TensorInfo], metadata: dic
                 checksum = binascii.crc32(view[start:end], checksum)
     if str(checksum) != expected:
         raise CheckpointError(
-            f"The checkpoint's checksum is wrong: the file says {expected}, its content gives {checksum}.",
+            f"The checkpoint's checksum is wrong: the file states {expected}, its content has {checksum}.",
             hint="the file is damaged; get it again",
         )

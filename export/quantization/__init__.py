@@ -1,6 +1,7 @@
-"""Models of reduced precision that prove themselves harmless.
+"""Models of reduced precision, written only if a proof shows that accuracy is preserved.
 
-``crops`` gathers photographs, ``search`` finds the INT8 form that costs embeddings least (its tools: ``observe``,
-``ranges``, ``qdq``, ``bias``), ``float16`` converts, ``embedded`` and ``proof`` hold the result against the float model
-by a ``policy``, ``quantize`` is the whole way, ``report`` shows it.
+``crops`` reads photographs. ``search`` finds the INT8 form that changes embeddings least, by means of
+``activation_statistics``, ``ranges``, ``qdq`` and ``bias``. ``float16`` converts. ``paired_embeddings`` and ``proof``
+compare the result with the float model, judged by a ``policy``. ``quantize`` runs all steps, and ``report`` formats the
+result.
 """

@@ -1,4 +1,4 @@
-"""What flows through a model: its inner tensors, embeddings of models that are not files yet."""
+"""Statistics of the inner tensors of a model, and embeddings of models in memory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     ProgressFunction = Callable[[int, int], None]
 
 _BATCH = 4
-"""Crops at a time: all inner tensors of a full-width network take 14 MiB per crop."""
+"""Number of crops in one inference. All inner tensors of a full-width network take 14 MiB per crop."""
 _ERRORS_ONLY = 3
 
 
 def inner_tensors(model: onnx.ModelProto) -> list[str]:
-    """Tensors that quantization rounds: outputs of Conv, PRelu, Add and Relu, but for a Conv that only Relu reads."""
+    """Return the tensors that quantization rounds: outputs of Conv, PRelu, Add and Relu, except a Conv before Relu."""
     readers: dict[str, list[str]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -48,17 +48,17 @@ def observe(
     *,
     progress: ProgressFunction | None = None,
 ) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
-    """Run a model over crops, a few at a time.
+    """Run a model on crops in small batches, and yield inner tensors.
 
     Args:
         model: any form of the network.
-        names: tensors to see.
+        names: names of the tensors.
         crops: (N, H, W, 3) uint8 BGR.
-        spec: of the model.
-        progress: called with crops done and their total.
+        spec: specification of the model.
+        progress: called with the number of crops done and their total.
 
     Yields:
-        Arrays by name, the first axis the crops.
+        Arrays by name, (batch, ...).
     """
     session = _session(model, names)
     for start in range(0, len(crops), _BATCH):
@@ -69,14 +69,14 @@ def observe(
 
 
 def embed_all(model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec) -> Float32Array:
-    """Embeddings as they come, not normalized, (N, D)."""
+    """Compute embeddings, (N, D) float32, not normalized."""
     return np.concatenate([seen[OUTPUT_NAME] for seen in observe(model, [OUTPUT_NAME], crops, spec)])
 
 
 def channel_maxima(
     model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec, *, progress: ProgressFunction | None = None
 ) -> dict[str, Float32Array]:
-    """Largest absolute value by channel, (C,), of every inner tensor."""
+    """Return the largest absolute value of each channel, (C,), of every inner tensor."""
     maxima: dict[str, Float32Array] = {}
     for seen in observe(model, inner_tensors(model), crops, spec, progress=progress):
         for name, values in seen.items():
@@ -88,7 +88,7 @@ def channel_maxima(
 def histograms(
     model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec, *, progress: ProgressFunction | None = None
 ) -> dict[str, Histogram]:
-    """Histogram of every inner tensor: one pass for the ends, one for the counts."""
+    """Return the histogram of every inner tensor. One pass finds the limits, another one counts."""
     names = inner_tensors(model)
     total = 2 * len(crops)
     ends: dict[str, tuple[float, float]] = {}
@@ -109,7 +109,7 @@ def histograms(
 def channel_means(
     model: onnx.ModelProto, names: Sequence[str], crops: UInt8Array, spec: ModelSpec
 ) -> dict[str, Float64Array]:
-    """Mean of tensors by channel, (C,)."""
+    """Return the mean of each channel, (C,), of the named tensors."""
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
     for seen in observe(model, names, crops, spec):
         for name, values in seen.items():
@@ -136,7 +136,7 @@ def _session(model: onnx.ModelProto, names: Sequence[str]) -> Any:
 
 
 def _drop_unread(model: onnx.ModelProto) -> None:
-    """Leave out what the outputs do not need, so that a look at an early tensor costs no whole inference."""
+    """Remove the nodes that the outputs do not need, so that reading an early tensor is cheap."""
     needed = {value.name for value in model.graph.output}
     kept = []
     for node in reversed(model.graph.node):

@@ -1,4 +1,4 @@
-"""Biases that undo what rounding and clipping shift on the average."""
+"""Correct the biases for the mean error of rounding and clipping."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def correct_biases(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> onnx.ModelProto:
-    """Give every layer the bias with which its quantized form has the float form's mean in every channel.
+    """Change the bias of every layer so that its quantized form has the channel means of the float form.
 
-    Layer after layer: what is measured at one includes the corrections before it.
+    Layers are corrected in order, so that each measurement includes the earlier corrections.
 
     Args:
-        model: float, rewritten; left as it is.
-        spec: of the model.
-        quantize: as the model will be quantized.
+        model: rewritten float model; it is not modified.
+        spec: specification of the model.
+        quantize: function that quantizes the model.
         crops: (N, H, W, 3) uint8 BGR.
-        progress: called with layers done and their total.
+        progress: called with the number of layers done and their total.
 
     Returns:
-        A float model to be quantized; as a float model it is worse than ``model``.
+        A float model for quantization only: in float, it is less accurate than ``model``.
 
     References:
         Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.2.
@@ -61,5 +61,5 @@ def correct_biases(
 
 
 def _is_full(node: onnx.NodeProto) -> bool:
-    """Not one of the depthwise convolutions that PRelu was made into."""
+    """Whether a convolution is a layer of the network, not a depthwise one of a decomposed PRelu."""
     return all(attribute.i == 1 for attribute in node.attribute if attribute.name == "group")

@@ -1,4 +1,4 @@
-"""Crops for calibration: from photographs by the runtime's own detector and alignment, or crops as they are."""
+"""Crops for calibration, aligned by the runtime from photographs, or read as crops."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 FEW = 50
-"""Fewer crops than this do not show what the network will meet."""
+"""Fewer crops than this do not represent the inputs of the network."""
 PROOF_SHARE = 4
-"""One of 4 photographs is left for a proof without labelled pairs."""
+"""One of 4 photographs is reserved for a proof without labeled pairs."""
 JUDGING_SHARE, JUDGING_MOST = 4, 128
-"""One of 4 crops, at most 128, judges choices instead of giving ranges."""
+"""One of 4 crops, at most 128, is used to judge choices, not to determine ranges."""
 _ORDER_SEED = 4
 _VIVID = 1.5
 _SAME_PERSON_SHARE = 0.5
@@ -40,13 +40,13 @@ _SAME_PERSON_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationCrops:
-    """Crops of one folder.
+    """Crops of the photographs in one folder.
 
     Attributes:
         crops: (N, H, W, 3) uint8 BGR, in random order.
-        digests: SHA-256 of the files that they came from, and of the pixels in those.
-        skipped: path and reason of photographs that gave none.
-        unused: further photographs in the folder, for a proof.
+        digests: SHA-256 of the source files and of their pixels.
+        skipped: path of each photograph without a usable face, with the reason.
+        unused: other photographs in the folder, for a proof.
     """
 
     crops: UInt8Array
@@ -56,19 +56,19 @@ class CalibrationCrops:
 
     @property
     def judging_count(self) -> int:
-        """How many of the crops, at the end, judge choices."""
+        """Number of crops, at the end, that are used to judge choices."""
         return min(JUDGING_MOST, len(self.crops) // JUDGING_SHARE)
 
     @property
     def for_ranges(self) -> UInt8Array:
-        """The crops that ranges come from."""
+        """Crops that determine the ranges, (M, H, W, 3) uint8 BGR."""
         return self.crops[: len(self.crops) - self.judging_count]
 
     @property
     def for_judging(self) -> UInt8Array:
-        """Other crops, and every fourth of them once more with garish colors: the faces that clip first.
+        """Crops that judge choices. Every fourth one occurs again with vivid colors, since such faces clip first.
 
-        Of fewer than four crops all serve both ends.
+        If there are fewer than four crops, all of them serve both purposes.
         """
         chosen = self.crops[len(self.crops) - self.judging_count :] if self.judging_count else self.crops
         return np.concatenate([chosen, vivid(chosen[::4])])
@@ -82,17 +82,18 @@ def calibration_crops(
     count: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> CalibrationCrops:
-    """One crop of each of up to ``count`` photographs, at most three of four in the folder.
+    """Make one crop of each of up to ``count`` photographs, at most three of four in the folder.
 
     Args:
-        folder: photographs, or crops of the model's size, which are taken as they are; sub-folders are searched.
-        spec: size and template of the crops.
-        detector: finds the face in a photograph, the largest if there are several.
-        count: how many at most; they are drawn at random, the same ones every time.
-        progress: called with crops made and how many are wanted.
+        folder: photographs, or crops of the model's input size, which are used without alignment; subfolders are
+            searched.
+        spec: specification of the model; gives the size and the landmark template.
+        detector: finds the faces; the largest face of a photograph is used.
+        count: largest number of crops. They are drawn at random, deterministically.
+        progress: called with the number of crops made and the number wanted.
 
     Raises:
-        CalibrationError: no photograph showed a usable face.
+        CalibrationError: no photograph shows a usable face.
     """
     paths = _in_random_order(folder)
     wanted = min(count, len(paths) - len(paths) // PROOF_SHARE)
@@ -102,7 +103,7 @@ def calibration_crops(
         raise CalibrationError(
             f"Expected photographs with faces in {folder} for the calibration; none of {len(paths)} showed a usable "
             f"one ({reasons}).",
-            hint="calibrate with photographs as your cameras take them, faces of 40 pixels or more",
+            hint="calibrate with photographs from your cameras, with faces of 40 pixels or more",
         )
     return CalibrationCrops(
         crops=np.stack(crops), digests=frozenset(digests), skipped=tuple(skipped), unused=tuple(paths[used:])
@@ -117,17 +118,17 @@ def proof_crops(
     count: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> UInt8Array:
-    """Crops of the same folder that a calibration takes last: of a large folder, none that it took.
+    """Make crops from the end of the calibration's order: if the folder is large, the calibration used none of them.
 
     Returns:
         (N, H, W, 3) uint8 BGR, N at most ``count``.
 
     Raises:
-        CalibrationError: no photograph showed a usable face.
+        CalibrationError: no photograph shows a usable face.
     """
     crops, _, _, _ = _gather(_in_random_order(folder)[::-1], spec, detector, count, progress)
     if not crops:
-        raise CalibrationError(f"No photograph in {folder} shows a usable face.", hint="give other photographs")
+        raise CalibrationError(f"No photograph in {folder} shows a usable face.", hint="use other photographs")
     return np.stack(crops)
 
 
@@ -144,7 +145,7 @@ def _gather(
     wanted: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[UInt8Array], set[str], list[tuple[str, str]], int]:
-    """Crops until there are enough, the digests of their files, what was skipped, and how many files that took."""
+    """Return enough crops, the digests of their files, the skipped files, and the number of files read."""
     crops: list[UInt8Array] = []
     digests, skipped = set[str](), []
     used = 0
@@ -165,12 +166,12 @@ def _gather(
 
 
 def digests_of(path: Path, image: UInt8Array) -> set[str]:
-    """What a photograph is recognized by, whatever its name: SHA-256 of the file, and of its size and pixels."""
+    """Digests that identify a photograph whatever its name: SHA-256 of the file, and of its size and pixels."""
     return {sha256_of(path), hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()}
 
 
 def folder_digests(folder: Path) -> frozenset[str]:
-    """The digests of all photographs in a folder that can be read."""
+    """Digests of all readable photographs in a folder."""
     digests = set[str]()
     for path in find_images(folder):
         with suppress(ImageError):
@@ -179,11 +180,11 @@ def folder_digests(folder: Path) -> frozenset[str]:
 
 
 def crop_of(image: UInt8Array, spec: ModelSpec, detector: Detector) -> UInt8Array:
-    """The crop of a photograph's largest face, (H, W, 3) uint8 BGR; an image of a crop's size is one already.
+    """Align the largest face of a photograph, (H, W, 3) uint8 BGR. An image of a crop's size is returned unchanged.
 
     Raises:
         ImageError: the photograph shows no face.
-        LandmarksError: the face's landmarks cannot be aligned.
+        LandmarksError: the landmarks of the face cannot be aligned.
     """
     if image.shape == spec.crop_shape:
         return image
@@ -196,7 +197,7 @@ def crop_of(image: UInt8Array, spec: ModelSpec, detector: Detector) -> UInt8Arra
 
 
 def vivid(crops: UInt8Array) -> UInt8Array:
-    """The same crops with half as much again of color and contrast, as some cameras and lamps give them."""
+    """Return crops with 50 % more color and contrast, as some cameras and lamps produce them."""
     values = crops.astype(np.float32)
     gray = values.mean(axis=-1, keepdims=True)
     values = gray + (values - gray) * _VIVID
@@ -206,7 +207,7 @@ def vivid(crops: UInt8Array) -> UInt8Array:
 
 
 def doubts(found: CalibrationCrops, embedder: Embedder) -> list[str]:
-    """What makes a calibration less than it should be, in sentences."""
+    """Warnings about a calibration, in sentences."""
     crops = found.crops
     sentences = []
     if len(crops) < FEW:
@@ -220,5 +221,5 @@ def doubts(found: CalibrationCrops, embedder: Embedder) -> list[str]:
 
 
 def skipped_text(skipped: Sequence[tuple[str, str]]) -> list[str]:
-    """A line for each photograph that was skipped."""
+    """Format one line for each skipped photograph."""
     return [f"skipped {path}: {reason}" for path, reason in skipped]

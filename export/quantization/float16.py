@@ -1,4 +1,4 @@
-"""Weights and arithmetic in float16, for GPUs and Arm processors that compute in it."""
+"""Convert weights and arithmetic to float16, for GPUs and Arm processors with float16 arithmetic."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import Embedder
 
 _ARM_FLOAT16 = "asimdhp"
-"""Feature in /proc/cpuinfo: half-precision arithmetic (Cortex-A76 has it, Cortex-A72 has not)."""
+"""Flag in /proc/cpuinfo for float16 arithmetic (Cortex-A76 has it, Cortex-A72 does not)."""
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same network in float16; inputs and outputs keep their types.
+    """Convert a network to float16. Inputs and outputs keep their types.
 
     Args:
-        model: float32; it is left as it is.
+        model: float32 model; it is not modified.
     """
     convert = import_onnxruntime("transformers.float16").convert_float_to_float16
     wrap = import_onnxruntime("transformers.onnx_model").OnnxModel
@@ -35,7 +35,7 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def no_float16_reason(embedder: Embedder) -> str:
-    """Why float16 cannot be fast where a model runs; empty if it can."""
+    """Reason why float16 is slow for an execution provider on this machine; empty if it is not."""
     if embedder.provider.active[0] != CPU:
         return ""
     _, flags = read_cpuinfo()

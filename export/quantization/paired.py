@@ -1,8 +1,8 @@
-"""How much accuracy a model of reduced precision may have lost: intervals over pairs that share people.
+"""Confidence intervals for the accuracy that a model of reduced precision loses, over pairs that share people.
 
-Both models decide the same pairs, so only the pairs that they decide differently count. Pairs that show a person in
-common are not independent: the variance sums the products of all such pairs (Aronow and others), not of each pair with
-itself alone. Two more differing pairs, one each way, keep it from being zero where none differs (Bonett and Price).
+Both models decide the same pairs, so only the pairs with different decisions count. Pairs that have a person in common
+are not independent: the variance sums the products over all such pairs (Aronow and others), not only the squares. Two
+added differing pairs, one in each direction, keep the variance above zero if no pair differs (Bonett and Price).
 
 References:
     P. Aronow, C. Samii, V. Assenova: Cluster-robust variance estimation for dyadic data, Political Analysis 23, 2015.
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from edge_sphereface.types import BoolArray, Float64Array, Int64Array
 
 MIN_PAIRS = 2000
-"""With fewer, a model that lost nothing would miss the bound by chance: 1 to 2 of 100 pairs are decided differently."""
+"""With fewer pairs, an equally accurate model could miss the bound by chance: 1 to 2 of 100 decisions differ."""
 MIN_OF_A_KIND = 500
 _RESAMPLES = 300
 _Z = 1.6448536269514722
-"""95 % of a normal distribution lie below."""
+"""95th percentile of the standard normal distribution."""
 
 
 class Loss(NamedTuple):
-    """What was lost.
+    """Loss of accuracy in percentage points.
 
     Attributes:
-        points: measured; negative for a gain.
-        most: upper end of its one-sided 95 % interval.
+        points: measured loss; negative for a gain.
+        most: upper end of the one-sided 95 % confidence interval.
     """
 
     points: float
@@ -47,10 +47,10 @@ class Loss(NamedTuple):
 
 
 def people_of(pairs: Sequence[Pair]) -> tuple[Int64Array, Int64Array]:
-    """Numbers of the people that each pair shows, first and second.
+    """Return the numbers of the first and of the second person of each pair, (N,) int64 each.
 
-    A person is a folder where the labels agree with that, as in LFW. Otherwise photographs that pairs of the same
-    person link are one person, which is all that the pairs tell.
+    If the labels agree with the folders, as in LFW, each folder is one person. Otherwise, photographs that are linked
+    by genuine pairs are one person.
     """
     first, second = [_folder(pair.first) for pair in pairs], [_folder(pair.second) for pair in pairs]
     if any((one == other) != pair.same for one, other, pair in zip(first, second, pairs, strict=True)):
@@ -61,12 +61,12 @@ def people_of(pairs: Sequence[Pair]) -> tuple[Int64Array, Int64Array]:
 
 
 def accuracy_loss(before: BoolArray, after: BoolArray, people: tuple[Int64Array, Int64Array]) -> Loss:
-    """Points of accuracy lost.
+    """Loss of accuracy in percentage points.
 
     Args:
-        before: (N,) whether the float model decided each pair rightly.
-        after: the same of the other.
-        people: as :func:`people_of` gives them.
+        before: (N,) bool, True if the float model decided the pair correctly.
+        after: (N,) bool, the same for the reduced model.
+        people: result of :func:`people_of`.
     """
     lost = before.astype(np.float64) - after
     each = (lost - lost.mean()) / len(lost)
@@ -74,17 +74,16 @@ def accuracy_loss(before: BoolArray, after: BoolArray, people: tuple[Int64Array,
 
 
 def tar_loss(scores: Float64Array, same: BoolArray, far: float, people: tuple[Int64Array, Int64Array]) -> Loss:
-    """Points of the true accept rate lost at a false accept rate.
+    """Loss of the true accept rate (TAR) in percentage points at a false accept rate (FAR).
 
-    The thresholds are estimated as well: an impostor pair that is accepted moves the threshold, and with it the true
-    accept rate by the slope of the curve of both. That slope is uncertain, so the variance is at least that over
-    resampled pairs.
+    The thresholds are estimates too: an accepted impostor pair moves the threshold, and thereby TAR by the slope of the
+    ROC curve. That slope is uncertain, so the variance is at least the variance over resampled pairs.
 
     Args:
-        scores: (N, 2) of the float model and of the other.
-        same: (N,) labels.
+        scores: (N, 2) cosine similarities by the float model and by the reduced model.
+        same: (N,) bool, True for genuine pairs.
         far: false accept rate.
-        people: as :func:`people_of` gives them.
+        people: result of :func:`people_of`.
     """
     tars, parts = zip(*(_tar_parts(column, same, far) for column in scores.T), strict=True)
     least = _resampled(scores, same, far)
@@ -92,7 +91,7 @@ def tar_loss(scores: Float64Array, same: BoolArray, far: float, people: tuple[In
 
 
 def _resampled(scores: Float64Array, same: BoolArray, far: float) -> float:
-    """Variance over resampled pairs, which counts the thresholds in full and people in common not at all."""
+    """Variance over resampled pairs, which includes the thresholds and ignores people in common."""
     random = np.random.default_rng(0)
     lost = []
     for _ in range(_RESAMPLES):
@@ -104,7 +103,7 @@ def _resampled(scores: Float64Array, same: BoolArray, far: float) -> float:
 
 
 def _tar_parts(scores: Float64Array, same: BoolArray, far: float) -> tuple[float, Float64Array]:
-    """True accept rate, and by how much each pair moves it."""
+    """Return the true accept rate, and the influence of each pair on it, (N,)."""
     fars, tars = roc(scores, same)
 
     def tar_at(rate: float) -> float:
@@ -127,7 +126,7 @@ def _loss(
 
 
 def _variance(each: Float64Array, first: Int64Array, second: Int64Array) -> float:
-    """Sum of products of all pairs that have a person in common; never less than for independent pairs."""
+    """Sum of the products over all pairs that have a person in common; at least the value for independent pairs."""
     count = int(max(first.max(), second.max())) + 1
     two = first != second
     of_person = np.bincount(first, each, count) + np.bincount(second[two], each[two], count)
@@ -142,7 +141,7 @@ def _folder(name: str) -> str:
 
 
 def _linked(pairs: Sequence[Pair]) -> dict[str, str]:
-    """One photograph that stands for each photograph's person."""
+    """Map each photograph to one photograph that represents its person."""
     parent = {name: name for pair in pairs for name in (pair.first, pair.second)}
 
     def root(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Two models over the same photographs: the embeddings that a proof compares."""
+"""Embeddings of the same photographs by two models, for the proof."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     Photograph = tuple[str, UInt8Array | str, bool]
 
 BUILT_IN_CROPS = 16
-"""Of the photograph in the public domain: every proof sees at least one face that no folder can spoil."""
+"""Number of crops of the built-in photograph, which every proof includes whatever the folder contains."""
 _BATCH = 16
 
 
 class Embedded(NamedTuple):
-    """Photographs that both models embedded, and ``BUILT_IN_CROPS`` crops of the built-in one after them.
+    """Embeddings of photographs, followed by those of ``BUILT_IN_CROPS`` crops of the built-in photograph.
 
     Attributes:
-        source: what they are, in words.
-        names: of the photographs.
-        expected: (N, D) by the float model, unit rows.
-        got: (N, D) by the other, unit rows.
-        unseen: (N,) False for a photograph that the quantization was calibrated with.
+        source: description of the photographs.
+        names: names of the photographs.
+        expected: (N, D) float32 by the float model, unit rows.
+        got: (N, D) float32 by the reduced model, unit rows.
+        unseen: (N,) bool, False for a photograph that the calibration used.
         skipped: photographs without a usable face, with the reason.
     """
 
@@ -53,7 +53,7 @@ class Embedded(NamedTuple):
 
     @property
     def cosines(self) -> Float64Array:
-        """Between the two embeddings of each unseen crop."""
+        """Cosine similarity of the two embeddings of each unseen crop, (M,)."""
         products = self.expected.astype(np.float64) * self.got
         return np.asarray(products.sum(axis=1)[self.unseen], dtype=np.float64)
 
@@ -67,15 +67,15 @@ def embed_pairs(
     calibrated_on: AbstractSet[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
-    """Embed every photograph of labelled pairs with both models.
+    """Embed every photograph of labeled pairs with both models.
 
     Args:
-        original: the float model.
-        reduced: the other.
-        labelled: pairs.
-        detector: finds the faces, where the pairs come without landmarks.
-        calibrated_on: digests of photographs that the choices of the quantization rest on.
-        progress: called with photographs done and their total.
+        original: float model.
+        reduced: model of reduced precision.
+        labelled: labeled pairs.
+        detector: finds faces in pairs without landmarks.
+        calibrated_on: digests of the photographs that the quantization used.
+        progress: called with the number of photographs done and their total.
     """
     names = images_of(labelled.pairs)
     source = f"photographs of {len(labelled.pairs)} labelled pairs"
@@ -91,14 +91,14 @@ def pair_crops(
     calibrated_on: AbstractSet[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Photograph]:
-    """Name, crop (or why there is none) and whether it is unseen, of every photograph of labelled pairs.
+    """Yield the name, the crop (or the reason why there is none) and "unseen" of every photograph of labeled pairs.
 
     Args:
-        labelled: pairs.
-        spec: of the model.
-        detector: finds the faces, where the pairs come without landmarks.
-        calibrated_on: digests of photographs that a calibration took.
-        progress: called with photographs done and their total.
+        labelled: labeled pairs.
+        spec: specification of the model.
+        detector: finds faces in pairs without landmarks.
+        calibrated_on: digests of the photographs that the calibration used.
+        progress: called with the number of photographs done and their total.
     """
     locate = detected_landmarks(detector) if labelled.landmarks is None else given_landmarks(labelled.landmarks)
     names = images_of(labelled.pairs)
@@ -123,7 +123,7 @@ def pair_crops(
 
 
 def _is_unseen(path: Path, image: UInt8Array, calibrated_on: AbstractSet[str]) -> bool:
-    """Whether a calibration took neither this file nor a copy of its pixels."""
+    """Whether the calibration used neither this file nor a copy of its pixels."""
     return not calibrated_on or calibrated_on.isdisjoint(digests_of(path, image))
 
 
@@ -136,7 +136,7 @@ def embed_photographs(
     calibrated_on: AbstractSet[str] = frozenset(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
-    """Embed the largest face of photographs, or crops, with both models."""
+    """Embed crops, or the largest face of each photograph, with both models."""
 
     def photographs() -> Iterator[Photograph]:
         for path in paths:
@@ -158,7 +158,7 @@ def _embed(
     total: int,
     progress: Callable[[int, int], None] | None,
 ) -> Embedded:
-    """A batch at a time: only embeddings are kept."""
+    """Embed crops in batches; only the embeddings are kept."""
     names: list[str] = []
     unseen: list[bool] = []
     skipped: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""What a model of reduced precision must keep to be written."""
+"""Bounds that a model of reduced precision must meet to be written."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ STRICT = "strict"
 
 
 class Judgment(NamedTuple):
-    """One bound and what was measured.
+    """One bound and the measured value.
 
     Attributes:
-        what: is bounded, in words.
-        measured: None if it was not measured.
-        bound: None if it is not judged.
-        at_least: whether what is judged must be at least or at most ``bound``.
-        worst: the worse end of the measured figure's interval, which is judged; None where the figure is exact.
-        why_not: why it is not judged.
+        what: description of the measured quantity.
+        measured: measured value; None if it was not measured.
+        bound: bound; None if the value is not judged.
+        at_least: whether the value must be at least ``bound``; otherwise it must be at most ``bound``.
+        worst: worse end of the confidence interval, which is judged; None if the value is exact.
+        why_not: reason why the value is not judged.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Judgment(NamedTuple):
 
     @property
     def holds(self) -> bool:
-        """Whether the bound is kept; what was not measured or is not judged does not fail."""
+        """Whether the bound is met. A value that was not measured or is not judged does not fail."""
         judged = self.measured if self.worst is None else self.worst
         if judged is None or self.bound is None or self.why_not:
             return True
@@ -52,23 +52,23 @@ class Judgment(NamedTuple):
         return f"{figure} {sign} {self.bound:g}{verdict}"
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """Return the judgment as plain JSON values."""
         return {**self._asdict(), "holds": self.holds}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Bounds; None leaves one out.
+    """Bounds of the proof; None disables a bound.
 
     Attributes:
-        mean: least mean cosine to the float model's embeddings.
-        p1: least 1st percentile of it.
-        known: least cosine over the crops of the built-in photograph, which are the same for every model.
-        min: least cosine of any crop. The minimum falls with the number of photographs, so this is a floor for what is
-            broken and no measure of quality.
-        accuracy: most points of 10-fold accuracy that may be lost.
-        tar: most points of TAR at FAR = 1 % that may be lost.
-        latency: most latency as a part of the float model's, on this machine.
+        mean: least mean cosine similarity to the float model's embeddings.
+        p1: least 1st percentile of the cosine similarity.
+        known: least cosine similarity over the crops of the built-in photograph, which are the same for every model.
+        min: least cosine similarity of any crop. The minimum falls with the number of photographs, so this bound
+            detects a broken model and does not measure quality.
+        accuracy: largest loss of 10-fold accuracy in percentage points.
+        tar: largest loss of TAR at FAR = 1 % in percentage points.
+        latency: largest latency divided by the float model's, on this machine.
     """
 
     mean: float | None = 0.997
@@ -81,10 +81,10 @@ class Policy:
 
 
 def parse_policy(text: str) -> Policy:
-    """Read ``strict``, or bounds that differ from it: ``min=0.98,latency=none``.
+    """Parse ``strict``, or bounds that differ from it, such as ``min=0.98,latency=none``.
 
     Raises:
-        ValueError: another form.
+        ValueError: the text has another form.
     """
     policy = Policy()
     known = [field.name for field in fields(Policy)]

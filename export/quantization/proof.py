@@ -1,4 +1,4 @@
-"""A model of reduced precision held against its float model: embeddings, labelled pairs, latency."""
+"""Compare a model of reduced precision with its float model: embeddings, labeled pairs, latency."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 FAR = 1e-2
 _RISK = 0.05
 _Z = 1.6448536269514722
-"""95 % of a normal distribution lie below."""
+"""95th percentile of the standard normal distribution."""
 _LINE_CROPS = 200
-"""Without labelled pairs the scores of all pairs of so many crops relate the two models' scales."""
+"""Number of crops whose pairs relate the scales of both models' scores if there are no labeled pairs."""
 
 
 class Latency(NamedTuple):
-    """One crop at a time.
+    """Latency of one crop.
 
     Attributes:
-        race: of the reduced model against the float models; None if it was not measured.
-        reason: why it was not.
+        race: latency of the reduced model and the float models; None if it was not measured.
+        reason: reason why it was not measured.
     """
 
     race: Race | None
@@ -48,7 +48,7 @@ class Latency(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One model's figures on labelled pairs."""
+    """Accuracy of one model on labeled pairs."""
 
     accuracy: float
     accuracy_std: float
@@ -62,17 +62,17 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairsResult:
-    """Both models on the same labelled pairs.
+    """Accuracy of both models on the same labeled pairs.
 
     Attributes:
-        count: pairs whose photographs both show a usable face and took no part in the calibration.
-        left_out: further pairs whose photographs did.
-        original: of the float model.
-        reduced: of the other.
-        accuracy: points of 10-fold accuracy lost.
-        tar: points of TAR lost.
-        scores: (count, 2) float model's and other's.
-        same: (count,) labels.
+        count: number of pairs whose photographs show usable faces and were not used by the calibration.
+        left_out: number of other pairs, whose photographs were used by the calibration.
+        original: accuracy of the float model.
+        reduced: accuracy of the reduced model.
+        accuracy: loss of 10-fold accuracy in percentage points.
+        tar: loss of TAR in percentage points.
+        scores: (count, 2) cosine similarities by the float model and by the reduced model.
+        same: (count,) bool, True for genuine pairs.
     """
 
     count: int
@@ -85,14 +85,14 @@ class PairsResult:
     same: BoolArray
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values, without the scores."""
+        """Return the result as plain JSON values, without the scores."""
         sides = {"float": self.original._asdict(), "reduced": self.reduced._asdict()}
         lost = {"accuracy_points_lost": self.accuracy._asdict(), "tar_points_lost": self.tar._asdict()}
         return {"count": self.count, "left_out": self.left_out, "far": FAR, **sides, **lost}
 
     @property
     def why_not(self) -> str:
-        """Why so few pairs are not judged; empty if they are enough."""
+        """Reason why the pairs are too few to be judged; empty if there are enough."""
         fewest = min(int(self.same.sum()), int((~self.same).sum()))
         if self.count >= MIN_PAIRS and fewest >= MIN_OF_A_KIND:
             return ""
@@ -101,17 +101,17 @@ class PairsResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """Everything that was measured.
+    """Result of the comparison of both models.
 
     Attributes:
-        source: what the crops are, in words.
-        skipped: path and reason of photographs without a usable face.
-        cosines: (crops,) between the embeddings of the two models.
-        pairs: on labelled pairs; None without.
-        threshold: of the reduced model.
-        threshold_source: where it comes from.
-        latency: of both.
-        judgments: each bound of the policy.
+        source: description of the crops.
+        skipped: path of each photograph without a usable face, with the reason.
+        cosines: (N,) cosine similarity of the two embeddings of each crop.
+        pairs: accuracy on labeled pairs; None without pairs.
+        threshold: threshold of the reduced model.
+        threshold_source: origin of the threshold, in words.
+        latency: latency of both models.
+        judgments: one judgment for each bound of the policy.
     """
 
     source: str
@@ -125,26 +125,26 @@ class Proof:
 
     @property
     def passed(self) -> bool:
-        """Whether every bound is kept."""
+        """Whether every bound is met."""
         return all(judgment.holds for judgment in self.judgments)
 
     @property
     def missed(self) -> list[str]:
-        """The bounds that are not, in words."""
+        """Descriptions of the bounds that are not met."""
         return [str(judgment) for judgment in self.judgments if not judgment.holds]
 
     @property
     def not_judged(self) -> list[str]:
-        """What is not judged although the policy has a bound for it, in words."""
+        """Descriptions of the bounds of the policy that could not be judged."""
         return [str(judgment) for judgment in self.judgments if judgment.why_not and judgment.bound is not None]
 
     @property
     def drift(self) -> tuple[float, float, float]:
-        """Mean, 1st percentile and minimum of the cosines."""
+        """Mean, 1st percentile and minimum of the cosine similarities."""
         return float(self.cosines.mean()), float(np.percentile(self.cosines, 1)), float(self.cosines.min())
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """Return the proof as plain JSON values."""
         mean, p1, low = self.drift
         race = self.latency.race
         return {
@@ -175,16 +175,16 @@ def judge(
     own: MeasuredThreshold | None = None,
     from_pairs: bool = False,
 ) -> Proof:
-    """Put what was measured together and hold it against a policy.
+    """Evaluate the measurements of both models by a policy.
 
     Args:
-        spec: of the float model.
-        embedded: photographs, by both models.
-        labelled: pairs of those photographs, or None.
-        latency: of both.
-        policy: the bounds.
-        own: threshold that the reduced model has already; None to carry that of the float model over.
-        from_pairs: take the threshold that the labelled pairs give instead.
+        spec: specification of the float model.
+        embedded: embeddings of photographs by both models.
+        labelled: labeled pairs of those photographs, or None.
+        latency: latency of both models.
+        policy: bounds.
+        own: threshold that the reduced model has already; None to transfer the float model's threshold.
+        from_pairs: measure the threshold on the labeled pairs instead.
 
     Raises:
         PairsError: too few pairs are usable.
@@ -250,9 +250,9 @@ def _side(scores: Float64Array, same: BoolArray, folds: metrics.TenFold) -> Side
 
 
 def _carried_threshold(spec: ModelSpec, embedded: Embedded, pairs: PairsResult | None) -> MeasuredThreshold:
-    """The float threshold on the scale of the other model's scores, by a line through the scores of both.
+    """Transfer the float model's threshold to the scale of the reduced model's scores by a linear fit.
 
-    The line is fitted to the labelled pairs or, without them, to all pairs of some photographs.
+    The line is fitted to the labeled pairs or, without them, to all pairs of some photographs.
     """
     if pairs is not None:
         x, y = pairs.scores.T
@@ -285,7 +285,7 @@ def _judgments(embedded: Embedded, pairs: PairsResult | None, latency: Latency, 
 
 
 def _drift(cosines: Float64Array, policy: Policy) -> Iterator[Judgment]:
-    """The mean, a quantile, and floors; the built-in photograph's crops come last."""
+    """Judge the mean, a quantile and the minima of the cosines; the built-in photograph's crops come last."""
     mean = float(cosines.mean())
     least = mean - _Z * float(cosines.std()) / math.sqrt(len(cosines))
     yield Judgment("mean cosine to float", mean, policy.mean, at_least=True, worst=least)
@@ -298,14 +298,15 @@ def _drift(cosines: Float64Array, policy: Policy) -> Iterator[Judgment]:
 
 
 def least_quantile(values: Float64Array, share: float) -> float | None:
-    """Lower end of the one-sided 95 % interval of a quantile, by order statistics, whatever the distribution.
+    """Lower end of the one-sided 95 % confidence interval of a quantile by order statistics, for any distribution.
 
     Args:
         values: (N,) sample.
-        share: of the distribution that is lower.
+        share: share of the distribution below the quantile, from 0 to 1.
 
     Returns:
-        The largest value that is below the quantile with that confidence; None where the sample is too small for any.
+        The largest value of the sample that is below the quantile with that confidence; None if the sample is too
+        small.
     """
     count = len(values)
     steps = np.arange(count)

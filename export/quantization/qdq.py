@@ -1,7 +1,7 @@
-"""The quantized graph: QuantizeLinear and DequantizeLinear around what runs in integers.
+"""Build the quantized graph: QuantizeLinear and DequantizeLinear around each operator that runs in integers.
 
-Activations are uint8 with one scale and zero point a tensor, weights int8 with one scale a channel and zero point 0,
-biases int32, and the embedding leaves as float32. onnxruntime fuses each group into an integer kernel.
+Activations are uint8 with one scale and zero point per tensor. Weights are int8 with one scale per channel and zero
+point 0. Biases are int32. The embedding is float32. onnxruntime fuses each group into an integer kernel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from export.quantization.ranges import Range
 
 WEIGHT_LIMIT = {7: 64, 8: 127}
-"""Largest weight by bits. 255 * 64 * 2 fits into 16 bits, which is what AVX2 without VNNI adds products in."""
+"""Largest quantized weight by bits. 255 * 64 * 2 fits into 16 bits, in which AVX2 without VNNI adds two products."""
 _FIRST_LAYER = "conv1_1"
 _BIAS_LIMIT = 2.0**30
 
@@ -42,14 +42,14 @@ def quantize_graph(
     """Quantize a float network.
 
     Args:
-        model: made by :func:`export.graph.build_graph` and rewritten, without PRelu; it is left as it is.
-        spec: of the model.
-        ranges: of every inner tensor.
+        model: model made by :func:`export.graph.build_graph`, rewritten without PRelu; it is not modified.
+        spec: specification of the model.
+        ranges: range of each inner tensor, by name.
         weight_bits: 7 or 8.
-        float_layers: names of layers that stay in float32.
+        float_layers: names of the layers that remain in float32.
 
     Returns:
-        The quantized model; its metadata is that of the float one.
+        The quantized model with the metadata of the float model.
     """
     writer = _Writer(model, spec, ranges, WEIGHT_LIMIT[weight_bits], frozenset(float_layers))
     for node in model.graph.node:
@@ -58,7 +58,7 @@ def quantize_graph(
 
 
 class _Writer:
-    """Copies nodes and puts Quantize and Dequantize around them."""
+    """Copies nodes and inserts QuantizeLinear and DequantizeLinear around them."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Writer:
         self.nodes.append(made)
 
     def _add_weighted(self, node: onnx.NodeProto) -> None:
-        """A convolution or Gemm; one that only Relu reads writes what Relu would."""
+        """Add a Conv or Gemm. If only Relu reads it, it writes the output of Relu itself."""
         weight = np.asarray(self.weights[node.input[1]], dtype=np.float64)
         bias = np.zeros(len(weight))
         if len(node.input) > 2:
@@ -149,13 +149,13 @@ class _Writer:
         self.nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.dq", axis=0))
 
     def _read_float(self, name: str) -> str:
-        """How a float layer reads: rounded, where it was written in integers, so that the writer stays fused."""
+        """Input of a float layer: dequantized if the writer is an integer layer, so that the writer stays fused."""
         if name in self._ranges and not self._is_float(self._layer_of_tensor.get(name)):
             return self._read(name)
         return name
 
     def _read(self, name: str) -> str:
-        """How an integer layer reads a tensor."""
+        """Input of an integer layer: the dequantized tensor."""
         if name not in self._renamed:
             low, high = self._ranges[name]
             low, high = min(low, 0.0), max(high, 0.0)
@@ -176,11 +176,11 @@ class _Writer:
         self._renamed[name] = f"{name}.dq"
 
     def _read_pixels(self) -> tuple[str, Float32Array, float]:
-        """The input as the pixels that it was made of, which loses nothing.
+        """Quantize the input to the original pixels, which is lossless.
 
         Returns:
-            Name, scale, and by how much each value is above the normalized one: the zero point is a whole number and
-            the pixel mean need not be, so a padded border lies that much below its 0.
+            Name, scale and offset. Each value exceeds the normalized pixel by the offset, since the zero point is an
+            integer and the pixel mean may not be. Zero padding therefore stands for a normalized pixel of -offset.
         """
         name, spec = INPUT_NAME[self._spec.input_layout], self._spec
         scale, zero = np.float32(spec.pixel_scale), int(np.clip(np.floor(spec.pixel_mean), 0, 255))

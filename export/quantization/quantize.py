@@ -1,4 +1,4 @@
-"""From a float model to one of reduced precision that proved itself harmless, or to none."""
+"""Quantize a float model and prove that the result preserves accuracy."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ PROOF_PHOTOGRAPHS = 2000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizationOptions:
-    """How a model is quantized.
+    """Options of a quantization.
 
     Attributes:
         precision: ``int8`` or ``float16``.
         target: kind of processor for ``int8``.
-        count: crops for the calibration at most.
-        max_drift: mean of 1 - cosine above which the costliest layers stay in float32.
-        policy: what the result must keep.
-        provider: execution provider that judges; INT8 is made for the CPU.
-        faster_than: further forms of the float model, such as tuned ones, that the result must be faster than.
-        threshold_from_pairs: whether the threshold comes from the labelled pairs instead of the float model.
+        count: largest number of crops for the calibration.
+        max_drift: mean of 1 - cosine above which the costliest layers remain in float32.
+        policy: bounds that the result must meet.
+        provider: execution provider of the proof; INT8 models run on the CPU.
+        faster_than: paths of other forms of the float model, such as a tuned one, that the result must be faster than.
+        threshold_from_pairs: measure the threshold on the labeled pairs instead of transferring the float model's.
     """
 
     precision: str = INT8
@@ -75,15 +75,15 @@ class QuantizationOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedModel:
-    """What came of it.
+    """Result of a quantization.
 
     Attributes:
-        model: with the final metadata.
-        spec: what the model says of itself.
-        search: how INT8 was found; None for float16.
-        calibration: crops; None for a float16 model without photographs.
-        doubts: what is to be said about the calibration.
-        proof: against the float model.
+        model: model with its final metadata.
+        spec: specification of the model.
+        search: search for the INT8 form; None for float16.
+        calibration: calibration crops; None for a float16 model without photographs.
+        doubts: warnings about the calibration.
+        proof: comparison with the float model.
     """
 
     model: onnx.ModelProto
@@ -104,19 +104,19 @@ def quantize(
     reporter: Reporter = lambda _: lambda _done, _total: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> QuantizedModel:
-    """Quantize a model and prove the result; nothing is written.
+    """Quantize a model and prove the result. Nothing is written.
 
     Args:
-        path: float ONNX file, as ``python -m export convert`` makes it.
-        photographs: folder for the calibration; float16 does without.
-        options: how.
-        labelled: pairs that judge accuracy; None lets the drift alone be judged.
-        detector: for photographs; None for the best there is.
-        reporter: gives a progress function for a step that is named.
-        note: told what is being done, and every doubt.
+        path: path of a float ONNX file that ``python -m export convert`` made.
+        photographs: folder of photographs for the calibration; optional for float16.
+        options: options of the quantization.
+        labelled: labeled pairs for the accuracy; None to judge only the drift.
+        detector: finds faces in photographs; None for the best detector available.
+        reporter: returns a progress function for a named step.
+        note: called with a description of each step, and with each warning.
 
     Raises:
-        ModelFormatError: not a plain float32 model of ours.
+        ModelFormatError: the file is not a plain float32 model of this project.
         CalibrationError: no photograph shows a usable face.
     """
     original, plain = open_plain(path, options.provider)
@@ -186,7 +186,7 @@ def _latency(
     options: QuantizationOptions,
     note: Callable[[str], None],
 ) -> Latency:
-    """The reduced model against the float model, plain and rewritten, and against the forms that were named."""
+    """Time the reduced model against the float model, plain and rewritten, and against the forms of the options."""
     reason = no_float16_reason(reduced) if options.precision == FLOAT16 else ""
     if reason:
         return Latency(None, reason)
@@ -234,7 +234,7 @@ def _spec(
 
 @contextmanager
 def _on_disk(model: onnx.ModelProto) -> Iterator[Path]:
-    """A file for as long as it is needed: an embedder reads files."""
+    """Store a model in a temporary file, since an embedder reads files."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps what is mapped
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)

@@ -1,7 +1,6 @@
-"""From the histogram of a tensor to the range that its 256 steps cover.
+"""Rules that determine the quantized range of a tensor, which 256 steps cover, from its histogram.
 
-Each rule takes a histogram and gives (low, high). Which one costs an embedding least is measured, not argued: see
-:mod:`export.quantization.search`.
+:mod:`export.quantization.search` measures which rule changes the embeddings least.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
 BINS = 4096
 STEPS = 256
 _SHARES = np.linspace(0.3, 1.0, 57)
-"""Parts of the whole range that the searching rules try."""
+"""Shares of the whole range that the searching rules try."""
 
 
 class Histogram(NamedTuple):
-    """Values of a tensor over the calibration.
+    """Histogram of the values of a tensor over the calibration.
 
     Attributes:
-        low: smallest.
-        high: largest.
-        counts: (BINS,) of equal width between them.
+        low: smallest value.
+        high: largest value.
+        counts: (BINS,) counts in bins of equal width from ``low`` to ``high``.
     """
 
     low: float
@@ -36,25 +35,25 @@ class Histogram(NamedTuple):
 
     @property
     def centers(self) -> Float64Array:
-        """Middle of each bin."""
+        """Center of each bin, (BINS,)."""
         width = (self.high - self.low) / len(self.counts)
         return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5), dtype=np.float64)
 
 
 class Range(NamedTuple):
-    """What is represented; values outside are clipped."""
+    """Range of the represented values; values outside are clipped."""
 
     low: float
     high: float
 
 
 def min_max(histogram: Histogram) -> Range:
-    """Everything that was seen."""
+    """Range of all values."""
     return Range(histogram.low, histogram.high)
 
 
 def percentile(histogram: Histogram, percent: float) -> Range:
-    """All but a share of the values, half of it at either end; of a tensor without negative values, at the top."""
+    """Range without a share of the values, half of it at each end; at the top only if no value is negative."""
     total = np.cumsum(histogram.counts) / histogram.counts.sum()
     tail = 1 - percent / 100
     edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
@@ -66,7 +65,7 @@ def percentile(histogram: Histogram, percent: float) -> Range:
 
 
 def squared_error(histogram: Histogram) -> Range:
-    """The range with the least squared error of clipping and rounding; each end is searched."""
+    """Range with the least squared error of clipping and rounding; each end is searched."""
     lows = histogram.low * (_SHARES if histogram.low < 0 else np.ones(1))
     candidates = [Range(float(low), float(histogram.high * share)) for low in lows for share in _SHARES]
     values, counts = histogram.centers, histogram.counts
@@ -82,15 +81,15 @@ def squared_error(histogram: Histogram) -> Range:
 
 
 def _tail_error(values: Float64Array, counts: Float64Array, limits: Float64Array) -> list[float]:
-    """Squared error of clipping what lies below each limit."""
+    """Squared error of clipping the values below each limit."""
     return [float((np.maximum(limit - values, 0) ** 2 * counts).sum()) for limit in limits]
 
 
 def entropy(histogram: Histogram) -> Range:
-    """The range whose quantized distribution diverges least from the clipped one.
+    """Range whose quantized distribution has the least divergence from the clipped one.
 
     References:
-        Migacz, 8-bit Inference with TensorRT, GTC 2017; here both ends shrink together.
+        Migacz, 8-bit Inference with TensorRT, GTC 2017. Here, both ends shrink together.
     """
     counts, size = histogram.counts, len(histogram.counts)
     zero = int(np.clip(round(-histogram.low / max(histogram.high - histogram.low, 1e-30) * size), 0, size))
@@ -104,7 +103,7 @@ def entropy(histogram: Histogram) -> Range:
 
 
 def _divergence(counts: Float64Array, first: int, last: int) -> float:
-    """Kullback-Leibler divergence of a distribution clipped to bins [first, last) from the same in 256 steps."""
+    """Kullback-Leibler divergence between a distribution clipped to bins [first, last) and its form in 256 steps."""
     inside = counts[first:last]
     clipped = inside.copy()
     clipped[0] += counts[:first].sum()
@@ -125,4 +124,4 @@ RULES: dict[str, Callable[[Histogram], Range]] = {
     "entropy": entropy,
     "squared-error": squared_error,
 }
-"""By the name that is recorded."""
+"""Rules by the names that are recorded in models."""

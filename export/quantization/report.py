@@ -1,4 +1,4 @@
-"""What a quantization found, for people: text, a page in Markdown, a plot."""
+"""Format the results of a quantization as text, as a Markdown page, and as a plot."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 FEW_CROPS = 200
 _OTHER_THRESHOLD = 0.005
-"""Within a step of the search for a threshold two of them are one."""
+"""Thresholds that differ by less than this, a step of the search for a threshold, are equal."""
 _COLORS = {"same person": "#2166ac", "different people": "#b2182b"}
 
 
 def proof_text(proof: Proof) -> str:
-    """Each bound with what was measured, then the figures behind it."""
+    """Format each bound with its measured value, then the details."""
     mean, p1, low = proof.drift
     lines = [f"proof {'PASSED' if proof.passed else 'FAILED'}"]
     lines += [f"  {judgment}" for judgment in proof.judgments]
@@ -43,7 +43,7 @@ def proof_text(proof: Proof) -> str:
 
 
 def _threshold_lines(proof: Proof) -> list[str]:
-    """The threshold, where it comes from and, where pairs say something else, that."""
+    """Format the threshold and its origin and, if labeled pairs yield a different one, that threshold."""
     lines = [f"threshold of this model: {proof.threshold:g} ({proof.threshold_source})"]
     if proof.pairs is not None and abs(proof.pairs.reduced.threshold - proof.threshold) > _OTHER_THRESHOLD:
         measured = f"{proof.pairs.reduced.threshold:.3f}"
@@ -68,7 +68,7 @@ def _pairs_lines(pairs: PairsResult) -> list[str]:
 
 
 def search_text(found: Search) -> str:
-    """What was tried, and every layer with its rule and cost."""
+    """Format the candidates that were tried, and the rule and the cost of each layer."""
     chosen = found.chosen
     lines = ["tried (root mean square of 1 - cosine on the crops that judge):"]
     lines += [f"  {drift:9.6f}  {what}" for what, drift in found.tried.items()]
@@ -83,15 +83,15 @@ def search_text(found: Search) -> str:
 
 
 def page(title: str, spec: ModelSpec, found: Search | None, proof: Proof, environment: JsonObject, plot: str) -> str:
-    """The whole report in Markdown.
+    """Format the whole report in Markdown.
 
     Args:
         title: name of the model file.
-        spec: what it says of itself.
-        found: how INT8 was found.
-        proof: against the float model.
+        spec: specification of the model.
+        found: search for the INT8 form; None for float16.
+        proof: comparison with the float model.
         environment: machine and versions, by name.
-        plot: file name of the plot, empty without.
+        plot: file name of the plot; empty for none.
     """
     record = spec.quantization
     head = [f"# {title}", "", f"{spec.architecture}, {spec.precision}"]
@@ -113,7 +113,7 @@ def _block(text: str) -> str:
 
 
 def draw(output: IO[bytes], proof: Proof, title: str) -> None:
-    """Draw scores of float against reduced, if there are labelled pairs, and the distribution of the drift, as PNG."""
+    """Draw the scores of both models, if there are labeled pairs, and the distribution of the drift, as PNG."""
     import matplotlib as mpl
 
     mpl.use("Agg")

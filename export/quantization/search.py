@@ -1,7 +1,7 @@
-"""The quantized form that costs embeddings least, found by measuring.
+"""Find the quantized form that changes the embeddings least, by measuring.
 
-Every choice is judged by the embeddings of crops that are not among those that ranges come from: the root mean square
-of 1 - cosine to the float model, which weighs bad faces more than a mean does.
+Every choice is judged by the embeddings of crops that did not determine the ranges: by the root mean square of 1 -
+cosine to the float model, which weighs poor results more than a mean does.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Reporter = Callable[[str], Callable[[int, int], None]]
 
 STRENGTHS = (0.0, 0.5)
-"""Of the equalization of channels; on the trained checkpoint 0.25, 0.75 and 1 were worse than 0.5."""
+"""Strengths of the channel equalization to try. On the trained checkpoint, 0.25, 0.75 and 1 were worse than 0.5."""
 BIAS_CROPS = 100
 
 
@@ -41,11 +41,11 @@ class Candidate:
     """One way to quantize a network.
 
     Attributes:
-        rules: name of the rule in :data:`export.quantization.ranges.RULES` by layer.
-        equalization: strength of :func:`export.rewrite.equalize_channels`.
-        bias_correction: whether biases undo the mean error.
-        float_layers: layers that stay in float32.
-        drift: root mean square of 1 - cosine over the crops of the search.
+        rules: name of the rule in :data:`export.quantization.ranges.RULES`, by layer.
+        equalization: strength of the channel equalization, see :mod:`export.rewrite.equalize`.
+        bias_correction: whether biases are corrected for the mean error.
+        float_layers: names of the layers that remain in float32.
+        drift: root mean square of 1 - cosine over the judging crops.
     """
 
     rules: Mapping[str, str]
@@ -57,13 +57,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """What was tried and what was found.
+    """Result of the search.
 
     Attributes:
         model: the quantized model.
-        chosen: how it was made.
-        tried: drift by description, in the order of trying.
-        layer_costs: by layer, how much the drift falls if that layer alone stays in float32.
+        chosen: the candidate that the model was made from.
+        tried: drift by description of the candidate, in the order of the search.
+        layer_costs: decrease of the drift if only that layer remains in float32, by layer.
     """
 
     model: onnx.ModelProto
@@ -72,7 +72,7 @@ class Search:
     layer_costs: Mapping[str, float]
 
     def as_json(self) -> JsonObject:
-        """The search as plain JSON values."""
+        """Return the search as plain JSON values."""
         return {
             "drift": self.chosen.drift,
             "equalization": self.chosen.equalization,
@@ -102,17 +102,17 @@ def search(
 ) -> Search:
     """Quantize a network in many ways and keep the best.
 
-    In turn: equalization and one rule for all layers; another rule layer by layer; bias correction; float layers, the
-    costliest first, until the drift is at most ``max_drift``.
+    The steps are: equalization with one rule for all layers; another rule layer by layer; bias correction; float
+    layers, the costliest first, until the drift is at most ``max_drift``.
 
     Args:
-        plain: float32, as it was converted.
-        spec: of the model.
-        calibration: (N, H, W, 3) uint8 BGR, gives the ranges.
-        judging: (M, H, W, 3) uint8 BGR, others, judges the choices.
+        plain: plain float32 model.
+        spec: specification of the model.
+        calibration: (N, H, W, 3) uint8 BGR crops that determine the ranges.
+        judging: (M, H, W, 3) uint8 BGR crops that judge the choices.
         weight_bits: 7 or 8.
-        max_drift: mean of 1 - cosine.
-        reporter: gives a progress function for a step that is named.
+        max_drift: largest mean of 1 - cosine.
+        reporter: returns a progress function for a named step.
     """
     return _Searcher(plain, spec, calibration, judging, weight_bits, reporter).run(max_drift)
 
@@ -168,7 +168,7 @@ class _Searcher:
         return min(candidates, key=lambda candidate: candidate.drift)
 
     def _rule_for_each_layer(self, best: Candidate) -> Candidate:
-        """Try every rule at one layer after the other and keep what is better."""
+        """Try every rule for one layer after the other and keep the better one."""
         progress = self._reporter("rule by layer")
         model = self._floats[best.equalization]
         for done, layer in enumerate(self._layers, start=1):
@@ -229,7 +229,7 @@ class _Searcher:
         return self._ranges[key]
 
     def _drifts(self, candidate: Candidate, model: onnx.ModelProto) -> Float32Array:
-        """1 - cosine of every crop of the search."""
+        """1 - cosine of every judging crop, (M,)."""
         embeddings = embed_all(self._quantized(candidate, model), self._judging, self._spec)
         return np.asarray(1 - np.einsum("nd,nd->n", normalize(embeddings), self._expected), dtype=np.float32)
 
@@ -239,5 +239,5 @@ class _Searcher:
 
 
 def rule_counts(rules: Mapping[str, str]) -> dict[str, int]:
-    """How many layers follow each rule."""
+    """Number of layers by rule."""
     return dict(Counter(rules.values()))

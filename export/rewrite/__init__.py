@@ -1,7 +1,7 @@
-"""Graph rewrites: one a file, each a plain function from model to model that changes no embedding.
+"""Graph rewrites. Each module has one plain function from model to model that preserves the embeddings.
 
-``weights`` takes a model apart and puts it together again; ``fast`` applies what is faster and writes the result only
-if it is equal and faster, measured.
+``weights`` reads and rebuilds models. ``fast`` applies the rewrites for speed and writes the result only if it is equal
+to its source and measurably faster.
 """
 
 from export.rewrite.equalize import equalize_channels

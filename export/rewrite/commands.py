@@ -1,4 +1,4 @@
-"""``python -m export rewrite``."""
+"""The command ``python -m export rewrite``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_rewrite(commands: Commands) -> None:
-    """Add ``rewrite``."""
+    """Add the command ``rewrite``."""
     parser = commands.add_parser(
         "rewrite",
         parents=[json_option()],
@@ -51,7 +51,7 @@ def add_rewrite(commands: Commands) -> None:
 
 
 def rewrite(arguments: argparse.Namespace) -> Outcome:
-    """Rewrite, prove, time, write."""
+    """Rewrite a float model, prove it, time it, and write it if it is faster."""
     from edge_sphereface.evaluation.model_selection import Setting
     from export.rewrite.fast import rewrite as rewrite_model
     from export.rewrite.tile import read_stages

@@ -1,12 +1,12 @@
-"""Short convolutions with fewer products: the transforms of Winograd's minimal filtering, for 3 taps.
+"""Transforms of Winograd's minimal filtering, which computes short convolutions with fewer products, for 3 taps.
 
-F(m, 3) gives m outputs of a filter of three taps from m + 2 inputs with m + 2 products instead of 3 m:
-``y = AT [(G g) * (BT d)]``. In two dimensions the transforms of rows and columns multiply (Kronecker product).
+F(m, 3) computes m outputs of a filter with three taps from m + 2 inputs with m + 2 products instead of 3 m:
+``y = AT [(G g) * (BT d)]``. In two dimensions, the transform is the Kronecker product of those of rows and columns.
 
 References:
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, arXiv 1509.09308.
     Barabasz et al., Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks,
-    ACM Transactions on Mathematical Software 46, 2020, arXiv 1803.10986: which points lose fewest digits.
+    ACM Transactions on Mathematical Software 46, 2020, arXiv 1803.10986: which points lose the fewest digits.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _POINTS = {
     3: (0, 1, -1, Fraction(1, 2)),
     4: (0, 1, -1, Fraction(1, 2), -2),
 }
-"""Where the polynomials are evaluated, by the number of outputs; infinity is added to each."""
+"""Points where the polynomials are evaluated, by the number of outputs. Infinity is added to each."""
 OUTPUTS = tuple(_POINTS)
 
 
 class Transforms(NamedTuple):
-    """Matrices of F(m, 3), n = m + 2.
+    """Matrices of F(m, 3) with n = m + 2.
 
     Attributes:
-        inputs: BT, (n, n).
-        weights: G, (n, 3).
-        outputs: AT, (m, n).
+        inputs: BT, (n, n) float64.
+        weights: G, (n, 3) float64.
+        outputs: AT, (m, n) float64.
     """
 
     inputs: Float64Array
@@ -48,10 +48,10 @@ class Transforms(NamedTuple):
 
 @lru_cache
 def transforms(count: int) -> Transforms:
-    """The matrices for a number of outputs in one dimension, exact fractions rounded once to float64.
+    """Compute the matrices for one dimension. Exact fractions are rounded once, to float64.
 
     Args:
-        count: m, one of :data:`OUTPUTS`.
+        count: number of outputs m, one of :data:`OUTPUTS`.
     """
     points = [Fraction(point) for point in _POINTS[count]]
     size = count + TAPS - 1
@@ -70,9 +70,10 @@ def transforms(count: int) -> Transforms:
 
 
 def amplification(count: int) -> float:
-    """How much larger than the result the numbers in between may be, in one dimension: digits are lost by as much.
+    """Bound of the intermediate values relative to the result in one dimension, which bounds the loss of precision.
 
-    The largest sum of absolute values on the way to one output, over that of the direct sum of three products.
+    It is the largest sum of absolute values that contribute to one output, divided by that of the direct sum of three
+    products.
     """
     made = transforms(count)
     on_the_way = np.abs(made.inputs).sum(axis=1) * np.abs(made.weights).sum(axis=1)
@@ -80,7 +81,7 @@ def amplification(count: int) -> float:
 
 
 def _polynomial(roots: list[Fraction]) -> list[Fraction]:
-    """Coefficients of the product of (x - root), the constant first."""
+    """Coefficients of the product of (x - root) over all roots, constant first."""
     coefficients = [Fraction(1)]
     for root in roots:
         shifted = [Fraction(0), *coefficients]

@@ -1,4 +1,4 @@
-"""Channels brought to one range, so that one scale for a whole tensor wastes fewer of its 256 steps."""
+"""Equalize the ranges of channels, so that one scale for a whole tensor uses its 256 steps better."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _KEEPS_CHANNELS = ("PRelu", "Add", "Flatten")
 _SMALLEST_SHARE = 2.0**-10
-"""A channel that is nearly always zero is not blown up beyond this share of the widest one."""
+"""Least range of a channel relative to the widest one. It bounds the factor of channels that are nearly always zero."""
 
 
 class _Group(NamedTuple):
-    """Tensors that must share their channels' factors, and the nodes around them."""
+    """Tensors that must share one factor per channel, and the nodes that write and read them."""
 
     tensors: set[str]
     writers: list[onnx.NodeProto]
@@ -30,25 +30,25 @@ class _Group(NamedTuple):
 def equalize_channels(
     model: onnx.ModelProto, maxima: Mapping[str, np.ndarray[Any, Any]], strength: float
 ) -> onnx.ModelProto:
-    """Multiply channels by factors and divide the weights that read them by the same.
+    """Multiply channels by factors, and divide the weights that read them by the same factors.
 
-    PRelu and Add commute with a positive factor per channel, so a factor can be put into the weights that write a
-    group of tensors (a residual trunk, or the inside of a residual pair) and taken out of those that read it. The
-    result equals the input but for rounding.
+    PRelu and Add commute with a positive factor per channel. A factor can therefore move into the weights that write a
+    group of tensors (a residual trunk, or the inside of a residual pair) and out of the weights that read it. The
+    result equals the input up to rounding.
 
     Cases:
 
-    1. A group written by convolutions and read by convolutions or, through Flatten, by Gemm: equalized.
-    2. A group that holds an input or output of the graph, or is touched by any other operator: stays as it is.
+    1. A group written by convolutions and read by convolutions or, through Flatten, by Gemm is equalized.
+    2. A group that contains an input or output of the graph, or that another operator uses, is not changed.
 
     Args:
-        model: with PRelu, not decomposed; it is left as it is.
-        maxima: largest absolute value by channel, (C,), of every output of Conv, PRelu and Add.
-        strength: 0 changes nothing, 1 brings every channel to the range of the widest.
+        model: model with PRelu, not decomposed; it is not modified.
+        maxima: largest absolute value of each channel, (C,), by name of each output of Conv, PRelu and Add.
+        strength: 0 changes nothing; 1 gives every channel the range of the widest one.
 
     References:
-        Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019; here the ranges
-        are those of activations, since weights have a scale per channel already.
+        Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019. Here the ranges
+        are those of activations, since weights already have a scale per channel.
     """
     weights = read_weights(model)
     for group in _groups(model):
@@ -64,14 +64,14 @@ def equalize_channels(
 
 
 def _divided(weight: np.ndarray[Any, Any], factors: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Weights that read the channels: (out, C, h, w) of a convolution, or (out, C * cells) of Gemm after Flatten."""
+    """Divide weights by factors of their input channels: (out, C, h, w) of Conv, or (out, C * cells) of Gemm."""
     by_channel = weight.reshape(len(weight), len(factors), -1)
     divided: np.ndarray[Any, Any] = by_channel / factors[:, None]
     return divided.reshape(weight.shape)
 
 
 def _groups(model: onnx.ModelProto) -> list[_Group]:
-    """The groups that can be equalized."""
+    """Return the groups that can be equalized."""
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -100,7 +100,7 @@ def _groups(model: onnx.ModelProto) -> list[_Group]:
 
 
 def _is_plain(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
-    """Whether every weight is an initializer in its usual layout: one output channel per row, no groups."""
+    """Whether all weights are initializers in the usual layout: one output channel per row, no groups."""
     known = {tensor.name for tensor in model.graph.initializer}
     settings = {attribute.name: attribute.i for attribute in node.attribute}
     layout = settings.get("group", 1) == 1 if node.op_type == "Conv" else settings.get("transB", 0) == 1

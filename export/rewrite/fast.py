@@ -1,4 +1,4 @@
-"""The float model rewritten for speed, if it is equal to its source and measurably faster."""
+"""Rewrite the float model for speed. The result is kept only if it is equal to its source and measurably faster."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewritten:
-    """What came of a rewrite.
+    """Result of a rewrite.
 
     Attributes:
-        written: whether it was fast enough to be kept.
-        spec: what the model says of itself.
-        proof: that it equals the model that it was made from.
-        race: its latency against that model's; None if it was measured before or elsewhere.
+        written: whether the model was fast enough to be written.
+        spec: specification of the model.
+        proof: comparisons with its source.
+        race: latency of both models; None if it was measured before or elsewhere.
     """
 
     written: bool
@@ -51,16 +51,16 @@ class Rewritten:
 
 
 class Measured(NamedTuple):
-    """Latency of a rewritten model, and where and how it was measured.
+    """Latency of a rewritten model with the conditions of the measurement.
 
     Attributes:
         processor: name of the processor or board.
-        onnxruntime: its version.
-        setting: how the session ran.
-        batch: faces in an inference.
-        samples: of each model.
-        plain_ms: median of the plain model with the same setting; None where that was not measured.
-        tuned_ms: median of the rewritten one.
+        onnxruntime: version of onnxruntime.
+        setting: setting of the session.
+        batch: number of faces in one inference.
+        samples: number of samples of each model.
+        plain_ms: median of the plain model with the same setting; None if it was not measured.
+        tuned_ms: median of the rewritten model.
     """
 
     processor: str
@@ -85,20 +85,20 @@ def rewrite(
     """Rewrite a float model, prove it, time it against its source, and write it with its certificate if it is faster.
 
     Args:
-        source: plain float ONNX file.
-        output: where the result belongs.
-        tiles: stages that are computed by Winograd's filtering, see :mod:`export.rewrite.winograd`.
-        setting: of the inferences that are timed; None for the default.
-        measured: latency that was measured already, here or elsewhere, which is written as it is; None to measure
-            that of one face here.
-        max_ratio: most latency as a part of the source's, on this machine: the upper end of the ratio's interval must
-            keep it.
-        note: told what is being done.
+        source: path of the plain float ONNX file.
+        output: path of the result.
+        tiles: tiles of the stages that use Winograd's filtering, see :mod:`export.rewrite.winograd`.
+        setting: session setting of the timed inferences; None for the default.
+        measured: latency measured before, here or elsewhere, which is recorded unchanged; None to measure that of one
+            face here.
+        max_ratio: largest latency divided by that of the source on this machine. The upper end of the ratio's
+            confidence interval must not exceed it.
+        note: called with a description of each step.
 
     Raises:
-        ModelFormatError: not a plain float32 model of ours.
-        ParityError: the result does not equal its source; nothing is written.
-        OutputError: it cannot be written.
+        ModelFormatError: the source is not a plain float32 model of this project.
+        ParityError: the result differs from its source; nothing is written.
+        OutputError: the output cannot be written.
     """
     check_output(output, source)
     _, plain = open_plain(source, "cpu")
@@ -138,7 +138,7 @@ def rewrite(
 
 
 def _write(model: onnx.ModelProto, spec: ModelSpec, stream: IO[bytes]) -> None:
-    """Write a model with its specification over what the file holds."""
+    """Replace the contents of a file by a model with its specification."""
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     stream.seek(0)
@@ -179,12 +179,12 @@ def _spec(original: ModelSpec, stages: tuple[str, ...], growth: float, measured:
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:
-    """Size of all weights."""
+    """Size of all weights in bytes."""
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 class _TooSlowError(Exception):
-    """Leaves the block that writes, so that nothing is kept."""
+    """Raised inside the block that writes atomically, so that the output is discarded."""
 
     def __init__(self, made: Rewritten) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""PRelu in operators that onnxruntime's CPU kernels run fast, and that quantize."""
+"""Decompose PRelu into operators that have fast CPU kernels in onnxruntime and can be quantized."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 def decompose_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace each PRelu with one slope per channel by convolutions, Relu and Add.
+    """Replace each PRelu that has one slope per channel by convolutions, Relu and Add.
 
-    onnxruntime's CPU PRelu is scalar and leaves the blocked layout of the convolutions around it, and in a quantized
-    graph it is an island of floats. A depthwise 1 x 1 convolution followed by Relu is one fused kernel in either.
+    onnxruntime's CPU kernel of PRelu is scalar and leaves the blocked layout of the convolutions around it. In a
+    quantized graph, it needs floats. A depthwise 1 x 1 convolution followed by Relu is one fused kernel in both graphs.
 
     Cases, for slopes a and input x:
 
     1. Every a <= 1: x + relu((a - 1) x). For x < 0 the product is positive and is added; for x >= 0 it is cut off.
     2. Some a > 1: x + s relu(-abs(1 - a) x), s = -1 where a > 1 and 1 elsewhere, by one more depthwise convolution.
-    3. The slope is no initializer of shape (C, 1, 1): the node stays as it is.
+    3. The slope is not an initializer of shape (C, 1, 1): the node is not changed.
 
-    The result equals the input but for rounding: x + (a - 1) x may differ from a x by one unit in the last place of x.
+    The result equals the input up to rounding: x + (a - 1) x may differ from a x by one unit in the last place of x.
 
     Args:
-        model: is left as it is.
+        model: model to rewrite; it is not modified.
     """
     weights = read_weights(model)
     nodes: list[onnx.NodeProto] = []
@@ -60,7 +60,7 @@ def _decomposed(
 def _depthwise(
     source: str, name: str, factors: np.ndarray[tuple[int], np.dtype[np.float32]], weights: Weights
 ) -> onnx.NodeProto:
-    """Each channel times its factor."""
+    """Make a depthwise 1 x 1 convolution that multiplies each channel by its factor."""
     weights[f"{name}.weight"] = factors.reshape(-1, 1, 1, 1)
     return helper.make_node(
         "Conv", [source, f"{name}.weight"], [name], name=name, group=len(factors), kernel_shape=[1, 1]

@@ -1,4 +1,4 @@
-"""Tiles of Winograd's filtering, by the names that users and models have for them."""
+"""Tiles of Winograd's filtering and their names in options and in models."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _TILE = re.compile(r"(\d)x(\d)(w?)$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """How a stage is computed.
+    """Tile of a stage.
 
     Attributes:
-        rows: outputs of a tile, downwards.
-        columns: outputs of a tile, across.
-        weights_first: multiply weights by activations instead of activations by weights. It takes two transpositions,
-            and onnxruntime copies the right factor of every product, which large weights should not be.
+        rows: number of rows of outputs.
+        columns: number of columns of outputs.
+        weights_first: multiply weights by activations instead of activations by weights. This needs two transpositions,
+            but avoids a copy of large weights, since onnxruntime copies the right factor of every product.
     """
 
     rows: int
@@ -40,10 +40,10 @@ class Tile:
 
     @classmethod
     def parse(cls, text: str) -> Tile:
-        """Read ``4x4`` or, with the weights first, ``2x2w``.
+        """Parse a name such as ``4x4`` or, with the weights first, ``2x2w``.
 
         Raises:
-            ValueError: another form or size.
+            ValueError: the name has another form or size.
         """
         found = _TILE.match(text)
         if found is None:
@@ -52,25 +52,25 @@ class Tile:
 
     @property
     def cells(self) -> int:
-        """Inputs of a tile, which is also the number of weight matrices."""
+        """Number of inputs of a tile, which is also the number of weight matrices."""
         return (self.rows + TAPS - 1) * (self.columns + TAPS - 1)
 
     @property
     def weight_growth(self) -> float:
-        """Size of the weights over that of a direct convolution."""
+        """Size of the weights divided by that of a direct convolution."""
         return self.cells / TAPS**2
 
     @property
     def error_growth(self) -> float:
-        """How much larger than the result the numbers in between may be; digits are lost by at most as much."""
+        """Bound of the intermediate values relative to the result, which bounds the loss of precision."""
         return amplification(self.rows) * amplification(self.columns)
 
 
 def read_stages(names: Sequence[str]) -> dict[int, Tile]:
-    """Tiles by stage from the names of all stages, such as ``4x4 direct 2x2w direct``.
+    """Parse the names of all stages, such as ``4x4 direct 2x2w direct``, into tiles by stage.
 
     Raises:
-        ValueError: a name is neither ``direct`` nor a tile, or they are not as many as stages (none is all direct).
+        ValueError: a name is neither ``direct`` nor a tile, or there is not one name per stage (no names: all direct).
     """
     if len(names) not in (0, STAGES):
         raise ValueError(f"Expected a name for each of {STAGES} stages, got {len(names)}.")
@@ -78,5 +78,5 @@ def read_stages(names: Sequence[str]) -> dict[int, Tile]:
 
 
 def stage_names(tiles: Mapping[int, Tile], count: int) -> tuple[str, ...]:
-    """The other way round."""
+    """Return the names of all stages, the inverse of :func:`read_stages`."""
     return tuple(str(tiles.get(stage, DIRECT)) for stage in range(1, count + 1))

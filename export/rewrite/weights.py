@@ -1,4 +1,4 @@
-"""A model taken apart into nodes and weights, and put together again."""
+"""Read the weights of a model, and rebuild a model from nodes and weights."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 
 def read_weights(model: onnx.ModelProto) -> Weights:
-    """Every initializer by name; the arrays are read-only."""
+    """Return all initializers by name as read-only arrays."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
 
 def rebuild(
     model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], weights: Mapping[str, np.ndarray[Any, Any]]
 ) -> onnx.ModelProto:
-    """A new model with other nodes and weights, and everything else of an old one: inputs, outputs, metadata, opset.
+    """Build a model with new nodes and weights that keeps the inputs, outputs, metadata and opset of another model.
 
     Args:
-        model: gives what stays; it is left as it is.
-        nodes: in topological order.
-        weights: by name; those that no node reads are left out.
+        model: model whose other properties are kept; it is not modified.
+        nodes: nodes in topological order.
+        weights: arrays by name; those that no node reads are dropped.
 
     Returns:
-        A model that ``onnx.checker`` accepts.
+        A model that passes ``onnx.checker``.
     """
     made = onnx.ModelProto()
     for field, value in model.ListFields():

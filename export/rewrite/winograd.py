@@ -1,17 +1,17 @@
-"""3 x 3 convolutions of stride 1 by Winograd's minimal filtering, in standard ONNX operators.
+"""Compute 3 x 3 convolutions of stride 1 by Winograd's minimal filtering, in standard ONNX operators.
 
-A stage's activations are cut into tiles of r x c outputs and stay so between its layers, as rows of channels:
-``[(r c + 1) T, N, C]``, T tiles an image, row ``q T + t`` holding cell q of tile t; the last T rows are zero and stand
-for everything outside the image. One layer is
+The activations of a stage are split into tiles of r x c outputs and keep this layout between its layers, as rows of
+channels ``[(r c + 1) T, N, C]`` with T tiles per image. Row ``q T + t`` holds cell q of tile t. The last T rows are
+zero and represent the outside of the image. One layer is
 
 1. ``Gather`` by a constant index: the (r + 2)(c + 2) inputs of every tile, ``[(r + 2)(c + 2) T, N, C]``;
 2. ``MatMul`` with the constant input transform;
 3. one batched ``MatMul`` with the transformed weights, (r + 2)(c + 2) matrices of C x C;
-4. ``MatMul`` with the constant output transform, whose last row is zero: there are the zeros of the next layer;
+4. ``MatMul`` with the constant output transform, whose last row is zero: it writes the zeros for the next layer;
 5. PReLU as ``Max(x, a x)`` (every a <= 1) or ``a x + (1 - a) Relu(x)``; the residual ``Add``.
 
-The batch is an inner axis, so any batch runs through the same matrices at once. Weights grow by (r + 2)(c + 2) / 9.
-Products per output fall by 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 4.
+The batch is an inner axis, so the same matrices serve any batch size. Weights grow by a factor of (r + 2)(c + 2) / 9.
+Products per output fall by a factor of 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 4.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _CONVOLUTION = re.compile(r"conv(\d)_(\d+)$")
 
 
 def to_winograd(model: onnx.ModelProto, tiles: Mapping[int, Tile]) -> onnx.ModelProto:
-    """Compute stages by Winograd's filtering; PRelu of the others as :func:`decompose_prelu` has it.
+    """Compute stages by Winograd's filtering, and decompose PRelu of the other stages (:func:`decompose_prelu`).
 
     Args:
-        model: as :func:`export.graph.build_graph` makes it, or one stage of it; it is left as it is.
-        tiles: by stage, 1 to 4; a stage that is missing is computed directly.
+        model: model that :func:`export.graph.build_graph` made, or one stage of it; it is not modified.
+        tiles: tiles by stage, 1 to 4; other stages are computed directly.
     """
     weights = read_weights(model)
     writer = _Writer(tiles, _image_size(model), weights)
@@ -62,7 +62,7 @@ def _image_size(model: onnx.ModelProto) -> tuple[int, int]:
 
 
 class _Writer:
-    """Copies nodes, and writes the stages that are cut into tiles anew."""
+    """Copies nodes, and rewrites the stages that are split into tiles."""
 
     def __init__(self, tiles: Mapping[int, Tile], image: tuple[int, int], weights: Weights) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -92,14 +92,14 @@ class _Writer:
             self.nodes.append(helper.make_node("Add", list(map(self._stage.name, node.input)), [f"{node.name}.rows"]))
 
     def leave(self, tensor: str) -> None:
-        """Give the result of a stage that is open its own shape back, for who reads it."""
+        """Restore the original shape of a stage's result before another node reads it."""
         if self._stage is not None:
             self._stage.leave(tensor)
             self._stage = None
 
 
 class _Stage:
-    """Writes the nodes of one stage."""
+    """Writes the nodes of one stage that is split into tiles."""
 
     def __init__(
         self, name: str, tile: Tile, size: tuple[int, int], nodes: list[onnx.NodeProto], weights: Weights
@@ -111,11 +111,11 @@ class _Stage:
         self._by_rows, self._by_columns = transforms(tile.rows), transforms(tile.columns)
 
     def name(self, tensor: str) -> str:
-        """The tensor of rows that stands for one of the original graph."""
+        """Name of the tensor of rows that represents a tensor of the original graph."""
         return f"{self._name}.rows" if tensor == self._input else f"{tensor}.rows"
 
     def enter(self, tensor: str, channels: int) -> None:
-        """From (N, C, H, W) to rows of channels, by tiles."""
+        """Convert (N, C, H, W) to rows of channels by tiles."""
         self._input = tensor
         at = np.full(self._rows, self._height * self._width)
         at[self._row_of_pixel()] = np.arange(self._height * self._width)
@@ -131,7 +131,7 @@ class _Stage:
         self._weights[f"{self._name}.output_transform"] = _as_float(np.vstack([outputs, np.zeros(outputs.shape[1])]))
 
     def leave(self, tensor: str) -> None:
-        """Back to (N, C, H, W), under the name that the original graph has for it."""
+        """Convert rows back to (N, C, H, W), under the name of the tensor in the original graph."""
         at = self._constant(self._row_of_pixel(), "rows_of_pixels")
         rows = self._node("Gather", [self.name(tensor), at], "cells", axis=0)
         turned = self._node("Transpose", [rows], "turned", perm=[1, 2, 0])
@@ -139,7 +139,7 @@ class _Stage:
         self._nodes.append(helper.make_node("Reshape", [turned, shape], [tensor], name=f"{self._name}.image"))
 
     def convolution(self, node: onnx.NodeProto) -> None:
-        """One layer, up to its output transform."""
+        """Write one layer up to its output transform."""
         kernel = self._weights[node.input[1]].astype(np.float64)
         count, channels = kernel.shape[:2]
         made = np.einsum("rk,oikl,cl->rcio", self._by_rows.weights, kernel, self._by_columns.weights)
@@ -166,7 +166,7 @@ class _Stage:
         self._reshape(cells, [self._rows, -1, count], f"{name}.rows")
 
     def _biased(self, node: onnx.NodeProto, product: str) -> str:
-        """A bias, added before the output transform so that the rows of zeros stay zero."""
+        """Add a bias before the output transform, so that the rows of zeros stay zero."""
         if len(node.input) < 3:
             return product
         both = (self._by_rows, self._by_columns)
@@ -177,7 +177,7 @@ class _Stage:
         return self._node("Add", [product, f"{node.name}.moved_bias"], f"{node.name}.biased")
 
     def prelu(self, node: onnx.NodeProto) -> None:
-        """PReLU of rows, where channels are the last axis."""
+        """Write a PReLU of rows, whose last axis are the channels."""
         slope, rows, name = self._weights[node.input[1]].reshape(-1), self.name(node.input[0]), node.name
         self._weights[f"{name}.slope"] = slope
         scaled = self._node("Mul", [rows, f"{name}.slope"], f"{name}.scaled")
@@ -197,7 +197,7 @@ class _Stage:
         return (self._tile.rows * self._tile.columns + 1) * self._tiles
 
     def _row(self, y: Int64Array, x: Int64Array) -> Int64Array:
-        """Row of a pixel; a row of zeros for what lies outside the image."""
+        """Index of the row of a pixel; outside the image, that of a row of zeros."""
         rows, columns = self._tile.rows, self._tile.columns
         cell, tile = (y % rows) * columns + x % columns, (y // rows) * self._across + x // columns
         inside = (y >= 0) & (y < self._height) & (x >= 0) & (x < self._width)
@@ -208,7 +208,7 @@ class _Stage:
         return self._row(y, x)
 
     def _inputs_of_tiles(self) -> Int64Array:
-        """Rows of the inputs of every tile, (cells T,)."""
+        """Indices of the rows that hold the inputs of every tile, (cells * T,)."""
         down, across = np.divmod(np.arange(self._tiles), self._across)
         r, c = np.divmod(np.arange(self._tile.cells), self._tile.columns + TAPS - 1)
         y = down[None] * self._tile.rows + r[:, None] - 1

@@ -1,5 +1,5 @@
-"""The float graph that is fastest on a machine, found by measuring.
+"""Find the fastest form of the float model on a machine by measuring.
 
-``search`` times every way to compute each stage and picks combinations, ``tune`` measures whole networks and writes
-the best with its proof. What a device does with given forms is in :mod:`edge_sphereface.evaluation.model_selection`.
+``search`` times every way to compute each stage and selects combinations. ``tune`` measures whole networks and writes
+the best one with its proof. :mod:`edge_sphereface.evaluation.model_selection` selects among given forms on a device.
 """

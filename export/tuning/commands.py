@@ -1,4 +1,4 @@
-"""``python -m export tune``."""
+"""The command ``python -m export tune``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN = 5
 
 
 def add_tune(commands: Commands) -> None:
-    """Add ``tune``."""
+    """Add the command ``tune``."""
     parser = commands.add_parser(
         "tune",
         parents=[json_option()],
@@ -61,7 +61,7 @@ def add_tune(commands: Commands) -> None:
 
 
 def tune(arguments: argparse.Namespace) -> Outcome:
-    """Measure, prove, write."""
+    """Measure the forms of a float model, and write the fastest one with its proof."""
     if arguments.device_report is not None:
         return _from_report(arguments)
     from edge_sphereface.cpu import usable_cpus
@@ -100,7 +100,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
 
 
 def _from_report(arguments: argparse.Namespace) -> Outcome:
-    """Write exactly the form that a device chose, with that device's figures, or nothing."""
+    """Write the form that a device chose, with the measurements of that device."""
     from export.rewrite.fast import rewrite
     from export.rewrite.tile import read_stages
     from export.tuning.device_report import read_device_report
@@ -125,7 +125,7 @@ def _from_report(arguments: argparse.Namespace) -> Outcome:
 
 
 def _not_ours(chosen: DeviceChoice | None, model: Path) -> str:
-    """Why the form that a device chose cannot be made of this model; empty if it can."""
+    """Reason why the form that a device chose cannot be made from this model; empty if it can."""
     from edge_sphereface.inference.embedder import Embedder
 
     if chosen is None:
@@ -141,7 +141,7 @@ def _not_ours(chosen: DeviceChoice | None, model: Path) -> str:
 
 
 def _dropped(tuned: Tuned) -> Iterator[tuple[str, str]]:
-    """Networks that were not timed, and why."""
+    """List the networks that were not timed, with the reason."""
     for name, error in tuned.inexact.items():
         yield name, f"differs by {error:.1e} of the largest component"
     for form in tuned.choice.dropped:

@@ -1,4 +1,4 @@
-"""What a device chose: the report of ``edge-sphereface tune --json``."""
+"""Read the report of ``edge-sphereface tune --json``: the form that a device chose."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class DeviceChoice(NamedTuple):
     """The form that a device chose.
 
     Attributes:
-        model: name of its file there.
-        precision: of that file.
-        rewrites: that it went through.
-        stages: how it computes each stage; empty for a model that was not rewritten.
-        source_sha256: of the checkpoint; empty in a report of an older version.
-        measured: its latency there.
+        model: file name on the device.
+        precision: precision of the model.
+        rewrites: names of the rewrites applied to the model.
+        stages: name of the tile of each stage; empty for a model that was not rewritten.
+        source_sha256: SHA-256 of the source checkpoint; empty in a report of an older version.
+        measured: latency on the device.
     """
 
     model: str
@@ -44,15 +44,15 @@ class DeviceChoice(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is the plain float model, which is there already."""
+        """Whether the choice is the plain float model, which exists already."""
         return self.precision == _FLOAT and not self.rewrites
 
 
 def read_device_report(path: Path) -> DeviceChoice | None:
-    """Read the device's choice; None if it could run no form.
+    """Read the choice of a device; None if the device could not run any form.
 
     Raises:
-        UsageError: the file cannot be read, or is no such report.
+        UsageError: the file cannot be read, or is not such a report.
     """
     try:
         content = parse_json(_FILE.read_text(path), limit=_MAX_BYTES)
@@ -61,7 +61,7 @@ def read_device_report(path: Path) -> DeviceChoice | None:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise UsageError(
-            f"{path} is no report of `edge-sphereface tune --json`: {reason}.",
+            f"{path} is not a report of `edge-sphereface tune --json`: {reason}.",
             hint="run it on the device: edge-sphereface tune FORMS… --json > report.json",
         ) from error
 

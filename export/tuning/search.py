@@ -1,4 +1,4 @@
-"""Which way to compute each stage: measured stage by stage, since the times of stages add up."""
+"""Select how each stage is computed. Stages are measured one by one, since their times add up."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ TILES = tuple(
     for rows, columns in product((2, 3, 4), repeat=2)
     for first in (False, True)
 )
-"""What is tried; None stands for direct convolution."""
+"""Tiles to try. In results, None stands for direct convolution."""
 _KEPT = 3
-"""Ways a stage that combinations are made of."""
+"""Number of tiles of each stage that combinations are made of."""
 
 
 def measure_stages(
     plain: onnx.ModelProto, setting: Setting, *, batch: int, rounds: int, reporter: Reporter
 ) -> StageTimes:
-    """Median time of each stage's residual layers, in milliseconds, by tile.
+    """Measure the median time of each stage's residual layers in milliseconds, by tile.
 
     Args:
-        plain: float model as it was converted.
-        setting: how sessions run.
-        batch: faces in an inference.
-        rounds: samples of each way.
-        reporter: gives a progress function for a step that is named.
+        plain: plain float model.
+        setting: session setting.
+        batch: number of faces in one inference.
+        rounds: number of samples of each tile.
+        reporter: returns a progress function for a named step.
     """
     return {
         number: _measure(stage, number, setting, batch, rounds, reporter(f"stage {number}, {setting}"))
@@ -57,13 +57,13 @@ def measure_stages(
 def combinations(
     times: StageTimes, growth: Callable[[Mapping[int, Tile]], float], *, max_growth: float, count: int
 ) -> list[dict[int, Tile]]:
-    """The combinations of tiles that should be fastest, best first.
+    """Return the combinations of tiles that are expected to be fastest, best first.
 
     Args:
-        times: as :func:`measure_stages` gives them.
-        growth: size of a network's weights over the plain one's, by its tiles.
-        max_growth: largest of those.
-        count: how many to give.
+        times: result of :func:`measure_stages`.
+        growth: size of a network's weights divided by that of the plain network, as a function of its tiles.
+        max_growth: largest growth allowed.
+        count: number of combinations to return.
     """
     stages = list(times)
     ways = [sorted(times[stage], key=times[stage].__getitem__) for stage in stages]
@@ -75,7 +75,7 @@ def combinations(
 
 
 def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
-    """Each stage that has residual layers as a model of its own, from the first PReLU to the last addition."""
+    """Yield each stage that has residual layers as a separate model, from the first PReLU to the last addition."""
     inferred = shape_inference.infer_shapes(plain)
     shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.graph.value_info}
     weights = read_weights(plain)

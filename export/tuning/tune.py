@@ -1,4 +1,4 @@
-"""From a plain float model to the form of it that is fastest here, proven equal."""
+"""Find the fastest form of a plain float model on this machine, and prove that it is equal to its source."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _CROPS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningOptions:
-    """How a model is tuned.
+    """Options of the tuning.
 
     Attributes:
-        threads: counts to try.
-        pinned_threads: whether threads bound to processors are tried as well.
-        batch: faces in an inference.
-        rounds: samples of each whole network.
-        combinations: whole networks to measure, for each number of threads.
-        max_mib: largest file; None for any.
-        max_error: largest difference of a component to the plain network's, relative to the largest component.
-        others: other forms of the network that are measured beside, such as INT8.
+        threads: numbers of threads to try.
+        pinned_threads: also try threads bound to processors.
+        batch: number of faces in one inference.
+        rounds: number of samples of each whole network.
+        combinations: number of whole networks to measure for each number of threads.
+        max_mib: largest size of the file in MiB; None for no limit.
+        max_error: largest difference of a component from the plain network, relative to the largest component.
+        others: paths of other forms of the network to measure as well, such as INT8.
     """
 
     threads: Sequence[int] = field(default_factory=lambda: [usable_cpus()])
@@ -64,15 +64,15 @@ class TuningOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
-    """What came of it.
+    """Result of the tuning.
 
     Attributes:
-        stages: median milliseconds by threads, stage and tile.
-        choice: whole networks, the fastest first, and which of them is measurably the fastest.
-        inexact: error of networks that differ too much to be measured, by their stages.
-        tiles: of the float network that was chosen.
-        made: that network, written and proven; None where none is measurably faster than the plain model, or that was
-            dropped.
+        stages: median latency in milliseconds by number of threads, stage and tile.
+        choice: measurements of whole networks, the fastest first, and the one that is measurably the fastest.
+        inexact: error of the networks that exceed ``max_error`` and were not measured, by their stages.
+        tiles: tiles of the chosen float network, by stage.
+        made: the chosen network, written and proven; None if none is measurably faster than the plain model, or if it
+            was dropped.
     """
 
     stages: Mapping[int, StageTimes]
@@ -93,16 +93,16 @@ def tune(
     """Find the fastest form, prove it equal to its source, and write it with its certificate.
 
     Args:
-        source: plain float ONNX file.
-        output: where the result belongs.
-        options: how.
-        reporter: gives a progress function for a step that is named.
-        note: told what is being done.
+        source: path of the plain float ONNX file.
+        output: path of the result.
+        options: options of the tuning.
+        reporter: returns a progress function for a named step.
+        note: called with a description of each step.
 
     Raises:
-        ModelFormatError: not a plain float32 model of ours.
-        ParityError: the result does not equal its source; nothing is written.
-        OutputError: it cannot be written.
+        ModelFormatError: the source is not a plain float32 model of this project.
+        ParityError: the result differs from its source; nothing is written.
+        OutputError: the output cannot be written.
     """
     check_output(output, source)
     original, plain = open_plain(source, "cpu")
@@ -151,7 +151,7 @@ def tune(
 
 
 def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Embedder) -> Measured:
-    """What the measurement says of the chosen network and of the plain one with the same setting."""
+    """Return the latency of the chosen network and of the plain one with the same setting."""
     anew = [rival.row for rival in choice.rivals]
     plain = next((row for row in anew if row.form.path == source and row.setting == best.setting), None)
     return Measured(
@@ -166,7 +166,7 @@ def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Emb
 
 
 def growth(plain: onnx.ModelProto, tiles: Mapping[int, Tile]) -> float:
-    """Size of the weights with some stages in tiles over that of the plain model."""
+    """Size of the weights with some stages in tiles divided by that of the plain model."""
     added = 0.0
     for tensor in plain.graph.initializer:
         tile = tiles.get(int(tensor.name[4])) if tensor.name.startswith("conv") else None

@@ -153,7 +153,7 @@ def test_terabytes_are_announced(tmp_path, length):
 def test_a_shape_of_terabytes_is_refused_before_memory_is_taken(tmp_path):
     tensor = b"\x08\x80\x80\x80\x80\x80\x01\x08\x80\x80\x80\x80\x80\x01" + b"\x12\x07Float32" + b"\x1a\x04abcd"
     value = b"\n\x01a" + b"\x12" + bytes([len(tensor)]) + tensor
-    refused(tmp_path / "x.ckpt", b"\n" + bytes([len(value)]) + value, "needs .* bytes, and the file has 4")
+    refused(tmp_path / "x.ckpt", b"\n" + bytes([len(value)]) + value, "needs .* bytes, but the file has 4")
 
 
 def entry(name, tensor):
@@ -167,12 +167,12 @@ FLOATS = b"\x08\x01\x12\x07Float32\x1a\x04abcd"
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x12\x00", "belongs to no checkpoint"),
+        (b"\x12\x00", "is not part of the format"),
         (b"\n\x00", "has no name"),
         (b"\n\x03\n\x01a", "has no tensor"),
         (entry(b"a", b""), "has no type"),
         (entry(b"\xff", FLOATS), "not text"),
-        (entry(b"a", FLOATS) + entry(b"b", FLOATS) + entry(b"a", FLOATS), "comes twice"),
+        (entry(b"a", FLOATS) + entry(b"b", FLOATS) + entry(b"a", FLOATS), "occurs twice"),
         (entry(b"a", FLOATS) + entry(b"a", b"\x08\x02\x12\x07Float32\x1a\x04abcd"), "slices of 'a' differ"),
         (entry(b"a", b"\x08\x01" * 9 + b"\x12\x04Int8"), "more than 8 dimensions"),
         (entry(b"a", b"\n\x09" + b"\x01" * 9 + b"\x12\x04Int8"), "more than 8 dimensions"),

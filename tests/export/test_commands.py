@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_network(export, tmp_path):
     assert "layer1.weight is unknown" in error["message"]
     code, out, _ = export("inspect", tmp_path / "x.ckpt")
     assert code == 1
-    assert "no SphereFace network" in out
+    assert "not a SphereFace network" in out
 
 
 def test_verify(export, source):

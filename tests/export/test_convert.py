@@ -115,7 +115,7 @@ def test_square_crops_have_their_own_template(tmp_path):
 
 
 def test_a_crop_without_a_known_template(tmp_path):
-    with pytest.raises(TopologyError, match="template is known for a height of 112"):
+    with pytest.raises(TopologyError, match="template is known only for a height of 112"):
         convert(write(tmp_path / "x.ckpt", input_size=(128, 112)), tmp_path / "x.onnx", NUMPY)
     assert sorted(os.listdir(tmp_path)) == ["x.ckpt"]
 

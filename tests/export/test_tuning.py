@@ -183,7 +183,7 @@ def test_a_report_that_is_none(small_model, tmp_path, export_cli, content):
     report.write_text(content)
     code, _, errors = export_cli("tune", small_model, "--device-report", report, "-o", tmp_path / "t.onnx")
     assert code == 2
-    assert "is no report" in errors
+    assert "is not a report" in errors
     assert not (tmp_path / "t.onnx").exists()
 
 
