@@ -1,10 +1,10 @@
-"""React to who is in front of a camera: where an application of your own begins.
+"""React to recognized faces on a camera: a starting point for an application of your own.
 
     python camera.py --model sphereface20.int8.onnx --gallery people.db 0                     a USB camera
     python camera.py --model sphereface20.int8.onnx --gallery people.db rtsp://host/stream    on the network, or a file
     rpicam-vid … -o - | python camera.py --model … --gallery people.db - --size 640x480       raw I420 of a program
 
-Without code of your own, `edge-sphereface watch` does all of this and more. Docs: docs/watch.md.
+`edge-sphereface watch` does all of this and more without code of your own; see docs/watch.md.
 """
 
 from __future__ import annotations
