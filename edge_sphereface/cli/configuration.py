@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 OPTION = "--config"
 _FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hint=f"check {OPTION}")
 _MAX_DOTS = 64
-"""In a line: each dot of a key is a table in a table, and settings have none."""
+"""Maximum number of dots in a line: each dot of a key nests a table, and settings have none."""
 _ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
 _SHOWN = 60
 _KINDS = {bool: "true or false", str: "a string", int: "a number", float: "a number", dict: "a table", list: "a list"}
 _READERS = ("tomllib", "tomli")
-"""Python's own from 3.11 on, and the package that it came from."""
+"""Python's own reader from 3.11 on, and the package that it came from."""
 
 
 def read_configuration(options: Iterable[Option], words: list[str]) -> dict[str, Any]:
@@ -46,9 +46,9 @@ def read_configuration(options: Iterable[Option], words: list[str]) -> dict[str,
 
 
 def asks_for_json(words: list[str]) -> bool:
-    """Whether the file that a command line names asks for JSON, though it may have mistakes or be missing.
+    """Whether the file that a command line names asks for JSON; the file may have mistakes or be missing.
 
-    A pipe is not asked: it gives its content only once.
+    A pipe is not read, since it gives its content only once.
     """
     path = _named(words)
     try:
@@ -116,11 +116,11 @@ def _read(path: Path) -> JsonObject:
             raise ValueError(f"more than {_MAX_DOTS} dots in one line")
         found: JsonObject = import_module(reader).loads(text)
         for value in found.values():
-            str(value)  # Python writes no integer of thousands of digits
+            str(value)  # refuses integers of thousands of digits
     except (ValueError, RecursionError) as error:
-        reason = "too many brackets in one another" if isinstance(error, RecursionError) else error
+        reason = "too many nested brackets" if isinstance(error, RecursionError) else error
         raise UsageError(
-            f"{path} is no TOML: {reason}.", hint="write one option a line, such as fps = 5, and text in quotes"
+            f"{path} is not TOML: {reason}.", hint="write one option per line, such as fps = 5, and text in quotes"
         ) from error
     return found
 
@@ -131,4 +131,4 @@ def _text(path: Path) -> str:
 
 def _warn_of_readers(path: Path, text: str) -> None:
     if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and has_credentials(text):
-        note(f"warning: {path} holds a password or the like, and others may read it: chmod 600 {path}")
+        note(f"warning: {path} holds credentials, and other users may read it: chmod 600 {path}")

@@ -1,4 +1,4 @@
-"""``watch``: live recognition."""
+"""The command ``watch``: live recognition."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "watch",
         parents=[gallery_options(required=False), model_option(), detector_options(), option_parser(stream_group())],
-        help="who is in front of a camera, now and as long as it runs",
+        help="recognize the faces of a camera, stream or video as long as it runs",
         description="Track the faces of a camera, stream or video, identify them in a gallery, and print one line "
         "for each event. Runs until the source ends or Ctrl-C or SIGTERM stops it; a camera that fails is reopened, "
         "with growing waits. Without a gallery it reports faces appearing and leaving, without names.",
@@ -58,19 +58,19 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "source",
         nargs="?",
-        help="camera's number or /dev/video0, URL (rtsp, http, …), GStreamer pipeline, video file, folder of pictures",
+        help="camera number or /dev/video0, URL (rtsp, http, …), GStreamer pipeline, video file, folder of images",
     )
     parser.add_argument(
-        OPTION, type=Path, metavar="FILE.toml", help="settings; each key is an option of this help without its --"
+        OPTION, type=Path, metavar="FILE.toml", help="settings; each key is an option of this help without --"
     )
     parser.set_defaults(run=watch)
 
 
 def watch(arguments: argparse.Namespace) -> Outcome:
-    """Watch until the end.
+    """Watch the source until it ends or a signal stops it.
 
     Raises:
-        UsageError: no source.
+        UsageError: no source was named.
     """
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
@@ -78,7 +78,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     options = settings_from(WatchOptions, vars(arguments))
     source = arguments.source or options.named_source
     if source is None:
-        raise UsageError("No source was named.", hint="edge-sphereface watch 0 is the first camera")
+        raise UsageError("No source was named.", hint="edge-sphereface watch 0 opens the first camera")
     page, supervisor = make_page(options), SystemdNotifier()
     notes = ProblemNotes(lambda: stream.health().problems)
 
@@ -86,8 +86,8 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         supervisor.alive()
         notes.look()
 
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg complains of every damaged frame
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV of every address that it cannot open: we say that
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg reports every damaged frame
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV reports every address that it cannot open, and so do we
     with ExitStack() as stack:
         gallery: Gallery | None = None
         embedder = None
@@ -100,7 +100,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             embedder=embedder,
             gallery=gallery,
             settings=options.stream,
-            sinks=make_sinks(options, lambda: stream.stop()),  # noqa: PLW0108 -- it is bound by then
+            sinks=make_sinks(options, lambda: stream.stop()),  # noqa: PLW0108 -- bound when it is called
             frame_sinks=make_frame_sinks(options, page),
             on_turn=on_turn,
         )
@@ -111,7 +111,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             warn_uncalibrated(gallery, tracks=True)
         if page is not None:
             note(f"live picture: {page.url}")
-            if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # made just now: it stands nowhere else
+            if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
                 print(f"with its token: {page.address}", file=sys.stderr, flush=True)
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
@@ -126,7 +126,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
 
 @contextmanager
 def _stopped_by_signals(stream: FaceStream) -> Iterator[list[int]]:
-    """End the stream in order on Ctrl-C and SIGTERM; gives what came."""
+    """Stop the stream in order on Ctrl-C and SIGTERM; gives the signals that came."""
     came: list[int] = []
 
     def stop(number: int, _: FrameType | None) -> None:

@@ -38,7 +38,7 @@ class WatchOptions:
         help="print one JSON object for each event on stdout",
     )
     named_source: str | None = setting(
-        None, name="source", metavar="SOURCE", group="source", help="the same, for --config"
+        None, name="source", metavar="SOURCE", group="source", help="the same as the positional source, for --config"
     )
     events: Path | None = setting(
         None, read=Path, metavar="FILE.jsonl", group="events", help="append events to a file (mode 0600)"

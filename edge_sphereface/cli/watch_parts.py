@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
     from edge_sphereface.web import PageView
 
-TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- the name alone
+TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- only its name
 
 
 def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSink]:
@@ -27,7 +27,7 @@ def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSin
 
     Args:
         options: of the command.
-        left: called when nobody reads stdout any more.
+        left: called when the reader of stdout has left.
     """
     from edge_sphereface.stream import FileSink
     from edge_sphereface.stream.outputs.events.jsonl import StreamSink
@@ -42,7 +42,7 @@ def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSin
 
 
 def make_page(options: WatchOptions) -> PageView | None:
-    """The page, if it was asked for; with a token where others could open it, a new one if none was set."""
+    """The page, if it was requested. Where other machines can open it, it has a token: a new one if none was set."""
     if options.view is None:
         return None
     from edge_sphereface.web import PageView
@@ -54,7 +54,7 @@ def make_page(options: WatchOptions) -> PageView | None:
 
 
 def make_frame_sinks(options: WatchOptions, page: PageView | None) -> list[FrameSink]:
-    """Where frames go."""
+    """The outputs of frames."""
     from edge_sphereface.stream import Snapshots, VideoRecorder
 
     sinks: list[FrameSink] = [] if page is None else [page]
@@ -73,7 +73,7 @@ def make_frame_sinks(options: WatchOptions, page: PageView | None) -> list[Frame
 
 
 def make_endpoint(options: WatchOptions, stream: FaceStream) -> AbstractContextManager[object]:
-    """The endpoint for health and metrics, if they were asked for at an address that is not the page's."""
+    """The endpoint for health and metrics, if it was requested at another address than the page."""
     if options.metrics is None or _are_same(options.view, options.metrics):
         return nullcontext()
     from edge_sphereface.stream.monitoring import HealthEndpoint

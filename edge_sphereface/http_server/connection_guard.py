@@ -41,7 +41,7 @@ _BUSY = json.dumps(
 
 
 class _Visit:
-    """A connection with its deadline; used in the event loop's thread alone."""
+    """A connection with its deadline; used only in the event loop's thread."""
 
     def __init__(self, connection: Connection, transport: asyncio.Transport) -> None:
         self.connection = connection
@@ -49,18 +49,18 @@ class _Visit:
         self._timer: asyncio.TimerHandle | None = None
 
     def expect(self, seconds: float) -> None:
-        """End the connection after as long, unless this is called again."""
+        """Close the connection after this time, unless the deadline is set again or removed."""
         self.leave()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
     def leave(self) -> None:
-        """Expect nothing more."""
+        """Remove the deadline."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 class ConnectionGuard:
-    """Counts and times the connections of one server.
+    """Limits the number and the duration of the connections of one server.
 
     Args:
         caps: limits of the connections.
@@ -76,7 +76,7 @@ class ConnectionGuard:
         self._visits: dict[tuple[str, int], _Visit] = {}
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """What uvicorn makes of each connection."""
+        """The class that uvicorn makes an object of for each connection."""
         guard = self
 
         class Protocol(H11Protocol):
@@ -95,7 +95,7 @@ class ConnectionGuard:
         return Protocol
 
     def timed(self, app: App) -> App:
-        """Give every request its time; goes around everything else."""
+        """Give each request its deadlines; the outermost part of an application."""
 
         async def timed(scope: Scope, receive: Receive, send: Send) -> None:
             visit = self._of(scope)
@@ -114,7 +114,7 @@ class ConnectionGuard:
         return timed
 
     def admitting(self, app: App) -> App:
-        """Keep the connections of those who came as far as ``app``, up to a cap; goes behind whatever refuses."""
+        """Keep connections whose request reaches ``app``, up to a cap; stands behind all that refuses requests."""
 
         async def admitting(scope: Scope, receive: Receive, send: Send) -> None:
             visit = self._of(scope)
@@ -130,7 +130,7 @@ class ConnectionGuard:
 
     def _enter(self, transport: asyncio.Transport) -> bool:
         peer = transport.get_extra_info("peername")
-        if not peer:  # gone before it was here
+        if not peer:  # it ended before it was taken
             return False
         loop = asyncio.get_running_loop()
         connection = self._connections.enter(peer[0], lambda: loop.call_soon(transport.abort))

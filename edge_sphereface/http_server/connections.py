@@ -1,9 +1,9 @@
-"""How many connections a server of this process holds, and whose it gives up first.
+"""Limits the connections of a server, and decides which one is closed first.
 
 A connection is *pending* until its first request is accepted. Pending connections cost their peer nothing, so a new one
-replaces the oldest. Accepted ones stay, and beyond their cap new requests are refused. Both have a cap for each
+replaces the oldest. Accepted connections stay, and beyond their cap new requests are refused. Both kinds have a cap per
 address, so that one peer cannot take the places of all others. The caps follow from the descriptors that the process
-may open, so that a camera, a gallery and snapshots can always open theirs.
+may open, so that cameras, galleries and snapshots can always open theirs.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RESERVED_DESCRIPTORS = 112
-"""Left for cameras, galleries, files, helper processes, and health and metrics with at most 48."""
+"""Reserved for cameras, galleries, files, helper processes, and at most 48 connections for health and metrics."""
 _MAX_BATCH = 32
 _UNKNOWN_LIMIT = 512
-"""Descriptors assumed where the system does not tell."""
+"""Descriptors assumed where the system reports no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionCaps:
-    """How many connections there may be.
+    """Maximum numbers of connections.
 
     Attributes:
-        pending: without an accepted request.
-        pending_per_address: likewise, of one address.
-        accepted: with an accepted request.
-        accepted_per_address: likewise, of one address.
+        pending: connections without an accepted request.
+        pending_per_address: pending connections of one address.
+        accepted: connections with an accepted request.
+        accepted_per_address: accepted connections of one address.
     """
 
     pending: int
@@ -51,14 +51,14 @@ class ConnectionCaps:
 
     @classmethod
     def of_this_process(cls, *, most: int) -> ConnectionCaps:
-        """Caps that leave the rest of this process its descriptors.
+        """Caps that leave enough descriptors to the rest of this process.
 
         Args:
-            most: connections, however many descriptors there are.
+            most: maximum number of connections, however many descriptors there are.
         """
         total = max(min(most, free_descriptors() - _RESERVED_DESCRIPTORS), 16)
         pending = total // 4
-        accepted = total - 2 * pending  # a replaced connection holds its descriptor for a moment more
+        accepted = total - 2 * pending  # a replaced connection keeps its descriptor for a moment
         return cls(
             pending=pending,
             pending_per_address=max(pending * 3 // 4, 1),
@@ -68,11 +68,11 @@ class ConnectionCaps:
 
 
 class Connection:
-    """One connection, from its acceptance by the system to its end.
+    """One open connection.
 
     Args:
         peer: address of the other end; an IPv6 network of 64 bits is one peer.
-        close: ends it; called from any thread.
+        close: closes the connection; called from any thread.
     """
 
     def __init__(self, peer: str, close: Callable[[], object]) -> None:
@@ -81,29 +81,29 @@ class Connection:
 
 
 class Connections:
-    """The connections of one server. Safe to use from several threads.
+    """The open connections of one server. Safe to use from several threads.
 
     Args:
-        caps: how many there may be.
+        caps: limits of their numbers.
     """
 
     def __init__(self, caps: ConnectionCaps) -> None:
         self._caps = caps
         self._lock = threading.Lock()
-        self._open: dict[Connection, None] = {}  # in the order of their beginning
+        self._open: dict[Connection, None] = {}  # oldest first
 
     def __len__(self) -> int:
         return len(self._open)
 
     def enter(self, host: str, close: Callable[[], object]) -> Connection | None:
-        """Take a new connection, in place of the oldest pending one where a cap is reached.
+        """Add a new connection, in place of the oldest pending one if a cap is reached.
 
         Args:
             host: address of the other end.
-            close: ends the connection; called from any thread, at most once.
+            close: closes the connection; called from any thread, at most once.
 
         Returns:
-            None where it must be closed at once: those that were replaced have not gone yet.
+            The connection; None if it must be closed at once, because replaced ones are still being closed.
         """
         connection = Connection(_peer(host), close)
         with self._lock:
@@ -126,7 +126,7 @@ class Connections:
         return connection
 
     def accept(self, connection: Connection) -> bool:
-        """Keep a connection whose request is accepted; False where too many are kept."""
+        """Mark a connection whose request is accepted; False if a cap of accepted connections is reached."""
         with self._lock:
             if connection.accepted:
                 return True
@@ -136,13 +136,13 @@ class Connections:
             return connection.accepted
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that has ended."""
+        """Remove a connection that has ended."""
         with self._lock:
             self._open.pop(connection, None)
 
 
 def free_descriptors() -> int:
-    """Descriptors that this process may still open."""
+    """Number of descriptors that this process may still open."""
     try:
         import resource
     except ImportError:  # Windows
@@ -167,4 +167,4 @@ def _peer(host: str) -> str:
         return str(address)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
-    return address.packed[:8].hex()  # a provider gives each customer at least such a network
+    return address.packed[:8].hex()  # providers give each customer at least such a network

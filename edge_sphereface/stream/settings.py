@@ -118,18 +118,18 @@ class StreamSettings:
     """Everything about a stream except its source, model and gallery.
 
     Attributes:
-        name: of the stream, in its events.
+        name: of the stream, used in its events.
         fps: maximum number of frames to process per second; None for all.
         pace: give the frames of a recording at its own rate, as a camera would.
         reopen: reopen a live source when it ends.
-        statistics_s: seconds between statistics events; 0 for the last one alone.
+        statistics_s: seconds between statistics events; 0 for only the last one.
         source: how the source is opened.
         tracking: how faces are detected and tracked.
         recognition: when they are embedded and identified.
     """
 
     name: str = setting(
-        "camera", permitted=VisibleText(), metavar="TEXT", group="source", help="of the stream, in its events"
+        "camera", permitted=VisibleText(), metavar="TEXT", group="source", help="name of the stream in its events"
     )
     source: SourceOptions = nested(SourceOptions, group="source")
     fps: float | None = setting(

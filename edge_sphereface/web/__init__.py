@@ -1,9 +1,9 @@
-"""A page with the live picture, the faces' names and the gallery: extra ``web``.
+"""Serves a page with the live picture, the names of the faces and the gallery: extra ``web``.
 
 .. code-block:: text
 
-    stream ─► live_view ─► app ─► server ─► browser (page/)
-              newest       access: token, hosts
+    stream ─► live_view ─────► app ───────────────► server ─► browser (page/)
+              newest frame     access: token, hosts
 """
 
 from edge_sphereface.web.server import PageView

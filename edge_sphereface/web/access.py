@@ -1,8 +1,8 @@
-"""Who may see the page: this machine, or whoever has the token.
+"""Restricts the page to this machine, or to viewers with the token.
 
 References:
-    OWASP, DNS rebinding and cross-site request forgery: a page of somebody else, open in the same browser, must neither
-    read the picture nor enroll anybody.
+    OWASP, DNS rebinding and cross-site request forgery: a page of another site, open in the same browser, must neither
+    read the picture nor enroll anyone.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ _COOKIE_S = 30 * 24 * 3600
 
 
 class Access:
-    """Middleware that lets in who may see the page.
+    """Middleware that refuses requests of viewers who may not see the page.
 
     Args:
-        app: behind it.
-        token: that must be given, once as ``?token=``, then by the cookie that this sets, or as a bearer; None lets in
-            requests for a loopback name, which only this machine's own can make.
+        app: the application behind it.
+        token: required, as ``?token=`` once and by the cookie that it sets afterwards, or as a bearer token; None
+            accepts requests for a loopback name, which only this machine can make.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self._app, self._token = app, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return
 
@@ -62,40 +62,44 @@ class Access:
         await (self._app if answer is None else answer)(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        """What to answer instead of what was asked for; None lets it through."""
+        """The answer to a request that is refused; None for one that is accepted."""
         host = request.headers.get("host", "")
         place = _place(f"//{host}")
         if place is None:
-            return _refused(request, 400, "Expected a header Host of the form name:port.")
+            return _refused(request, 400, "Expected a Host header of the form name:port.")
         if self._token is None and not is_loopback(place.hostname or ""):
-            return _refused(request, 403, "Open this page as http://localhost: no token was set for other names.")
+            return _refused(
+                request, 403, "Open this page as http://localhost: other names need a token, and none was set."
+            )
         if request.method not in ("GET", "HEAD"):
             origin = request.headers.get("origin")
             asked_from = None if origin is None else _place(origin)
             if origin is not None and (asked_from is None or asked_from.netloc != host):
-                return _refused(request, 403, "Another page may not do this.")
+                return _refused(request, 403, "Requests from pages of another origin are refused.")
             if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-                return _refused(request, 415, "Expected JSON.")
+                return _refused(request, 415, "Expected the content type application/json.")
         return None if self._token is None else self._check_token(request, self._token, place.port or 80)
 
     def _check_token(self, request: Request, token: str, port: int) -> Response | None:
-        cookie = f"edge_sphereface_{port}"  # browsers keep cookies by host, not by port
+        cookie = f"edge_sphereface_{port}"  # browsers store cookies by host, not by port
         shown = request.query_params.get("token")
         if shown is not None and _same(shown, token) and request.method == "GET":
-            answer = RedirectResponse(request.scope["path"], status_code=303)  # out of the address and the history
+            answer = RedirectResponse(
+                request.scope["path"], status_code=303
+            )  # removes it from the address and the history
             answer.set_cookie(cookie, token, max_age=_COOKIE_S, httponly=True, samesite="lax")
             return answer
         bearer = request.headers.get("authorization", "")
         if _same(request.cookies.get(cookie, ""), token) or _same(bearer.removeprefix("Bearer "), token):
             return None
-        return _refused(request, 401, "Open the whole address, with its token, that the program printed.")
+        return _refused(request, 401, "Open the complete address that the program printed, with its token.")
 
 
 def _place(url: str) -> SplitResult | None:
-    """The parts of a URL; None where it has no such form."""
+    """The parts of a URL; None if it is malformed."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 -- is checked when it is read
+        parts.port  # noqa: B018 -- reading it checks it
     except ValueError:
         return None
     return parts

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 _PAGE = Path(__file__).parent / "page"
 _WAIT_S = 5.0
-"""For a new frame, after which the page is told that there is none."""
+"""Longest wait for a new frame; after it, the answer has none."""
 _DESCRIBE_S = 0.5
 _MOST_PEOPLE = 1000
-"""Names that the page lists."""
+"""Maximum number of names that the page lists."""
 _BODY_BYTES = 16 << 10
 _NUMBER_DIGITS = 18
-"""Of a frame's number; centuries of frames have fewer."""
+"""Maximum number of digits of a frame's number; centuries of frames have fewer."""
 _ENROLL_S = 10.0
 
 
@@ -97,7 +97,10 @@ class _Handlers:
         self._described, self._description = float("-inf"), _description(stream)
 
     async def frame(self, request: Request) -> Response:
-        """The newest frame after ``?after=``: length of the JSON (4 bytes, big-endian), JSON, JPEG (or nothing)."""
+        """The newest frame that is not number ``?after=``.
+
+        The body is the length of the JSON (4 bytes, big-endian), the JSON, and the JPEG file or nothing.
+        """
         after = request.query_params.get("after", "0")
         known = int(after) if after.isdecimal() and len(after) <= _NUMBER_DIGITS else 0
         shown = await self._view.newer(known, _WAIT_S)
@@ -116,7 +119,7 @@ class _Handlers:
         return Response(len(head).to_bytes(4, "big") + head + jpeg, media_type="application/octet-stream")
 
     async def gallery(self, _: Request) -> Response:
-        """Who is known."""
+        """The enrolled identities; null without a gallery."""
         gallery = self._stream.gallery
         if gallery is None:
             return JSONResponse({"people": None})
@@ -130,7 +133,7 @@ class _Handlers:
         return JSONResponse({"people": await run_in_threadpool(people), "total": await run_in_threadpool(len, gallery)})
 
     async def enroll(self, request: Request) -> Response:
-        """``{"track": 3, "name": "Ann"}``."""
+        """Enroll a tracked face: ``{"track": 3, "name": "Ann"}``."""
         asked = await _body(request)
         if asked is None or not isinstance(asked.get("track"), int) or not isinstance(asked.get("name"), str):
             return _bad("Expected a track and a name.")
@@ -141,7 +144,7 @@ class _Handlers:
         return JSONResponse({"name": enrollment.name, "embeddings": enrollment.embeddings, "lookalikes": alike})
 
     async def remove(self, request: Request) -> Response:
-        """``{"name": "Ann"}``."""
+        """Remove an identity: ``{"name": "Ann"}``."""
         asked, gallery = await _body(request), self._stream.gallery
         if asked is None or not isinstance(asked.get("name"), str) or gallery is None:
             return _bad("Expected a name.")

@@ -21,12 +21,12 @@ _QUALITY = 80
 
 
 class Shown:
-    """A frame as it is shown: however many look, one JPEG file is made of it, and none if nobody does.
+    """A frame for viewers. It is encoded once, however many viewers there are, and not at all without any.
 
     Args:
-        number: from 1, of the frames of this page.
+        number: of the frame on this page, from 1.
         frame: the picture.
-        faces: in it.
+        faces: the faces in the frame.
     """
 
     def __init__(self, number: int, frame: Frame, faces: tuple[Sighting, ...]) -> None:
@@ -36,14 +36,14 @@ class Shown:
 
     @property
     def age_ms(self) -> float:
-        """Since the picture was read from the camera."""
+        """Milliseconds since the picture was read from the camera."""
         return (time.monotonic() - self.frame.read_at) * 1000
 
     def jpeg(self, side: int) -> bytes:
-        """The picture.
+        """The picture as a JPEG file.
 
         Args:
-            side: pixels that the longer side is shrunk to.
+            side: longer side of the picture, in pixels; a smaller picture keeps its size.
         """
         import cv2
 
@@ -55,7 +55,7 @@ class Shown:
 
 
 class LiveView:
-    """Takes frames from the stream's thread and gives the newest to tasks of event loops."""
+    """Takes frames from the stream's thread and gives the newest one to tasks of event loops."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,20 +65,20 @@ class LiveView:
         self._closed = False
 
     def take(self, result: FrameResult) -> None:
-        """A new frame."""
+        """Show a new frame."""
         self._wake(Shown(next(self._numbers), result.frame, sightings(result)))
 
     def close(self) -> None:
-        """No frame will come: let everybody go who waits."""
+        """Show no more frames, and wake everyone who waits for one."""
         self._closed = True
         self._wake(self._shown)
 
     async def newer(self, than: int, timeout_s: float) -> Shown | None:
-        """The newest frame as soon as it is another one; None if none comes in time.
+        """The newest frame, as soon as it differs from a known one; None if none comes in time.
 
         Args:
-            than: number of the frame that is known.
-            timeout_s: to wait.
+            than: number of the known frame.
+            timeout_s: longest wait in seconds.
         """
         deadline = time.monotonic() + timeout_s
         while True:

@@ -1,4 +1,4 @@
-"""Recognizes hosts that are this machine."""
+"""Recognizes host names that only this machine can reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine alone."""
+    """Whether a host name or address is a loopback one, without asking a name server."""
     if host.strip("[]").lower() == "localhost":
         return True
     try:

@@ -63,11 +63,9 @@ class PageView:
         if metrics:
             require_metrics()
         if token is not None and len(token) < 8:
-            raise SinkError(
-                "Expected a token of at least 8 characters.", hint="python -c 'import secrets; …' makes one"
-            )
+            raise SinkError("Expected a token of at least 8 characters.", hint="secrets.token_urlsafe() makes one")
         if token is None and not is_loopback(host):
-            raise SinkError(f"{host} can be reached by others.", hint="give the page a token")
+            raise SinkError(f"Other machines can reach {host}.", hint="give the page a token")
         self.problem = ""
         self.host, self.port = host, port
         self._token, self._side, self._fps, self._has_metrics = token, side, fps, metrics
@@ -77,16 +75,16 @@ class PageView:
 
     @property
     def url(self) -> str:
-        """Of the page."""
+        """Address of the page, without the token."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
     @property
     def address(self) -> str:
-        """The same with the token, if there is one: a secret."""
+        """Address of the page with the token, if there is one: a secret."""
         return self.url if self._token is None else f"{self.url}?token={self._token}"
 
     def open(self, stream: FaceStream) -> None:
-        """Listen; see :meth:`FrameSink.open`."""
+        """Start the server; see :meth:`FrameSink.open`."""
         from edge_sphereface.http_server.asgi_server import AsgiServer
         from edge_sphereface.http_server.connection_guard import ConnectionGuard, Deadlines
         from edge_sphereface.web.app import make_app

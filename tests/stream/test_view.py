@@ -151,7 +151,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(served):
 
 
 def test_others_are_let_in_only_with_a_token():
-    with pytest.raises(SinkError, match="reached by others"):
+    with pytest.raises(SinkError, match="machines can reach"):
         PageView("0.0.0.0")
     with pytest.raises(SinkError, match="8 characters"):
         PageView("0.0.0.0", token="short")

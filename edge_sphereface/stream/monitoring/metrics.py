@@ -1,4 +1,4 @@
-"""A stream's counts for Prometheus: extra ``metrics``.
+"""Metrics of a stream for Prometheus: extra ``metrics``.
 
 References:
     https://prometheus.io/docs/practices/naming/: base units, and ``_total`` for counts.
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.statistics import Quantiles
 
 _COUNTS = {
-    "frames": "Frames that were looked at",
-    "read": "Frames that the source gave",
-    "dropped": "Frames that a newer one replaced",
+    "frames": "Frames that were processed",
+    "read": "Frames that were read from the source",
+    "dropped": "Frames that were replaced by a newer one",
     "detections": "Frames in which faces were detected",
     "embeddings": "Faces that were embedded",
     "openings": "Times that the source was opened",
-    "events_dropped": "Events that a full queue lost",
+    "events_dropped": "Events that were lost because a queue was full",
 }
 _GAUGES = {
-    "faces": "Faces in sight",
-    "events_pending": "Events that are not yet where they belong",
-    "detect_fps": "Detections a second that the budget allows",
-    "detect_side": "Pixels of the longer side of the picture for detection",
+    "faces": "Faces that are tracked",
+    "events_pending": "Events that are not delivered yet",
+    "detect_fps": "Detections per second that the budget allows",
+    "detect_side": "Longer side of the image for detection, in pixels",
 }
 _TIMES = {
-    "age": "Of a frame when work on it began",
-    "latency": "From the reading of a frame to the end of the work on it",
+    "age": "Age of a frame when its processing begins",
+    "latency": "Time from the reading of a frame to the end of its processing",
 }
 
 
 def make_registry(stream: FaceStream) -> CollectorRegistry:
-    """The stream's counts, and those of its process."""
+    """The metrics of a stream and of its process."""
     registry = CollectorRegistry()
     registry.register(_StreamCollector(stream))
     ProcessCollector(registry=registry)
@@ -54,7 +54,7 @@ def make_registry(stream: FaceStream) -> CollectorRegistry:
 
 
 def exposition(registry: CollectorRegistry) -> bytes:
-    """The text that Prometheus reads."""
+    """The metrics in the text format of Prometheus."""
     return bytes(generate_latest(registry))
 
 
@@ -66,16 +66,16 @@ class _StreamCollector(Collector):
         name, now = self._stream.settings.name, self._stream.statistics()
         health = self._stream.health()
         labels = ["stream"]
-        yield _gauge("info", "Of this package", ["stream", "version"], {(name, __version__): 1})
-        yield _gauge("healthy", "Whether frames come and are worked on", labels, {(name,): health.healthy})
-        yield _gauge("source_up", "Whether the source gives frames", labels, {(name,): now.source_up})
-        about = "Things besides the source that are wrong; /health says which"
+        yield _gauge("info", "Version of this package", ["stream", "version"], {(name, __version__): 1})
+        yield _gauge("healthy", "Whether frames arrive and are processed", labels, {(name,): health.healthy})
+        yield _gauge("source_up", "Whether the source delivers frames", labels, {(name,): now.source_up})
+        about = "Problems besides those of the source; /health describes them"
         yield _gauge("problems", about, labels, {(name,): len(now.problems)})
         for key, about in _COUNTS.items():
             counter = CounterMetricFamily(f"edge_sphereface_{key}", about, labels=labels)
             counter.add_metric([name], getattr(now, key))
             yield counter
-        work = CounterMetricFamily("edge_sphereface_work_seconds", "Time that work on frames took", labels=labels)
+        work = CounterMetricFamily("edge_sphereface_work_seconds", "Time spent on processing frames", labels=labels)
         work.add_metric([name], self._stream.counters.total.work_ms / 1000)
         yield work
         events = CounterMetricFamily("edge_sphereface_events", "Events, by kind", labels=["stream", "event"])
