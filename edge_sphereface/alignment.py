@@ -1,6 +1,6 @@
 """Alignment: the similarity transform that brings five landmarks onto the model's template.
 
-Two kinds of fit are in use, and they give crops of different scale: see docs/alignment.md.
+Two kinds of fit are in use. They produce crops of different scale: see docs/alignment.md.
 
 References:
     S. Umeyama: Least-squares estimation of transformation parameters between two point patterns, IEEE Transactions on
@@ -53,48 +53,48 @@ ALIGNMENT_FITS = (FIT_CP2TFORM, FIT_UMEYAMA)
 
 _POINTS = 5
 _MIN_SPREAD_PX = 0.5
-"""Landmarks closer together than this cannot tell scale and rotation."""
+"""Landmarks closer together than this, in pixels, do not determine scale and rotation."""
 _MIN_LIKENESS = 0.25
-"""Share of the landmarks' variance that the best similarity explains: 1 for the template's own shape.
+"""Smallest share of the landmarks' variance that the best similarity must explain; 1 is the template's own shape.
 
-Measured on LFW's 10,249 photographs: at least 0.72; 0.04 (median) to 0.31 where the face is mirrored or left and right
-are exchanged. The ``cp2tform`` scale grows without bound as it approaches 0.
+Measured on LFW's 10,249 photographs: at least 0.72; 0.04 (median) to 0.31 if the face is mirrored or left and right
+are exchanged. The ``cp2tform`` scale grows without bound as the share approaches 0.
 """
 _SHRINKS_FROM = 2.0
-"""Pixels of the image for one of the crop beyond which areas are averaged first: bilinear interpolation skips pixels.
+"""Image pixels per crop pixel above which the image is averaged over areas first: bilinear interpolation skips pixels.
 
-Up to it crops are those of the original bit for bit. LFW's faces take 0.70 to 1.97, 1.13 in the median.
+Up to this ratio, crops equal those of the original bit for bit. LFW's faces have 0.70 to 1.97, 1.13 in the median.
 """
 _ALIGNED_WITHIN_PX = 6.0
-"""An image of the crop's size whose landmarks lie this near the template in the mean was aligned before.
+"""Mean distance of landmarks from the template, in pixels, below which an image of the crop's size counts as aligned.
 
-A detector does not find a crop's landmarks exactly where alignment put them. Measured on 200 photographs of LFW: crops
-that were cut by the detector's own landmarks have a mean distance below it in 198 cases (YuNet) and 200 (MTCNN), those
-cut by the landmarks given with LFW in 196 and 195. Of 600 photographs of 112 x 96 that were not aligned (the whole
-picture, and cuts around the head at random and centered) none lies below it with YuNet, and one with MTCNN.
+A detector does not find a crop's landmarks exactly where alignment put them. Measured on 200 photographs of LFW: the
+mean distance is below this limit for 198 (YuNet) and 200 (MTCNN) crops that were cut by the detector's own landmarks,
+and for 196 and 195 crops that were cut by the landmarks published with LFW. Of 600 photographs of 112 x 96 pixels that
+were not aligned (whole pictures, random and centered cuts around the head), YuNet finds none below it, MTCNN one.
 """
 
 
 def similarity_transform(
     landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE, *, fit: AlignmentFit = FIT_CP2TFORM
 ) -> Float64Array:
-    """Rotation, scale and shift, without reflection, that bring landmarks nearest to the template by least squares.
+    """Fit rotation, scale and translation, without reflection, from landmarks to the template by least squares.
 
-    Both fits have the same rotation and map the landmarks' mean to the template's. They differ in scale: ``umeyama``
-    measures distances in the crop and shrinks a face the more, the less its landmarks resemble the template.
+    Both fits have the same rotation and map the landmarks' mean to the template's mean. They differ in scale:
+    ``umeyama`` measures distances in the crop, and shrinks a face more the less its landmarks resemble the template.
 
     Args:
         landmarks: (N, 5, 2), x and y in pixels of the image.
         template: (5, 2), x and y in pixels of the crop.
-        fit: ``cp2tform``, that of the original SphereFace, or ``umeyama``.
+        fit: ``cp2tform``, the fit of the original SphereFace, or ``umeyama``.
 
     Returns:
-        (N, 2, 3) float64, each mapping (x, y, 1) of the image to (x, y) of the crop.
+        (N, 2, 3) float64; each matrix maps (x, y, 1) of the image to (x, y) of the crop.
 
     Raises:
-        LandmarksError: another shape, NaN or infinite values, points that nearly coincide, or that do not resemble
-            the template, such as those of a mirrored face.
-        ValueError: no such fit.
+        LandmarksError: the landmarks have another shape, hold NaN or infinity, nearly coincide, or do not resemble the
+            template, such as those of a mirrored face.
+        ValueError: the fit is unknown.
     """
     if fit not in ALIGNMENT_FITS:
         raise ValueError(f"Expected the kind of fit as one of {', '.join(ALIGNMENT_FITS)}, got {fit!r}.")
@@ -117,14 +117,14 @@ def similarity_transform(
 
 
 def alignable(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> BoolArray:
-    """Which faces :func:`similarity_transform` takes. A detector may give landmarks that no face has.
+    """Which faces :func:`similarity_transform` accepts. A detector may return landmarks that no face can have.
 
     Args:
         landmarks: (N, 5, 2), x and y in pixels of the image.
         template: (5, 2), x and y in pixels of the crop.
 
     Returns:
-        (N,) bool.
+        (N,) bool, True for landmarks that can be aligned.
     """
     points = np.asarray(landmarks, dtype=np.float64)
     usable: BoolArray = np.asarray(np.isfinite(points).all(axis=(1, 2)))
@@ -135,17 +135,19 @@ def alignable(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> 
 
 
 def likeness(landmarks: ArrayLike, template: ArrayLike = LANDMARK_TEMPLATE) -> Float64Array:
-    """Share of the landmarks' variance that the best similarity explains: the scale of ``umeyama`` by ``cp2tform``'s.
+    """Share of the landmarks' variance that the best similarity explains.
+
+    It equals the scale of ``umeyama`` divided by the scale of ``cp2tform``.
 
     Args:
         landmarks: (N, 5, 2), x and y in pixels; their scale, rotation and shift do not matter.
         template: (5, 2), x and y in pixels of the crop.
 
     Returns:
-        (N,) from 0 to 1; 1 for the template's own shape.
+        (N,) float64, 0 to 1; 1 for the template's own shape.
 
     Raises:
-        LandmarksError: another shape, NaN or infinite values, or points that nearly coincide.
+        LandmarksError: the landmarks have another shape, hold NaN or infinity, or nearly coincide.
     """
     a, b, spread, target_spread = _correlation(_check_landmarks(landmarks), np.asarray(template, dtype=np.float64))
     return (a * a + b * b) / (spread * target_spread)
@@ -160,26 +162,26 @@ def align(
     width: int = CROP_WIDTH,
     fit: AlignmentFit = FIT_CP2TFORM,
 ) -> UInt8Array:
-    """Cut faces out of one image so that their landmarks lie on the template; outside the image is black.
+    """Cut faces out of an image so that their landmarks lie on the template. Pixels outside the image are black.
 
-    The defaults are those of the original SphereFace. For crops that a model is to embed, use :func:`align_for`.
+    The defaults are those of the original SphereFace. For crops to embed with a model, use :func:`align_for`.
 
     Args:
         image: (H, W, 3) uint8 BGR.
         landmarks: (N, 5, 2) or, for one face, (5, 2); x and y in pixels of the image.
         template: five (x, y) in pixels of the crop.
-        height: of the crop, in pixels.
-        width: of the crop, in pixels.
-        fit: as for :func:`similarity_transform`.
+        height: height of the crop in pixels.
+        width: width of the crop in pixels.
+        fit: kind of fit, as for :func:`similarity_transform`.
 
     Returns:
-        (N, height, width, 3) uint8 BGR, N = 1 for one face.
+        (N, height, width, 3) uint8 BGR; N = 1 for one face.
 
     Raises:
-        ImageError: not such an image.
-        LandmarksError: not such landmarks, or degenerate ones.
-        CropError: the image is an aligned crop already; aligning twice ruins the embedding.
-        ValueError: no such fit.
+        ImageError: the image has another shape or type.
+        LandmarksError: the landmarks have another shape or are degenerate.
+        CropError: the image is already an aligned crop; aligning it twice ruins the embedding.
+        ValueError: the fit is unknown.
     """
     check_image(image)
     points = np.asarray(landmarks, dtype=np.float64)
@@ -193,15 +195,15 @@ def align(
 
 
 def align_for(spec: ModelSpec, image: UInt8Array, landmarks: ArrayLike) -> UInt8Array:
-    """Cut faces out as a model takes them: with the template, the size and the kind of fit of its specification.
+    """Cut faces out for a model, with the template, the size and the kind of fit of its specification.
 
     Args:
-        spec: of the model, such as ``Embedder.spec``.
+        spec: specification of the model, such as ``Embedder.spec``.
         image: (H, W, 3) uint8 BGR.
         landmarks: (N, 5, 2) or, for one face, (5, 2); x and y in pixels of the image.
 
     Returns:
-        (N, H, W, 3) uint8 BGR, ``spec.crop_shape`` each; N = 1 for one face.
+        (N, H, W, 3) uint8 BGR, each of ``spec.crop_shape``; N = 1 for one face.
 
     Raises:
         EdgeSphereFaceError: as :func:`align` does.
@@ -217,12 +219,12 @@ def align_for(spec: ModelSpec, image: UInt8Array, landmarks: ArrayLike) -> UInt8
 
 
 def stack_landmarks(landmarks: Sequence[Float32Array]) -> Float32Array:
-    """Landmarks of several faces as one (N, 5, 2) array, also for none."""
+    """Landmarks of N faces as one (N, 5, 2) float32 array; N may be 0."""
     return np.stack(landmarks) if landmarks else np.empty((0, _POINTS, 2), dtype=np.float32)
 
 
 def _cut(image: UInt8Array, transform: Float64Array, crop: UInt8Array) -> None:
-    """Fill a crop (H, W, 3): the original's warp, of an image averaged beforehand where it would skip pixels."""
+    """Fill a crop (H, W, 3) by the original's warp, after averaging over areas if the warp would skip pixels."""
     import cv2
 
     height, width = crop.shape[:2]
@@ -235,7 +237,7 @@ def _cut(image: UInt8Array, transform: Float64Array, crop: UInt8Array) -> None:
 def _shrunk(
     image: UInt8Array, transform: Float64Array, size: tuple[int, int], shrink: float
 ) -> tuple[UInt8Array, Float64Array]:
-    """The part of an image that a crop shows, averaged over areas to the crop's scale, and its transform."""
+    """The part of an image that a crop shows, averaged over areas to the crop's scale, and the transform for it."""
     import cv2
 
     height, width = size
@@ -245,7 +247,7 @@ def _shrunk(
     bounds = np.array([image.shape[1], image.shape[0]])
     left, top = np.clip(np.floor(seen.min(axis=0) - 2 * shrink), 0, bounds).astype(int)
     right, bottom = np.clip(np.ceil(seen.max(axis=0) + 2 * shrink), 0, bounds).astype(int)
-    if right <= left or bottom <= top:  # the face lies outside of the image
+    if right <= left or bottom <= top:  # the face lies outside the image
         return image, transform
     part = image[top:bottom, left:right]
     smaller = (max(round((right - left) / shrink), 1), max(round((bottom - top) / shrink), 1))
@@ -257,9 +259,9 @@ def _shrunk(
 
 
 def _correlation(source: Float64Array, target: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array, float]:
-    """Of centered points (N, 5, 2) with the centered template (5, 2), and the sums of squares of both.
+    """Correlation of centered points (N, 5, 2) with the centered template (5, 2), and the sums of squares of both.
 
-    In two dimensions the best rotation without reflection has a closed form (no SVD): a = s cos(r), b = s sin(r).
+    In two dimensions, the best rotation without reflection has a closed form (no SVD): a = s cos(r), b = s sin(r).
     """
     centered, target_centered = source - source.mean(axis=1, keepdims=True), target - target.mean(axis=0)
     a = np.einsum("nkd,kd->n", centered, target_centered)
@@ -268,7 +270,7 @@ def _correlation(source: Float64Array, target: Float64Array) -> tuple[Float64Arr
 
 
 def _spread_px(points: Float64Array) -> Float64Array:
-    """(N,) largest distance of a point from the mean of its face."""
+    """(N,) largest distance of a landmark from the mean of its face, in pixels."""
     distances = np.sqrt(np.square(points - points.mean(axis=1, keepdims=True)).sum(axis=2))
     largest: Float64Array = distances.max(axis=1, initial=0.0)
     return largest

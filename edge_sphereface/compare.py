@@ -1,4 +1,4 @@
-"""Comparing embeddings."""
+"""Compares embeddings by cosine similarity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Outcome of a 1:1 comparison.
+    """Result of a 1:1 comparison.
 
     Attributes:
         same: whether the similarity reaches the threshold.
-        similarity: cosine, -1 to 1.
-        threshold: what it was held against.
+        similarity: cosine similarity, -1 to 1.
+        threshold: cosine similarity that the pair had to reach.
     """
 
     same: bool
@@ -31,14 +31,14 @@ class Verification:
 
 
 def normalize(embeddings: Float32Array, *, given: bool = False) -> Float32Array:
-    """Scale rows to length one, in place.
+    """Scale rows to unit length, in place.
 
     Args:
         embeddings: (N, D) float32.
-        given: whether the caller of the package gave them; otherwise the model computed them. For error messages.
+        given: whether the caller passed the embeddings in, for error messages; otherwise the model computed them.
 
     Raises:
-        EmbeddingError: a row holds NaN or infinity, or has no length.
+        EmbeddingError: a row holds NaN or infinity, or has length zero.
     """
     lengths = np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings))
     subject = "A given embedding" if given else "An embedding that the model computed"
@@ -60,17 +60,17 @@ def normalize(embeddings: Float32Array, *, given: bool = False) -> Float32Array:
 
 
 def cosine_similarity(probes: ArrayLike, gallery: ArrayLike) -> Float32Array:
-    """Cosine of the angle between each probe and each gallery embedding.
+    """Cosine similarity of each probe to each gallery embedding.
 
     Args:
-        probes: (P, D) or (D,), of any length but zero.
-        gallery: (G, D) or (D,).
+        probes: (P, D) or (D,), of any length except zero.
+        gallery: (G, D) or (D,), likewise.
 
     Returns:
         (P, G) float32 in [-1, 1].
 
     Raises:
-        EmbeddingError: the sizes differ, or a row is zero or not finite.
+        EmbeddingError: the embedding sizes differ, or a row is zero or not finite.
     """
     left, right = _rows(probes), _rows(gallery)
     if left.shape[1] != right.shape[1]:
@@ -88,11 +88,11 @@ def verify(first: ArrayLike, second: ArrayLike, *, threshold: float) -> Verifica
     Args:
         first: (D,) embedding.
         second: (D,) embedding.
-        threshold: cosine similarity from which they do; ``Embedder.spec.threshold`` is the model's own.
+        threshold: cosine similarity that counts as the same person; the model's own is ``Embedder.spec.threshold``.
 
     Raises:
-        EmbeddingError: not two single embeddings of one size.
-        ValueError: the threshold is no cosine.
+        EmbeddingError: the arguments are not two single embeddings of the same size.
+        ValueError: the threshold is outside -1 to 1.
     """
     if not -1.0 <= threshold <= 1.0:
         raise ValueError(f"Expected a threshold from -1 to 1, got {threshold}.")

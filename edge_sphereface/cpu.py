@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def read_cpuinfo(root: Path = Path("/")) -> tuple[str, frozenset[str]]:
-    """Name of the processor or board, and the features that /proc/cpuinfo lists; empty where unknown.
+    """Read the name of the processor or board and its features from /proc/cpuinfo; both are empty if unknown.
 
     Args:
-        root: where ``proc`` is mounted.
+        root: folder that holds ``proc``.
     """
     model, flags = "", frozenset[str]()
     try:
@@ -31,10 +31,10 @@ def read_cpuinfo(root: Path = Path("/")) -> tuple[str, frozenset[str]]:
 
 
 def cgroup_cpu_limit(root: Path = Path("/")) -> float | None:
-    """Processors that the control group allows, or None where there is no limit.
+    """Number of processors that the control group allows; None if there is no limit.
 
     Args:
-        root: where ``proc`` and ``sys`` are mounted.
+        root: folder that holds ``proc`` and ``sys``.
     """
     for folder in _cgroup_folders(root):
         try:
@@ -51,7 +51,7 @@ def cgroup_cpu_limit(root: Path = Path("/")) -> float | None:
 
 
 def _cgroup_folders(root: Path) -> list[Path]:
-    """Folders that may hold this process's limit, the nearest first."""
+    """Folders of the control groups that may hold this process's limit, the innermost first."""
     mount = root / "sys/fs/cgroup"
     folders = []
     try:
@@ -67,7 +67,7 @@ def _cgroup_folders(root: Path) -> list[Path]:
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """Processors that are worth a thread each: affinity mask and control group, whichever is less; at least 1."""
+    """Number of processors that this process can use: the minimum of affinity mask and control group, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = cgroup_cpu_limit(root)
     return affinity if limit is None else max(1, min(affinity, math.ceil(limit)))

@@ -25,7 +25,7 @@
     ├── SourceError                 (also OSError)       a camera or stream cannot be opened, or broke
     ├── SinkError                   (also OSError)       events cannot be delivered as they were asked to be
     ├── TrackError                  (also LookupError)   no face in sight is tracked by that number
-    ├── PairsError                  (also ValueError)    a file of labelled pairs or landmarks is not what it should be
+    ├── PairsError                  (also ValueError)    a file of labeled pairs or landmarks has another format
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, broken or not met
     ├── CacheError                  (also OSError)       no cache folder that can be used
     ├── DownloadError               (also OSError)
@@ -34,8 +34,8 @@
     ├── ExtraError                  (also ImportError)   a package of an extra is not installed
     └── OutputError                 (also OSError)       a result cannot be written
 
-A message says what was expected and what came; the hint says what to do. ``str(error)`` holds both. Neither names a
-command: a program that knows one finds it by ``remedy``.
+The message says what was expected and what came; the hint says what to do. ``str(error)`` holds both. Neither names a
+command: a program looks its commands up by ``remedy``.
 """
 
 from __future__ import annotations
@@ -110,14 +110,14 @@ Remedy: TypeAlias = Literal[
 
 
 class EdgeSphereFaceError(Exception):
-    """Root of the tree.
+    """Root of the error tree.
 
     Attributes:
         code: stable name of the kind of error, for machines.
         message: what was expected and what came.
         hint: what to do about it; empty if nothing is known.
-        remedy: what the hint recommends, for programs that offer it by a command or a button; None if they have none.
-        file: path that the remedy takes; empty if it takes none or any.
+        remedy: stable name of what the hint recommends, for programs that offer it as a command; None if there is none.
+        file: path of the file that the remedy applies to; empty if it is not tied to a file.
     """
 
     code: ClassVar[str] = "error"
@@ -130,7 +130,7 @@ class EdgeSphereFaceError(Exception):
         self.file = file
 
     def about(self, subject: object) -> Self:
-        """The same error, with what it is about before the message, such as the path of a photograph."""
+        """The same error with its subject, such as the path of a photograph, in front of the message."""
         return type(self)(f"{subject}: {self.message}", hint=self.hint, remedy=self.remedy, file=self.file)
 
     def __str__(self) -> str:
@@ -168,19 +168,19 @@ class ImageError(EdgeSphereFaceError, ValueError):
 
 
 class CropError(EdgeSphereFaceError, ValueError):
-    """Not an aligned crop as the model expects it."""
+    """A crop is not an aligned crop of the size that the model expects."""
 
     code = "crop"
 
 
 class LandmarksError(EdgeSphereFaceError, ValueError):
-    """Not five distinct finite points."""
+    """Landmarks are not five distinct finite points."""
 
     code = "landmarks"
 
 
 class EmbeddingError(EdgeSphereFaceError, ValueError):
-    """An embedding with NaN, of length zero, or of another size."""
+    """An embedding holds NaN, has length zero, or has another size."""
 
     code = "embedding"
 
@@ -198,7 +198,7 @@ class SeveralFacesError(EdgeSphereFaceError, LookupError):
 
 
 class FingerprintError(EdgeSphereFaceError, ValueError):
-    """Embeddings of different kinds, which cannot be compared."""
+    """Embeddings were made by different models or preprocessing and cannot be compared."""
 
     code = "fingerprint"
 
@@ -210,13 +210,13 @@ class GalleryError(EdgeSphereFaceError):
 
 
 class GalleryNotFoundError(GalleryError, FileNotFoundError):
-    """There is no gallery at this place."""
+    """There is no gallery at this location."""
 
     code = "gallery-not-found"
 
 
 class GalleryFormatError(GalleryError, ValueError):
-    """Not a gallery, a damaged one, or one of another version."""
+    """A file is not a gallery, is damaged, or has another version."""
 
     code = "gallery-format"
 
@@ -228,19 +228,19 @@ class GalleryBusyError(GalleryError, TimeoutError):
 
 
 class GalleryKeyError(GalleryError, PermissionError):
-    """The gallery is encrypted, and the key is missing or another."""
+    """The gallery is encrypted, and the key is missing or wrong."""
 
     code = "gallery-key"
 
 
 class IdentityError(GalleryError, ValueError):
-    """A name or metadata that cannot be kept."""
+    """A name or metadata cannot be stored."""
 
     code = "identity"
 
 
 class IdentityNotFoundError(GalleryError, LookupError):
-    """The gallery holds nobody of that name."""
+    """The gallery holds no identity of that name."""
 
     code = "identity-not-found"
 
@@ -252,43 +252,43 @@ class ThresholdError(EdgeSphereFaceError, ValueError):
 
 
 class ExtraError(EdgeSphereFaceError, ImportError):
-    """A package that comes with an extra of this one is not installed."""
+    """An optional dependency is not installed; the hint names the extra that brings it."""
 
     code = "extra"
 
 
 class SourceError(EdgeSphereFaceError, OSError):
-    """A camera or stream cannot be opened, or broke."""
+    """A camera or stream cannot be opened, or failed."""
 
     code = "source"
 
 
 class SinkError(EdgeSphereFaceError, OSError):
-    """Events cannot be delivered as they were asked to be."""
+    """Events cannot be delivered to an output."""
 
     code = "sink"
 
 
 class TrackError(EdgeSphereFaceError, LookupError):
-    """No face in sight is tracked by that number."""
+    """No visible face has that track ID."""
 
     code = "track"
 
 
 class PairsError(EdgeSphereFaceError, ValueError):
-    """A file of labelled pairs or of landmarks is not what it should be."""
+    """A file of labeled pairs or of landmarks has another format."""
 
     code = "pairs"
 
 
 class CertificateError(EdgeSphereFaceError, ValueError):
-    """A parity certificate that is missing, broken or not met."""
+    """A parity certificate is missing, damaged or not met."""
 
     code = "certificate"
 
 
 class CacheError(EdgeSphereFaceError, OSError):
-    """There is no cache folder that can be used."""
+    """The cache folder cannot be used."""
 
     code = "cache"
 
@@ -306,7 +306,7 @@ class OfflineError(DownloadError):
 
 
 class ChecksumError(DownloadError):
-    """A file is not the one that is pinned."""
+    """A file does not have its pinned SHA-256."""
 
     code = "checksum"
 

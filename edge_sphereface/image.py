@@ -1,4 +1,4 @@
-"""Reading and checking images; in memory they are (H, W, 3) uint8 BGR arrays."""
+"""Reads and checks images. In memory, an image is a (H, W, 3) uint8 BGR array."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Suffixes that a search through a folder takes for photographs."""
+"""File suffixes that identify photographs in a folder."""
 
 _FILE = RegularFile(what="photograph", limit=256 << 20, error=ImageError)
 MAX_PIXELS = 1 << 27
-"""An image with more is not decoded: 400 MB in memory, and 800 MB while it is decoded.
+"""Larger images are not decoded. An image of this size takes 400 MB, and 800 MB while it is decoded.
 
-Half as many in a JPEG file of several scans (progressive), whose decoder keeps up to 6 bytes more for each pixel.
+The limit of a progressive JPEG file is half of this: its decoder keeps up to 6 more bytes for each pixel.
 """
 _FORMATS = "JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM"
 _MAX_SCANS = 100
-"""Of a JPEG file; each costs the time of all pixels, and cameras write about ten."""
+"""Largest number of scans of a JPEG file. Each scan costs a pass over all pixels; cameras write about ten."""
 
 _HINTS = {
     2: "grayscale: convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
@@ -42,7 +42,7 @@ def check_image(image: object) -> UInt8Array:
     """Return ``image`` if it is (H, W, 3) uint8 with at least one pixel.
 
     Raises:
-        ImageError: it is not; the hint says how to convert it.
+        ImageError: the array has another shape or type; the hint says how to convert it.
     """
     if not isinstance(image, np.ndarray):
         raise ImageError(
@@ -67,33 +67,33 @@ def check_image(image: object) -> UInt8Array:
 
 
 def load_image(path: str | os.PathLike[str]) -> UInt8Array:
-    """Read a photograph from a file, turned upright as its EXIF data says.
+    """Read a photograph from a file and rotate it upright according to its EXIF orientation.
 
-    Grayscale, 16-bit and transparent files are brought to 8-bit BGR.
+    Grayscale, 16-bit and transparent images are converted to 8-bit BGR.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: there is no such file, it is too large, or OpenCV cannot decode it.
+        ImageError: the file does not exist, the image is too large, or OpenCV cannot decode it.
     """
     return decode_image(_FILE.read(path), str(path))
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
-    """Decode a photograph, turned upright as its EXIF data says.
+    """Decode a photograph and rotate it upright according to its EXIF orientation.
 
     Args:
-        data: the content of a JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM file.
-        name: of the file, for messages.
-        max_pixels: that it may have, half as many in a JPEG file of several scans; its header is read before memory is
-            taken for them.
+        data: content of a JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM file.
+        name: name of the file, for messages.
+        max_pixels: largest number of pixels; half as many for a progressive JPEG file. The header is checked before
+            memory is allocated.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
-        ImageError: it is of another kind, too large, or OpenCV cannot decode it.
+        ImageError: the file has another format, the image is too large, or OpenCV cannot decode it.
     """
     header = read_header(data)
     if header is None:
@@ -113,7 +113,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
             f"{max_pixels} pixels and {_MAX_SCANS} scans.",
             hint="shrink it with a program for images; a face needs only about 100 pixels",
         )
-    # A second bound, should a decoder understand a file differently; OpenCV reads it when it is first loaded
+    # A second limit, in case a decoder reads the header differently; OpenCV reads this variable when it is loaded
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
     import cv2
 
@@ -127,10 +127,10 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
 
 
 def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
-    """Write an image as PNG, readable by its owner alone: it shows a face.
+    """Write an image as a PNG file that only its owner can read, because it shows a face.
 
     Raises:
-        OutputError: it cannot be written; nothing is left behind.
+        OutputError: the file cannot be written; no partial file remains.
     """
     import cv2
 
@@ -142,13 +142,13 @@ def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every photograph below ``folder`` by its suffix, in order of path.
+    """List the photographs below ``folder``, identified by their suffixes and sorted by path.
 
-    Symbolic links to folders are followed; a folder that is reached twice is searched once, under its own path if that
-    is below ``folder``.
+    Symbolic links to folders are followed. A folder that can be reached twice is searched once, under its own path if
+    that path is below ``folder``.
 
     Raises:
-        ImageError: ``folder`` is no folder.
+        ImageError: ``folder`` is not a folder.
     """
     if not folder.is_dir():
         raise ImageError(f"Expected a folder of photographs, and {folder} is none.", hint="check the path")
@@ -161,7 +161,7 @@ def find_images(folder: Path) -> list[Path]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """A folder and all below it, each once: links may lead in a circle."""
+    """A folder and all folders below it, each once; symbolic links may form cycles."""
     found: dict[tuple[int, int], Path] = {}
     real: deque[Path] = deque([folder])
     links: deque[Path] = deque()

@@ -1,4 +1,4 @@
-"""Width and height that an image file announces, read from its header before a decoder takes memory for them.
+"""Reads the dimensions of an image from its header, before a decoder allocates memory for them.
 
 References:
     ITU-T T.81 (JPEG), annex B; W3C PNG, 11.2.2; TIFF 6.0, section 2; BigTIFF (libtiff); RFC 9649 (WebP); GIF89a,
@@ -12,23 +12,23 @@ import struct
 from typing import NamedTuple
 
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
-"""JPEG's start-of-frame markers, which lie among the one of Huffman tables and two others."""
+"""Start-of-frame markers of JPEG. The markers of Huffman tables and two others lie between them."""
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
-"""JPEG's markers that end the data of a scan: no stuffed byte, restart or fill."""
+"""JPEG markers that end the data of a scan, which excludes stuffed bytes, restarts and fill bytes."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _MAX_SEGMENTS = 4096
 _MAX_ENTRIES = 1024
 _TIFF_TYPES = {3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
 _SAMPLE_BITS, _SAMPLES_PER_PIXEL = 8, 4
-"""A pixel of a TIFF or PAM file with more than these counts as several."""
+"""Bits per sample and samples per pixel. A TIFF or PAM pixel with more counts as several pixels."""
 
 
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _PNM = re.compile(rb"P[1-6]" + _GAP + rb"(\d{1,10})" + _GAP + rb"(\d{1,10})")
 _PAM_FIELD = re.compile(rb"(WIDTH|HEIGHT|DEPTH)\s+(\d{1,10})")
 _MAX_TEXT = 1 << 16
-"""Bytes of a text header with its comments."""
+"""Largest size of a text header with its comments, in bytes."""
 
 _REFUSED = (
     (re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  "), "JPEG 2000"),
@@ -43,12 +43,13 @@ _REFUSED = (
 
 
 class ImageHeader(NamedTuple):
-    """What an image file says of itself.
+    """Header of an image file.
 
     Attributes:
-        kind: of the file, such as ``JPEG``.
-        pixels: that a decoder takes memory for.
-        scans: passes over the pixels; one but for JPEG files. With several, a decoder keeps all coefficients in memory.
+        kind: file format, such as ``JPEG``.
+        pixels: number of pixels that a decoder allocates memory for.
+        scans: passes over the pixels: 1, or more in JPEG files. With several scans, a decoder keeps all coefficients
+            in memory.
     """
 
     kind: str
@@ -57,20 +58,23 @@ class ImageHeader(NamedTuple):
 
 
 def read_header(data: bytes) -> ImageHeader | None:
-    """The header of a JPEG, PNG, BMP, GIF, TIFF, WebP or PNM file; None where it is damaged or of another kind.
+    """Read the header of a JPEG, PNG, BMP, GIF, TIFF, WebP or PNM file.
 
     Args:
-        data: the whole file.
+        data: content of the whole file.
+
+    Returns:
+        The header; None if it is damaged or the file has another format.
     """
     reader = next((reader for start, reader in _READERS.items() if data.startswith(start)), None)
     try:
         return None if reader is None else reader(data)
-    except (struct.error, IndexError, OverflowError):  # it ends inside its header
+    except (struct.error, IndexError, OverflowError):  # the file ends inside its header
         return None
 
 
 def refused_format(data: bytes) -> str | None:
-    """The name of a known image format that is not accepted; None for any other file."""
+    """Name of the file's image format if it is known but not accepted; None for any other file."""
     return next((name for start, name in _REFUSED if start.match(data)), None)
 
 
@@ -79,7 +83,7 @@ def _sized(kind: str, width: int, height: int) -> ImageHeader | None:
 
 
 def _jpeg(data: bytes) -> ImageHeader | None:
-    """Up to the end of the first image: phones append others, and films, which hold any bytes."""
+    """Read up to the end of the first image. Phones append further images and films, which hold arbitrary bytes."""
     header, scans, position = None, 0, 2
     for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, position)
@@ -179,4 +183,4 @@ _READERS = {
     **{b"P%d" % number: _pnm for number in range(1, 7)},
     b"P7": _pam,
 }
-"""By how a file begins."""
+"""Header reader for each file signature."""

@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
 FOLDS = 10
 THRESHOLDS = np.arange(-1.0, 1.0, 0.005)
-"""Source: eval.py of mindspore-ai/models, research/cv/sphereface; so are the folds and the last of equal thresholds."""
+"""Thresholds that the 10-fold protocol tries.
+
+Source: eval.py of mindspore-ai/models, research/cv/sphereface. The folds and the tie rule (last threshold) are, too."""
 FARS = (1e-2, 1e-3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Agreement of raw embeddings with a reference.
+    """Agreement of raw embeddings with reference embeddings.
 
     Attributes:
-        max_abs_error: largest difference of a component, relative to the reference's largest component; infinite (null
-            in JSON) where an embedding is not finite.
-        min_cosine: smallest cosine between an embedding and its reference.
+        max_abs_error: largest absolute difference of a component, as a share of the reference's largest component;
+            infinite (null in JSON) if an embedding is not finite.
+        min_cosine: smallest cosine similarity between an embedding and its reference.
     """
 
     max_abs_error: float = field(metadata=NULL_UNLESS_FINITE)
@@ -38,7 +40,7 @@ class Agreement:
 
 
 def agreement(reference: ArrayLike, candidate: ArrayLike) -> Agreement:
-    """Compare two (N, D) arrays row by row, in float64; anything not finite counts as total disagreement."""
+    """Compare two (N, D) arrays row by row, in float64. A value that is not finite counts as total disagreement."""
     expected, got = np.asarray(reference, dtype=np.float64), np.asarray(candidate, dtype=np.float64)
     if expected.shape != got.shape or expected.size == 0:
         raise ValueError(f"Expected two arrays of one shape with values, got {expected.shape} and {got.shape}.")
@@ -55,7 +57,10 @@ def agreement(reference: ArrayLike, candidate: ArrayLike) -> Agreement:
 
 
 def roc_auc(genuine: Float32Array, impostor: Float32Array) -> float:
-    """Chance that a genuine pair scores above an impostor pair (ties count half): 1 is perfect, 0.5 is guessing."""
+    """Area under the ROC curve: the probability that a genuine pair scores above an impostor pair.
+
+    Ties count half. 1 is perfect, 0.5 is chance.
+    """
     if not genuine.size or not impostor.size:
         raise ValueError("Expected at least one genuine and one impostor score.")
     ordered = np.sort(impostor)
@@ -66,13 +71,13 @@ def roc_auc(genuine: Float32Array, impostor: Float32Array) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenFold:
-    """Accuracy as the original evaluation states it.
+    """Accuracy by the original's 10-fold protocol.
 
     Attributes:
-        accuracy: mean over folds.
-        std: over folds.
-        threshold: mean over folds.
-        correct: (N,) bool, whether each pair was decided rightly with its fold's threshold.
+        accuracy: share of pairs decided correctly, mean over folds.
+        std: standard deviation of the accuracy over folds.
+        threshold: cosine similarity, mean over folds.
+        correct: (N,) bool, whether each pair was decided correctly at its fold's threshold.
     """
 
     accuracy: float
@@ -82,11 +87,11 @@ class TenFold:
 
 
 def ten_fold(scores: Float64Array, same: BoolArray) -> TenFold:
-    """Choose the threshold on nine folds, decide the tenth; folds of consecutive pairs.
+    """Choose the threshold on nine folds and decide the pairs of the tenth, for each fold of consecutive pairs.
 
     Args:
-        scores: (N,) cosines in the order of the pairs.
-        same: (N,) labels.
+        scores: (N,) cosine similarities in the order of the pairs.
+        same: (N,) bool, whether a pair shows the same person.
     """
     edges = [number * len(scores) // FOLDS for number in range(FOLDS + 1)]
     right = (scores[:, None] > THRESHOLDS) == same[:, None]
@@ -108,10 +113,10 @@ def ten_fold(scores: Float64Array, same: BoolArray) -> TenFold:
 
 
 def roc(scores: Float64Array, same: BoolArray) -> tuple[Float64Array, Float64Array]:
-    """False and true accept rate at every threshold, from the strictest to the laxest, beginning with (0, 0)."""
+    """False and true accept rates at every threshold, from the strictest to the loosest, starting at (0, 0)."""
     order = np.argsort(-scores, kind="stable")
     ordered, labels = scores[order], same[order]
-    ends = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]  # scores that are equal are accepted together
+    ends = np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]  # equal scores are accepted together
     accepted, genuine = ends + 1, np.cumsum(labels)[ends]
     far = (accepted - genuine) / max(int((~same).sum()), 1)
     tar = genuine / max(int(same.sum()), 1)
@@ -139,13 +144,13 @@ def equal_error_rate(scores: Float64Array, same: BoolArray) -> float:
 def interval(
     figure: Callable[[NDArray[np.int64]], float], count: int, *, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of a figure by bootstrap over what is independent: pairs, rounds of a measurement.
+    """95 % bootstrap interval of a figure, resampling independent items such as pairs or rounds of a measurement.
 
     Args:
-        figure: computes it from indices of those.
-        count: of those.
-        resamples: how many times.
-        seed: of the resampling.
+        figure: computes the figure from the indices of the drawn items.
+        count: number of independent items.
+        resamples: number of bootstrap samples.
+        seed: seed of the resampling.
     """
     return interval_at_once(lambda drawn: np.array([figure(row) for row in drawn]), count, resamples, seed)
 
@@ -153,13 +158,13 @@ def interval(
 def interval_at_once(
     figures: Callable[[NDArray[np.int64]], Float64Array], count: int, resamples: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """The same where all figures can be computed at once.
+    """95 % bootstrap interval, like :func:`interval`, of a figure that can be computed for all samples at once.
 
     Args:
         figures: computes (resamples,) figures from (resamples, count) indices.
-        count: of what is independent.
-        resamples: how many times.
-        seed: of the resampling.
+        count: number of independent items.
+        resamples: number of bootstrap samples.
+        seed: seed of the resampling.
     """
     drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
     low, high = np.percentile(figures(drawn), [2.5, 97.5])

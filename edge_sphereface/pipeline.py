@@ -1,4 +1,4 @@
-"""Detect, align and embed: from an image to the embeddings of its faces."""
+"""Detects, aligns and embeds: from an image to the embeddings of its faces."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Face, UInt8Array
 
 Selection: TypeAlias = Literal["largest", "center", "only"]
-"""Which face of a photograph counts; ``only`` refuses a photograph with several."""
+"""Which face of a photograph to use; ``only`` refuses a photograph with several faces."""
 
 
 class FacePipeline:
-    """Detect, align and embed.
+    """Detects, aligns and embeds the faces of images.
 
     Args:
-        embedder: the model.
-        detector: finds the faces.
+        embedder: the embedding model.
+        detector: the face detector.
     """
 
     def __init__(self, embedder: Embedder, detector: Detector) -> None:
@@ -39,32 +39,35 @@ class FacePipeline:
         return f"<FacePipeline of {self.embedder!r} with detector {self.detector.name!r}>"
 
     def process(self, image: UInt8Array) -> list[EmbeddedFace]:
-        """Every face of an image, the most certain first; none is an empty list.
+        """Detect and embed every face of an image.
 
-        A detection whose landmarks no face has (:func:`~edge_sphereface.alignment.alignable`) is left out: it cannot be
-        aligned, and must not cost the other faces of the image.
+        A detection whose landmarks cannot be aligned (:func:`~edge_sphereface.alignment.alignable`) is left out, so
+        that the other faces of the image are still returned.
 
         Args:
             image: (H, W, 3) uint8 BGR.
 
+        Returns:
+            The faces, highest score first; an empty list if there is none.
+
         Raises:
-            ImageError: not such an image.
-            CropError: the image is an aligned crop already.
+            ImageError: the image has another shape or type.
+            CropError: the image is already an aligned crop.
         """
         return self._embed(image, self._detect(image))
 
     def process_batch(self, images: Sequence[UInt8Array]) -> list[list[EmbeddedFace]]:
-        """Every face of several images, as :meth:`process` gives them, embedded together.
+        """Detect and embed every face of several images, like :meth:`process`, with shared batches for the model.
 
         Args:
-            images: each (H, W, 3) uint8 BGR, of any sizes.
+            images: images (H, W, 3) uint8 BGR, which may differ in size.
 
         Returns:
-            A list for each image.
+            One list of faces for each image.
 
         Raises:
-            ImageError: one of them is not such an image.
-            CropError: one of them is an aligned crop already.
+            ImageError: an image has another shape or type.
+            CropError: an image is already an aligned crop.
         """
         faces = [self._detect(image) for image in images]
         crops = [self._align(image, found) for image, found in zip(images, faces, strict=True) if found]
@@ -81,15 +84,15 @@ class FacePipeline:
         ]
 
     def process_one(self, image: UInt8Array, *, select: Selection = "largest") -> EmbeddedFace:
-        """The one face that counts in a photograph of a person; only that one is embedded.
+        """Embed one face of a photograph of a person; the other faces are not embedded.
 
         Args:
             image: (H, W, 3) uint8 BGR.
-            select: which face if there are several.
+            select: which face to use if there are several.
 
         Raises:
-            NoFaceError: there is none.
-            SeveralFacesError: there are several, and the only one was asked for.
+            NoFaceError: the photograph shows no face.
+            SeveralFacesError: the photograph shows several faces, and ``select`` is ``only``.
         """
         faces = self._detect(image)
         if not faces:
@@ -125,15 +128,15 @@ def load_pipeline(
     threads: int | None = None,
     session: SessionConfig | None = None,
 ) -> FacePipeline:
-    """Open a model and a detector.
+    """Open a model and a detector as one pipeline.
 
     Args:
         model: path of an ONNX file made by ``python -m export convert``.
         detector: ``auto``, ``yunet`` or ``mtcnn``, as :func:`~edge_sphereface.open_detector` takes it.
         detector_model: path of YuNet's ONNX file, instead of the one in the cache.
         provider: execution provider, as :class:`~edge_sphereface.Embedder` takes it.
-        threads: of one inference, of MTCNN's networks too; None for as many as this process may use.
-        session: options of the session.
+        threads: threads of one inference, also of MTCNN's networks; None for as many as this process may use.
+        session: options of the onnxruntime session.
 
     Raises:
         EdgeSphereFaceError: as :class:`~edge_sphereface.Embedder` and :func:`~edge_sphereface.open_detector` do.
@@ -146,10 +149,10 @@ def load_pipeline(
 
 
 def select_face(faces: Sequence[Face], image: UInt8Array, select: Selection) -> Face:
-    """The largest face, the one nearest the middle of the image, or the only one.
+    """Select the largest face, the face nearest the center of the image, or the only face.
 
     Raises:
-        SeveralFacesError: the only one was asked for, and there are several.
+        SeveralFacesError: there are several faces, and ``select`` is ``only``.
     """
     if select == "only" and len(faces) > 1:
         raise SeveralFacesError(

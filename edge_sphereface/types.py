@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Int64Array: TypeAlias = NDArray[np.int64]
 
 LANDMARK_NAMES = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""Order of the five landmarks; left and right as seen in the *picture*, as MTCNN names them."""
+"""Order of the five landmarks. Left and right are those of the *picture*, as in MTCNN."""
 
 JsonObject: TypeAlias = dict[str, Any]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -66,9 +66,9 @@ class Face:
     """A detected face.
 
     Attributes:
-        box: (4,) float32, left, top, right, bottom, in pixels of the image; may reach over its border.
-        landmarks: (5, 2) float32, x and y in pixels of the image, in the order of ``LANDMARK_NAMES``.
-        score: the detector's confidence, 0 to 1; not comparable between detectors.
+        box: (4,) float32: left, top, right, bottom in pixels of the image. It may extend beyond the image.
+        landmarks: (5, 2) float32: x and y in pixels of the image, in the order of ``LANDMARK_NAMES``.
+        score: confidence of the detector, 0 to 1. Scores of different detectors are not comparable.
     """
 
     box: Float32Array
@@ -104,9 +104,9 @@ class EmbeddedFace:
     converts it to its embedding. Neither crop nor embedding appears in its ``repr``, which a log may hold.
 
     Attributes:
-        face: where it was found.
-        crop: (H, W, 3) uint8 BGR, aligned.
-        embedding: (D,) float32 of length one. Biometric data: keep it as you would a password.
+        face: the detection.
+        crop: (H, W, 3) uint8 BGR, the aligned crop.
+        embedding: (D,) float32 of unit length. It is biometric data: protect it like a password.
     """
 
     face: Face

@@ -1,7 +1,7 @@
-"""Parity certificates: the proof that an ONNX file equals its checkpoint, checked again where it runs.
+"""Parity certificates prove that an ONNX file equals its checkpoint, and let a device verify it again.
 
-``python -m export`` writes one beside the model. It holds the embeddings of a few seeded inputs, so a device can repeat
-the proof without the checkpoint: with its own processor, execution provider and versions.
+The export stage writes a certificate next to the model. It holds the embeddings of a few seeded inputs, so a device can
+repeat the check without the checkpoint, on its own processor, execution provider and versions.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ _GOLDEN_COUNT = 4
 _BLOCK_PX = 8
 _GOLDEN_NOISE_PX = 8.0
 _ALIGNED_WITHIN = 1e-6
-"""Between transforms of one kind of fit on different machines; those of the two kinds differ by 0.6 pixels of shift."""
+"""Largest difference, in pixels, between transforms of one kind of fit on different machines. The two kinds of fit
+differ by a translation of 0.6 pixels."""
 
 
 class _Part(Record):
-    """A part of a certificate."""
+    """Base of the records in a certificate."""
 
     __slots__ = ()
     record_name = "The certificate"
@@ -54,11 +55,11 @@ class _Part(Record):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds(_Part):
-    """What an embedding may differ from its reference.
+    """Limits of the difference between embeddings and their references.
 
     Attributes:
-        max_abs_error: of a component, relative to the reference's largest component.
-        min_cosine: between an embedding and its reference.
+        max_abs_error: largest absolute difference of a component, as a share of the reference's largest component.
+        min_cosine: smallest cosine similarity between an embedding and its reference.
     """
 
     max_abs_error: Annotated[float, Between(0, 1e6)]
@@ -70,24 +71,30 @@ class Bounds(_Part):
 
 
 CONVERSION_BOUNDS = Bounds(max_abs_error=1e-5, min_cosine=0.999999)
-"""Between an ONNX file and its checkpoint, on one machine."""
+"""Bounds between an ONNX file and its checkpoint on one machine."""
 DEVICE_BOUNDS = Bounds(max_abs_error=1e-4, min_cosine=0.99999)
-"""Between machines and providers, which sum float32 in different orders."""
+"""Bounds between machines and execution providers, which sum float32 in different orders."""
 _REDUCED_BOUNDS = {
     "float16": Bounds(max_abs_error=2e-2, min_cosine=0.9999),
     "int8": Bounds(max_abs_error=5e-2, min_cosine=0.9995),
 }
-"""The same for models of reduced precision: against their own embeddings where they were made, not against float32."""
+"""Device bounds of models with reduced precision, relative to their own embeddings at export, not to float32."""
 
 
 def device_bounds(precision: str) -> Bounds:
-    """What a model of a precision must keep on another machine or provider."""
+    """Bounds that a model of the given precision must keep on another machine or execution provider."""
     return _REDUCED_BOUNDS.get(precision, DEVICE_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedCheckpoint(_Part):
-    """Where the weights come from, as in :class:`edge_sphereface.model.spec.ModelSpec`."""
+    """Checkpoint that the weights come from.
+
+    Attributes:
+        file: name of the checkpoint file.
+        sha256: SHA-256 of the checkpoint in hexadecimal.
+        is_official: whether MindSpore Hub published this checkpoint.
+    """
 
     file: str
     sha256: Sha256
@@ -96,7 +103,14 @@ class CertifiedCheckpoint(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedModel(_Part):
-    """The ONNX file that was proven."""
+    """ONNX file that the certificate is for.
+
+    Attributes:
+        file: name of the ONNX file.
+        sha256: SHA-256 of the ONNX file in hexadecimal.
+        bytes: size of the ONNX file.
+        opset: version of the ONNX operator set.
+    """
 
     file: str
     sha256: Sha256
@@ -106,7 +120,12 @@ class CertifiedModel(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedReference(_Part):
-    """What it was compared with: a library, or another ONNX file and its precision."""
+    """Reference implementation of the comparison.
+
+    Attributes:
+        name: name of a library or of another ONNX file.
+        version: version of the library, or precision of the ONNX file.
+    """
 
     name: str
     version: str
@@ -114,7 +133,12 @@ class CertifiedReference(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedBounds(_Part):
-    """Bounds of the conversion, None for a model of reduced precision, and of the check on a device."""
+    """Bounds of the certificate.
+
+    Attributes:
+        conversion: bounds between checkpoint and ONNX file; None for a model of reduced precision.
+        device: bounds of the check on a device.
+    """
 
     conversion: Bounds | None
     device: Bounds
@@ -122,7 +146,14 @@ class CertifiedBounds(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedCase(_Part):
-    """One comparison; an error of None was not finite."""
+    """One comparison with the reference.
+
+    Attributes:
+        inputs: description of the inputs.
+        batch: number of inputs.
+        max_abs_error: as in :class:`Bounds`; None if the error was not finite.
+        min_cosine: as in :class:`Bounds`.
+    """
 
     inputs: str
     batch: Count
@@ -132,7 +163,13 @@ class CertifiedCase(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenAlignment(_Part):
-    """The kind of fit, and the transform (2, 3) that it gives for landmarks (5, 2), in pixels."""
+    """Alignment of seeded landmarks.
+
+    Attributes:
+        fit: kind of fit, ``cp2tform`` or ``umeyama``.
+        landmarks: five (x, y) in pixels.
+        transform: (2, 3) matrix that maps (x, y, 1) to (x, y) of the crop, in pixels.
+    """
 
     fit: str
     landmarks: Annotated[tuple[tuple[float, float], ...], Length(5, 5)]
@@ -141,12 +178,12 @@ class GoldenAlignment(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden(_Part):
-    """The golden inputs, which every machine makes alike, and their embeddings.
+    """Golden inputs, which every machine generates identically, and their embeddings.
 
     Attributes:
-        seed: of the inputs.
-        crops_sha256: of the inputs.
-        embeddings: (N, D), not normalized.
+        seed: seed of the inputs.
+        crops_sha256: SHA-256 of the inputs in hexadecimal.
+        embeddings: (N, D) embeddings of the inputs, not normalized.
     """
 
     seed: Count
@@ -156,20 +193,21 @@ class Golden(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate(_Part):
-    """A parity certificate, as it is kept beside a model.
+    """Parity certificate of a model, stored next to it.
 
     Attributes:
-        kind: mark of the file.
-        schema_version: of this record.
-        checkpoint: where the weights come from.
-        onnx: the model.
-        reference: what it was compared with.
-        bounds: what the comparisons had to keep.
+        kind: identifies the file as a certificate.
+        schema_version: version of this record.
+        checkpoint: checkpoint that the weights come from.
+        onnx: the certified ONNX file.
+        reference: implementation that the ONNX file was compared with.
+        bounds: bounds that the comparisons had to keep.
         cases: the comparisons.
-        alignment: None in a certificate that was written before the kind of fit was recorded.
-        golden: what a device compares with.
-        versions: of what took part.
-        quality: of a model of reduced precision, each bound of its proof and what was measured or not judged, in words.
+        alignment: alignment of seeded landmarks; None in certificates written before the kind of fit was recorded.
+        golden: inputs and embeddings that a device compares with.
+        versions: versions of the software that took part, by name.
+        quality: for a model of reduced precision, each bound of its proof with the measurement or "not judged", in
+            words.
     """
 
     record_bytes = _FILE.limit
@@ -200,12 +238,12 @@ class Certificate(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceCheck:
-    """A certificate's golden inputs, embedded again.
+    """Result of embedding a certificate's golden inputs again.
 
     Attributes:
         measured: agreement with the embeddings in the certificate.
-        bounds: what it must keep.
-        passed: whether it does.
+        bounds: bounds that the agreement must keep.
+        passed: whether the agreement is within the bounds.
     """
 
     measured: Agreement
@@ -214,14 +252,14 @@ class DeviceCheck:
 
 
 def certificate_path(model: Path) -> Path:
-    """Where the certificate of a model is kept: ``m.onnx`` has ``m.parity.json``."""
+    """Path of a model's certificate: ``m.parity.json`` for ``m.onnx``."""
     return model.with_suffix(SUFFIX)
 
 
 def golden_crops(spec: ModelSpec) -> UInt8Array:
-    """Inputs that every machine makes alike: two of white noise, two of blocks, which reach other activations.
+    """Generate the golden inputs: two of white noise, and two of blocks, which reach other activations.
 
-    ``RandomState`` and not ``Generator``: numpy promises the same stream for all time only for the former.
+    ``RandomState`` is used because numpy guarantees a stable stream for it, but not for ``Generator``.
 
     Returns:
         (4, H, W, 3) uint8.
@@ -236,7 +274,7 @@ def golden_crops(spec: ModelSpec) -> UInt8Array:
 
 
 def golden_record(embedder: Embedder) -> Golden:
-    """What a certificate keeps of the golden inputs: their hash and their embeddings, not normalized."""
+    """Embed the golden inputs and record their hash and their embeddings."""
     crops = golden_crops(embedder.spec)
     return Golden(
         seed=_GOLDEN_SEED,
@@ -246,9 +284,9 @@ def golden_record(embedder: Embedder) -> Golden:
 
 
 def golden_alignment(spec: ModelSpec) -> GoldenAlignment:
-    """What a certificate keeps of the alignment: the kind of fit, and the transform that it gives for seeded landmarks.
+    """Align seeded landmarks and record the kind of fit and the transform.
 
-    The landmarks are the template moved by noise, so that each kind of fit gives another transform.
+    The landmarks are the template plus noise, so that the two kinds of fit give different transforms.
     """
     noise = np.random.RandomState(_GOLDEN_SEED).uniform(-_GOLDEN_NOISE_PX, _GOLDEN_NOISE_PX, (5, 2))
     landmarks = np.array(spec.landmark_template) * 2 + noise
@@ -264,18 +302,18 @@ def load_certificate(path: Path) -> Certificate:
     """Read a certificate.
 
     Raises:
-        CertificateError: it is missing, damaged, or no certificate of this version.
+        CertificateError: the file is missing, damaged, or not a certificate of this version.
     """
     return Certificate.from_json(_FILE.read(path), name=f"The certificate {path}")
 
 
 def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds | None = None) -> DeviceCheck:
-    """Embed the golden inputs again and compare.
+    """Embed the golden inputs again and compare them with the certificate.
 
     Args:
-        embedder: the model, on the provider to be checked.
-        certificate: as :func:`load_certificate` gives it.
-        bounds: what the agreement must keep; None for those of the model's precision.
+        embedder: the model, on the execution provider to check.
+        certificate: the certificate, from :func:`load_certificate`.
+        bounds: bounds that the agreement must keep; None for those of the model's precision.
 
     Raises:
         CertificateError: the certificate belongs to another model file, or is damaged.

@@ -1,6 +1,6 @@
-"""Models that name other files for their weights, which onnxruntime would read without asking.
+"""Refuses models whose weights are in other files, which onnxruntime would read without asking.
 
-The place of such weights is a path, or an address in this process's memory. No model of this project has any.
+External data names a path, or an address in this process's memory. No model of this project uses it.
 
 References:
     https://onnx.ai/onnx/repo-docs/ExternalData.html
@@ -28,23 +28,23 @@ _INSIDE = {
     _FUNCTION: {7: _NODE, 11: _ATTRIBUTE},
     _TENSOR: {},
 }
-"""Numbers of the fields through which a tensor is reached. Source: onnx.proto."""
+"""Field numbers that lead to a tensor, by message. Source: onnx.proto."""
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-"""Numbers of fields. Source: onnx.proto, message TensorProto."""
+"""Field numbers. Source: onnx.proto, message TensorProto."""
 _MOST_FIELDS = 1 << 20
-"""The largest network here has 5,000; more would only cost time."""
+"""Largest number of fields that are read. The largest network of this project has 5,000."""
 
 
 def refuse_external_data(model: Path) -> None:
-    """Require that an ONNX file holds all its weights. Reads what describes them, not the weights.
+    """Require that an ONNX file holds all its weights. The weights themselves are not read.
 
     Raises:
-        ModelFormatError: it names other files, or is no ONNX file.
+        ModelFormatError: the model refers to other files, or the file is not an ONNX file.
     """
     try:
         with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             named = _has_external_data(content)
-    except (OSError, ValueError) as error:  # ValueError: of the wire format, or the file is empty
+    except (OSError, ValueError) as error:  # ValueError: not the wire format, or the file is empty
         reason = error if isinstance(error, WireError) else "it cannot be mapped, or is empty"
         raise ModelFormatError(
             f"{model} is not an ONNX file: {reason}.",

@@ -1,4 +1,4 @@
-"""The fingerprint of an embedding: embeddings are comparable only if their fingerprints are equal."""
+"""Fingerprints of embeddings: only embeddings with equal fingerprints are comparable."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint(Record):
-    """Model, precision, alignment and preprocessing.
+    """Model, precision, alignment and preprocessing that an embedding depends on.
 
-    The graph's form is no part of it: plain, rewritten and tuned float models of one checkpoint give the same
+    The form of the graph is not part of it: plain, rewritten and tuned float models of one checkpoint give the same
     embeddings, and so do both input layouts.
 
     Attributes:
-        architecture: such as ``SphereFace-20``.
-        embedding_size: D.
-        weights_sha256: of the checkpoint, in hexadecimal.
-        precision: ``float32``, ``float16``, ``int8``.
-        quantization: SHA-256 of the record of the quantization; empty for ``float32``.
-        crop_height: in pixels.
-        crop_width: in pixels.
+        architecture: network architecture, such as ``SphereFace-20``.
+        embedding_size: number of components D of an embedding.
+        weights_sha256: SHA-256 of the checkpoint in hexadecimal.
+        precision: ``float32``, ``float16`` or ``int8``.
+        quantization: SHA-256 of the quantization record; empty for ``float32``.
+        crop_height: height of the crop in pixels.
+        crop_width: width of the crop in pixels.
         landmark_template: five (x, y) in pixels of the crop.
-        alignment_fit: ``cp2tform`` or ``umeyama``; records that were written without it are of ``umeyama``.
-        color_order: of the crop.
-        pixel_mean: subtracted from each pixel value.
-        pixel_scale: multiplies the difference.
-        flip: whether each crop was averaged with its mirror image.
+        alignment_fit: ``cp2tform`` or ``umeyama``; a record without this field means ``umeyama``.
+        color_order: color order of the crop.
+        pixel_mean: value subtracted from each pixel.
+        pixel_scale: factor applied to the difference.
+        flip: whether each embedding is the average over the crop and its mirror image.
     """
 
     record_name = "The record of what made the embeddings"
@@ -76,7 +76,7 @@ class Fingerprint(Record):
 
     @classmethod
     def of(cls, spec: ModelSpec, *, flip: bool = False) -> Fingerprint:
-        """Of what a model with this specification makes."""
+        """Fingerprint of the embeddings that a model with this specification computes."""
         record = None if spec.quantization is None else asdict(spec.quantization)
         return cls(
             architecture=spec.architecture,
@@ -96,13 +96,13 @@ class Fingerprint(Record):
 
     @property
     def digest(self) -> str:
-        """``esf1-`` and 32 hexadecimal digits: equal exactly for embeddings that may be compared."""
+        """``esf1-`` and 32 hexadecimal digits, equal exactly for comparable embeddings."""
         return f"esf1-{_sha256(self.to_json())[:32]}"
 
     def to_json(self) -> str:
-        """The same record always gives the same text: digests, and the texts that galleries compare, rest on it.
+        """This fingerprint as JSON text. Equal fingerprints give equal texts, which digests and galleries rely on.
 
-        Galleries made before ``alignment_fit`` was recorded keep their text and digest: ``umeyama`` is left out.
+        ``umeyama`` is left out, so that galleries made before ``alignment_fit`` was recorded keep their digest.
         """
         values = self.as_json()
         if self.alignment_fit == FIT_UMEYAMA:
@@ -114,14 +114,14 @@ class Fingerprint(Record):
         return {"alignment_fit": FIT_UMEYAMA, **values}
 
     def require(self, other: Fingerprint, what: str) -> None:
-        """Refuse embeddings of another kind.
+        """Require that embeddings are comparable with those of this fingerprint.
 
         Args:
-            other: what made the embeddings that came.
-            what: whose fingerprint this is, such as ``The gallery people.db``.
+            other: fingerprint of the other embeddings.
+            what: owner of this fingerprint, for the message, such as ``The gallery people.db``.
 
         Raises:
-            FingerprintError: they may not be compared; the message says in what they differ.
+            FingerprintError: the embeddings are not comparable; the message names the differences.
         """
         if self == other:
             return
@@ -137,14 +137,14 @@ class Fingerprint(Record):
         )
 
     def require_kin(self, other: Fingerprint, what: str) -> None:
-        """Refuse embeddings that differ in more than precision: another checkpoint, alignment or preprocessing.
+        """Require that embeddings differ at most in precision from those of this fingerprint.
 
         Args:
-            other: what made the embeddings that are there.
-            what: whose fingerprint that is.
+            other: fingerprint of the embeddings that exist already.
+            what: owner of the other fingerprint, for the message.
 
         Raises:
-            FingerprintError: they do.
+            FingerprintError: checkpoint, alignment or preprocessing differ.
         """
         replace(other, precision=self.precision, quantization=self.quantization).require(self, what)
 

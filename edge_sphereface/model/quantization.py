@@ -1,4 +1,4 @@
-"""Quantization metadata of a model, and whether this processor runs it as intended."""
+"""Quantization record of a model, and a check of the processor that runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TARGET_X86_VNNI: Final = "x86-vnni"
 INT8_TARGETS: tuple[Target, ...] = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
 TARGET_FLOAT16: Final = "float16"
 WEIGHT_BITS: dict[Target, int] = {TARGET_PORTABLE: 7, TARGET_ARM64: 8, TARGET_X86_VNNI: 8, TARGET_FLOAT16: 16}
-"""Weights of 7 bits never saturate in the 16-bit sums of x86-64 processors without VNNI."""
+"""Bits of a weight for each target. 7-bit weights never saturate the 16-bit sums of x86-64 processors without VNNI."""
 
 _VNNI_FLAGS = {"avx512_vnni", "avx_vnni"}
 _X86_64 = ("x86_64", "amd64")
@@ -28,26 +28,26 @@ _ARM64 = ("aarch64", "arm64")
 
 
 class ProcessorWarning(UserWarning):
-    """A model runs on another kind of processor than it was made for."""
+    """A model runs on a kind of processor that it was not made for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization(Record):
-    """How a model came to its precision, and what that cost.
+    """How a model was quantized, and how close its embeddings are to those of the float model.
 
     Attributes:
-        target: kind of processor: ``portable``, ``arm64``, ``x86-vnni``; ``float16`` for a model of that precision.
-        weight_bits: 7, 8 or 16.
-        rules: layer and the rule that its ranges follow.
-        equalization: strength with which channels were brought to one range, 0 to 1.
-        bias_correction: whether biases undo the mean error of rounding.
-        float_layers: layers that stayed in float32.
-        calibration_crops: crops that the choices above rest on.
-        float_sha256: of the float model, in hexadecimal.
-        proof_crops: other crops, on which the following was measured.
-        cosine_mean: between embeddings of this model and of the float model.
-        cosine_p1: 1 of 100 is lower.
-        cosine_min: the lowest.
+        target: kind of processor: ``portable``, ``arm64`` or ``x86-vnni``; ``float16`` for a float16 model.
+        weight_bits: bits of a weight: 7, 8 or 16.
+        rules: pairs of a layer and the rule that chose its activation range.
+        equalization: strength of cross-layer equalization, 0 to 1.
+        bias_correction: whether the biases compensate for the mean rounding error.
+        float_layers: layers that stay in float32.
+        calibration_crops: number of crops used for calibration.
+        float_sha256: SHA-256 of the float model in hexadecimal.
+        proof_crops: number of other crops, on which the following similarities were measured.
+        cosine_mean: mean cosine similarity between embeddings of this model and of the float model.
+        cosine_p1: first percentile of that similarity.
+        cosine_min: minimum of that similarity.
     """
 
     record_name = "The model's record of its quantization"
@@ -74,12 +74,12 @@ class Quantization(Record):
 
 
 def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> str:
-    """Why a model made for a target should not run on a processor; empty if it may.
+    """Explain why a model made for a target should not run on a processor; empty if it should.
 
     Args:
         target: one of ``INT8_TARGETS`` or ``TARGET_FLOAT16``.
-        processor: as ``platform.machine()`` names it.
-        flags: features, as /proc/cpuinfo names them; empty if unknown.
+        processor: name of the processor architecture, as ``platform.machine()`` returns it.
+        flags: processor features, as /proc/cpuinfo lists them; empty if unknown.
     """
     kind = processor.lower()
     has_vnni = bool(flags & _VNNI_FLAGS)
@@ -97,6 +97,6 @@ def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> st
 
 
 def mismatch_here(target: str) -> str:
-    """The same for the processor of this machine."""
+    """Explain why a model made for a target should not run on this machine; empty if it should."""
     _, flags = read_cpuinfo()
     return processor_mismatch(target, platform.machine(), flags)

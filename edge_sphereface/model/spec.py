@@ -1,4 +1,4 @@
-"""``ModelSpec``: the contract between an ONNX file and its runtime, one JSON value in the model's metadata."""
+"""``ModelSpec``: the contract between an ONNX file and the runtime, one JSON value in the model's metadata."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ABSENT: dict[int, dict[str, Any]] = {
     2: {"tuning": None, "alignment_fit": FIT_UMEYAMA},
     3: {"alignment_fit": FIT_UMEYAMA},
 }
-"""What models of earlier versions, which are read as well, do not say of themselves. All of them were used with
-``umeyama``, so embeddings made with them stay comparable."""
+"""Fields that specifications of earlier versions lack, with their values. Those models were used with ``umeyama``, so
+their embeddings stay comparable."""
 
 MAX_CROP_SIDE = 2048
-"""Pixels; inputs are made in memory from what the record says."""
+"""Largest side of a crop in pixels, which bounds the memory of the model's input."""
 
 _MAX_SIZE = 65536
 _Side = Annotated[int, Between(1, MAX_CROP_SIDE)]
@@ -50,30 +50,30 @@ _REMEDY: Remedy = "convert-model"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec(Record):
-    """Everything that a runtime must know about a model, so that it never guesses.
+    """Everything that the runtime must know about a model, so that it never guesses.
 
     Attributes:
-        architecture: such as ``SphereFace-20``.
-        widths: channels of the four stages.
-        embedding_size: D.
-        input_height: of the crop, in pixels.
-        input_width: of the crop, in pixels.
+        architecture: network architecture, such as ``SphereFace-20``.
+        widths: number of channels of each stage.
+        embedding_size: number of components D of an embedding.
+        input_height: height of the crop in pixels.
+        input_width: width of the crop in pixels.
         input_layout: ``nchw`` or ``image``.
-        color_order: always ``BGR``.
-        pixel_mean: subtracted from each pixel value (0 to 255).
-        pixel_scale: multiplies the difference.
+        color_order: color order of the crop; always ``BGR``.
+        pixel_mean: value subtracted from each pixel (0 to 255).
+        pixel_scale: factor applied to the difference.
         landmark_template: five (x, y) in pixels of the crop.
-        alignment_fit: how landmarks are brought onto the template: ``cp2tform``, as the original network was trained
-            with, or ``umeyama``.
-        precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
-        rewrites: names of the graph rewrites that the model went through, in order.
-        quantization: how a model of reduced precision came about; None for ``float32``.
-        tuning: how a model that was rewritten for speed is computed; None for others.
-        threshold: cosine similarity from which two faces count as one person.
-        threshold_source: where that number comes from.
-        source_file: name of the checkpoint.
-        source_sha256: of the checkpoint, in hexadecimal.
-        source_is_official: whether that is the checkpoint that MindSpore Hub published.
+        alignment_fit: kind of fit of landmarks to the template: ``cp2tform``, used in the original training, or
+            ``umeyama``.
+        precision: ``float32``, ``float16`` or ``int8``; models made by other tools may name another.
+        rewrites: names of the graph rewrites applied to the model, in order.
+        quantization: quantization record; None for ``float32``.
+        tuning: tuning record of a model that was rewritten for speed; None for others.
+        threshold: cosine similarity from which two faces count as the same person.
+        threshold_source: origin of the threshold, in words.
+        source_file: name of the checkpoint file.
+        source_sha256: SHA-256 of the checkpoint in hexadecimal.
+        source_is_official: whether MindSpore Hub published the checkpoint.
         exporter_version: version of the exporter that wrote the file.
         schema_version: version of this record.
     """
@@ -108,7 +108,7 @@ class ModelSpec(Record):
 
     @property
     def crop_shape(self) -> tuple[int, int, int]:
-        """(H, W, 3) of a crop."""
+        """Shape (H, W, 3) of a crop."""
         return (self.input_height, self.input_width, 3)
 
     def _faults(self) -> Iterator[str]:
@@ -120,10 +120,10 @@ class ModelSpec(Record):
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelSpec:
-        """Read the record out of a model's metadata.
+        """Read the specification from a model's metadata.
 
         Raises:
-            ModelFormatError: the metadata has no such record, or one that this version does not read.
+            ModelFormatError: the metadata holds no specification, or one that this version cannot read.
         """
         text = metadata.get(METADATA_KEY)
         if text is None:

@@ -1,4 +1,4 @@
-"""Tuning metadata of a model whose graph was rewritten for speed."""
+"""Tuning record of a model whose graph was rewritten for speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_sphereface.storage.record import Above, Between, Pattern, Record
 
 DIRECT = "direct"
 MATRICES = ".matrices"
-"""How the names of Winograd's weights end."""
+"""Suffix of the names of Winograd weights."""
 Stage = Annotated[str, Pattern(r"direct|\dx\dw?", "such as 'direct' or '4x4'")]
 _Times = Annotated[int, Between(1, 1 << 31)]
 _Positive = Annotated[float, Above(0)]
@@ -18,21 +18,21 @@ _Positive = Annotated[float, Above(0)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning(Record):
-    """How a network is computed, and what that brought where it was measured.
+    """How a network is computed, and the latency that was measured with it.
 
     Attributes:
-        stages: of each stage ``direct`` or the tile of Winograd's filtering, such as ``4x4`` or, with the weights as
-            the left factor, ``2x2w``.
-        weight_growth: size of all weights over that of the plain model.
-        processor: on which it was measured.
-        threads: of an inference.
-        pinned_threads: whether they were bound to processors.
+        stages: for each stage ``direct``, or the tile of Winograd filtering such as ``4x4``; ``2x2w`` has the weights
+            as the left factor.
+        weight_growth: size of all weights divided by that of the plain model.
+        processor: processor of the measurement.
+        threads: number of threads of one inference.
+        pinned_threads: whether the threads were bound to processors.
         memory_arena: whether the session kept freed memory.
-        batch: faces in an inference.
-        onnxruntime: its version.
-        samples: of each model.
-        plain_ms: median of an inference of the plain model; None where it was not measured beside.
-        tuned_ms: median of this one, in the same run.
+        batch: number of faces per inference.
+        onnxruntime: version of onnxruntime.
+        samples: number of latency samples of each model.
+        plain_ms: median latency of the plain model in the same run; None if it was not measured.
+        tuned_ms: median latency of this model.
     """
 
     record_name = "The model's record of its tuning"
