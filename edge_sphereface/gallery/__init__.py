@@ -1,8 +1,8 @@
-"""Galleries: who is known, and who a face belongs to.
+"""Galleries store enrolled identities and identify faces.
 
 .. code-block:: text
 
-    Gallery                      what every gallery can do
+    Gallery                      the interface of every gallery
     ├── sqlite.SqliteGallery     one file on the device, exact search over a memory-mapped matrix
     └── milvus.MilvusGallery     Milvus Lite in a folder, or a Milvus cluster
 """

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 CROP_BYTES = 1 << 20
-"""A crop's PNG file is never larger: 112 x 96 pixels are 32 KB uncompressed."""
+"""Largest size of a crop's PNG file in bytes; a crop of 112 x 96 pixels has 32 KB uncompressed."""
 
 
 def check_crop(crop: bytes | None) -> None:
-    """What is to be kept must be a PNG file of a crop's size, or nothing.
+    """Require a crop to be a PNG file of at most ``CROP_BYTES``, or None.
 
     Raises:
-        CropError: it is something else.
+        CropError: it is neither.
     """
     if crop is not None and not (isinstance(crop, bytes) and crop.startswith(_PNG) and len(crop) <= CROP_BYTES):
         raise CropError(
@@ -28,7 +28,7 @@ def check_crop(crop: bytes | None) -> None:
 
 
 def encode_crop(crop: UInt8Array) -> bytes:
-    """A crop as a PNG file, which loses nothing."""
+    """Encode a crop (H, W, 3) uint8 BGR as a PNG file, which is lossless."""
     import cv2
 
     _, data = cv2.imencode(".png", crop)
@@ -36,10 +36,10 @@ def encode_crop(crop: UInt8Array) -> bytes:
 
 
 def decode_crop(data: bytes, shape: tuple[int, int, int]) -> UInt8Array:
-    """(H, W, 3) uint8 BGR.
+    """Decode the PNG file of a crop to (H, W, 3) uint8 BGR.
 
     Raises:
-        CropError: no PNG file of that size.
+        CropError: the data is not a PNG file of that shape.
     """
     try:
         crop = decode_image(data, "the crop", max_pixels=shape[0] * shape[1]) if len(data) <= CROP_BYTES else None

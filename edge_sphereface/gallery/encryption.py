@@ -1,4 +1,4 @@
-"""Encryption of what is kept at rest: AES-256-GCM, each value with a nonce of its own, bound to its place.
+"""Encrypts stored values with AES-256-GCM. Each value has its own nonce and is bound to its place in the gallery.
 
 References:
     NIST SP 800-38D: Recommendation for Block Cipher Modes of Operation: Galois/Counter Mode.
@@ -18,7 +18,7 @@ from edge_sphereface.storage.files import PRIVATE, atomic_write
 from edge_sphereface.storage.regular_file import RegularFile
 
 KEY_VARIABLE = "EDGE_SPHEREFACE_GALLERY_KEY"
-"""Holds the key itself, as ``edge-sphereface gallery new-key`` writes it."""
+"""Environment variable that holds the key itself, in base64."""
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -28,42 +28,42 @@ _FILE = RegularFile(
 
 
 class Cipher(Protocol):
-    """Turns values into what is written, and back. ``place`` says whose value it is."""
+    """Encrypts and decrypts values. ``place`` identifies the record that a value belongs to."""
 
     encrypted: bool
 
     def seal(self, value: bytes, place: str) -> bytes:
-        """What is written."""
+        """Encrypt a value for storage."""
         ...
 
     def open(self, sealed: bytes, place: str) -> bytes:
-        """What was sealed.
+        """Decrypt a stored value.
 
         Raises:
-            GalleryFormatError: changed, or moved from another place.
+            GalleryFormatError: the value was changed, or moved from another place.
         """
         ...
 
 
 class NoCipher:
-    """Keeps values as they are."""
+    """Stores values unencrypted."""
 
     encrypted = False
 
     def seal(self, value: bytes, place: str) -> bytes:  # noqa: ARG002 -- the interface's
-        """The value."""
+        """Return the value unchanged."""
         return value
 
     def open(self, sealed: bytes, place: str) -> bytes:  # noqa: ARG002
-        """The value."""
+        """Return the value unchanged."""
         return sealed
 
 
 class AesCipher:
-    """Encrypts.
+    """Encrypts values with AES-256-GCM.
 
     Args:
-        key: 32 bytes.
+        key: key of 32 bytes.
 
     Raises:
         ExtraError: the package ``cryptography`` is not installed.
@@ -84,12 +84,12 @@ class AesCipher:
         self._cipher = AESGCM(key)
 
     def seal(self, value: bytes, place: str) -> bytes:
-        """Nonce, ciphertext and tag."""
+        """Encrypt a value; returns nonce, ciphertext and tag."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, value, place.encode())
 
     def open(self, sealed: bytes, place: str) -> bytes:
-        """What was sealed."""
+        """Decrypt and authenticate a stored value."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode())
         except (self._invalid, ValueError) as error:
@@ -99,10 +99,10 @@ class AesCipher:
 
 
 def read_key(path: str | os.PathLike[str] | None = None) -> bytes | None:
-    """The key in a file, else that in the environment, else None.
+    """Read the key from a file, or from the environment if no file is given; None if neither is set.
 
     Raises:
-        GalleryKeyError: no such file, one that others may read, or no key in it.
+        GalleryKeyError: the file does not exist, others may read it, or it holds no key.
     """
     if path is None:
         text = os.environ.get(KEY_VARIABLE)
@@ -120,10 +120,10 @@ def read_key(path: str | os.PathLike[str] | None = None) -> bytes | None:
 
 
 def write_new_key(path: str | os.PathLike[str]) -> None:
-    """Write a new random key to a file that its owner alone may read.
+    """Write a new random key to a file that only its owner may read.
 
     Raises:
-        OutputError: there is a file already, or it cannot be written.
+        OutputError: the file exists already or cannot be written.
     """
     if Path(path).exists():
         raise OutputError(f"{path} is there already.", hint="a key that is overwritten locks its gallery for ever")

@@ -27,27 +27,28 @@ def open_gallery(
     key: bytes | None = None,
     timeout_s: float = 5.0,
 ) -> Gallery:
-    """Open a gallery, or make one.
+    """Open or create a gallery.
 
     Args:
-        location: a path: one SQLite file. ``milvus:PATH.db``: Milvus Lite in a folder. ``http://HOST:19530`` (or https,
-            tcp): a Milvus cluster; its token is read from ``EDGE_SPHEREFACE_MILVUS_TOKEN``.
-        made_by: what makes the embeddings that will be enrolled and searched: an embedder, or its fingerprint. A new
-            gallery takes an embedder's threshold. Without it the gallery can be listed, exported and removed from.
-        create: make the gallery if there is none; needs ``made_by``.
-        keep_crops: in a gallery that is made: keep crops, so that another model can embed them anew.
-        key: 32 bytes (``read_key``): encrypts embeddings and crops of a gallery that is made, opens an encrypted one.
-        timeout_s: how long to wait for another process.
+        location: a path for one SQLite file; ``milvus:PATH.db`` for Milvus Lite in a folder; ``http://HOST:19530`` (or
+            https, tcp) for a Milvus cluster, whose token is read from ``EDGE_SPHEREFACE_MILVUS_TOKEN``.
+        made_by: embedder, or its fingerprint, of the embeddings to enroll and search. A new gallery takes the
+            embedder's threshold. Without it, the gallery can be listed and exported, and identities can be removed.
+        create: create the gallery if it does not exist; requires ``made_by``.
+        keep_crops: for a new gallery, keep the crops so that another model can embed them again.
+        key: 32 bytes from ``read_key``. It encrypts a new gallery, or opens an encrypted one.
+        timeout_s: how long to wait for another process, in seconds.
 
     Raises:
-        GalleryNotFoundError: there is none.
-        GalleryFormatError: not a gallery, damaged, or of another version.
-        GalleryKeyError: encrypted and no key or another one; a key for one that is not encrypted, or for Milvus.
-        FingerprintError: its embeddings are of another kind.
-        GalleryBusyError: another process holds it.
-        ExtraError: a package of the extra ``milvus`` or ``secure`` is missing.
-        OutputError: it cannot be made.
-        ValueError: ``create`` without ``made_by``.
+        GalleryNotFoundError: the gallery does not exist, and ``create`` is False.
+        GalleryFormatError: the file is not a gallery, is damaged, or has another version.
+        GalleryKeyError: the gallery is encrypted and the key is missing or wrong; or a key was given for a gallery that
+            is not encrypted, or for Milvus.
+        FingerprintError: the gallery holds embeddings of another kind.
+        GalleryBusyError: another process holds the gallery.
+        ExtraError: a package of the extra ``milvus`` or ``secure`` is not installed.
+        OutputError: the gallery cannot be created.
+        ValueError: ``create`` was given without ``made_by``.
     """
     if create and made_by is None:
         raise ValueError("A gallery is made for a model: give made_by.")
@@ -77,7 +78,7 @@ def open_gallery(
 
 
 def model_threshold(embedder: Embedder) -> Threshold:
-    """The threshold that a model brings along."""
+    """Threshold from a model's specification."""
     fingerprint = embedder.fingerprint
     return Threshold(
         value=embedder.spec.threshold,

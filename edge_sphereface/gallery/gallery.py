@@ -40,33 +40,33 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 _BATCH = 1000
-"""People in a portion."""
+"""Identities that are added together."""
 _BLOCK = 64
-"""Probes in a block of the search for the closest pair."""
+"""Templates per block of the search for the closest pair."""
 
 
 class Gallery(ABC):
-    """Identities and their embeddings. Open one with :func:`open_gallery`; use it from several threads as you like.
+    """Enrolled identities and their embeddings. Open one with :func:`open_gallery`. Safe to use from several threads.
 
-    Whatever another process does to the gallery, and whatever a disk or a server does, every method raises one of
-    these and nothing else; none of them leaves the gallery unusable, and a later call may succeed:
+    Whatever another process, a disk or a server does, every method raises only the following errors. The gallery stays
+    usable after each of them, and a later call may succeed:
 
-    * ``GalleryError``: among its subclasses ``GalleryBusyError`` (another process holds the gallery),
-      ``GalleryFormatError`` (what is kept is damaged or of another version), ``GalleryNotFoundError`` (it was deleted)
-      and ``GalleryKeyError`` (it was replaced by one with another key);
+    * ``GalleryError``, with its subclasses ``GalleryBusyError`` (another process holds the gallery),
+      ``GalleryFormatError`` (the data is damaged or has another version), ``GalleryNotFoundError`` (the gallery was
+      deleted) and ``GalleryKeyError`` (it was replaced by one with another key);
     * ``FingerprintError``: the gallery was rebuilt for another model; open it again with that model;
     * ``OutputError``: the disk is full, fails, or became read-only.
 
-    Beyond that, arguments that cannot be used raise ``EmbeddingError``, ``IdentityError``, ``CropError``,
-    ``ThresholdError`` or ``ValueError``, each where a method says so.
+    Invalid arguments raise ``EmbeddingError``, ``IdentityError``, ``CropError``, ``ThresholdError`` or ``ValueError``,
+    as documented for each method.
 
     Attributes:
-        location: where it is.
-        fingerprint: what made its embeddings.
-        probes_checked: whether it was opened with the fingerprint of what will be enrolled and searched.
-        keep_crops: whether crops are kept.
+        location: path or URI of the gallery.
+        fingerprint: fingerprint of its embeddings.
+        probes_checked: whether the gallery was opened with the fingerprint of the embeddings to enroll and search.
+        keep_crops: whether crops are stored.
         encrypted: whether embeddings and crops are encrypted at rest.
-        writable: whether this user may change it.
+        writable: whether this user may change the gallery.
     """
 
     location: str
@@ -84,20 +84,20 @@ class Gallery(ABC):
         crops: Sequence[bytes] | None = None,
         metadata: JsonObject | None = None,
     ) -> Enrollment:
-        """Add embeddings of a person; the identity is made if it is new. On return they are on the disk.
+        """Add embeddings of a person, and create the identity if it is new. The data is on disk when this returns.
 
         Args:
-            name: of any script. A new one must not look like that of another identity.
-            embeddings: (D,) or (N, D), as ``Embedder.embed`` gives them.
-            crops: PNG files of the crops, one for each embedding; kept only by a gallery that keeps crops.
-            metadata: replaces that of the identity; None leaves it as it is.
+            name: name of the identity, in any script. A new name must not look like that of another identity.
+            embeddings: (D,) or (N, D), from ``Embedder.embed``.
+            crops: PNG files of the crops, one per embedding. Only a gallery that keeps crops stores them.
+            metadata: replaces the metadata of the identity; None leaves it unchanged.
 
         Raises:
-            EmbeddingError: NaN, zero, or of another size.
-            FingerprintError: the gallery was opened without saying what makes embeddings.
-            IdentityError: a name or metadata that cannot be kept, or a name that looks like another identity's.
-            GalleryBusyError: another process writes.
-            OutputError: the gallery is read-only, or the disk is full; it is as it was before.
+            EmbeddingError: an embedding holds NaN, is zero, or has another size.
+            FingerprintError: the gallery was opened without the fingerprint of the embeddings.
+            IdentityError: the name or metadata cannot be stored, or the name looks like that of another identity.
+            GalleryBusyError: another process writes to the gallery.
+            OutputError: the gallery is read-only or the disk is full; nothing was changed.
         """
         kept_name, rows = self._kept_name(name), self._checked(embeddings)
         if not len(rows):
@@ -122,10 +122,10 @@ class Gallery(ABC):
         )
 
     def add(self, portraits: Sequence[Portrait]) -> None:
-        """Add many at once: all of them or, on an error, none (a Milvus cluster promises that for each alone).
+        """Add several identities at once. On an error none is added; in Milvus, each identity is atomic on its own.
 
         Raises:
-            EdgeSphereFaceError: as :meth:`enroll` does; it does not look for its warnings.
+            EdgeSphereFaceError: as :meth:`enroll` does. Lookalikes are not searched.
         """
         merged: dict[str, Portrait] = {}
         for portrait in portraits:
@@ -147,17 +147,17 @@ class Gallery(ABC):
             self._add(list(merged.values()))
 
     def add_all(self, portraits: Iterable[Portrait], thresholds: Sequence[Threshold] = ()) -> int:
-        """Add any number of people, and thresholds: all of it or, on an error, nothing; Milvus adds in portions.
+        """Add any number of identities, and thresholds. On an error nothing is added; Milvus adds in portions.
 
         Args:
-            portraits: checked, of different names; read one by one.
-            thresholds: kept in place of those for their precisions.
+            portraits: validated identities with different names; consumed one by one.
+            thresholds: thresholds that replace those of the same precision.
 
         Returns:
-            How many people.
+            Number of identities added.
 
         Raises:
-            EdgeSphereFaceError: as :meth:`enroll` does. What reading ``portraits`` raises is passed on.
+            EdgeSphereFaceError: as :meth:`enroll` does. Errors from iterating ``portraits`` are passed on.
         """
         added, batch = 0, list(islice(portraits := iter(portraits), _BATCH))
         while batch:
@@ -169,15 +169,15 @@ class Gallery(ABC):
         return added
 
     def search(self, probes: ArrayLike, *, top: int = 5) -> list[tuple[Candidate, ...]]:
-        """The identities nearest to each probe, the best first.
+        """Find the identities most similar to each probe, most similar first.
 
         Args:
-            probes: (D,) or (P, D).
-            top: how many for each; fewer if the gallery holds fewer.
+            probes: (D,) or (P, D) embeddings.
+            top: number of candidates per probe; fewer if the gallery holds fewer identities.
 
         Raises:
-            EmbeddingError: NaN, zero, or of another size.
-            FingerprintError: the gallery was opened without saying what makes embeddings.
+            EmbeddingError: a probe holds NaN, is zero, or has another size.
+            FingerprintError: the gallery was opened without the fingerprint of the embeddings.
         """
         if top < 1:
             raise ValueError(f"Expected at least one candidate, got top = {top}.")
@@ -187,18 +187,18 @@ class Gallery(ABC):
     def identify(
         self, probe: ArrayLike, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
     ) -> Identification:
-        """Decide who a probe is.
+        """Identify one probe (1:N).
 
         Args:
             probe: (D,), one embedding.
-            top: candidates to give.
-            threshold: similarity to reach; None for the gallery's own.
-            margin: by how much the best must lead the second.
+            top: number of candidates to return.
+            threshold: cosine similarity that the best candidate must reach; None for the gallery's threshold.
+            margin: difference in cosine similarity by which the best candidate must lead the second.
 
         Raises:
-            EmbeddingError: not one embedding, or NaN, zero, or of another size.
+            EmbeddingError: the probe is not one embedding, holds NaN, is zero, or has another size.
             ThresholdError: the gallery has no threshold and none was given.
-            FingerprintError: the gallery was opened without saying what makes embeddings.
+            FingerprintError: the gallery was opened without the fingerprint of the embeddings.
         """
         rows = np.array(probe, dtype=np.float32, ndmin=2)
         if len(rows) != 1:
@@ -210,16 +210,16 @@ class Gallery(ABC):
     def identify_faces(
         self, probes: ArrayLike, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
     ) -> list[Identification]:
-        """Decide who the faces of one image are: each identity is given to one face only, the most similar.
+        """Identify all faces of one image (1:N). Each identity is assigned to one face only, the most similar one.
 
         Args:
-            probes: (P, D) or a list of (D,), the embeddings of all faces of the image; none give no answers.
-            top: candidates to give for each.
-            threshold: similarity to reach; None for the gallery's own.
-            margin: by how much the best must lead the second.
+            probes: (P, D) or a list of (D,): the embeddings of all faces of the image. P may be 0.
+            top: number of candidates to return for each face.
+            threshold: cosine similarity that the best candidate must reach; None for the gallery's threshold.
+            margin: difference in cosine similarity by which the best candidate must lead the second.
 
         Returns:
-            An answer for each face, as :func:`edge_sphereface.gallery.uniqueness.one_face_each` leaves it.
+            One result per face, after :func:`edge_sphereface.gallery.uniqueness.one_face_each`.
 
         Raises:
             EdgeSphereFaceError: as :meth:`identify` does.
@@ -237,9 +237,12 @@ class Gallery(ABC):
         return [decide(candidates, threshold=threshold, margin=margin, top=top) for candidates in found]
 
     def closest_pair(self, *, progress: Progress | None = None) -> tuple[str, str, float] | None:
-        """The two identities whose templates are most alike; None for fewer than two.
+        """Find the two identities with the most similar templates.
 
-        Compares each with each: 100,000 identities take minutes.
+        All pairs are compared: 100,000 identities take minutes.
+
+        Returns:
+            Both names and their cosine similarity; None if the gallery holds fewer than two identities.
         """
         best: tuple[str, str, float] | None = None
         done, total = 0, len(self)
@@ -255,12 +258,12 @@ class Gallery(ABC):
 
     @property
     def threshold(self) -> Threshold | None:
-        """The gallery's threshold for its own kind of embeddings."""
+        """The gallery's threshold for the precision of its embeddings; None if it has none."""
         found = self.thresholds().get(self.fingerprint.precision)
         return found if found is not None and found.fingerprint == self.fingerprint.digest else None
 
     def require_writable(self) -> None:
-        """Refuse before work that would end in a change.
+        """Require write access, before work whose result is to be stored.
 
         Raises:
             OutputError: the gallery is read-only for this user.
@@ -272,7 +275,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
     def __repr__(self) -> str:
         fingerprint, encrypted = self.fingerprint, ", encrypted" if self.encrypted else ""
@@ -288,14 +291,14 @@ class Gallery(ABC):
         self.close()
 
     def _kept_name(self, name: str) -> str:
-        """A name for an identity; one that an earlier version kept with odd characters stays as it is."""
+        """Validated name of an identity. An existing name, stored by an earlier version, is accepted as it is."""
         known = known_name(name)
         if skeleton(known) != known and self.template(known) is not None:
             return self.get(known).name
         return check_name(name)
 
     def _checked(self, embeddings: ArrayLike) -> Float32Array:
-        """Rows (N, D) of length one."""
+        """Validated embeddings as unit rows (N, D) float32."""
         if not self.probes_checked:
             raise FingerprintError(
                 f"The gallery {self.location} was opened without saying what makes the embeddings.",
@@ -304,7 +307,7 @@ class Gallery(ABC):
         return check_embeddings(embeddings, self.fingerprint.embedding_size)
 
     def _wrong_templates(self) -> list[str]:
-        """Identities whose template is not the mean of their embeddings, in words."""
+        """Describe the identities whose template is not the mean of their embeddings."""
         found = []
         for portrait in self.portraits():
             template = self.template(portrait.name)
@@ -318,69 +321,75 @@ class Gallery(ABC):
 
     @abstractmethod
     def get(self, name: str) -> Identity:
-        """One identity.
+        """Get one identity.
 
         Raises:
-            IdentityNotFoundError: nobody of that name.
+            IdentityNotFoundError: the gallery holds no identity of that name.
         """
 
     @abstractmethod
     def identities(self) -> Iterator[Identity]:
-        """Every identity, by name."""
+        """Iterate over all identities, sorted by name."""
 
     @abstractmethod
     def portraits(self) -> Iterator[Portrait]:
-        """Every identity with its embeddings and crops, by name."""
+        """Iterate over all identities with their embeddings and crops, sorted by name."""
 
     @abstractmethod
     def template(self, name: str) -> Float32Array | None:
-        """(D,) unit mean of an identity's embeddings; None if there is nobody of that name."""
+        """Template of an identity: the (D,) unit mean of its embeddings; None if there is no identity of that name."""
 
     @abstractmethod
     def remove(self, names: Sequence[str]) -> int:
-        """Remove identities so that their bytes are gone; gives how many embeddings went with them.
+        """Remove identities permanently: no bytes remain.
+
+        Returns:
+            Number of embeddings removed.
 
         Raises:
-            IdentityNotFoundError: one of them is not there; then none is removed.
-            GalleryBusyError: another process keeps old bytes from being overwritten.
+            IdentityNotFoundError: an identity does not exist; none is removed.
+            GalleryBusyError: another process prevents the old bytes from being overwritten.
         """
 
     @abstractmethod
     def check(self) -> list[str]:
-        """What is wrong with what is kept, in words; empty if nothing is."""
+        """Verify the gallery's integrity; returns a description of each problem, or an empty list."""
 
     @abstractmethod
     def thresholds(self) -> dict[str, Threshold]:
-        """By precision."""
+        """The stored thresholds by precision."""
 
     @abstractmethod
     def set_threshold(self, threshold: Threshold) -> None:
-        """Keep a threshold in place of the one for its precision."""
+        """Store a threshold, which replaces the one of the same precision."""
 
     @abstractmethod
     def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
-        """Embed every kept crop anew with another model, which becomes the gallery's; gives how many.
+        """Embed all stored crops again with another model, which becomes the gallery's model.
 
         Args:
-            embedder: the other model.
-            detector: needed if the model takes another kind of fit than the crops were cut by. The crops are then
-                brought to the other fit's scale, by the landmarks found in them, and kept so.
-            progress: is told how many identities of how many are done.
+            embedder: the new model.
+            detector: required if the model uses another kind of fit than the crops. The crops are then rescaled to
+                that fit, by the landmarks found in them, and stored.
+            progress: called with the number of identities done and their total.
+
+        Returns:
+            Number of embeddings computed.
 
         Raises:
-            GalleryError: somebody's crop was not kept, no face is found in it, or somebody wrote meanwhile; nothing
-                changed.
-            FingerprintError: the model aligns faces in another way than the kept crops are; nothing changed.
+            GalleryError: a crop was not kept, no face is found in a crop, or another process wrote meanwhile; nothing
+                was changed.
+            FingerprintError: the model aligns faces differently from the stored crops; nothing was changed.
         """
 
     @abstractmethod
     def _add(self, portraits: Sequence[Portrait]) -> None:
-        """Add checked portraits of different names."""
+        """Add validated portraits with different names."""
 
     @abstractmethod
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
-        """Of each checked probe."""
+        """Candidates of each validated probe (P, D), most similar first."""
 
     @abstractmethod
     def _templates(self, block: int) -> Iterator[tuple[list[str], Float32Array]]:
-        """All names and templates, in blocks."""
+        """Iterate over all names and templates (N, D), in blocks of N identities."""

@@ -1,4 +1,4 @@
-"""Errors for what a gallery of any kind does not hold."""
+"""Errors for missing galleries, identities and thresholds, shared by all backends."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 def no_gallery(location: object) -> GalleryNotFoundError:
-    """There is no gallery at a location, and it was not to be created."""
+    """Error: the gallery does not exist, and it was not to be created."""
     return GalleryNotFoundError(
         f"There is no gallery {location}.", hint="enrolling somebody makes it", remedy="create-gallery"
     )
 
 
 def no_identities(names: Sequence[str], similar: Sequence[str] = ()) -> IdentityNotFoundError:
-    """A gallery holds no identity of these names.
+    """Error: the gallery holds no identities of these names.
 
     Args:
-        names: at least one.
-        similar: names that the gallery holds, one of which may be meant.
+        names: the missing names, at least one.
+        similar: similar names that the gallery holds.
     """
     return IdentityNotFoundError(
         f"The gallery holds nobody named {', '.join(map(repr, names))}.",
@@ -32,7 +32,7 @@ def no_identities(names: Sequence[str], similar: Sequence[str] = ()) -> Identity
 
 
 def no_threshold(location: str) -> ThresholdError:
-    """A gallery has no threshold, and none was given."""
+    """Error: the gallery has no threshold, and none was given."""
     return ThresholdError(
         f"The gallery {location} has no threshold for its kind of embeddings.",
         hint="give one, or calibrate it",

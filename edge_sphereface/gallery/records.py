@@ -1,4 +1,4 @@
-"""Records that a gallery takes and returns."""
+"""Records that a gallery accepts and returns."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, JsonObject
 
 MAX_NAME_BYTES = 1024
-"""Of a name in UTF-8."""
+"""Largest size of a name in UTF-8."""
 MAX_METADATA_BYTES = 1 << 15
-"""Of an identity's metadata as JSON."""
+"""Largest size of an identity's metadata as JSON."""
 _METADATA_DIGITS = 4300
-"""Of an integer: as many as Python converts unless told otherwise."""
+"""Largest number of digits of an integer in metadata, which is Python's own limit."""
 _METADATA_DEPTH = 256
-"""Levels of nesting, well below where Python's own writer of JSON fails."""
+"""Deepest nesting of metadata, well below the limit of Python's JSON encoder."""
 
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that change the order in which other text is shown."""
+"""Bidirectional control characters, which change the order in which other text is displayed."""
 
 Outcome: TypeAlias = Literal["identified", "unknown", "ambiguous"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who is in a gallery.
+    """An enrolled identity.
 
     Attributes:
-        name: unique, in Unicode's composed form.
-        metadata: whatever JSON object the application keeps with it.
-        embeddings: how many.
-        crops: how many of them have their crop kept.
-        enrolled_at: when the first came, UTC, ISO 8601.
+        name: unique name, in Unicode's composed form (NFC).
+        metadata: JSON object of the application.
+        embeddings: number of embeddings.
+        crops: number of embeddings whose crop is stored.
+        enrolled_at: time of the first enrollment, UTC, ISO 8601.
     """
 
     name: str
@@ -53,19 +53,19 @@ class Identity:
     enrolled_at: str
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """This record as plain JSON values."""
         return json_object(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Portrait:
-    """An identity with all that is kept of it: what export writes, import reads and enrollment adds.
+    """An identity with its embeddings and crops, as exported, imported and enrolled.
 
     Attributes:
-        name: unique.
-        metadata: a JSON object; None leaves that of an identity that is there already as it is.
-        embeddings: (N, D) float32, N from 1.
-        crops: PNG files, one for each embedding; None where the crop was not kept.
+        name: unique name.
+        metadata: JSON object of the application; None leaves the metadata of an existing identity unchanged.
+        embeddings: (N, D) float32, N at least 1.
+        crops: PNG file of each embedding's crop; None if the crop was not kept.
     """
 
     name: str
@@ -76,11 +76,11 @@ class Portrait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An identity that a probe resembles.
+    """An identity that is similar to a probe.
 
     Attributes:
-        name: of the identity.
-        similarity: cosine between the probe and the identity's template.
+        name: name of the identity.
+        similarity: cosine similarity of the probe to the identity's template, -1 to 1.
     """
 
     name: str
@@ -89,16 +89,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identification:
-    """Answer to: who is this?
+    """Result of identifying one probe (1:N).
 
     Attributes:
-        name: None unless ``outcome`` is ``identified``.
-        outcome: ``identified``; ``unknown``: nobody reaches the threshold, or see ``reason``; ``ambiguous``: the
-            second is too near.
-        candidates: the nearest identities, the best first; empty for an empty gallery.
-        threshold: what the best one was held against.
-        margin: by how much it had to lead the second.
-        reason: why a face that reached the threshold has no name: another face of the image keeps it; else None.
+        name: name of the identity; None unless ``outcome`` is ``identified``.
+        outcome: ``identified``; ``unknown`` if no identity reaches the threshold, or for the cause in ``reason``;
+            ``ambiguous`` if the second candidate is within the margin.
+        candidates: the most similar identities, most similar first; empty for an empty gallery.
+        threshold: cosine similarity that the best candidate had to reach.
+        margin: difference in cosine similarity by which it had to lead the second.
+        reason: why a face that reached the threshold is unknown: another face of the image is more similar to that
+            identity. None for other faces.
     """
 
     name: str | None
@@ -109,20 +110,20 @@ class Identification:
     reason: str | None = None
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """This record as plain JSON values."""
         return json_object(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrollment:
-    """What enrolling did.
+    """Result of an enrollment.
 
     Attributes:
-        name: as it is kept.
-        added: embeddings that came.
-        embeddings: that the identity has now.
-        own_similarity: of the new embeddings' mean to the template before; None for a new identity.
-        lookalikes: identities of *other* names that reach the threshold: two names for one face?
+        name: name as stored.
+        added: number of embeddings added.
+        embeddings: number of embeddings that the identity has now.
+        own_similarity: cosine similarity of the new embeddings' mean to the previous template; None for a new identity.
+        lookalikes: identities of *other* names that reach the threshold, which may be the same person.
     """
 
     name: str
@@ -132,24 +133,24 @@ class Enrollment:
     lookalikes: tuple[Candidate, ...]
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """This record as plain JSON values."""
         return json_object(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold(Record):
-    """From which similarity two faces count as one person, and why.
+    """Cosine similarity from which two faces count as the same person, and its origin.
 
     Attributes:
-        value: cosine.
-        precision: of the model that it holds for.
-        fingerprint: digest of what makes the embeddings that it holds for.
-        source: where it comes from, in words.
-        far: false accept rate asked for; None if it was not calibrated.
-        low: of the threshold's 95 % interval; None likewise.
-        high: of that interval.
-        tar: true accept rate of the photographs that it comes from; None likewise.
-        tracks: whether it was calibrated on tracks of strangers, as ``watch`` needs it, and not on photographs.
+        value: cosine similarity, -1 to 1.
+        precision: precision of the model that the threshold is for.
+        fingerprint: digest of the fingerprint that the threshold is for.
+        source: origin of the threshold, in words.
+        far: requested false accept rate; None if the threshold was not calibrated.
+        low: lower bound of the threshold's 95 % interval; None if it was not calibrated.
+        high: upper bound of that interval; None if it was not calibrated.
+        tar: true accept rate at the threshold on the calibration photographs; None if it was not measured.
+        tracks: whether the threshold was calibrated on tracks of strangers, for streams; else on photographs.
     """
 
     record_name = "The gallery's record of a threshold"
@@ -168,18 +169,18 @@ class Threshold(Record):
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
-        """Records of before ``tracks`` were calibrated on photographs."""
+        """Records without ``tracks`` were calibrated on photographs."""
         return {"tracks": False, **values}
 
 
 def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:
-    """Who a probe is, by its nearest identities.
+    """Decide who a probe is from its most similar identities.
 
     Args:
-        candidates: the best first; at least two where the gallery holds two.
-        threshold: similarity that the best must reach.
-        margin: by how much it must lead the second.
-        top: candidates to give.
+        candidates: candidates, most similar first; at least two if the gallery holds two identities.
+        threshold: cosine similarity that the best candidate must reach.
+        margin: difference in cosine similarity by which it must lead the second.
+        top: number of candidates to return.
     """
     known = bool(candidates) and candidates[0].similarity >= threshold
     close = len(candidates) > 1 and candidates[0].similarity - candidates[1].similarity < margin
@@ -193,10 +194,10 @@ def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, 
 
 
 def check_name(name: object) -> str:
-    """A name as a new identity keeps it: composed (NFC), with single ordinary spaces. Case counts.
+    """Normalize the name of a new identity: composed (NFC), with single ordinary spaces. Names are case-sensitive.
 
     Raises:
-        IdentityError: invisible as a whole, too long, or with characters that names cannot have.
+        IdentityError: the name is invisible, too long, or holds characters that names cannot have.
     """
     if not isinstance(name, str):
         raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
@@ -217,10 +218,10 @@ def check_name(name: object) -> str:
 
 
 def known_name(name: object) -> str:
-    """A name to look up: composed, and no more, so that whoever was enrolled under any name can be found and removed.
+    """Normalize a name for a lookup: composed (NFC), and no more, so that every enrolled name can be found and removed.
 
     Raises:
-        IdentityError: no text, or halves of characters.
+        IdentityError: the name is not text, or holds halves of characters.
     """
     if not isinstance(name, str):
         raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
@@ -230,15 +231,15 @@ def known_name(name: object) -> str:
 
 
 def metadata_text(metadata: JsonObject) -> str:
-    """Metadata as it is kept.
+    """Metadata as JSON text for storage.
 
     Raises:
-        IdentityError: no JSON object, or too large.
+        IdentityError: the metadata is not a JSON object or too large.
     """
     try:
         text = json.dumps(metadata, ensure_ascii=False, allow_nan=False, sort_keys=True)
         size = len(text.encode())
-        parse_kept(text, limit=max(size, 1))  # what could not be read again is not written
+        parse_kept(text, limit=max(size, 1))  # metadata that could not be read back is not stored
     except (TypeError, ValueError, RecursionError) as error:
         raise IdentityError(f"Expected metadata that JSON can hold: {error}.") from error
     if not isinstance(metadata, dict) or size > MAX_METADATA_BYTES:
@@ -247,10 +248,10 @@ def metadata_text(metadata: JsonObject) -> str:
 
 
 def metadata_of(text: str | bytes, name: str) -> JsonObject:
-    """Metadata of the identity of that name, which was kept as text.
+    """Parse the stored metadata of the identity of that name.
 
     Raises:
-        GalleryFormatError: it is no JSON object.
+        GalleryFormatError: the text is not a JSON object.
     """
     try:
         metadata = parse_kept(text, limit=MAX_JSON_BYTES)
@@ -262,10 +263,10 @@ def metadata_of(text: str | bytes, name: str) -> JsonObject:
 
 
 def parse_kept(text: str | bytes, *, limit: int) -> Any:
-    """Parse JSON that holds metadata: whatever an application once kept is read again.
+    """Parse JSON that holds metadata, within bounds that all stored metadata meets.
 
     Raises:
-        JsonError: it has more than ``limit`` bytes, or is not JSON as ``bounded_json.parse_json`` wants.
+        JsonError: the text has more than ``limit`` bytes, or :func:`parse_json` refuses it.
     """
     return parse_json(text, limit=limit, digits=_METADATA_DIGITS, depth=_METADATA_DEPTH)
 
@@ -278,5 +279,5 @@ def _no_metadata(name: str, why: str = "") -> GalleryFormatError:
 
 
 def now() -> str:
-    """This moment, UTC, ISO 8601, to the second."""
+    """The current time in UTC, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 _OF_CROPS = ("crop_height", "crop_width", "landmark_template")
-"""What a model and the kept crops must have in common."""
+"""Fields of the fingerprint that a model and the stored crops must share."""
 _NAMED = 20
-"""People whom an error names."""
+"""Largest number of identities that an error names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Remade:
-    """What another model makes of an identity's crops.
+    """Embeddings of an identity's crops by another model.
 
     Attributes:
         embeddings: (N, D) float32, in the order of the crops.
-        crops: PNG files to keep in place of the former ones; None if those stay.
+        crops: PNG files that replace the stored crops; None if those stay.
     """
 
     embeddings: Float32Array
@@ -39,18 +39,21 @@ class Remade:
 def embed_crops(
     gallery: Gallery, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None
 ) -> dict[str, Remade]:
-    """Every identity's crops by another model, by name.
+    """Embed the crops of all identities with another model.
 
     Args:
-        gallery: that keeps crops.
-        embedder: the other model.
-        detector: finds the landmarks in the crops if the model takes another kind of fit than they were cut by.
-        progress: is told how many identities of how many are done.
+        gallery: gallery that keeps crops.
+        embedder: the new model.
+        detector: finds the landmarks in the crops if the model uses another kind of fit than the crops.
+        progress: called with the number of identities done and their total.
+
+    Returns:
+        The new embeddings by name.
 
     Raises:
-        GalleryError: somebody's crop was not kept, or no face is found in it.
-        FingerprintError: the model aligns faces in another way than the kept crops are.
-        CropError: a kept crop is damaged.
+        GalleryError: a crop was not kept, or no face is found in a crop.
+        FingerprintError: the model aligns faces differently from the stored crops.
+        CropError: a stored crop is damaged.
     """
     _require_same_template(gallery, embedder)
     lacking = [identity.name for identity in gallery.identities() if identity.crops < identity.embeddings]

@@ -1,8 +1,8 @@
-"""Crops that were cut by one kind of fit, brought to the scale of the other.
+"""Rescales crops that were aligned by one kind of fit to the other.
 
-Both fits turn a face alike and bring its landmarks' mean to the same place (see docs/alignment.md). They differ in the
-scale about that place: by the likeness of the landmarks to the template, which scale, rotation and shift do not change.
-It can be measured again on landmarks that a detector finds in the crop.
+Both fits rotate a face equally and map the mean of its landmarks to the same point (see docs/alignment.md). The scale
+about that point differs by the likeness of the landmarks to the template, which does not depend on scale, rotation and
+translation. The likeness can therefore be measured again on landmarks that a detector finds in the crop.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float64Array, UInt8Array
 
 _ENLARGED = 2
-"""How much larger a detector sees the crop: MTCNN overlooks faces of fewer than 40 pixels."""
+"""Factor by which a crop is enlarged for the detector, because MTCNN misses faces smaller than 40 pixels."""
 _MARGIN = 0.25
-"""Of the crop's height, around it: detectors expect more than the face in the picture."""
+"""Border around the crop for the detector, as a share of the crop's height: detectors expect context around the
+face."""
 _MIN_LIKENESS = 0.7
-"""Below it landmarks are not believed. LFW's 10,249 photographs have at least 0.72."""
+"""Landmarks of a smaller likeness are rejected. LFW's 10,249 photographs have at least 0.72."""
 _MAX_DISTANCE = 0.5
-"""Mean square distance of landmarks from the template, by the template's own variance, of the face that was aligned."""
+"""Largest mean square distance between the aligned face's landmarks and the template, divided by the template's
+variance."""
 
 
 def refit_crop(crop: UInt8Array, detector: Detector, template: Points, *, cut_by: AlignmentFit) -> UInt8Array | None:
-    """The crop as the other kind of fit would have cut it from the photograph, but for one more interpolation.
+    """Rescale a crop to what the other kind of fit would have cut from the photograph, with one more interpolation.
 
     Args:
         crop: (H, W, 3) uint8 BGR.
         detector: finds the landmarks, whose likeness to the template gives the scale.
         template: five (x, y) in pixels of the crop.
-        cut_by: the kind of fit that the crop was cut by.
+        cut_by: kind of fit that the crop was aligned by.
 
     Returns:
-        (H, W, 3) uint8 BGR. Where a smaller face shows more than the crop holds, its border is repeated. None if the
-        detector finds no face on the template.
+        (H, W, 3) uint8 BGR. If the face shrinks, the border of the crop is repeated. None if the detector finds no face
+        on the template.
     """
     import cv2
 
@@ -59,7 +61,7 @@ def refit_crop(crop: UInt8Array, detector: Detector, template: Points, *, cut_by
 
 
 def _find(crop: UInt8Array, detector: Detector, template: Float64Array) -> Float64Array | None:
-    """Landmarks (5, 2) in the crop of the face that lies on the template."""
+    """Landmarks (5, 2), in pixels of the crop, of the face that lies on the template; None if there is none."""
     import cv2
 
     enlarged = cv2.resize(crop, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_LINEAR)

@@ -24,25 +24,25 @@ References:
 
 
 def single_spaced(name: str) -> str:
-    """A name with one ordinary space for any white space within, and none at its ends."""
+    """Replace each run of white space in a name with one ordinary space, and strip the ends."""
     return _SPACES.sub(" ", name).strip(" ")
 
 
 def skeleton(name: str) -> str:
-    """What two names share that differ only in compatible characters, invisible characters or white space."""
+    """Skeleton of a name. Names that differ only in compatible or invisible characters or white space share it."""
     if not name.isascii():
         name = unicodedata.normalize("NFKC", _INVISIBLE.sub("", name))
     return " ".join(name.split())
 
 
 class Spellings:
-    """Refuses a new name that could not be told from another one.
+    """Refuses new names that cannot be distinguished from an existing one.
 
-    A name that equals its skeleton is found by a lookup of the skeleton. Only the others are kept in memory, and the
-    gallery is asked for its names once, when the first new name comes.
+    A name that equals its skeleton is found by a lookup of the skeleton. Only the other names are kept in memory; they
+    are read once, when the first new name comes.
 
     Args:
-        names: gives those of all identities whose name may differ from its skeleton; further ones do no harm.
+        names: returns at least all names that differ from their skeleton.
         holds: whether there is an identity of exactly this name.
     """
 
@@ -53,10 +53,10 @@ class Spellings:
         self._taken: set[str] = set()
 
     def take(self, name: str) -> None:
-        """Count a name that no identity has among those that are taken.
+        """Register a new name.
 
         Raises:
-            IdentityError: it differs from another name only in what cannot be seen.
+            IdentityError: the name differs from another one only in what cannot be seen.
         """
         if self._odd is None:
             found = ((skeleton(odd), odd) for odd in self._names())

@@ -1,7 +1,7 @@
-"""A gallery as one file of JSON lines, to keep, to move, to bring into a gallery of another kind.
+"""Exports a gallery to one file of JSON lines, and imports it into a gallery of any kind.
 
-The first line says what made the embeddings, the last one how many identities there are, and each between holds one.
-Embeddings are little-endian float32 and crops PNG files, both in base64.
+The first line holds the fingerprint of the embeddings, the last line the number of identities, and each line between
+one identity. Embeddings are little-endian float32 and crops are PNG files, both in base64.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Existing: TypeAlias = Literal["refuse", "skip", "add"]
 _MARK = "edge_sphereface_gallery"
 _COUNT = "identities"
 _MAX_LINE = 256 << 20
-"""Bytes of a line, which bound what stands in it as well."""
+"""Largest size of a line in bytes, which also bounds everything in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +46,8 @@ class _Head(Record):
 
     Attributes:
         edge_sphereface_gallery: version of the format.
-        fingerprint: record of what made the embeddings.
-        thresholds: records of the gallery's thresholds.
+        fingerprint: fingerprint of the embeddings, as JSON values.
+        thresholds: thresholds of the gallery, as JSON values.
     """
 
     record_name = "The head of the export"
@@ -64,10 +64,10 @@ class _Member(Record):
     """Line of an identity.
 
     Attributes:
-        name: of the identity.
-        metadata: whatever JSON object the application keeps with it.
-        embeddings: D float32 each, little-endian.
-        crops: PNG files, one for each embedding; None where the crop was not kept.
+        name: name of the identity.
+        metadata: JSON object of the application.
+        embeddings: D little-endian float32 for each embedding.
+        crops: PNG file of each embedding's crop; None if the crop was not kept.
     """
 
     record_name = "The identity"
@@ -85,10 +85,13 @@ class _Member(Record):
 
 
 def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
-    """Write everything to a file that its owner alone may read; it is not encrypted. Gives how many identities.
+    """Write the whole gallery to a file that only its owner may read. The file is not encrypted.
+
+    Returns:
+        Number of identities written.
 
     Raises:
-        OutputError: it cannot be written; nothing is left behind.
+        OutputError: the file cannot be written; no partial file remains.
     """
     total, done = len(gallery), 0
     head = {
@@ -109,13 +112,13 @@ def export_gallery(gallery: Gallery, path: str | os.PathLike[str], *, progress: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What an import did.
+    """Result of an import.
 
     Attributes:
-        added: identities of the file whose embeddings were added.
-        skipped: identities of the file that were left out because their names were there.
-        new: identities that were made; the others of ``added`` were there.
-        embeddings: that were added.
+        added: number of identities in the file whose embeddings were added.
+        skipped: number of identities in the file that were skipped because their names existed.
+        new: number of identities that were created; the others of ``added`` existed.
+        embeddings: number of embeddings that were added.
     """
 
     added: int
@@ -125,11 +128,14 @@ class Imported:
 
 
 def check_export(path: str | os.PathLike[str]) -> Fingerprint:
-    """Look at every value of an export; gives what made its embeddings.
+    """Verify every value of an export.
+
+    Returns:
+        Fingerprint of its embeddings.
 
     Raises:
-        GalleryFormatError: no export of this version, or a damaged one.
-        GalleryError: it cannot be read.
+        GalleryFormatError: the file is not an export of this version, or is damaged.
+        GalleryError: the file cannot be read.
     """
     fingerprint = read_fingerprint(path)
     _checked_names(Path(path), fingerprint)
@@ -137,11 +143,11 @@ def check_export(path: str | os.PathLike[str]) -> Fingerprint:
 
 
 def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
-    """What made the embeddings of an export.
+    """Read the fingerprint of an export's embeddings.
 
     Raises:
-        GalleryFormatError: no export of this version.
-        GalleryError: it cannot be read.
+        GalleryFormatError: the file is not an export of this version.
+        GalleryError: the file cannot be read.
     """
     return Fingerprint.from_values(_head(Path(path)).fingerprint)
 
@@ -149,18 +155,18 @@ def read_fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
 def import_gallery(
     gallery: Gallery, path: str | os.PathLike[str], *, existing: Existing = "refuse", progress: Progress | None = None
 ) -> Imported:
-    """Add what an export holds. The whole file is checked first; then a gallery file takes all of it or nothing.
+    """Import an export. The whole file is verified first; a gallery file then takes all of it or nothing.
 
     Args:
-        gallery: opened with the fingerprint of the export.
-        path: of the export.
-        existing: what to do with names that are there: refuse the import, skip them, or add the embeddings to theirs.
-        progress: called with identities done and their total.
+        gallery: gallery opened with the fingerprint of the export.
+        path: path of the export.
+        existing: how to treat existing names: refuse the import, skip them, or add the embeddings to them.
+        progress: called with the number of identities done and their total.
 
     Raises:
-        GalleryFormatError: no export of this version, or a damaged one.
-        FingerprintError: its embeddings are of another kind.
-        IdentityError: a name is there already, and ``existing`` is ``refuse``; or one looks like another.
+        GalleryFormatError: the file is not an export of this version, or is damaged.
+        FingerprintError: the export holds embeddings of another kind.
+        IdentityError: a name exists and ``existing`` is ``refuse``, or a new name looks like another one.
         OutputError: the gallery is read-only, or the disk is full.
     """
     gallery.require_writable()
@@ -208,7 +214,7 @@ def _portrait_json(portrait: Portrait) -> JsonObject:
 
 
 def _checked_names(path: Path, fingerprint: Fingerprint) -> set[str]:
-    """Names of everybody in the file, every value of which was looked at."""
+    """Names of all identities in the file, after every value was verified."""
     names: set[str] = set()
     _thresholds(path)
     for number, portrait in enumerate(_portraits(path, fingerprint), start=2):
@@ -238,7 +244,7 @@ def _portraits(path: Path, fingerprint: Fingerprint) -> Iterator[Portrait]:
 
 
 def _portrait(member: _Member, size: int) -> Portrait:
-    """An identity, checked as enrolling would check it."""
+    """Validate an identity as enrollment would."""
     if any(len(row) != 4 * size for row in member.embeddings):
         raise EmbeddingError(f"Expected embeddings of {size} numbers of 4 bytes.")
     embeddings = check_embeddings(np.frombuffer(b"".join(member.embeddings), dtype="<f4").reshape(-1, size), size)
@@ -250,10 +256,10 @@ def _portrait(member: _Member, size: int) -> Portrait:
 
 
 def _lines(path: Path) -> Iterator[JsonObject]:
-    """Every line; the first is a head of this version, and the last counts those between."""
+    """Iterate over the lines as JSON objects, and verify that the last one counts the identities."""
     count, last = -1, None
     try:
-        if path.exists() and not path.is_file():  # it is read twice
+        if path.exists() and not path.is_file():  # the file is read twice
             raise GalleryError(f"Expected a regular file to import, got {path}.", hint="write the export to a file")
         with path.open("rb") as stream:
             while line := stream.readline(_MAX_LINE):

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def stronger_rivals(names: Sequence[str | None], similarities: Sequence[float]) -> dict[int, int]:
-    """Faces of one image that must give up their name, and the face that keeps it.
+    """Find the faces of one image that must give up their name to a more similar face.
 
-    Each name stays with the face of the highest similarity; of equal ones, with the first. The rule looks at nothing
-    else, so it holds for the faces of a photograph and for the tracks of a frame alike.
+    Each name stays with the face of the highest similarity, or with the first of equal ones. The rule is the same for
+    the faces of a photograph and the tracks of a frame.
 
     Args:
-        names: the name of each face, None for a face without one.
-        similarities: cosine of each face to the identity of that name; ignored where there is no name.
+        names: name of each face; None for a face without a name.
+        similarities: cosine similarity of each face to the identity of that name; ignored for a face without a name.
 
     Returns:
-        Index of each face that loses its name, mapped to the index of the face that keeps it.
+        Index of the face that keeps the name, by the index of each face that loses it.
     """
     keepers: dict[str, int] = {}
     for index, (name, similarity) in enumerate(zip(names, similarities, strict=True)):
@@ -32,16 +32,16 @@ def stronger_rivals(names: Sequence[str | None], similarities: Sequence[float]) 
 
 
 def one_face_each(answers: Sequence[Identification]) -> list[Identification]:
-    """The answers for all faces of one image, with each identity given to one face only.
+    """Assign each identity to at most one face of an image.
 
-    A weaker face of the same name becomes ``unknown`` and says why in ``reason``. It does not take its next candidate:
-    that one was never the most similar identity, and a wrong name is worse than none.
+    A less similar face of the same name becomes ``unknown``, with the cause in ``reason``. It does not get its next
+    candidate, which was never the most similar identity: a wrong name is worse than none.
 
     Args:
-        answers: one for each face of the image.
+        answers: one result for each face of the image.
 
     Returns:
-        As many answers, in the same order.
+        The results in the same order.
     """
     similarities = [answer.candidates[0].similarity if answer.candidates else -1.0 for answer in answers]
     decided = list(answers)

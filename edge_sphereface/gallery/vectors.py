@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 LENGTH_TOLERANCE = 1e-3
-"""Embeddings whose length is 1 to this are kept bit for bit; others are normalized."""
+"""Embeddings whose length differs from 1 by at most this are stored bit for bit; others are normalized."""
 ROUNDING = 1e-6
-"""Of a template's numbers, which are computed in float64 and kept in float32."""
+"""Largest rounding error of a template's components, which are computed in float64 and stored in float32."""
 
 
 def check_embeddings(embeddings: ArrayLike, size: int) -> Float32Array:
-    """Rows (N, size) float32 of length one, of one embedding (size,) or several.
+    """Validate one embedding (size,) or several (N, size); returns unit rows (N, size) float32.
 
     Raises:
-        EmbeddingError: NaN, zero, or of another size.
+        EmbeddingError: an embedding holds NaN, is zero, or has another size.
     """
     rows = np.array(embeddings, dtype=np.float32, ndmin=2)  # a copy: normalized in place
     if rows.ndim != 2 or rows.shape[1] != size:
@@ -42,10 +42,10 @@ def check_embeddings(embeddings: ArrayLike, size: int) -> Float32Array:
 
 
 def template_of(embeddings: Float32Array) -> Float32Array:
-    """(D,) unit mean of unit embeddings (N, D), N from 1.
+    """Compute a template: the (D,) float32 unit mean of unit embeddings (N, D), N at least 1.
 
     Raises:
-        EmbeddingError: they cancel one another.
+        EmbeddingError: the embeddings cancel each other.
     """
     mean = embeddings.mean(axis=0, dtype=np.float64)
     length = float(np.linalg.norm(mean))
