@@ -258,7 +258,7 @@ class Gallery(ABC):
 
     @property
     def threshold(self) -> Threshold | None:
-        """The gallery's threshold for the precision of its embeddings; None if it has none."""
+        """The gallery's threshold for its fingerprint; None if it has none."""
         found = self.thresholds().get(self.fingerprint.precision)
         return found if found is not None and found.fingerprint == self.fingerprint.digest else None
 

@@ -1,4 +1,4 @@
 """Galleries in Milvus: embedded (Milvus Lite) or a cluster."""
 
 MILVUS_LITE = "milvus:"
-"""Prefix of a location on this machine."""
+"""Prefix of the location of a Milvus Lite gallery."""

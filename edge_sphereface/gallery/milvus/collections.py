@@ -1,4 +1,4 @@
-"""Milvus collections of a gallery, and their rows."""
+"""The Milvus collections of a gallery and their rows."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
     Row: TypeAlias = dict[str, Any]
 
 BLOCK = 64
-"""Identities in one request."""
+"""Identities per request."""
 _MOST_ROWS = 16_384
-"""That Milvus gives without an iterator."""
+"""Largest number of rows that Milvus returns without an iterator."""
 _ROWS = 1024
-"""In one request; with crops they are 40 MB, and Milvus takes 64."""
+"""Rows per request. With crops they have 40 MB; Milvus accepts 64 MB."""
 
 _MAX_TEXT = 65_535
 _MAX_CROP = _MAX_TEXT // 4 * 3
 _MAX_KEY = 64
 _HNSW = {"M": 32, "efConstruction": 200}
 _EF = 256
-"""Candidates that a search through the graph looks at."""
+"""Candidates that a search of the HNSW graph examines."""
 
 
 class Collections:
-    """Identities with their templates, embeddings, and a collection of texts for all else that a gallery knows.
+    """Three collections: identities with their templates, embeddings, and texts for everything else.
 
-    Milvus can neither rename nor change the size of vectors, so the first two carry a name that is drawn by chance, and
-    the texts say which pair is live: writing a gallery anew is copying, then switching.
+    Milvus can neither rename a collection nor change the size of its vectors. The first two collections therefore have
+    random names, and the texts name the live pair: a gallery is rewritten by copying it and switching the pair.
 
     Args:
-        client: of pymilvus.
-        prefix: of the collections' names.
-        exact: compare with every template, instead of searching a graph (HNSW).
-        flush: write out after every change, as Milvus Lite must: it scans in Python what it has not written out.
+        client: client of pymilvus.
+        prefix: prefix of the collections' names.
+        exact: compare with every template instead of searching an HNSW graph.
+        flush: flush after every change. Milvus Lite needs it: it scans unflushed rows in Python.
     """
 
     def __init__(self, client: Any, prefix: str, *, exact: bool, flush: bool) -> None:
@@ -58,18 +58,18 @@ class Collections:
         self._identities = self._embeddings = ""
 
     def exist(self) -> bool:
-        """Whether there is a gallery."""
+        """Whether the gallery exists."""
         return bool(self._client.has_collection(self._texts))
 
     def create(self, size: int, texts: Mapping[str, str]) -> None:
-        """Make an empty gallery with embeddings of ``size`` numbers."""
+        """Create an empty gallery with embeddings of ``size`` components."""
         live = self._make(size)
         self._make_collection(self._texts, [("id", _MAX_KEY), ("value", _MAX_TEXT)], ("unused", 2))
         for key, value in {**texts, "live": live}.items():
             self.keep(key, value)
 
     def open(self) -> dict[str, str]:
-        """Make the collections ready; gives the texts. What a crash left half copied is dropped."""
+        """Load the collections and return the texts. An incomplete copy, left by a crash, is dropped."""
         self._client.load_collection(self._texts)
         texts = self.texts()
         if "live" in texts:
@@ -80,20 +80,20 @@ class Collections:
         return texts
 
     def texts(self) -> dict[str, str]:
-        """All that a gallery knows beside its people."""
+        """All texts of the gallery by key: everything except identities and embeddings."""
         rows = self._client.query(self._texts, filter="", output_fields=["id", "value"], limit=_MOST_ROWS)
         return {row["id"]: row["value"] for row in rows}
 
     def keep(self, key: str, value: str) -> None:
-        """Keep a text."""
+        """Store a text under a key."""
         self._client.upsert(self._texts, [{"id": key, "value": value, "unused": [0.0, 0.0]}])
 
     def count(self) -> int:
-        """Identities."""
+        """Number of identities."""
         return int(self._client.query(self._identities, filter="", output_fields=["count(*)"])[0]["count(*)"])
 
     def identities(self, fields: Sequence[str], keys: Sequence[str] | None = None) -> list[Row]:
-        """Rows by name: all, or those of some keys that are there."""
+        """Rows of identities sorted by name: all, or those of the given keys that exist."""
         wanted = [*{"id", "name", *fields}]
         if keys is None:
             rows = [row for block in self._blocks(self._identities, wanted) for row in block]
@@ -108,7 +108,7 @@ class Collections:
         return sorted(rows, key=lambda row: str(row["name"]))
 
     def embeddings(self, keys: Sequence[str], fields: Sequence[str]) -> dict[str, list[Row]]:
-        """Rows of embeddings by their identity's key, in the order in which they came."""
+        """Rows of embeddings by their identity's key, in order of enrollment."""
         found: dict[str, list[Row]] = {}
         wanted = [*{"id", "identity", *fields}]
         for start in range(0, len(keys), BLOCK):
@@ -122,7 +122,7 @@ class Collections:
         return {key: sorted(rows, key=lambda row: str(row["id"])) for key, rows in found.items()}
 
     def add(self, identities: Sequence[Row], embeddings: Sequence[Row]) -> None:
-        """Add rows: first the embeddings, so that no template stands on what is not there."""
+        """Add rows, embeddings first, so that no template exists without its embeddings."""
         self._client.insert(self._embeddings, list(embeddings))
         self._client.upsert(self._identities, list(identities))
         if self._flush:
@@ -130,7 +130,7 @@ class Collections:
                 self._client.flush(name)
 
     def delete(self, keys: Sequence[str]) -> int:
-        """Delete identities and their embeddings; gives how many of these."""
+        """Delete identities and their embeddings; returns the number of embeddings."""
         members = [row["id"] for rows in self.embeddings(keys, []).values() for row in rows]
         self._client.delete(self._identities, ids=list(keys))
         if members:
@@ -138,13 +138,13 @@ class Collections:
         return len(members)
 
     def compact(self) -> None:
-        """Ask Milvus to drop what was deleted from its files; when it does is its own affair."""
+        """Ask Milvus to remove deleted rows from its files. Milvus decides when."""
         for name in (self._identities, self._embeddings):
             self._client.flush(name)
             self._client.compact(name)
 
     def nearest(self, probes: Float32Array, top: int) -> list[list[tuple[str, float]]]:
-        """Name and similarity of the identities nearest to each probe."""
+        """Name and cosine similarity of the identities most similar to each probe (P, D)."""
         parameters = {} if self._exact else {"params": {"ef": max(_EF, 4 * top)}}
         found = self._client.search(
             self._identities, data=list(probes), limit=top, output_fields=["name"], search_params=parameters
@@ -152,7 +152,7 @@ class Collections:
         return [[(hit["entity"]["name"], float(hit["distance"])) for hit in hits] for hits in found]
 
     def write_anew(self, size: int, made: Mapping[str, Remade] | None, texts: Mapping[str, str]) -> None:
-        """Copy everything into collections of their own, with what was made anew if it is given, and switch over."""
+        """Copy everything into new collections, with new embeddings if they are given, and switch to them."""
         live = self._make(size)
         target = Collections(self._client, self._prefix, exact=self._exact, flush=self._flush)
         target._use(live)
@@ -203,7 +203,7 @@ class Collections:
     def _make_collection(
         self, name: str, texts: list[tuple[str, int]], vector: tuple[str, int], *, exact: bool = True
     ) -> None:
-        """Milvus wants a vector in every collection."""
+        """Create a collection. Milvus requires a vector field in every collection."""
         from pymilvus import DataType
 
         schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -217,15 +217,15 @@ class Collections:
 
 
 def key_of(name: str) -> str:
-    """An identity's key: 64 hexadecimal digits, whatever its name holds."""
+    """Key of an identity: 64 hexadecimal digits computed from its name."""
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 def embedding_row(key: str, embedding: Float32Array, crop: bytes | None) -> Row:
-    """A new embedding of an identity; its id says when it came.
+    """Row of a new embedding of an identity. Its ID starts with the time of enrollment.
 
     Raises:
-        CropError: the crop is longer than Milvus's longest text.
+        CropError: the crop exceeds the longest text that Milvus can store.
     """
     return {
         "id": f"{time.time_ns():020d}-{secrets.token_hex(8)}",
@@ -244,15 +244,15 @@ def _crop_text(crop: bytes) -> str:
 
 
 def vectors(rows: Sequence[Row], field: str) -> Float32Array:
-    """(N, D) float32 of a field."""
+    """Vectors (N, D) float32 of a field of N rows."""
     return np.array([row[field] for row in rows], dtype=np.float32)
 
 
 def crop_of(row: Row) -> bytes | None:
-    """The PNG file that was kept with an embedding.
+    """PNG file that is stored with an embedding; None if its crop was not kept.
 
     Raises:
-        GalleryFormatError: the server gave something else.
+        GalleryFormatError: the stored value is not base64.
     """
     try:
         return base64.b64decode(row["crop"], validate=True) if row["crop"] else None

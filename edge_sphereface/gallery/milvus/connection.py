@@ -1,4 +1,4 @@
-"""Reaching Milvus, and what its errors mean.
+"""Connects to Milvus, and translates its errors.
 
 References:
     https://milvus.io/docs/milvus_lite.md and https://milvus.io/docs/authenticate.md
@@ -30,29 +30,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_MILVUS_TOKEN"  # noqa: S105 -- the name of the variable
-"""``user:password`` or an API key for a cluster; never on a command line."""
+"""Environment variable with ``user:password`` or an API key for a cluster, which never belongs on a command line."""
 
 DEFAULT_PREFIX = "edge_sphereface"
 
 
 def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, bool]:
-    """Connect.
+    """Connect to Milvus Lite or a cluster.
 
     Args:
-        location: ``milvus:PATH.db``, or a URI whose path names the gallery among others of that cluster.
-        create: make the folder of Milvus Lite if there is none.
-        timeout_s: of the connection.
+        location: ``milvus:PATH.db``, or a URI whose path names the gallery within the cluster.
+        create: create the folder of Milvus Lite if it does not exist.
+        timeout_s: timeout of the connection in seconds.
 
     Returns:
         The client, the prefix of the gallery's collections, and whether it is Milvus Lite.
 
     Raises:
         ExtraError: pymilvus is not installed.
-        GalleryNotFoundError: no folder, or nobody answers there.
-        GalleryFormatError: the path is a file.
+        GalleryNotFoundError: the folder does not exist, or no server answers.
+        GalleryFormatError: the path is a file or another folder.
         GalleryBusyError: another process has the folder open.
     """
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when gRPC is first imported; it would write to stderr
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # read when gRPC is first imported; gRPC would write to stderr
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
@@ -60,7 +60,7 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
             "Galleries in Milvus need the package pymilvus, which is not installed.",
             hint="pip install 'edge-sphereface[milvus]'",
         ) from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are told by what is raised
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are reported by exceptions
     if not location.startswith(MILVUS_LITE):
         return _cluster(MilvusClient, location, timeout_s)
     logging.getLogger("milvus_lite").setLevel(logging.CRITICAL)
@@ -83,10 +83,10 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
 
 
 def lite_folder(location: str) -> Path:
-    """The folder of ``milvus:PATH``.
+    """Folder of the location ``milvus:PATH``.
 
     Raises:
-        GalleryError: its name does not end in ``.db``, by which pymilvus tells a folder from a host.
+        GalleryError: the name does not end in ``.db``, by which pymilvus distinguishes a folder from a host.
     """
     folder = Path(location.removeprefix(MILVUS_LITE)).absolute()
     if folder.suffix != ".db":
@@ -97,7 +97,7 @@ def lite_folder(location: str) -> Path:
 
 
 def release(location: str) -> None:
-    """End the server that Milvus Lite runs in this process, so that another process may open the folder."""
+    """Stop the server that Milvus Lite runs in this process, so that another process may open the folder."""
     from milvus_lite.server_manager import server_manager_instance
 
     server_manager_instance.release_server(str(lite_folder(location)))
@@ -105,7 +105,7 @@ def release(location: str) -> None:
 
 def _cluster(client: Any, location: str, timeout_s: float) -> tuple[Any, str, bool]:
     parts = urlsplit(location)
-    if parts.username is not None or parts.password is not None:  # a place is printed and logged
+    if parts.username is not None or parts.password is not None:  # a location is printed and logged
         raise GalleryError(
             f"Expected the place of a Milvus cluster without a user or password, got one with: {parts.hostname}.",
             hint=f"put user:password into the variable {TOKEN_VARIABLE}",
@@ -125,10 +125,10 @@ def _cluster(client: Any, location: str, timeout_s: float) -> tuple[Any, str, bo
 
 @contextmanager
 def explained(location: str) -> Iterator[None]:
-    """Say in our words that Milvus failed.
+    """Translate errors of Milvus into this package's errors.
 
     Raises:
-        GalleryError: it did.
+        GalleryError: Milvus failed.
     """
     try:
         yield

@@ -38,33 +38,33 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 _PORTRAITS = 1024
-"""Added in one request; each has few embeddings."""
+"""Identities added per request; each has few embeddings."""
 _THRESHOLD = "threshold:"
 _DESCRIPTION = ("metadata", "enrolled_at")
 
 
 class MilvusGallery(Gallery):
-    """A gallery in Milvus (:func:`open_gallery` opens it).
+    """A gallery in Milvus. Open it with :func:`open_gallery`.
 
-    Milvus has no transactions: a crash in the middle of an enrollment can leave an embedding that was not confirmed;
-    what was confirmed is kept. Milvus Lite lets in one process at a time, and while it is open it listens without a
-    password on a port of the loopback interface.
+    Milvus has no transactions: a crash during an enrollment can leave an unconfirmed embedding, but confirmed data is
+    kept. Milvus Lite admits one process at a time. While it is open, it listens without a password on a port of the
+    loopback interface.
 
     Args:
-        location: ``milvus:PATH.db`` or a URI, whose path names the gallery among others of that cluster.
-        fingerprint: of what will be enrolled and searched; None to list, export, remove only.
-        create: make the gallery if there is none.
-        keep_crops: in a gallery that is made: keep crops, for :meth:`rebuild`.
-        timeout_s: of the connection.
-        exact: compare each probe with every template, so that every kind of gallery gives the same answers. False
-            searches a graph (HNSW), for millions of identities, which may miss the nearest (docs/gallery.md). It counts
-            for a new gallery.
+        location: ``milvus:PATH.db``, or a URI whose path names the gallery within the cluster.
+        fingerprint: fingerprint of the embeddings to enroll and search; None to list, export and remove only.
+        create: create the gallery if it does not exist.
+        keep_crops: for a new gallery, keep the crops for :meth:`rebuild`.
+        timeout_s: timeout of the connection in seconds.
+        exact: for a new gallery, compare each probe with every template, so that all kinds of galleries give the same
+            results. False searches an HNSW graph, for millions of identities, and may miss the most similar identity
+            (docs/gallery.md).
 
     Raises:
         ExtraError: pymilvus is not installed.
-        GalleryNotFoundError: there is none, or nobody answers.
-        GalleryFormatError: no gallery of this version.
-        FingerprintError: its embeddings are of another kind.
+        GalleryNotFoundError: the gallery does not exist, or no server answers.
+        GalleryFormatError: the gallery has another version.
+        FingerprintError: the gallery holds embeddings of another kind.
         GalleryBusyError: another process has Milvus Lite open.
     """
 
@@ -98,12 +98,12 @@ class MilvusGallery(Gallery):
             return self._collections.count()
 
     def get(self, name: str) -> Identity:
-        """One identity."""
+        """Get one identity."""
         with self._working():
             return self._described(self._require([known_name(name)]))[0]
 
     def identities(self) -> Iterator[Identity]:
-        """Every identity, by name."""
+        """Iterate over all identities, sorted by name."""
         with self._working():
             rows = self._collections.identities(_DESCRIPTION)
         for start in range(0, len(rows), BLOCK):
@@ -112,7 +112,7 @@ class MilvusGallery(Gallery):
             yield from page
 
     def portraits(self) -> Iterator[Portrait]:
-        """Every identity with its embeddings and crops, by name."""
+        """Iterate over all identities with their embeddings and crops, sorted by name."""
         for identity in self.identities():
             key = key_of(identity.name)
             with self._working():
@@ -126,7 +126,7 @@ class MilvusGallery(Gallery):
                 )
 
     def template(self, name: str) -> Float32Array | None:
-        """(D,) unit mean of an identity's embeddings."""
+        """Template of an identity: the (D,) unit mean of its embeddings."""
         with self._working():
             names = dict.fromkeys((known := known_name(name), single_spaced(known)))
             found = {row["name"]: row for row in self._collections.identities(["template"], list(map(key_of, names)))}
@@ -134,7 +134,7 @@ class MilvusGallery(Gallery):
         return None if row is None else vectors([row], "template")[0]
 
     def remove(self, names: Sequence[str]) -> int:
-        """Remove identities. Milvus Lite's files are written anew without them; a cluster cleans up when it is due."""
+        """Remove identities. The files of Milvus Lite are rewritten without them; a cluster cleans up later."""
         with self._working():
             keys = [row["id"] for row in self._require(sorted({known_name(name) for name in names}))]
             embeddings = self._collections.delete(keys)
@@ -146,7 +146,7 @@ class MilvusGallery(Gallery):
         return embeddings
 
     def thresholds(self) -> dict[str, Threshold]:
-        """By precision."""
+        """The stored thresholds by precision."""
         with self._working():
             texts = self._collections.texts()
         return {
@@ -156,16 +156,16 @@ class MilvusGallery(Gallery):
         }
 
     def set_threshold(self, threshold: Threshold) -> None:
-        """Keep a threshold in place of the one for its precision."""
+        """Store a threshold, which replaces the one of the same precision."""
         with self._working():
             self._collections.keep(f"{_THRESHOLD}{threshold.precision}", threshold.to_json())
 
     def check(self) -> list[str]:
-        """What is wrong, in words: every template is computed anew."""
+        """Verify the integrity: every template is computed again."""
         return self._wrong_templates()
 
     def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
-        """Embed every kept crop anew with another model, which becomes the gallery's."""
+        """Embed all stored crops again with another model, which becomes the gallery's model."""
         from edge_sphereface.gallery.reembedding import embed_crops
 
         made = embed_crops(self, embedder, detector=detector, progress=progress)
@@ -178,7 +178,7 @@ class MilvusGallery(Gallery):
         return sum(len(remade.embeddings) for remade in made.values())
 
     def close(self) -> None:
-        """Let go of the connection; Milvus Lite ends."""
+        """Close the connection and stop Milvus Lite."""
         with self._lock:
             self._client.close()
             if self._is_lite:
@@ -208,11 +208,11 @@ class MilvusGallery(Gallery):
                 with self._working():
                     self._add_block(portraits[start : start + _PORTRAITS])
         except BaseException:
-            self._spellings = self._read_spellings()  # names were counted as taken that were not added
+            self._spellings = self._read_spellings()  # some registered names were not added
             raise
 
     def _read_spellings(self) -> Spellings:
-        """What new names are held against: read once, because Milvus cannot tell odd names from others."""
+        """Existing spellings for comparison with new names, read once: Milvus cannot filter names by spelling."""
         return Spellings(
             lambda: [row["name"] for row in self._collections.identities([])],
             lambda name: bool(self._collections.identities([], [key_of(name)])),

@@ -1,1 +1,1 @@
-"""The SQLite backend: one database file and a memory-mapped matrix of templates beside it."""
+"""The SQLite backend: one database file, and next to it a memory-mapped matrix of templates."""

@@ -1,4 +1,4 @@
-"""The gallery's SQLite file: its tables, how it is opened, and what SQLite's errors mean.
+"""The gallery's SQLite file: its tables, how to open it, and the meaning of SQLite's errors.
 
 References:
     https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html (secure_delete, synchronous), and
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 1
-"""Of the tables; a gallery of another version is not touched."""
+"""Version of the tables. A gallery of another version is not changed."""
 ENCRYPTED_VERSION = 2
-"""Of an encrypted gallery: names, metadata and thresholds are bound to the encrypted values."""
+"""Version of an encrypted gallery, whose names, metadata and thresholds are bound to the encrypted values."""
 
 _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
 _LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 _LOCK_BYTE = 1 << 30
-"""SQLite never writes the page that holds this byte."""
+"""Offset of SQLite's lock byte; SQLite never writes the page that holds it."""
 _RETRY_S = 0.005
 _PAGE_BYTES = 16384
-"""Seven embeddings of 512 numbers fill it; of 4096 bytes each would leave half a page empty."""
+"""Page size. Seven embeddings of 512 numbers fill a page; pages of 4096 bytes would stay half empty."""
 _TABLES = (
     """CREATE TABLE state (
   one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -62,22 +62,22 @@ _TABLES = (
 
 
 def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Connection, bool]:
-    """Open the file, made with mode 0600 if it may be.
+    """Open the database file; a new file gets mode 0600.
 
     SQLite recovers the write-ahead log first. Only then is it known which pages the file must have.
 
     Args:
-        path: of the file; not a symbolic link.
-        create: make the file if there is none.
-        timeout_s: how long to wait for another process.
+        path: path of the file, not a symbolic link.
+        create: create the file if it does not exist.
+        timeout_s: how long to wait for another process, in seconds.
 
     Returns:
         The connection, and whether it may write.
 
     Raises:
-        GalleryNotFoundError: there is no such file.
-        GalleryFormatError: not SQLite, truncated, or another program's.
-        OutputError: it cannot be made, or this user may write a file of another user.
+        GalleryNotFoundError: the file does not exist, and ``create`` is False.
+        GalleryFormatError: the file is not SQLite, is truncated, or belongs to another program.
+        OutputError: the file cannot be created, or it is writable but belongs to another user.
     """
     _require_file(path, create=create)
     writable = may_write(path)
@@ -93,15 +93,15 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
         except sqlite3.OperationalError as error:
             if not _lacks_space(error):
                 raise
-            # No room for the shared memory, which only several processes need: keep the others out instead
+            # No space for the shared memory, which only several processes need: lock the others out instead
             return _opened(path, timeout_s, writable=True, alone=True), True
 
 
 def file_id(path: Path) -> tuple[int, int]:
-    """What tells a file from another of the same name.
+    """Device and inode number, which distinguish a file from another of the same name.
 
     Raises:
-        GalleryNotFoundError: there is no such file.
+        GalleryNotFoundError: the file does not exist.
         OutputError: the disk fails.
     """
     with explained(path):
@@ -114,17 +114,17 @@ def file_id(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Say what an error of SQLite or of the disk means for a gallery.
+    """Translate the errors of SQLite and of the disk into this package's errors.
 
     Raises:
-        GalleryBusyError: locked.
-        OutputError: read-only, a full disk, or a disk that fails.
-        GalleryFormatError: not SQLite, or damaged.
-        GalleryError: anything else that SQLite says.
+        GalleryBusyError: the gallery is locked.
+        OutputError: the gallery is read-only, or the disk is full or fails.
+        GalleryFormatError: the file is not SQLite, or is damaged.
+        GalleryError: any other error of SQLite.
     """
     try:
         yield
-    except UnicodeDecodeError as error:  # an error of SQLite's that quotes a damaged schema
+    except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
         raise _damaged(path, str(error)) from error
     except sqlite3.OperationalError as error:
         if "decode" in str(error):  # text that is not UTF-8
@@ -134,9 +134,9 @@ def explained(path: Path) -> Iterator[None]:
         if isinstance(error, EdgeSphereFaceError):
             raise
         raise OutputError(f"The disk failed at {path}: {error.strerror or error}.", hint="check the disk") from error
-    except OverflowError as error:  # a number of ours that grew from one that is not
+    except OverflowError as error:  # computed from a damaged number
         raise _damaged(path, "a number is out of range") from error
-    except sqlite3.ProgrammingError:  # a mistake of ours or of the caller, such as using a closed gallery
+    except sqlite3.ProgrammingError:  # a programming error, such as using a closed gallery
         raise
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error):
@@ -170,26 +170,27 @@ def _meaning(text: str, path: Path) -> GalleryError | OutputError:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, *, write: bool) -> Iterator[None]:
-    """All of the block or nothing; a reader sees one state throughout."""
+    """Run the block as one transaction: all or nothing, and reads see one state throughout."""
     connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
-            with suppress(sqlite3.Error):  # the first error is the one to tell
+            with suppress(sqlite3.Error):  # the first error is the one to report
                 connection.execute("ROLLBACK")
         raise
 
 
 def prepare(connection: sqlite3.Connection, path: Path, *, create: bool, encrypted: bool) -> tuple[bool, int]:
-    """Make the tables in a file that is empty; check those of any other.
+    """Create the tables in an empty file; verify the tables of any other file.
 
     Returns:
-        Whether they were made, and their version. If they were, ``state`` has no row yet, and a transaction is open.
+        Whether the tables were created, and their version. If they were created, ``state`` has no row yet and a
+        transaction is open.
 
     Raises:
-        GalleryFormatError: another program's file, or another version's.
+        GalleryFormatError: the file belongs to another program or has another version.
     """
     if create and not _found(connection):
         connection.execute("BEGIN IMMEDIATE")
@@ -222,7 +223,7 @@ def _found(connection: sqlite3.Connection) -> set[str]:
 
 def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is empty
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # takes effect in an empty file
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")  # VACUUM's copy must not reach the disk
@@ -240,7 +241,7 @@ def _configure_writer(connection: sqlite3.Connection, timeout_s: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as error:
-            # SQLite's own timeout does not hold for this: several processes may be making one gallery
+            # SQLite's timeout does not apply to this pragma, and several processes may create the gallery at once
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_S)
@@ -248,7 +249,7 @@ def _configure_writer(connection: sqlite3.Connection, timeout_s: float) -> None:
 
 def _require_file(path: Path, *, create: bool) -> None:
     try:
-        logged = create and _has_content(_log(path))  # asked first: the file is made before its log is
+        logged = create and _has_content(_log(path))  # checked first: the file is created before its log
         if create and not path.exists():
             if logged:
                 raise GalleryFormatError(
@@ -271,7 +272,7 @@ def _require_file(path: Path, *, create: bool) -> None:
 
 
 def _make(path: Path) -> None:
-    """An empty file, and its name on the disk."""
+    """Create an empty file, and synchronize its folder to disk."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
     except FileExistsError:
@@ -286,7 +287,7 @@ def _make(path: Path) -> None:
 
 
 def _opened(path: Path, timeout_s: float, *, writable: bool, alone: bool = False) -> sqlite3.Connection:
-    """A connection; ``alone`` keeps other processes out as long as it is open."""
+    """Open a connection; ``alone`` locks other processes out while it is open."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}{_immutable(path)}",
         uri=True,
@@ -307,20 +308,20 @@ def _opened(path: Path, timeout_s: float, *, writable: bool, alone: bool = False
 
 
 def _immutable(path: Path) -> str:
-    """SQLite cannot make its shared memory in a read-only folder: it then reads the file as one that never changes."""
+    """URI parameter to read the file as immutable in a read-only folder, where SQLite cannot share memory."""
     alone = not may_write(path) and not may_write(path.parent) and not _has_content(_log(path))
     return "&immutable=1" if alone else ""
 
 
 def _restrict(path: Path) -> None:
-    """Every file of the gallery is its owner's alone."""
+    """Restrict every file of the gallery to its owner."""
     for suffix in ("", "-wal", "-shm", "-journal"):
         restrict(path.with_name(path.name + suffix))
 
 
 def _require_content(path: Path) -> bool:
-    """Whether the file holds anything; of an empty one SQLite would delete the log."""
-    logged = _has_content(_log(path))  # asked first: the file is written before its log is
+    """Whether the file has content. An empty file with a log is refused, because SQLite would delete the log."""
+    logged = _has_content(_log(path))  # checked first: the file is written before its log
     if path.stat().st_size:
         return True
     if logged:
@@ -332,9 +333,9 @@ def _require_content(path: Path) -> bool:
 
 
 def _require_whole(path: Path, timeout_s: float) -> None:
-    """Refuse a file that was cut off, through a connection that cannot write to it, not even when it is closed."""
+    """Refuse a truncated file, through a connection that cannot write to it, even on closing."""
     if _has_content(path.with_name(path.name + "-journal")):
-        return  # the file is being made; rolling back needs a writer
+        return  # the file is being created; a rollback needs a writer
     try:
         connection = _opened(path, timeout_s, writable=False)
     except sqlite3.OperationalError as error:
@@ -345,7 +346,7 @@ def _require_whole(path: Path, timeout_s: float) -> None:
         with transaction(connection, write=False):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-            size = path.stat().st_size  # grows meanwhile, and never shrinks below what this transaction sees
+            size = path.stat().st_size  # it may grow meanwhile, but never shrinks below what this transaction sees
             missing = set(range(size // page + 1, pages + 1)) - {_LOCK_BYTE // page + 1}
             if missing and not missing <= _logged_pages(_log(path), page):
                 raise _damaged(path, f"it has {size} bytes where its header promises {page * pages}")
@@ -357,7 +358,7 @@ def _require_whole(path: Path, timeout_s: float) -> None:
 
 
 def _logged_pages(log: Path, page: int) -> set[int]:
-    """Numbers of the pages that a write-ahead log holds.
+    """Numbers of the pages in a write-ahead log.
 
     References:
         https://www.sqlite.org/fileformat2.html#the_write_ahead_log
@@ -386,7 +387,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _lacks_space(error: sqlite3.OperationalError) -> bool:
-    """What SQLite says when it finds no room for its shared memory, or when the disk fails."""
+    """Whether SQLite found no space for its shared memory, or the disk fails."""
     return "disk I/O" in str(error) or "full" in str(error)
 
 

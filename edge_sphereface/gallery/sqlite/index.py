@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 _PROBES = 64
-"""In one product, which bounds its memory."""
+"""Probes per matrix product, which bounds its memory."""
 _PAGE = 256
-"""Rows that are read at a time."""
+"""Rows read at a time."""
 _NAMES = 500
-"""In one query."""
+"""Names per query."""
 _SPARSE_ROWS = 100_000
-"""Rows that may be empty beside four for each identity: a long way above where they are numbered anew."""
+"""Empty rows that are plausible in addition to four per identity; rows are renumbered long before."""
 _MANY_RECENT = 4096
-"""Rows read since the file was mapped that are worth mapping it anew."""
+"""Rows read since the file was mapped from which mapping it again is worthwhile."""
 
 
 class TemplateIndex:
-    """The templates of one connection's view of a gallery, brought up to date when a search begins.
+    """Templates of a gallery as one connection sees them, updated at the start of each search.
 
     Args:
-        connection: to the gallery.
-        values: opens what stands in the tables.
-        file: the mapped matrix; None to keep templates in this process alone, as an encrypted gallery must.
-        size: D.
+        connection: connection to the gallery.
+        values: decrypts the values in the tables.
+        file: the mapped matrix; None to keep the templates in this process only, as an encrypted gallery must.
+        size: number of components D of a template.
     """
 
     def __init__(self, connection: sqlite3.Connection, values: Values, file: MatrixFile | None, size: int) -> None:
@@ -50,7 +50,7 @@ class TemplateIndex:
         self._templates = Templates(np.zeros((0, size), dtype=np.float32))
 
     def nearest(self, state: State, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
-        """Of each unit probe (P, D); call it within a transaction that has read ``state``."""
+        """Find the candidates of each unit probe (P, D), within a transaction that has read ``state``."""
         self._refresh(state)
         found: list[tuple[Candidate, ...]] = []
         for start in range(0, len(probes), _PROBES):
@@ -59,17 +59,17 @@ class TemplateIndex:
         return found
 
     def forget(self) -> None:
-        """Let go of the matrix, which was found damaged; the next search reads the database."""
+        """Drop the matrix, which was found to be damaged; the next search reads the database."""
         self._epoch = self._token = b""
         self._templates = Templates(np.zeros((0, self._size), dtype=np.float32))
 
     def rows(self, first_slot: int = 0) -> Iterator[tuple[int, Float32Array]]:
-        """Slot and template of every identity from a slot on, slots rising.
+        """Iterate over slot and template (D,) of every identity from a slot on, by ascending slot.
 
         Raises:
             GalleryFormatError: a row is damaged.
         """
-        # In pages: a statement that an error leaves unfinished would keep the log from being cut off
+        # In pages: a statement that an error leaves unfinished would prevent the log from being truncated
         query = f"SELECT {ROW} FROM identities WHERE slot >= ? ORDER BY slot LIMIT {_PAGE}"  # noqa: S608 -- own words
         while True:
             page = self._connection.execute(query, (first_slot,)).fetchall()
@@ -94,7 +94,7 @@ class TemplateIndex:
         self._epoch, self._token = state.epoch, state.token
 
     def _require_plausible(self, slots: int) -> None:
-        """A damaged state must not take memory for rows that nobody has."""
+        """Refuse a number of slots that only a damaged state can have, before memory is allocated for them."""
         (identities,) = self._connection.execute("SELECT count(*) FROM identities").fetchone()
         if slots > _SPARSE_ROWS + 4 * identities:
             raise GalleryFormatError(
@@ -103,7 +103,7 @@ class TemplateIndex:
             )
 
     def _best(self, scores: Float32Array, top: int) -> tuple[Candidate, ...]:
-        """Rows of templates that are gone are passed over, so look a little farther than ``top``."""
+        """Best candidates of one probe, among more than ``top`` rows, because rows of removed templates are skipped."""
         count = top + 8
         while True:
             count = min(count, len(scores))

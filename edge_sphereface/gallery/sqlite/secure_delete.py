@@ -1,6 +1,6 @@
-"""Making what was removed unreadable: in the tables, their free pages, the write-ahead log and the matrix.
+"""Overwrites removed data in the tables, their free pages, the write-ahead log and the matrix.
 
-What a file system or a flash controller keeps of old blocks is beyond a program; where that matters, encrypt the
+A program cannot overwrite old blocks that a file system or a flash controller keeps. If that matters, encrypt the
 gallery and destroy its key.
 """
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def erase(connection: sqlite3.Connection, file: MatrixFile | None, path: Path) -> None:
-    """Overwrite what removal left behind. It is noted in the gallery until done, so that a crash only delays it.
+    """Overwrite removed data. The gallery records the pending work until it is done, so a crash only delays it.
 
     Raises:
-        GalleryBusyError: another process still reads the old state, so that the log cannot be cut off.
+        GalleryBusyError: another process still reads the old state, so the log cannot be truncated.
     """
     with transaction(connection, write=True):
         if file is not None:
             file.sweep()
     zero_dead_slots(connection, file)
-    # Deleting overwrites a cell, but pages that were split keep copies of cells; only a file made of what lives is sure
+    # Deletion overwrites a cell, but split pages keep copies of cells; only a file rebuilt from live data is safe
     connection.execute("VACUUM")
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
@@ -41,7 +41,7 @@ def erase(connection: sqlite3.Connection, file: MatrixFile | None, path: Path) -
 
 
 def zero_dead_slots(connection: sqlite3.Connection, file: MatrixFile | None) -> None:
-    """Overwrite the rows of templates that have changed or gone."""
+    """Overwrite the rows of templates that were replaced or removed."""
     if connection.execute("SELECT 1 FROM dead_slots LIMIT 1").fetchone() is None:
         return
     with transaction(connection, write=True):

@@ -1,4 +1,4 @@
-"""The gallery's state row (fingerprint, token, key check), and how values are stored."""
+"""The gallery's state row (fingerprint, token, key check), and the encoding of stored values."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 MAX_SLOTS = 1 << 48
-"""Rows of the matrix, beyond what any disk holds."""
+"""Largest number of rows of the matrix, beyond what any disk holds."""
 
 _KEY_CHECK = b"edge-sphereface"
 _SQUARE_TOLERANCE = 3 * LENGTH_TOLERANCE
-"""Of the square of an embedding's length."""
+"""Tolerance of the squared length of an embedding."""
 
 
 class State(NamedTuple):
-    """What a gallery is at a moment.
+    """State of a gallery at one moment.
 
     Attributes:
-        gallery: random name, part of what encrypted values are bound to.
-        fingerprint: JSON of what made its embeddings.
-        keep_crops: whether crops are kept.
-        key_check: a known text, sealed; None if the gallery is not encrypted.
-        epoch: changes when the matrix's rows are numbered anew, and whenever its file is made anew.
+        gallery: random name of the gallery, to which encrypted values are bound.
+        fingerprint: fingerprint of the embeddings, as JSON text.
+        keep_crops: whether crops are stored.
+        key_check: an encrypted known text; None if the gallery is not encrypted.
+        epoch: changes whenever the rows of the matrix are renumbered or its file is rebuilt.
         token: changes with every change of templates.
-        next_slot: row of the matrix that the next template takes.
-        erasing: whether removed bytes are still to be overwritten.
+        next_slot: row of the matrix for the next template.
+        erasing: whether removed bytes remain to be overwritten.
     """
 
     gallery: str
@@ -56,10 +56,10 @@ class State(NamedTuple):
 
 
 def read_state(connection: sqlite3.Connection, path: Path) -> State:
-    """The row.
+    """Read the state row.
 
     Raises:
-        GalleryFormatError: it is missing, or its values cannot be.
+        GalleryFormatError: the row is missing, or the state record is invalid.
     """
     row = connection.execute(f"SELECT {', '.join(State._fields)} FROM state").fetchone()  # noqa: S608 -- own names
     state = None if row is None else State(*row)
@@ -77,7 +77,7 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
 
 
 def begin(connection: sqlite3.Connection, fingerprint: Fingerprint, *, cipher: Cipher, keep_crops: bool) -> None:
-    """Write the row of a new gallery, and commit the transaction that made its tables."""
+    """Write the state row of a new gallery, and commit the transaction that created its tables."""
     gallery = secrets.token_hex(8)
     check = cipher.seal(_KEY_CHECK, place_of(gallery, "key")) if cipher.encrypted else None
     epoch, token = secrets.token_bytes(TOKEN_BYTES), secrets.token_bytes(TOKEN_BYTES)
@@ -87,11 +87,11 @@ def begin(connection: sqlite3.Connection, fingerprint: Fingerprint, *, cipher: C
 
 
 def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
-    """A key must come exactly for an encrypted gallery, and be its own.
+    """Require the gallery's own key if it is encrypted, and no key if it is not.
 
     Raises:
-        GalleryKeyError: it is missing, another, or not wanted.
-        GalleryFormatError: encrypted by an earlier version.
+        GalleryKeyError: the key is missing or wrong, or was given for a gallery that is not encrypted.
+        GalleryFormatError: the gallery was encrypted by an earlier version.
     """
     if state.key_check is None:
         if cipher.encrypted:
@@ -116,20 +116,20 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
 
 
 def place_of(gallery: str, kind: str, *more: object) -> str:
-    """What an encrypted value is bound to, so that it cannot be moved: its gallery and all that it belongs to."""
+    """Place that an encrypted value is bound to, so that it cannot be moved: its gallery and its record."""
     return json.dumps([gallery, kind, *more], ensure_ascii=False)
 
 
 class Row(NamedTuple):
-    """An identity's row.
+    """Row of an identity.
 
     Attributes:
-        id: of the row.
-        name: of the identity.
-        metadata: JSON text.
-        enrolled_at: when the first embedding came.
-        slot: of the template in the matrix.
-        template: as it stands there.
+        id: ID of the row.
+        name: name of the identity.
+        metadata: metadata as JSON text.
+        enrolled_at: time of the first enrollment, UTC, ISO 8601.
+        slot: row of the template in the matrix.
+        template: template as stored, encrypted in an encrypted gallery.
     """
 
     id: int
@@ -141,10 +141,10 @@ class Row(NamedTuple):
 
     @classmethod
     def checked(cls, values: tuple[object, ...] | None) -> Row:
-        """A row that was read: SQLite keeps a value of any type in any column.
+        """Validate a row that was read, because SQLite stores values of any type in any column.
 
         Raises:
-            GalleryFormatError: none, or a value of another type than ours, or out of range.
+            GalleryFormatError: there is no row, or a value has another type or is out of range.
         """
         if values is None:
             raise GalleryFormatError("The gallery is damaged: a row is missing.", hint="restore it from a backup")
@@ -164,13 +164,13 @@ _ROW_TYPES = (int, str, str, str, int, bytes)
 
 
 class Values:
-    """Vectors, crops and thresholds as they stand in the tables.
+    """Encodes and decodes the vectors, crops and thresholds in the tables.
 
     Args:
-        cipher: encrypts, or does not.
-        gallery: its random name.
-        size: D.
-        path: of the gallery, for messages.
+        cipher: encrypts values, or stores them unencrypted.
+        gallery: random name of the gallery.
+        size: number of components D of an embedding.
+        path: path of the gallery, for messages.
     """
 
     def __init__(self, cipher: Cipher, gallery: str, size: int, path: Path) -> None:
@@ -180,62 +180,62 @@ class Values:
         self._path = path
 
     def seal_template(self, template: Float32Array, row: Row) -> bytes:
-        """A template (D,), bound to everything else in its row but the slot."""
+        """Encode a template (D,), bound to everything else in its row except the slot."""
         return self._cipher.seal(_bytes(template), self._template_place(row))
 
     def template(self, row: Row) -> Float32Array:
-        """(D,) float32, of length one.
+        """Decode the template of a row: (D,) float32 of unit length.
 
         Raises:
-            GalleryFormatError: of another size or length, not finite, or changed.
+            GalleryFormatError: the template has another size or length, is not finite, or was changed.
         """
         return self._vector(row.template, self._template_place(row))
 
     def authenticate(self, row: Row) -> Row:
-        """The row, if nothing of it was changed by somebody without the key; one that is not encrypted, as it is.
+        """Return the row after verifying that it was written with the key. A row that is not encrypted is not verified.
 
         Raises:
-            GalleryFormatError: it was changed.
+            GalleryFormatError: the row was changed.
         """
         if self._cipher.encrypted:
             self.template(row)
         return row
 
     def seal_embedding(self, embedding: Float32Array, member: int, identity: int) -> bytes:
-        """An embedding (D,), bound to its id and that of its identity."""
+        """Encode an embedding (D,), bound to its ID and that of its identity."""
         return self._cipher.seal(_bytes(embedding), place_of(self._gallery, "embedding", member, identity))
 
     def embedding(self, sealed: object, member: int, identity: int) -> Float32Array:
-        """(D,) float32, of length one.
+        """Decode an embedding: (D,) float32 of unit length.
 
         Raises:
-            GalleryFormatError: of another size or length, not finite, or changed.
+            GalleryFormatError: the embedding has another size or length, is not finite, or was changed.
         """
         return self._vector(sealed, place_of(self._gallery, "embedding", member, identity))
 
     def seal_crop(self, crop: bytes, member: int, identity: int) -> bytes:
-        """A PNG file, bound to the embedding that it belongs to."""
+        """Encode the PNG file of a crop, bound to its embedding."""
         return self._cipher.seal(crop, place_of(self._gallery, "crop", member, identity))
 
     def crop(self, sealed: object, member: int, identity: int) -> bytes | None:
-        """A PNG file; None if it was not kept.
+        """Decode the PNG file of a crop; None if it was not kept.
 
         Raises:
-            GalleryFormatError: no bytes, or changed.
+            GalleryFormatError: the value is not bytes, or was changed.
         """
         return None if sealed is None else self._open(sealed, place_of(self._gallery, "crop", member, identity))
 
     def seal_threshold(self, threshold: Threshold) -> str | bytes:
-        """A threshold, bound to its precision."""
+        """Encode a threshold, bound to its precision."""
         text = threshold.to_json()
         place = place_of(self._gallery, "threshold", threshold.precision)
         return self._cipher.seal(text.encode(), place) if self._cipher.encrypted else text
 
     def threshold(self, sealed: object, precision: object) -> Threshold:
-        """A threshold.
+        """Decode the threshold of a precision.
 
         Raises:
-            GalleryFormatError: no record of one for this precision, or changed.
+            GalleryFormatError: the value is not a threshold of this precision, or was changed.
         """
         if self._cipher.encrypted:
             sealed = self._open(sealed, place_of(self._gallery, "threshold", str(precision)))
@@ -247,7 +247,7 @@ class Values:
     def _vector(self, sealed: object, place: str) -> Float32Array:
         raw = self._open(sealed, place)
         vector = np.frombuffer(raw if len(raw) == 4 * self._size else bytes(4 * self._size), dtype="<f4")
-        if not abs(float(np.vdot(vector, vector)) - 1) <= _SQUARE_TOLERANCE:  # also where it is NaN
+        if not abs(float(np.vdot(vector, vector)) - 1) <= _SQUARE_TOLERANCE:  # also refuses NaN
             raise self._damaged(f"an embedding is not {self._size} numbers of length one")
         return vector
 

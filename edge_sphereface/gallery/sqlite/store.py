@@ -42,29 +42,29 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 _ATTEMPTS = 4
-"""Searches that a writer may disturb; the last one keeps writers out."""
+"""Attempts of a search that a writer may disturb; the last attempt locks writers out."""
 
 
 class SqliteGallery(Gallery):
-    """A gallery in one SQLite file (:func:`open_gallery` opens it).
+    """A gallery in one SQLite file. Open it with :func:`open_gallery`.
 
-    Several processes may read while one writes. A confirmed change is on the disk. The templates are mapped from
-    ``FILE-matrix``, a copy that is made anew whenever it does not fit; an encrypted gallery has none.
+    Several processes may read while one writes. A confirmed change is on disk. The templates are mapped from
+    ``FILE-matrix``, a copy that is rebuilt whenever it does not match; an encrypted gallery has no such file.
 
     Args:
-        path: the file.
-        fingerprint: of what will be enrolled and searched; None to list, export, remove only.
-        create: make the gallery if there is none.
-        keep_crops: in a gallery that is made: keep crops, for :meth:`rebuild`.
-        key: 32 bytes; encrypts the embeddings and crops of a gallery that is made, opens an encrypted one.
-        timeout_s: how long to wait for another process.
+        path: path of the file.
+        fingerprint: fingerprint of the embeddings to enroll and search; None to list, export and remove only.
+        create: create the gallery if it does not exist.
+        keep_crops: for a new gallery, keep the crops for :meth:`rebuild`.
+        key: 32 bytes that encrypt a new gallery, or open an encrypted one.
+        timeout_s: how long to wait for another process, in seconds.
 
     Raises:
-        GalleryNotFoundError: there is none.
-        GalleryFormatError: not a gallery, damaged, or of another version.
-        GalleryKeyError: encrypted and no key or another one; or a key and not encrypted.
-        FingerprintError: its embeddings are of another kind.
-        GalleryBusyError: another process holds it.
+        GalleryNotFoundError: the gallery does not exist, and ``create`` is False.
+        GalleryFormatError: the file is not a gallery, is damaged, or has another version.
+        GalleryKeyError: the key is missing or wrong, or was given for a gallery that is not encrypted.
+        FingerprintError: the gallery holds embeddings of another kind.
+        GalleryBusyError: another process holds the gallery.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class SqliteGallery(Gallery):
             return self._tables.count()
 
     def get(self, name: str) -> Identity:
-        """One identity."""
+        """Get one identity."""
         kept = known_name(name)
         with self._reading():
             (row,) = self._tables.require([kept])
             return self._tables.identities("=", row.name)[0]
 
     def identities(self) -> Iterator[Identity]:
-        """Every identity, by name."""
+        """Iterate over all identities, sorted by name."""
         last = ""
         while True:
             with self._reading():
@@ -115,7 +115,7 @@ class SqliteGallery(Gallery):
             last = page[-1].name
 
     def portraits(self) -> Iterator[Portrait]:
-        """Every identity with its embeddings and crops, by name."""
+        """Iterate over all identities with their embeddings and crops, sorted by name."""
         for identity in self.identities():
             with self._reading():
                 portrait = self._tables.portrait(identity)
@@ -123,13 +123,13 @@ class SqliteGallery(Gallery):
                 yield portrait
 
     def template(self, name: str) -> Float32Array | None:
-        """(D,) unit mean of an identity's embeddings."""
+        """Template of an identity: the (D,) unit mean of its embeddings."""
         with self._reading():
             row = self._tables.row(known_name(name))
             return None if row is None else self._tables.template(row)
 
     def remove(self, names: Sequence[str]) -> int:
-        """Remove identities so that their bytes are gone from every file of the gallery."""
+        """Remove identities permanently: no bytes remain in any file of the gallery."""
         with self._writing() as ongoing:
             rows = self._tables.require(sorted({known_name(name) for name in names}))
             embeddings = sum(self._tables.delete(ongoing, row) for row in rows)
@@ -139,12 +139,12 @@ class SqliteGallery(Gallery):
         return embeddings
 
     def thresholds(self) -> dict[str, Threshold]:
-        """By precision."""
+        """The stored thresholds by precision."""
         with self._reading():
             return self._tables.thresholds()
 
     def set_threshold(self, threshold: Threshold) -> None:
-        """Keep a threshold in place of the one for its precision."""
+        """Store a threshold, which replaces the one of the same precision."""
         self.require_writable()
         with self._lock:
             self._follow_file()
@@ -152,7 +152,7 @@ class SqliteGallery(Gallery):
                 self._tables.keep_threshold(threshold)
 
     def add_all(self, portraits: Iterable[Portrait], thresholds: Sequence[Threshold] = ()) -> int:
-        """Add any number of people, and thresholds, in one transaction."""
+        """Add any number of identities, and thresholds, in one transaction."""
         moment, added = now(), 0
         with self._writing() as ongoing:
             spellings = self._tables.spellings()
@@ -163,7 +163,7 @@ class SqliteGallery(Gallery):
         return added
 
     def rebuild(self, embedder: Embedder, *, detector: Detector | None = None, progress: Progress | None = None) -> int:
-        """Embed every kept crop anew with another model, which becomes the gallery's."""
+        """Embed all stored crops again with another model, which becomes the gallery's model."""
         from edge_sphereface.gallery.reembedding import embed_crops
 
         self.require_writable()
@@ -188,9 +188,9 @@ class SqliteGallery(Gallery):
         return sum(len(remade.embeddings) for remade in made.values())
 
     def check(self) -> list[str]:
-        """What is wrong, in words: SQLite's own check, every value opened, every template and the matrix compared.
+        """Verify the integrity: SQLite's own check, every value, every template, and the matrix.
 
-        A damaged matrix is made anew where the gallery may be written.
+        A damaged matrix is rebuilt if the gallery is writable.
         """
         found: list[str] = []
         for part in (self._file_faults, self._identity_faults, self._matrix_faults):
@@ -201,7 +201,7 @@ class SqliteGallery(Gallery):
         return list(dict.fromkeys(found))
 
     def close(self) -> None:
-        """Overwrite what is left of changed templates, and let go."""
+        """Overwrite the remains of changed templates, and close the file."""
         with self._lock:
             if self.writable:
                 with suppress(GalleryError, OutputError, sqlite3.ProgrammingError), explained(self._path):
@@ -223,7 +223,7 @@ class SqliteGallery(Gallery):
     def _matrix_faults(self) -> list[str]:
         if self._file is None:
             return []
-        with self._reading(alone=self.writable) as state:  # nobody zeroes rows meanwhile
+        with self._reading(alone=self.writable) as state:  # no process zeroes rows meanwhile
             found = self._file.check(state.epoch, state.token, state.next_slot, self._index.rows())
         if not found:
             return []
@@ -231,7 +231,7 @@ class SqliteGallery(Gallery):
         if not self.writable:
             return [f"{found[0]}; whoever may write the gallery must check it"]
         try:
-            with self._writing():  # a change of nothing makes the file anew, and whoever has mapped the old one remaps
+            with self._writing():  # an empty change rebuilds the file, and processes that mapped the old one remap
                 pass
         except EdgeSphereFaceError as error:
             return [f"{found[0]}; the file cannot be made anew: {error.message}"]
@@ -253,14 +253,14 @@ class SqliteGallery(Gallery):
         self._name = state.gallery
         self._adopt(kind)
         if state.erasing and self.writable:
-            with suppress(GalleryBusyError, OutputError):  # whoever is in the way finishes it, or the next to open
+            with suppress(GalleryBusyError, OutputError):  # another process completes it
                 self._erase()
 
     def _follow_file(self) -> None:
-        """Open the file that has this name now, where it was replaced since.
+        """Reopen the file if it was replaced by another one of the same name.
 
         Raises:
-            GalleryNotFoundError: it was deleted.
+            GalleryNotFoundError: the file was deleted.
         """
         found = file_id(self._path)
         if found == self._file_id:
@@ -298,7 +298,7 @@ class SqliteGallery(Gallery):
             with self._reading(alone=alone) as state:
                 found = self._index.nearest(state, probes, top)
             with self._reading() as after:
-                # A writer may have overwritten rows of the matrix under the product; then the tables have changed too
+                # A writer may have overwritten rows of the matrix during the product; the tables have then changed, too
                 if alone or after.token == state.token:
                     break
         return found
@@ -315,7 +315,7 @@ class SqliteGallery(Gallery):
 
     @contextmanager
     def _reading(self, *, alone: bool = False) -> Iterator[State]:
-        """One state of the gallery throughout; ``alone`` keeps writers out."""
+        """Read one consistent state of the gallery; ``alone`` locks writers out."""
         with self._lock:
             self._follow_file()
             with explained(self._path), transaction(self._connection, write=alone):
@@ -323,7 +323,7 @@ class SqliteGallery(Gallery):
 
     @contextmanager
     def _writing(self) -> Iterator[Transaction]:
-        """All of the block or nothing, on the disk at its end."""
+        """Run the block as one write transaction, which is on disk at its end."""
         self.require_writable()
         with self._lock:
             self._follow_file()
@@ -349,7 +349,7 @@ class SqliteGallery(Gallery):
 
 
 def _resolved(path: Path) -> Path:
-    """Where the file is: each of its names must lead to the same log and matrix."""
+    """Resolve links, because every name of the file must lead to the same log and matrix."""
     place = destination(path)
     if isinstance(place, int):
         raise GalleryFormatError(f"Expected a gallery file at {path}, got a descriptor.", hint="name a file")

@@ -1,4 +1,4 @@
-"""Rows of identities, embeddings and thresholds."""
+"""Reads and writes the rows of identities, embeddings and thresholds."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 PAGE = 256
-"""Identities that are read at a time."""
+"""Identities read at a time."""
 _SUGGESTED_FROM = 10_000
 
 
 class Tables:
-    """Reads and writes rows; whoever calls holds the transaction.
+    """Reads and writes rows. The caller holds the transaction.
 
     Args:
-        connection: to the gallery.
-        values: seals and opens what is personal.
+        connection: connection to the gallery.
+        values: encrypts and decrypts personal data.
     """
 
     def __init__(self, connection: sqlite3.Connection, values: Values) -> None:
@@ -44,11 +44,11 @@ class Tables:
         self._version: int | None = None
 
     def count(self) -> int:
-        """Identities."""
+        """Number of identities."""
         return int(self._connection.execute("SELECT count(*) FROM identities").fetchone()[0])
 
     def row(self, name: str) -> Row | None:
-        """Of an identity: of exactly this name, else of the name with single spaces."""
+        """Row of an identity: of exactly this name, else of the name with single spaces."""
         found = self._row(name)
         spaced = single_spaced(name)
         return self._row(spaced) if found is None and spaced != name else found
@@ -58,10 +58,10 @@ class Tables:
         return None if found is None else Row.checked(found)
 
     def require(self, names: Sequence[str]) -> list[Row]:
-        """Rows of all these names.
+        """Rows of all identities of these names.
 
         Raises:
-            IdentityNotFoundError: one of them is not there.
+            IdentityNotFoundError: an identity does not exist.
         """
         rows = [self.row(name) for name in names]
         missing = [name for name, row in zip(names, rows, strict=True) if row is None]
@@ -73,7 +73,7 @@ class Tables:
         return [row for row in rows if row is not None]
 
     def spellings(self) -> Spellings:
-        """What new names are held against; read anew once another connection has changed the gallery."""
+        """Existing spellings for comparison with new names, read again after another connection changed the gallery."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if self._spellings is None or self._version != version:
             self._version = version
@@ -81,17 +81,17 @@ class Tables:
         return self._spellings
 
     def forget_spellings(self) -> None:
-        """Names that were taken are not there: removed, or a change failed."""
+        """Drop the cached spellings after names were removed or a transaction failed."""
         self._spellings = None
 
     def _odd_names(self) -> list[str]:
-        # SQLite reads the index on names for this: plain names in ASCII never come to Python
+        # SQLite answers this from the index on names; plain ASCII names never reach Python
         query = """SELECT name FROM identities WHERE typeof(name) = 'text'
             AND (length(name) <> length(CAST(name AS BLOB)) OR instr(name, '  '))"""
         return [name for (name,) in self._connection.execute(query).fetchall()]
 
     def identities(self, condition: str, name: str) -> list[Identity]:
-        """Up to a page of identities whose name fulfils a condition, by name."""
+        """Up to one page of identities whose names meet a condition, sorted by name."""
         query = f"""SELECT {ROW},
             (SELECT count(*) FROM embeddings e WHERE e.identity = i.id),
             (SELECT count(crop) FROM embeddings e WHERE e.identity = i.id)
@@ -102,17 +102,17 @@ class Tables:
         ]
 
     def templates(self, after: str, limit: int) -> tuple[list[str], list[Float32Array]]:
-        """Names behind a name, and their templates."""
+        """Names that follow a name, and their templates (D,)."""
         query = f"SELECT {ROW} FROM identities WHERE name > ? ORDER BY name LIMIT ?"  # noqa: S608 -- own words
         found = [Row.checked(values) for values in self._connection.execute(query, (after, limit)).fetchall()]
         return [row.name for row in found], [self._values.template(row) for row in found]
 
     def template(self, row: Row) -> Float32Array:
-        """(D,) of an identity."""
+        """Template (D,) of an identity."""
         return self._values.template(row)
 
     def portrait(self, identity: Identity) -> Portrait | None:
-        """An identity with all that is kept of it; None if it has gone meanwhile."""
+        """An identity with its embeddings and crops; None if it was removed meanwhile."""
         row = self.row(identity.name)
         members = [] if row is None else list(self._members(row.id))
         if not members:
@@ -127,7 +127,7 @@ class Tables:
     def add(
         self, transaction: Transaction, portrait: Portrait, moment: str, *, keep_crops: bool, spellings: Spellings
     ) -> None:
-        """Add embeddings, and the identity if it is new."""
+        """Add embeddings, and create the identity if it is new."""
         known = self._row(portrait.name)
         if known is None:
             spellings.take(portrait.name)
@@ -159,14 +159,14 @@ class Tables:
             self._connection.execute("INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)", values)
 
     def delete(self, transaction: Transaction, row: Row) -> int:
-        """Delete an identity; gives how many embeddings it had."""
+        """Delete an identity; returns its number of embeddings."""
         transaction.leave(row.slot)
         embeddings = self._connection.execute("DELETE FROM embeddings WHERE identity = ?", (row.id,)).rowcount
         self._connection.execute("DELETE FROM identities WHERE id = ?", (row.id,))
         return embeddings
 
     def replace(self, row: Row, remade: Remade) -> None:
-        """Put other embeddings, and crops, in the place of an identity's, in their order; the template follows."""
+        """Replace an identity's embeddings and crops, in their order, and its template."""
         query = "SELECT id FROM embeddings WHERE identity = ? ORDER BY id"
         ids = self._connection.execute(query, (row.id,)).fetchall()
         for (member,), embedding in zip(ids, remade.embeddings, strict=True):
@@ -179,20 +179,20 @@ class Tables:
         self._connection.execute("UPDATE identities SET template = ? WHERE id = ?", (sealed, row.id))
 
     def thresholds(self) -> dict[str, Threshold]:
-        """By precision."""
+        """The stored thresholds by precision."""
         found = self._connection.execute("SELECT precision, record FROM thresholds ORDER BY precision").fetchall()
         return {precision: self._values.threshold(record, precision) for precision, record in found}
 
     def keep_threshold(self, threshold: Threshold) -> None:
-        """In place of the one for its precision."""
+        """Store a threshold, which replaces the one of the same precision."""
         values = (threshold.precision, self._values.seal_threshold(threshold))
         self._connection.execute("INSERT OR REPLACE INTO thresholds VALUES (?, ?)", values)
 
     def faults(self, slots: int) -> Iterator[str]:
-        """What is wrong with identities, in words.
+        """Iterate over descriptions of damaged identities.
 
         Args:
-            slots: rows of the matrix that the gallery's state allows.
+            slots: number of rows of the matrix according to the gallery's state.
         """
         for (row,) in self._connection.execute("SELECT id FROM identities ORDER BY id").fetchall():
             try:

@@ -1,11 +1,11 @@
-"""Templates as one matrix: memory-mapped from a file beside the gallery, which only ever grows.
+"""The template matrix: all templates in a memory-mapped, append-only file next to the gallery.
 
-The file is a copy of what the database holds, so that a process need not read it all when it starts, and processes
-share its pages. Row ``slot`` is a template. A new or changed template takes a new row; the row of one that is gone is
-filled with zeros, which no probe resembles. The header names the state of the database that the rows belong to. Each
-row ends with a checksum that depends on its numbers, its place and the epoch; it is verified when the file is mapped.
-Where header or checksums do not fit, the file is not believed: rows come from the database, and whoever writes next
-makes it anew.
+The file is a copy of the database's templates, so that a process need not read the database when it starts, and
+processes share its pages. Row ``slot`` holds a template. A new or changed template takes a new row; the row of a
+removed template is filled with zeros, which are similar to no probe. The header names the state of the database that
+the rows belong to. Each row ends with a checksum of its numbers, its slot and the epoch, which is verified when the
+file is mapped. If the header or a checksum does not match, the file is ignored: rows are read from the database, and
+the next writer rebuilds the file.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOKEN_BYTES = 16
 _HEADER = struct.Struct("<8sII16s16sQ")
 _MAGIC = b"ESFGMTX2"
 _FIRST_ROW = 4096
-"""Rows begin on a page of their own."""
+"""Offset of the first row in bytes, on a page of its own."""
 _BLOCK_BYTES = 1 << 20
 _BLOCK_ROWS = 4096
 _ODD = 0x9E3779B97F4A7C15
@@ -48,13 +48,13 @@ _WORD = 0xFFFFFFFFFFFFFFFF
 
 
 class Header(NamedTuple):
-    """Which state of which gallery the rows are.
+    """Header of the file: the state of the gallery that the rows belong to.
 
     Attributes:
-        size: D.
-        epoch: changes when rows are numbered anew, and whenever the file is made anew.
+        size: number of components D of a template.
+        epoch: changes whenever rows are renumbered or the file is rebuilt.
         token: changes with every change of the database.
-        rows: that are there.
+        rows: number of rows in the file.
     """
 
     size: int
@@ -64,13 +64,13 @@ class Header(NamedTuple):
 
 
 class Rows:
-    """Rows as they stand in the file: D numbers, zeros up to a multiple of 8 bytes, a checksum of 8 bytes.
+    """Row format of the file: D float32, zeros up to a multiple of 8 bytes, and a checksum of 8 bytes.
 
     The checksum is a weighted sum of the row's 64-bit words modulo 2^64, which numpy computes for many rows at once.
-    It finds a flipped bit, and rows that were zeroed, exchanged or left from before.
+    It detects flipped bits, and rows that are zeroed, exchanged or stale.
 
     Args:
-        size: D.
+        size: number of components D of a template.
     """
 
     def __init__(self, size: int) -> None:
@@ -80,18 +80,18 @@ class Rows:
         self._weights = np.arange(1, 2 * self._words + 1, 2, dtype="<u8") * np.uint64(_ODD)
 
     def packed(self, first_slot: int, rows: Float32Array, epoch: bytes) -> Words:
-        """Rows (N, D) of consecutive slots, with their checksums; zeros for a slot that is empty."""
+        """Encode rows (N, D) of consecutive slots with their checksums. An empty slot is all zeros."""
         words = np.zeros((len(rows), self._words + 1), dtype="<u8")
         self.numbers(words)[:] = rows
         words[:, -1] = self._expected(first_slot, len(rows), epoch) - words[:, :-1] @ self._weights
         return words
 
     def numbers(self, words: Words) -> Float32Array:
-        """(N, D) of rows as they stand in the file, sharing their memory."""
+        """Templates (N, D) float32 of encoded rows, sharing their memory."""
         return words.view("<f4")[:, : self._size]
 
     def wrong(self, words: Words, epoch: bytes) -> list[int]:
-        """Slots from 0 whose checksum does not fit."""
+        """Slots, counted from 0, whose checksums do not match."""
         found: list[int] = []
         for start in range(0, len(words), _BLOCK_ROWS):
             block = words[start : start + _BLOCK_ROWS]
@@ -106,22 +106,22 @@ class Rows:
 
 
 class MatrixFile:
-    """The file. Only a process that holds the database's write lock writes it.
+    """The matrix file. Only a process that holds the database's write lock writes it.
 
     Args:
-        path: of the gallery; the file's name is that with ``-matrix`` at its end.
-        size: D.
+        path: path of the gallery; the file has the same name with the suffix ``-matrix``.
+        size: number of components D of a template.
     """
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path.with_name(path.name + "-matrix")
-        self._next = path.with_name(path.name + "-matrix-next")  # one name: a crash leaves one file, that is known
+        self._next = path.with_name(path.name + "-matrix-next")  # a fixed name: a crash leaves at most one file
         self._rows = Rows(size)
         self._size = size
-        self._damaged = b""  # epoch of a file that was found damaged
+        self._damaged = b""  # epoch of a file that was found to be damaged
 
     def map(self, epoch: bytes, token: bytes, rows: int) -> Float32Array | None:
-        """The first rows, mapped read-only and verified; None if the file is damaged or not of that state."""
+        """Map the first rows read-only and verify them; None if the file is damaged or belongs to another state."""
         words = self._mapped(epoch, token, rows)
         if words is None or epoch == self._damaged:
             return None
@@ -131,7 +131,7 @@ class MatrixFile:
         return self._rows.numbers(words)
 
     def check(self, epoch: bytes, token: bytes, rows: int, expected: Iterable[tuple[int, Float32Array]]) -> list[str]:
-        """What is wrong with a file of that state, in words; ``expected`` holds every slot that is not empty."""
+        """Describe the problems of a file of that state; ``expected`` holds every slot that is not empty."""
         words = self._mapped(epoch, token, rows)
         if words is None:
             return []
@@ -144,20 +144,20 @@ class MatrixFile:
         return [f"{len(wrong)} of {rows} rows of {self.path.name} are damaged"]
 
     def advance(self, before: bytes, after: Header, first_slot: int, rows: Float32Array) -> bool:
-        """Append rows and move to the next state; on the disk when this returns.
+        """Append rows and advance to the next state. The data is on disk when this returns.
 
         Args:
             before: token of the state that the file must be in.
             after: the next state, of the same epoch.
-            first_slot: number of the first of ``rows``.
-            rows: (N, D).
+            first_slot: slot of the first of ``rows``.
+            rows: (N, D) float32.
 
         Returns:
-            False if the file is not in that state, damaged, or has a second name; it is untouched, and must be made
-            anew.
+            False if the file is in another state, is damaged, or has a second name. The file is then unchanged and must
+            be rebuilt.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         if after.epoch == self._damaged or self._mapped(after.epoch, before, first_slot) is None:
             return False
@@ -176,22 +176,22 @@ class MatrixFile:
         return True
 
     def create(self, header: Header, rows: Iterable[tuple[int, Float32Array]]) -> Callable[[], None]:
-        """Make the file anew, in one step; who has mapped the old one keeps it.
+        """Rebuild the file atomically. Processes that mapped the old file keep it.
 
         Args:
-            header: the state.
-            rows: slot and row, slots rising; rows that are left out are zero.
+            header: the new state, with a new epoch.
+            rows: slot and row (D,), by ascending slot; missing rows are zero.
 
         Returns:
-            What to call once the state is committed: it overwrites the old file, which has lost its name. Whoever has
-            mapped it sees by then that the epoch has changed, which must be a new one.
+            A function to call once the state is committed. It overwrites the old file, which has lost its name.
+            Processes that mapped the old file see by then that the epoch has changed.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         old = None
-        with suppress(OSError):  # none, or no file of this user's: then only its name goes
-            old = _in_place(self.path)  # closed by what is returned
+        with suppress(OSError):  # no file, or a file of another user, whose name alone is removed
+            old = _in_place(self.path)  # closed by the returned function
         try:
             self.sweep()
             with os.fdopen(os.open(self._next, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE), "wb") as stream:
@@ -215,14 +215,14 @@ class MatrixFile:
         return partial(_blank, old)
 
     def zero(self, slots: Iterable[int], epoch: bytes) -> bool:
-        """Overwrite rows; on the disk when this returns.
+        """Overwrite rows with zeros. The data is on disk when this returns.
 
         Returns:
-            False if the file is none of ours that may be written in place; it is untouched. The next change makes it
-            anew, and only then overwrites it: somebody may have mapped it while its header was whole.
+            False if the file cannot be written in place. It is then unchanged; the next change rebuilds the file and
+            only then overwrites the old one, because another process may have mapped it while its header was valid.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         empty = np.zeros((1, self._size), dtype=np.float32)
         try:
@@ -245,13 +245,13 @@ class MatrixFile:
         return True
 
     def sweep(self) -> None:
-        """Overwrite and delete what a crash while the file was made anew has left.
+        """Overwrite and delete the remains of a crash during a rebuild.
 
         Raises:
-            OutputError: it cannot be deleted.
+            OutputError: the remains cannot be deleted.
         """
         try:
-            with suppress(OutputError):  # no file of this user's: only its name goes
+            with suppress(OutputError):  # a file of another user: only its name is removed
                 _blank(_in_place(self._next))
             self._next.unlink()
             sync_folder(self.path.parent)
@@ -261,7 +261,7 @@ class MatrixFile:
             raise self._failed(error, self._next) from error
 
     def _mapped(self, epoch: bytes, token: bytes, rows: int) -> Words | None:
-        """The first rows as they stand in the file; None if its header is not of that state."""
+        """The first rows in encoded form; None if the header belongs to another state."""
         careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         words = self._rows.row_bytes // 8
         try:
@@ -278,7 +278,7 @@ class MatrixFile:
             return None
 
     def _wrong(self, words: Words, epoch: bytes) -> list[int]:
-        """Slots whose checksum does not fit, twice: another process may be zeroing a row."""
+        """Slots whose checksums do not match in two attempts, because another process may be zeroing a row."""
         return self._rows.wrong(words, epoch) and self._rows.wrong(words, epoch)
 
     def _packed(self, header: Header) -> bytes:
@@ -299,17 +299,17 @@ class MatrixFile:
 
 
 def _in_place(path: Path) -> BinaryIO:
-    """A file that may be overwritten where it is.
+    """Open a file that may be overwritten in place.
 
     Raises:
-        OutputError: not a regular file of this user, or it has a second name, under which it may be another's.
-        OSError: it cannot be opened for another reason.
+        OutputError: the file is not a regular file of this user, or has a second name (a hard link).
+        OSError: the file cannot be opened for another reason.
     """
     return os.fdopen(open_private(path, os.O_RDWR, sole=True), "r+b")
 
 
 def _blocks(rows: Iterable[tuple[int, Float32Array]], count: int, size: int) -> Iterator[tuple[int, Float32Array]]:
-    """First slot and rows (N, D) of each part of a matrix of ``count`` rows; rows that are left out are zero."""
+    """Iterate over a matrix of ``count`` rows in blocks: first slot and rows (N, D). Missing rows are zero."""
     end = [(count, np.zeros(size, dtype=np.float32))]
     first = 0
     block = np.zeros((min(_BLOCK_ROWS, count), size), dtype=np.float32)
@@ -323,7 +323,7 @@ def _blocks(rows: Iterable[tuple[int, Float32Array]], count: int, size: int) -> 
 
 
 def _blank(stream: BinaryIO | None) -> None:
-    """Zeros over a whole file."""
+    """Overwrite a whole file with zeros."""
     if stream is None:
         return
     with suppress(OSError), stream:
@@ -336,10 +336,10 @@ def _blank(stream: BinaryIO | None) -> None:
 
 
 class Templates:
-    """The matrix as one process sees it: rows that are mapped, and those that came since.
+    """The matrix as one process sees it: mapped rows, and rows added since.
 
     Args:
-        rows: (N, D), mapped or in memory.
+        rows: (N, D) float32, mapped or in memory.
     """
 
     def __init__(self, rows: Float32Array) -> None:
@@ -352,14 +352,14 @@ class Templates:
 
     @property
     def recent(self) -> int:
-        """Rows that are not mapped."""
+        """Number of rows that are not mapped."""
         return self._recent_rows
 
     def extend(self, end: int, rows: Iterator[tuple[int, Float32Array]]) -> None:
-        """Take rows up to slot ``end``; those left out are zero.
+        """Add rows up to slot ``end``; missing rows are zero.
 
         Raises:
-            GalleryFormatError: a row beyond ``end``.
+            GalleryFormatError: a row lies beyond ``end``.
         """
         start, needed = len(self._mapped), end - len(self._mapped)
         if needed > len(self._recent):
@@ -375,7 +375,7 @@ class Templates:
         self._recent_rows = needed
 
     def similarities(self, probes: Float32Array) -> Float32Array:
-        """(P, N) cosines of unit probes (P, D) with every row."""
+        """Cosine similarities (P, N) of unit probes (P, D) to every row."""
         split = len(self._mapped)
         scores = np.empty((len(probes), len(self)), dtype=np.float32)
         np.matmul(probes, self._mapped.T, out=scores[:, :split])
