@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo demo-official test test-quick test-arm64 test-wheel check check-workflows format docs dist clean
 
 help:
-	@echo "make demo           convert, prove and run SphereFace on one photograph (no network beyond PyPI)"
+	@echo "make demo           recognize 40 real people with the network of the project: about a minute, nothing but PyPI"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 4 GB on disk)"
 	@echo "make test-quick     without the slow tests and those that need MindSpore"
@@ -81,7 +81,7 @@ $(VENV)/.base:
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/.base
 	@echo "Installing the demo's packages into $(VENV)"
-	@$(PIP_INSTALL) --editable ".[cpu,mtcnn]" --group export
+	@$(PIP_INSTALL) --editable ".[cpu,mtcnn]" --group demo
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.base

@@ -276,7 +276,7 @@ def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo",
         parents=[json_option()],
-        help="the whole way on one photograph: convert, prove, detect, align, embed, compare, time",
+        help="the whole way on real people: convert, prove, quantize, enroll 30 people, identify 310 photographs",
         epilog="example: python -m export demo -o build/demo",
     )
     parser.add_argument(
@@ -287,10 +287,10 @@ def _add_demo(commands: Commands) -> None:
 
 def demo(arguments: argparse.Namespace) -> Outcome:
     """See :mod:`export.demo`."""
-    from export.demo import run_demo
+    from export.demo import demo_report, page, run_demo
 
-    result, page = run_demo(arguments.output, note=note)
-    return Outcome(result, page)
+    made = run_demo(arguments.output, note=note, reporter=Progress)
+    return Outcome(demo_report(made), page.text(made))
 
 
 def _size(value: str) -> tuple[int, int]:

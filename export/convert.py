@@ -20,6 +20,7 @@ from export import official
 from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, TopologyError
 from export.graph import build_graph
+from export.known_checkpoints import known_checkpoint
 from export.outputs import check_output
 from export.parity import Proof, certificate, prove, require
 from export.reference import ReferenceName, open_reference
@@ -168,11 +169,13 @@ def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOp
         TopologyError: no landmark template is known for the size of its crops.
     """
     is_official = checkpoint.sha256 == official.OFFICIAL.sha256
+    known = known_checkpoint(checkpoint.sha256)
     if options.threshold is not None:
         threshold, threshold_source = options.threshold, options.threshold_source
+    elif known is not None:
+        threshold, threshold_source = known.threshold, known.threshold_source
     else:
-        threshold = official.LFW_THRESHOLD
-        threshold_source = official.THRESHOLD_SOURCE_OFFICIAL if is_official else official.THRESHOLD_SOURCE_OTHER
+        threshold, threshold_source = official.LFW_THRESHOLD, official.THRESHOLD_SOURCE_OTHER
     return ModelSpec(
         architecture=topology.name,
         widths=topology.widths,

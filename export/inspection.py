@@ -14,6 +14,7 @@ from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.storage.files import sha256_of
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
+from export.known_checkpoints import known_checkpoint
 from export.official import LFW_ACCURACY, OFFICIAL
 from export.topology import infer_topology, training_reason
 
@@ -71,6 +72,7 @@ class CheckpointReport:
         sha256: of the file, in hexadecimal.
         is_official: whether it is the checkpoint that MindSpore Hub published.
         published_lfw_accuracy: share of pairs of LFW decided rightly, as published; None unless it is official.
+        known_as: what the file is, if its SHA-256 is known here; None otherwise.
         problem: why the parameters make no SphereFace, with exit code 1; None if they make one.
         network: what they make; left out where they make none.
         parameters: of the file, in its order.
@@ -82,6 +84,7 @@ class CheckpointReport:
     sha256: str
     is_official: bool
     published_lfw_accuracy: float | None
+    known_as: str | None
     problem: str | None
     network: NetworkReport | None = field(metadata=INLINE)
     parameters: tuple[ParameterReport, ...]
@@ -165,12 +168,14 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
                 ),
             )
         is_official = checkpoint.sha256 == OFFICIAL.sha256
+        known = known_checkpoint(checkpoint.sha256)
         return CheckpointReport(
             path=path,
             bytes=path.stat().st_size,
             sha256=checkpoint.sha256,
             is_official=is_official,
             published_lfw_accuracy=LFW_ACCURACY if is_official else None,
+            known_as=None if known is None else known.title,
             problem=problem,
             network=network,
             parameters=tuple(
@@ -251,7 +256,7 @@ def text(report: CheckpointReport | OnnxReport) -> str:
 
 
 def _checkpoint_lines(report: CheckpointReport) -> list[str]:
-    lines = ["the OFFICIAL checkpoint of MindSpore Hub" if report.is_official else "not the official checkpoint"]
+    lines = [report.known_as or "not a checkpoint that is known here"]
     if report.problem is not None:
         lines.append(report.problem)
     if report.network is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -24,3 +25,14 @@ def layer_of(name: str) -> str | None:
 def layers_of(model: onnx.ModelProto) -> list[str]:
     """Names of all layers in the order of computation."""
     return list(dict.fromkeys(layer for node in model.graph.node if (layer := layer_of(node.name)) is not None))
+
+
+def weight_counts(model: onnx.ModelProto) -> dict[str, int]:
+    """Number of weights of every layer."""
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in model.graph.initializer}
+    counts = dict.fromkeys(layers_of(model), 0)
+    for node in model.graph.node:
+        layer = layer_of(node.name)
+        if layer is not None:
+            counts[layer] += sum(sizes.get(name, 0) for name in node.input)
+    return counts

@@ -11,10 +11,13 @@ import pytest
 
 from edge_sphereface.cli.__main__ import main
 from edge_sphereface.cli.runner import THREADS_VARIABLES
+from edge_sphereface.image import save_image
 from edge_sphereface.model.spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
+from export.demo.orl import read_orl
 from export.faces import astronaut as load_astronaut
+from export.pretrained import PRETRAINED
 from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -102,8 +105,20 @@ def converted_checkpoint(name, folder):
 
 @pytest.fixture(scope="session")
 def trained_model(tmp_path_factory):
-    """A trained network of quarter width: the fastest that recognizes people."""
-    return converted_checkpoint("sphere20a-w025.ckpt", tmp_path_factory.mktemp("trained"))
+    """The trained network of the project, converted: of quarter width, the fastest that recognizes people."""
+    target = tmp_path_factory.mktemp("trained") / "trained.onnx"
+    return convert(PRETRAINED, target, ConversionOptions(input_layout="image", reference="numpy")).model
+
+
+@pytest.fixture(scope="session")
+def orl(tmp_path_factory):
+    """Photographs 1 to 4 of people 1 to 20 of the ORL faces, a folder for each person: ``03/2.png``."""
+    folder = tmp_path_factory.mktemp("orl")
+    for person, number, image in read_orl():
+        if person <= 20 and number <= 4:
+            (folder / f"{person:02d}").mkdir(exist_ok=True)
+            save_image(folder / f"{person:02d}" / f"{number}.png", image)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,6 @@ def form(value, name=""):
 @pytest.fixture
 def folder(tmp_path, astronaut, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("export.demo.write_untrained", lambda path: write_ckpt(path, small()))
     monkeypatch.setattr("export.reference.find_spec", lambda _: None)
     Path("pairs.csv").write_text(
         "image1_path,image2_path,label\n" + "ann/1.png,ann/2.png,1\nann/1.png,bob/1.png,0\n" * 10
@@ -221,7 +220,6 @@ def test_the_page_is_true(folder, capsys, monkeypatch):
         ),
         "python -m export inspect CHECKPOINT": call(export_parser, "inspect", "sphereface.ckpt"),
         "python -m export inspect MODEL.onnx": call(export_parser, "inspect", "sphereface.onnx"),
-        "python -m export demo": call(export_parser, "demo", "-o", "demo"),
         "edge-sphereface info": call(build_parser, "info", *model),
         "edge-sphereface detect": call(build_parser, "detect", "photo.png"),
         "edge-sphereface align": call(build_parser, "align", "photo.png", "-o", "crops"),

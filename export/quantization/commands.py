@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edge_sphereface import __version__
 from edge_sphereface.cli.arguments import (
     detector_options,
     float_or_nan,
@@ -23,14 +16,11 @@ from edge_sphereface.cli.arguments import (
     read_named_pairs,
 )
 from edge_sphereface.cli.runner import Commands, Outcome, Progress, UsageError, note
-from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_PORTABLE
-from edge_sphereface.storage.files import SHARED, atomic_write
-from export import parity
 from export.outputs import check_output
+from export.quantization.output import measured_on, quantization_json, write_quantized
 
 if TYPE_CHECKING:
-    from edge_sphereface.types import JsonObject
     from export.quantization.policy import Policy
     from export.quantization.quantize import QuantizedModel
 
@@ -68,7 +58,7 @@ def add_quantize(commands: Commands) -> None:
         type=_share,
         default=0.002,
         metavar="D",
-        help="mean of 1 - cosine above which the costliest layers stay float (default 0.002)",
+        help="mean of 1 - cosine above which layers stay float, the best for their size first (default 0.002)",
     )
     parser.add_argument("--provider", default="cpu", metavar="NAME", help="judges a float16 model (default cpu)")
     _add_faster_than(parser)
@@ -140,58 +130,9 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
         reporter=Progress,
         note=note,
     )
-    result = _result(arguments, made)
-    files = _write(arguments, made, result) if made.proof.passed else []
+    result = quantization_json(made, arguments.output, arguments.model, arguments.provider)
+    files = write_quantized(made, arguments.output, arguments.model, arguments.provider) if made.proof.passed else []
     return Outcome({**result, "files": files}, _quantize_text(arguments, made, files), passed=made.proof.passed)
-
-
-def _result(arguments: argparse.Namespace, made: QuantizedModel) -> JsonObject:
-    calibration = made.calibration
-    return {
-        "model": str(arguments.output) if made.proof.passed else None,
-        "spec": made.spec.as_json(),
-        "bytes": made.model.ByteSize(),
-        "float_bytes": arguments.model.stat().st_size,
-        "calibration": None
-        if calibration is None
-        else {
-            "crops": len(calibration.crops),
-            "doubts": list(made.doubts),
-            "skipped": [{"path": path, "reason": reason} for path, reason in calibration.skipped],
-        },
-        "search": None if made.search is None else made.search.as_json(),
-        "proof": made.proof.as_json(),
-        "environment": _environment(arguments.provider),
-    }
-
-
-def _write(arguments: argparse.Namespace, made: QuantizedModel, result: JsonObject) -> list[str]:
-    """Model, certificate and report: all of them, or none."""
-    from edge_sphereface.inference.embedder import Embedder
-    from export.quantization import report
-
-    output: Path = arguments.output
-    beside = {kind: output.with_suffix(f".quantization.{kind}") for kind in ("json", "md", "png")}
-    with ExitStack() as stack:
-
-        def open_output(path: Path) -> Any:
-            return stack.enter_context(atomic_write(path, mode=SHARED))
-
-        certificate, plot = open_output(certificate_path(output)), open_output(beside["png"])
-        record, page, stream = (open_output(path) for path in (beside["json"], beside["md"], output))
-        stream.write(made.model.SerializeToString(deterministic=True))
-        stream.flush()
-        embedder, original = (Embedder(path, provider=arguments.provider) for path in (stream.name, arguments.model))
-        proof = parity.prove_against_model(embedder, original)
-        quality = tuple(str(judgment) for judgment in made.proof.judgments)
-        certified = replace(parity.certificate(proof, embedder, model_name=output.name), quality=quality)
-        certificate.write(json.dumps(certified.as_json(), indent=1).encode())
-        del embedder  # Windows cannot rename a file that is mapped
-        report.draw(plot, made.proof, output.name)
-        record.write(json.dumps(result, indent=1).encode())
-        text = report.page(output.name, made.spec, made.search, made.proof, result["environment"], beside["png"].name)
-        page.write(text.encode())
-    return [str(path) for path in (output, certificate_path(output), *beside.values())]
 
 
 def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: list[str]) -> str:
@@ -260,23 +201,7 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     text = report.proof_text(proof)
     if not proof.passed:
         text += f"\nharmful: {'; '.join(proof.missed)}"
-    return Outcome({"proof": proof.as_json(), "environment": _environment("cpu")}, text, passed=proof.passed)
-
-
-def _environment(provider: str) -> JsonObject:
-    """What the figures depend on."""
-    from edge_sphereface.doctor.machine import read_machine
-
-    machine = read_machine()
-    return {
-        "processor": f"{machine.cpu_model or machine.processor} ({machine.processor})",
-        "threads": machine.usable_cpus,
-        "provider": provider,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "edge_sphereface": __version__,
-        **{name: version for name, version in machine.wheels.items() if name.startswith("onnxruntime")},
-    }
+    return Outcome({"proof": proof.as_json(), "environment": measured_on("cpu")}, text, passed=proof.passed)
 
 
 def _mib(path: Path) -> str:

@@ -56,7 +56,7 @@ class QuantizationOptions:
         precision: ``int8`` or ``float16``.
         target: kind of processor for ``int8``.
         count: largest number of crops for the calibration.
-        max_drift: mean of 1 - cosine above which the costliest layers remain in float32.
+        max_drift: mean of 1 - cosine above which layers remain in float32, the best for their size first.
         policy: bounds that the result must meet.
         provider: execution provider of the proof; INT8 models run on the CPU.
         faster_than: paths of other forms of the float model, such as a tuned one, that the result must be faster than.

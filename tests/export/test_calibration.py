@@ -59,9 +59,9 @@ def test_doubts(shallow_models, crop_folder):
 
 
 @pytest.mark.slow
-def test_different_people_raise_no_doubt(trained_model, shared):
+def test_different_people_raise_no_doubt(trained_model, orl):
     embedder = Embedder(trained_model)
-    found = calibration_crops(shared("lfw") / "images", embedder.spec, open_detector(), count=60)
+    found = calibration_crops(orl, embedder.spec, open_detector(), count=60)
     assert doubts(found, embedder) == []
 
 

@@ -1,0 +1,164 @@
+"""Open-set identification of the ORL faces by one model: some people are enrolled, the others are strangers.
+
+References:
+    ISO/IEC 19795-1: closed-set rank-1 rate; detection-and-identification rate at a false alarm rate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edge_sphereface.gallery import Threshold, open_gallery
+from export.demo.orl import PEOPLE, PHOTOGRAPHS_EACH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.types import Float32Array, UInt8Array
+
+ENROLLED_PEOPLE, ENROLLED_EACH = 30, 3
+"""People 1 to 30 are enrolled from their photographs 1 to 3; people 31 to 40 are strangers."""
+STRANGERS = PEOPLE - ENROLLED_PEOPLE
+FALSE_ALARM_RATE = 0.01
+"""Share of the strangers' photographs that may be given a name; the threshold is set to it."""
+
+
+class Answer(NamedTuple):
+    """What the gallery said of one photograph.
+
+    Attributes:
+        person: who it shows, 1 to 40.
+        number: of the photograph, 1 to 10.
+        candidate: most similar enrolled person, 1 to 30.
+        similarity: cosine to that person's template.
+        named: whether the similarity reaches the threshold.
+    """
+
+    person: int
+    number: int
+    candidate: int
+    similarity: float
+    named: bool
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the person is not enrolled."""
+        return self.person > ENROLLED_PEOPLE
+
+    @property
+    def wrong_name(self) -> bool:
+        """Whether a name was given that is not the person's."""
+        return self.named and self.candidate != self.person
+
+    @property
+    def right(self) -> bool:
+        """Whether an enrolled person was named rightly, or a stranger not named."""
+        return not self.named if self.is_stranger else self.named and not self.wrong_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognition:
+    """How well a model recognized the photographs that were not enrolled.
+
+    Attributes:
+        threshold: cosine that 1 % of the strangers' photographs reach.
+        rank1: share of the enrolled people's photographs whose most similar person is the right one.
+        identified: share of them that are named rightly at the threshold.
+        wrong_names: photographs of enrolled people that are given another's name.
+        false_alarms: photographs of strangers that are given a name.
+        answers: of each photograph.
+        genuine: (1800,) cosines of all pairs of photographs of the same person.
+        impostor: (78000,) cosines of all pairs of photographs of different people.
+    """
+
+    threshold: float
+    rank1: float
+    identified: float
+    wrong_names: int
+    false_alarms: int
+    answers: tuple[Answer, ...]
+    genuine: Float32Array
+    impostor: Float32Array
+
+
+def name_of(person: int) -> str:
+    """Name under which a person is enrolled."""
+    return f"Person {person:02d}"
+
+
+def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognition:
+    """Enroll, identify the rest, and leave a gallery that can be used.
+
+    Args:
+        embedder: the model.
+        crops: (40, 10, H, W, 3) uint8 BGR, aligned, by person and number.
+        location: of the gallery, which is made.
+
+    Raises:
+        GalleryError: it cannot be made.
+    """
+    embeddings = embedder.embed(crops.reshape(-1, *crops.shape[2:])).reshape(PEOPLE, PHOTOGRAPHS_EACH, -1)
+    with open_gallery(location, embedder, create=True) as gallery:
+        for person, rows in enumerate(embeddings[:ENROLLED_PEOPLE, :ENROLLED_EACH], start=1):
+            gallery.enroll(name_of(person), rows)
+        asked = [
+            (person, number)
+            for person in range(1, PEOPLE + 1)
+            for number in range(1, PHOTOGRAPHS_EACH + 1)
+            if person > ENROLLED_PEOPLE or number > ENROLLED_EACH
+        ]
+        best = [found[0] for found in gallery.search(np.stack([embeddings[p - 1, n - 1] for p, n in asked]), top=1)]
+        people = {name_of(person): person for person in range(1, ENROLLED_PEOPLE + 1)}
+        strangers = [
+            candidate.similarity for (person, _), candidate in zip(asked, best, strict=True) if person > ENROLLED_PEOPLE
+        ]
+        threshold = _threshold(np.array(strangers))
+        _keep(gallery, embedder, threshold)
+    answers = tuple(
+        Answer(person, number, people[candidate.name], candidate.similarity, candidate.similarity >= threshold)
+        for (person, number), candidate in zip(asked, best, strict=True)
+    )
+    enrolled = [answer for answer in answers if not answer.is_stranger]
+    genuine, impostor = _pairs(embeddings)
+    return Recognition(
+        threshold=threshold,
+        rank1=float(np.mean([answer.candidate == answer.person for answer in enrolled])),
+        identified=float(np.mean([answer.right for answer in enrolled])),
+        wrong_names=sum(answer.wrong_name for answer in enrolled),
+        false_alarms=sum(answer.named for answer in answers if answer.is_stranger),
+        answers=answers,
+        genuine=genuine,
+        impostor=impostor,
+    )
+
+
+def _threshold(strangers: Float32Array) -> float:
+    """The cosine between the last false alarm that is allowed and the first that is not."""
+    falling = np.sort(strangers)[::-1]
+    allowed = int(FALSE_ALARM_RATE * len(falling))
+    return round(float(falling[allowed - 1 : allowed + 1].mean()), 4)
+
+
+def _keep(gallery: Gallery, embedder: Embedder, threshold: float) -> None:
+    gallery.set_threshold(
+        Threshold(
+            value=threshold,
+            precision=embedder.fingerprint.precision,
+            fingerprint=embedder.fingerprint.digest,
+            source="reached by 1 of 100 photographs of strangers among the ORL faces",
+            far=FALSE_ALARM_RATE,
+        )
+    )
+
+
+def _pairs(embeddings: Float32Array) -> tuple[Float32Array, Float32Array]:
+    rows = embeddings.reshape(PEOPLE * PHOTOGRAPHS_EACH, -1)
+    first, second = np.triu_indices(len(rows), k=1)
+    cosines = (rows @ rows.T)[first, second]
+    same = first // PHOTOGRAPHS_EACH == second // PHOTOGRAPHS_EACH
+    return cosines[same], cosines[~same]

@@ -1,0 +1,54 @@
+"""Checkpoints that the exporter recognizes by their SHA-256, and what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from export.official import LFW_ACCURACY, LFW_THRESHOLD, OFFICIAL, THRESHOLD_SOURCE_OFFICIAL
+from export.pretrained import PRETRAINED_LFW_ACCURACY, PRETRAINED_LFW_THRESHOLD, PRETRAINED_SHA256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCheckpoint:
+    """A published checkpoint.
+
+    Attributes:
+        title: what it is, in words.
+        sha256: of the file.
+        lfw_accuracy: 10-fold accuracy on LFW, as a share.
+        accuracy_source: who measured that accuracy.
+        threshold: cosine similarity from which two faces are taken for the same person.
+        threshold_source: where the threshold comes from.
+    """
+
+    title: str
+    sha256: str
+    lfw_accuracy: float
+    accuracy_source: str
+    threshold: float
+    threshold_source: str
+
+
+_KNOWN = (
+    KnownCheckpoint(
+        title="the official checkpoint of MindSpore Hub",
+        sha256=OFFICIAL.sha256,
+        lfw_accuracy=LFW_ACCURACY,
+        accuracy_source="stated by its publisher, not measured here",
+        threshold=LFW_THRESHOLD,
+        threshold_source=THRESHOLD_SOURCE_OFFICIAL,
+    ),
+    KnownCheckpoint(
+        title="the pretrained network of this project, of quarter width",
+        sha256=PRETRAINED_SHA256,
+        lfw_accuracy=PRETRAINED_LFW_ACCURACY,
+        accuracy_source="measured by this project",
+        threshold=PRETRAINED_LFW_THRESHOLD,
+        threshold_source="mean of the thresholds of the 10 folds of LFW's 6,000 pairs, landmarks given",
+    ),
+)
+
+
+def known_checkpoint(sha256: str) -> KnownCheckpoint | None:
+    """The checkpoint with this SHA-256, or None."""
+    return next((known for known in _KNOWN if known.sha256 == sha256), None)
