@@ -28,6 +28,7 @@ _FILE = RegularFile(what="file of settings", limit=1 << 16, error=UsageError, hi
 _MAX_DOTS = 64
 """Maximum number of dots in a line: each dot of a key nests a table, and settings have none."""
 _ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
+_HINT = "each key is an option of edge-sphereface watch --help, without --"
 _SHOWN = 60
 _KINDS = {bool: "true or false", str: "a string", int: "a number", float: "a number", dict: "a table", list: "a list"}
 _READERS = ("tomllib", "tomli")
@@ -74,9 +75,7 @@ def _values(options: Mapping[str, Option], path: Path) -> dict[str, Any]:
             near = get_close_matches(key, options, n=1)
             raise UsageError(
                 f"{path}: there is no setting {key[:_SHOWN]!r}.",
-                hint=f"do you mean {near[0]!r}?"
-                if near
-                else "each is an option of edge-sphereface watch --help, without --",
+                hint=f"do you mean {near[0]!r}?" if near else _HINT,
             )
         for item in found if isinstance(found, list) else [found]:
             _check_type(option, item, path)
@@ -100,7 +99,7 @@ def _parsed(option: Option, text: str, path: Path) -> Any:
     try:
         return option.parse(text)
     except ArgumentTypeError as error:
-        raise UsageError(f"{path}: {option.name}: {error}.", hint=f"check {OPTION}") from error
+        raise UsageError(f"{path}: {option.name}: {error}.", hint=_HINT) from error
 
 
 def _read(path: Path) -> JsonObject:

@@ -208,6 +208,18 @@ def test_a_port_that_is_taken(endpoint, portrait):
         HealthEndpoint(stream, port=endpoint.port)
 
 
+def test_the_port_is_free_after_the_end(portrait, stack):
+    """Though connections were open: one idle, one in the middle of its request."""
+    stream = FaceStream(portrait, detector=open_detector())
+    with HealthEndpoint(stream, port=0) as first:
+        idle = socket.create_connection(("127.0.0.1", first.port))
+        half = socket.create_connection(("127.0.0.1", first.port))
+        half.sendall(b"GET /health HTTP/1.1\r\n")
+        assert health(first)[0] == 503
+    with idle, half, HealthEndpoint(stream, port=first.port) as second:
+        assert health(second)[0] == 503
+
+
 def test_without_the_extra_it_says_what_to_install(monkeypatch, portrait):
     monkeypatch.setitem(sys.modules, "edge_sphereface.stream.monitoring.metrics", None)
     monkeypatch.setitem(sys.modules, "prometheus_client", None)

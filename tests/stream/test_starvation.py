@@ -154,10 +154,14 @@ def ask(port, path, source=None, headers=None):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs limits of processes, and 127.0.0.0/8")
-def test_400_idle_and_half_requests_at_256_descriptors_stop_nothing(camera, people, small_model, tmp_path, wait_until):
+@pytest.mark.parametrize("servers", ["two servers", "one server"])
+def test_400_idle_and_half_requests_at_256_descriptors_stop_nothing(
+    camera, people, small_model, tmp_path, wait_until, servers
+):
     """The page (with a token), health, snapshots and the opening of the camera go on while the attack lasts."""
     url, handler = camera
-    page, metrics = free_port(), free_port()
+    page = free_port()
+    metrics = page if servers == "one server" else free_port()
     words = [
         "watch", url, "--gallery", people, "--model", small_model, "--threshold", "0.99", "--json",
         "--view", page, "--metrics", metrics, "--snapshots", tmp_path / "faces", "--lost-after-s", "0.3",

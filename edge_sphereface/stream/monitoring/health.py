@@ -21,7 +21,7 @@ _DEADLINE_S = 5.0
 """From the beginning of a connection to the end of its answer."""
 _CAPS = ConnectionCaps(pending=24, pending_per_address=16, accepted=0, accepted_per_address=0)
 """An answer takes milliseconds, so the connection that has waited longest gives way."""
-_CLOSE_S = 0.3
+_CLOSE_S = 0.5
 
 
 class MonitoringAnswers:
