@@ -1,1 +1,1 @@
-"""Measurements that a camera builder can decide from. Run from a checkout: ``python -m benchmarks --help``."""
+"""Benchmarks of speed, memory, accuracy and live recognition. Run from a checkout: ``python -m benchmarks --help``."""

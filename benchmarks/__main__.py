@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def build_parser() -> Parser:
-    """The whole command line."""
+    """Build the parser of all commands."""
     parser = Parser(
         prog="python -m benchmarks",
         description="Measure SphereFace on this machine.",

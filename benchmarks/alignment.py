@@ -1,4 +1,4 @@
-"""Crops beside those of the original's evaluation: the kind of fit, the warp, the decoder."""
+"""Compare crops with those of the original's evaluation: kind of fit, warp and JPEG decoder."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 _BATCH = 16
 _SMALLER = 0.97
 _ENLARGED, _FACTORS, _NOISE = 60, (2, 3, 6), 10.0
-"""Photographs, how much larger they are made, and the noise of the camera, in levels."""
+"""Number of photographs, factors of their enlargement, and noise of the camera in levels."""
 
 
 def add_command(added: Commands) -> None:
-    """Add this command to the parser."""
+    """Add the command ``alignment``."""
     from pathlib import Path
 
     command = added.add_parser(
@@ -53,7 +53,7 @@ def add_command(added: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    """Every difference over the first photographs of the pairs."""
+    """Measure all differences over the first photographs of the pairs."""
     pairs, folder, landmarks = read_lfw(arguments.lfw)
     if landmarks is None:
         raise UsageError("The folder has no landmarks.", hint="lfw_landmark.txt is the original's file")
@@ -76,9 +76,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 
 def reference_transform(landmarks: Float64Array, template: Float64Array) -> tuple[Float64Array, float]:
-    """The original's transform by numpy's general solvers, (2, 3), and the residual in pixels of the crop.
+    """Compute the original's transform (2, 3) by numpy's general solvers, and its residual in pixels of the crop.
 
-    The system is that of MATLAB's ``cp2tform`` for a nonreflective similarity: template to photograph, then inverted.
+    The system is that of MATLAB's ``cp2tform`` for a nonreflective similarity: from template to photograph, inverted.
     """
     (x, y), one, zero = template.T, np.ones(5), np.zeros(5)
     system = np.vstack([np.column_stack([x, y, one, zero]), np.column_stack([y, -x, zero, one])])
@@ -88,7 +88,7 @@ def reference_transform(landmarks: Float64Array, template: Float64Array) -> tupl
 
 
 def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> JsonObject:
-    """One photograph's crops in every way."""
+    """Compare the crops of one photograph."""
     from PIL import Image
 
     image, template = load_image(path), np.array(spec.landmark_template)
@@ -119,11 +119,11 @@ def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> JsonObject
 
 
 def summarize(faces: list[JsonObject], embedder: Embedder) -> JsonObject:
-    """The figures of all photographs together.
+    """Summarize the comparisons of all photographs.
 
     Args:
-        faces: what was compared of each.
-        embedder: embeds the crops of both fits.
+        faces: comparisons of each face.
+        embedder: embeds the crops of both kinds of fit.
     """
     ratios = np.array([face["scale_ratio"] for face in faces])
     first, second = (_embed(embedder, [face["crops"][which] for face in faces]) for which in (0, 1))
@@ -146,9 +146,9 @@ def summarize(faces: list[JsonObject], embedder: Embedder) -> JsonObject:
 def _enlarged(
     names: list[str], folder: Path, landmarks: dict[str, Float64Array], embedder: Embedder, by: int
 ) -> JsonObject:
-    """Crops of large faces with and without averaging, beside those of the photographs as they are.
+    """Compare crops of enlarged photographs, with and without averaging, with crops of the originals.
 
-    The photographs are enlarged and get noise, as a camera of more pixels would add it.
+    The enlarged photographs get noise, as from a camera with more pixels.
     """
     import cv2
 
@@ -185,7 +185,7 @@ def _embed(embedder: Embedder, crops: list[UInt8Array]) -> Float32Array:
 
 
 def _warp(image: NDArray[Any], transform: Float64Array, size: tuple[int, int]) -> NDArray[Any]:
-    """The plain warp of the original, bilinear with a black border; size is (width, height)."""
+    """Warp as the original does: bilinear, with a black border. ``size`` is (width, height) in pixels."""
     import cv2
 
     warped: NDArray[Any] = np.asarray(cv2.warpAffine(image, transform, size))

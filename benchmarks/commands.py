@@ -31,7 +31,7 @@ PEERS = tuple(name for name in peer_names() if name != "edge")
 
 
 def run_latency(arguments: argparse.Namespace) -> Outcome:
-    """Models and peers, then the stages of the first model."""
+    """Run ``latency``: time models and peers, then the stages of the first model."""
     timed = environment.TimedRun()
     threads = arguments.threads or list(range(1, usable_cpus() + 1))
     peers = PEERS if "all" in arguments.peers else arguments.peers
@@ -76,7 +76,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
 
 
 def run_accuracy(arguments: argparse.Namespace) -> Outcome:
-    """Every model on the same pairs, the second and later against the first."""
+    """Run ``accuracy``: all models on the same pairs, compared with the first."""
     labelled = read_named_pairs(arguments)
     if labelled is None:
         raise UsageError("No pairs were named.", hint="give --lfw FOLDER, or --pairs FILE with --images FOLDER")
@@ -119,7 +119,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
 
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:
-    """A plan from measured stages."""
+    """Run ``plan``: a plan from measured stages."""
     if arguments.result is not None:
         rows = load_result(arguments.result).get("stages", [])
         name = None if arguments.model is None else arguments.model.name
@@ -139,7 +139,7 @@ def run_plan(arguments: argparse.Namespace) -> Outcome:
 
 
 def run_ascend(arguments: argparse.Namespace) -> Outcome:
-    """Native runs beside edge runs and what others published."""
+    """Run ``ascend run``: native runs, edge runs and published figures."""
     timed, presence = environment.TimedRun(), probe.probe()
     note(presence.sentence())
     device = "Ascend" if presence.has_npu else "CPU"
@@ -188,7 +188,7 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
 
 
 def run_import(arguments: argparse.Namespace) -> Outcome:
-    """What was recorded elsewhere."""
+    """Run ``ascend import``: read runs from another machine."""
     rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
     result: JsonObject = {"environment": environment.describe(), "ledger": rows}
     keep_result(result, arguments.output)
@@ -196,7 +196,7 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
 
 
 def _spec_of(checkpoint: Path) -> ModelSpec:
-    """What a model made from this checkpoint would say of itself."""
+    """Specification of a model made from this checkpoint."""
     from export.checkpoint import open_checkpoint
     from export.convert import ConversionOptions, model_spec
     from export.topology import infer_topology
@@ -206,7 +206,7 @@ def _spec_of(checkpoint: Path) -> ModelSpec:
 
 
 def run_report(arguments: argparse.Namespace) -> Outcome:
-    """Markdown and plots of results."""
+    """Run ``report``: Markdown and plots of results."""
     try:
         merged = report.merge([load_result(path) for path in arguments.result])
     except ValueError as error:
@@ -216,17 +216,17 @@ def run_report(arguments: argparse.Namespace) -> Outcome:
 
 
 def run_compare(arguments: argparse.Namespace) -> Outcome:
-    """Exit code 1 if something got slower beyond noise, or wrong."""
+    """Run ``compare``: exit code 1 if a case is significantly slower, or wrong."""
     changes, only = comparison.compare(load_result(arguments.old), load_result(arguments.new))
     if not changes:
-        raise UsageError("The two results share no case.", hint="measure the same models, threads and batches")
+        raise UsageError("The two results have no case in common.", hint="measure the same models, threads and batches")
     bad = [change for change in changes if change.verdict in ("slower", "wrong")]
     result = {"changes": [change._asdict() for change in changes], "only_in_one": only, "slower": len(bad)}
     return Outcome(result, comparison.text(changes, only), passed=not bad)
 
 
 def run_int8(arguments: argparse.Namespace) -> Outcome:
-    """Today's habit as a contender."""
+    """Run ``todays-int8``: make the INT8 model of onnxruntime's ``quantize_static``."""
     from benchmarks import static_int8
 
     static_int8.quantize(arguments.model, arguments.output, arguments.photos, count=arguments.count)
@@ -235,7 +235,7 @@ def run_int8(arguments: argparse.Namespace) -> Outcome:
 
 
 def run_sessions(arguments: argparse.Namespace) -> Outcome:
-    """Settings of the session, in turn."""
+    """Run ``sessions``: compare settings of the session."""
     from benchmarks import sessions
 
     timed = environment.TimedRun()
@@ -253,7 +253,7 @@ def run_sessions(arguments: argparse.Namespace) -> Outcome:
 
 
 class _Named:
-    """Progress whose subject changes."""
+    """Progress whose description changes during the run."""
 
     def __init__(self) -> None:
         self._what = ""

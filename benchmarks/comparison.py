@@ -1,7 +1,7 @@
-"""Two results held against each other: what got slower beyond noise.
+"""Compare two results, and find cases that became significantly slower.
 
-Samples of one start of a process share its luck, such as where its memory lies: only several starts tell that from a
-change. The interval is Welch's, over the logarithms of the starts' medians.
+Samples of one process start share random effects, such as the placement of memory. Only several starts separate these
+effects from a change. The confidence interval is Welch's, over the logarithms of the starts' medians.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float64Array, JsonObject
 
 TOLERANCE = 0.05
-"""A change within five percent is not called one, however certain."""
+"""A change of less than five percent is ignored, even if it is significant."""
 MIN_STARTS = 3
-"""Fewer starts of a case in either result are not judged."""
+"""Least number of starts in each result; cases with fewer are not judged."""
 _CONFIDENCE = 0.99
 _KEYS = ("label", "contender", "stage", "detector", "threads", "batch", "provider")
 
 
 class Change(NamedTuple):
-    """One case in both results.
+    """Change of one case between the results.
 
     Attributes:
-        name: of the case.
-        ratio: new over old: geometric means of the starts' medians.
-        low: end of the 99 % interval of that ratio over starts; None with fewer than ``MIN_STARTS``.
-        high: its other end.
+        name: name of the case.
+        ratio: geometric mean of the starts' medians, new divided by old.
+        low: lower end of the 99 % confidence interval of the ratio; None with fewer than ``MIN_STARTS`` starts.
+        high: upper end of that interval.
         verdict: ``slower``, ``faster``, ``same``, ``wrong`` or ``not judged``.
     """
 
@@ -46,7 +46,7 @@ def compare(old: JsonObject, new: JsonObject) -> tuple[list[Change], list[str]]:
     """Compare latency and stage rows of two result files.
 
     Returns:
-        A change per case in both, and the names of cases that are in one only.
+        One change for each case in both results, and the names of cases in only one of them.
     """
     before, after = _samples(old), _samples(new)
     changes = [_change(name, before[name], after[name]) for name in before if name in after]
@@ -64,7 +64,7 @@ def _name(row: JsonObject) -> str:
 
 
 def _start_medians(row: JsonObject) -> Float64Array:
-    """Logarithm of the median of each start."""
+    """Return the logarithm of the median of each start."""
     samples = np.asarray(row["samples_ms"], dtype=np.float64)
     ends = np.cumsum(row.get("start_samples", [len(samples)]))
     return np.log([np.median(part) for part in np.split(samples, ends[:-1])])
@@ -99,7 +99,7 @@ def _interval(before: Float64Array, after: Float64Array, difference: float) -> t
 
 
 def text(changes: Sequence[Change], only: Sequence[str]) -> str:
-    """The changes as a table, the worst first."""
+    """Format the changes as a table, the worst first."""
     lines = [f"{'new / old':>9}  {'99 % interval':>15}  {'verdict':<10}  case"]
     for change in sorted(changes, key=lambda change: -change.ratio):
         interval = "" if change.low is None else f"{change.low:.3f} to {change.high:.3f}"

@@ -1,4 +1,4 @@
-"""A model for the benchmarks: the one in EDGE_SPHEREFACE_MODEL, or an untrained SphereFace-20 of full width."""
+"""Model for the benchmarks: the one named by EDGE_SPHEREFACE_MODEL, or an untrained SphereFace-20 of full width."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=["rewritten", "int8"])
 def derived(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model in its faster forms, made without the search, which changes no latency."""
+    """Faster forms of the model, made without the search, which does not affect the latency."""
     made = decompose_prelu(onnx.load(model))
     if request.param == "int8":
         spec = Embedder(model, provider="cpu").spec

@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: it travels with every result."""
+"""Environment of a measurement: machine, load, versions and conditions, stored with every result."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ ENERGY = "sys/class/powercap/intel-rapl:0/energy_uj"
 _JETSON_POWER = re.compile(r"(?:VDD_IN|POM_5V_IN) (\d+)(?:mW)?/")
 """Input power of the whole module in a line of ``tegrastats``, in milliwatts. Source: Jetson Linux Developer Guide."""
 _ENDLESS = ("tegrastats",)
-"""Programs that print until they are stopped; their first line is enough."""
+"""Programs that print until they are stopped; only their first line is read."""
 _GENERATION = re.compile(
     r"^(vendor_id|cpu family|model|stepping|CPU implementer|CPU part|CPU variant|CPU revision)\s*: (\S+)$", re.MULTILINE
 )
 _LOOK_S = 0.5
-"""How long other programs are watched before a run."""
+"""Duration for which the load by other programs is measured before a run, in seconds."""
 _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
 
 def describe(root: Path = Path("/")) -> JsonObject:
-    """Machine, load (of the last minute), versions and time.
+    """Describe the machine, its load in the last minute, versions and time.
 
     Args:
-        root: where ``proc`` and ``sys`` are mounted.
+        root: folder where ``proc`` and ``sys`` are mounted.
     """
     machine = read_machine(root)
     return {
@@ -71,20 +71,20 @@ def describe(root: Path = Path("/")) -> JsonObject:
 
 
 class TimedRun:
-    """A run whose timings other programs can spoil: watches them before it and meanwhile.
+    """A timed run. Measures the load by other programs before and during the run, since it affects timings.
 
-    Warns on stderr if the machine is busy when it begins.
+    Prints a warning to stderr if the machine is busy at the start.
 
     Attributes:
-        before: other programs in the half second before.
+        before: load by other programs in the half second before the run.
     """
 
     def __init__(self, root: Path = Path("/"), sleep: Callable[[float], None] = time.sleep) -> None:
-        """Begin.
+        """Measure the load before the run.
 
         Args:
-            root: where ``proc`` and ``sys`` are mounted.
-            sleep: waits as many seconds.
+            root: folder where ``proc`` and ``sys`` are mounted.
+            sleep: waits for a number of seconds.
         """
         self._root = root
         meter = LoadMeter(root)
@@ -95,11 +95,11 @@ class TimedRun:
         self._meter = LoadMeter(root)
 
     def describe(self, *, workers_elsewhere: bool = False) -> JsonObject:
-        """As :func:`describe`, with the load of other programs from the beginning until now.
+        """Return :func:`describe` with the load by other programs since the start.
 
         Args:
-            workers_elsewhere: whether the run's own work was done by processes that are no children of this one and so
-                cannot be told from other programs; ``during`` is None then.
+            workers_elsewhere: whether processes that are not children of this one did the work of the run. They cannot
+                be distinguished from other programs, so ``during`` is None.
         """
         during = None if workers_elsewhere else self._meter.read()
         return {
@@ -113,10 +113,10 @@ class TimedRun:
 
 
 def busy_text(facts: JsonObject) -> str:
-    """How busy other programs kept the machine of a result; empty if they did not, or if nothing is known.
+    """Describe the load by other programs during a measurement; empty if it was low or is unknown.
 
     Args:
-        facts: the result's ``environment``.
+        facts: ``environment`` of the result.
     """
     work = facts.get("other_work")
     if work is None or not work["busy"]:
@@ -129,7 +129,7 @@ def busy_text(facts: JsonObject) -> str:
 
 
 def _is_busy_before(load: MachineLoad) -> bool:
-    """Where only the load average is known, half a process per processor counts: it still holds what has just ended."""
+    """Without other data, a load average from half a process per processor counts: it includes ended programs."""
     if load.other_processors is not None or load.average is None:
         return load.is_high
     return load.average > load.processors / 2
@@ -142,29 +142,29 @@ def _busy_text(load: MachineLoad) -> str:
 
 
 def generation(root: Path = Path("/")) -> JsonObject:
-    """Numbers by which the maker tells generations of one name apart: "Intel Xeon Processor" alone says little.
+    """Return numbers that identify the generation of a processor; names such as "Intel Xeon Processor" do not.
 
     Args:
-        root: where ``proc`` is mounted.
+        root: folder where ``proc`` is mounted.
 
     Returns:
         Lines of /proc/cpuinfo for the first processor: vendor, family, model and stepping on x86-64; implementer,
-        part, variant and revision on Arm. Empty where the system does not tell.
+        part, variant and revision on Arm. Empty if the system does not report them.
     """
     text = _read(root / "proc/cpuinfo") or ""
     return {name.replace(" ", "_"): value for name, value in _GENERATION.findall(text.split("\n\n")[0])}
 
 
 def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:
-    """Temperature, throttling, power and power mode now; read before and after a measurement.
+    """Read the current temperature, throttling, power and power mode, before and after a measurement.
 
     Args:
-        root: where ``sys`` is mounted.
-        run: runs a program and gives its output, or None where there is no such program.
+        root: folder where ``sys`` is mounted.
+        run: runs a program and returns its output, or None if the program does not exist.
 
     Returns:
-        ``temperature_c`` (the hottest zone), ``throttled`` (what limits a Pi now or did since boot), ``power_w`` and
-        ``power_mode`` (of a Jetson); None for what this machine does not tell.
+        ``temperature_c`` (hottest zone), ``throttled`` (limits of a Raspberry Pi, now or since boot), ``power_w`` and
+        ``power_mode`` (of a Jetson); None for values that this machine does not report.
     """
     call = run or _run
     zones = [_read(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
@@ -181,13 +181,13 @@ def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:
 
 
 def is_throttled(before: JsonObject, after: JsonObject) -> bool:
-    """Whether a measurement between these two conditions was slowed down by the machine."""
+    """Whether throttling slowed down a measurement between these two conditions."""
     limits = after["throttled"]
     return bool(limits) and any(limit.endswith("now") or limit not in (before["throttled"] or []) for limit in limits)
 
 
 def energy_j(root: Path = Path("/")) -> float | None:
-    """Energy that the processor package has used so far, in joules; None where the system does not tell."""
+    """Return the energy used by the processor package so far in joules; None if the system does not report it."""
     text = _read(root / ENERGY)
     return int(text) / 1e6 if text and text.isdecimal() else None
 

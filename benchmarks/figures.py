@@ -1,13 +1,13 @@
-"""Figures on the pages: each measured one is tied to a value of a recorded result.
+"""Check the figures in the documentation against recorded results.
 
-``docs/figures.toml`` holds the claims: a page, its text with fields, the record, and the path of each field's value.
-This module compares both, and finds figures that no claim covers. ``python -m benchmarks.figures`` prints what does not
-fit; with ``--write`` it puts the recorded values on the pages.
+``docs/figures.toml`` contains the claims. A claim names a page, its text with fields, a record, and the path of each
+field's value. This module compares the pages with the records, and finds figures without a claim. ``python -m
+benchmarks.figures`` prints the differences; with ``--write`` it writes the recorded values to the pages.
 
-A path leads through the record: keys, positions, ``key=value&key=value`` for the one element of a list that has these,
-and ``*`` for all elements. A value is a path, or a list that is calculated from left to right: ``["rows/0/ms", "/",
-"rows/1/ms"]``; ``["max", PATH]`` (``min``, ``sum``, ``len``) reduces a path with ``*``. Paths of a claim begin at its
-``at``, if it has one.
+A path consists of keys, positions, ``key=value&key=value`` for the only element of a list with these values, and ``*``
+for all elements. A value is a path, or a list that is evaluated from left to right: ``["rows/0/ms", "/",
+"rows/1/ms"]``; ``["max", PATH]`` (``min``, ``sum``, ``len``) reduces a path with ``*``. The paths of a claim are
+relative to its ``at``, if present.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FIGURES = re.compile(
     rf"(?<![\w.^])(?<!\w-){_NUMBER}(?:/\d+)?(?![\w-])"  # not a part of a name, such as INT8, Cortex-A72 or x86-64
 )
 _CHAIN = re.compile(rf"\s*(?:(?:to|and|or|in|,|\+|±)\s*{_NUMBER}\s*)*{_UNIT}")
-"""What follows a figure with a unit: the unit, perhaps after others that share it, as in "4 to 5 ms"."""
+"""Text after a figure with a unit: the unit, possibly after other figures that share it, as in "4 to 5 ms"."""
 _NO_PROSE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|https?://\S+|<!--.*?-->", re.DOTALL)
 _OPERATIONS: Mapping[str, Callable[[float, float], float]] = {
     "+": lambda a, b: a + b,
@@ -51,19 +51,19 @@ _REDUCTIONS: Mapping[str, Callable[[list[float]], float]] = {"max": max, "min": 
 
 
 class FigureError(ValueError):
-    """The ledger or a record does not hold what is asked for."""
+    """The claims or a record do not contain a requested value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A text on a page whose figures were recorded.
+    """A text on a page with recorded figures.
 
     Attributes:
-        page: below the project's root.
-        record: below ``benchmarks/results``.
-        text: as it stands on the page, with a field for each figure: ``{median:.1f} ms``.
+        page: path of the page relative to the project's root.
+        record: path of the record relative to ``benchmarks/results``.
+        text: text on the page with a field for each figure: ``{median:.1f} ms``.
         values: expression of each field.
-        at: path where those of the values begin.
+        at: path that the paths of the values are relative to.
     """
 
     page: str
@@ -73,11 +73,11 @@ class Claim:
     at: str = ""
 
     def fields(self) -> list[tuple[str, str]]:
-        """Name and format of each field, in their order."""
+        """Name and format of each field, in order."""
         return [(name, form or "") for _, name, form, _ in string.Formatter().parse(self.text) if name is not None]
 
     def pattern(self) -> re.Pattern[str]:
-        """The text with any numbers in its fields, broken into lines anywhere."""
+        """Pattern that matches the text with any numbers in its fields and any line breaks."""
         parts = []
         for literal, name, _, _ in string.Formatter().parse(self.text):
             parts.append(re.sub(r"(?:\\ )+", lambda _: r"\s+", re.escape(literal)))
@@ -88,12 +88,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """``docs/figures.toml``.
+    """Contents of ``docs/figures.toml``.
 
     Attributes:
-        claims: what was measured here.
-        unmeasured: texts on a page whose numbers are no measurements of this project, by page.
-        patterns: the same on every page.
+        claims: claims of measured figures.
+        unmeasured: texts by page whose numbers are not measurements of this project.
+        patterns: patterns of such texts on any page.
     """
 
     claims: Sequence[Claim]
@@ -102,7 +102,7 @@ class Ledger:
 
 
 class Found(NamedTuple):
-    """Where a claim stands on its page, and what should stand there."""
+    """Position of a claim on its page, with the shown and the recorded values."""
 
     spans: list[tuple[int, int]]
     shown: list[str]
@@ -113,7 +113,7 @@ def read_ledger(path: Path = LEDGER) -> Ledger:
     """Read the claims.
 
     Raises:
-        FigureError: a claim's fields are not its values.
+        FigureError: the fields of a claim do not match its values.
     """
     content = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(path.read_text("utf-8"))
     claims = []
@@ -134,7 +134,7 @@ def read_ledger(path: Path = LEDGER) -> Ledger:
 
 
 def _spread(entries: Sequence[JsonObject]) -> Iterator[JsonObject]:
-    """One entry for each row of a table: ``each`` names the rows by what stands for ``<row>`` and ``<key>``."""
+    """Expand an entry for a table to one entry per row: ``each`` gives ``<row>`` and ``<key>`` of every row."""
     for entry in entries:
         rows = entry.get("each", {"": ""})
         for row, key in rows.items():
@@ -143,20 +143,20 @@ def _spread(entries: Sequence[JsonObject]) -> Iterator[JsonObject]:
 
 
 def pages(root: Path = ROOT) -> dict[str, str]:
-    """Text of the README and of every page of ``docs``, by path."""
+    """Return the texts of the README and of all pages of ``docs``, by path."""
     paths = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
     return {str(path.relative_to(root).as_posix()): path.read_text("utf-8") for path in paths}
 
 
 def value(record: Any, expression: Any) -> float:
-    """Value of an expression.
+    """Evaluate an expression.
 
     Args:
-        record: the parsed JSON.
-        expression: a path, or a list of paths, numbers and operators.
+        record: parsed JSON.
+        expression: path, or list of paths, numbers and operators.
 
     Raises:
-        FigureError: it leads nowhere.
+        FigureError: the record has no value at a path.
     """
     if isinstance(expression, (int, float)):
         return expression
@@ -177,7 +177,7 @@ def find(claim: Claim, page: str, results: Path = RESULTS) -> Found:
     """Find a claim on its page.
 
     Raises:
-        FigureError: it is not there exactly once, or its record does not hold it.
+        FigureError: the claim does not occur exactly once, or its record lacks a value.
     """
     matches = list(claim.pattern().finditer(page))
     if len(matches) != 1:
@@ -193,7 +193,7 @@ def find(claim: Claim, page: str, results: Path = RESULTS) -> Found:
 
 
 def differences(ledger: Ledger, texts: Mapping[str, str], results: Path = RESULTS) -> list[str]:
-    """Claims that are not on their page, or not as recorded; a sentence each."""
+    """Describe the claims that are missing on their page or differ from their record, one sentence each."""
     wrong = []
     for claim in ledger.claims:
         try:
@@ -207,7 +207,7 @@ def differences(ledger: Ledger, texts: Mapping[str, str], results: Path = RESULT
 
 
 def uncovered(ledger: Ledger, texts: Mapping[str, str], results: Path = RESULTS) -> list[str]:
-    """Figures that neither a claim nor an exception covers, and exceptions that cover nothing; a sentence each."""
+    """Describe figures without a claim or an exception, and unused exceptions, one sentence each."""
     wrong = []
     for name, text in texts.items():
         covered: list[tuple[int, int]] = []
@@ -230,10 +230,10 @@ def uncovered(ledger: Ledger, texts: Mapping[str, str], results: Path = RESULTS)
 
 
 def figures(text: str) -> Iterator[tuple[int, int]]:
-    """Where a page has numbers that look measured.
+    """Find the numbers on a page that look like measurements.
 
-    These have a unit, a decimal point, a thousands separator, an exponent or a fraction, or stand in a table. Code,
-    addresses and names (INT8, Cortex-A72) are left out.
+    They have a unit, a decimal point, a thousands separator, an exponent or a fraction, or are in a table. Code,
+    addresses and names (INT8, Cortex-A72) are ignored.
     """
     prose = _NO_PROSE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     for match in _FIGURES.finditer(prose):
@@ -244,7 +244,7 @@ def figures(text: str) -> Iterator[tuple[int, int]]:
 
 
 def rewritten(ledger: Ledger, name: str, text: str, results: Path = RESULTS) -> str:
-    """A page with the recorded values."""
+    """Return a page with the recorded values."""
     places = []
     for claim in ledger.claims:
         if claim.page == name:
@@ -261,7 +261,7 @@ def _record(path: Path) -> Any:
 
 
 def _walk(node: Any, steps: Sequence[str]) -> Iterator[Any]:
-    """Everything that a path leads to."""
+    """Return all values at a path."""
     if not steps:
         yield node
         return
@@ -295,7 +295,7 @@ def _number(found: Any, path: str) -> float:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print what does not fit; with ``--write`` put recorded values on the pages first."""
+    """Print the differences. With ``--write``, write the recorded values to the pages first."""
     ledger, texts = read_ledger(), pages()
     if "--write" in arguments:
         texts = {name: rewritten(ledger, name, text) for name, text in texts.items()}

@@ -1,4 +1,4 @@
-"""Latency of embedding: every model and every peer, at every number of threads and batch size."""
+"""Latency of embedding for all models, peers, numbers of threads and batch sizes."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
     checkpoint: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """Time models and peers, interleaved, each in a process of its own.
+    """Time models and peers, interleaved, each in a separate process.
 
     Args:
-        models: ONNX files; the first, a float32 file, is the reference of all others' correctness.
-        threads: of one inference.
-        batches: crops per inference.
-        rounds: samples of each case in all.
-        starts: of each contender's process, over which the samples are spread.
-        peers: contenders that run the first model, or the checkpoint, besides this project's runtime.
-        checkpoint: for peers that run that.
-        progress: called with what is measured, rounds done and rounds in total.
+        models: ONNX files. The first one, a float32 file, is the reference for correctness.
+        threads: numbers of threads of one inference.
+        batches: numbers of crops per inference.
+        rounds: number of samples of each case in total.
+        starts: number of process starts of each contender, over which the samples are spread.
+        peers: other contenders, which run the first model or the checkpoint.
+        checkpoint: checkpoint for peers that require it.
+        progress: called with a description of the case, rounds done and rounds in total.
 
     Returns:
-        One row per case; a contender that cannot be had has an ``error`` instead of figures.
+        One row per case; a contender that is not available has an ``error`` instead of figures.
     """
     specs = {path: Embedder(path, provider="cpu").spec for path in models}
     rows: list[JsonObject] = []
@@ -70,7 +70,7 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
 
 
 def example_crops(spec: ModelSpec, batch: int) -> UInt8Array:
-    """Faces and golden inputs, (N, H, W, 3) uint8, N a multiple of the batch size and at least 12."""
+    """Return faces and golden inputs, (N, H, W, 3) uint8 BGR; N is a multiple of the batch size and at least 12."""
     crops = np.concatenate([face_crops(spec, 8), golden_crops(spec)])
     return np.resize(crops, (batch * math.ceil(len(crops) / batch), *spec.crop_shape))
 
@@ -114,12 +114,12 @@ def _cases(
 
 
 def group_name(threads: int, batch: int) -> str:
-    """Such as ``2 threads, batch 4``."""
+    """Name of a group of cases, such as ``2 threads, batch 4``."""
     return f"{threads} thread{'s' if threads > 1 else ''}, batch {batch}"
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The rows as a table; ``x`` is the median over that of the first row with as many threads and the same batch."""
+    """Format the rows as a table; ``x`` is the median divided by that of the first row with equal threads and batch."""
     columns = f"{'median ms':>9} {'p95':>8} {'p99':>8} {'x':>6} {'ms/face':>8} {'cosine':>9} {'MiB':>6} {'load ms':>8}"
     lines, group, base = [], None, math.nan
     for row in rows:

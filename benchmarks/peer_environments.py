@@ -1,8 +1,8 @@
-"""A virtual environment for each peer: their packages clash (MNN and MindSpore pull what others must not have).
+"""Virtual environments of the peers, whose packages conflict.
 
-A peer's code is not trusted. It runs with its own environment first in ``PATH``, without the caller's, without an index
-for ``pip`` and with a home folder of its own: MNN's converter installs a package when it is imported, and OpenVINO
-reports to its makers. Neither reaches the caller's packages or files.
+The code of a peer is not trusted. It runs with its own environment first in ``PATH``, without the caller's environment,
+without a package index for ``pip``, and with a separate home folder: MNN's converter installs a package on import, and
+OpenVINO sends telemetry. Neither can reach the caller's packages or files.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "peers"
 _SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 _FOREIGN = ("PYTHON", "VIRTUAL_ENV", "CONDA", "XDG_")
-"""Variables with these beginnings lead a program to the caller's environment or files."""
+"""Prefixes of variables that refer to the caller's environment or files."""
 _MISDIRECTING = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON")
 _OPENVINO_CONSENT = Path("intel") / "openvino_telemetry"
-"""Below the home folder; ``0`` declines. Source: openvino-telemetry's README, ``opt_in_out --opt_out``."""
+"""File in the home folder; ``0`` opts out. Source: openvino-telemetry's README, ``opt_in_out --opt_out``."""
 
 
 class PeerUnavailableError(RuntimeError):
-    """A peer cannot be had on this machine."""
+    """A peer is not available on this machine."""
 
 
 def python_of(peer: Peer, folder: Path = FOLDER) -> str:
-    """The interpreter that runs a peer; its environment is made if it is missing or asks for other packages.
+    """Return the interpreter of a peer. Its environment is created if it is missing or has other requirements.
 
     Raises:
-        PeerUnavailableError: its packages cannot be installed.
+        PeerUnavailableError: the packages of the peer cannot be installed.
     """
     if not has_own_environment(peer):
         return sys.executable
@@ -55,17 +55,17 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> str:
 
 
 def has_own_environment(peer: Peer) -> bool:
-    """Whether a peer needs packages that the project does not have."""
+    """Whether a peer needs packages that the project's environment does not have."""
     return bool(peer.requirements or peer.without_dependencies)
 
 
 def environment_of(peer: Peer, folder: Path = FOLDER, *, may_install: bool = False) -> dict[str, str]:
-    """Variables of a peer's processes.
+    """Return the environment variables for the processes of a peer.
 
     Args:
-        peer: one without an environment of its own gets this process's variables.
-        folder: of the environments.
-        may_install: let ``pip`` reach an index, as this process's settings say.
+        peer: the peer; without its own environment, it gets the variables of this process.
+        folder: folder of the environments.
+        may_install: allow ``pip`` to use the package index of this process's settings.
     """
     if not has_own_environment(peer):
         return dict(os.environ)
@@ -96,7 +96,7 @@ def environment_of(peer: Peer, folder: Path = FOLDER, *, may_install: bool = Fal
 def _install(peer: Peer, python: Path, folder: Path, *packages: str) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", *packages]
     variables = environment_of(peer, folder, may_install=True)
-    # The caller's own settings of pip, such as an index, lie in the caller's home folder
+    # The caller's settings of pip, such as an index, are in the caller's home folder
     variables |= {name: os.environ[name] for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME") if name in os.environ}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

@@ -1,10 +1,10 @@
-"""From measured stage costs to a plan for a camera: how often to detect, with how many threads, in what batches.
+"""Derive a plan for a camera from measured stages: how often to detect, number of threads, batch size.
 
-The model: a camera delivers a frame every T = 1000 / fps milliseconds; every k-th frame (the stride) is worked on,
-the others are skipped. Work on a frame is what ``watch`` does when it embeds every face: S = find + faces x (improve +
-align + compare) + embedding all faces in batches, each as it was measured with the parts and settings that are shipped.
-Only the newest frame waits. So the average work per frame is S / k, and if S > k T a share 1 - k T / S of the frames
-that should be worked on is dropped. The simulation replays that camera with the raw samples of every stage instead of
+The model: a camera delivers a frame every T = 1000 / fps milliseconds. Every k-th frame (the stride) is processed; the
+others are skipped. The work on a frame is that of ``watch`` if it embeds every face: S = find + faces x (improve +
+align + compare) + embedding all faces in batches, each as measured with the components and settings of the runtime.
+Only the newest frame waits. The average work per frame is therefore S / k. If S > k T, a share 1 - k T / S of the
+frames to be processed is dropped. The simulation replays the camera with the raw samples of every stage instead of
 medians.
 """
 
@@ -31,20 +31,20 @@ class PlanError(ValueError):
 
 _MEASURE_AGAIN = "Measure again: python -m benchmarks latency MODEL.onnx -o FILE.json"
 _NAMED_BY = ("model", "precision", "form", "provider", "shipped_detector")
-"""What rows of an earlier version of `latency` lack."""
+"""Fields that rows of an earlier version of `latency` lack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """Which measurement a plan rests on.
+    """Measurement that a plan is based on.
 
     Attributes:
-        model: name of its file.
-        precision: of its weights.
+        model: file name of the model.
+        precision: precision of the model.
         form: ``plain``, or the rewrites of its graph.
-        provider: execution provider that ran it.
-        detector: that found and improved faces.
-        image: height and width of the frame, in pixels.
+        provider: execution provider of the model.
+        detector: detector that found faces and improved landmarks.
+        image: height and width of the frame in pixels.
     """
 
     model: str
@@ -64,13 +64,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """A stage in the work on a frame.
+    """Cost of a stage in the work on a frame.
 
     Attributes:
-        stage: of the measurement.
-        batch: crops in one run of it.
-        times: runs of it for one frame.
-        median_ms: of one run.
+        stage: name of the stage.
+        batch: number of crops in one run.
+        times: number of runs for one frame.
+        median_ms: median duration of one run in milliseconds.
     """
 
     stage: str
@@ -81,20 +81,20 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to set.
+    """Plan for a camera.
 
     Attributes:
-        measured: what the plan rests on.
-        threads: of inference.
-        batch: crops per inference.
-        stride: work on every stride-th frame.
-        work_ms: median time of one worked frame.
-        work_per_frame_ms: the same, averaged over all frames.
-        predicted_drop: share of worked frames that come too soon.
-        simulated_drop: the same in the simulation.
-        simulated_age_p95_ms: age of a frame when its faces are known, 95th percentile, in the simulation.
-        fits: whether budget and drop rate are kept.
-        costs: the rows that were used.
+        measured: measurement that the plan is based on.
+        threads: number of threads of inference.
+        batch: number of crops per inference.
+        stride: process every stride-th frame.
+        work_ms: median work on one processed frame in milliseconds.
+        work_per_frame_ms: work averaged over all frames in milliseconds.
+        predicted_drop: predicted share of the frames to be processed that are dropped.
+        simulated_drop: that share in the simulation.
+        simulated_age_p95_ms: 95th percentile of a frame's age when its faces are known, in the simulation.
+        fits: whether budget and drop rate are met.
+        costs: costs of the stages.
     """
 
     measured: Measured
@@ -110,7 +110,7 @@ class Plan:
     costs: tuple[Cost, ...]
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values, rounded."""
+        """Return the plan as plain JSON values, rounded."""
         flat = {**asdict(self.measured), **asdict(self)}
         del flat["measured"]
         flat["image"] = list(self.measured.image)
@@ -123,15 +123,15 @@ def _rounded(values: JsonObject) -> JsonObject:
 
 
 def select(rows: Sequence[JsonObject], *, model: str | None = None, detector: str = "auto") -> list[JsonObject]:
-    """The rows of one model with one detector.
+    """Select the rows of one model with one detector.
 
     Args:
-        rows: of :func:`benchmarks.stages.measure`.
-        model: name of the file; None if there is one only.
-        detector: ``auto`` for the one that the commands take by default where the rows were measured.
+        rows: rows of :func:`benchmarks.stages.measure`.
+        model: file name of the model; None if the rows have only one.
+        detector: name of the detector; ``auto`` for the default detector on the machine of the measurement.
 
     Raises:
-        PlanError: no row is left, several models are, or the rows do not say what they measured.
+        PlanError: no rows or several models remain, or the rows do not name what was measured.
     """
     if not rows:
         raise PlanError(f"Expected rows of measured stages, got none. {_MEASURE_AGAIN}.")
@@ -174,18 +174,18 @@ def make_plan(
     model: str | None = None,
     detector: str = "auto",
 ) -> Plan:
-    """The plan with the smallest stride that keeps the budget; among equals the least work, then the fewest threads.
+    """Return the plan with the smallest stride within the budget; then with the least work, then the fewest threads.
 
     Args:
-        rows: of :func:`benchmarks.stages.measure`.
+        rows: rows of :func:`benchmarks.stages.measure`.
         fps: frames per second of the camera.
-        faces: in a frame.
-        budget_ms: work per frame, averaged over all frames.
+        faces: number of faces in a frame.
+        budget_ms: largest work per frame in milliseconds, averaged over all frames.
         model: see :func:`select`.
-        detector: see there.
+        detector: see :func:`select`.
 
     Raises:
-        PlanError: see there; or a stage is missing in the rows, or the wishes are impossible.
+        PlanError: see :func:`select`; or a stage is missing in the rows, or an argument is invalid.
     """
     if not (fps > 0 and budget_ms > 0 and faces >= 0):
         raise PlanError("Expected a positive frame rate and budget, and no negative number of faces.")
@@ -228,13 +228,13 @@ def _plan(rows: Sequence[JsonObject], threads: int, batch: int, *, fps: float, f
 def work_samples(
     rows: Sequence[JsonObject], threads: int, batch: int, faces: int
 ) -> tuple[Float64Array, tuple[Cost, ...]]:
-    """Times of working on one frame, in milliseconds: sums of the stages' raw samples; and the stages that it holds.
+    """Return samples of the work on one frame in milliseconds (sums of the stages' raw samples), and its stages.
 
     Args:
-        rows: of :func:`select`.
-        threads: of inference.
-        batch: crops per inference.
-        faces: in a frame.
+        rows: rows of :func:`select`.
+        threads: number of threads of inference.
+        batch: number of crops per inference.
+        faces: number of faces in a frame.
 
     Raises:
         PlanError: a stage was not measured.
@@ -250,7 +250,7 @@ def work_samples(
 
 
 def _work(measured_faces: int, batch: int, faces: int) -> list[tuple[str, int, float]]:
-    """Stages, their batch, and how often each runs for a frame; align and compare took all measured faces at once."""
+    """Stages, batch sizes and runs per frame; ``align`` and ``compare`` were measured with all faces at once."""
     work = [("find", 1, 1.0)]
     if faces:
         at_once = faces / measured_faces
@@ -267,22 +267,22 @@ def _samples(rows: Sequence[JsonObject], stage: str, threads: int, batch: int) -
 
 
 def predicted_drop(work_ms: float, stride: int, interval_ms: float) -> float:
-    """Share of worked frames that are dropped because the one before is still worked on."""
+    """Share of the frames to be processed that are dropped since the previous one is still in progress."""
     return max(0.0, 1.0 - stride * interval_ms / work_ms)
 
 
 def simulate(work: Float64Array, *, stride: int, interval_ms: float, frames: int = 20_000) -> tuple[float, float]:
-    """Replay a camera: every stride-th frame asks for work, the newest waits, older ones are dropped.
+    """Simulate a camera: every stride-th frame is to be processed, the newest one waits, older ones are dropped.
 
     Returns:
-        Share of dropped frames, and the 95th percentile of a frame's age when it is done, in milliseconds.
+        Share of dropped frames, and the 95th percentile of a frame's age at the end of its work, in milliseconds.
     """
     random = np.random.default_rng(0)
     arrivals = np.arange(0, frames, stride) * interval_ms
     costs = random.choice(work, size=len(arrivals))
     ages, number, free = [], 0, 0.0
     while number < len(arrivals):
-        # The worker takes the newest frame that has arrived when it is free, or waits for the next.
+        # A free worker takes the newest frame that has arrived, or waits for the next one.
         newest = int(np.searchsorted(arrivals, free, side="right")) - 1
         number = max(number, newest)
         start = max(free, arrivals[number])
@@ -293,7 +293,7 @@ def simulate(work: Float64Array, *, stride: int, interval_ms: float, frames: int
 
 
 def text(plan: Plan, *, fps: float, faces: int, budget_ms: float) -> str:
-    """The plan for people."""
+    """Format the plan as text."""
     often = "every frame" if plan.stride == 1 else f"one frame in {plan.stride}"
     verdict = "fits" if plan.fits else f"does NOT fit, even with a stride of {plan.stride}"
     return "\n".join(

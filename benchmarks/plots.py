@@ -1,4 +1,4 @@
-"""Plots as PNG bytes."""
+"""Draw plots as PNG bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CYCLE = ("#1f6f8b", "#e07a3f", "#6a994e", "#8e5572", "#c9a227", "#555555")
 
 
 def latencies(rows: Sequence[JsonObject]) -> bytes:
-    """Box plots of batch 1, one panel per number of threads; this project's own in color."""
+    """Draw box plots of batch 1 with one panel per number of threads; this project's runtime is in color."""
     chosen = [row for row in rows if row["batch"] == min(r["batch"] for r in rows)]
     threads = sorted({row["threads"] for row in chosen})
     height = 1.2 + 0.42 * max(sum(row["threads"] == count for row in chosen) for count in threads)
@@ -42,7 +42,7 @@ def latencies(rows: Sequence[JsonObject]) -> bytes:
 
 
 def accuracy_over_latency(accuracy: Sequence[JsonObject], rows: Sequence[JsonObject]) -> bytes:
-    """Each model's accuracy with its 95 % interval over its fastest median at batch 1."""
+    """Plot the accuracy of each model with its 95 % confidence interval over its fastest median at batch 1."""
     figure, (axis,) = _figure(1, width=6.4, height=4.2)
     for number, row in enumerate(accuracy):
         times = [
@@ -66,7 +66,7 @@ def accuracy_over_latency(accuracy: Sequence[JsonObject], rows: Sequence[JsonObj
 
 
 def roc(accuracy: Sequence[JsonObject]) -> bytes:
-    """Left ROC, right DET, both over the logarithm of the false accept rate."""
+    """Plot ROC (left) and DET (right) over the logarithm of the false accept rate."""
     figure, (left, right) = _figure(2, width=10.5, height=4.2)
     for number, row in enumerate(accuracy):
         color = _CYCLE[number % len(_CYCLE)]
@@ -85,7 +85,7 @@ def roc(accuracy: Sequence[JsonObject]) -> bytes:
 
 
 def identification(rows: Sequence[JsonObject]) -> bytes:
-    """Left identification over false alarms; right the best similarities of known people and of strangers."""
+    """Plot identification over false alarms (left), and the best similarities of known people and strangers (right)."""
     figure, (left, right) = _figure(2, width=10.5, height=4.2)
     for number, row in enumerate(rows):
         curve = row["curve"]

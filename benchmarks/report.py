@@ -1,4 +1,4 @@
-"""A folder that can be read and shown: Markdown, plots, and the JSON that they were made from."""
+"""Write a report: Markdown, plots, and the JSON that they were made from."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _HOW = (
     "from the first row's by more than allowed says WRONG instead."
 )
 _TIMED = ("rows", "stages")
-"""Sections of timings; rows of a result that was measured on a busy machine say so in ``busy``."""
+"""Sections with timings. Rows that were measured on a busy machine have the field ``busy``."""
 SECTIONS = ("rows", "stages", "accuracy", "ledger")
 
 
 def merge(results: Sequence[JsonObject]) -> JsonObject:
-    """Several results of one machine as one.
+    """Merge several results of one machine.
 
     Raises:
-        ValueError: they come from different machines: their figures do not belong in one table.
+        ValueError: the results come from different machines, so that one table cannot show them.
     """
     machines = {(result["environment"]["cpu"], result["environment"]["usable_cpus"]) for result in results}
     if len(machines) != 1:
@@ -50,16 +50,16 @@ def _marked(row: JsonObject, section: str, result: JsonObject) -> JsonObject:
 
 
 def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> list[Path]:
-    """Write ``report.md``, ``report.json`` and a PNG for each kind of figure that is there.
+    """Write ``report.md``, ``report.json`` and a PNG for each kind of result.
 
     Args:
-        merged: of :func:`merge`.
-        folder: for the files, created if missing.
+        merged: result of :func:`merge`.
+        folder: folder of the files; created if missing.
         title: first line of the report.
-        remark: what the reader must know of the models and the run.
+        remark: notes on the models and the run.
 
     Returns:
-        What was written.
+        Paths of the written files.
     """
     ensure_folder(folder)
     pictures = {}
@@ -119,7 +119,7 @@ def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[st
 
 
 def _busy_notes(rows: Sequence[JsonObject]) -> list[str]:
-    """A note for each measurement on a busy machine, with the rows that it concerns."""
+    """Format a note for each measurement on a busy machine, with the affected rows."""
     concerned: dict[str, dict[str, None]] = {}
     for row in rows:
         if "busy" in row:
@@ -132,7 +132,7 @@ def _busy_notes(rows: Sequence[JsonObject]) -> list[str]:
 
 
 def _settings(rows: Sequence[JsonObject]) -> str:
-    """How each contender was set up."""
+    """Format the settings of each contender."""
     settings = {row["label"].partition(":")[0]: (row.get("version", "not measured"), row["settings"]) for row in rows}
     samples = sorted({row["latency"]["samples"] for row in rows if "latency" in row})
     lines = [f"Samples per row: {', '.join(map(str, samples))}. Settings:", ""]

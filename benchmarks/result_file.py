@@ -1,4 +1,4 @@
-"""Results on disk: one JSON object, with the environment that it depends on."""
+"""Read and write results: one JSON object with the environment of the measurement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_result(path: Path) -> JsonObject:
     """Read a result that a command wrote with ``-o``.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the file cannot be read, or is not a result.
     """
     try:
         content = parse_json(_FILE.read(path), limit=_FILE.limit)
@@ -31,12 +31,12 @@ def load_result(path: Path) -> JsonObject:
             f"Cannot read {path} as a result: {error}.", hint="give a JSON file written with -o"
         ) from error
     if not isinstance(content, dict) or "environment" not in content:
-        raise UsageError(f"{path} is no result of this tool.", hint="give a JSON file written with -o")
+        raise UsageError(f"{path} is not a result of this tool.", hint="give a JSON file written with -o")
     return content
 
 
 def keep_result(result: JsonObject, output: Path | None) -> None:
-    """Write a result, if a file was named."""
+    """Write a result if a path is given."""
     if output is not None:
         with atomic_write(output, mode=SHARED) as stream:
             stream.write(json.dumps(result, indent=1).encode())

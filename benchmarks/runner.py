@@ -1,7 +1,7 @@
-"""Contenders in processes of their own, measured in turn.
+"""Measure contenders in turn, each in a separate process.
 
-All of them are loaded, then each runs a few rounds while the others sleep, again and again: a machine that drifts slows
-all of them alike.
+All contenders are loaded. Then each runs a few rounds while the others sleep, repeatedly, so that a change of the
+machine's speed affects all of them equally.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 5
-"""Rounds that a contender runs before the next one's turn."""
+"""Number of rounds that a contender runs before the next one."""
 MIN_COSINE = {"float32": 0.9999}
-"""Below it a float answer is wrong, and a wrong answer is never a fast one."""
+"""Least cosine similarity to the reference, by precision. The row of a contender below it is marked as wrong."""
 MIN_COSINE_OTHER = 0.98
 _SETTLE_S = 0.03
-"""Sleep between turns: threads of the one before that spin stop by then."""
+"""Pause between turns in seconds, after which the threads of the previous contender no longer spin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +43,14 @@ class Case:
     """One contender with one model.
 
     Attributes:
-        contender: name of its module.
-        model: ONNX file or, if it asks for that, checkpoint.
-        label: for tables.
-        threads: of one inference.
-        batch: crops in one inference.
-        precision: of the model.
-        provider: execution provider, for contenders on onnxruntime.
-        refusal: why this contender cannot run this model; it is not started then.
+        contender: name of the contender's module.
+        model: path of the ONNX file, or of the checkpoint if the contender requires it.
+        label: name in tables.
+        threads: number of threads of one inference.
+        batch: number of crops in one inference.
+        precision: precision of the model.
+        provider: execution provider, for contenders that use onnxruntime.
+        refusal: reason why the contender cannot run the model; it is not started then.
     """
 
     contender: str
@@ -64,7 +64,7 @@ class Case:
 
 
 class _Worker:
-    """A started process."""
+    """Process of one contender."""
 
     def __init__(self, case: Case, folder: Path, inputs: JsonObject) -> None:
         peer = find_peer(case.contender)
@@ -126,17 +126,17 @@ def measure(
     rounds: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """Measure cases of one batch size against one another.
+    """Measure cases of one batch size, interleaved.
 
     Args:
-        cases: the first is the reference of the others' correctness.
+        cases: cases; the first one is the reference for correctness.
         crops: (N, H, W, 3) uint8 BGR, N a multiple of the batch size.
-        floats: the same as the original network takes them.
-        rounds: samples per case.
+        floats: the same crops as input of the original network, (N, 3, H, W) float32, normalized.
+        rounds: number of samples per case.
         progress: called with rounds done and rounds in total.
 
     Returns:
-        One row per case, in their order; a contender that cannot be had or fails has an ``error`` instead of figures.
+        One row per case, in order; a contender that is not available or fails has an ``error`` instead of figures.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -171,17 +171,17 @@ def measure_restarted(
     restarts: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """The same with every process started anew several times, and the samples of all starts together.
+    """Measure as :func:`measure`, restart every process several times, and combine the samples of all starts.
 
-    Where a process finds its memory is chance, and a network with large weights is up to a third slower in some places:
-    one start of each contender would compare luck.
+    The placement of memory is random, and a network with large weights is up to a third slower at some places. One
+    start of each contender would compare these random effects.
 
     Args:
         cases: see :func:`measure`.
-        crops: see there.
-        floats: see there.
-        rounds: samples per case in all.
-        restarts: starts of each contender.
+        crops: see :func:`measure`.
+        floats: see :func:`measure`.
+        rounds: number of samples per case in total.
+        restarts: number of starts of each contender.
         progress: called with rounds done and rounds in total.
     """
     restarts = min(restarts, rounds)
@@ -195,7 +195,7 @@ def measure_restarted(
 
 
 def _together(rows: Sequence[JsonObject]) -> JsonObject:
-    """One row of the starts of one case; the worst of what is no latency."""
+    """Combine the rows of all starts of one case; values other than latency are the worst of all starts."""
     failed = next((row for row in rows if "error" in row), None)
     if failed is not None:
         return failed
@@ -238,7 +238,7 @@ def _interleave(
         for case, worker in workers.items():
             if "error" in rows[case]:
                 continue
-            # Each turn begins with one round that is not counted: caches belong to the contender before.
+            # The first round of each turn is not counted: the caches have the data of the previous contender.
             answer = worker.measure(min(BLOCK, rounds - done), warmup=5 if done == 0 else 1)
             if "error" in answer:
                 rows[case] = answer

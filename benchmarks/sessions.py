@@ -1,7 +1,7 @@
-"""What the session's settings cost: latency without and with a pause between inferences, processor time, memory.
+"""Compare settings of the session: latency with and without pauses between inferences, processor time, memory.
 
-A camera pauses between two faces, and threads that wait meanwhile either sleep or burn processor time. Every setting
-runs in a process of its own, all of them in turn, several times.
+A camera has pauses between two faces, in which waiting threads either sleep or use processor time. Each setting runs in
+a separate process, all of them in turn, several times.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ def measure(
     pause_ms: float,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """Measure every setting of every model with every number of threads.
+    """Measure all settings of all models with all numbers of threads.
 
     Args:
         models: ONNX files.
-        threads: of one inference.
-        rounds: inferences without and with a pause, in each start.
-        starts: processes of each case.
-        pause_ms: sleep after each inference, as between two faces of a camera.
-        progress: called with processes that ended and processes in total.
+        threads: numbers of threads of one inference.
+        rounds: number of inferences with a pause, and without, in each start.
+        starts: number of processes of each case.
+        pause_ms: pause after each inference in milliseconds, as between two faces of a camera.
+        progress: called with the number of finished processes and their total.
 
     Returns:
-        One row per case. ``latency`` has no pause, ``paused`` has one; ``cpu_ms`` is processor time of an inference and
-        its pause; ``median_ms`` and ``paused_median_ms`` hold the lowest and the highest median of a start.
+        One row per case. ``latency`` is without pauses, ``paused`` with pauses. ``cpu_ms`` is the processor time of an
+        inference and its pause. ``median_ms`` and ``paused_median_ms`` are the lowest and highest median of a start.
 
     Raises:
-        ModelError: a file is no model.
+        ModelError: a file is not a model.
     """
     for model in models:
         open_session(model, SessionConfig(provider="cpu", threads=1))
@@ -84,7 +84,7 @@ def measure(
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """A table for people."""
+    """Format the rows as a table."""
     head = f"{'model':<24}{'threads':>8}  {'setting':<16}{'ms':>8}{'with pause':>12}{'processor':>11}{'MiB':>7}"
     lines = [
         f"{row['model']:<24}{row['threads']:>8}  {row['setting']:<16}{row['latency']['median_ms']:>8.2f}"
@@ -95,7 +95,7 @@ def text(rows: Sequence[JsonObject]) -> str:
 
 
 def _run(case: JsonObject) -> JsonObject:
-    """One start, in a process of its own."""
+    """Run one start in a separate process."""
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "benchmarks.sessions", json.dumps(case)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -159,7 +159,7 @@ def _measure_here(case: JsonObject) -> JsonObject:
 
 
 def _resident_mib(status: Path = Path("/proc/self/status")) -> float:
-    """Main memory that this process holds now, in MiB; 0 where the system does not tell."""
+    """Resident memory of this process in MiB; 0 if the system does not report it."""
     try:
         lines = status.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""What each stage of recognition costs, with the parts and settings that ``FacePipeline`` and ``watch`` run.
+"""Time each stage of recognition with the components and settings of ``FacePipeline`` and ``watch``.
 
-Each start is a process of its own, like a contender's, so that ``compare`` can judge stages over starts.
+Each start is a separate process, as for contenders, so that ``compare`` can judge stages over several starts.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 GALLERY = 1000
-"""Embeddings that the stage ``compare`` searches."""
+"""Number of embeddings that the stage ``compare`` searches."""
 BATCHES = (1, 4, 16)
 _WARMUP = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSetup:
-    """What is timed.
+    """Inputs of the measurement.
 
     Attributes:
-        model: ONNX file.
-        photo: photograph with at least one face; None for one in the public domain.
-        video: whose frames are processed one after the other; None for the photograph, moving.
-        yunet: YuNet's ONNX file, if it is not in the cache.
+        model: path of the ONNX file.
+        photo: path of a photograph with at least one face; None for the built-in photograph.
+        video: path of a video; None for the moving photograph.
+        yunet: path of YuNet's ONNX file; None for the one in the cache.
     """
 
     model: Path
@@ -62,15 +62,15 @@ class StageSetup:
     yunet: Path | None = None
 
     def photograph(self) -> UInt8Array:
-        """The photograph, (H, W, 3) uint8 BGR.
+        """Read the photograph, (H, W, 3) uint8 BGR.
 
         Raises:
-            ImageError: it cannot be read.
+            ImageError: the photograph cannot be read.
         """
         return astronaut() if self.photo is None else load_image(self.photo)
 
     def frames(self) -> list[UInt8Array]:
-        """The video's frames; none if OpenCV cannot read it."""
+        """Return the frames of the video; empty if OpenCV cannot read it."""
         return moving_frames(self.photograph()) if self.video is None else read_video(self.video)
 
 
@@ -82,17 +82,17 @@ def measure(
     starts: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[JsonObject]:
-    """Time detect, find, improve, align, preprocess, embed, compare, and the whole, with every detector that is here.
+    """Time detect, find, improve, align, preprocess, embed, compare, and the whole, with every available detector.
 
-    ``detect`` is what :class:`FacePipeline` runs; ``find`` and ``improve`` are what ``watch`` runs on a frame and on
-    each face that it embeds.
+    :class:`FacePipeline` runs ``detect``. ``watch`` runs ``find`` on a frame and ``improve`` on each face that it
+    embeds.
 
     Args:
-        setup: what is timed.
-        threads: of inference and of detection.
-        rounds: samples of each stage in all.
-        starts: of the process, over which the samples are spread.
-        progress: called with what is measured, starts done and starts in total.
+        setup: inputs of the measurement.
+        threads: numbers of threads of inference and detection.
+        rounds: number of samples of each stage in total.
+        starts: number of process starts, over which the samples are spread.
+        progress: called with a description, starts done and starts in total.
 
     Returns:
         One row per stage: model, provider, detector, threads, batch, faces, latency, raw samples of each start.
@@ -113,7 +113,7 @@ def measure(
 
 
 def _start(setup: StageSetup, threads: int, rounds: int) -> list[JsonObject]:
-    """Rows of one process."""
+    """Return the rows of one process start."""
     named = {"model": setup.model, "photo": setup.photo, "video": setup.video, "yunet": setup.yunet}
     files = {name: None if path is None else str(path.absolute()) for name, path in named.items()}
     request = {"files": files, "threads": threads, "rounds": rounds}
@@ -138,7 +138,7 @@ def _start(setup: StageSetup, threads: int, rounds: int) -> list[JsonObject]:
 
 
 def _answer(output: str) -> JsonObject | None:
-    """The last line of a process, which may have been killed."""
+    """Parse the last line of a process's output, which may be incomplete."""
     try:
         return dict(json.loads(output.splitlines()[-1]))
     except (ValueError, IndexError):
@@ -146,7 +146,7 @@ def _answer(output: str) -> JsonObject | None:
 
 
 def _together(rows: Sequence[JsonObject]) -> JsonObject:
-    """One row of the same stage in every start."""
+    """Combine the rows of one stage from all starts."""
     samples = [sample for row in rows for sample in row["samples_ms"]]
     return {
         **rows[0],
@@ -158,12 +158,12 @@ def _together(rows: Sequence[JsonObject]) -> JsonObject:
 
 
 def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[JsonObject]:
-    """The rows of one start, in this process.
+    """Measure one start in this process.
 
     Args:
-        setup: what is timed.
-        threads: of inference and of detection.
-        rounds: samples of each stage.
+        setup: inputs of the measurement.
+        threads: number of threads of inference and detection.
+        rounds: number of samples of each stage.
 
     Raises:
         ImageError: the photograph cannot be read.
@@ -203,12 +203,12 @@ def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[JsonOb
 
 
 def form_of(spec: ModelSpec) -> str:
-    """``plain``, or what was done to the graph, such as ``winograd, prelu``."""
+    """Return ``plain``, or the rewrites of the graph, such as ``winograd, prelu``."""
     return ", ".join(spec.rewrites) or "plain"
 
 
 def moving_frames(photograph: UInt8Array, count: int = 24) -> list[UInt8Array]:
-    """A video of a photograph that drifts and breathes, for where none is given."""
+    """Make a video of a photograph that moves and changes its size, the default input."""
     import cv2
 
     height, width = photograph.shape[:2]
@@ -224,7 +224,7 @@ def moving_frames(photograph: UInt8Array, count: int = 24) -> list[UInt8Array]:
 
 
 def read_video(path: Path, limit: int = 240) -> list[UInt8Array]:
-    """The first frames of a video file; none if OpenCV cannot read it."""
+    """Read the first frames of a video file; empty if OpenCV cannot read it."""
     import cv2
 
     capture = cv2.VideoCapture(str(path))
@@ -249,7 +249,7 @@ def _detectors(yunet: Path | None, threads: int) -> list[Detector]:
 
 
 def _shipped(yunet: Path | None, threads: int) -> str | None:
-    """The detector that the commands take here by default."""
+    """Return the default detector of the commands on this machine."""
     try:
         return open_detector(model=yunet, threads=threads).name
     except ModelNotFoundError:
@@ -290,7 +290,7 @@ def _cases(
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The rows as a table for each model."""
+    """Format the rows as one table per model."""
     parts = []
     for name, group in itertools.groupby(rows, key=_heading):
         lines = [name] if name else []
@@ -308,7 +308,7 @@ def text(rows: Sequence[JsonObject]) -> str:
 
 
 def _heading(row: JsonObject) -> str:
-    """Empty for a record of before, which did not name its model."""
+    """Heading of a model's table; empty for an older record, which does not name its model."""
     return f"{row['model']} ({row['precision']}, {row['form']}), {row['provider']}" if "model" in row else ""
 
 

@@ -1,6 +1,6 @@
-"""Today's habit: onnxruntime's ``quantize_static`` on the plain export, as its tutorials show it.
+"""Quantize the plain export by onnxruntime's ``quantize_static``, as its tutorials do.
 
-It is a peer, not this project's quantization: it proves nothing about itself, which is why it is measured here.
+This is a peer for comparison, not the quantization of this project: there is no proof that it preserves accuracy.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> No
     """Quantize a float file with layout ``nchw``: QDQ, per channel, 8-bit weights, min-max over faces.
 
     Args:
-        model: float ONNX file.
-        output: quantized ONNX file; it says of itself that it came about this way.
+        model: path of the float ONNX file.
+        output: path of the quantized ONNX file; its metadata records the method.
         photos: folder of photographs for the calibration.
-        count: crops.
+        count: number of crops.
 
     Raises:
-        ModelFormatError: the model takes crops, or is quantized already.
+        ModelFormatError: the model has another layout, or is quantized.
     """
     import onnx
 

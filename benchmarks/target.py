@@ -1,4 +1,4 @@
-"""What a figure must reach, and whether it does."""
+"""Targets of figures, and whether they are reached."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One line.
+    """Target of one figure.
 
     Attributes:
-        figure: what is measured.
-        measured: None if it could not be.
-        bound: must be kept.
-        sense: ``<=``, ``<`` or ``>=``.
-        why_not: why it was not measured.
+        figure: description of the figure.
+        measured: measured value; None if it could not be measured.
+        bound: bound of the value.
+        sense: relation of the value to the bound: ``<=``, ``<`` or ``>=``.
+        why_not: reason why it was not measured.
     """
 
     figure: str
@@ -42,7 +42,7 @@ class Target:
         return "reached" if kept else "MISSED"
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """Return the target as plain JSON values."""
         return {
             "figure": self.figure,
             "measured": self.measured,
@@ -54,7 +54,7 @@ class Target:
 
 
 def text(lines: Sequence[Target]) -> str:
-    """The table for people."""
+    """Format the targets as a table."""
     width = max(len(line.figure) for line in lines)
     shown = [f"{'figure':<{width}} {'measured':>10}   {'must be':>9}"]
     for line in lines:

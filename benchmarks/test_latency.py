@@ -1,4 +1,4 @@
-"""The cases of ``python -m benchmarks latency`` under pytest-benchmark: ``pytest benchmarks --benchmark-only``."""
+"""Cases of ``python -m benchmarks latency`` for pytest-benchmark: ``pytest benchmarks --benchmark-only``."""
 
 import itertools
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The process of one contender: loads it, then measures whenever it is told to.
+"""Process of one contender: loads it, and measures on request.
 
-Talks in JSON lines: one on start (``ready`` or ``error``), one for each line on stdin. It needs numpy and the
-contender's own packages, nothing else, so that it runs in the contender's own environment.
+The protocol is JSON lines: one on start (``ready`` or ``error``), and one for each line on stdin. The process needs
+only numpy and the contender's packages, so that it can run in the contender's environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main(request: JsonObject) -> None:
-    """Load, answer, measure until stdin ends.
+    """Load the contender, and answer requests until stdin ends.
 
     Args:
         request: ``contender``, ``model``, ``threads``, ``batch``, ``provider``, ``folder``, and the paths ``crops`` and
@@ -79,9 +79,9 @@ def _serve(request: JsonObject, answer: Callable[[JsonObject], None]) -> None:
 
 
 def peak_rss_mib(status: Path = Path("/proc/self/status")) -> float | None:
-    """Most main memory that this process held, in MiB; None where the system does not tell.
+    """Peak resident memory of this process in MiB; None if the system does not report it.
 
-    Linux is asked by /proc: ``getrusage`` there begins with the memory of the process that forked this one.
+    On Linux, it is read from /proc: the value of ``getrusage`` includes the memory of the process that forked this one.
     """
     try:
         for line in status.read_text(encoding="ascii").splitlines():

@@ -1,4 +1,4 @@
-"""Accuracy on labelled pairs.
+"""Accuracy on labeled pairs.
 
-``embeddings`` embeds their photographs, ``evaluate`` puts the figures together.
+``embeddings`` embeds the photographs of the pairs. ``evaluate`` computes the accuracy.
 """

@@ -1,6 +1,6 @@
-"""Embeddings of many photographs, kept by model and by the photograph's content so that a run can be broken off.
+"""Embed many photographs. Embeddings are cached by model and photograph, so that an interrupted run can continue.
 
-The cache holds biometric data: a file of mode 0600 in the cache folder, deleted with it.
+The cache contains biometric data. It is a file of mode 0600 in the cache folder; delete that folder to remove it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _SAVE_EVERY = 512
 
 
 class EmbeddingStore:
-    """Embeddings on disk by SHA-256 of the photograph; a row of NaN is a photograph without a usable face.
+    """Embeddings on disk by SHA-256 of the photograph. A row of NaN denotes a photograph without a usable face.
 
     Args:
-        key: what made the embeddings; another key is another file.
-        size: D.
-        keep: False keeps nothing on disk.
+        key: identifies the model and the detector; each key has its own file.
+        size: number of components D of an embedding.
+        keep: store the embeddings on disk.
     """
 
     def __init__(self, key: str, size: int, *, keep: bool = True) -> None:
@@ -56,14 +56,14 @@ class EmbeddingStore:
         return self._rows[digest]
 
     def add(self, digest: str, row: Float32Array) -> None:
-        """Take one in; every 512 are saved."""
+        """Add an embedding. Every 512th call saves the file."""
         self._rows[digest] = row
         self._unsaved += 1
         if self._unsaved >= _SAVE_EVERY:
             self.save()
 
     def save(self) -> None:
-        """Write what is new."""
+        """Write the new embeddings to disk."""
         if self._path is None or not self._unsaved:
             return
         with atomic_write(self._path, mode=PRIVATE) as output:
@@ -84,16 +84,16 @@ def embed_images(
     """Embed photographs.
 
     Args:
-        names: paths below ``folder``.
-        folder: of the photographs.
-        spec: of the model.
-        embed: (N, H, W, 3) uint8 BGR crops to (N, D) float32.
-        store: takes what is new and gives what is known.
-        locate: gives landmarks (5, 2) for a name and its image, or None where there is no face.
-        progress: called with photographs done and their total.
+        names: paths relative to ``folder``.
+        folder: folder of the photographs.
+        spec: specification of the model.
+        embed: function from (N, H, W, 3) uint8 BGR crops to (N, D) float32 embeddings.
+        store: cache of the embeddings.
+        locate: function from a name and its image to landmarks (5, 2) in pixels, or None if there is no face.
+        progress: called with the number of photographs done and their total.
 
     Returns:
-        (D,) float32 by name; NaN for a photograph without a usable face.
+        Embeddings (D,) float32 by name; NaN for a photograph without a usable face.
 
     Raises:
         ImageError: a photograph cannot be read.
@@ -132,7 +132,7 @@ def embed_images(
 
 
 def landmarks_digest(landmarks: Mapping[str, Float64Array]) -> str:
-    """A short hash of given landmarks: other ones make other embeddings of the same photographs."""
+    """Short hash of given landmarks. Different landmarks lead to different embeddings of the same photographs."""
     digest = hashlib.sha256()
     for name in sorted(landmarks):
         digest.update(name.encode() + landmarks[name].tobytes())

@@ -1,4 +1,4 @@
-"""Accuracy of models on labelled pairs, and whether one differs from another by more than chance."""
+"""Accuracy of models on labeled pairs, and the significance of differences between models."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """Scores of one model.
+    """Scores of one model on labeled pairs.
 
     Attributes:
-        scores: (N,) cosines; -1, so "different", where a photograph shows no usable face.
-        same: (N,) labels.
-        undetected: photographs without a usable face.
-        embeddings: of the usable photographs, in order of appearance, (M, D), and their names.
+        scores: (N,) cosine similarities; -1 ("different people") if a photograph shows no usable face.
+        same: (N,) bool, True for genuine pairs.
+        undetected: number of photographs without a usable face.
+        embeddings: embeddings (M, D) of the usable photographs in order of appearance, and their names.
     """
 
     scores: Float64Array
@@ -38,9 +38,9 @@ def score(pairs: Sequence[Pair], found: Mapping[str, Float32Array]) -> Scores:
     """Compare the photographs of pairs.
 
     Args:
-        pairs: with their labels.
-        found: an embedding (D,) for each photograph, NaN where there is no usable face, as
-            :func:`benchmarks.accuracy.embeddings.embed_images` gives them.
+        pairs: labeled pairs.
+        found: result of :func:`benchmarks.accuracy.embeddings.embed_images`: an embedding (D,) for each photograph,
+            NaN if it shows no usable face.
     """
     usable = {name: row for name, row in found.items() if np.isfinite(row).all()}
     if usable:
@@ -57,11 +57,11 @@ def score(pairs: Sequence[Pair], found: Mapping[str, Float32Array]) -> Scores:
 
 
 def judge(result: Scores, reference: Scores | None = None) -> JsonObject:
-    """Every figure of one model's scores, with intervals.
+    """Compute the accuracy of one model with confidence intervals.
 
     Args:
-        result: of the model.
-        reference: of the model that it is held against, on the same pairs.
+        result: scores of the model.
+        reference: scores of the model to compare with, on the same pairs.
 
     Returns:
         Plain JSON values; ``difference`` is present if there is a reference.
@@ -115,7 +115,7 @@ def _difference(result: Scores, reference: Scores) -> JsonObject:
 
 
 def mcnemar_p(first: BoolArray, second: BoolArray) -> float:
-    """Chance of a difference at least this large if both decide equally well on the same pairs (exact McNemar test)."""
+    """p-value of the exact McNemar test: probability of such a difference on the same pairs by chance."""
     from scipy.stats import binomtest
 
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
@@ -125,14 +125,14 @@ def mcnemar_p(first: BoolArray, second: BoolArray) -> float:
 
 
 def _thinned(far: Float64Array, tar: Float64Array, points: int = 200) -> JsonObject:
-    """A curve short enough for a file: points spread evenly over the logarithm of FAR."""
+    """Reduce a curve to points that are spread evenly over the logarithm of FAR."""
     wanted = np.r_[0.0, np.logspace(-4, 0, points)]
     index = np.unique(np.searchsorted(far, wanted, side="right") - 1)
     return {"far": [round(float(v), 6) for v in far[index]], "tar": [round(float(v), 6) for v in tar[index]]}
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The rows as a table; percentages with 95 % intervals."""
+    """Format the rows as a table; percentages with 95 % confidence intervals."""
     lines = [
         (
             f"{'model':<28} {'accuracy, 10-fold':>18} {'interval':>15} {'threshold':>9} {'TAR@FAR=1e-2':>21} "

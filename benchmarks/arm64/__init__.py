@@ -1,6 +1,6 @@
-"""Proof that wheel and models do on arm64 what they do on x86-64, on emulated cores of the boards that users have.
+"""Test the wheel and the models on emulated arm64 cores, and compare the results with x86-64.
 
-``models`` makes every form of the network, ``features`` runs inside the emulator, ``smoke`` runs it on each core,
-``agreement`` holds what comes out against this machine, ``instructions`` counts what an inference costs, ``report``
-shows it. The emulator is :mod:`benchmarks.emulation`.
+``models`` makes every form of the network. ``features`` runs inside the emulator, and ``smoke`` runs it on each core.
+``agreement`` compares the results with this machine. ``instructions`` counts the instructions of an inference, and
+``report`` formats the results. The emulator is :mod:`benchmarks.emulation`.
 """

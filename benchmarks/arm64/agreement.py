@@ -1,4 +1,4 @@
-"""What came out on an emulated core, held against what the same files gave on this machine."""
+"""Compare the results of an emulated core with those of the same files on this machine."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ LANDMARK_PX = 0.1
 CROP_LEVELS = 1
 FLOAT_ERROR = 1e-4
 INT8_COSINE = {"portable": 0.9995, "arm64": 0.999}
-"""By target; that of x86-64 is shown and not judged, since it is not meant for Arm."""
+"""Least cosine similarity of INT8 embeddings, by target. The target for x86-64 is reported but not judged."""
 SIMILARITY = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """Of one processor with this machine.
+    """Agreement of one processor with this machine.
 
     Attributes:
-        faces: found on the photograph, here and there.
-        landmark_px: largest difference of a landmark or corner of a box.
-        crop_levels: largest difference of a pixel of the aligned crops.
+        faces: number of faces in the photograph, on this machine and on the processor.
+        landmark_px: largest difference of a landmark or of a corner of a box, in pixels.
+        crop_levels: largest difference of a pixel of the aligned crops, in levels.
         similarity: difference of the cosine similarity of two photographs.
-        float_error: largest difference of a component, relative to the largest component, by form.
-        int8_cosine: least cosine, by target.
-        int8_identical: share of embeddings that are the same bit for bit, by target.
+        float_error: largest difference of a component relative to the largest component, by form.
+        int8_cosine: least cosine similarity of the embeddings, by target.
+        int8_identical: share of embeddings that are identical bit for bit, by target.
     """
 
     faces: tuple[int, int] | None = None
@@ -46,15 +46,15 @@ class Agreement:
     int8_identical: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> JsonObject:
-        """As plain JSON values."""
+        """Return the agreement as plain JSON values."""
         return asdict(self) | {"faces": list(self.faces) if self.faces else None}
 
     def problems(self, *, int8_judged: bool = True, crops_judged: bool = True) -> Iterator[str]:
-        """What lies outside its bound, in sentences.
+        """Describe the differences that exceed their bounds, in sentences.
 
         Args:
-            int8_judged: False where INT8 of 8 bits is known to be wrong.
-            crops_judged: False where another version of OpenCV cut them out.
+            int8_judged: False if INT8 with 8 bits is known to be wrong on the processor.
+            crops_judged: False if a different version of OpenCV made the crops.
         """
         if self.faces is not None and self.faces[0] != self.faces[1]:
             yield f"{self.faces[1]} faces are found instead of {self.faces[0]}"
@@ -76,9 +76,9 @@ def compare(here: Mapping[str, JsonObject], there: Mapping[str, JsonObject], fol
     """Compare two runs of :mod:`benchmarks.arm64.features`.
 
     Args:
-        here: details by feature, of this machine.
-        there: the same of a processor; what it lacks is not compared.
-        folders: of embeddings, here and there.
+        here: details of this machine, by feature.
+        there: details of the processor, by feature; missing features are not compared.
+        folders: folders of the embeddings of this machine and of the processor.
     """
     floats = {form: _measure(folders, form) for form in here.get("float embedding", {}).get("forms", ())}
     int8 = {form: _measure(folders, form) for form in here.get("int8 embedding", {}).get("forms", ())}

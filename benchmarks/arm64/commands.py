@@ -1,4 +1,4 @@
-"""``python -m benchmarks arm64``."""
+"""The command ``python -m benchmarks arm64``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEPENDENCIES = ("numpy", "onnxruntime", "opencv-python-headless")
 
 
 def add_command(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command ``arm64``."""
     parser = commands.add_parser(
         "arm64",
         parents=[json_option()],
@@ -57,7 +57,7 @@ def add_command(commands: Commands) -> None:
 
 
 def run_arm64(arguments: argparse.Namespace) -> Outcome:
-    """Prove the wheel on arm64."""
+    """Test the wheel on emulated arm64 cores."""
     from benchmarks.arm64.models import prepare
     from benchmarks.arm64.report import text
     from benchmarks.arm64.smoke import SmokeOptions, build_wheel, smoke

@@ -1,9 +1,9 @@
-"""Every feature of the runtime, one after the other, on the processor that this runs on.
+"""Run every feature of the runtime on this processor, one after the other.
 
-Usage: ``python features.py JOB.json``. It needs the installed wheel and nothing else of the project. The job names
+Usage: ``python features.py JOB.json``. It needs the installed wheel and nothing else of the project. The job contains
 ``photo``, ``mirrored``, ``crops`` (an array file), ``floats`` and ``int8`` (models by form), ``features``, ``packages``
-and ``output`` (folders). One JSON line a feature goes to stdout: ``feature``, ``passed``, ``seconds``, ``detail``. A
-feature that is added to the runtime gets a function in ``FEATURES``.
+and ``output`` (folders). Each feature prints one JSON line: ``feature``, ``passed``, ``seconds``, ``detail``. Each
+feature of the runtime has a function in ``FEATURES``.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 THREADS = 1
-"""Emulated threads share this machine's processors; one is also what instruction counts are for."""
+"""Number of threads. Emulated threads share this machine's processors, and instruction counts are for one thread."""
 
 
 class Result(NamedTuple):
-    """What a feature gave: whether it did what it must, and what is compared or shown."""
+    """Result of a feature: whether it passed, and details that are compared or shown."""
 
     passed: bool
     detail: dict[str, Any]
 
 
 def imports(job: dict[str, Any]) -> Result:
-    """The installed wheel, not a checkout, with its dependencies."""
+    """Import the installed wheel, not a checkout, and its dependencies."""
     import platform
 
     import cv2
@@ -56,21 +56,21 @@ def imports(job: dict[str, Any]) -> Result:
 
 
 def doctor(_: dict[str, Any]) -> Result:
-    """No check fails; warnings are shown."""
+    """Run ``doctor``: no check fails. Warnings are reported."""
     code, answer = _command("doctor")
     findings = [finding for finding in answer["findings"] if finding["status"] != "ok"]
     return Result(code == 0, {finding["check"]: finding["message"] for finding in findings})
 
 
 def detect(job: dict[str, Any]) -> Result:
-    """Faces of the photograph."""
+    """Detect the faces of the photograph."""
     code, answer = _command("detect", job["photo"])
     faces = [face for image in answer["images"] for face in image["faces"]]
     return Result(code == 0 and bool(faces), {"detector": answer["detector"], "faces": faces})
 
 
 def align(job: dict[str, Any]) -> Result:
-    """Crops of those faces, pixel by pixel."""
+    """Align the faces; the crops are compared pixel by pixel."""
     from edge_sphereface import load_image
 
     folder = Path(job["output"]) / "aligned"
@@ -80,26 +80,26 @@ def align(job: dict[str, Any]) -> Result:
 
 
 def info(job: dict[str, Any]) -> Result:
-    """Which provider runs how many nodes."""
+    """Run ``info``: number of nodes on each execution provider."""
     code, answer = _command("info", "--model", job["floats"]["plain"], "--threads", THREADS)
     return Result(code == 0, {"provider": answer["provider"]})
 
 
 def verify_model(job: dict[str, Any]) -> Result:
-    """The certificate of the conversion holds on this processor."""
+    """Run ``verify-model``: the parity certificate holds on this processor."""
     code, answer = _command("verify-model", job["floats"]["plain"], "--threads", THREADS)
     return Result(code == 0, {"parity": answer["parity"]})
 
 
 def verify(job: dict[str, Any]) -> Result:
-    """A photograph and its mirror image, from the files to the answer."""
+    """Run ``verify`` on a photograph and its mirror image."""
     model = ("--model", job["floats"]["winograd"], "--threads", THREADS)
     code, answer = _command("verify", *model, job["photo"], job["mirrored"])
     return Result(code == 0, {"similarity": answer["similarity"]})
 
 
 def gallery(job: dict[str, Any]) -> Result:
-    """Enrolled, identified by the mirror image, removed without a trace: SQLite, its log and the mapped matrix."""
+    """Enroll, identify by the mirror image, and remove: SQLite, its log and the memory-mapped matrix."""
     place = Path(job["output"]) / "people.db"
     at = ("--gallery", place, "--model", job["floats"]["plain"], "--threads", THREADS)
     _command("enroll", *at, "somebody", job["photo"])
@@ -113,7 +113,7 @@ def gallery(job: dict[str, Any]) -> Result:
 
 
 def watch(job: dict[str, Any]) -> Result:
-    """A face is found in frames, followed by the motion of its landmarks, embedded, named, lost."""
+    """Run ``watch``: a face is detected, tracked by optical flow, embedded, identified and lost."""
     import numpy as np
 
     from edge_sphereface import Embedder, FaceStream, StreamSettings, load_image, open_detector, open_gallery
@@ -140,18 +140,18 @@ def watch(job: dict[str, Any]) -> Result:
 
 
 def tune(job: dict[str, Any]) -> Result:
-    """The choice among forms; here of one, since times of an emulated core mean nothing."""
+    """Run ``tune`` with one form, since times of an emulated core are meaningless."""
     code, answer = _command("tune", job["int8"]["portable"], "--threads", THREADS, "--rounds", 1)
     return Result(code == 0, {"dropped": answer["dropped"]})
 
 
 def float_embedding(job: dict[str, Any]) -> Result:
-    """Embeddings of crops in float32."""
+    """Embed crops in float32."""
     return _embeddings(job, "floats")
 
 
 def int8_embedding(job: dict[str, Any]) -> Result:
-    """Embeddings of crops in INT8, of each target."""
+    """Embed crops in INT8 for each target."""
     return _embeddings(job, "int8")
 
 
@@ -169,11 +169,11 @@ FEATURES: tuple[Callable[[dict[str, Any]], Result], ...] = (
     tune,
     verify_model,
 )
-"""In the order of running."""
+"""Features in the order of execution."""
 
 
 def feature_name(feature: Callable[[dict[str, Any]], Result]) -> str:
-    """As the job and the results name it."""
+    """Name of a feature in the job and in the results."""
     return feature.__name__.replace("_", " ")
 
 
@@ -189,7 +189,7 @@ def _embeddings(job: dict[str, Any], kind: str) -> Result:
 
 
 def _command(*words: object) -> tuple[int, dict[str, Any]]:
-    """A command of the runtime; in this process, since a child of an emulated one runs on the real processor."""
+    """Run a command of the runtime in this process; a child process would run on the real processor."""
     from edge_sphereface.cli.__main__ import main
 
     output = io.StringIO()
@@ -202,7 +202,7 @@ def _command(*words: object) -> tuple[int, dict[str, Any]]:
 
 
 def run(job: dict[str, Any]) -> None:
-    """Run the features that are asked for; one that fails does not keep the others from running."""
+    """Run the requested features. A failure does not stop the others."""
     warnings.simplefilter("ignore")  # that a model is for another target is what some are run for
     for feature in FEATURES:
         name = feature_name(feature)

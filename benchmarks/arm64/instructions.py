@@ -1,7 +1,7 @@
-"""Instructions of one inference on an emulated core: a cost that is the same at every run, and no time.
+"""Count the instructions of one inference on an emulated core: a deterministic cost, but not a time.
 
-A core may start several instructions in a cycle or wait many cycles for one, so counts compare forms of a network on
-one core, not cores with one another.
+A core may start several instructions per cycle or wait many cycles for one. Counts therefore compare forms of a network
+on one core, not different cores.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _COMPILERS = ("cc", "gcc", "clang")
 
 
 def build_plugin(folder: Path = FOLDER) -> Path:
-    """Compile the plugin for the emulator that is used.
+    """Compile the plugin for the emulator.
 
     Raises:
-        EmulationError: there is no compiler, or it failed.
+        EmulationError: there is no compiler, or the compilation failed.
     """
     compiler = next((found for name in _COMPILERS if (found := shutil.which(name))), None)
     if compiler is None:
@@ -45,10 +45,10 @@ def build_plugin(folder: Path = FOLDER) -> Path:
 
 
 def count(python: EmulatedPython, plugin: Path, model: Path, crops: Path) -> int:
-    """Instructions of one inference, batch 1, one thread, after a first one.
+    """Count the instructions of the second inference, with batch 1 and one thread.
 
     Raises:
-        EmulationError: it failed.
+        EmulationError: the inference failed.
     """
     with tempfile.TemporaryDirectory() as name:
         output = Path(name) / "counts"

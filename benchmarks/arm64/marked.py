@@ -1,4 +1,4 @@
-"""Runs one inference between two marks that a plugin of the emulator sees; needs the installed wheel alone.
+"""Run one inference between two marks that a plugin of the emulator detects. It needs only the installed wheel.
 
 Usage: ``python marked.py MODEL.onnx CROPS.npy``
 """
@@ -15,11 +15,11 @@ import numpy as np
 from edge_sphereface import Embedder
 
 MARK = 0x5EEDC0D
-"""As in ``instructions.c``: no kind of process that ``getpriority`` knows, so the call does nothing but fail."""
+"""Argument of ``getpriority`` that marks a position, as in ``instructions.c``. It is invalid, so the call fails."""
 
 
 def main(model: str, crops: str) -> None:
-    """The second of two inferences, on one thread."""
+    """Run two inferences on one thread, and mark the second."""
     warnings.simplefilter("ignore")
     embedder, crop = Embedder(model, provider="cpu", threads=1), np.load(crops)[:1]
     embedder.forward(crop)
@@ -29,7 +29,7 @@ def main(model: str, crops: str) -> None:
 
 
 def mark() -> None:
-    """Show the emulator where the count begins and ends."""
+    """Mark the begin or the end of the count for the emulator."""
     with suppress(OSError):
         os.getpriority(MARK, 0)
 

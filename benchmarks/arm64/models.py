@@ -1,4 +1,4 @@
-"""Every form of the network that a device may run, made from one checkpoint and kept."""
+"""Make every form of the network that a device may run from one checkpoint, and keep the files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "arm64"
 PLAIN, REWRITTEN, WINOGRAD = "plain", "rewritten", "winograd"
 _STAGES = ("4x4", "4x4w", "2x3w", "2x2w")
-"""A good choice on the x86-64 machine that they were measured on; a board may tune to others."""
+"""Tiles of the stages, a good choice on the x86-64 machine of the measurements; boards may be faster with others."""
 _SOURCES = ("edge_sphereface/**/*.py", "export/**/*.py", "benchmarks/arm64/models.py")
 _UNTRAINED = "untrained.ckpt"
 _RULE = "percentile-99.99"
@@ -47,16 +47,16 @@ _CROPS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """What is run on every core.
+    """Models and inputs of the runs.
 
     Attributes:
-        name: of the network and its weights.
+        name: name of the network and its weights.
         floats: float32 ONNX files by form.
         int8: quantized ONNX files by target.
-        photo: a photograph with a face.
-        mirrored: the same, mirrored.
-        crops: array file, (N, H, W, 3) uint8 BGR.
-        count: N.
+        photo: photograph with a face.
+        mirrored: mirror image of the photograph.
+        crops: array file with crops, (N, H, W, 3) uint8 BGR.
+        count: number of crops N.
     """
 
     name: str
@@ -69,18 +69,18 @@ class Models:
 
 
 def prepare(checkpoint: Path | None, *, folder: Path = FOLDER, note: Callable[[str], None] = lambda _: None) -> Models:
-    """Make the models, or find those that were made from the same checkpoint by the same code.
+    """Make the models, or reuse those that the same code made from the same checkpoint.
 
-    INT8 is calibrated on one face and searches no rules, since what is compared is one file on two processors.
+    INT8 is calibrated on one face without a search for rules, since one file is compared on two processors.
 
     Args:
-        checkpoint: of MindSpore; None for the official one if it is in the cache, else random weights.
-        folder: where they are kept.
-        note: told what is being done.
+        checkpoint: MindSpore checkpoint; None for the official one if it is in the cache, else random weights.
+        folder: folder of the models.
+        note: called with a description of each step.
 
     Raises:
-        CheckpointError: it cannot be read.
-        ParityError: a model does not equal its checkpoint.
+        CheckpointError: the checkpoint cannot be read.
+        ParityError: a model differs from its checkpoint.
     """
     official = OFFICIAL.matches(official_path())
     source = checkpoint or (official_path() if official else None)

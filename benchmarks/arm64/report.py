@@ -1,4 +1,4 @@
-"""The proof as Markdown, which reads in a terminal too."""
+"""Format the result as Markdown that is readable in a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def text(result: JsonObject) -> str:
-    """Agreements, instructions, times and sizes."""
+    """Format agreement, instruction counts, times and sizes."""
     environment, rows = result["environment"], result["processors"]
     versions: JsonObject = next((row["versions"] for row in rows if row["versions"]), {})
     shown = ", ".join(f"{name} {value}" for name, value in versions.items() if name != "machine")
@@ -102,7 +102,7 @@ def _number(value: float | None, style: str) -> str:
 
 
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with its columns aligned."""
+    """Format a Markdown table with aligned columns."""
     widths = [max(len(row[column]) for row in [head, *body]) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:

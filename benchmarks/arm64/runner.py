@@ -1,4 +1,4 @@
-"""Runs the features on one processor beside others, and tells every line as it comes."""
+"""Run the features on several processors at a time, and report each line of output immediately."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _LIMIT_S = 1800
 
 @dataclass(slots=True)
 class Run:
-    """What one processor gave.
+    """Output of one processor.
 
     Attributes:
-        lines: one a feature.
-        died: how it ended, if not well.
-        seconds: from start to end.
+        lines: one line per feature.
+        died: description of an abnormal end; empty for a normal one.
+        seconds: duration of the run.
     """
 
     lines: list[JsonObject] = field(default_factory=list)
@@ -37,19 +37,19 @@ class Run:
 
     @property
     def details(self) -> dict[str, JsonObject]:
-        """What the features that passed gave, by feature."""
+        """Details of the passed features, by feature."""
         return {line["feature"]: line["detail"] for line in self.lines if line["passed"]}
 
 
 class Runner:
-    """Runs Python on several processors at a time and kills what is left when it is closed."""
+    """Runs Python on several processors at a time. Closing it kills the remaining processes."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._running: set[subprocess.Popen[str]] = set()
 
     def features(self, name: str, python: EmulatedPython, job: JsonObject) -> Run:
-        """Run :mod:`benchmarks.arm64.features`; what it says is told at once."""
+        """Run :mod:`benchmarks.arm64.features` and report its output line by line."""
         start, run, errors = time.monotonic(), Run(), list[str]()
         path = Path(job["output"]) / "job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
@@ -77,7 +77,7 @@ class Runner:
         return run
 
     def kill(self) -> None:
-        """End what still runs."""
+        """Kill the remaining processes."""
         for process in tuple(self._running):
             process.kill()
 

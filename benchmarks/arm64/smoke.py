@@ -1,4 +1,4 @@
-"""The built wheel on every core: its features, their agreement with this machine, the instructions of an inference."""
+"""Test the built wheel on every core: features, agreement with this machine, instructions of an inference."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ HERE = "this machine"
 EXTRAS = "cpu,mtcnn"
 ALL_FEATURES = tuple(feature_name(feature) for feature in FEATURES)
 _OTHER_X86_64 = ("imports", "int8 embedding")
-"""Of an x86-64 without VNNI, which is run to show what 8-bit weights do there."""
+"""Features for x86-64 without VNNI, which runs only to show the effect of 8-bit weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeOptions:
-    """What is run.
+    """Options of the test.
 
     Attributes:
         processors: names in ``PROCESSORS``.
-        versions: of the wheel's dependencies on arm64, by name.
-        release: of Debian; empty for this machine's.
-        counts: whether instructions are counted.
+        versions: versions of the wheel's dependencies on arm64, by name.
+        release: release of Debian; empty for the release of this machine.
+        counts: count instructions.
     """
 
     processors: Sequence[str]
@@ -76,13 +76,13 @@ def smoke(
     """Run every feature on every processor, compare, and count.
 
     Args:
-        models: what is run.
-        wheel: of the project.
-        options: where and with what.
-        note: told every line as it comes.
+        models: models and inputs.
+        wheel: wheel of the project.
+        options: options of the test.
+        note: called with each line of output.
 
     Raises:
-        EmulationError: emulation is not to be had here.
+        EmulationError: emulation is not available on this machine.
     """
     start = time.monotonic()
     plugin = instructions.build_plugin() if options.counts else None
@@ -127,7 +127,7 @@ def smoke(
 
 
 def _packages(wheel: Path, options: SmokeOptions) -> dict[str, Path]:
-    """Folder with the installed wheel, by processor."""
+    """Return the folder with the installed wheel, by processor."""
     here = install_here(wheel)
     wanted = [f"{name}=={version}" for name, version in options.versions.items()]
     there = install([f"{wheel}[{EXTRAS}]", *wanted], release=options.release)
@@ -180,7 +180,7 @@ def _count(
     pool: ThreadPoolExecutor,
     note: Callable[[str], None],
 ) -> list[JsonObject]:
-    """Instructions of an inference, for each Arm core and each form that is meant for it."""
+    """Count the instructions of an inference for each Arm core and each form for it."""
     if plugin is None:
         return []
     forms = {**models.floats, **{target: path for target, path in models.int8.items() if target != TARGET_X86_VNNI}}

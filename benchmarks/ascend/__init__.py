@@ -1,6 +1,6 @@
 """The native path: MindSpore on an Ascend NPU, its exported MINDIR, and onnxruntime's CANN provider.
 
-``probe`` says what is here, ``native`` runs it (on the CPU where there is no NPU, labelled as such), ``imported``
-reads runs that were recorded elsewhere, ``comparison_table`` puts them beside one another without mixing measured and
-published figures.
+``probe`` detects the hardware and the software. ``native`` runs the network, on the CPU if there is no NPU; rows state
+the device. ``imported`` reads runs from other machines. ``comparison_table`` shows all rows and keeps measured and
+published figures apart.
 """

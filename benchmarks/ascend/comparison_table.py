@@ -1,4 +1,4 @@
-"""Edge rows beside native rows. Measured, imported and published figures never share a column."""
+"""Table of edge rows and native rows. Measured, imported and published figures have separate columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUBLISHED: tuple[JsonObject, ...] = (
         "source": "opencv_zoo, benchmark/README.md",
     },
 )
-"""Figures of others, with their source; none was measured by this project."""
+"""Published figures with their sources. None was measured by this project."""
 
 MEASURED, IMPORTED, PUBLISHED_HERE = "measured here", "imported", "published"
 
@@ -36,14 +36,14 @@ MEASURED, IMPORTED, PUBLISHED_HERE = "measured here", "imported", "published"
 def collect(
     edge: Sequence[JsonObject], accuracy: Sequence[JsonObject], native: Sequence[JsonObject]
 ) -> list[JsonObject]:
-    """One list of rows, each marked with where its figures come from.
+    """Combine rows in one list; each row states the origin of its figures.
 
     Args:
-        edge: rows of :func:`benchmarks.latency.measure`; those of batch 1 are taken.
-        accuracy: rows of ``benchmarks accuracy``; a model's accuracy goes to its edge rows.
+        edge: rows of :func:`benchmarks.latency.measure`; those of batch 1 are used.
+        accuracy: rows of ``benchmarks accuracy``; the accuracy of a model is added to its edge rows.
         native: rows of :func:`benchmarks.ascend.native.run`.
     """
-    # The original evaluation takes the landmarks that come with LFW; so do the native rows.
+    # The original evaluation uses the landmarks of LFW's file; so do the native rows.
     known = {row["model"]: row for row in accuracy if row["landmarks"] == "given"}
     rows: list[JsonObject] = []
     for row in edge:
@@ -67,7 +67,7 @@ def collect(
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The ledger as a table with a column for each origin."""
+    """Format the rows as a table with one column for each origin."""
     lines = [f"{'path':<66} {'measured here':>34} {'imported':>34} {'published':>12}  source"]
     for row in rows:
         cells = dict.fromkeys((MEASURED, IMPORTED, PUBLISHED_HERE), "")

@@ -1,4 +1,4 @@
-"""Runs recorded on another machine: the original's log line, ais_bench and msame output, JSON of this tool."""
+"""Read runs from another machine: the original's log line, ais_bench and msame output, JSON of this tool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MSAME = re.compile(rf"Inference average time(?P<first> without first time)?\s*:
 
 
 class ImportedError(EdgeSphereFaceError, ValueError):
-    """A file of a recorded run says nothing that is understood."""
+    """The file of a recorded run cannot be read or has no known format."""
 
     code = "import"
 
@@ -35,20 +35,20 @@ _FILE = RegularFile(what="recorded run", limit=64 << 20, error=ImportedError, hi
 
 
 def read(path: Path, *, source: str) -> list[JsonObject]:
-    """Rows of a recorded run, each marked ``imported`` with its source.
+    """Read the rows of a recorded run; each is marked ``imported`` with its source.
 
     Args:
-        path: a log or a JSON result of this tool.
-        source: who recorded it where, in words; it is kept with every figure.
+        path: log, or JSON result of this tool.
+        source: who recorded the run and where, in words; stored with each row.
 
     Raises:
-        ImportedError: the file cannot be read, or holds no figures of a known form.
+        ImportedError: the file cannot be read, or has no figures in a known format.
     """
     text = _FILE.read(path).decode("utf-8", errors="replace")
     rows = _from_json(text) if text.lstrip().startswith("{") else _from_log(text)
     if not rows:
         raise ImportedError(
-            f"{path} holds no figures that are understood.",
+            f"{path} has no figures in a known format.",
             hint="expected LFWACC=… std=… thd=…, the summary of ais_bench or msame, or a JSON result of this tool",
         )
     return [{**row, "origin": "imported", "source": source, "file": path.name} for row in rows]
@@ -67,7 +67,7 @@ def _from_log(text: str) -> list[JsonObject]:
         rows.append(row if rate is None else {**row, "faces_per_second": float(rate[3])})
     times = {bool(match["first"]): float(match[2]) for match in _MSAME.finditer(text)}
     if times:
-        # Without the first inference where msame tells that: the first one loads.
+        # Excludes the first inference, which loads the model, if msame reports such a mean.
         rows.append({"path": "msame", "latency": {"mean_ms": times.get(True, times.get(False))}})
     return rows
 

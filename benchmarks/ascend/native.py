@@ -1,4 +1,4 @@
-"""Running the checkpoint natively. Every line runs on the CPU as well; rows say which device it was."""
+"""Run the checkpoint natively with MindSpore. Everything also runs on the CPU; rows state the device."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ def run(
     rounds: int,
     judge: Callable[[Forward], JsonObject] | None = None,
 ) -> list[JsonObject]:
-    """Time the network by MindSpore and as a MINDIR, and hold both against numpy.
+    """Time the network in MindSpore and as MINDIR, and compare both with numpy.
 
-    In float16 as the original evaluation computes on Ascend (``add_flags_recursive(fp16=True)``), and in float32.
+    The precisions are float16, which the original evaluation uses on Ascend (``add_flags_recursive(fp16=True)``), and
+    float32.
 
     Args:
-        checkpoint: MindSpore's file.
+        checkpoint: MindSpore checkpoint.
         device: ``Ascend`` or ``CPU``.
-        floats: (N, 3, H, W) float32, normalized; its first is timed.
-        rounds: samples.
-        judge: measures the accuracy of the path that the original evaluation takes: MindSpore, float16.
+        floats: (N, 3, H, W) float32, normalized; the first one is timed.
+        rounds: number of samples.
+        judge: measures the accuracy of the original evaluation's path: MindSpore, float16.
 
     Returns:
-        A row per path and precision; one that cannot run has an ``error`` instead of figures.
+        One row per path and precision; a path that cannot run has an ``error`` instead of figures.
     """
     with open_checkpoint(checkpoint) as opened:
         topology = infer_topology(opened.entries)
@@ -73,7 +74,7 @@ def run(
 
 
 def _mindir(network: MindsporeReference, floats: Float32Array, folder: Path, device: str) -> tuple[str, Forward]:
-    """The network exported as MINDIR and loaded again: by MindSpore Lite if it is here, else by MindSpore itself."""
+    """Export the network as MINDIR and load it with MindSpore Lite if installed, else with MindSpore."""
     import mindspore
 
     path = folder / "sphereface.mindir"

@@ -1,4 +1,4 @@
-"""Is there an Ascend NPU, and what could use it?"""
+"""Detect an Ascend NPU and the software that can use it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CANN = "CANNExecutionProvider"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """What was found.
+    """Ascend hardware and software of this machine.
 
     Attributes:
         npu_smi: path of the program ``npu-smi``; None if missing.
@@ -41,11 +41,11 @@ class Presence:
 
     @property
     def has_npu(self) -> bool:
-        """Whether a run on ``device_target="Ascend"`` can be tried."""
+        """Whether a run with ``device_target="Ascend"`` is possible."""
         return bool(self.devices) and self.ascend_home is not None and self.mindspore
 
     def sentence(self) -> str:
-        """What is here, or what is missing, in one sentence."""
+        """Describe the available or the missing parts in one sentence."""
         if self.has_npu:
             return f"Ascend NPU: {', '.join(self.devices)}, CANN in {self.ascend_home}."
         missing = [
@@ -61,16 +61,16 @@ class Presence:
         return f"No Ascend NPU can be used here (missing: {', '.join(missing)}), so nothing native was measured on one."
 
     def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
+        """Return the presence as plain JSON values."""
         return {**asdict(self), "devices": list(self.devices), "has_npu": self.has_npu}
 
 
 def probe(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> Presence:
-    """Look for an NPU and its software.
+    """Detect an NPU and its software.
 
     Args:
-        root: where ``dev`` is.
-        environment: variables; this process's if not given.
+        root: folder that contains ``dev``.
+        environment: environment variables; None for those of this process.
     """
     variables = os.environ if environment is None else environment
     return Presence(

@@ -1,10 +1,10 @@
-"""Ways to run the same network, one module each.
+"""Contenders: runtimes for the same network, one per module.
 
-A module holds a ``PEER`` that describes it and a class ``Contender`` that runs it; only :mod:`benchmarks.worker`
-makes one, in a process of its own and, where packages clash, in a virtual environment of its own.
+A module has a ``PEER`` that describes the runtime and a class ``Contender`` that runs it. Only :mod:`benchmarks.worker`
+creates a contender, in a separate process and, if packages conflict, in a separate virtual environment.
 
-Tried and left out: LiteRT, since onnx2tf 1.29 (with TensorFlow 2.19) does not convert this network: it takes the input
-of conv2_1 for channels-last and stops. ExecuTorch starts from a PyTorch module, which this project does not have.
+Not included: LiteRT, since onnx2tf 1.29 (with TensorFlow 2.19) cannot convert this network: it assumes that the input
+of conv2_1 is channels-last and stops. ExecuTorch requires a PyTorch module, which this project does not have.
 """
 
 from benchmarks.contenders.contender import Contender, Peer, find_peer, peer_names

@@ -1,4 +1,4 @@
-"""What a contender is."""
+"""Interface and description of a contender."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _NO_CONTENDERS = ("contender",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """How a contender is set up.
+    """Description of a contender.
 
     Attributes:
-        name: of its module.
-        title: for tables.
-        requirements: packages of its own environment; none if it runs in the project's.
-        without_dependencies: packages installed without what they ask for.
-        settings: what was chosen for it, and why that is its best.
-        dynamic_batch: whether one loaded network takes any batch size.
+        name: name of its module.
+        title: name in tables.
+        requirements: packages of its own environment; empty if it runs in the project's environment.
+        without_dependencies: packages that are installed without their dependencies.
+        settings: chosen settings, and the reason for them.
+        dynamic_batch: whether one loaded network accepts any batch size.
         needs_checkpoint: whether it runs the checkpoint instead of the ONNX file.
         takes_quantized: whether it runs QDQ files.
-        takes_crops: whether it runs files of layout ``image``.
+        takes_crops: whether it runs files with layout ``image``.
     """
 
     name: str
@@ -46,15 +46,15 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a contender is loaded for.
+    """Setup of a contender.
 
     Attributes:
-        threads: of one inference.
-        batch: crops in one inference.
-        height: of a crop, in pixels.
-        width: of a crop, in pixels.
-        folder: for converted files, kept from run to run.
-        provider: execution provider, for contenders on onnxruntime.
+        threads: number of threads of one inference.
+        batch: number of crops in one inference.
+        height: height of a crop in pixels.
+        width: width of a crop in pixels.
+        folder: folder for converted files, which later runs reuse.
+        provider: execution provider, for contenders that use onnxruntime.
     """
 
     threads: int
@@ -66,41 +66,41 @@ class Setup:
 
 
 class Contender(Protocol):
-    """A loaded network."""
+    """A network loaded by a runtime."""
 
     version: str
 
     def __init__(self, model: Path, setup: Setup) -> None: ...
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:
-        """The input as this contender takes it; not timed.
+        """Convert the input to the format of this contender; not timed.
 
         Args:
             crops: (N, H, W, 3) uint8 BGR.
-            batch: the same as the original network takes them, (N, 3, H, W) float32.
+            batch: the same crops as input of the original network, (N, 3, H, W) float32, normalized.
         """
         ...
 
     def run(self, prepared: Any) -> Float32Array:
-        """Embeddings (N, D), not normalized; this is timed."""
+        """Compute embeddings (N, D) float32, not normalized; this is timed."""
         ...
 
 
 def peer_names() -> list[str]:
-    """Every contender there is."""
+    """Return the names of all contenders."""
     package = import_module("benchmarks.contenders")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in _NO_CONTENDERS)
 
 
 def find_peer(name: str) -> Peer:
-    """The description of a contender; loads none of its packages."""
+    """Return the description of a contender without loading its packages."""
     peer = import_module(f"benchmarks.contenders.{name}").PEER
     assert isinstance(peer, Peer)  # noqa: S101 -- a module of ours
     return peer
 
 
 def converted(model: Path, folder: Path, suffix: str) -> Path:
-    """Where a conversion of a model is kept: a name that another model does not have."""
+    """Path of a converted model, which is unique for each model."""
     from edge_sphereface.storage.files import sha256_of
 
     return folder / f"{model.stem}-{sha256_of(model)[:16]}{suffix}"

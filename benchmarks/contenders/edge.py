@@ -1,4 +1,4 @@
-"""This project's own runtime: its session defaults, its input layout."""
+"""This project's runtime with its default session settings and the input layout of the model."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Contender:
 
     @staticmethod
     def config(setup: Setup) -> SessionConfig:
-        """How the session runs."""
+        """Settings of the session."""
         return SessionConfig(provider=setup.provider, threads=setup.threads)
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
-        """The model's own layout."""
+        """Convert the input to the layout of the model."""
         return preprocess(crops, self._spec)
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference."""
+        """Run one inference."""
         return cast("Float32Array", self._session.run(None, {self._input: prepared})[0])

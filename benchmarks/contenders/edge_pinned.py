@@ -1,4 +1,4 @@
-"""This project's runtime with its helper threads bound to processors, as onnxruntime's and OpenVINO's defaults do."""
+"""This project's runtime with helper threads bound to processors, the default of onnxruntime and OpenVINO."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Contender(edge.Contender):
 
     @staticmethod
     def config(setup: Setup) -> SessionConfig:
-        """How the session runs."""
+        """Settings of the session."""
         return SessionConfig(provider=setup.provider, threads=setup.threads, pinned_threads=True)

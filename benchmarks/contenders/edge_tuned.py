@@ -1,4 +1,4 @@
-"""This project's runtime as `tune` finds it fastest: memory arena, helper threads bound to processors."""
+"""This project's runtime with the settings that `tune` finds fastest: memory arena, threads bound to processors."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Contender(edge.Contender):
 
     @staticmethod
     def config(setup: Setup) -> SessionConfig:
-        """How the session runs."""
+        """Settings of the session."""
         return SessionConfig(provider=setup.provider, threads=setup.threads, pinned_threads=True, memory_arena=True)

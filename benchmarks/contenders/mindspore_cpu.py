@@ -43,9 +43,9 @@ class Contender:
         self.version = f"MindSpore {self._reference.version}"
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
-        """Floats, as the original."""
+        """Convert the input to floats, as in the original."""
         return batch
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference."""
+        """Run one inference."""
         return self._reference.forward(prepared)

@@ -1,4 +1,4 @@
-"""MNN through its own converter."""
+"""MNN with its own converter."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Contender:
 
         target = converted(model, setup.folder, ".mnn")
         if not target.is_file():
-            # Not the program `mnnconvert`: that installs a package and reports the conversion before it ends.
+            # The program `mnnconvert` is not used: it installs a package and reports the conversion before it ends.
             program = [sys.executable, "-c", "import sys, _tools, MNN; _tools.mnnconvert(sys.argv)"]
             arguments = ["-f", "ONNX", "--modelFile", str(model), "--MNNModel", str(target), "--bizCode", "edge"]
             done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
             if not target.is_file():
                 raise RuntimeError(f"mnnconvert made no file: {(done.stdout + done.stderr)[-300:]}")
         manager = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": setup.threads},))
-        # Weights are packed for the processor when they are loaded, and not again in each inference
+        # Weights are packed for the processor on loading, not in each inference
         self._net = MNN.nn.load_module_from_file(
             str(target), ["input"], ["embedding"], runtime_manager=manager, rearrange=True
         )
@@ -48,11 +48,11 @@ class Contender:
         self.version = f"MNN {MNN.version() if callable(getattr(MNN, 'version', None)) else ''}".strip()
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
-        """A placeholder of the batch's shape, filled."""
+        """Fill a placeholder of the batch's shape."""
         value = self._mnn.expr.placeholder(list(batch.shape), self._mnn.expr.NCHW)
         value.write(batch)
         return value
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference."""
+        """Run one inference."""
         return np.array(self._net.forward([prepared])[0].read())

@@ -1,6 +1,6 @@
-"""ncnn through pnnx.
+"""ncnn with models converted by pnnx.
 
-Its INT8 tools (ncnn2table, ncnn2int8) are in no wheel, so float32 alone is measured.
+No wheel contains its INT8 tools (ncnn2table, ncnn2int8), so only float32 is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PEER = Peer(
     name="ncnn",
     title="ncnn",
     requirements=("ncnn", "numpy"),
-    # pnnx asks for PyTorch, several GB, for a Python interface that is not used: its converter is a program.
+    # pnnx depends on PyTorch (several GB) for a Python interface that is not used here: the converter is a program.
     without_dependencies=("pnnx",),
     settings="float32 weights and arithmetic, Winograd and packed layout on (ncnn's defaults); one crop after another, "
     "since ncnn has no batch",
@@ -47,11 +47,11 @@ class Contender:
         self.version = f"ncnn {ncnn.__version__}"
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
-        """One matrix per crop."""
+        """Convert each crop to a matrix."""
         return [self._mat(picture).clone() for picture in batch]
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference per crop."""
+        """Run one inference per crop."""
         outputs = []
         for picture in prepared:
             extractor = self._net.create_extractor()

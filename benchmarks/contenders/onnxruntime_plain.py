@@ -1,4 +1,4 @@
-"""The float file on onnxruntime as it comes: what anyone gets from a plain export."""
+"""The plain float model on onnxruntime with its default settings."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Contender:
         self.version = f"onnxruntime {onnxruntime.__version__}"
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:
-        """Crops or floats, as the file asks."""
+        """Convert the input to crops or floats, as the model requires."""
         return crops if self._takes_crops else batch
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference."""
+        """Run one inference."""
         return cast("Float32Array", self._session.run(None, {self._input: prepared})[0])

@@ -1,4 +1,4 @@
-"""OpenCV's own inference, which is on every device that runs this project."""
+"""OpenCV's DNN module, which is available on every device that runs this project."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Contender:
         self.version = f"OpenCV {cv2.__version__}"
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
-        """Floats, as the original."""
+        """Convert the input to floats, as in the original."""
         return batch
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference."""
+        """Run one inference."""
         self._net.setInput(prepared)
         return np.array(self._net.forward(), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""OpenVINO, reading the ONNX file itself."""
+"""OpenVINO, which reads the ONNX file directly."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Contender:
         self.version = f"OpenVINO {openvino.__version__}"
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:
-        """Crops or floats, as the file asks."""
+        """Convert the input to crops or floats, as the model requires."""
         return crops if self._takes_crops else batch
 
     def run(self, prepared: Any) -> Float32Array:
-        """One inference."""
+        """Run one inference."""
         return np.array(self._request.infer([prepared], share_inputs=True)[self._output])

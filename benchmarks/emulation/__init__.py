@@ -1,5 +1,6 @@
-"""Other processors than the one at hand, by QEMU's user mode: what they compute is exact, how fast they are is not.
+"""Emulate other processors by QEMU's user mode: results are exact, speed is not.
 
-``debian`` unpacks packages for any processor, ``emulator`` runs Python on one, ``processors`` lists what can be
-emulated, ``compare`` holds embeddings of quantized models, which ``worker`` makes inside, against this machine's.
+``debian`` unpacks packages for any processor. ``emulator`` runs Python on one, and ``processors`` lists the emulated
+processors. ``compare`` compares embeddings of quantized models, which ``worker`` computes in the emulator, with those
+of this machine.
 """

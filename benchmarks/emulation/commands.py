@@ -1,4 +1,4 @@
-"""``python -m benchmarks emulate``."""
+"""The command ``python -m benchmarks emulate``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command ``emulate``."""
     parser = commands.add_parser(
         "emulate",
         parents=[json_option(), detector_options()],
@@ -40,7 +40,7 @@ def add_command(commands: Commands) -> None:
 
 
 def run_emulate(arguments: argparse.Namespace) -> Outcome:
-    """Compare here with elsewhere."""
+    """Compare embeddings on this machine and on emulated processors."""
     from benchmarks.emulation.compare import compare, text
     from edge_sphereface.inference.embedder import Embedder
     from export.quantization.crops import proof_crops

@@ -1,4 +1,4 @@
-"""The same crops through the same model on other processors, and through other ways to avoid saturation."""
+"""Compare embeddings of quantized models on several processors, with several ways to avoid saturation."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ def compare(
     processors: Sequence[str],
     note: Callable[[str], None] = lambda _: None,
 ) -> list[JsonObject]:
-    """Embed crops with quantized models here and on emulated processors.
+    """Embed crops with quantized models on this machine and on emulated processors.
 
     Models with 8-bit weights also run with unsigned weights, and with onnxruntime's setting against saturation: the
-    other two ways to the same embeddings on every processor.
+    other two ways to get the same embeddings on every processor.
 
     Args:
         models: quantized ONNX files made by this project.
-        original: the float model.
+        original: float model.
         crops: (N, H, W, 3) uint8 BGR.
         processors: names in ``PROCESSORS``.
-        note: told what is being done.
+        note: called with a description of each step.
 
     Returns:
         One row per model, variant and processor.
 
     Raises:
-        EmulationError: emulation is not to be had, or failed.
+        EmulationError: emulation is not available, or failed.
     """
     expected = normalize(Embedder(original, provider="cpu").forward(crops))
     rows: list[JsonObject] = []
@@ -89,7 +89,7 @@ def _variants(path: Path, bits: int | None, folder: Path) -> Iterator[tuple[str,
 
 
 def _with_unsigned_weights(path: Path, target: Path) -> Path:
-    """The same weights, each 128 higher, and so is their zero point."""
+    """Add 128 to all weights and to their zero points, which preserves the values."""
     model = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for name, tensor in tensors.items():
@@ -133,7 +133,7 @@ def _run(python: EmulatedPython, model: Path, folder: Path, settings: list[str])
 
 
 def _latency(model: Path, folder: Path, settings: list[str]) -> float:
-    """Median on one thread of this machine, in milliseconds."""
+    """Median latency in milliseconds with one thread on this machine."""
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -146,7 +146,7 @@ def _latency(model: Path, folder: Path, settings: list[str]) -> float:
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """The rows as a table."""
+    """Format the rows as a table."""
     head = f"{'model':<24} {'bits':>4} {'variant':<28} {'processor':<28} {'same bits':>9} {'least cosine':>12} "
     lines = [f"{head}{'to float: mean':>14} {'least':>8} {'ms, 1 thread':>12}"]
     for row in rows:

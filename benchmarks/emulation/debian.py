@@ -1,6 +1,6 @@
-"""Packages of Debian for any processor, downloaded and unpacked into a folder.
+"""Download Debian packages for any processor, and unpack them into a folder.
 
-Nothing is installed on this machine: apt gets a root of its own, and no rights, chroot or binfmt are needed.
+Nothing is installed on this machine. apt uses a separate root; root privileges, chroot and binfmt are not needed.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class EmulationError(EdgeSphereFaceError, RuntimeError):
-    """Emulation is not to be had on this machine, or failed."""
+    """Emulation is not available on this machine, or failed."""
 
     code = "emulation"
 
 
 def unpack_packages(names: Sequence[str], target: Path, *, architecture: str | None = None, release: str = "") -> None:
-    """Download packages with all that they depend on, and unpack them.
+    """Download packages with all dependencies, and unpack them.
 
     Args:
-        names: of the packages.
-        target: folder; it appears when it is complete, so what was broken off begins anew.
-        architecture: such as ``arm64``; None for that of this machine.
-        release: of Debian, such as ``trixie``; empty for what this machine's own sources name.
+        names: names of the packages.
+        target: folder of the result. It is created when complete; an interrupted run starts again.
+        architecture: Debian architecture such as ``arm64``; None for that of this machine.
+        release: release of Debian such as ``trixie``; empty for the release in the sources of this machine.
 
     Raises:
-        EmulationError: this is no Debian, or something cannot be downloaded.
+        EmulationError: this machine does not run Debian, or a download failed.
     """
     _require_debian()
     architecture = architecture or run_tool(["dpkg", "--print-architecture"]).strip()
@@ -78,10 +78,10 @@ def _download(names: Sequence[str], folder: Path, architecture: str, release: st
 
 
 def run_tool(words: Sequence[str]) -> str:
-    """Run a program of this machine to its end; gives what it printed.
+    """Run a program of this machine, and return its output.
 
     Raises:
-        EmulationError: it failed.
+        EmulationError: the program failed.
     """
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:

@@ -1,4 +1,4 @@
-"""QEMU's user-mode emulator, and Python inside it. All of it lies in ``build/emulation`` and is made once."""
+"""Run Python in QEMU's user-mode emulator. All files are in ``build/emulation`` and are created once."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _READ_FEATURES = (
 
 @dataclass(frozen=True, slots=True)
 class EmulatedPython:
-    """A Python on one processor.
+    """A Python interpreter on one processor.
 
     Attributes:
-        words: command line up to the interpreter's own arguments.
-        variables: of its environment, beside this process's.
+        words: command line before the arguments of the interpreter.
+        variables: environment variables, in addition to those of this process.
     """
 
     words: tuple[str, ...]
     variables: Mapping[str, str]
 
     def start(self, arguments: Sequence[str], plugin: str = "") -> subprocess.Popen[str]:
-        """Start it, with pipes from stdout and stderr.
+        """Start the interpreter with pipes from stdout and stderr.
 
         Args:
-            arguments: of the interpreter.
+            arguments: arguments of the interpreter.
             plugin: QEMU's ``-plugin`` argument; empty for none.
         """
         words = list(self.words)
@@ -58,10 +58,10 @@ class EmulatedPython:
         )
 
     def run(self, arguments: Sequence[str], plugin: str = "") -> str:
-        """Run it to its end; gives what it printed.
+        """Run the interpreter, and return its output.
 
         Raises:
-            EmulationError: it failed.
+            EmulationError: the interpreter failed.
         """
         with self.start(arguments, plugin) as process:
             try:
@@ -75,23 +75,23 @@ class EmulatedPython:
 
 
 def this_python(packages: Path | None = None) -> EmulatedPython:
-    """The interpreter of this process, on this machine's own processor."""
+    """Return the interpreter of this process, on the processor of this machine."""
     return EmulatedPython((sys.executable,), _variables(packages))
 
 
 def emulated_python(
     processor: Processor, *, packages: Path | None = None, release: str = "", folder: Path = FOLDER
 ) -> EmulatedPython:
-    """A Python on a processor that is emulated.
+    """Return a Python interpreter on an emulated processor.
 
     Args:
-        processor: which.
-        packages: folder with what it shall import, as :func:`install` makes it.
-        release: of Debian, for Arm; empty for this machine's.
-        folder: where emulator and system are unpacked, or are already.
+        processor: processor to emulate.
+        packages: folder of the packages to import, see :func:`install`.
+        release: release of Debian, for Arm; empty for the release of this machine.
+        folder: folder of the emulator and the system, which are unpacked if missing.
 
     Raises:
-        EmulationError: emulation is not to be had on this machine.
+        EmulationError: emulation is not available on this machine.
     """
     program = [*_emulator(processor.machine, folder), "-cpu", processor.qemu]
     if processor.machine != ARM64:
@@ -106,7 +106,7 @@ def _variables(packages: Path | None) -> dict[str, str]:
 
 
 def _emulator(machine: str, folder: Path) -> list[str]:
-    """The dynamic emulator, since the static one loads no plugins, by the loader and libraries of its own release."""
+    """Command line of the dynamic emulator with its own loader and libraries; the static one cannot load plugins."""
     root = folder / "qemu"
     program = root / "usr" / "bin" / f"qemu-{machine}"
     if not program.is_file():
@@ -125,7 +125,7 @@ def emulator_version(folder: Path = FOLDER) -> str:
 
 
 def arm64_system(release: str = "", folder: Path = FOLDER) -> Path:
-    """Root of an arm64 Debian with Python, unpacked if it is missing."""
+    """Return the root of an arm64 Debian with Python; it is unpacked if missing."""
     root = folder / f"arm64{'-' if release else ''}{release}"
     if not root.is_dir():
         unpack_packages(_PYTHON_PACKAGES, root, architecture="arm64", release=release)
@@ -137,12 +137,12 @@ def _interpreter(root: Path) -> Path:
 
 
 def python_version(release: str = "", folder: Path = FOLDER) -> str:
-    """Version of that Python, such as ``3.11``."""
+    """Return the version of Python in the arm64 system, such as ``3.11``."""
     return _interpreter(arm64_system(release, folder)).name.removeprefix("python")
 
 
 def _processor_root(processor: Processor, system: Path, emulator: Sequence[str]) -> Path:
-    """The system with one core's own /proc/cpuinfo: links, so that cores can run at the same time."""
+    """Link the system with the /proc/cpuinfo of one core, so that several cores can run at the same time."""
     root = system.with_name(f"{system.name}.{processor.qemu}")
     if not root.is_dir():
         words = run_tool([*emulator, "-L", str(system), str(_interpreter(system)), "-c", _READ_FEATURES]).split()
@@ -157,15 +157,15 @@ def _processor_root(processor: Processor, system: Path, emulator: Sequence[str])
 
 
 def install(requirements: Sequence[str], *, release: str = "", folder: Path = FOLDER) -> Path:
-    """Install wheels for arm64, with all that they need, into a folder of their own.
+    """Install wheels for arm64 with their dependencies into a separate folder.
 
     Args:
-        requirements: for pip; a wheel may be a file.
-        release: of Debian, whose Python will import them.
-        folder: where they are kept.
+        requirements: requirements for pip, or paths of wheels.
+        release: release of Debian whose Python imports them.
+        folder: folder that contains the installed packages.
 
     Raises:
-        EmulationError: a wheel for arm64 cannot be had.
+        EmulationError: there is no wheel for arm64.
     """
     version = python_version(release, folder)
     glibc = [f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_OF_WHEELS]
@@ -175,7 +175,7 @@ def install(requirements: Sequence[str], *, release: str = "", folder: Path = FO
 
 
 def install_here(wheel: Path, *, folder: Path = FOLDER) -> Path:
-    """Install one wheel for this process's Python, which has all that it needs, into a folder of its own."""
+    """Install one wheel without dependencies for the interpreter of this process into a separate folder."""
     return _install(folder / "packages-here", [str(wheel)], ["--no-deps"])
 
 

@@ -1,4 +1,4 @@
-"""Processors that can be emulated, and what they tell of themselves."""
+"""Processors that can be emulated, and the features that they announce."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _ARM_LIMITED = 0x41
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processor:
-    """One processor.
+    """A processor that can be emulated.
 
     Attributes:
-        name: for people.
-        qemu: the emulator's name for it.
+        name: name in reports.
+        qemu: name of the processor in QEMU.
         machine: ``aarch64`` or ``x86_64``.
-        part: of a core by Arm, as /proc/cpuinfo has it.
+        part: part number of an Arm core, as in /proc/cpuinfo.
     """
 
     name: str
@@ -35,7 +35,7 @@ PROCESSORS = {
     "max": Processor(name="Armv9 with SVE2, SME, I8MM", qemu="max", part=0xD4F),
     "haswell": Processor(name="x86-64, AVX2 without VNNI", qemu="Haswell", machine=X86_64),
 }
-"""By the name on the command line."""
+"""Processors by their names on the command line."""
 
 _HWCAP = [
     "fp",
@@ -105,11 +105,11 @@ _HWCAP2 = [
     "smefa64",
     "wfxt",
 ]
-"""Source: the order of the bits in Linux, arch/arm64/include/uapi/asm/hwcap.h."""
+"""Names of the bits, in order. Source: Linux, arch/arm64/include/uapi/asm/hwcap.h."""
 
 
 def features(hwcap: int, hwcap2: int) -> list[str]:
-    """Names of the features that an Arm kernel announces by two words of bits."""
+    """Return the names of the features that an Arm kernel announces in two words of bits."""
     return [
         name
         for bits, names in ((hwcap, _HWCAP), (hwcap2, _HWCAP2))
@@ -119,13 +119,13 @@ def features(hwcap: int, hwcap2: int) -> list[str]:
 
 
 def cpuinfo(processor: Processor, hwcap: int, hwcap2: int, count: int) -> str:
-    """An Arm machine's /proc/cpuinfo, which onnxruntime reads when it is imported and which must be true.
+    """Return the /proc/cpuinfo of an Arm machine, which onnxruntime reads on import and which must be correct.
 
     Args:
-        processor: what its cores are.
+        processor: processor of the machine.
         hwcap: AT_HWCAP of such a core.
-        hwcap2: AT_HWCAP2.
-        count: of cores; as many as the real /sys has, which is what emulated programs see.
+        hwcap2: AT_HWCAP2 of such a core.
+        count: number of cores. It must match the real /sys, which emulated programs see.
     """
     return "".join(
         f"processor\t: {number}\nBogoMIPS\t: 108.00\nFeatures\t: {' '.join(features(hwcap, hwcap2))}\n"

@@ -1,4 +1,4 @@
-"""Runs a model inside the emulator; needs numpy, onnxruntime and this checkout.
+"""Run a model in the emulator. It needs numpy, onnxruntime and this checkout.
 
 Usage: ``python worker.py MODEL.onnx BATCH.npy OUTPUT.npy THREADS [SETTING=VALUE]``
 """
@@ -18,7 +18,7 @@ _ERRORS_ONLY = 3
 
 
 def main(model: str, batch: str, output: str, threads: str, *settings: str) -> None:
-    """Run every row of a batch by itself, and keep what comes out."""
+    """Run each row of a batch separately, and save the results."""
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

@@ -1,1 +1,1 @@
-"""Who is who in a gallery, how fast a gallery answers, and how fast a folder is embedded."""
+"""Benchmarks of galleries: identification, search latency, and embedding of folders."""

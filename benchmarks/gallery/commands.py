@@ -1,4 +1,4 @@
-"""``python -m benchmarks identification``, ``gallery-search`` and ``embed-folder``."""
+"""The commands ``identification``, ``gallery-search`` and ``embed-folder`` of ``python -m benchmarks``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add these commands to the parser."""
+    """Add the commands of galleries."""
     _add_identification(commands)
     _add_search(commands)
     _add_scale(commands)
@@ -44,7 +44,7 @@ def _add_identification(commands: Commands) -> None:
 
 
 def run_identification(arguments: argparse.Namespace) -> Outcome:
-    """Every model on the same photographs."""
+    """Run ``identification``: all models on the same photographs."""
     from benchmarks import plots
     from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
     from benchmarks.gallery import identification
@@ -106,7 +106,7 @@ def _add_search(commands: Commands) -> None:
 
 
 def run_search(arguments: argparse.Namespace) -> Outcome:
-    """Galleries in turns."""
+    """Run ``gallery-search``: galleries measured in turn."""
     from benchmarks.gallery import search
 
     timed = environment.TimedRun()
@@ -145,7 +145,7 @@ def _add_scale(commands: Commands) -> None:
 
 
 def run_scale(arguments: argparse.Namespace) -> Outcome:
-    """Engines in turns."""
+    """Run ``embed-folder``: engines measured in turn."""
     from benchmarks.gallery import scale
     from edge_sphereface.batch import OperatorConfig
 

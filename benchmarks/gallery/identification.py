@@ -1,9 +1,9 @@
-"""Open-set identification: people who are enrolled, and strangers who are not.
+"""Open-set identification of enrolled people and strangers.
 
 References:
     ISO/IEC 19795-1: closed-set rank-1 rate; detection-and-identification rate (DIR) at a false alarm rate: the share of
-    probes of enrolled people whose best candidate is right *and* reaches the threshold, at the threshold that so many
-    strangers reach.
+    probes of enrolled people whose best candidate is correct *and* reaches the threshold, where the threshold is the
+    one that the given share of strangers reaches.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array, JsonObject
 
 ENROLLED_FROM, EACH = 20, 5
-"""People with at least so many photographs are enrolled from so many each."""
+"""Least number of photographs of an enrolled person, and number of photographs enrolled per person."""
 STRANGERS, MIN_STRANGERS = 500, 100
-"""So many others are asked for; with fewer than the second a rate of 1 % is none."""
+"""Number of strangers, and least number for a false alarm rate of 1 %."""
 FALSE_ALARMS = 0.01
 PAIR_FALSE_ACCEPTS = 0.001
-"""Share of the pairs of strangers that reach the threshold for pairs, with which identification is compared."""
+"""False accept rate of the pair threshold that identification is compared with."""
 _RESAMPLES = 1000
 _RATES = np.logspace(-2.7, 0, 60)
 
 
 class Protocol(NamedTuple):
-    """Photographs, as paths below the folder.
+    """Division of the photographs, as paths relative to the folder.
 
     Attributes:
-        enrolled: by name.
+        enrolled: enrolled photographs by name.
         probes: other photographs of these people, with their names.
-        strangers: one photograph of each.
+        strangers: one photograph of each stranger.
     """
 
     enrolled: Mapping[str, Sequence[str]]
@@ -49,7 +49,7 @@ class Protocol(NamedTuple):
     strangers: Sequence[str]
 
     def images(self) -> list[str]:
-        """Every photograph."""
+        """Paths of all photographs."""
         return [
             *(path for paths in self.enrolled.values() for path in paths),
             *(path for path, _ in self.probes),
@@ -58,15 +58,15 @@ class Protocol(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Of each probe that shows a usable face.
+    """Results of the probes that show a usable face.
 
     Attributes:
-        similarity: (N,) of the best candidate.
-        right: (N,) whether it is the person.
+        similarity: (N,) cosine similarity of the best candidate.
+        right: (N,) bool, whether the best candidate is correct.
         person: (N,) number of the person.
-        strangers: (M,) similarity of each stranger's best candidate.
-        pair_threshold: similarity that one in a thousand pairs of strangers reaches.
-        enrolled: identities in the gallery.
+        strangers: (M,) cosine similarity of each stranger's best candidate.
+        pair_threshold: cosine similarity that one in a thousand pairs of strangers reaches.
+        enrolled: number of identities in the gallery.
     """
 
     similarity: Float64Array
@@ -78,10 +78,10 @@ class Answers(NamedTuple):
 
 
 def make_protocol(folder: Path, *, seed: int = 0) -> Protocol:
-    """Divide FOLDER/NAME/photo.jpg; the same folder always gives the same division.
+    """Divide the photographs FOLDER/NAME/photo.jpg deterministically.
 
     Raises:
-        PairsError: too few photographs.
+        PairsError: there are too few photographs.
     """
     if not folder.is_dir():
         raise PairsError(f"There is no folder {folder} with photographs.", hint="give LFW's folder of images")
@@ -107,7 +107,7 @@ def make_protocol(folder: Path, *, seed: int = 0) -> Protocol:
 
 
 def ask(protocol: Protocol, found: Mapping[str, Float32Array], embedder: Embedder) -> Answers:
-    """Enroll into a gallery file and search it, as the product does."""
+    """Enroll into a gallery file and identify the probes, as the runtime does."""
     usable = {name: row for name, row in found.items() if np.isfinite(row).all()}
     probes = [(usable[path], name) for path, name in protocol.probes if path in usable]
     strangers = np.stack([usable[path] for path in protocol.strangers if path in usable])
@@ -128,18 +128,18 @@ def ask(protocol: Protocol, found: Mapping[str, Float32Array], embedder: Embedde
 
 
 def fill(gallery: Gallery, protocol: Protocol, found: Mapping[str, Float32Array]) -> None:
-    """Enroll everybody from photographs that show a usable face."""
+    """Enroll all people from photographs that show a usable face."""
     for name, paths in protocol.enrolled.items():
         rows = [found[path] for path in paths if path in found and np.isfinite(found[path]).all()]
         gallery.enroll(name, np.stack(rows))
 
 
 def threshold_at(strangers: Float64Array, false_alarms: float) -> float:
-    """The strictest reading of a false alarm rate.
+    """Threshold at a false alarm rate, rounded to the strict side.
 
     Args:
-        strangers: (M,) similarity of each stranger's best candidate.
-        false_alarms: share of them that may reach the threshold.
+        strangers: (M,) cosine similarity of each stranger's best candidate.
+        false_alarms: share of the strangers that may reach the threshold.
     """
     falling = np.sort(strangers)[::-1]
     allowed = int(false_alarms * len(falling) + 1e-9)
@@ -147,7 +147,7 @@ def threshold_at(strangers: Float64Array, false_alarms: float) -> float:
 
 
 def judge(answers: Answers) -> JsonObject:
-    """Rank-1 and DIR with 95 % intervals by resampling people and strangers, and the curve."""
+    """Compute the rank-1 rate, DIR and its curve; 95 % confidence intervals by resampling people and strangers."""
     rate, threshold = _identified(answers, FALSE_ALARMS)
     random = np.random.default_rng(0)
     resampled = [_resample(answers, random) for _ in range(_RESAMPLES)]
@@ -176,7 +176,7 @@ def judge(answers: Answers) -> JsonObject:
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """A table for people."""
+    """Format the rows as a table."""
     head = f"{'model':<28}{'rank-1':>9}{'95 %':>18}{'DIR at 1 %':>13}{'95 %':>18}{'threshold':>11}"
     lines = [head, "-" * len(head)]
     lines += [
@@ -193,7 +193,7 @@ def text(rows: Sequence[JsonObject]) -> str:
 
 
 def _identified(answers: Answers, false_alarms: float) -> tuple[float, float]:
-    """DIR and threshold at a false alarm rate."""
+    """Return DIR and the threshold at a false alarm rate."""
     threshold = threshold_at(answers.strangers, false_alarms)
     return float((answers.right & (answers.similarity >= threshold)).mean()), threshold
 

@@ -1,4 +1,4 @@
-"""How many photographs a second a worker embeds, and what a second worker brings."""
+"""Throughput of embedding a folder with one worker and with several."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def measure(
     rounds: int,
     reporter: Callable[[str], Callable[[int, int], None]],
 ) -> list[JsonObject]:
-    """Embed the same photographs with each engine, in turns; one thread a worker.
+    """Embed the same photographs with each engine in turn, with one thread per worker.
 
     Args:
-        config: with a folder of at least that many photographs.
-        photographs: taken from it, evenly.
-        workers: of Ray.
-        rounds: runs of each.
-        reporter: makes a progress function for a name.
+        config: configuration with a folder of at least ``photographs`` photographs.
+        photographs: number of photographs, taken evenly from the folder.
+        workers: numbers of Ray workers.
+        rounds: number of runs of each engine.
+        reporter: returns a progress function for a named step.
     """
     single = replace(config, session=replace(config.session, threads=1))
     pipeline = single.open()
@@ -73,7 +73,7 @@ def measure(
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """A table for people."""
+    """Format the rows as a table."""
     head = f"{'engine':<18}{'photographs/s':>15}{'of one worker':>15}{'until the first s':>19}"
     one = next((row for row in rows if row["engine"].startswith("ray, 1 ")), rows[0])
     lines = [head, "-" * len(head)]
@@ -90,7 +90,7 @@ def text(rows: Sequence[JsonObject]) -> str:
 
 
 def _link(source: Path, target: Path, count: int) -> Path:
-    """A folder with some of the photographs."""
+    """Create a folder with links to some of the photographs."""
     paths = find_images(source)
     target.mkdir()
     for number in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int):
@@ -101,7 +101,7 @@ def _link(source: Path, target: Path, count: int) -> Path:
 
 
 def _run(config: OperatorConfig, engine: Engine, output: Path, show: Callable[[int, int], None]) -> JsonObject:
-    """One run; the rate counts from the first batch on, since beginning costs once what a long run never sees."""
+    """Measure one run. The rate excludes the time before the first batch, which is negligible in a long run."""
     start = time.perf_counter()
     marks: list[tuple[float, int]] = []
 

@@ -1,4 +1,4 @@
-"""How fast galleries answer, and how often they find what exact search finds."""
+"""Search latency of galleries, and their recall compared with exact search."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 SIZE = 512
 TOP = 5
 _GENUINE = 0.6
-"""Cosine between a probe and its own template: what a trained network gives for another photograph of a person."""
+"""Cosine similarity of a probe and its template, typical of a trained network for two photographs of a person."""
 _CHANGES = 20
 _BLOCK = 10_000
 
 
 def unit_rows(count: int, seed: int) -> Float32Array:
-    """Random unit vectors (N, 512): every identity is as far from every other as can be."""
+    """Random unit vectors (N, 512) float32, which are nearly orthogonal."""
     rows = np.random.default_rng(seed).standard_normal((count, SIZE), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 
 
 def make_probes(templates: Float32Array, count: int, seed: int) -> Float32Array:
-    """Half of them new looks of somebody, half strangers."""
+    """Make probes: half of them resemble an identity, half are strangers."""
     random = np.random.default_rng(seed)
     probes = unit_rows(count, seed + 1)
     known = random.choice(len(templates), count // 2, replace=False)
@@ -48,14 +48,14 @@ def make_probes(templates: Float32Array, count: int, seed: int) -> Float32Array:
 def measure(
     identities: int, *, probes: int, rounds: int, milvus: bool, reporter: Callable[[str], Callable[[int, int], None]]
 ) -> list[JsonObject]:
-    """Fill galleries, search them in turns, and compare each answer with the product over all templates.
+    """Fill galleries, search them in turn, and compare each answer with the product over all templates.
 
     Args:
-        identities: in each gallery.
-        probes: to compare answers of.
-        rounds: samples of the latency of one probe, interleaved.
-        milvus: also Milvus Lite, exact and over a graph.
-        reporter: makes a progress function for a name.
+        identities: number of identities in each gallery.
+        probes: number of probes for the recall.
+        rounds: number of interleaved samples of the latency of one probe.
+        milvus: also measure Milvus Lite, with exact and with graph search.
+        reporter: returns a progress function for a named step.
     """
     templates = unit_rows(identities, 1)
     asked = make_probes(templates, probes, 2)
@@ -89,7 +89,7 @@ def measure(
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """A table for people."""
+    """Format the rows as a table."""
     head = (
         f"{'gallery':<22}{'search ms':>11}{'p99':>9}{'recall@1':>10}{'known':>8}{'fill s':>9}{'reopened ms':>13}"
         f"{'enroll ms':>11}{'remove s':>10}"
@@ -167,7 +167,7 @@ def _answers(gallery: Gallery, probes: Float32Array, expected: Any) -> JsonObjec
 
 
 def _changes(gallery: Gallery, name: str) -> JsonObject:
-    """Single enrollments, one removal, and the first search of a gallery that is opened anew."""
+    """Measure single enrollments, one removal, and the first search of a gallery after reopening it."""
     times = []
     for number, row in enumerate(unit_rows(_CHANGES, 77)):
         start = time.perf_counter()

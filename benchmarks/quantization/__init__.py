@@ -1,4 +1,4 @@
-"""The quantization of this project measured: speed, size, drift, accuracy, and what its gate refuses.
+"""Measure the quantization of this project: speed, size, drift, accuracy, and the models that its gate refuses.
 
-``derived`` makes every form of a model, ``gate`` tries to get harmful ones past the gate, ``targets`` is the table.
+``derived`` makes every form of a model. ``gate`` tries to pass harmful models. ``targets`` is the table of targets.
 """

@@ -1,4 +1,4 @@
-"""``python -m benchmarks quantization``."""
+"""The command ``python -m benchmarks quantization``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOLDER = Path("build/quantization")
 
 
 def add_command(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command ``quantization``."""
     parser = commands.add_parser(
         "quantization",
         parents=[json_option(), pairs_options()],
@@ -45,7 +45,7 @@ def add_command(commands: Commands) -> None:
 
 
 def run_quantization(arguments: argparse.Namespace) -> Outcome:
-    """Measure, and judge by the table."""
+    """Measure everything, and compare with the targets."""
     from benchmarks import latency
     from benchmarks.quantization.measure import Setup, measure
     from benchmarks.quantization.targets import targets
@@ -74,7 +74,7 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
 
 
 def _proof_options(arguments: argparse.Namespace) -> list[str]:
-    """The labelled pairs or, without them, the calibration's photographs, as `export verify` takes them."""
+    """Options of `export verify` for the labeled pairs or, without them, for the calibration's photographs."""
     if arguments.lfw is not None:
         return ["--lfw", str(arguments.lfw.absolute())]
     if arguments.pairs is not None:

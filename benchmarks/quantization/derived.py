@@ -1,4 +1,4 @@
-"""Every form of a float model that is compared: rewritten, quantized here, by onnxruntime's habit, by NNCF."""
+"""Make every form of a float model: rewritten, quantized by this project, by ``quantize_static``, and by NNCF."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from export.quantization.search import Reporter
 
 NO_BOUNDS = Policy(mean=None, p1=None, known=None, min=None, accuracy=None, tar=None, latency=None)
-"""The benchmark reports what a gate would have refused."""
+"""No bounds, so that the benchmark also reports models that the gate would refuse."""
 NNCF = Peer(
     name="nncf",
     title="OpenVINO on NNCF's INT8",
@@ -45,10 +45,10 @@ class Forms:
     """Files of one network.
 
     Attributes:
-        plain: float32, as converted.
-        rewritten: float32, PRelu in fast operators.
-        int8: quantized by this project.
-        made: what that quantization found.
+        plain: plain float32 model.
+        rewritten: float32 model with PRelu in fast operators.
+        int8: model quantized by this project.
+        made: result of that quantization.
     """
 
     plain: Path
@@ -66,7 +66,7 @@ def derive(
     reporter: Reporter,
     note: Callable[[str], None],
 ) -> Forms:
-    """Rewrite and quantize a model, whatever the gate would say."""
+    """Rewrite and quantize a model without bounds."""
     rewritten, int8 = folder / f"{plain.stem}.fast.onnx", folder / f"{plain.stem}.int8.onnx"
     rewrite(plain, rewritten, max_ratio=float("inf"), note=note)
     options = QuantizationOptions(policy=NO_BOUNDS)
@@ -76,7 +76,7 @@ def derive(
 
 
 def habit(plain: Path, folder: Path, photographs: Path) -> Path | None:
-    """Onnxruntime's ``quantize_static`` on the plain model; None for a layout that it does not take."""
+    """Quantize the plain model by onnxruntime's ``quantize_static``; None if its layout is not supported."""
     if Embedder(plain, provider="cpu").spec.input_layout != LAYOUT_NCHW:
         return None
     target = folder / f"{plain.stem}.habit.onnx"
@@ -85,7 +85,7 @@ def habit(plain: Path, folder: Path, photographs: Path) -> Path | None:
 
 
 def by_nncf(plain: Path, folder: Path, photographs: Path, *, count: int = 300) -> Path:
-    """OpenVINO's own INT8 of the plain model, calibrated on as many of the same crops.
+    """Quantize the plain model by NNCF for OpenVINO, calibrated on the same number of the same crops.
 
     Raises:
         PeerUnavailableError: NNCF cannot be installed or fails.

@@ -1,4 +1,4 @@
-"""Harmful models, sent through the command line as a user would: each must be refused with a reason."""
+"""Pass harmful models through the command line; each must be refused with a reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _BALLAST_REPEATS = 400
 
 
 def poisoned_photographs(folder: Path, crops: UInt8Array) -> Path:
-    """The same crops with nearly all contrast taken out: a calibration on them cuts off what real faces reach."""
+    """Remove nearly all contrast of crops, so that a calibration on them clips the values of real faces."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, crop in enumerate(crops):
         gray = np.clip(127 + (crop.astype(np.float32) - 127) * 0.05, 0, 255).astype(np.uint8)
@@ -39,10 +39,10 @@ def poisoned_photographs(folder: Path, crops: UInt8Array) -> Path:
 
 
 def with_wrong_scale(int8: Path, target: Path) -> Path:
-    """The model with one layer's scales multiplied."""
+    """Multiply the scales of one layer of the model."""
     model = onnx.load(int8)
     weights = read_weights(model)
-    # Inside a residual pair: at a trunk's end a factor would only make the embedding longer.
+    # A layer inside a residual pair: at the end of a trunk, a factor would only scale the embedding.
     inside = [name for name in weights if re.fullmatch(r"conv\d_[2468]\.weight\.scale", name)]
     chosen = inside[len(inside) // 2]
     weights[chosen] = weights[chosen] * np.float32(SCALE_FACTOR)
@@ -51,7 +51,7 @@ def with_wrong_scale(int8: Path, target: Path) -> Path:
 
 
 def with_ballast(int8: Path, target: Path) -> Path:
-    """The same answers, more slowly: a long chain of additions whose sum is zero."""
+    """Slow the model down by a long chain of additions whose sum is zero."""
     model = onnx.load(int8)
     weights = read_weights(model)
     nodes = list(model.graph.node)
@@ -74,13 +74,13 @@ def with_ballast(int8: Path, target: Path) -> Path:
 
 
 def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Sequence[str]) -> list[JsonObject]:
-    """Every attempt, with exit code and reason.
+    """Try every harmful model, and return its exit code and the reason.
 
     Args:
-        forms: of the trained model.
-        folder: for the harmful files.
+        forms: forms of the trained model.
+        folder: folder of the harmful files.
         crops: (N, H, W, 3) uint8 BGR, real faces.
-        proof_options: labelled pairs, as the command line names them.
+        proof_options: options of the command line for the labeled pairs.
     """
     poisoned = poisoned_photographs(folder / "poisoned", crops[:POISONED_CROPS])
     target = folder.absolute() / "poisoned.onnx"

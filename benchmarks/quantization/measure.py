@@ -1,4 +1,4 @@
-"""One run that measures everything which the quantization promises."""
+"""Measure all promises of the quantization in one run."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What is measured.
+    """Setup of the run.
 
     Attributes:
-        plain: float ONNX file for latency.
-        trained: float ONNX file for drift, accuracy and gate; may be the same.
-        folder: for the files that are made.
-        photographs: for calibrations.
-        labelled: pairs, or None.
-        proof_options: the same pairs, as the command line names them.
-        threads: of one inference.
-        rounds: samples of each case.
+        plain: float ONNX file for the latency.
+        trained: float ONNX file for drift, accuracy and gate; may be the same file.
+        folder: folder of the files that are made.
+        photographs: folder of photographs for calibrations.
+        labelled: labeled pairs, or None.
+        proof_options: options of the command line for the same pairs.
+        threads: numbers of threads of one inference.
+        rounds: number of samples of each case.
     """
 
     plain: Path
@@ -55,12 +55,12 @@ class Setup:
 
 
 def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) -> JsonObject:
-    """Derive every form of the models, time them, hold them against float, and try the gate.
+    """Derive every form of the models, time them, compare them with float, and try the gate.
 
     Args:
-        setup: what is measured.
-        reporter: gives a progress function for a step that is named.
-        note: told what is being done.
+        setup: setup of the run.
+        reporter: returns a progress function for a named step.
+        note: called with a description of each step.
     """
     folder, photographs, labelled = setup.folder, setup.photographs, setup.labelled
     judged = derived.derive(setup.trained, folder, photographs, labelled=labelled, reporter=reporter, note=note)
@@ -80,7 +80,7 @@ def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) ->
 
 
 def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
-    """Latency of every form, one process each, interleaved; ``form`` says which."""
+    """Return the latency of every form, interleaved in separate processes; ``form`` names the form."""
     folder, photographs = setup.folder, setup.photographs
     habit = derived.habit(forms.plain, folder, photographs)
     missing = ""
@@ -117,7 +117,7 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
 
 
 def _exactness(forms: Forms, photographs: Path, labelled: LabelledPairs | None, reporter: Reporter) -> JsonObject:
-    """Cosine of the rewritten to the plain float model over photographs."""
+    """Return the cosine similarity of the rewritten and the plain float model over photographs."""
     plain, rewritten = Embedder(forms.plain, provider="cpu"), Embedder(forms.rewritten, provider="cpu")
     detector, progress = open_detector(), reporter("rewritten against plain")
     if labelled is not None:

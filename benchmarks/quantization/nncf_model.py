@@ -1,4 +1,4 @@
-"""Quantize an ONNX file by NNCF; runs in NNCF's own environment.
+"""Quantize an ONNX file by NNCF, in the environment of NNCF.
 
 Usage: ``python -m benchmarks.quantization.nncf_model MODEL.onnx BATCHES.npy TARGET.xml``
 """

@@ -1,4 +1,4 @@
-"""The table: what the quantization must reach, and what was measured."""
+"""Targets of the quantization, with the measured values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def targets(result: JsonObject) -> list[Target]:
-    """The table's lines out of what ``python -m benchmarks quantization`` measured."""
+    """Return the targets with the values that ``python -m benchmarks quantization`` measured."""
     return [*_latency(result["rows"]), *_files(result), *_drift(result), *_gate(result), *_emulated(result)]
 
 
@@ -24,7 +24,7 @@ def _latency(rows: Sequence[JsonObject]) -> Iterator[Target]:
         pairs = [
             ("float rewritten over plain", "rewritten", "plain", 0.90, "<="),
             ("INT8 over plain float", "int8", "plain", 0.47, "<="),
-            # OpenVINO binds its threads, which spin: both at their best.
+            # OpenVINO binds its threads, which spin: each runtime has its best settings.
             ("INT8, pinned threads, over OpenVINO on the same file", "int8_pinned", "openvino", 1.0, "<"),
             ("INT8, pinned threads, over OpenVINO on NNCF's INT8", "int8_pinned", "nncf", 1.0, "<"),
         ]
@@ -56,7 +56,7 @@ def _drift(result: JsonObject) -> Iterator[Target]:
 
 
 def _judged(judgment: JsonObject, figure: str, bound: float | None, sense: str) -> Iterator[Target]:
-    """As the gate judges: the worse end of the interval where there is one."""
+    """Value that the gate judges: the worse end of the confidence interval, if there is one."""
     worst = judgment["worst"]
     end = "" if worst is None else f", {'lower' if judgment['at_least'] else 'upper'} end of the 95 % interval"
     measured = judgment["measured"] if worst is None else worst

@@ -1,1 +1,1 @@
-"""Live recognition measured: on made video of which everything is known, and over many frames."""
+"""Benchmarks of live recognition: on rendered video with ground truth, and over many frames."""

@@ -1,4 +1,4 @@
-"""Contenders of the economy benchmark: each looks at frames and says who is where."""
+"""Contenders of the command ``economy``: each processes frames and returns named faces."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _SIDE = TrackingSettings().detect_side
 _DETECT_FPS = TrackingSettings().detect_fps
 _LOST_S = TrackingSettings().lost_after_s
 _NEAR_WIDTHS = 0.6
-"""Distance of a detection from where a track is expected, in widths of the face, up to which it may be that face."""
+"""Largest distance between a detection and the expected position of its track, in widths of the face."""
 
 
 class Said(NamedTuple):
-    """What a contender says of one face.
+    """Answer of a contender for one face.
 
     Attributes:
-        middle: (2,) of its landmarks.
-        name: None where it gives none.
+        middle: (2,) mean of the landmarks in pixels.
+        name: name of the identity; None for an unknown face.
     """
 
     middle: Float32Array
@@ -45,13 +45,13 @@ class Said(NamedTuple):
 
 
 class EveryFace:
-    """Detects in every frame, embeds every face, and takes the nearest identity above the threshold.
+    """Detects in every frame, embeds every face, and returns the nearest identity above the threshold.
 
     Args:
-        detector: finds faces, in pictures of the same size as the stream's.
-        embedder: of the gallery.
-        gallery: who is known.
-        threshold: to reach.
+        detector: finds faces, in images of the same size as the stream's.
+        embedder: embedder of the gallery.
+        gallery: enrolled identities.
+        threshold: least cosine similarity of a match.
     """
 
     def __init__(self, detector: Detector, embedder: Embedder, gallery: Gallery, threshold: float) -> None:
@@ -60,7 +60,7 @@ class EveryFace:
         self.detections = self.embeddings = 0
 
     def look(self, frame: Frame) -> Sequence[Said]:
-        """At one frame."""
+        """Return the answers for one frame."""
         faces = self._finder.find(frame.image, _SIDE)
         self.detections += 1
         if not faces:
@@ -75,7 +75,7 @@ class EveryFace:
 
 @dataclass(slots=True)
 class _Follow:
-    """A face of the ordinary tracker."""
+    """Track of the ordinary tracker."""
 
     face: Face
     seen_s: float
@@ -87,14 +87,14 @@ class _Follow:
 class OrdinaryTracker:
     """Detects as often as `watch`, embeds every detected face, and names each track by the mean of its embeddings.
 
-    Detections are matched to the tracks nearest to them; between detections, tracks move on at their last speed. This
-    is what is usually built, in its strongest simple form.
+    Each detection is assigned to the nearest track. Between detections, tracks move at their last speed. This is the
+    common design in its strongest simple form.
 
     Args:
-        detector: finds faces, in pictures of the same size as the stream's.
-        embedder: of the gallery.
-        gallery: who is known.
-        threshold: to reach.
+        detector: finds faces, in images of the same size as the stream's.
+        embedder: embedder of the gallery.
+        gallery: enrolled identities.
+        threshold: least cosine similarity of a match.
     """
 
     def __init__(self, detector: Detector, embedder: Embedder, gallery: Gallery, threshold: float) -> None:
@@ -104,7 +104,7 @@ class OrdinaryTracker:
         self.detections = self.embeddings = 0
 
     def look(self, frame: Frame) -> Sequence[Said]:
-        """At one frame."""
+        """Return the answers for one frame."""
         if self._schedule.due(frame.time_s, 1 / _DETECT_FPS):
             self._detect(frame)
         return [Said(self._middle(track, frame.time_s), track.name) for track in self._tracks]
@@ -152,13 +152,13 @@ class OrdinaryTracker:
 
 
 class Watch:
-    """The product's processor.
+    """The frame processor of `watch`.
 
     Args:
         detector: finds faces.
-        embedder: of the gallery.
-        gallery: who is known.
-        settings: of the stream.
+        embedder: embedder of the gallery.
+        gallery: enrolled identities.
+        settings: settings of the stream.
     """
 
     def __init__(self, detector: Detector, embedder: Embedder, gallery: Gallery, settings: StreamSettings) -> None:
@@ -168,7 +168,7 @@ class Watch:
         self.detections = self.embeddings = 0
 
     def look(self, frame: Frame) -> Sequence[Said]:
-        """At one frame."""
+        """Return the answers for one frame."""
         result = self._processor.step(frame)
         self.detections += result.detected
         self.embeddings += result.embedded

@@ -1,4 +1,4 @@
-"""``python -m benchmarks stream``."""
+"""The command ``python -m benchmarks stream``."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def add_command(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command ``stream``."""
     parser = commands.add_parser("stream", help="live recognition: economy, accuracy, a long run")
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_video(kinds)
@@ -64,7 +64,7 @@ def _add_video(kinds: Commands) -> None:
 
 
 def run_video(arguments: argparse.Namespace) -> Outcome:
-    """Write it."""
+    """Run ``stream video``: write the test video."""
     from benchmarks.stream.video import Video, write_video
 
     video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
@@ -94,7 +94,7 @@ def _add_economy(kinds: Commands) -> None:
 
 
 def run_economy(arguments: argparse.Namespace) -> Outcome:
-    """Every contender on the same frames."""
+    """Run ``stream economy``: all contenders on the same frames."""
     from benchmarks.stream import efficiency
     from benchmarks.stream.video import Video
     from edge_sphereface.inference.embedder import Embedder
@@ -136,10 +136,10 @@ def _add_strangers(kinds: Commands) -> None:
 
 
 def run_strangers(arguments: argparse.Namespace) -> Outcome:
-    """Follow them.
+    """Run ``stream strangers``: track strangers, and count those who are ever named.
 
     Raises:
-        ThresholdError: too few strangers.
+        ThresholdError: there are too few strangers.
     """
     from benchmarks.gallery.identification import make_protocol
     from benchmarks.stream import strangers
@@ -179,7 +179,7 @@ def _add_soak(kinds: Commands) -> None:
 
 
 def run_soak(arguments: argparse.Namespace) -> Outcome:
-    """Run it."""
+    """Run ``stream soak``: a long run of a whole stream."""
     from benchmarks.gallery.identification import fill
     from benchmarks.stream import soak
     from benchmarks.stream.video import Video
@@ -210,7 +210,7 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
 def _setting(
     timed: environment.TimedRun, arguments: argparse.Namespace, embedder: Embedder, detector: Detector
 ) -> JsonObject:
-    """What a figure depends on."""
+    """Return the conditions that the figures depend on."""
     return {
         "environment": timed.describe(),
         "model": arguments.model.name,
@@ -224,7 +224,7 @@ def _setting(
 def _photographs(
     arguments: argparse.Namespace, protocol: Protocol, embedder: Embedder, detector: Detector
 ) -> dict[str, Float32Array]:
-    """Embeddings of those who are enrolled, and of strangers, by photograph."""
+    """Return the embeddings of enrolled people and of strangers, by photograph."""
     from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
     from edge_sphereface.evaluation.pairs import detected_landmarks
     from edge_sphereface.storage.files import sha256_of

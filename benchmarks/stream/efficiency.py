@@ -1,8 +1,9 @@
-"""What `watch` saves, and what it costs in accuracy, against simpler ways of watching the same frames.
+"""Compare the work and the accuracy of `watch` with simpler ways to process the same frames.
 
-Casts are pooled: each is a video of its own people, with fresh trackers. A detection or an embedding that several
-contenders ask for in one frame is made once, and each is charged the time that it took. A frame is drawn before the
-clock starts. Judged is every visible face of every frame: is it called by its name? Of a stranger: is it given none?
+Several casts are pooled; each has a video of its own people and new trackers. A detection or an embedding that several
+contenders request for one frame is computed once, and its time is charged to each of them. Frames are rendered before
+the clock starts. Every visible face of every frame is judged: a known person must have the correct name, a stranger
+none.
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, Float64Array, JsonObject
 
 _NEAR = 0.8
-"""Distance of an answer from a face, in distances of its eyes, up to which it is about that face."""
+"""Largest distance between an answer and its face, in interocular distances."""
 _RESAMPLES = 1000
 EVERY, TRACKED, ORDINARY = "every face, every frame", "the same, tracked", "ordinary tracker"
-"""What `watch` is compared with: paired differences from each are in every row."""
+"""Baselines of `watch`. Every row has the paired differences from each of them."""
 
 
 @dataclass(slots=True)
 class Marks:
-    """Of one visit: frames in which the face is visible, and what was said of it in them.
+    """Judgment of one visit, in numbers of frames.
 
     Attributes:
-        act: what goes on.
-        stranger: whether it is nobody of the gallery.
-        visible: frames.
-        right: it was called by its name, or a stranger by none.
-        wrong: it was called by the name of somebody else.
-        unfound: nothing was said of it.
+        act: name of the scene.
+        stranger: whether the person is not in the gallery.
+        visible: frames in which the face is visible.
+        right: frames with the correct name, or without a name for a stranger.
+        wrong: frames with the name of another person.
+        unfound: frames without an answer for the face.
     """
 
     act: str = ""
@@ -64,11 +65,11 @@ class Marks:
 
 @dataclass(slots=True)
 class Tally:
-    """What one contender did.
+    """Work and judgments of one contender.
 
     Attributes:
-        work_ms: of each frame.
-        marks: by number of the visit.
+        work_ms: work on each frame in milliseconds.
+        marks: judgments by number of the visit.
     """
 
     work_ms: list[float] = field(default_factory=list)
@@ -78,10 +79,10 @@ class Tally:
         """Judge one frame.
 
         Args:
-            truths: who is in it.
-            answers: what was said of it.
-            act: what goes on.
-            first: number that the first visit of this video has among those of all videos.
+            truths: ground truth of the frame.
+            answers: answers of the contender.
+            act: name of the scene.
+            first: number of the video's first visit among the visits of all videos.
         """
         for truth in truths:
             if truth.visible:
@@ -95,11 +96,11 @@ class Tally:
                 marks.unfound += said is None
 
     def share(self, what: str, visits: Sequence[int] | None = None) -> float:
-        """Of all visible faces, those with this mark.
+        """Share of the visible faces with a judgment.
 
         Args:
-            what: right, wrong or unfound.
-            visits: to count, some perhaps several times; None for each once.
+            what: ``right``, ``wrong`` or ``unfound``.
+            visits: numbers of the visits to count, possibly with repetitions; None for each visit once.
         """
         chosen = [self.marks[visit] for visit in (self.marks if visits is None else visits)]
         having: int = sum(getattr(marks, what) for marks in chosen)
@@ -108,12 +109,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Counts:
-    """What one contender did in all videos.
+    """Totals of one contender over all videos.
 
     Attributes:
-        tally: its marks and its work.
-        embeddings: that it asked for.
-        detections: likewise.
+        tally: work and judgments.
+        embeddings: number of requested embeddings.
+        detections: number of requested detections.
     """
 
     tally: Tally = field(default_factory=Tally)
@@ -123,12 +124,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What was seen in all videos.
+    """Results of all videos.
 
     Attributes:
-        contenders: by name.
-        frames: of all videos.
-        threshold: of names.
+        contenders: totals by name of the contender.
+        frames: number of frames of all videos.
+        threshold: least cosine similarity of a match.
     """
 
     contenders: Mapping[str, Counts]
@@ -145,15 +146,15 @@ def measure(
     budgets_ms: Sequence[float],
     report: Callable[[int, int], None],
 ) -> Found:
-    """Every contender over all videos.
+    """Run all contenders on all videos.
 
     Args:
-        videos: with their truth; all with the same gallery.
-        embedder: makes all embeddings.
-        detector: the one that all contenders share.
-        photographs: embeddings of those who are enrolled, and of strangers for the threshold.
-        budgets_ms: work per frame to hold the stream to, for a contender each.
-        report: progress.
+        videos: videos with ground truth and the same gallery.
+        embedder: embedder of all contenders.
+        detector: detector of all contenders.
+        photographs: embeddings of enrolled people, and of strangers for the threshold.
+        budgets_ms: budgets of work per frame in milliseconds; each one is another contender.
+        report: progress function.
     """
     total, done, first = sum(map(len, videos)), 0, 0
     counts: dict[str, Counts] = {}
@@ -192,12 +193,12 @@ def measure(
 
 
 def rows_of(found: Found) -> list[JsonObject]:
-    """A row for each contender."""
+    """Return one row per contender."""
     return [_row(name, counts, found) for name, counts in found.contenders.items()]
 
 
 def text(rows: Sequence[JsonObject]) -> str:
-    """A table for people."""
+    """Format the rows as a table."""
     head = (
         f"{'':<26}{'embeddings/s':>13}{'detections/s':>14}{'ms/frame':>10}{'right':>10}"
         f"{'less every face, 95 %':>24}{'less tracked, 95 %':>20}{'less ordinary, 95 %':>21}"
@@ -221,7 +222,7 @@ def text(rows: Sequence[JsonObject]) -> str:
 
 
 def _alarms(gallery: Gallery, video: Video, photographs: Mapping[str, Float32Array]) -> Float64Array:
-    """Similarity of each stranger's best candidate."""
+    """Return the cosine similarity of each stranger's best candidate."""
     rows = [photographs[path] for path in video.protocol.strangers if path in photographs]
     usable = np.stack([row for row in rows if np.isfinite(row).all()])
     return np.array([candidates[0].similarity for candidates in gallery.search(usable, top=1)])
@@ -279,7 +280,7 @@ def _row(name: str, counts: Counts, found: Found) -> JsonObject:
 
 
 def _differences(tally: Tally, reference: Tally) -> list[float]:
-    """Interval of 95 % of the difference of the shares that are right, by resampling visits."""
+    """Return the 95 % confidence interval of the difference of the shares ``right``, by resampling visits."""
     random = np.random.default_rng(0)
     visits = list(tally.marks)
     counts = np.array(
@@ -298,7 +299,7 @@ def _by_act(tally: Tally) -> JsonObject:
 
 
 def _about(truth: Truth, answers: Sequence[Said]) -> Said | None:
-    """The answer nearest to a face, if it is about it."""
+    """Return the answer nearest to a face if it is near enough, else None."""
     middle = middle_of(truth.landmarks)
     nearest = min(answers, key=lambda said: float(np.linalg.norm(said.middle - middle)), default=None)
     if nearest is None or float(np.linalg.norm(nearest.middle - middle)) > _NEAR * truth.eyes:

@@ -1,4 +1,4 @@
-"""Photographs as heads that move: a face is laid on an ellipsoid, turned, scaled, blurred and drawn into a picture."""
+"""Render photographs as moving heads: a face is mapped to an ellipsoid, rotated, scaled, blurred and drawn."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 LANDMARKS = np.array(LANDMARK_TEMPLATE)
 MIDDLE = np.array([48.0, 56.0])
-"""Of a head, where its landmarks lie as in the model's template; all lengths here are in that template's pixels."""
+"""Center of a head whose landmarks are those of the model's template. All lengths are in pixels of that template."""
 WIDE, HIGH = 46.0, 66.0
-"""Half axes of the ellipsoid; it is as deep as wide."""
+"""Semi-axes of the ellipsoid; its depth equals its width."""
 _DETAIL = 1.25
-"""Pixels of a texture for each of the template: what LFW's photographs have."""
+"""Pixels of a texture per pixel of the template, the resolution of LFW's photographs."""
 _SOFT = 0.1
-"""Share of the radius over which a head fades into what is behind it."""
+"""Share of the radius over which a head fades into the background."""
 _SIDE = (round(2 * HIGH * _DETAIL), round(2 * WIDE * _DETAIL))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """How a head is seen.
+    """Pose of a head.
 
     Attributes:
-        x: middle of the head, in pixels of the picture.
-        y: likewise.
-        scale: pixels for each of the template's.
-        yaw: degrees that it is turned to a side; beyond 90 it shows its back.
-        roll: degrees that it is tilted.
-        blur: standard deviation in pixels of the picture.
-        look: which photograph; between two numbers one dissolves into the next.
+        x: horizontal center of the head in pixels of the image.
+        y: vertical center of the head in pixels of the image.
+        scale: pixels of the image per pixel of the template.
+        yaw: rotation to the side in degrees; beyond 90, the back of the head is visible.
+        roll: tilt in degrees.
+        blur: standard deviation of the blur in pixels of the image.
+        look: number of the photograph; fractions blend two photographs.
     """
 
     x: float
@@ -51,7 +51,7 @@ class Pose:
 
 
 def texture_of(photograph: UInt8Array, landmarks: Float64Array) -> UInt8Array:
-    """A head with its landmarks where every head has them, (165, 115, 3) uint8 BGR."""
+    """Align a face to the texture of a head, (165, 115, 3) uint8 BGR."""
     template = (LANDMARKS - MIDDLE + [WIDE, HIGH]) * _DETAIL
     points = tuple((float(x), float(y)) for x, y in template)
     # Landmarks nearest to where the ground truth says they are, in pixels of the head: not a matter of the model.
@@ -60,12 +60,12 @@ def texture_of(photograph: UInt8Array, landmarks: Float64Array) -> UInt8Array:
 
 
 def draw(picture: UInt8Array, looks: Sequence[UInt8Array], pose: Pose) -> None:
-    """Draw a head into a picture, in place.
+    """Draw a head into an image, in place.
 
     Args:
         picture: (H, W, 3) uint8 BGR.
         looks: textures of one person.
-        pose: how the head is seen.
+        pose: pose of the head.
     """
     height, width = picture.shape[:2]
     reach = HIGH * pose.scale + 3 * pose.blur + 2
@@ -91,7 +91,7 @@ def draw(picture: UInt8Array, looks: Sequence[UInt8Array], pose: Pose) -> None:
 
 
 def landmarks_at(pose: Pose) -> Float32Array:
-    """Where the five landmarks of a head are, (5, 2) in pixels of the picture."""
+    """Return the five landmarks of a head, (5, 2) in pixels of the image."""
     across, down = (LANDMARKS - MIDDLE).T
     radius = WIDE * np.sqrt(np.maximum(1 - (down / HIGH) ** 2, 0))
     depth = np.sqrt(np.maximum(radius**2 - across**2, 0))
@@ -105,7 +105,7 @@ def landmarks_at(pose: Pose) -> Float32Array:
 def _unturned(
     looks: Sequence[UInt8Array], pose: Pose, across: Float32Array, down: Float32Array
 ) -> tuple[Float32Array, BoolArray]:
-    """The colors that are seen at places of a turned head, and which of them lie on its back."""
+    """Return the colors at points of a rotated head, and whether the points are on its back."""
     radius = WIDE * np.sqrt(np.maximum(1 - (down / HIGH) ** 2, 0))
     depth = np.sqrt(np.maximum(radius**2 - across**2, 0))
     sine, cosine = np.float32(np.sin(np.radians(pose.yaw))), np.float32(np.cos(np.radians(pose.yaw)))

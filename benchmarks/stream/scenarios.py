@@ -1,4 +1,4 @@
-"""What people do in a made video: they walk, come near, cross, blur, turn away, hide, stand in a group."""
+"""Scenes of the rendered video: people walk, approach, cross, blur, turn away, hide, or stand in a group."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 PILLAR = (560, 720)
-"""Columns behind which somebody may hide."""
+"""First and last column of a pillar that hides people, in pixels."""
 _OFF = 90
-"""Pixels beyond the border where nobody is seen."""
+"""Distance beyond the border at which a head is invisible, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """One person in front of the camera, once.
+    """One appearance of a person in front of the camera.
 
     Attributes:
-        person: number of who it is.
-        begin: second of the video.
-        seconds: how long.
-        pose: of its head, by the share of the visit that has passed.
-        near: who has more of it covers the others.
+        person: number of the person.
+        begin: start in seconds of the video.
+        seconds: duration in seconds.
+        pose: function from the elapsed share of the visit to the pose of the head.
+        near: nearness to the camera; a head with a larger value covers the others.
     """
 
     person: int
@@ -43,10 +43,10 @@ class Act:
     """A short scene.
 
     Attributes:
-        name: what happens.
-        visits: who takes part.
-        seconds: until the next.
-        pillar: whether something stands in the middle that hides people.
+        name: name of the scene.
+        visits: visits of the people who take part.
+        seconds: duration in seconds.
+        pillar: whether a pillar in the middle hides people.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Act:
 
 
 def walk(begin: float, people: Sequence[int]) -> Act:
-    """One comes in on the left and leaves on the right."""
+    """One person enters on the left and leaves on the right."""
     return _act("walk", begin, 6.0, [(people[0], lambda t: _walking(t, y=330, scale=1.1), 1.0)])
 
 
 def approach(begin: float, people: Sequence[int]) -> Act:
-    """One comes from far to near."""
+    """One person approaches the camera."""
 
     def pose(t: float) -> Pose:
         return Pose(x=420 + 300 * t, y=260 + 90 * t, scale=0.55 + 1.3 * t**1.5, yaw=8 * _wave(t, 2), look=2 * t)
@@ -70,7 +70,7 @@ def approach(begin: float, people: Sequence[int]) -> Act:
 
 
 def cross(begin: float, people: Sequence[int]) -> Act:
-    """Two walk past each other, one covers the other."""
+    """Two people walk past each other, and one covers the other."""
     return _act(
         "cross",
         begin,
@@ -83,7 +83,7 @@ def cross(begin: float, people: Sequence[int]) -> Act:
 
 
 def blur(begin: float, people: Sequence[int]) -> Act:
-    """One stands while the picture loses its focus twice."""
+    """One person stands while the image is out of focus twice."""
 
     def pose(t: float) -> Pose:
         lost = max(np.sin(4 * np.pi * t - 0.8), 0.0)
@@ -93,7 +93,7 @@ def blur(begin: float, people: Sequence[int]) -> Act:
 
 
 def turn(begin: float, people: Sequence[int]) -> Act:
-    """One turns its back and then its face again."""
+    """One person turns away and back."""
 
     def pose(t: float) -> Pose:
         away = np.clip((0.5 - abs(t - 0.5)) * 4 - 0.6, 0, 1)
@@ -103,7 +103,7 @@ def turn(begin: float, people: Sequence[int]) -> Act:
 
 
 def hide(begin: float, people: Sequence[int]) -> Act:
-    """One goes behind a pillar, and another comes out of it."""
+    """One person walks behind a pillar, and another one comes out."""
 
     def goes(t: float) -> Pose:
         return Pose(x=-_OFF + (640 + _OFF) * min(t * 1.1, 1), y=330, scale=1.0, yaw=14 * _wave(t, 2), look=t)
@@ -119,7 +119,7 @@ def hide(begin: float, people: Sequence[int]) -> Act:
 
 
 def group(begin: float, people: Sequence[int]) -> Act:
-    """Four stand, and one after the other looks about."""
+    """Four people stand, and one after the other turns the head."""
 
     def stands(place: int) -> Callable[[float], Pose]:
         def pose(t: float) -> Pose:
@@ -139,12 +139,12 @@ def group(begin: float, people: Sequence[int]) -> Act:
 
 
 ACTS = ((walk, 1), (approach, 1), (cross, 2), (blur, 1), (turn, 1), (hide, 2), (group, 4))
-"""One round, and how many people each act takes."""
+"""Scenes of one round, with the number of people in each."""
 PEOPLE = sum(count for _, count in ACTS)
 
 
 def play(cast: Sequence[int]) -> list[Act]:
-    """Rounds of all acts, as far as the cast goes.
+    """Return rounds of all scenes for a cast.
 
     Args:
         cast: numbers of people, ``PEOPLE`` for each round.

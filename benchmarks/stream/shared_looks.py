@@ -1,4 +1,4 @@
-"""One detector and one embedder for several contenders: what two ask for is made once and charged to both."""
+"""Share one detector and one embedder among contenders. A shared result is computed once and charged to each."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class _Once:
-    """Results within one frame, with the time that each took when it was made.
+    """Results of one frame with their computation times.
 
     Attributes:
-        charged_s: time that was saved by giving a result again.
+        charged_s: computation time of the reused results in seconds.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class _Once:
         self._made: dict[Hashable, tuple[object, float]] = {}
 
     def forget(self) -> None:
-        """Begin another frame."""
+        """Discard the results at the start of a frame."""
         self._made.clear()
 
     def _once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -46,10 +46,10 @@ class _Once:
 
 
 class SharedDetector(_Once):
-    """A detector in two steps that gives the same answer to each who asks about the same frame.
+    """Two-step detector that caches its results for one frame.
 
     Args:
-        detector: that is asked.
+        detector: detector to share.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -59,16 +59,16 @@ class SharedDetector(_Once):
         self._steps = detector if isinstance(detector, TwoStepDetector) else None
 
     def detect(self, image: UInt8Array) -> list[Face]:
-        """Every face of a frame."""
+        """Detect the faces of a frame."""
         return self._once(("detect", image.shape), lambda: self._detector.detect(image))
 
     def find(self, image: UInt8Array) -> list[Face]:
-        """Every face, with coarse landmarks."""
+        """Detect the faces of a frame with coarse landmarks."""
         look = self._detector.detect if self._steps is None else self._steps.find
         return self._once(("find", image.shape), lambda: look(image))
 
     def improve(self, image: UInt8Array, face: Face) -> Face:
-        """The same face with better landmarks."""
+        """Improve the landmarks of a face."""
         steps = self._steps
         if steps is None:
             return face
@@ -76,10 +76,10 @@ class SharedDetector(_Once):
 
 
 class SharedEmbedder(_Once):
-    """An embedder that gives the same answer to each who asks about the same crop; a crop at a time.
+    """Embedder that caches its results for one frame. It embeds one crop at a time.
 
     Args:
-        embedder: that is asked.
+        embedder: embedder to share.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -88,12 +88,12 @@ class SharedEmbedder(_Once):
         self._embedder = embedder
 
     def embed(self, crops: UInt8Array) -> Float32Array:
-        """(N, D) unit rows."""
+        """Embed crops, (N, D) float32, unit rows."""
         return np.stack([self._embed_one(crop) for crop in crops])
 
     def _embed_one(self, crop: UInt8Array) -> Float32Array:
         return self._once(crop.tobytes(), lambda: self._embedder.embed(crop[None])[0])
 
     def as_embedder(self) -> Embedder:
-        """This, for those who ask for an embedder: they use no more of it than is here."""
+        """Return the shared embedder as an :class:`Embedder`, for code that uses only the attributes defined here."""
         return cast("Embedder", self)

@@ -1,7 +1,7 @@
-"""A long run of a whole stream: what it holds of memory, files and threads, and how late it is.
+"""Long run of a whole stream: memory, open files, threads and latency.
 
-Everything that ``watch`` can do is on at once: events to a rotated file and to a callback, the page with a viewer,
-health and metrics that are asked, snapshots, a recording.
+All features of ``watch`` are enabled: events to a rotated file and to a callback, the page with a viewer, requests for
+health and metrics, snapshots, and a recording.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 _SIZE = (640, 360)
 _EVERY = 250
-"""Frames between samples."""
+"""Number of frames between samples."""
 _WARM = 0.2
-"""Share of the run after which nothing may grow."""
+"""Share of the run that is the warm-up, after which nothing may grow."""
 _WINDOW = 0.1
-"""Share of the run that a level is the median of."""
+"""Share of the run over which the median of a level is computed."""
 _ASK_S = 1.0
 _MOST_GROWTH_MIB = 5.0
 _COMING = 2
@@ -55,14 +55,14 @@ _COMING = 2
 
 @dataclass(slots=True)
 class Samples:
-    """Of the process, every some frames.
+    """Samples of the process at regular numbers of frames.
 
     Attributes:
-        rss_mib: memory.
-        files: open file descriptors.
-        threads: that run.
-        latencies_ms: from the reading of a frame to the end of the work on it; it has its full size from the start.
-        seen: frames so far.
+        rss_mib: resident memory in MiB.
+        files: number of open file descriptors.
+        threads: number of running threads.
+        latencies_ms: time from reading a frame to the end of its work in milliseconds; allocated in full size.
+        seen: number of frames so far.
     """
 
     latencies_ms: Float64Array
@@ -72,14 +72,14 @@ class Samples:
     threads: list[int] = field(default_factory=list)
 
     def take(self) -> None:
-        """One more."""
+        """Take a sample."""
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
         self.rss_mib.append(pages * resource.getpagesize() / (1 << 20))
         self.files.append(len(list(Path("/proc/self/fd").iterdir())) - 1)  # without the one that lists them
         self.threads.append(len(list(Path("/proc/self/task").iterdir())))
 
     def describe(self) -> JsonObject:
-        """Levels after the warm-up and at the end."""
+        """Return the levels after the warm-up and at the end."""
         count = len(self.rss_mib)
         warm, window = int(count * _WARM), max(int(count * _WINDOW), 1)
 
@@ -108,17 +108,17 @@ def measure(  # noqa: PLR0913 -- the parts of a stream, by name
     paced: bool,
     report: Callable[[int, int], None],
 ) -> JsonObject:
-    """Run a stream over the video, again and again.
+    """Run a stream on the repeated video.
 
     Args:
-        video: whose frames are shrunk to 640 x 360 and kept as JPEG files in memory.
-        frames: until the end.
-        embedder: of the gallery.
+        video: video; its frames are reduced to 640 x 360 and kept as JPEG files in memory.
+        frames: number of frames of the run.
+        embedder: embedder of the gallery.
         detector: finds faces.
-        gallery: who is known.
-        threshold: to reach.
-        paced: 25 frames a second, as a camera gives them; else every frame, as fast as possible.
-        report: progress.
+        gallery: enrolled identities.
+        threshold: least cosine similarity of a match.
+        paced: deliver 25 frames per second, as a camera; otherwise every frame, as fast as possible.
+        report: progress function.
     """
     pictures = [cv2.imencode(".jpg", cv2.resize(picture, _SIZE))[1] for picture, _ in video.frames()]
     samples, told = Samples(np.full(frames, -1.0)), [0]
@@ -179,13 +179,13 @@ def measure(  # noqa: PLR0913 -- the parts of a stream, by name
 
 
 def holds(row: JsonObject) -> bool:
-    """Whether nothing grew and nothing was lost; a viewer who comes and goes is a file and a thread or two."""
+    """Whether nothing grew and no event was lost. A viewer adds and removes one or two files and threads."""
     grew = row["rss_mib"]["growth"] >= _MOST_GROWTH_MIB
     return not grew and all(row[what]["growth"] <= _COMING for what in ("files", "threads")) and not row["events_lost"]
 
 
 def text(row: JsonObject) -> str:
-    """For people."""
+    """Format the result as text."""
     memory, files, threads, late = row["rss_mib"], row["files"], row["threads"], row["latency_ms"]
     return "\n".join(
         [
@@ -206,7 +206,7 @@ def _endless(pictures: Sequence[UInt8Array], frames: int) -> Iterator[UInt8Array
 
 
 def _ask(port: Callable[[], int], path: str, pause_s: float, over: threading.Event) -> None:
-    """Somebody who looks again and again, each time over a new connection."""
+    """Request a page repeatedly, each time over a new connection."""
     while not over.wait(pause_s):
         with suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port(), timeout=10)

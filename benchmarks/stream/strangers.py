@@ -1,6 +1,7 @@
-"""How many strangers `watch` ever names at a nominal rate: with a threshold for photographs, and with one for tracks.
+"""Share of strangers that `watch` ever names at a nominal rate, with a threshold for photographs or for tracks.
 
-Each stranger is followed for a few seconds in a made video of its own. Half of them calibrate, the others are judged.
+Each stranger is tracked for a few seconds in a separate rendered video. Half of the strangers calibrate the threshold,
+the others are judged.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _WIDTH, _HEIGHT = 640, 360
 
 
 def choose(lfw: Path, protocol: Protocol, count: int, seed: int) -> list[list[str]]:
-    """Photographs of people who are neither enrolled nor among the strangers of the threshold for photographs."""
+    """Choose photographs of people who are not enrolled and not strangers of the threshold for photographs."""
     asked = {path.split("/")[0] for path in protocol.strangers}
     folders = [
         folder
@@ -57,16 +58,16 @@ def measure(
     photographs: Mapping[str, Float32Array],
     report: Callable[[int, int], None],
 ) -> JsonObject:
-    """Follow so many strangers.
+    """Track strangers in rendered videos.
 
     Args:
         lfw: folder with images/ and lfw_landmark.txt.
-        count: of strangers, at most.
-        seed: of their choice and motion.
-        embedder: makes all embeddings.
+        count: largest number of strangers.
+        seed: seed of the choice and motion of strangers.
+        embedder: embeds the faces.
         detector: finds faces.
-        photographs: embeddings of those who are enrolled, and of strangers for the threshold of photographs.
-        report: progress.
+        photographs: embeddings of enrolled people, and of strangers for the threshold of photographs.
+        report: progress function.
     """
     protocol, landmarks = make_protocol(lfw / "images"), read_landmarks(lfw / "lfw_landmark.txt")
     people = choose(lfw, protocol, count, seed)
@@ -89,10 +90,10 @@ def measure(
 
 
 def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> JsonObject:
-    """The share of strangers that are ever named, by the threshold.
+    """Return the share of strangers that are ever named, for both thresholds.
 
     Args:
-        scores: of the tracks of each stranger.
+        scores: scores of the tracks of each stranger.
         of_photographs: threshold of the rate per photograph.
     """
     half = len(scores) // 2
@@ -112,7 +113,7 @@ def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> JsonObjec
 
 
 def text(row: JsonObject) -> str:
-    """For people."""
+    """Format the result as text."""
     photographs, tracks = row["by_photographs"], row["by_tracks"]
     thresholds = " and ".join(f"{value:.3f}" for value in tracks["thresholds"])
     return (
@@ -125,7 +126,7 @@ def text(row: JsonObject) -> str:
 
 
 def _frames(looks: Sequence[UInt8Array], random: np.random.Generator) -> Iterator[tuple[float, UInt8Array]]:
-    """One head that sways, turns, comes and goes, while its photographs dissolve into one another."""
+    """Render one head that sways, turns, approaches and recedes, while its photographs blend into one another."""
     phase = random.uniform(0, 2 * np.pi, 4)
     frames = round(_FPS * _SECONDS)
     for number in range(frames):

@@ -1,4 +1,4 @@
-"""Test video with ground truth: people of LFW, and for every frame who is where and how well they can be seen."""
+"""Test video of people of LFW with ground truth: names, positions and visibility of the faces in every frame."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 _LOOKS = 3
-"""Photographs of a person in the video; none of them is enrolled."""
+"""Number of photographs of a person in the video; none of them is enrolled."""
 _STRANGERS = 3
-"""One person in so many is not in the gallery."""
+"""One of this many people is not in the gallery."""
 _SEEN_YAW, _SEEN_BLUR, _SEEN_SHARE = 45.0, 2.5, 0.7
-"""Up to which a face counts as visible: degrees, pixels of blur for a template's scale, share that nothing covers."""
+"""Limits of a visible face: yaw in degrees, blur in pixels at the scale of the template, uncovered share."""
 _NOISE = 3.0
 _EYES = float(LANDMARKS[1, 0] - LANDMARKS[0, 0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """A person in a frame.
+    """Ground truth of a person in a frame.
 
     Attributes:
         visit: number of the visit.
-        person: LFW's name.
-        known: whether the gallery has it.
-        landmarks: five of x and y, in pixels.
-        eyes: distance of the eyes if it looked at the camera, in pixels.
-        yaw: degrees.
-        blur: pixels.
-        open: share of the face that nothing covers and that is in the picture.
-        visible: whether the face can be seen well enough to be found.
+        person: name in LFW.
+        known: whether the person is in the gallery.
+        landmarks: x and y of five landmarks in pixels.
+        eyes: interocular distance of the frontal face in pixels.
+        yaw: rotation to the side in degrees.
+        blur: standard deviation of the blur in pixels.
+        open: share of the face that is uncovered and inside the image.
+        visible: whether the face is clear enough to be detected.
     """
 
     visit: int
@@ -66,9 +66,9 @@ class Actor(NamedTuple):
     """A person of the video.
 
     Attributes:
-        name: LFW's.
-        known: whether the gallery has it.
-        looks: textures of its photographs.
+        name: name in LFW.
+        known: whether the person is in the gallery.
+        looks: textures of the person's photographs.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Actor(NamedTuple):
 
 
 class Video:
-    """Frames and their truth, drawn when they are asked for.
+    """Frames and their ground truth, rendered on request.
 
     Args:
         lfw: folder with images/ and lfw_landmark.txt.
-        rounds: of all acts; 12 people and 61 seconds each.
-        seed: of the cast and of noise.
+        rounds: number of rounds of all scenes; 12 people and 61 seconds each.
+        seed: seed of the cast and the noise.
 
     Raises:
         PairsError: photographs or landmarks are missing.
@@ -97,15 +97,15 @@ class Video:
         self._begins = np.cumsum([0.0, *(act.seconds for act in self.acts)])
 
     def __len__(self) -> int:
-        """Frames."""
+        """Number of frames."""
         return int(self._begins[-1] * scenarios.FPS)
 
     def act_at(self, number: int) -> Act:
-        """What is going on in a frame."""
+        """Return the name of the scene of a frame."""
         return self.acts[int(np.searchsorted(self._begins, number / scenarios.FPS, side="right")) - 1]
 
     def frames(self) -> Iterator[tuple[UInt8Array, list[Truth]]]:
-        """Every frame, (720, 1280, 3) uint8 BGR, with those who are in it."""
+        """Yield each frame, (720, 1280, 3) uint8 BGR, with the ground truth of its people."""
         random = np.random.default_rng(self._seed)
         background = _background(random)
         noises = [random.normal(0, _NOISE, background.shape).astype(np.int16) for _ in range(8)]
@@ -151,7 +151,7 @@ class Video:
 
 
 def write_video(video: Video, path: Path, report: Callable[[int, int], None]) -> None:
-    """An AVI file, mode 0600, and its truth beside it: one JSON object for each frame.
+    """Write an AVI file of mode 0600 and, beside it, the ground truth: one JSON object per frame.
 
     Raises:
         OutputError: the file cannot be written.
@@ -182,13 +182,13 @@ def write_video(video: Video, path: Path, report: Callable[[int, int], None]) ->
 
 
 def middle_of(landmarks: Sequence[Sequence[float]] | Float32Array) -> Float32Array:
-    """Of a face, (2,)."""
+    """Return the mean of a face's landmarks, (2,) in pixels."""
     middle: Float32Array = np.mean(np.asarray(landmarks, dtype=np.float32), axis=0, dtype=np.float32)
     return middle
 
 
 def _cast(lfw: Path, protocol: Protocol, count: int, seed: int) -> list[Actor]:
-    """People of the gallery with photographs that are not in it, and others that nothing else was done with."""
+    """Choose people of the gallery with photographs that are not enrolled, and strangers not used otherwise."""
     random = np.random.default_rng(seed)
     landmarks = read_landmarks(lfw / "lfw_landmark.txt")
     known: dict[str, list[str]] = {}
@@ -219,7 +219,7 @@ def _outline(pose: Pose) -> tuple[tuple[int, int], tuple[int, int], float, float
 
 
 def _background(random: np.random.Generator) -> UInt8Array:
-    """A wall with soft patches."""
+    """Render a wall with soft patches."""
     patches = random.integers(90, 170, (9, 16), dtype=np.uint8)
     wall = cv2.resize(
         cv2.cvtColor(patches, cv2.COLOR_GRAY2BGR), (scenarios.WIDTH, scenarios.HEIGHT), interpolation=cv2.INTER_CUBIC

@@ -1,1 +1,1 @@
-"""The tuned float model beside the plain one, its peers and the limit of direct convolution."""
+"""Compare the tuned float model with the plain one, its peers and the limit of direct convolution."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks tuning``."""
+"""The command ``python -m benchmarks tuning``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PEERS = ("ncnn", "openvino", "mnn", "opencv_dnn")
 
 
 def add_command(commands: Commands) -> None:
-    """Add the command."""
+    """Add the command ``tuning``."""
     parser = commands.add_parser(
         "tuning",
         parents=[json_option()],
@@ -52,7 +52,7 @@ def add_command(commands: Commands) -> None:
 
 
 def run_tuning(arguments: argparse.Namespace) -> Outcome:
-    """Measure, and judge by the table."""
+    """Measure everything, and compare with the targets."""
     from benchmarks import latency
     from benchmarks.target import text
     from benchmarks.tuning.measure import Setup, measure

@@ -1,6 +1,6 @@
-"""How fast this machine multiplies matrices: what a direct convolution could reach at best.
+"""Peak rate of matrix products on this machine, the limit of direct convolution.
 
-Usage: ``python gemm_peak.py`` prints milliseconds of each product; the environment says how many threads it may use.
+Usage: ``python gemm_peak.py`` prints the milliseconds of each product; the environment sets the number of threads.
 """
 
 from __future__ import annotations

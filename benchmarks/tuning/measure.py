@@ -1,4 +1,4 @@
-"""One run that measures everything which the tuning promises."""
+"""Measure all promises of the tuning in one run."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ BATCH = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What is measured.
+    """Setup of the run.
 
     Attributes:
-        plain: float ONNX file of layout ``nchw``, which every peer takes.
-        tuned: forms of it that ``export tune`` wrote; each count of threads and each batch takes the one tuned for it.
+        plain: float ONNX file with layout ``nchw``, which every peer accepts.
+        tuned: forms that ``export tune`` wrote; each number of threads and each batch uses the form tuned for it.
         int8: quantized form, or None.
-        trained: plain float ONNX file for exactness; may be the same as ``plain``.
-        photographs: for exactness and for the peer's own INT8.
-        crops: most crops for exactness.
+        trained: plain float ONNX file for the exactness; may be the same as ``plain``.
+        photographs: folder of photographs for the exactness and for the peer's INT8.
+        crops: largest number of crops for the exactness.
         peers: names among :data:`PEERS`.
-        threads: of one inference.
-        rounds: samples of each case.
-        restarts: how often every process is started anew.
-        folder: for the files that are made.
+        threads: numbers of threads of one inference.
+        rounds: number of samples of each case.
+        restarts: number of starts of every process.
+        folder: folder of the files that are made.
     """
 
     plain: Path
@@ -73,11 +73,11 @@ class Setup:
 
 
 def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
-    """Time every form and peer in turn, and hold the tuned graphs against the plain one.
+    """Time every form and peer in turn, and compare the tuned graphs with the plain one.
 
     Args:
-        setup: what is measured.
-        reporter: gives a progress function for a step that is named.
+        setup: setup of the run.
+        reporter: returns a progress function for a named step.
     """
     spec = Embedder(setup.plain, provider="cpu").spec
     crops = example_crops(spec, BATCH)
@@ -103,7 +103,7 @@ def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
 
 
 def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str, Case]:
-    """By form; the first is the reference of correctness."""
+    """Return the cases by form; the first one is the reference for correctness."""
     case = partial(Case, threads=count, batch=1, precision="float32")
     tuned, batched = (_tuned_for(setup.tuned, count, batch) for batch in (1, BATCH))
     title, batched_title = (f"tuned: {', '.join(_stages(path))}" for path in (tuned, batched))
@@ -126,7 +126,7 @@ def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str,
 
 
 def _tuned_for(paths: Sequence[Path], threads: int, batch: int) -> Path:
-    """The model whose record says that it was tuned for as many threads and faces, or for as many threads."""
+    """Return the model that was tuned for the same number of threads and faces, or else of threads."""
 
     def distance(path: Path) -> tuple[bool, bool]:
         record = Embedder(path, provider="cpu").spec.tuning
@@ -141,7 +141,7 @@ def _stages(path: Path) -> tuple[str, ...]:
 
 
 def _nncf(setup: Setup) -> tuple[Path, str] | None:
-    """OpenVINO's own INT8 of the plain model, or why there is none."""
+    """Return NNCF's INT8 of the plain model, or the reason why it is missing."""
     if setup.int8 is None:
         return None
     try:
@@ -151,7 +151,7 @@ def _nncf(setup: Setup) -> tuple[Path, str] | None:
 
 
 def _product_ms(threads: int) -> list[float]:
-    """Milliseconds of numpy's matrix products in a process of its own."""
+    """Time numpy's matrix products in a separate process, in milliseconds."""
     variables = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     words = [sys.executable, gemm_peak.__file__]
     done = subprocess.run(words, env={**os.environ, **variables}, capture_output=True, text=True, check=True)  # noqa: S603
@@ -160,7 +160,7 @@ def _product_ms(threads: int) -> list[float]:
 
 
 def _flop(path: Path) -> int:
-    """Multiplications and additions of one inference of a plain model."""
+    """Count the multiplications and additions of one inference of a plain model."""
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     shapes = {value.name: value.type.tensor_type.shape.dim for value in model.graph.value_info}
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
@@ -175,7 +175,7 @@ def _flop(path: Path) -> int:
 
 
 def _exactness(setup: Setup, reporter: Reporter) -> list[JsonObject]:
-    """Cosine of each tuned graph to the plain one, with trained weights, over crops of photographs."""
+    """Cosine similarity of each tuned graph and the plain one with trained weights, over crops of photographs."""
     original, plain = open_plain(setup.trained, "cpu")
     progress = reporter("crops")
     crops = proof_crops(setup.photographs, original.spec, open_detector(), count=setup.crops, progress=progress)

@@ -1,4 +1,4 @@
-"""The table: what the tuning must reach, and what was measured."""
+"""Targets of the tuning, with the measured values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 OVER_PLAIN = {1: 0.65, 2: 0.70}
-"""By threads; more threads are held to the latter."""
+"""Largest latency divided by the plain model's, by number of threads; the last one applies to more threads."""
 OVER_LIMIT = 0.80
 BATCH_OVER_ONE = 0.85
 
 
 def targets(result: JsonObject) -> list[Target]:
-    """The table's lines out of what ``python -m benchmarks tuning`` measured."""
+    """Return the targets with the values that ``python -m benchmarks tuning`` measured."""
     lines = []
     for threads in sorted({row["threads"] for row in result["rows"]}):
         chosen = {row["form"]: row for row in result["rows"] if row["threads"] == threads}
