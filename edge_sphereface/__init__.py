@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.pipeline import FacePipeline, load_pipeline
     from edge_sphereface.stream import FaceStream, StreamSettings
+    from edge_sphereface.stream.outputs.frames.drawing import draw_faces
     from edge_sphereface.types import EmbeddedFace, Face
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "align",
     "align_for",
     "cosine_similarity",
+    "draw_faces",
     "load_image",
     "load_pipeline",
     "open_detector",
@@ -69,6 +71,7 @@ _HOME = {
     "align": "alignment",
     "align_for": "alignment",
     "cosine_similarity": "compare",
+    "draw_faces": "stream.outputs.frames.drawing",
     "load_image": "image",
     "load_pipeline": "pipeline",
     "open_detector": "detection",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.monitoring.health import MonitoringAnswers
+    from edge_sphereface.stream.tracking.track import Track
     from edge_sphereface.types import JsonObject
     from edge_sphereface.web.live_view import LiveView
 
@@ -114,7 +115,7 @@ class _Handlers:
         if shown is not None:
             height, width = shown.frame.image.shape[:2]
             about.update(number=shown.number, width=width, height=height, age_ms=round(shown.age_ms, 1))
-            about["faces"] = [face.as_json() for face in shown.faces]
+            about["faces"] = [_about_track(track) for track in shown.faces]
         head = json.dumps(about).encode()
         return Response(len(head).to_bytes(4, "big") + head + jpeg, media_type="application/octet-stream")
 
@@ -157,6 +158,16 @@ class _Handlers:
         if now - self._described > _DESCRIBE_S:
             self._described, self._description = now, _description(self._stream)
         return self._description
+
+
+def _about_track(track: Track) -> JsonObject:
+    return {
+        "track": track.number,
+        "box": [round(float(edge), 1) for edge in track.face.box],
+        "standing": track.standing,
+        "name": track.name,
+        "similarity": None if track.similarity is None else round(track.similarity, 3),
+    }
 
 
 def _description(stream: FaceStream) -> JsonObject:

@@ -10,12 +10,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from edge_sphereface.stream.outputs.frames.drawing import fitted
-from edge_sphereface.stream.outputs.frames.frame_output import sightings
 
 if TYPE_CHECKING:
     from edge_sphereface.stream.capture.frame import Frame
-    from edge_sphereface.stream.outputs.frames.frame_output import Sighting
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
+    from edge_sphereface.stream.tracking.track import Track
 
 _QUALITY = 80
 
@@ -29,7 +28,7 @@ class Shown:
         faces: the faces in the frame.
     """
 
-    def __init__(self, number: int, frame: Frame, faces: tuple[Sighting, ...]) -> None:
+    def __init__(self, number: int, frame: Frame, faces: tuple[Track, ...]) -> None:
         self.number, self.frame, self.faces = number, frame, faces
         self._lock = threading.Lock()
         self._jpeg = b""
@@ -66,7 +65,7 @@ class LiveView:
 
     def take(self, result: FrameResult) -> None:
         """Show a new frame."""
-        self._wake(Shown(next(self._numbers), result.frame, sightings(result)))
+        self._wake(Shown(next(self._numbers), result.frame, result.in_sight))
 
     def close(self) -> None:
         """Show no more frames, and wake everyone who waits for one."""

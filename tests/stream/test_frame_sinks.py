@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface import FaceStream
-from edge_sphereface.errors import SinkError
+from edge_sphereface import EmbeddedFace, FaceStream, draw_faces
+from edge_sphereface.errors import ImageError, SinkError
 from edge_sphereface.stream import FrameResult, Snapshots, VideoRecorder
 from edge_sphereface.stream.events import ABSENT, EventMaker
-from edge_sphereface.stream.outputs.frames.drawing import draw_faces, fitted
-from edge_sphereface.stream.outputs.frames.frame_output import Sighting
+from edge_sphereface.stream.outputs.frames.drawing import fitted
 from edge_sphereface.stream.settings import StreamSettings
 from edge_sphereface.stream.tracking.track import Track
 
@@ -247,11 +246,36 @@ def test_pictures_are_shrunk_to_even_sizes(size):
 
 
 @pytest.mark.parametrize("name", ["Ann", "Zoë", "李明", "x" * 300])
-def test_any_name_is_drawn(name):
-    picture = np.zeros((240, 320, 3), np.uint8)
-    face = Sighting(track=1, box=(50, 100, 120, 180), standing="identified", name=name, similarity=0.5)
-    draw_faces(picture, [face], 1.0)
-    assert picture[80:97].any()
+def test_any_name_is_drawn(result_of, name):
+    (track,) = result_of(0, name=name).tracks
+    top = int(track.face.box[1])
+    drawn = draw_faces(np.zeros((240, 320, 3), np.uint8), [track])
+    assert drawn[top - 20 : top - 3].any()
+
+
+def test_faces_of_every_kind_are_drawn_on_a_copy(stage):
+    """A detected face, one with its embedding, a track; at the border and beyond it; the image itself stays."""
+    image = np.full((240, 320, 3), 90, np.uint8)
+    face = stage.face_at(80, 60)
+    embedded = EmbeddedFace(face=face, crop=np.zeros((112, 96, 3), np.uint8), embedding=np.zeros(4, np.float32))
+    for one in (face, embedded, Track(number=1, face=face, began_s=0, seen_s=0)):
+        drawn = draw_faces(image, [one, stage.face_at(-50, 200)])
+        left, top, _, bottom = face.box.astype(int)
+        assert (drawn[top + 5 : bottom - 5, left - 1 : left + 2] != 90).any(axis=(1, 2)).all()
+        assert (image == 90).all()
+        assert (drawn[100:110, 200:] == 90).all()
+    assert (draw_faces(image, []) == image).all()
+    assert (draw_faces(image[:, ::-1], [face]) != 90).any()
+    with pytest.raises(ImageError, match="uint8"):
+        draw_faces(image.astype(np.float32), [face])
+
+
+def test_boxes_are_scaled_with_the_image(stage):
+    drawn = draw_faces(np.zeros((120, 160, 3), np.uint8), [stage.face_at(80, 60)], scale=0.5)
+    rows, columns = np.nonzero(drawn.any(axis=2))
+    left, top, right, bottom = stage.face_at(80, 60).box / 2
+    assert (columns.min(), columns.max()) == (pytest.approx(left, abs=2), pytest.approx(right, abs=2))
+    assert (rows.min(), rows.max()) == (pytest.approx(top, abs=2), pytest.approx(bottom, abs=2))
 
 
 def test_the_command_writes_both(cli, astronaut, people, small_model, tmp_path):
@@ -270,17 +294,11 @@ def test_the_command_writes_both(cli, astronaut, people, small_model, tmp_path):
 
 
 @pytest.mark.parametrize("sink", [Snapshots, VideoRecorder])
-def test_a_picture_that_opencv_refuses_ends_no_thread(result_of, tmp_path, monkeypatch, sink, wait_until):
-    def refuse(*_):
-        raise cv2.error("a picture of no size")
-
+def test_an_image_that_cannot_be_written_ends_no_thread(result_of, tmp_path, sink, wait_until):
     sink = sink(tmp_path / "out")
     sink.open(Named())
-    with monkeypatch.context() as broken:
-        broken.setattr("cv2.imencode", refuse)
-        broken.setattr("edge_sphereface.stream.outputs.frames.recorder.draw_faces", refuse)
-        give(sink, result_of(0, kinds=("unknown",)))
-        wait_until(lambda: "no size" in sink.problem)
+    give(sink, result_of(0, kinds=("unknown",), image=np.zeros((0, 0, 3), np.uint8)))
+    wait_until(lambda: sink.problem)
     give(sink, result_of(10, kinds=("unknown",)))
     sink.close(5.0)
     assert sink.problem == ""

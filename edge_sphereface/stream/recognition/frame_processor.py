@@ -60,6 +60,11 @@ class FrameResult:
     embedded: int
     work_ms: float
 
+    @property
+    def in_sight(self) -> tuple[Track, ...]:
+        """The tracks whose faces are seen in the frame, not only remembered."""
+        return tuple(track for track in self.tracks if track.in_sight)
+
 
 class FrameProcessor:
     """The faces in front of one camera. Used by one thread.

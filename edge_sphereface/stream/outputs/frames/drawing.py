@@ -1,4 +1,4 @@
-"""Draws boxes and names into an image."""
+"""Draws boxes and names on an image."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from edge_sphereface.image import check_image
+from edge_sphereface.stream.tracking.track import Track
+from edge_sphereface.types import Face
 
-    from edge_sphereface.stream.outputs.frames.frame_output import Sighting
-    from edge_sphereface.types import UInt8Array
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edge_sphereface.types import EmbeddedFace, UInt8Array
 
 _COLORS = {"identified": (80, 190, 60), "unknown": (60, 140, 245), "undecided": (190, 190, 190)}
 """BGR."""
 _LINE_PX = 400
-"""Lines get one pixel thicker with as many of the picture's height."""
+"""Lines get one pixel thicker with as many of the image's height."""
 
 
 def fitted(image: UInt8Array, side: int) -> tuple[UInt8Array, float]:
-    """A picture whose longer side is at most ``side`` pixels, even in both directions as videos need it; and its scale.
+    """Shrink an image so that its longer side has at most ``side`` pixels, and both sides are even, as videos need it.
 
     Args:
         image: (H, W, 3) uint8 BGR; it is not changed.
         side: pixels.
+
+    Returns:
+        The image and its scale.
     """
     import cv2
 
@@ -35,37 +41,49 @@ def fitted(image: UInt8Array, side: int) -> tuple[UInt8Array, float]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), size[0] / width
 
 
-def draw_faces(picture: UInt8Array, faces: Sequence[Sighting], scale: float) -> None:
-    """Draw every face's box and name, in place.
+def draw_faces(image: UInt8Array, faces: Iterable[Face | EmbeddedFace | Track], *, scale: float = 1.0) -> UInt8Array:
+    """A copy of an image with the box of each face, and the name and similarity of each track.
+
+    OpenCV 5 draws names in every script; earlier versions replace characters that are not ASCII by question marks.
 
     Args:
-        picture: (H, W, 3) uint8 BGR.
-        faces: in pixels of the frame.
-        scale: pixels of the picture for each of the frame.
+        image: (H, W, 3) uint8 BGR; it is not changed.
+        faces: as a detector, a pipeline or a stream returns them. Boxes may reach over the border of the image.
+        scale: pixels of the image for each pixel of the boxes, for an image that was resized after detection.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        ImageError: not such an image.
     """
     import cv2
 
-    line = 1 + picture.shape[0] // _LINE_PX
+    drawn = np.ascontiguousarray(check_image(image)).copy()
+    line = 1 + drawn.shape[0] // _LINE_PX
     for face in faces:
-        color = _COLORS[face.standing]
-        left, top, right, bottom = (round(edge * scale) for edge in face.box)
-        cv2.rectangle(picture, (left, top), (right, bottom), color, line, cv2.LINE_AA)
-        _write(picture, _caption(face), (left, top - 4 * line), color)
+        box = face.box if isinstance(face, Face) else face.face.box
+        left, top, right, bottom = (round(float(edge) * scale) for edge in box)
+        color = _COLORS[face.standing if isinstance(face, Track) else "undecided"]
+        cv2.rectangle(drawn, (left, top), (right, bottom), color, line, cv2.LINE_AA)
+        if isinstance(face, Track):
+            _write(drawn, _caption(face), (left, top - 4 * line), color)
+    return drawn
 
 
-def _caption(face: Sighting) -> str:
-    if face.standing == "undecided":
+def _caption(track: Track) -> str:
+    if track.standing == "undecided":
         return "..."
-    return f"{face.name or 'unknown'} {face.similarity or 0:.2f}"
+    return f"{track.name or 'unknown'} {track.similarity or 0:.2f}"
 
 
-def _write(picture: UInt8Array, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
+def _write(image: UInt8Array, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
     import cv2
 
-    size = max(picture.shape[0] // 32, 11)
+    size = max(image.shape[0] // 32, 11)
     font: Any = getattr(cv2, "FontFace", None)
     if font is not None:  # OpenCV 5 draws every script
-        cv2.putText(picture, text, place, color, font("uni"), size)
+        cv2.putText(image, text, place, color, font("uni"), size)
         return
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, size / 30, color, 1, cv2.LINE_AA)
+    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, size / 30, color, 1, cv2.LINE_AA)

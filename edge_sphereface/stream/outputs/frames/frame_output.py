@@ -1,8 +1,7 @@
-"""The interface of a frame sink, and what it sees of each face."""
+"""The interfaces of outputs that take frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -10,8 +9,6 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.events import DecisionEvent
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
-    from edge_sphereface.stream.tracking.track import Standing
-    from edge_sphereface.types import JsonObject
 
 
 class FrameSink(Protocol):
@@ -55,49 +52,3 @@ class SnapshotSink(Protocol):
             Name of the file, for the event; None if no image is saved.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """A face as it was in one frame; its track goes on.
-
-    Attributes:
-        track: number of the face.
-        box: left, top, right, bottom in pixels of the frame.
-        standing: what was decided.
-        name: if it is identified.
-        similarity: to that name, else to the nearest; None before the first embedding.
-    """
-
-    track: int
-    box: tuple[float, float, float, float]
-    standing: Standing
-    name: str | None
-    similarity: float | None
-
-    def as_json(self) -> JsonObject:
-        """The same as plain JSON values."""
-        return {
-            "track": self.track,
-            "box": [round(edge, 1) for edge in self.box],
-            "standing": self.standing,
-            "name": self.name,
-            "similarity": None if self.similarity is None else round(self.similarity, 3),
-        }
-
-
-def sightings(result: FrameResult) -> tuple[Sighting, ...]:
-    """The faces that are seen in a frame."""
-    found = []
-    for track in (track for track in result.tracks if track.in_sight):
-        left, top, right, bottom = (float(edge) for edge in track.face.box)
-        found.append(
-            Sighting(
-                track=track.number,
-                box=(left, top, right, bottom),
-                standing=track.standing,
-                name=track.name,
-                similarity=track.similarity,
-            )
-        )
-    return tuple(found)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from edge_sphereface.errors import SinkError
 from edge_sphereface.storage.files import PRIVATE
 from edge_sphereface.stream.outputs.frames.drawing import draw_faces, fitted
-from edge_sphereface.stream.outputs.frames.frame_output import sightings
 from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.face_stream import FaceStream
-    from edge_sphereface.stream.outputs.frames.frame_output import Sighting
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
+    from edge_sphereface.stream.tracking.track import Track
 
 _FORMS = ((".mkv", "mp4v"), (".avi", "MJPG"))
 """Endings and codecs, the better first: Matroska can be read after a power cut, and OpenCV has the other always."""
@@ -37,7 +36,7 @@ _LOOK_S = 5.0
 
 class _Waiting(NamedTuple):
     frame: Frame
-    faces: tuple[Sighting, ...]
+    faces: tuple[Track, ...]
 
 
 class VideoRecorder:
@@ -85,7 +84,7 @@ class VideoRecorder:
             return
         self._due_s = max(self._due_s + 1 / self._fps, now_s + 0.5 / self._fps)
         with self._condition:
-            self._waiting.append(_Waiting(result.frame, sightings(result)))
+            self._waiting.append(_Waiting(result.frame, result.in_sight))
             self._condition.notify()
 
     def close(self, timeout_s: float) -> None:
@@ -114,8 +113,7 @@ class VideoRecorder:
 
     def _write(self, item: _Waiting, files: KeptFiles) -> None:
         picture, scale = fitted(item.frame.image, self._side)
-        picture = picture.copy() if picture is item.frame.image else picture
-        draw_faces(picture, item.faces, scale)
+        picture = draw_faces(picture, item.faces, scale=scale)
         now_s = item.frame.time_s
         gap = not 0 <= now_s - self._last_s <= _LONGEST_GAP_S
         if self._writer is None or gap or picture.shape != self._shape or self._written >= self._piece_frames:
