@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +23,13 @@ from edge_sphereface.stream.settings import StreamSettings
 from edge_sphereface.stream.statistics import Counters, Quantiles, StreamHealth, StreamStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from concurrent.futures import Future
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.capture.source import FrameSource
@@ -47,38 +49,48 @@ _SILENT_S = 5.0
 
 
 class FaceStream:
-    """Watches a source: follows faces, recognizes them, tells what happens.
+    """Live recognition: reads a source, tracks and recognizes faces, and emits events.
 
-    ``run`` works until the source ends or ``stop`` is called from another thread or a signal handler; iterating over
-    the stream does the same and gives the events. A stream runs once. What is done with an event does not stop the
-    camera where a sink or a callback does it: each has a thread of its own.
+    There are three ways to run a stream, once each stream:
+
+    * ``stream.run()`` works until the source ends, or ``stop`` is called from another thread or a signal handler.
+    * ``for event in stream`` does the same and yields the events. The stream waits while the body of the loop works.
+    * ``async for event in stream`` runs the stream in a thread of its own and yields the events in the event loop. The
+      stream waits only for a consumer that is 1000 events behind. When the loop is left or canceled, the stream ends in
+      order; leave the loop through ``contextlib.aclosing(aiter(stream))`` to wait for that end.
+
+    Sinks and ``on_event`` have a thread each, so that a slow one never delays the stream.
 
     Args:
         source: number of a camera, ``/dev/video*``, URL, GStreamer pipeline, path of a video or of a folder of
-            pictures; or an iterable of frames (H, W, 3) uint8 BGR, or a function that gives one, or a ``FrameSource``.
-        detector: finds faces; one that this stream alone uses.
-        embedder: None where nobody is to be recognized.
-        gallery: who is known; opened for that embedder.
+            images; or an iterable of frames (H, W, 3) uint8 BGR, or a function that returns one, or a ``FrameSource``.
+        pipeline: detector and embedder, as :func:`~edge_sphereface.load_pipeline` opens them; instead of ``detector``
+            and ``embedder``. Nothing else may use its detector while the stream runs.
+        detector: finds faces; instead of ``pipeline``. Nothing else may use it while the stream runs.
+        embedder: the model, with ``detector``; None to track faces without recognizing them.
+        gallery: the known identities, opened for that embedder.
         settings: everything else.
-        sinks: where events go.
+        sinks: outputs of events.
         on_event: called with each event, in a thread of its own.
-        on_frame: called with each frame's result, in the stream's own thread: it must be quick.
-        frame_sinks: a page, a recorder, snapshots.
-        on_turn: called in the stream's own thread several times a second while it works, with frames or without: what
-            a watchdog waits for.
+        on_frame: called with the result of each frame, in the stream's thread. It must be quick.
+        frame_sinks: outputs of frames: a page, a recorder, snapshots.
+        on_turn: called in the stream's thread several times a second while it works, with or without frames. A
+            watchdog can rely on it.
 
     Raises:
-        SourceError: an address that nothing here reads.
+        SourceError: no source has such an address.
         SinkError: a sink cannot work as it was asked to.
         ThresholdError: the gallery has no threshold, and none was given.
-        ValueError: a gallery without an embedder.
+        ValueError: a gallery without an embedder, or both a pipeline and one of its parts.
+        TypeError: neither a pipeline nor a detector.
     """
 
     def __init__(  # noqa: PLR0913 -- the parts that a user puts together, by name
         self,
         source: Source | FrameSource,
         *,
-        detector: Detector,
+        pipeline: FacePipeline | None = None,
+        detector: Detector | None = None,
         embedder: Embedder | None = None,
         gallery: Gallery | None = None,
         settings: StreamSettings | None = None,
@@ -88,6 +100,7 @@ class FaceStream:
         frame_sinks: Sequence[FrameSink] = (),
         on_turn: Callable[[], object] | None = None,
     ) -> None:
+        detector, embedder = _parts(pipeline, detector, embedder)
         self.settings = settings or StreamSettings()
         self.counters = Counters()
         self._maker = EventMaker(self.settings.name)
@@ -138,9 +151,23 @@ class FaceStream:
         return self.statistics()
 
     def __iter__(self) -> Iterator[Event]:
+        self._begin()
+        yield from self._events()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        from edge_sphereface.stream.async_iteration import iterate_in_thread
+
+        self._begin()
+        async with aclosing(iterate_in_thread(self._events(), stop=self.stop)) as events:
+            async for event in events:
+                yield event
+
+    def _begin(self) -> None:
         if self._has_begun:
             raise RuntimeError("Expected a stream that has not run yet: make another FaceStream to run again.")
         self._has_begun = True
+
+    def _events(self) -> Iterator[Event]:
         opened: list[FrameSink] = []
         failure: SourceError | None = None
         try:
@@ -322,6 +349,18 @@ class FaceStream:
         if isinstance(source, FrameSource):
             return source
         return make_source(str(source) if isinstance(source, Path) else source, self.settings.source)
+
+
+def _parts(
+    pipeline: FacePipeline | None, detector: Detector | None, embedder: Embedder | None
+) -> tuple[Detector, Embedder | None]:
+    if pipeline is not None:
+        if detector is not None or embedder is not None:
+            raise ValueError("Expected a pipeline, or a detector and an embedder, got both: leave out one of them.")
+        return pipeline.detector, pipeline.embedder
+    if detector is None:
+        raise TypeError("Expected a pipeline or a detector, got neither: load_pipeline opens one.")
+    return detector, embedder
 
 
 def _seconds(passed: float) -> float | None:

@@ -2,12 +2,14 @@
 
 import threading
 import time
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
 
-from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
+from edge_sphereface import Embedder, FaceStream, StreamSettings, load_pipeline, open_detector, open_gallery
 from edge_sphereface.errors import SourceError, TrackError
+from edge_sphereface.stream import TrackingSettings
 
 
 def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, small_model, tmp_path):
@@ -73,3 +75,45 @@ def test_a_stream_runs_once(black, fake_source):
     stream.run()
     with pytest.raises(RuntimeError, match="another FaceStream"):
         stream.run()
+
+
+def test_a_pipeline_stands_for_its_detector_and_its_embedder(film, people, small_model):
+    pipeline = load_pipeline(small_model)
+    with open_gallery(people, pipeline.embedder) as gallery:
+        stream = FaceStream(film, pipeline=pipeline, gallery=gallery, settings=StreamSettings(pace=False))
+        assert "Eileen" in [event.name for event in stream if event.kind == "identified"]
+
+
+def test_a_pipeline_and_one_of_its_parts_contradict_each_other(film, small_model):
+    pipeline = load_pipeline(small_model)
+    for part in ({"detector": pipeline.detector}, {"embedder": pipeline.embedder}):
+        with pytest.raises(ValueError, match="pipeline, or a detector and an embedder, got both"):
+            FaceStream(film, pipeline=pipeline, **part)
+    with pytest.raises(TypeError, match="got neither"):
+        FaceStream(film)
+
+
+def test_a_track_of_a_result_does_not_change_with_later_frames(script, stage, fake_source, gallery_of):
+    acting = script(lambda index: [("ann", stage.face_at(60 + index, 60))])
+    results, seen = [], []
+
+    def values(result):
+        return [(t.standing, t.name, t.seen_s, t.evidence, t.face.box.tolist()) for t in result.tracks]
+
+    def on_frame(result):
+        results.append(result)
+        seen.append(values(result))
+
+    stream = FaceStream(
+        fake_source([[acting.image(index) for index in range(40)]], live=False, fps=25.0),
+        detector=acting,
+        embedder=acting,
+        gallery=gallery_of(acting, ["ann"]),
+        settings=StreamSettings(pace=False, tracking=TrackingSettings(detect_fps=25.0)),
+        on_frame=on_frame,
+    )
+    stream.run()
+    assert len({str(tracks) for tracks in seen}) > 30, "the face moves"
+    assert [values(result) for result in results] == seen
+    with pytest.raises(FrozenInstanceError):
+        results[-1].tracks[0].name = "bob"
