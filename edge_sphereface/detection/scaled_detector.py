@@ -1,4 +1,4 @@
-"""Detection in downscaled frames: bounds the cost of a detection."""
+"""Detection in downscaled frames, which bounds the cost of a detection."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class ScaledDetector:
-    """Finds faces in shrunk frames; gives them in pixels of the frame as it came.
+    """Detects faces in downscaled frames, and returns them in pixels of the original frame.
 
     Args:
-        detector: what finds them.
+        detector: the face detector.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -27,11 +27,11 @@ class ScaledDetector:
         self._steps = detector if isinstance(detector, TwoStepDetector) else None
 
     def find(self, image: UInt8Array, side: int) -> list[Face]:
-        """Every face, the most certain first.
+        """Detect every face of an image, highest score first.
 
         Args:
             image: (H, W, 3) uint8 BGR.
-            side: pixels that the longer side is shrunk to; a smaller image is taken as it is.
+            side: length of the longer side after downscaling, in pixels. A smaller image is not scaled.
         """
         import cv2
 
@@ -41,7 +41,7 @@ class ScaledDetector:
         if ratio >= 1:
             return look(image)
         size = (max(round(width * ratio), 1), max(round(height * ratio), 1))
-        # INTER_AREA costs more than the detector gains from it, but for sizes it halves exactly, where it is a mean
+        # INTER_AREA costs more than the detector gains from it, except for an exact halving, where it is a mean
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if ratio <= 0.5 else cv2.INTER_LINEAR)
         scale = np.array([width / size[0], height / size[1]], dtype=np.float32)
         return [
@@ -50,5 +50,5 @@ class ScaledDetector:
         ]
 
     def improve(self, image: UInt8Array, face: Face) -> Face:
-        """A face that will be embedded, with the best landmarks that the detector gives."""
+        """Return the same face with the best landmarks that the detector provides."""
         return face if self._steps is None else self._steps.improve(image, face)

@@ -1,4 +1,4 @@
-"""YuNet through OpenCV.
+"""YuNet face detection with OpenCV.
 
 References:
     W. Wu, H. Peng, S. Yu: YuNet: A tiny millisecond-level face detector, Machine Intelligence Research 20, 2023.
@@ -45,17 +45,17 @@ _FILE = RegularFile(
 )
 _SIZES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 _OUTPUTS = {f"{kind}_{stride}": size for kind, size in _SIZES.items() for stride in (8, 16, 32)}
-"""What OpenCV asks a YuNet model for by name, and numbers in each answer."""
+"""Names of the outputs that OpenCV expects of a YuNet model, and the size of their last axis."""
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
 _MIN_FACE_PX = 10
 _REFINE_PX = 320
 _REFINE_SHARES = (0.65, 0.85)
-"""A face is looked at again at 320 x 320 pixels, twice, of which its box takes these shares."""
+"""Refinement views a face twice more at 320 x 320 pixels; its box takes these shares of the view."""
 
 
 def cached_model() -> Path:
-    """Where ``edge-sphereface fetch-detector`` puts the model."""
+    """Path of the YuNet model in the cache, where ``edge-sphereface fetch-detector`` stores it."""
     return cache_folder() / "detectors" / YUNET.name
 
 
@@ -63,17 +63,18 @@ class YuNet:
     """YuNet face detector. Safe to use from several threads, which take turns.
 
     Args:
-        model: its ONNX file.
-        score_threshold: detections below it are dropped.
-        max_side: larger images are shrunk to this many pixels on their longer side before detection; landmarks are
-            given in pixels of the image as it came. Faces under about 10 pixels in the shrunk image are lost.
-        refine: look at each face twice more, enlarged, and average the landmarks. YuNet's are coarse: on LFW's 6,000
-            pairs the test checkpoint (half width) verified 92.07 % with one look, 95.28 % with these, 95.58 % with the
-            landmarks that come with LFW, for 4.3 ms per face (2 threads of an x86-64 server).
+        model: path of its ONNX file.
+        score_threshold: detections of a lower score are dropped.
+        max_side: larger images are downscaled to this many pixels on their longer side before detection; landmarks are
+            in pixels of the original image. Faces smaller than about 10 pixels after downscaling are missed.
+        refine: detect each face twice more in an enlarged view, and average the landmarks. YuNet's landmarks are
+            coarse: on LFW's 6,000 pairs, the test checkpoint (half width) verified 92.07 % without refinement, 95.28 %
+            with it, and 95.58 % with the landmarks published with LFW, for 4.3 ms per face (2 threads of an x86-64
+            server).
 
     Raises:
-        ModelNotFoundError: there is no such file.
-        ModelFormatError: it is no YuNet model, or OpenCV cannot load it.
+        ModelNotFoundError: the file does not exist.
+        ModelFormatError: the file is not a YuNet model, or OpenCV cannot load it.
     """
 
     name = "yunet"
@@ -99,17 +100,17 @@ class YuNet:
             raise _FILE.refusal(f"OpenCV cannot load {path} as a YuNet model: {error.err}.") from error
 
     def detect(self, image: UInt8Array) -> list[Face]:
-        """Every face of an image, the most certain first (see :class:`Detector`)."""
+        """Detect every face of an image, highest score first (see :class:`Detector`)."""
         faces = self.find(image)
         return [self.improve(image, face) for face in faces] if self.refine else faces
 
     def find(self, image: UInt8Array) -> list[Face]:
-        """The same in one look, whose landmarks are coarse."""
+        """Detect every face of an image without refinement, with coarse landmarks."""
         import cv2
 
         height, width = check_image(image).shape[:2]
         if min(height, width) < _MIN_FACE_PX:
-            return []  # OpenCV 4.8 sees faces in strips
+            return []  # OpenCV 4.8 finds false faces in such strips
         ratio = max(height, width) / self.max_side
         size = (max(round(width / ratio), 1), max(round(height / ratio), 1)) if ratio > 1 else (width, height)
         small = image if ratio <= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -119,7 +120,7 @@ class YuNet:
         return sorted(faces, key=lambda face: -face.score)
 
     def improve(self, image: UInt8Array, face: Face) -> Face:
-        """A face that was found, with the mean landmarks of closer looks; as it was if they find nothing there."""
+        """Refine a face: average its landmarks over enlarged views. The face is unchanged if they show no face."""
         with self._lock:
             looks = [self._look(image, face, share) for share in _REFINE_SHARES]
         found = [landmarks for landmarks in looks if landmarks is not None]
@@ -128,13 +129,13 @@ class YuNet:
         return Face(box=face.box, landmarks=np.mean(found, axis=0, dtype=np.float32), score=face.score)
 
     def _run(self, image: np.ndarray[Any, Any]) -> Float32Array:
-        """Rows (N, 15): left, top, width, height, five landmarks, score."""
+        """Run the network; returns rows (N, 15): left, top, width, height, five landmarks (x, y), score."""
         self._net.setInputSize((image.shape[1], image.shape[0]))
         _, rows = self._net.detect(image)
         return np.empty((0, 15), np.float32) if rows is None else rows.astype(np.float32)
 
     def _look(self, image: UInt8Array, face: Face, share: float) -> Float32Array | None:
-        """Landmarks (5, 2) of a face in an enlarged view that its box fills to ``share``."""
+        """Landmarks (5, 2), in pixels of the image, from an enlarged view that the face's box fills to ``share``."""
         import cv2
 
         middle = (face.box[:2] + face.box[2:]) / 2
@@ -147,13 +148,13 @@ class YuNet:
         landmarks = (rows[:, 4:14].reshape(-1, 5, 2) / scale + corner).astype(np.float32)
         shifts = np.linalg.norm(landmarks.mean(axis=1) - face.landmarks.mean(axis=0), axis=1)
         nearest = int(shifts.argmin())
-        return None if shifts[nearest] > side / 4 else landmarks[nearest]  # farther off is a neighbor's face
+        return None if shifts[nearest] > side / 4 else landmarks[nearest]  # a farther one is another face
 
 
 def _require_sound(path: Path) -> None:
-    """Refuse a damaged model before OpenCV reads it, which ends the process (SIGFPE) over some of them.
+    """Refuse a damaged model before OpenCV loads it, because some damaged models end the process (SIGFPE).
 
-    Another network is refused as well: OpenCV loads it, and fails at the first photograph.
+    Other networks are refused as well: OpenCV would load them and fail on the first photograph.
     """
     try:
         session, _ = open_session(path, SessionConfig(provider="cpu", threads=1))
@@ -170,13 +171,13 @@ def _require_sound(path: Path) -> None:
 
 
 def _gives(shape: tuple[object, ...] | None, size: int) -> bool:
-    """Whether an output's last axis has this size; a size that the model leaves open may be any."""
+    """Whether the last axis of a shape has this size. A dynamic size matches any."""
     return shape is not None and (not shape or not isinstance(shape[-1], int) or shape[-1] == size)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep OpenCV 5 from warning about a target that nobody chose."""
+    """Suppress a warning of OpenCV 5 about a compute target that was not requested."""
     import cv2
 
     if not hasattr(cv2.utils, "logging"):  # OpenCV 4.8, which does not warn

@@ -51,26 +51,26 @@ class ModelInfo:
 
 
 class Embedder:
-    """A face embedding model, ready to run. Safe to use from several threads.
+    """A face embedding model on onnxruntime. Safe to use from several threads.
 
     Args:
         model: path of an ONNX file made by ``python -m export convert``.
-        provider: ``auto``, or an execution provider by name (``cpu``, ``cuda``, ``CUDAExecutionProvider``, …); None for
-            the session's, which is ``auto`` unless it says otherwise.
-        threads: of one inference; None for the session's, which is as many as this process may use unless it says
-            otherwise.
-        flip: average each crop with its mirror image: a little more accurate, twice the work.
+        provider: ``auto``, or the name of an execution provider (``cpu``, ``cuda``, ``CUDAExecutionProvider``, …); None
+            for the one in ``session``, which defaults to ``auto``.
+        threads: threads of one inference; None for the number in ``session``, which defaults to as many as this
+            process may use.
+        flip: average the embeddings of each crop and its mirror image: slightly more accurate, twice the work.
         batch_size: crops per inference, which bounds the memory of large batches.
-        session: options of the session, its provider and threads among them.
+        session: options of the onnxruntime session, including provider and threads.
 
     Warns:
         ProcessorWarning: the model was quantized for another kind of processor.
 
     Raises:
-        ModelNotFoundError: there is no such file.
-        ModelFormatError: not an ONNX file, or without a ``ModelSpec`` of this version.
-        ProviderError: the provider is absent or would not do the work.
-        ValueError: provider or threads were given here and in ``session``, with different values.
+        ModelNotFoundError: the file does not exist.
+        ModelFormatError: the file is not an ONNX model, or has no ``ModelSpec`` that this version reads.
+        ProviderError: the execution provider is absent, or does not run the model.
+        ValueError: ``provider`` or ``threads`` contradicts ``session``.
     """
 
     def __init__(
@@ -108,14 +108,14 @@ class Embedder:
         """Embed aligned crops.
 
         Args:
-            crops: (N, H, W, 3) uint8 BGR, N from 0, as ``align`` gives them.
+            crops: (N, H, W, 3) uint8 BGR from ``align_for``; N may be 0.
 
         Returns:
-            (N, D) float32, rows of length one.
+            (N, D) float32 unit rows.
 
         Raises:
-            CropError: another shape or type.
-            EmbeddingError: the model gave NaN or a zero vector.
+            CropError: the crops have another shape or type.
+            EmbeddingError: the model computed NaN or a zero vector.
         """
         features = self.forward(crops)
         if self.flip:
@@ -123,7 +123,7 @@ class Embedder:
         return normalize(features)
 
     def forward(self, crops: UInt8Array) -> Float32Array:
-        """The network's raw output, of any length: what parity is measured on.
+        """Compute the raw output of the network, not normalized, on which parity is measured.
 
         Args:
             crops: (N, H, W, 3) uint8 BGR.
@@ -132,8 +132,8 @@ class Embedder:
             (N, D) float32.
 
         Raises:
-            CropError: another shape or type.
-            ProviderError: the provider failed while running.
+            CropError: the crops have another shape or type.
+            ProviderError: the execution provider failed during inference.
         """
         _check_crops(crops, self.spec)
         output = np.empty((len(crops), self.spec.embedding_size), dtype=np.float32)
@@ -144,7 +144,7 @@ class Embedder:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What makes these embeddings comparable with others."""
+        """Fingerprint of this model's embeddings."""
         return Fingerprint.of(self.spec, flip=self.flip)
 
     def info(self) -> ModelInfo:
@@ -173,14 +173,14 @@ class Embedder:
 
 
 def preprocess(crops: UInt8Array, spec: ModelSpec) -> np.ndarray[Any, Any]:
-    """Crops as the model's input takes them.
+    """Convert crops to the model's input.
 
     Args:
         crops: (N, H, W, 3) uint8 BGR.
-        spec: of the model.
+        spec: specification of the model.
 
     Returns:
-        For layout ``image`` the crops themselves, contiguous; for ``nchw`` (N, 3, H, W) float32,
+        For layout ``image``, the crops as a contiguous array. For ``nchw``, (N, 3, H, W) float32 with values
         (pixel - ``pixel_mean``) * ``pixel_scale``.
     """
     if spec.input_layout == LAYOUT_IMAGE:
@@ -209,7 +209,7 @@ def _check_crops(crops: object, spec: ModelSpec) -> None:
 
 
 def _check_interface(session: Any, spec: ModelSpec) -> None:
-    """The graph must be what its specification says."""
+    """Require inputs and outputs of the graph to match the specification."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     height, width, channels = spec.crop_shape
     shape, kind = (

@@ -1,8 +1,7 @@
-"""onnxruntime sessions that run where they were asked to run, and say so.
+"""Opens onnxruntime sessions on the requested execution provider, and reports what they run on.
 
-onnxruntime answers a request for a provider that it lacks, or that takes no node, with a warning and runs on the CPU.
-Here a named provider does all the work or raises :class:`ProviderError`; ``auto`` is the way to ask for the best
-there is.
+If a provider is missing or takes no node, onnxruntime itself only warns and runs on the CPU. Here, a named provider
+runs the whole model or raises :class:`ProviderError`; ``auto`` requests the best provider available.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = RegularFile(
     what="model file",
-    limit=(1 << 31) - 1,  # protobuf's own
+    limit=(1 << 31) - 1,  # protobuf's limit
     error=ModelFormatError,
     missing=ModelNotFoundError,
     hint="make one by converting a checkpoint",
@@ -37,27 +36,28 @@ AUTO = "auto"
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 AUTO_ORDER = ("CUDAExecutionProvider", "CANNExecutionProvider", "OpenVINOExecutionProvider", CPU)
-"""What ``auto`` tries. TensorRT is not among them: it builds an engine for minutes, which must be asked for."""
+"""Providers that ``auto`` tries, in order. TensorRT must be requested by name, because it builds an engine for
+minutes."""
 
 _SUFFIX = "ExecutionProvider"
 _FALLBACK_DISABLED = "fallback to CPU EP has been explicitly disabled"
-_LOG_FATAL = 4  # errors are raised, and would otherwise be printed as well
+_LOG_FATAL = 4  # errors are raised; other levels would print them as well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """How a session runs. The defaults were measured for small boards, see ``docs/session-defaults.md``.
+    """Options of an onnxruntime session. The defaults were measured on small boards, see ``docs/session-defaults.md``.
 
     Attributes:
-        provider: ``auto``, or an execution provider by its name (``CUDAExecutionProvider``) or short name (``cuda``).
-        threads: of one inference; None for as many as this process may use.
+        provider: ``auto``, or the full (``CUDAExecutionProvider``) or short name (``cuda``) of an execution provider.
+        threads: threads of one inference; None for as many as this process may use.
         memory_arena: keep freed memory for the next inference.
-        spinning: let waiting threads burn processor time to answer sooner.
-        pinned_threads: bind every helper thread to a processor of its own, and let it spin while an inference runs but
-            not after. For one model on a machine: the threads of two sessions would be bound to the same processors.
-        allow_cpu_fallback: let a named provider leave nodes to the CPU (at least one it must take).
-        provider_options: handed to the provider as they are. TensorRT keeps its engines in the cache unless they say
-            otherwise, since it takes minutes to build one.
+        spinning: let waiting threads spin, which uses processor time to reduce latency.
+        pinned_threads: bind each helper thread to a processor of its own, and let it spin during an inference only. Use
+            it for one model per machine: the threads of two sessions would be bound to the same processors.
+        allow_cpu_fallback: let a named provider leave nodes to the CPU. It must still take at least one node.
+        provider_options: options passed to the provider. TensorRT stores its engines in the cache unless these options
+            name another place, because it takes minutes to build an engine.
     """
 
     provider: str = AUTO
@@ -74,15 +74,15 @@ class SessionConfig:
 
 
 def session_config(session: SessionConfig | None, *, provider: str | None, threads: int | None) -> SessionConfig:
-    """A session's options, and the two of them that may be given by themselves.
+    """Merge session options with a provider and a number of threads that were given separately.
 
     Args:
-        session: options; None for the defaults.
-        provider: None for the session's.
-        threads: None for the session's.
+        session: session options; None for the defaults.
+        provider: execution provider; None for the one in ``session``.
+        threads: threads of one inference; None for the number in ``session``.
 
     Raises:
-        ValueError: one of the two was given in both places, with different values.
+        ValueError: an option has different values in both places.
     """
     config = session or SessionConfig()
     if provider is not None:
@@ -108,14 +108,14 @@ def _short(provider: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReport:
-    """What really runs, as onnxruntime tells after loading.
+    """What a session runs on, as onnxruntime reports it after loading.
 
     Attributes:
-        requested: what was asked for.
-        active: providers of the session, the first preferred.
-        nodes: nodes per provider after graph optimization; None where onnxruntime cannot tell (before 1.24).
-        threads: of one inference.
-        onnxruntime: its version.
+        requested: execution provider that was requested.
+        active: execution providers of the session, in order of preference.
+        nodes: number of nodes per provider after graph optimization; None if onnxruntime cannot tell (before 1.24).
+        threads: threads of one inference.
+        onnxruntime: version of onnxruntime.
     """
 
     requested: str
@@ -136,12 +136,12 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     """Load an ONNX file.
 
     Returns:
-        The ``onnxruntime.InferenceSession`` and what it really runs on.
+        The ``onnxruntime.InferenceSession`` and a report of what it runs on.
 
     Raises:
-        ModelNotFoundError: there is no such file.
-        ModelFormatError: onnxruntime cannot load it, or it takes weights from other files.
-        ProviderError: onnxruntime is not installed, or the provider asked for is absent, fails, or takes no node.
+        ModelNotFoundError: the file does not exist.
+        ModelFormatError: onnxruntime cannot load the file, or its weights are in other files.
+        ProviderError: onnxruntime is not installed, or the requested provider is absent, fails, or takes no node.
     """
     model = Path(path)
     MODEL_FILE.require(model)
@@ -152,17 +152,17 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
     if config.provider.lower() != AUTO:
         return _open(ort, model, _resolve(config.provider, available, ort.get_all_providers()), config)
     candidates = [name for name in AUTO_ORDER if name in available]
-    relaxed = replace(config, allow_cpu_fallback=True)  # `auto` asks for the best there is, not for all of it
+    relaxed = replace(config, allow_cpu_fallback=True)  # `auto` does not require one provider to take all nodes
     for name in candidates[:-1]:
         try:
             return _open(ort, model, name, relaxed)
         except ProviderError:
-            continue  # its libraries or device are missing: the next one runs, and the report says which
+            continue  # its libraries or device are missing: try the next one; the report names it
     return _open(ort, model, candidates[-1], config)
 
 
 def _refuse_checkpoint(path: Path) -> None:
-    """A file of weights that is named as one is most likely what somebody was given."""
+    """Refuse a file whose suffix is that of a checkpoint."""
     if path.suffix.lower() in _CHECKPOINTS:
         raise ModelFormatError(
             f"Expected an ONNX model, got a checkpoint: {path}.",
@@ -173,7 +173,7 @@ def _refuse_checkpoint(path: Path) -> None:
 
 
 def open_bytes(model: bytes, config: SessionConfig) -> Any:
-    """Load a model that is no file, on the CPU, with the options that a file would be run with."""
+    """Open a session on the CPU for a model in memory, with the same options as for a file."""
     ort = import_onnxruntime()
     options = _session_options(ort, config, config.threads or usable_cpus(), strict=False)
     return ort.InferenceSession(model, options, providers=[CPU])
@@ -223,7 +223,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
         if provider == CPU:
             raise ModelFormatError(f"onnxruntime cannot load {model}: {error}", hint="convert it again") from error
         raise ProviderError(f"{provider} cannot load {model.name}: {error}", hint="use provider 'auto'") from error
-    session.placed_matrices = placed  # they must live as long as the session
+    session.placed_matrices = placed  # the matrices must live as long as the session
     report = ProviderReport(
         requested=config.provider,
         active=tuple(session.get_providers()),
@@ -236,7 +236,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
 
 
 def _provider_options(provider: str, config: SessionConfig) -> dict[str, str]:
-    """What was given, and for TensorRT where it finds the engines of an earlier start again.
+    """Provider options as given; for TensorRT, also the folder where it caches its engines.
 
     Source: onnxruntime's page on the TensorRT execution provider.
     """
@@ -267,7 +267,7 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
 
 
 def _helper_processors(threads: int) -> str:
-    """A processor for each thread but the caller's, the last ones: those of big cores where there are two kinds.
+    """Processors for the helper threads: the last ones, which are the big cores on processors with two kinds of cores.
 
     onnxruntime counts processors from 1.
     """

@@ -1,8 +1,8 @@
-"""Large weights in memory that streams fast.
+"""Places large weights in memory that can be read sequentially at full speed.
 
-A tuned network reads up to a hundred megabytes of matrices for each face, more than any cache holds. Where onnxruntime
-copies them to is chance, and in scattered pages they take up to a third longer to read. Here they lie side by side in
-pages that are as large as the system gives them, and onnxruntime uses them where they are: no copy of its own.
+A tuned network reads up to a hundred megabytes of matrices for each face, more than any cache holds. onnxruntime copies
+them to arbitrary addresses, and from scattered pages they take up to a third longer to read. This module places them
+contiguously in the largest pages that the system provides, and onnxruntime uses them there without a copy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HUGE_PAGE = 2 << 20
 
 
 class _Tensor(NamedTuple):
-    """A float32 tensor of a file: where its values lie."""
+    """A float32 tensor in a model file, with the position of its values."""
 
     name: str
     shape: tuple[int, ...]
@@ -38,21 +38,21 @@ class _Tensor(NamedTuple):
 
 
 def place_matrices(ort: Any, model: Path, options: Any) -> list[Any]:
-    """Let a session use matrices that lie in one block of memory.
+    """Load the matrices of a model into one block of memory, and let a session use them there.
 
     Args:
-        ort: onnxruntime.
-        model: ONNX file; one without such matrices, or that cannot be understood, is left to onnxruntime as it is.
-        options: ``SessionOptions`` of the session, which gets the matrices.
+        ort: the module ``onnxruntime``.
+        model: path of the ONNX file. A file without such matrices, or that cannot be parsed, is left to onnxruntime.
+        options: ``SessionOptions`` of the session, to which the matrices are added.
 
     Returns:
-        What must live as long as the session.
+        Objects that must live as long as the session.
     """
     try:
         with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = list(_matrices(content))
             return _place(ort, content, found, options) if found else []
-    except (OSError, ValueError):  # unreadable, empty, or no protobuf: onnxruntime says so better
+    except (OSError, ValueError):  # unreadable, empty, or not protobuf: onnxruntime reports it
         return []
 
 
@@ -73,21 +73,21 @@ def _place(ort: Any, content: mmap.mmap, tensors: Sequence[_Tensor], options: An
 
 
 def _block(size: int) -> mmap.mmap:
-    """Memory of this process alone, in large pages where the system has them."""
+    """Allocate private memory, in large pages if the system has them."""
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return mmap.mmap(-1, size)
     block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):  # a kernel without them
+        with suppress(OSError):  # a kernel without large pages
             block.madvise(mmap.MADV_HUGEPAGE)
     return block
 
 
 def _matrices(content: mmap.mmap) -> Iterator[_Tensor]:
-    """Tensors by the name that tuning gives to them.
+    """Iterate over the matrices of a tuned model, which are identified by the suffix of their names.
 
     Raises:
-        ValueError: this is no ONNX file.
+        ValueError: the content is not an ONNX file.
     """
     for graph in read_fields(content, 0, len(content)):
         if graph.number == _GRAPH and graph.kind == BYTES:
@@ -98,7 +98,7 @@ def _matrices(content: mmap.mmap) -> Iterator[_Tensor]:
 
 
 def _tensor(content: mmap.mmap, start: int, end: int) -> _Tensor | None:
-    """A tensor that is meant, whole and of float32."""
+    """The tensor if it is a complete float32 matrix of a tuned model, else None."""
     name, kind, raw, shape = b"", 0, (0, 0), list[int]()
     for field in read_fields(content, start, end):
         if field.number == _NAME:

@@ -1,1 +1,1 @@
-"""Files, cache and downloads; bounded reading of untrusted data."""
+"""Files, cache and downloads, and bounded reading of untrusted data."""

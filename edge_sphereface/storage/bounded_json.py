@@ -10,29 +10,29 @@ if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 MAX_JSON_BYTES = 1 << 20
-"""A text may not be larger, unless its reader says otherwise."""
+"""Default limit of the size of a text."""
 SHOWN = 80
-"""Characters of a foreign value that a message shows."""
+"""Largest number of characters of an untrusted value in a message."""
 
 _MAX_DEPTH = 32
 _MAX_DIGITS = 20
 
 
 class JsonError(ValueError):
-    """A text is not JSON as records need it; the message says why."""
+    """A text is not JSON within the bounds; the message says why."""
 
 
 def parse_json(
     text: str | bytes, *, limit: int = MAX_JSON_BYTES, digits: int = _MAX_DIGITS, depth: int = _MAX_DEPTH
 ) -> Any:
-    """Parse JSON that nobody vouches for.
+    """Parse untrusted JSON within bounds.
 
-    Refused beyond what JSON itself forbids: a text of more than ``limit`` bytes (or characters), numbers that are not
-    finite, integers of more than ``digits`` digits, halves of surrogate pairs, a key twice in an object, nesting of
-    more than ``depth`` levels.
+    In addition to invalid JSON, the following is refused: a text of more than ``limit`` bytes (or characters), numbers
+    that are not finite, integers of more than ``digits`` digits, unpaired surrogates, duplicate keys in an object, and
+    nesting of more than ``depth`` levels.
 
     Raises:
-        JsonError: one of these.
+        JsonError: the text is refused.
     """
     if len(text) > limit:
         raise JsonError(f"it has {len(text)} bytes, and at most {limit} are read")
@@ -48,7 +48,7 @@ def parse_json(
         raise
     except RecursionError as error:
         raise JsonError(f"it is nested more than {depth} levels deep") from error
-    except ValueError as error:  # JSON's and UTF-8's
+    except ValueError as error:  # errors of JSON and of UTF-8
         raise JsonError(str(error)) from error
     _check_tree(values, depth)
     return values
@@ -103,7 +103,7 @@ def _check_text(value: str) -> None:
 
 
 def is_unicode(value: str) -> bool:
-    """Whether a text has a form in UTF-8: halves of surrogate pairs have none."""
+    """Whether a text can be encoded in UTF-8, which excludes unpaired surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -112,5 +112,5 @@ def is_unicode(value: str) -> bool:
 
 
 def shortened(text: str) -> str:
-    """A text as a message shows it: its first characters, whatever it is."""
+    """Shorten a text for a message to its first characters."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,4 +1,4 @@
-"""The cache folder of downloaded files and models."""
+"""The cache folder for downloaded files and models."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def is_offline() -> bool:
 
 
 def cache_folder() -> Path:
-    """``$EDGE_SPHEREFACE_HOME``, else ``edge_sphereface`` in the platform's cache folder.
+    """Path of the cache: ``$EDGE_SPHEREFACE_HOME``, else ``edge_sphereface`` in the platform's cache folder.
 
-    It is never in a folder for temporary files: what is kept there must be found again after a restart.
+    The platform's folder is never one for temporary files, so cached files survive a restart.
 
     Raises:
-        CacheError: the user has no home folder and the variable is not set.
+        CacheError: the user has no home folder, and the variable is not set.
     """
     chosen = os.environ.get(HOME_VARIABLE)
     if chosen:
@@ -43,12 +43,12 @@ def _platform_cache() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches"
     chosen = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification tells to ignore relative paths.
+    # The XDG specification requires relative paths to be ignored.
     return Path(chosen) if Path(chosen).is_absolute() else Path.home() / ".cache"
 
 
 def cache_file(*parts: str) -> Path:
-    """Path of a file in the cache, whose folder is created.
+    """Path of a file in the cache. Its folder is created.
 
     Raises:
         CacheError: the folder cannot be created.

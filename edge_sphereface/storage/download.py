@@ -27,14 +27,14 @@ _RANGE_NOT_SATISFIABLE = 416
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedFile:
-    """A public file that is known beforehand.
+    """A public file with a pinned digest.
 
     Attributes:
-        name: its file name.
-        url: where it is published.
-        sha256: in hexadecimal.
-        max_bytes: a download longer than this is broken off.
-        license: what its publisher allows.
+        name: file name.
+        url: URL of the file.
+        sha256: SHA-256 of the file in hexadecimal.
+        max_bytes: size at which a download is aborted.
+        license: license of the file.
     """
 
     name: str
@@ -49,11 +49,12 @@ class PinnedFile:
 
 
 def install(file: PinnedFile, source: Path, target: Path) -> Path:
-    """Copy a file that was brought by hand into its place, if it is the pinned one.
+    """Copy a local file to its target, if it is the pinned file.
 
     Raises:
-        ChecksumError: it is another file.
-        OutputError: it cannot be written.
+        ChecksumError: the file has another digest.
+        DownloadError: the file does not exist.
+        OutputError: the target cannot be written.
     """
     if not source.is_file():
         raise DownloadError(f"There is no file {source}.", hint=f"bring {file.name} from {file.url}")
@@ -69,21 +70,21 @@ def install(file: PinnedFile, source: Path, target: Path) -> Path:
 
 
 def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -> Path:
-    """Download ``file`` to ``target``, unless it is there already.
+    """Download ``file`` to ``target``, unless it exists there.
 
-    What was received stays in ``target`` + ``.part`` when the connection breaks, and the next call goes on from there.
-    ``target`` itself appears only after its SHA-256 was found right.
+    If the connection breaks, the received part stays in ``target`` + ``.part``, and the next call resumes it.
+    ``target`` itself appears only after its SHA-256 was verified.
 
     Args:
-        file: what to download.
-        target: where it belongs.
-        progress: called with bytes received so far and bytes in total (0 if the server does not say).
+        file: file to download.
+        target: path of the downloaded file.
+        progress: called with the bytes received so far and in total (0 if the server does not say).
 
     Raises:
-        OfflineError: ``EDGE_SPHEREFACE_OFFLINE`` forbids it.
-        DownloadError: no connection, a broken one, or an answer that is no file.
-        ChecksumError: what came is another file; it is deleted.
-        OutputError: the disk is full or the folder read-only.
+        OfflineError: ``EDGE_SPHEREFACE_OFFLINE`` forbids downloads.
+        DownloadError: the connection failed or broke, or the server did not return the file.
+        ChecksumError: the downloaded file has another digest; it was deleted.
+        OutputError: the disk is full or the folder is read-only.
     """
     if file.matches(target):
         return target
@@ -118,7 +119,7 @@ def _receive(file: PinnedFile, part: Path, progress: Progress | None) -> None:
             _save(file, response, part, have, progress)
     except urllib.error.HTTPError as error:
         if error.code == _RANGE_NOT_SATISFIABLE:
-            return  # everything is here already; the checksum decides
+            return  # the part is complete; the digest decides
         raise _failed(file, part, f"the server answered {error.code} {error.reason}") from error
     except EdgeSphereFaceError:
         raise
@@ -132,7 +133,7 @@ def _save(
     announced = response.headers.get("Content-Length") or ""
     total = have + int(announced) if announced.isdecimal() else 0
     try:
-        # Unbuffered: what is not on the disk after a write must not be counted.
+        # Unbuffered, so that only bytes on disk are counted.
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if have else os.O_TRUNC)
         output = os.fdopen(open_private(part, flags), "ab" if have else "wb", buffering=0)
     except OutputError:

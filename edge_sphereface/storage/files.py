@@ -1,4 +1,4 @@
-"""Atomic, private file writing, and digests."""
+"""Atomic and private file writing, and digests."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
 _NO_MODES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS)
-"""What changing the mode of one's own file gives on a file system that keeps none, such as FAT, exFAT and CIFS."""
+"""Errors of changing a file's mode on file systems without modes, such as FAT, exFAT and CIFS."""
 _MOST_LINKS = 40
 _DATABASE = b"SQLite format 3\0"
-"""The start of every gallery file, which nothing in this package replaces or appends to."""
+"""First bytes of every gallery file, which this package never replaces or appends to."""
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
 
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[bytes]]:
-    """Open a temporary file that becomes ``path`` only if the block ends without an error.
+    """Open a temporary file that replaces ``path`` only if the block ends without an error.
 
-    Where ``path`` names a descriptor of this process (``/dev/stdout``, ``/dev/fd/3``), a device or a FIFO, the content
-    is written into it at the end. A symbolic link to a regular file stays, and the file that it points to is replaced.
+    If ``path`` is a descriptor of this process (``/dev/stdout``, ``/dev/fd/3``), a device or a FIFO, the content is
+    written to it at the end. A symbolic link to a regular file stays, and the file that it points to is replaced.
 
     Args:
-        path: where the result belongs; its folder must exist.
+        path: path of the result; its folder must exist.
         mode: permissions of the result, ``PRIVATE`` or ``SHARED``. A special file keeps its own.
 
     Yields:
-        A binary file, written from its start; ``name`` is its path until it takes its place.
+        An empty binary file; ``name`` is its temporary path.
 
     Raises:
         OutputError: the folder is missing or read-only, the disk is full, the path is a symbolic link or a FIFO of
-            another user, or an SQLite database, such as a gallery. Nothing is left behind.
-        BrokenPipeError: the path is a pipe, and its reader has left.
+            another user, or an SQLite database such as a gallery. No partial file remains.
+        BrokenPipeError: the path is a pipe, and its reader has closed it.
     """
     target = Path(path)
     with _explained(target):
@@ -70,7 +70,7 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
         try:
             yield stream
         except OSError as error:
-            if error.errno in _DISK_FULL:  # what writing raises; any other is the caller's own
+            if error.errno in _DISK_FULL:  # raised by writing; any other error is the caller's
                 raise _output_error(error, target) from error
             raise
         with _explained(target):
@@ -91,15 +91,15 @@ def atomic_write(path: str | os.PathLike[str], *, mode: int) -> Iterator[IO[byte
 
 
 def destination(path: str | os.PathLike[str]) -> Path | int:
-    """Where writing to a path ends: its symbolic links are followed.
+    """Resolve the symbolic links of a path to write to.
 
-    Each link must be of this user or of root. Root also follows links of the folder's owner.
+    Each link must belong to this user or to root. Root also follows links of the folder's owner.
 
     Returns:
-        A path that is no symbolic link, or the number of a descriptor of this process.
+        A path that is not a symbolic link, or the number of a descriptor of this process.
 
     Raises:
-        OutputError: another user made the link, or links go round in a circle.
+        OutputError: a link belongs to another user, or the links form a cycle.
     """
     place = Path(path)
     for _ in range(_MOST_LINKS):
@@ -107,7 +107,7 @@ def destination(path: str | os.PathLike[str]) -> Path | int:
             return int(descriptor[1])
         try:
             status = place.lstat()
-        except OSError:  # nothing there yet; whoever opens it says what else is wrong
+        except OSError:  # nothing exists there yet; opening it reports other errors
             return place
         if not stat.S_ISLNK(status.st_mode):
             return place
@@ -120,34 +120,34 @@ def destination(path: str | os.PathLike[str]) -> Path | int:
 
 
 def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False) -> int:
-    """Open a file that holds faces or embeddings for writing; a file that is created gets mode 0600.
+    """Open a file for faces or embeddings for writing. A new file gets mode 0600.
 
-    Others may be able to write the folder: a symbolic link is not followed, and a special file or a file of another
-    user is refused before anything is written. A file of this user's that others may read or write gets mode 0600;
-    where the file system keeps no modes, there is a warning instead.
+    Other users may have write access to the folder: symbolic links are not followed, and special files and files of
+    other users are refused before anything is written. An existing file of this user gets mode 0600; on a file system
+    without modes, there is a warning instead.
 
-    Root may open two kinds of files of others: those of the folder's owner, and those of mode 0600 in a folder that its
-    owner alone may write. Nobody else can have put either there.
+    Root may open two kinds of files of other users: files of the folder's owner, and files of mode 0600 in a folder
+    that only its owner may write. Nobody else can have put them there.
 
     Args:
-        path: of the file.
-        flags: of ``os.open``, such as ``os.O_RDWR | os.O_CREAT``.
+        path: path of the file.
+        flags: flags of ``os.open``, such as ``os.O_RDWR | os.O_CREAT``.
         sole: refuse a file that has a second name (a hard link).
 
     Returns:
         A descriptor that the caller closes.
 
     Raises:
-        OutputError: the file is a symbolic link, not a regular file, another user's, has a second name, or is an SQLite
-            database.
-        OSError: it cannot be opened for another reason.
+        OutputError: the file is a symbolic link, is not a regular file, belongs to another user, has a second name, or
+            is an SQLite database.
+        OSError: the file cannot be opened for another reason.
     """
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
-        # Emptied below: not before it is known whose file it is. O_NONBLOCK: a FIFO must not keep us waiting
+        # Truncated below, only after its owner is known. O_NONBLOCK: opening a FIFO must not block
         descriptor = os.open(path, (flags & ~os.O_TRUNC) | careful | getattr(os, "O_BINARY", 0), PRIVATE)
     except OSError as error:
-        if Path(path).is_symlink() or error.errno == errno.ENXIO:  # what a FIFO and a socket give
+        if Path(path).is_symlink() or error.errno == errno.ENXIO:  # errors of a FIFO and a socket
             raise _unsafe(Path(path), "a symbolic link or a special file") from error
         raise
     try:
@@ -169,12 +169,12 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
 
 
 def restrict(path: str | os.PathLike[str]) -> None:
-    """The same checks, and mode 0600, for a file that another library opens; a file that is missing is left alone.
+    """Check a file that another library opens, like :func:`open_private`, and set mode 0600. It need not exist.
 
-    The file is not opened: closing it would end the locks that SQLite has on it in this process.
+    The file is not opened, because closing it would release SQLite's locks on it in this process.
 
     Raises:
-        OutputError: the file is a symbolic link, not a regular file, or another user's.
+        OutputError: the file is a symbolic link, is not a regular file, or belongs to another user.
         OSError: its mode cannot be changed.
     """
     file = Path(path)
@@ -188,15 +188,15 @@ def restrict(path: str | os.PathLike[str]) -> None:
 
 
 def set_mode(path: Path, mode: int, change: Callable[[int], None]) -> None:
-    """Change the mode of a file of this user; where the file system keeps none, warn if it was to be private.
+    """Change the mode of a file of this user. On a file system without modes, warn if the file should be private.
 
     Args:
-        path: for the warning.
+        path: path of the file, for the warning.
         mode: ``PRIVATE`` or ``SHARED``.
-        change: sets it.
+        change: function that sets the mode.
 
     Raises:
-        OSError: it fails for another reason.
+        OSError: the mode cannot be changed for another reason.
     """
     try:
         change(mode)
@@ -211,7 +211,7 @@ def set_mode(path: Path, mode: int, change: Callable[[int], None]) -> None:
 
 
 def _is_trusted(path: Path, status: os.stat_result) -> bool:
-    """Whether a link or file is no trap for this user; see :func:`open_private`. Links have no mode 0600."""
+    """Whether a link or file is safe for this user, by the rules of :func:`open_private`. Links have no modes."""
     user = os.geteuid()
     if user != 0 or status.st_uid == user:
         return status.st_uid == user
@@ -241,7 +241,7 @@ def _refuse_database(start: bytes, path: Path) -> None:
 
 
 def is_special(path: Path) -> bool:
-    """Whether a path that is no link leads to a device or a FIFO.
+    """Whether a path, which is not a link, is a device or a FIFO.
 
     Raises:
         OutputError: it is a FIFO of another user.
@@ -256,7 +256,7 @@ def is_special(path: Path) -> bool:
 
 
 def _copy(source: Path, target: Path | int) -> None:
-    """Into a special file, or an open descriptor of this process, which stays open."""
+    """Copy a file to a special file or to an open descriptor of this process, which stays open."""
     descriptor = os.dup(target) if isinstance(target, int) else os.open(target, os.O_WRONLY)
     with source.open("rb") as content, os.fdopen(descriptor, "wb", buffering=0) as output:
         while block := content.read(_BLOCK):
@@ -269,7 +269,7 @@ def _copy(source: Path, target: Path | int) -> None:
 def _explained(target: Path) -> Iterator[None]:
     try:
         yield
-    except (OutputError, BrokenPipeError):  # the reader of a pipe left, as `head` does: nothing for a user to mend
+    except (OutputError, BrokenPipeError):  # the reader of a pipe left, as `head` does: the user need not act
         raise
     except OSError as error:
         raise _output_error(error, target) from error
@@ -295,7 +295,7 @@ def ensure_folder(path: str | os.PathLike[str], *, mode: int = 0o777) -> Path:
     """Create a folder and its parents if they are missing.
 
     Raises:
-        OutputError: it cannot be created, or a file stands in its place.
+        OutputError: the folder cannot be created, or the path is a file.
     """
     folder = Path(path)
     try:
@@ -313,12 +313,12 @@ def ensure_folder(path: str | os.PathLike[str], *, mode: int = 0o777) -> Path:
 
 
 def may_write(path: Path) -> bool:
-    """Whether this process may write a file, or make files in a folder."""
+    """Whether this process may write a file, or create files in a folder."""
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def sync_folder(path: Path) -> None:
-    """Put what was made, renamed or deleted in a folder on the disk, where folders can be synchronized."""
+    """Synchronize the entries of a folder to disk, on systems that support it."""
     if os.name != "posix":
         return
     folder = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Protobuf's wire format, as far as checkpoints and ONNX files need it: no copy is made, no length is believed.
+"""Reads protobuf's wire format as far as checkpoints and ONNX files need it, without copies and with checked lengths.
 
 References:
     https://protobuf.dev/programming-guides/encoding/
@@ -25,11 +25,11 @@ class Field(NamedTuple):
     """One field of a message.
 
     Attributes:
-        number: of the field.
+        number: number of the field.
         kind: wire type.
-        value: of a varint or fixed-size field.
-        start: first byte of the content of a BYTES field.
-        end: first byte after it.
+        value: value of a varint or fixed-size field.
+        start: offset of the content of a BYTES field.
+        end: offset after the content.
     """
 
     number: int
@@ -40,14 +40,14 @@ class Field(NamedTuple):
 
 
 def read_fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
-    """Fields of the message in ``data[start:end]``, one after the other.
+    """Iterate over the fields of the message in ``data[start:end]``.
 
     Raises:
-        WireError: a field is cut off, of an unknown kind, or announces more than there is.
+        WireError: a field is truncated, has an unknown wire type, or its length exceeds the data.
     """
     while start < end:
         key, start = read_varint(data, start, end)
-        if key > _MAX_KEY:  # other readers drop the bits above, and see another field
+        if key > _MAX_KEY:  # other readers drop the higher bits and read another field
             raise WireError(f"the key before byte {start} is too large")
         number, kind = key >> 3, key & 7
         if kind == BYTES:
@@ -70,13 +70,13 @@ def read_fields(data: bytes | mmap, start: int, end: int) -> Iterator[Field]:
 
 
 def read_varint(data: bytes | mmap, start: int, end: int) -> tuple[int, int]:
-    """A number of variable length, and the position after it."""
-    if start < end and data[start] < 0x80:  # nearly all are that short
+    """Read a varint; returns its value and the offset after it."""
+    if start < end and data[start] < 0x80:  # the most frequent case
         return data[start], start + 1
     value = 0
     for position in range(start, min(end, start + _MAX_VARINT_BYTES)):
         byte = data[position]
         value |= (byte & 0x7F) << (7 * (position - start))
-        if byte < 0x80:  # the highest bit says that more follows
+        if byte < 0x80:  # a set high bit means that another byte follows
             return value, position + 1
     raise WireError(f"the number at byte {start} has no end")

@@ -1,7 +1,7 @@
-"""Records from outside: one typed decoder for every dataclass that is kept as JSON.
+"""One typed decoder for every dataclass that is stored as JSON.
 
-A :class:`Record` states its rules in its annotations: the types, and bounds beside them
-(``threshold: Annotated[float, Between(-1, 1)]``). They hold whenever a record is made, from JSON or in the program.
+A :class:`Record` states its rules in its annotations: types, and bounds such as
+``threshold: Annotated[float, Between(-1, 1)]``. They are checked for every instance, from JSON or from code.
 """
 
 from __future__ import annotations
@@ -45,36 +45,36 @@ RecordT = TypeVar("RecordT", bound="Record")
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A number from ``low`` to ``high``."""
+    """Bound: a number from ``low`` to ``high``."""
 
     low: float
     high: float
 
     def fault(self, value: float) -> str | None:
-        """What is expected instead of a value; None where it is met."""
+        """Description of the expected value if ``value`` violates this bound, else None."""
         return None if self.low <= value <= self.high else f"from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Above:
-    """A number larger than ``low``."""
+    """Bound: a number larger than ``low``."""
 
     low: float
 
     def fault(self, value: float) -> str | None:
-        """What is expected instead of a value; None where it is met."""
+        """Description of the expected value if ``value`` violates this bound, else None."""
         return None if value > self.low else f"above {self.low:g}"
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """A text of at most ``most`` characters, bytes or a list of at most ``most`` items; at least ``least``."""
+    """Bound: a text, bytes, a list or an object of ``least`` to ``most`` characters, bytes, items or keys."""
 
     most: int
     least: int = 0
 
     def fault(self, value: Sized) -> str | None:
-        """What is expected instead of a value; None where it is met."""
+        """Description of the expected value if ``value`` violates this bound, else None."""
         if self.least <= len(value) <= self.most:
             return None
         if self.least == self.most:
@@ -84,13 +84,13 @@ class Length:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A text that a regular expression matches as a whole; ``words`` say which, as in "text such as '4x4'"."""
+    """Bound: a text that matches a regular expression as a whole; ``words`` describe it, as in "text such as '4x4'"."""
 
     expression: str
     words: str
 
     def fault(self, value: str) -> str | None:
-        """What is expected instead of a value; None where it is met."""
+        """Description of the expected value if ``value`` violates this bound, else None."""
         return None if re.fullmatch(self.expression, value) else self.words
 
 
@@ -101,18 +101,18 @@ Count = Annotated[int, Between(0, _MAX_INTEGER)]
 
 
 class Record:
-    """Base of frozen dataclasses that are kept as JSON. Its fields are checked whenever one is made.
+    """Base of frozen dataclasses that are stored as JSON. The fields of every instance are checked.
 
     Fields may be ``str``, ``int``, ``float``, ``bool``, ``bytes`` (base64 in JSON), ``Literal``, another record,
     ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``X | None``, and each of them ``Annotated`` with bounds.
-    Texts, lists and integers are bounded without them.
+    Texts, lists and integers have default bounds.
 
     Attributes:
-        record_name: what it is, in words that begin a sentence.
-        record_error: class of what is raised where a rule is not met.
-        record_hint: what to do then.
-        record_remedy: the same, by a stable name.
-        record_bytes: size that its JSON text may have.
+        record_name: name of the record, which begins the error message.
+        record_error: class of the error raised for an invalid record.
+        record_hint: hint of that error.
+        record_remedy: remedy of that error.
+        record_bytes: largest size of the JSON text.
     """
 
     __slots__ = ()
@@ -133,11 +133,11 @@ class Record:
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
-        """Parsed JSON of an earlier version in the form of this one; a hook."""
+        """Hook: convert parsed JSON of an earlier version to this one."""
         return values
 
     def _faults(self) -> Iterator[str]:
-        """What is wrong with fields together, where each of them is right; a hook."""
+        """Hook: describe faults of valid fields in combination."""
         return iter(())
 
     def as_json(self) -> JsonObject:
@@ -145,7 +145,7 @@ class Record:
         return json_object(self)  # type: ignore[arg-type] # every record is a dataclass
 
     def to_json(self) -> str:
-        """This record as JSON text; the same record always gives the same text."""
+        """This record as JSON text. Equal records give equal texts."""
         return json.dumps(self.as_json(), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
     @classmethod
@@ -153,11 +153,11 @@ class Record:
         """Read a record from its JSON text.
 
         Args:
-            text: in UTF-8.
-            name: what it is, in words that begin a sentence; None for ``record_name``.
+            text: JSON text, in UTF-8 if it is bytes.
+            name: name that begins the error message; None for ``record_name``.
 
         Raises:
-            EdgeSphereFaceError: of class ``record_error``: it is not such a record.
+            EdgeSphereFaceError: of class ``record_error``: the text is not a valid record.
         """
         try:
             values = parse_json(text, limit=cls.record_bytes)
@@ -170,11 +170,11 @@ class Record:
         """Read a record from parsed JSON.
 
         Args:
-            values: as :func:`parse_json` gives them.
-            name: as for :meth:`from_json`.
+            values: values from :func:`parse_json`.
+            name: name that begins the error message; None for ``record_name``.
 
         Raises:
-            EdgeSphereFaceError: of class ``record_error``: it is not such a record.
+            EdgeSphereFaceError: of class ``record_error``: the values are not a valid record.
         """
         faults: list[str] = []
         record = _read_record(values, cls, "", faults)
@@ -191,7 +191,7 @@ _HINTS: dict[Any, dict[str, Any]] = {}
 
 
 def _hints(record: type[Record]) -> dict[str, Any]:
-    """The fields of a class of records and their annotations."""
+    """Names and annotations of the fields of a record class."""
     if record not in _HINTS:
         hints = get_type_hints(record, include_extras=True)
         _HINTS[record] = {field.name: hints[field.name] for field in fields(record)}  # type: ignore[arg-type] # dataclasses all
@@ -199,7 +199,7 @@ def _hints(record: type[Record]) -> dict[str, Any]:
 
 
 def _read_record(values: object, record: type[RecordT], place: str, faults: list[str]) -> RecordT | None:
-    """A record of JSON values; None with what is wrong added to ``faults``."""
+    """Read a record from JSON values; None, with its faults appended to ``faults``, if it is invalid."""
     where = place or "it"
     if not isinstance(values, dict):
         faults.append(f"{where} must be a JSON object, not {_shown(values)}")
@@ -218,14 +218,14 @@ def _read_record(values: object, record: type[RecordT], place: str, faults: list
 
 
 def _read(value: Any, hint: Any, place: str, faults: list[str], *, is_json: bool) -> Any:
-    """A value as its annotation wants it; what is wrong with it is added to ``faults``.
+    """Convert a value to the type of its annotation; faults are appended to ``faults``.
 
     Args:
-        value: as JSON or a caller gave it.
+        value: value from JSON or from a caller.
         hint: annotation of the field.
         place: name of the field, for messages.
-        faults: grows by what is wrong.
-        is_json: whether lists stand for tuples, objects for records, and base64 for bytes.
+        faults: descriptions of the faults found so far.
+        is_json: whether lists represent tuples, objects represent records, and base64 represents bytes.
     """
     if get_origin(hint) is Annotated:
         inner, *bounds = get_args(hint)
@@ -256,7 +256,7 @@ def _read_bounded(value: Any, hint: Any, bounds: list[Any], place: str, faults: 
 
 
 def _excess(value: Any, hint: Any, bounds: list[Any], *, is_json: bool) -> str | None:
-    """What is expected instead of a value that is too long, told before any of it is decoded."""
+    """Description of the expected value if ``value`` is too long, found before any of it is decoded; else None."""
     if is_json and hint is bytes and isinstance(value, str):
         size = len(value) // 4 * 3 - 2  # base64 ends in up to two bytes less
     else:
@@ -279,14 +279,14 @@ def _matched(value: Any, hint: Any, place: str, faults: list[str], *, is_json: b
     elif hint is bytes:
         data = _decoded(value) if is_json else value
         found = data if isinstance(data, bytes) else _FAULT
-    elif hint in _SCALARS:  # an integer stays one where a number is expected: digests rest on the text
+    elif hint in _SCALARS:  # an integer stays an integer where a number is expected, because digests depend on the text
         found = value if _SCALARS[hint](value) else _FAULT
     elif is_json and isinstance(value, dict):
         before = len(faults)
         made = _read_record(value, hint, place, faults)
         return made if len(faults) == before else _FAULT
     elif not is_json and isinstance(value, hint):
-        return value  # checked when it was made
+        return value  # checked when it was created
     if found is _FAULT:
         faults.append(f"{place} must be {_word(hint)}, not {_shown(value)}")
     return found
@@ -304,7 +304,7 @@ def _tuple(value: Any, hints: tuple[Any, ...], place: str, faults: list[str], *,
     for number, (item, kind) in enumerate(zip(value, kinds, strict=True)):
         made.append(_read(item, kind, f"{place}[{number}]", faults, is_json=is_json))
         if len(faults) > before:
-            return _FAULT  # one fault of a list is enough to be told
+            return _FAULT  # one fault of a list is reported
     return tuple(made)
 
 
@@ -327,7 +327,7 @@ def _decoded(value: object) -> bytes | None:
 def _is_number(value: object) -> bool:
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # an integer beyond the range of float
         return False
 
 
@@ -338,14 +338,14 @@ _SCALARS: dict[Any, Callable[[object], bool]] = {
     int: lambda value: type(value) is int and -_MAX_INTEGER <= value <= _MAX_INTEGER,
     float: _is_number,
 }
-"""Whether a value is of a type that needs no conversion."""
+"""Type checks of values that need no conversion."""
 _LENGTHS: dict[Any, list[Any]] = {
     str: [Length(_MAX_TEXT)],
     bytes: [Length(_MAX_TEXT)],
     tuple: [Length(_MAX_ITEMS)],
     dict: [Length(_MAX_ITEMS)],
 }
-"""Bounds where an annotation gives no ``Length``."""
+"""Default bounds of annotations without ``Length``."""
 _WORDS = {
     str: "text",
     bool: "true or false",
@@ -364,7 +364,7 @@ def _word(hint: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value in a message: short, whatever it is."""
+    """Show a value in a message, shortened."""
     if isinstance(value, int) and value.bit_length() > _MAX_INTEGER.bit_length() + 1:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (list, tuple, dict)):

@@ -26,20 +26,20 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegularFile:
-    """What a kind of file must be, and how it is refused.
+    """Opens and reads one kind of file within bounds, and raises its errors.
 
-    A named pipe, a device, a socket or a folder is refused before it is opened: opening one may block, or do something.
-    The kind is checked again on the open file, in case another one took its place. Symbolic links are followed. Only
-    where ``pipes`` says so is a pipe read, until its writer has ended or it has given more than ``limit``.
+    Named pipes, devices, sockets and folders are refused before they are opened, because opening one may block or have
+    side effects. The kind is checked again on the open file, in case it was replaced. Symbolic links are followed. With
+    ``pipes``, a pipe is read until its writer closes it or it exceeds ``limit``.
 
     Attributes:
-        what: it is, as in "There is no model file m.onnx".
-        limit: bytes that it may have.
-        error: class of what is raised.
-        missing: class of what is raised where there is no file; None for ``error``.
-        hint: what to do where it cannot be read.
-        remedy: the same, by a stable name.
-        pipes: whether it may be a pipe too, such as ``<(command)`` of a shell gives.
+        what: name of the kind of file, as in "There is no model file m.onnx".
+        limit: largest size in bytes.
+        error: class of the errors.
+        missing: class of the error for a missing file; None for ``error``.
+        hint: hint of the errors.
+        remedy: remedy of the errors.
+        pipes: whether pipes are accepted, such as those of a shell's ``<(command)``.
     """
 
     what: str
@@ -55,21 +55,21 @@ class RegularFile:
         """Open a file for reading.
 
         Raises:
-            EdgeSphereFaceError: of class ``error`` or ``missing``: there is none, it cannot be read, is not a regular
-                file, or is too large.
+            EdgeSphereFaceError: of class ``error`` or ``missing``: the file does not exist, cannot be read, is not a
+                regular file, or is too large.
         """
         file = Path(path)
         with self._explained(file):
             status = os.stat(file)  # noqa: PTH116 -- beside fstat
             self._require(file, status)
-            waits = stat.S_ISFIFO(status.st_mode)  # for the writer
+            waits = stat.S_ISFIFO(status.st_mode)  # opening a pipe waits for its writer
             descriptor = os.open(file, _FLAGS & ~getattr(os, "O_NONBLOCK", 0) if waits else _FLAGS)
         with os.fdopen(descriptor, "rb") as stream:
             self._require(file, os.fstat(descriptor))
             yield stream
 
     def read(self, path: str | os.PathLike[str]) -> bytes:
-        """The content of a file, as far as it had been written when it was opened.
+        """Read the content of a file, as of the time when it was opened.
 
         Raises:
             EdgeSphereFaceError: as :meth:`open`.
@@ -84,10 +84,10 @@ class RegularFile:
             return data
 
     def read_text(self, path: str | os.PathLike[str]) -> str:
-        """The content of a file of text in UTF-8, with or without a byte order mark.
+        """Read a text file in UTF-8, with or without a byte order mark.
 
         Raises:
-            EdgeSphereFaceError: as :meth:`open`, or it is not text.
+            EdgeSphereFaceError: as :meth:`open`, or the file is not UTF-8.
         """
         try:
             return self.read(path).decode("utf-8-sig")
@@ -96,7 +96,7 @@ class RegularFile:
             raise self.refusal(reason) from problem
 
     def require(self, path: str | os.PathLike[str]) -> int:
-        """Check a file that a library will open by its path; gives its size in bytes.
+        """Check a file that a library will open by its path; returns its size in bytes.
 
         Raises:
             EdgeSphereFaceError: as :meth:`open`.
@@ -105,7 +105,7 @@ class RegularFile:
             return os.fstat(stream.fileno()).st_size
 
     def refusal(self, message: str) -> EdgeSphereFaceError:
-        """An error of class ``error`` that says what to do."""
+        """Error of class ``error`` with this kind of file's hint."""
         return self.error(message, hint=self.hint, remedy=self.remedy)
 
     @contextmanager
