@@ -1,4 +1,4 @@
-"""Engines that run the batch operator: this process, or Ray Data."""
+"""Engines that run the batch operator: in this process, or on Ray Data."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ if TYPE_CHECKING:
     from edge_sphereface.batch.operator import OperatorConfig
 
 BATCH = 32
-"""Photographs whose rows travel and are put on the disk together."""
+"""Photographs whose rows are transferred and written together."""
 
 _ANSWER_S = 5.0
-"""How long a cluster may take to answer."""
+"""Timeout of a cluster's answer."""
 _STARTS = 3
-"""Attempts to begin a local cluster: now and then one of Ray's processes is not up in the time that Ray waits, which is
-fixed; why was not found out. Others meet it, too: https://github.com/vllm-project/vllm/pull/47208."""
+"""Attempts to start a local cluster. Occasionally one of Ray's processes does not start within Ray's fixed timeout, for
+an unknown reason that others report, too: https://github.com/vllm-project/vllm/pull/47208."""
 _BEGIN = "reduce the load on the machine, or use the local engine"
 _REACH = "a cluster with tokens wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN; check the address with `ray status`"
 
 
 class Engine(Protocol):
-    """Runs the operator over paths."""
+    """Interface of an engine, which runs the operator over paths."""
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
-        """Tables of rows, in any order; every path is in one of them."""
+        """Iterate over tables of rows, in any order; each path is in one of them."""
         ...
 
 
 class LocalEngine:
-    """In this process."""
+    """Runs the operator in this process."""
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
-        """Tables in the order of the paths."""
+        """Iterate over tables of rows, in the order of the paths."""
         operator = PhotographOperator(config)
         for start in range(0, len(paths), BATCH):
             yield operator(arrow().table({"path": list(paths[start : start + BATCH])}))
 
 
 class RayEngine:
-    """On Ray Data: a pool of actors, each with one session.
+    """Runs the operator on Ray Data, in a pool of actors with one session each.
 
     Args:
-        workers: actors.
-        threads: processors that each may use; None for the threads of the session that it is given, or one.
-        address: of a cluster; None for a local one that ends with the run.
+        workers: number of actors.
+        threads: processors per actor; None for the threads of the session options, or one.
+        address: address of a cluster; None for a local cluster that ends with the run.
 
     Raises:
         ExtraError: Ray is not installed.
     """
 
     def __init__(self, *, workers: int, threads: int | None = None, address: str | None = None) -> None:
-        # Ray reports how it is used to its makers unless told not to, before it is imported.
+        # Ray sends usage statistics unless this is set before it is imported.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -79,7 +79,7 @@ class RayEngine:
         self._address = address
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
-        """Tables as actors finish them.
+        """Iterate over tables of rows, as actors finish them.
 
         Raises:
             ProviderError: the cluster has too few processors, or cannot be reached.
@@ -95,7 +95,7 @@ class RayEngine:
         try:
             self._require_processors()
             table = arrow().table({"path": list(paths)})
-            # A block for each batch, made here: dividing them on the cluster would wait for processors that actors hold
+            # One block per batch, made here: splitting on the cluster would wait for processors that the actors hold
             blocks = [table.slice(start, BATCH) for start in range(0, len(paths), BATCH)]
             rows = self._ray.data.from_arrow(blocks).map_batches(
                 PhotographOperator,
@@ -110,7 +110,7 @@ class RayEngine:
                 if batch.num_rows:
                     yield batch
         except self._ray.exceptions.RayError as error:
-            reason = _last_line(error).removeprefix(f"{ExtraError.__module__}.")  # a worker's error comes as text
+            reason = _last_line(error).removeprefix(f"{ExtraError.__module__}.")  # a worker's error arrives as text
             raise ProviderError(f"A Ray worker failed: {reason}", hint="what is done is kept: run it again") from error
         finally:
             if begun:
@@ -133,7 +133,7 @@ class RayEngine:
                 return
 
     def _connect(self) -> None:
-        # One more than actors hold: Ray counts processors without binding to them, and its own tasks need one
+        # One more than the actors hold, for Ray's own tasks; Ray counts processors without binding to them
         options = {} if self._address else {"num_cpus": self._workers * self._threads + 1}
         _require_answer(self._address)
         self._ray.init(
@@ -145,7 +145,7 @@ class RayEngine:
         )
 
     def _end_processes(self, error: Exception) -> None:
-        """Ray forgets the processes of a node that did not come up, and they live on."""
+        """Stop the processes of a node that did not start. Ray loses track of them and leaves them running."""
         for frame, _ in traceback.walk_tb(error.__traceback__):
             node = frame.f_locals.get("self")
             if isinstance(node, self._ray._private.node.Node):  # noqa: SLF001 -- nothing public knows of it
@@ -163,7 +163,7 @@ class RayEngine:
 
 
 def _require_answer(address: str | None) -> None:
-    """Ray would wait for minutes."""
+    """Connect to a cluster's address first, because Ray itself would wait for minutes."""
     host, colon, port = (address or "").rpartition(":")
     if colon and "//" not in host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()

@@ -1,4 +1,4 @@
-"""Embed a folder of photographs into one Parquet file."""
+"""Embeds a folder of photographs into one Parquet file."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from edge_sphereface.model.fingerprint import Fingerprint
 
 _ROWS = 1024
-"""Photographs in a group of rows of the result."""
+"""Photographs per row group of the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderResult:
-    """What was made.
+    """Result of embedding a folder.
 
     Attributes:
-        output: the Parquet file.
-        photographs: that were looked at.
-        resumed: of them, done by an earlier run that was stopped.
-        faces: rows of the result.
-        without_face: photographs that show none.
-        unreadable: photographs that could not be read.
-        unreadable_list: CSV file with their paths and reasons; None if there are none.
-        fingerprint: digest of what made the embeddings.
+        output: path of the Parquet file.
+        photographs: number of photographs processed.
+        resumed: number of them that an earlier, interrupted run had processed.
+        faces: number of faces, which are the rows of the Parquet file.
+        without_face: number of photographs without a face.
+        unreadable: number of photographs that could not be read.
+        unreadable_list: path of a CSV file with their paths and reasons; None if there are none.
+        fingerprint: digest of the embeddings' fingerprint.
     """
 
     output: Path
@@ -63,26 +63,26 @@ def embed_folder(
 ) -> FolderResult:
     """Embed every face of every photograph below a folder.
 
-    Stopped at any moment, even killed, it goes on where it was when it is called again: what is done lies in
-    ``OUTPUT.partial`` until the result takes its place. Both files are readable by their owner alone.
+    An interrupted run, even if it was killed, resumes when it is called again: completed work is in ``OUTPUT.partial``
+    until the result replaces it. Only their owner can read both files.
 
     Args:
-        config: folder, model, detector, session.
-        output: Parquet file; rows by path and face.
-        engine: where the work is done; None for this process.
-        overwrite: replace a result that is there.
-        progress: called with photographs done and their total.
+        config: folder, model, detector and session options.
+        output: path of the Parquet file, whose rows are sorted by path and face.
+        engine: engine that runs the work; None for this process.
+        overwrite: replace an existing result.
+        progress: called with the number of photographs done and their total.
 
     Raises:
-        ImageError: no folder, or no photograph in it.
-        OutputError: there is a result already, it cannot be written, or what was begun does not fit.
+        ImageError: the folder does not exist or holds no photograph.
+        OutputError: the result exists or cannot be written, or the interrupted run had other options.
         ExtraError: pyarrow is not installed.
         ModelError, ProviderError: the model cannot be run.
     """
     target = Path(output)
     partial = target.with_name(f"{target.name}.partial")
     arrow()
-    # With a journal beside it the result is one that was begun, perhaps written already by a run that was then killed
+    # With a journal next to it, the result is that of an interrupted run that was killed after writing it
     if target.exists() and not overwrite and not partial.exists():
         raise OutputError(
             f"{target} is there already.", hint="name another file, or let it be replaced", remedy="overwrite"
@@ -147,7 +147,11 @@ def _work(
 def _finish(
     journal: Journal, target: Path, fingerprint: Fingerprint, detector: str
 ) -> tuple[int, int, list[tuple[str, str]]]:
-    """Write the result; gives faces, photographs without one, and those that could not be read with the reason."""
+    """Write the result.
+
+    Returns:
+        Number of faces, number of photographs without a face, and path and reason of each unreadable photograph.
+    """
     import pyarrow.parquet as pq
 
     faces = without_face = 0
@@ -166,7 +170,7 @@ def _finish(
 
 
 def _list_unreadable(target: Path, unreadable: Sequence[tuple[str, str]]) -> Path | None:
-    """The side file, ``NAME.unreadable.csv``; one of an earlier run goes if there is nothing to list."""
+    """Write ``NAME.unreadable.csv``, or delete that of an earlier run if there is nothing to list."""
     side = target.with_name(f"{target.stem}.unreadable.csv")
     if not unreadable:
         side.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What is done so far, in one file that survives being killed at any moment.
+"""Journal of completed work, one file that survives a kill at any moment.
 
-Each record is its length and CRC-32, then a table of whole photographs as an Arrow stream. A record that was not
-written to its end is cut off when the work goes on; every photograph before it is done, every other one is not.
+A record consists of its length, its CRC-32, and a table of whole photographs as an Arrow stream. An incomplete record
+is truncated when the work resumes. Every photograph in a complete record is done.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _MAX_RECORD = 1 << 30
 
 
 class Place(NamedTuple):
-    """Where a photograph's row is.
+    """Place of a photograph's row in the journal.
 
     Attributes:
-        path: of the photograph.
-        offset: of the record.
-        row: in it.
+        path: path of the photograph.
+        offset: offset of the record in bytes.
+        row: index of the row in the record.
     """
 
     path: str
@@ -40,18 +40,18 @@ class Place(NamedTuple):
 
 
 class Journal:
-    """The file. One process works on it at a time.
+    """The journal file. One process works on it at a time.
 
     Args:
-        path: of the file.
-        settings: what its rows depend on; JSON.
+        path: path of the file.
+        settings: JSON object that the rows depend on.
 
     Attributes:
-        places: of every photograph that is done.
+        places: place of every completed photograph.
 
     Raises:
-        OutputError: it cannot be written, is not a regular file of this user, another process works on it, or it was
-            begun with other settings.
+        OutputError: the file cannot be written, is not a regular file of this user, is in use by another process, or
+            was started with other settings.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ class Journal:
             raise
 
     def append(self, table: Any) -> None:
-        """Add photographs; on the disk when this returns.
+        """Append a table of photographs, which is on disk when this returns.
 
         Raises:
             OutputError: the disk is full.
@@ -84,16 +84,16 @@ class Journal:
         self._note(table, offset)
 
     def read(self, offset: int) -> Any:
-        """The table of a record."""
+        """Read the table of a record."""
         self._stream.seek(offset)
         return _table(self._record() or b"")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
 
     def discard(self) -> None:
-        """Delete the file: the work is done."""
+        """Close and delete the file after the work is done."""
         self._stream.close()
         self.path.unlink(missing_ok=True)
 
@@ -119,7 +119,7 @@ class Journal:
         self._stream.truncate()
 
     def _record(self) -> bytes | None:
-        """The next record; None if there is none, or one that was not written to its end."""
+        """Read the next record; None if there is none, or if it is incomplete."""
         frame = self._stream.read(_FRAME.size)
         if len(frame) < _FRAME.size:
             return None
@@ -149,7 +149,7 @@ class Journal:
     def _lock(self) -> None:
         try:
             import fcntl
-        except ImportError:  # Windows: two runs at once are not told there
+        except ImportError:  # Windows, where two simultaneous runs are not detected
             return
         try:
             fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,7 +164,7 @@ def _table(record: bytes) -> Any:
 
 
 def in_order(journal: Journal, count: int, kept: int = 64) -> Iterator[Any]:
-    """Every photograph by path, in tables of ``count``; at most ``kept`` records are in memory."""
+    """Iterate over all photographs sorted by path, in tables of ``count``, with at most ``kept`` records in memory."""
     pa = arrow()
     places = sorted(journal.places)
     records: dict[int, Any] = {}

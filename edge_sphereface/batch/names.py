@@ -1,4 +1,4 @@
-"""File names as table text, whatever bytes they contain."""
+"""Converts file names, which may contain any bytes, to text and back."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def to_text(path: Path) -> str:
-    r"""With ``/``; bytes that are no UTF-8 stand as ``\\xNN``."""
+    r"""Convert a path to text with ``/`` as separator. Bytes that are not UTF-8 become ``\\xNN``."""
     return os.fsencode(path.as_posix()).decode("utf-8", errors="backslashreplace")
 
 
 def find(folder: Path, text: str) -> Path:
-    """The file below ``folder`` that a text stands for."""
+    """Find the file below ``folder`` that a text from :func:`to_text` denotes."""
     plain = folder / text
     if "\\x" not in text or plain.exists():
         return plain

@@ -1,4 +1,4 @@
-"""The batch operator: paths in, rows out; the same code locally and on every worker."""
+"""The batch operator, which maps paths to rows, locally and on every worker."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorConfig:
-    """What a worker needs to make the same rows as any other; it travels to other machines.
+    """Configuration of the operator, which is sent to every worker, so that all workers compute the same rows.
 
     Attributes:
-        folder: of the photographs; every worker must see it under this path.
-        model: ONNX file; likewise.
-        flip: average with the mirrored crop.
-        detector: ``auto``, ``yunet``, ``mtcnn``.
-        detector_model: YuNet's file; None for the one in the worker's cache.
-        session: provider, threads and options.
+        folder: folder of the photographs, under a path that is valid on every worker.
+        model: path of the ONNX file, valid on every worker.
+        flip: average the embeddings of each crop and its mirror image.
+        detector: ``auto``, ``yunet`` or ``mtcnn``.
+        detector_model: path of YuNet's file; None for the one in the worker's cache.
+        session: session options.
     """
 
     folder: Path
@@ -37,11 +37,11 @@ class OperatorConfig:
     session: SessionConfig = field(default_factory=SessionConfig)
 
     def open(self) -> FacePipeline:
-        """Model and detector.
+        """Open model and detector.
 
         Raises:
-            ImageError: this machine does not see the folder.
-            ModelNotFoundError: nor the model, or the detector.
+            ImageError: the folder does not exist on this machine.
+            ModelNotFoundError: the model or the detector does not exist on this machine.
         """
         from edge_sphereface.detection import open_detector
         from edge_sphereface.inference.embedder import Embedder
@@ -58,12 +58,11 @@ class OperatorConfig:
 
 
 class PhotographOperator:
-    """Embeds every face of photographs, one photograph after another, so that no result depends on its neighbors.
+    """Embeds every face of photographs, one photograph at a time, so that results do not depend on the batch.
 
     Args:
-        config: what to open, once.
-        opencv_threads: of OpenCV in the whole process; None leaves them as they are. For a process that does nothing
-            else.
+        config: configuration of the operator.
+        opencv_threads: threads of OpenCV in the whole process, for a process with no other work; None for no change.
     """
 
     def __init__(self, config: OperatorConfig, *, opencv_threads: int | None = None) -> None:
@@ -75,7 +74,7 @@ class PhotographOperator:
         self._pipeline = config.open()
 
     def __call__(self, paths: Any) -> Any:
-        """Rows of photographs for a table with the column ``path``."""
+        """Map a table with the column ``path`` to rows of photographs."""
         size = self._pipeline.embedder.spec.embedding_size
         return photographs_table([self._embed(path) for path in paths.column("path").to_pylist()], size)
 

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from edge_sphereface.types import EmbeddedFace
 
 FINGERPRINT_KEY = b"edge_sphereface.fingerprint"
-"""Of the result's metadata: JSON of what made the embeddings, whose digest stands in every row."""
+"""Metadata key of the result for the embeddings' fingerprint as JSON; every row holds its digest."""
 DETECTOR_KEY = b"edge_sphereface.detector"
 
 _BOX, _LANDMARKS = 4, 10
 
 
 class Photograph(NamedTuple):
-    """What became of a photograph.
+    """Result of one photograph.
 
     Attributes:
-        path: below the folder, with ``/``.
-        error: why it could not be read; None if it could.
-        faces: found in it, the most certain first.
+        path: path below the folder, with ``/`` as separator.
+        error: why the photograph could not be read; None if it was read.
+        faces: faces of the photograph, highest score first.
     """
 
     path: str
@@ -36,10 +36,10 @@ class Photograph(NamedTuple):
 
 
 def arrow() -> Any:
-    """The module ``pyarrow``.
+    """Import the module ``pyarrow``.
 
     Raises:
-        ExtraError: it is not installed.
+        ExtraError: pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -52,7 +52,7 @@ def arrow() -> Any:
 
 
 def photograph_schema(size: int) -> Any:
-    """A row per photograph, so that a photograph's faces are there all or not at all."""
+    """Schema with one row per photograph, so that the faces of a photograph are stored all or not at all."""
     pa = arrow()
     lists = {"box": _BOX, "landmarks": _LANDMARKS, "embedding": size}
     return pa.schema(
@@ -66,7 +66,7 @@ def photograph_schema(size: int) -> Any:
 
 
 def face_schema(fingerprint: Fingerprint, detector: str) -> Any:
-    """A row per face: path, face_index, box, landmarks, score, embedding, fingerprint."""
+    """Schema with one row per face: path, face_index, box, landmarks, score, embedding, fingerprint."""
     pa = arrow()
     return pa.schema(
         [
@@ -83,7 +83,7 @@ def face_schema(fingerprint: Fingerprint, detector: str) -> Any:
 
 
 def photographs_table(photographs: Sequence[Photograph], size: int) -> Any:
-    """Rows of some photographs."""
+    """Build a table with one row per photograph."""
     pa = arrow()
     schema = photograph_schema(size)
     faces = [face for photograph in photographs for face in photograph.faces]
@@ -108,7 +108,7 @@ def photographs_table(photographs: Sequence[Photograph], size: int) -> Any:
 
 
 def faces_table(photographs: Any, fingerprint: Fingerprint, detector: str) -> Any:
-    """The faces of rows of photographs, in their order."""
+    """Convert a table of photographs to a table of their faces, in the same order."""
     import pyarrow.compute as pc
 
     pa = arrow()
@@ -129,7 +129,7 @@ def faces_table(photographs: Any, fingerprint: Fingerprint, detector: str) -> An
 
 
 def _column(table: Any, name: str) -> Any:
-    """A column in one piece."""
+    """A column as one contiguous array."""
     column = table.column(name)
     return (
         column.chunk(0) if column.num_chunks == 1 else arrow().concat_arrays(column.chunks or [column.combine_chunks()])

@@ -1,4 +1,4 @@
-"""Checks of the collected facts: one function per question; each finding names the fix."""
+"""Checks of the collected facts, one function per question. Each finding names the fix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MIN_PYTHON = (3, 10)
 MIN_OPENCV = (4, 8, 1)
 MIN_MEMORY_MIB = 512
 _FIRST_WITH_TELEMETRY = (1, 29)
-"""On Linux and macOS, see ``edge_sphereface/inference/telemetry.py``."""
+"""First version with telemetry on Linux and macOS, see ``edge_sphereface/inference/telemetry.py``."""
 _LEAKING = ((1, 24), (1, 27))
 _PROVIDER_OF = {"NVIDIA GPU": "CUDAExecutionProvider", "Ascend NPU": "CANNExecutionProvider"}
 _ARM = ("aarch64", "arm64")
@@ -42,13 +42,13 @@ _ARM_32 = ("armv6l", "armv7l", "armv8l")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One answer.
+    """Result of one check.
 
     Attributes:
-        check: what was asked.
-        status: ``ok``, ``warn`` (works, with a drawback) or ``fail`` (must be mended).
+        check: name of the check.
+        status: ``ok``, ``warn`` (works, with a drawback) or ``fail`` (must be fixed).
         message: what was found.
-        action: what to do; empty if nothing.
+        action: what to do; empty if there is nothing to do.
     """
 
     check: str
@@ -58,7 +58,7 @@ class Finding:
 
 
 def check_python(machine: Machine) -> Finding:
-    """Is Python new enough?"""
+    """Check that Python is new enough."""
     version = machine.python
     if _numbers(version) >= MIN_PYTHON:
         return Finding(check="python", status="ok", message=f"Python {version}")
@@ -66,13 +66,13 @@ def check_python(machine: Machine) -> Finding:
 
 
 def check_architecture(machine: Machine) -> Finding:
-    """Are there wheels for this processor and system?"""
+    """Check that wheels exist for this processor and system."""
     where = f"{machine.processor}, {machine.pointer_bits} bits, {machine.system}"
     model = f" ({machine.cpu_model})" if machine.cpu_model else ""
     if machine.processor in _ARM_32 or (machine.processor in _ARM and machine.pointer_bits == 32):
         return Finding(
             check="architecture",
-            status="fail" if machine.onnxruntime_error else "warn",  # Debian may have brought what PyPI lacks
+            status="fail" if machine.onnxruntime_error else "warn",  # Debian may provide what PyPI lacks
             message=f"32-bit Arm system: {where}{model}; PyPI has no onnxruntime, numpy or OpenCV wheels for it",
             action="install the 64-bit Raspberry Pi OS (a Pi 3, 4, 5 or Zero 2 runs it)",
         )
@@ -80,7 +80,7 @@ def check_architecture(machine: Machine) -> Finding:
 
 
 def check_onnxruntime(machine: Machine) -> Finding:
-    """Is there exactly one onnxruntime, does it load, is it a good one?"""
+    """Check that exactly one onnxruntime is installed, loads, and has no known defect."""
     installed = _installed(machine, ONNXRUNTIME_WHEELS)
     listed = _listed(installed)
     if len(installed) > 1:
@@ -102,7 +102,7 @@ def check_onnxruntime(machine: Machine) -> Finding:
 
 
 def check_telemetry(machine: Machine, *, loaded_before: bool = LOADED_BEFORE) -> Finding:
-    """Is onnxruntime's telemetry off in this process?"""
+    """Check that onnxruntime's telemetry is disabled in this process."""
     versions = [_numbers(version) for version in _installed(machine, ONNXRUNTIME_WHEELS).values()]
     if loaded_before and any(version[:2] >= _FIRST_WITH_TELEMETRY for version in versions):
         return Finding(
@@ -137,7 +137,7 @@ def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
 
 
 def check_opencv(machine: Machine) -> Finding:
-    """Is there exactly one OpenCV, new enough for YuNet?"""
+    """Check that exactly one OpenCV is installed and is new enough for YuNet."""
     installed = _installed(machine, OPENCV_WHEELS)
     listed = _listed(installed)
     if len(installed) > 1:
@@ -162,7 +162,7 @@ def check_opencv(machine: Machine) -> Finding:
 
 
 def check_threads(machine: Machine, threads: int | None) -> Finding:
-    """Do the threads fit the processors that this process may use?"""
+    """Check that there are no more threads than processors that this process may use."""
     limit = "no cgroup limit" if machine.cgroup_cpus is None else f"cgroup limit {machine.cgroup_cpus:g}"
     where = f"{machine.affinity_cpus} processors in the affinity mask, {limit}"
     if threads is not None and threads > machine.usable_cpus:
@@ -176,7 +176,7 @@ def check_threads(machine: Machine, threads: int | None) -> Finding:
 
 
 def check_memory(machine: Machine) -> Finding:
-    """Is there enough main memory?"""
+    """Check that there is enough main memory."""
     if machine.memory_mib is None:
         return Finding(check="memory", status="ok", message="main memory unknown on this system")
     if machine.memory_mib < MIN_MEMORY_MIB:
@@ -190,7 +190,7 @@ def check_memory(machine: Machine) -> Finding:
 
 
 def check_providers(machine: Machine) -> Finding:
-    """Does onnxruntime offer what the hardware has?"""
+    """Check that onnxruntime offers an execution provider for each accelerator."""
     offered = ", ".join(machine.providers) or "none"
     for device in machine.accelerators:
         if _PROVIDER_OF[device] not in machine.providers:
@@ -204,7 +204,7 @@ def check_providers(machine: Machine) -> Finding:
 
 
 def check_cache() -> Finding:
-    """Can the cache be used, and does it last?"""
+    """Check that the cache folder is usable and permanent."""
     try:
         folder = cache_folder()
     except EdgeSphereFaceError as error:
@@ -230,7 +230,7 @@ def check_cache() -> Finding:
 
 
 def check_detectors() -> Finding:
-    """Is there a face detector on this machine?"""
+    """Check that a face detector is available."""
     yunet = cached_model()
     if yunet.is_file() and not YUNET.matches(yunet):
         return Finding(
@@ -252,7 +252,7 @@ def check_detectors() -> Finding:
 
 
 def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint")) -> Finding:
-    """Does the model load, and is there a certificate beside it?"""
+    """Check that the model loads and has a certificate next to it."""
     if model is None:
         return Finding(check="model", status="ok", message="none named; --model FILE has one checked")
     from edge_sphereface.inference.embedder import Embedder
@@ -284,7 +284,7 @@ def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str
 
 
 def check_offline(detectors: Finding, model: Finding) -> Finding:
-    """Does everything work without network?"""
+    """Check that everything works without a network."""
     mode = f"{OFFLINE_VARIABLE} forbids downloads" if is_offline() else "downloads happen only when asked for"
     missing = [finding.check for finding in (detectors, model) if finding.action and finding.status != "ok"]
     if detectors.status == "ok" and model.status != "fail":

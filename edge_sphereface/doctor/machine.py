@@ -1,4 +1,4 @@
-"""Facts about this machine, collected without judging them."""
+"""Collects facts about this machine."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ _ACCELERATOR_SIGNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Facts, each as the system tells it.
+    """Facts about a machine, as the system reports them.
 
     Attributes:
-        python: version, such as ``3.11.7``.
+        python: version of Python, such as ``3.11.7``.
         system: ``sys.platform``.
         processor: architecture of the kernel, such as ``aarch64``.
-        pointer_bits: of this Python; a 32-bit system may run on a 64-bit kernel.
+        pointer_bits: pointer size of this Python in bits; a 32-bit system may run on a 64-bit kernel.
         cpu_model: name of the processor or board; empty if unknown.
-        cpu_flags: features that /proc/cpuinfo lists.
-        memory_mib: main memory; None if unknown.
-        affinity_cpus: processors that this process may run on.
-        cgroup_cpus: processors' worth of time that the control group allows; None without limit.
-        usable_cpus: threads that are worth having.
-        wheels: installed distributions that matter, with versions.
-        providers: of onnxruntime; empty if it cannot be imported.
-        onnxruntime_error: why it cannot; empty if it can.
-        accelerators: devices whose drivers are seen.
+        cpu_flags: processor features that /proc/cpuinfo lists.
+        memory_mib: main memory in MiB; None if unknown.
+        affinity_cpus: number of processors in the affinity mask of this process.
+        cgroup_cpus: processor time that the control group allows, in processors; None without a limit.
+        usable_cpus: number of processors that this process can use.
+        wheels: versions of the relevant installed distributions, by name.
+        providers: execution providers of onnxruntime; empty if it cannot be imported.
+        onnxruntime_error: why onnxruntime cannot be imported; empty if it can.
+        accelerators: devices whose drivers were found.
     """
 
     python: str
@@ -77,10 +77,10 @@ class Machine:
 
 
 def read_machine(root: Path = Path("/")) -> Machine:
-    """Collect the facts.
+    """Collect the facts about this machine.
 
     Args:
-        root: where ``proc``, ``sys`` and ``dev`` are mounted.
+        root: folder that holds ``proc``, ``sys`` and ``dev``.
     """
     model, flags = read_cpuinfo(root)
     providers, error = _providers()

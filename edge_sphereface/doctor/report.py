@@ -1,4 +1,4 @@
-"""Prints the findings."""
+"""Runs all checks and renders the findings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _WIDTH = 120
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Facts and findings.
+    """Facts about a machine and findings of the checks.
 
     Attributes:
-        fit: whether nothing must be fixed: no finding has the status ``fail``.
-        findings: one per question.
-        machine: the facts.
+        fit: whether no finding has the status ``fail``.
+        findings: one finding per check.
+        machine: facts about the machine.
     """
 
     fit: bool = field(init=False)
@@ -47,13 +47,13 @@ def examine(
     machine: Machine | None = None,
     hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint"),
 ) -> Report:
-    """Ask every question.
+    """Run every check.
 
     Args:
-        model: an ONNX file to check as well.
-        threads: that are meant to be used.
-        machine: facts; this machine's if not given.
-        hint_of: what to advise for an error.
+        model: path of an ONNX file to check as well.
+        threads: number of threads that will be used.
+        machine: facts about a machine; None for this machine.
+        hint_of: returns the advice for an error.
     """
     facts = machine or read_machine()
     detectors, model_finding = checks.check_detectors(), checks.check_model(model, hint_of)
@@ -77,7 +77,7 @@ def examine(
 
 
 def render(report: Report) -> str:
-    """The page for people."""
+    """Render a report as text for people."""
     counts = {status: sum(f.status == status for f in report.findings) for status in _MARKS}
     verdict = "This machine is fit." if report.fit else "This machine is NOT fit: mend what says FAIL."
     lines = [f"{verdict} {counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures", ""]

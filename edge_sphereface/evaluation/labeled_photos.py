@@ -24,8 +24,8 @@ class SkippedPhoto:
     """A photograph that could not be used.
 
     Attributes:
-        path: of the file.
-        reason: why it was left out.
+        path: path of the file.
+        reason: why the photograph was skipped.
     """
 
     path: Path
@@ -33,11 +33,11 @@ class SkippedPhoto:
 
 
 class EmbeddedPhotos(NamedTuple):
-    """Embeddings of labelled photographs.
+    """Embeddings of labeled photographs.
 
     Attributes:
-        embeddings: (N, D), a row for each photograph that could be used.
-        people: N names.
+        embeddings: (N, D) float32 unit rows, one for each usable photograph.
+        people: N names, the person of each row.
         skipped: the other photographs.
     """
 
@@ -47,7 +47,7 @@ class EmbeddedPhotos(NamedTuple):
 
 
 def person_of(path: Path, folder: Path) -> str:
-    """Who a photograph shows: its sub-folder; directly in ``folder``, its name without a number (``Ann_02.jpg``)."""
+    """Name of the person in a photograph: its subfolder, or in ``folder`` itself the file name without its number."""
     relative = path.relative_to(folder)
     if len(relative.parts) > 1:
         return str(relative.parent)
@@ -55,23 +55,23 @@ def person_of(path: Path, folder: Path) -> str:
 
 
 def reason(error: EdgeSphereFaceError, path: Path) -> str:
-    """Why a photograph was skipped, for a list that names its path already."""
+    """Why a photograph was skipped, without its path."""
     return error.message.removeprefix(f"{path}: ").replace(f" {path}", "", 1)
 
 
 def embed_labeled_photos(
     pipeline: FacePipeline, folder: Path, *, select: Selection, progress: Callable[[int, int], None] | None = None
 ) -> EmbeddedPhotos:
-    """One face of each photograph below a folder.
+    """Embed one face of each photograph below a folder.
 
     Args:
-        pipeline: detects, aligns, embeds.
-        folder: one sub-folder per person.
-        select: which face, if a photograph shows several.
-        progress: called with photographs done and their total.
+        pipeline: detects, aligns and embeds the faces.
+        folder: folder with one subfolder per person.
+        select: which face to use if a photograph shows several.
+        progress: called with the number of photographs done and their total.
 
     Raises:
-        ImageError: no folder.
+        ImageError: ``folder`` is not a folder.
     """
     paths = find_images(folder)
     rows, people = [], []

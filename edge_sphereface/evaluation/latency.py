@@ -1,12 +1,12 @@
-"""Whether one model is faster than another on this machine: measured in rounds, decided by an interval.
+"""Decides whether one model is faster than another on this machine, by a confidence interval over rounds.
 
-A median that is a percent lower decides nothing: two copies of one model differ as much. Each round loads the models
-anew, one at a time and in an order that alternates, since where a model's weights come to lie in memory moves its speed
-for as long as it is loaded. The interval of the ratio comes from drawing rounds with replacement, for both models the
-same ones, so that a machine that slows down for a while slows both. A model is faster if that interval lies below 1.
+A median that is one percent lower is no evidence: two copies of one model differ by as much. Each round loads the
+models again, one at a time and in alternating order, because the place of a model's weights in memory affects its speed
+for as long as it is loaded. The interval of the ratio comes from resampling rounds, the same ones for both models, so
+that a temporary slowdown of the machine affects both. A model is faster if the interval lies below 1.
 
-Before every inference the caches are emptied, as the frames and the detector of a camera do: a form with large weights
-would otherwise look faster than it will be.
+The caches are flushed before every inference, as the frames and the detector of a camera would do. Otherwise a model
+with large weights would seem faster than it is in use.
 
 References:
     B. Efron, R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 8: resample the unit that is independent,
@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 Verdict: TypeAlias = Literal["faster", "slower", "tie"]
 
 ROUNDS, PER_ROUND = 20, 5
-"""Enough rounds that identical models are called different in less than 1 of 20 comparisons."""
+"""Default rounds, and samples per round: identical models differ in fewer than 1 of 20 comparisons."""
 _MIN_ROUNDS = 5
 _WARMUP = 3
 _FRAMES_BYTES = 64 << 20
 
 
 class Plan(NamedTuple):
-    """How many samples are taken.
+    """Number of latency samples.
 
     Attributes:
-        rounds: how often each model is loaded.
-        per_round: inferences that are timed each time.
+        rounds: number of times that each model is loaded.
+        per_round: number of timed inferences per round.
     """
 
     rounds: int = ROUNDS
@@ -57,7 +57,7 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, samples: int, rounds: int = ROUNDS) -> Plan:
-        """About as many samples, in at most as many rounds."""
+        """Plan about ``samples`` samples in at most ``rounds`` rounds."""
         count = min(rounds, samples)
         return cls(count, math.ceil(samples / count))
 
@@ -67,14 +67,14 @@ _PLAN = Plan()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """Latency of one model over that of another.
+    """Latency of one model divided by that of another.
 
     Attributes:
-        ratio: of the medians.
-        low: of its 95 % interval.
-        high: of that interval; infinite, null in JSON, after too few rounds to tell.
-        rounds: that both were measured in.
-        verdict: ``faster``, ``slower`` or, where the interval holds 1, ``tie``.
+        ratio: ratio of the median latencies.
+        low: lower bound of the ratio's 95 % interval.
+        high: upper bound of that interval; infinite (null in JSON) if there were too few rounds.
+        rounds: number of rounds in which both models were measured.
+        verdict: ``faster``, ``slower``, or ``tie`` if the interval includes 1.
     """
 
     ratio: float = field(metadata=rounded(4))
@@ -97,8 +97,8 @@ def ratio(candidate: Float64Array, reference: Float64Array) -> Ratio:
     """Compare two models that were measured in the same rounds.
 
     Args:
-        candidate: (rounds, samples) milliseconds.
-        reference: the same of the other model.
+        candidate: (rounds, samples) latencies in milliseconds.
+        reference: (rounds, samples) latencies of the other model in milliseconds.
     """
 
     def of_rounds(drawn: NDArray[np.int64]) -> Float64Array:
@@ -116,15 +116,15 @@ def measure_rounds(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Float64Array]:
-    """Time models in rounds; one is loaded at a time, so that the memory needed is that of the largest.
+    """Measure the latency of models in rounds. One model is loaded at a time, which bounds the memory.
 
     Args:
-        load: gives, by name, a function that loads a model and returns its inference.
-        plan: how many samples.
-        progress: told models measured and in all.
+        load: for each name, a function that loads the model and returns its inference.
+        plan: number of samples.
+        progress: called with the number of models measured and their total.
 
     Returns:
-        Samples by name, (rounds, samples) float64, in milliseconds.
+        Latencies (rounds, samples) float64 in milliseconds, by name.
     """
     frames = np.zeros(_FRAMES_BYTES, dtype=np.uint8)
     samples = {name: np.empty((plan.rounds, plan.per_round)) for name in load}

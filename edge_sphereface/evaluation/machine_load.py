@@ -1,4 +1,4 @@
-"""Load of other programs on the machine during a measurement."""
+"""Measures the load that other programs put on the machine during a measurement."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.json_output import rounded
 
 _NOT_BUSY = (3, 4)
-"""Columns of /proc/stat that are no work: idle, and waiting for a disk."""
+"""Columns of /proc/stat that do not count as work: idle, and waiting for I/O."""
 _COLUMNS = 8
-"""Up to ``steal``; those of guests are part of the first two."""
+"""Number of columns up to ``steal``; the guest columns are included in the first two."""
 _LOADED_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MachineLoad:
-    """Other work on a machine.
+    """Load on a machine during a measurement.
 
     Attributes:
-        other_processors: processors that other programs kept busy on the average; None where the system does not tell.
-        average: the system's load average over the last minute, our own work included; None where there is none.
-        processors: that this process may use.
+        other_processors: mean number of processors that other programs kept busy; None if the system cannot tell.
+        average: load average of the system over the last minute, including this process; None if there is none.
+        processors: number of processors that this process may use.
     """
 
     other_processors: float | None = field(metadata=rounded(2))
@@ -33,7 +33,7 @@ class MachineLoad:
 
     @property
     def is_high(self) -> bool:
-        """Whether timings must be doubted."""
+        """Whether the load is too high for reliable timings."""
         return self.other_processors is not None and self.other_processors > _LOADED_SHARE * self.processors
 
     def __str__(self) -> str:
@@ -42,19 +42,19 @@ class MachineLoad:
 
 
 class LoadMeter:
-    """Counts, from when it is made, the processors that other programs keep busy."""
+    """Measures how many processors other programs keep busy, from its creation on."""
 
     def __init__(self, root: Path = Path("/")) -> None:
-        """Begin.
+        """Start the measurement.
 
         Args:
-            root: where ``proc`` is mounted.
+            root: folder that holds ``proc``.
         """
         self._root = root
         self._start = self._now()
 
     def read(self) -> MachineLoad:
-        """What was seen until now."""
+        """Load from the start of the measurement until now."""
         (wall, own, busy), (wall_before, own_before, busy_before) = self._now(), self._start
         others = None
         if busy is not None and busy_before is not None and wall > wall_before:
@@ -63,13 +63,13 @@ class LoadMeter:
         return MachineLoad(other_processors=others, average=average, processors=usable_cpus())
 
     def _now(self) -> tuple[float, float, float | None]:
-        """Seconds of the clock, of this process and its children, and of all programs together."""
+        """Wall time, processor time of this process and its children, and of all programs, in seconds."""
         own = sum(os.times()[:4])
         return time.monotonic(), own, _busy_s(self._root)
 
 
 def _busy_s(root: Path) -> float | None:
-    """Seconds for which processors worked since the system began, all together."""
+    """Total processor time of all programs since the system started, in seconds."""
     try:
         first, *columns = (root / "proc/stat").read_text(encoding="ascii").splitlines()[0].split()[: _COLUMNS + 1]
         if first != "cpu":

@@ -1,8 +1,8 @@
-"""Which of several forms of one network to run on this device, and how: measured, not argued.
+"""Selects the model file and the session setting to use on this device, by measurement.
 
-A plain, a rewritten and a quantized model give the same people, and which is fastest depends on cores, caches and
-memory. Every form is timed with every setting, in turns: one model is loaded at a time, so the memory needed is that of
-the largest, and a board that grows hot slows all of them alike.
+A plain, a rewritten and a quantized model of one network identify the same people, but which is fastest depends on
+cores, caches and memory. Every model is measured with every setting, in turns. One model is loaded at a time, so the
+largest model determines the memory, and a board that heats up slows all of them equally.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 
 _SEARCH_ROUNDS = 5
 _NEAR = 1.1
-"""A simpler form that took this many times the fastest one's latency at first is not measured anew."""
+"""Largest ratio of latencies at which a simpler model is measured again together with the fastest one."""
 _PRECISIONS = ("float32", "float16", "int8")
-"""From the simplest on."""
+"""Precisions, simplest first."""
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """How a session runs.
+    """Setting of a session, as in :class:`edge_sphereface.inference.session.SessionConfig`.
 
     Attributes:
-        threads: of an inference.
-        pinned_threads: see :class:`edge_sphereface.inference.session.SessionConfig`.
-        memory_arena: see there.
+        threads: threads of one inference.
+        pinned_threads: whether each helper thread is bound to a processor of its own.
+        memory_arena: whether the session keeps freed memory for the next inference.
     """
 
     threads: int
@@ -59,7 +59,7 @@ class Setting:
         return ", ".join(words + (["arena"] if self.memory_arena else []))
 
     def config(self, provider: str) -> SessionConfig:
-        """The same for a session."""
+        """Session options with this setting."""
         return SessionConfig(
             provider=provider,
             threads=self.threads,
@@ -68,18 +68,18 @@ class Setting:
         )
 
     def open(self, model: Path, provider: str, batch: int = 1) -> Embedder:
-        """Load a model for inferences of as many faces."""
+        """Load a model with this setting, for inferences of ``batch`` faces."""
         return Embedder(model, session=self.config(provider), batch_size=batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What is timed.
+    """What to measure.
 
     Attributes:
         provider: execution provider.
-        batch: faces in an inference.
-        rounds: samples of each form and setting.
+        batch: number of faces per inference.
+        rounds: number of samples of each model and setting.
     """
 
     provider: str = "cpu"
@@ -89,14 +89,14 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """One model file.
+    """A model file: one form of the network.
 
     Attributes:
-        path: of the file.
-        spec: what it says of itself.
-        bytes: its size, which is about what its weights take in memory.
-        certified: whether its certificate held on this device; None without one.
-        dropped: why it is not to be chosen; empty if it may be.
+        path: path of the file.
+        spec: specification of the model.
+        bytes: size of the file, which approximates the memory of its weights.
+        certified: whether its certificate was met on this device; None without a certificate.
+        dropped: why the model is excluded; empty if it is not.
     """
 
     path: Path
@@ -108,14 +108,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A form with a setting, and the latency of an inference."""
+    """Latency of one inference of a model with a setting."""
 
     form: Form
     setting: Setting
     latency: LatencySummary
 
     def report(self) -> RowReport:
-        """This row as commands print it."""
+        """This row for the output of a command."""
         spec = self.form.spec
         return RowReport(
             model=self.form.path,
@@ -130,16 +130,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowReport:
-    """A form of a network with a setting, and the latency of an inference.
+    """Latency of one inference of a model with a setting, for the output of a command.
 
     Attributes:
         model: path of the ONNX file.
         bytes: size of the file.
-        precision: ``float32``, ``float16`` or ``int8``; forms made by others say theirs.
-        rewrites: names of the graph rewrites that the model went through, in order.
+        precision: ``float32``, ``float16`` or ``int8``; models made by other tools may name another.
+        rewrites: names of the graph rewrites applied to the model, in order.
         stages: how each of the four stages is computed; None for a model that was not rewritten for speed.
-        setting: how the session ran.
-        latency: of an inference.
+        setting: setting of the session.
+        latency: latency of one inference.
     """
 
     model: Path
@@ -153,11 +153,11 @@ class RowReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RivalReport:
-    """A simpler way beside the fastest one.
+    """Comparison of the fastest row with a simpler one, for the output of a command.
 
     Attributes:
-        row: the simpler way, measured anew.
-        fastest_over_this: latency of the fastest over that of this one.
+        row: the simpler row, measured again.
+        fastest_over_this: latency of the fastest row divided by that of this row.
     """
 
     row: RowReport = field(metadata=INLINE)
@@ -166,31 +166,31 @@ class RivalReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rival:
-    """A simpler way that the fastest one was measured against once more, with samples that had no part in the search.
+    """A simpler row that was compared with the fastest one, on samples that were not part of the search.
 
     Attributes:
-        row: with the latency that was measured anew.
-        ratio: latency of the fastest over its own.
+        row: the simpler row, with the latency measured again.
+        ratio: latency of the fastest row divided by that of this row.
     """
 
     row: Row
     ratio: Ratio
 
     def report(self) -> RivalReport:
-        """This rival as commands print it."""
+        """This rival for the output of a command."""
         return RivalReport(row=self.row.report(), fastest_over_this=self.ratio)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What was measured.
+    """Result of a model selection.
 
     Attributes:
-        rows: of the search, the fastest first.
-        dropped: forms that were not measured, with the reason.
-        fastest: of the search, with the latency that was measured anew; None if there is none to choose.
-        rivals: simpler ways beside it in that measurement, the simplest first.
-        load: other work on the machine meanwhile.
+        rows: rows of the search, fastest first.
+        dropped: models that were not measured, with the reason.
+        fastest: fastest row of the search, with the latency measured again; None if every model was dropped.
+        rivals: simpler rows that were measured again together with it, simplest first.
+        load: load of other programs during the measurement.
     """
 
     rows: tuple[Row, ...]
@@ -201,17 +201,17 @@ class Choice:
 
     @property
     def best(self) -> Row | None:
-        """The simplest way than which the fastest is not measurably faster; None if every form was dropped."""
+        """The simplest row that is not measurably slower than the fastest; None if every model was dropped."""
         return next((rival.row for rival in self.rivals if rival.ratio.verdict != "faster"), self.fastest)
 
     @property
     def is_tie(self) -> bool:
-        """Whether a simpler way is taken because the fastest is not measurably faster."""
+        """Whether a simpler row is selected because the fastest one is not measurably faster."""
         return self.best is not self.fastest
 
 
 def settings(threads: Sequence[int], *, pinned: bool = False, arena: bool = False) -> list[Setting]:
-    """Every combination that is asked for; one thread has none to pin."""
+    """All combinations of the given options. A single thread has no helper threads to pin."""
     return [
         Setting(threads=count, pinned_threads=pin, memory_arena=keep)
         for count in dict.fromkeys(threads)
@@ -230,24 +230,24 @@ def choose(
     min_cosine: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Choice:
-    """Measure forms of one network on this device.
+    """Select among models of one network by measuring them on this device.
 
-    The search finds the fastest. Being the fastest of many is partly luck, so it is measured anew, in rounds with the
-    simpler ways that came near it, and one of those is taken unless the fastest is measurably faster.
+    The search finds the fastest row. Because the fastest of many is partly chance, it is measured again in rounds with
+    the simpler rows of similar latency. One of those is selected unless the fastest is measurably faster.
 
     Args:
         models: ONNX files made from one checkpoint.
-        how: settings, each with every model.
-        what: is timed.
-        beside: models that are measured for comparison and not chosen.
-        max_mib: largest file.
-        min_cosine: least mean cosine to the float model that a quantized one says it has.
-        progress: told inferences done and in all.
+        how: settings to combine with every model.
+        what: what to measure.
+        beside: models that are measured for comparison and never selected.
+        max_mib: size limit of a model file in MiB.
+        min_cosine: smallest mean cosine similarity to the float model that a quantized model may state.
+        progress: called with the number of inferences done and their total.
 
     Raises:
-        ModelError: a file is missing or no model of ours.
+        ModelError: a file is missing, or is not a model of this package.
         ModelFormatError: the models come from different checkpoints.
-        ProviderError: the provider is absent or fails.
+        ProviderError: the execution provider is absent or fails.
     """
     meter = LoadMeter()
     forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
@@ -274,9 +274,9 @@ def choose(
 
 
 def _near(simpler: Sequence[Case], fastest: Case, samples: Mapping[Case, Float64Array]) -> list[Case]:
-    """Of the simpler cases those that the fastest must be measured against, the simplest first.
+    """Select the simpler cases to measure again together with the fastest, simplest first.
 
-    The simplest form is always among them, with its best setting and with the setting of the fastest.
+    They include the simplest model with its best setting and with the setting of the fastest case.
     """
     medians = {case: float(np.median(samples[case])) for case in (*simpler, fastest)}
     ordered = sorted(simpler, key=lambda case: (_complexity(case[0]), _cost(case[1])))
@@ -288,7 +288,7 @@ def _near(simpler: Sequence[Case], fastest: Case, samples: Mapping[Case, Float64
 
 
 def _is_simpler(case: Case, other: Case) -> bool:
-    """Whether a form is simpler or, of one form, a setting asks for less."""
+    """Whether a case has a simpler model or, with the same model, a simpler setting."""
     if case[0] != other[0]:
         return _complexity(case[0]) < _complexity(other[0])
     return case[1] != other[1] and all(
@@ -297,7 +297,7 @@ def _is_simpler(case: Case, other: Case) -> bool:
 
 
 def _complexity(form: Form) -> tuple[int, int, int, str]:
-    """Orders forms: exact before reduced, plain before rewritten, small before large."""
+    """Sort key of models: full precision before reduced, plain before rewritten, small before large."""
     spec = form.spec
     rank = _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS)
     return rank, len(spec.rewrites), form.bytes, str(form.path)
@@ -315,7 +315,7 @@ def _row(case: Case, samples: Float64Array) -> Row:
 def _measure(
     cases: Sequence[Case], what: Measurement, rounds: int, progress: Callable[[int, int], None] | None
 ) -> dict[Case, Float64Array]:
-    """Samples of each case, (rounds, samples); a model is gone before the next one is loaded."""
+    """Measure each case; returns (rounds, samples) milliseconds. A model is released before the next one is loaded."""
     load = {str(number): partial(_load, case, what) for number, case in enumerate(cases)}
     taken = measure_rounds(load, Plan.of(what.rounds, rounds), progress=progress)
     return dict(zip(cases, taken.values(), strict=True))
@@ -327,12 +327,12 @@ def _load(case: Case, what: Measurement) -> Callable[[], object]:
 
 
 def inference(embedder: Embedder, batch: int = 1) -> Callable[[], object]:
-    """What is timed of a model: one inference of as many crops."""
+    """The function to time: one inference of ``batch`` crops."""
     return partial(embedder.forward, np.resize(golden_crops(embedder.spec), (batch, *embedder.spec.crop_shape)))
 
 
 def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float | None) -> Form:
-    """What is to be known of a file before it is timed."""
+    """Inspect a model file before it is measured."""
     embedder = Embedder(path, provider=provider)
     spec, size, certified, dropped = embedder.spec, path.stat().st_size, None, ""
     if certificate_path(path).is_file():
@@ -352,10 +352,10 @@ def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float
 
 
 def require_one_source(specs: Mapping[Path, ModelSpec]) -> None:
-    """Refuse models of different networks.
+    """Require that all models come from one checkpoint.
 
     Raises:
-        ModelFormatError: two of them come from different checkpoints.
+        ModelFormatError: two models come from different checkpoints.
     """
     sources = {spec.source_sha256: path for path, spec in specs.items()}
     if len(sources) > 1:

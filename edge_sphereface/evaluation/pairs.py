@@ -1,4 +1,4 @@
-"""Labeled pairs of photographs (LFW's format or CSV) and the landmarks of their faces."""
+"""Reads labeled pairs of photographs (LFW's format or CSV) and the landmarks of their faces."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _FILE = RegularFile(what="list", limit=64 << 20, error=PairsError)
 _MAX_LINES = 1_000_000
 _MAX_DIGITS = 9
 _MAX_COORDINATE = 1e6
-"""Pixels."""
+"""Largest absolute coordinate of a landmark in pixels."""
 _MAX_PATH = 4096
-"""Characters of a photograph's path; Linux takes no longer one."""
+"""Largest length of a photograph's path in characters, which is the limit of Linux."""
 
 
 class Pair(NamedTuple):
@@ -36,12 +36,12 @@ class Pair(NamedTuple):
 
 
 class LabelledPairs(NamedTuple):
-    """Pairs and where their photographs are.
+    """Labeled pairs and the location of their photographs.
 
     Attributes:
-        pairs: with their labels, in the order of the file.
-        folder: of the photographs.
-        landmarks: of the photographs by path, or None where they are to be detected.
+        pairs: labeled pairs in the order of the file.
+        folder: folder of the photographs.
+        landmarks: landmarks (5, 2) of each photograph in pixels, by path; None to detect them.
     """
 
     pairs: list[Pair]
@@ -50,32 +50,34 @@ class LabelledPairs(NamedTuple):
 
 
 def read_lfw(folder: Path) -> LabelledPairs:
-    """Labeled Faces in the Wild: ``images/``, ``pairs.txt`` and the original's ``lfw_landmark.txt`` in one folder.
+    """Read Labeled Faces in the Wild: a folder with ``images/``, ``pairs.txt`` and the original's ``lfw_landmark.txt``.
 
     Raises:
-        PairsError: a file is missing or has another form.
+        PairsError: a file is missing or has another format.
     """
     landmarks = read_landmarks(folder / "lfw_landmark.txt")
     return LabelledPairs(read_lfw_pairs(folder / "pairs.txt"), folder / "images", landmarks)
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Pairs of a file: a CSV if its name ends so, else LFW's own form.
+    """Read pairs from a file: CSV if its suffix is ``.csv``, else LFW's format.
 
     Raises:
-        PairsError: the file is missing or has another form.
+        PairsError: the file is missing or has another format.
     """
     return read_csv_pairs(path) if path.suffix.lower() == ".csv" else read_lfw_pairs(path)
 
 
 def read_lfw_pairs(path: Path) -> list[Pair]:
-    """LFW's ``pairs.txt``: a header, then name and two numbers (same) or name, number, name, number (different).
+    """Read LFW's ``pairs.txt``.
+
+    After a header, a line holds a name and two numbers (same person) or name, number, name, number (different people).
 
     Returns:
         Pairs with image paths such as ``Ann/Ann_0001.jpg``.
 
     Raises:
-        PairsError: the file is missing or a line has another form.
+        PairsError: the file is missing or a line has another format.
     """
     pairs = []
     for number, line in enumerate(_lines(path)[1:], start=2):
@@ -92,10 +94,10 @@ def read_lfw_pairs(path: Path) -> list[Pair]:
 
 
 def read_csv_pairs(path: Path) -> list[Pair]:
-    """A CSV with the columns ``image1_path``, ``image2_path``, ``label`` (1 same, 0 different).
+    """Read a CSV file with the columns ``image1_path``, ``image2_path`` and ``label`` (1 same, 0 different).
 
     Raises:
-        PairsError: the file is missing, a column is missing, or a label is neither.
+        PairsError: the file or a column is missing, or a label is neither 0 nor 1.
     """
     pairs = []
     reader = csv.DictReader(_lines(path))
@@ -103,7 +105,7 @@ def read_csv_pairs(path: Path) -> list[Pair]:
         for number, row in enumerate(reader, start=2):
             label = (row.get("label") or "").strip()
             first, second = row.get("image1_path") or "", row.get("image2_path") or ""
-            # csv's own bound of a field is global: libraries in the same process raise it
+            # the csv module's limit of a field is global, and other libraries raise it
             if label not in ("0", "1") or not all(0 < len(name) <= _MAX_PATH for name in (first, second)):
                 raise PairsError(
                     f"{path}, line {number}: expected image1_path, image2_path and label 0 or 1, got {row!r:.200}."
@@ -117,10 +119,13 @@ def read_csv_pairs(path: Path) -> list[Pair]:
 
 
 def read_landmarks(path: Path) -> dict[str, Float64Array]:
-    """A file of landmarks: image path and ten numbers (x, y of five points) per line, separated by tabs or spaces.
+    """Read landmarks: an image path and ten numbers (x, y of five points) per line, separated by tabs or spaces.
+
+    Returns:
+        Landmarks (5, 2) float64 in pixels, by image path.
 
     Raises:
-        PairsError: the file is missing or a line has another form.
+        PairsError: the file is missing or a line has another format.
     """
     landmarks = {}
     for number, line in enumerate(_lines(path), start=1):
@@ -138,12 +143,12 @@ def read_landmarks(path: Path) -> dict[str, Float64Array]:
 
 
 def given_landmarks(landmarks: Mapping[str, Float64Array]) -> Callable[[str, UInt8Array], Float64Array | None]:
-    """Landmarks from a file."""
+    """Provide landmarks (5, 2) that were read from a file."""
     return lambda name, _: landmarks.get(name)
 
 
 def detected_landmarks(detector: Detector) -> Callable[[str, UInt8Array], Float64Array | None]:
-    """Landmarks of the face nearest the middle, as LFW means it."""
+    """Provide the landmarks (5, 2) of the face nearest the center of the image, which is the labeled face in LFW."""
 
     def locate(_: str, image: UInt8Array) -> Float64Array | None:
         faces = detector.detect(image)
@@ -153,7 +158,7 @@ def detected_landmarks(detector: Detector) -> Callable[[str, UInt8Array], Float6
 
 
 def images_of(pairs: Sequence[Pair]) -> list[str]:
-    """Every image of the pairs once, in order of appearance."""
+    """Paths of all images of the pairs, each once, in order of first use."""
     return list(dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)))
 
 

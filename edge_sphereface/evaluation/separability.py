@@ -1,7 +1,7 @@
-"""Whether a model tells people apart in photographs, fed as it should be and as it is often fed by mistake.
+"""Checks that a model separates people in photographs, with correct preprocessing and with frequent mistakes.
 
-A wrong color order, a second alignment or a missing one cannot be seen in a single array. They show in numbers: the
-similarity of the same person collapses. This check takes labelled photographs, feeds the model both ways and compares.
+A wrong color order, a second alignment or a missing one is invisible in a single array, but it lowers the similarity of
+the same person. This check embeds labeled photographs with correct and incorrect preprocessing and compares both.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 MIN_AUC = 0.9
-"""Below it, strangers are taken for the same person too often for any use."""
+"""Smallest acceptable AUC. Below it, different people are confused too often for any use."""
 
 FEEDINGS = ("as intended", "red and blue swapped", "aligned twice", "not aligned")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Separation:
-    """Similarities of genuine and impostor pairs for one way of feeding the model.
+    """Similarities of genuine and impostor pairs for one kind of preprocessing.
 
     Attributes:
-        feeding: what was done to the crops.
-        genuine_mean: mean cosine of pairs of the same person.
-        impostor_mean: mean cosine of pairs of different people.
-        auc: chance that a genuine pair scores above an impostor pair.
+        feeding: kind of preprocessing.
+        genuine_mean: mean cosine similarity of pairs of the same person.
+        impostor_mean: mean cosine similarity of pairs of different people.
+        auc: area under the ROC curve: probability that a genuine pair scores above an impostor pair.
     """
 
     feeding: str
@@ -53,16 +53,16 @@ class Separation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeparationCheck:
-    """Outcome over a folder of photographs.
+    """Result of the check on a folder of photographs.
 
     Attributes:
-        people: identities with at least one usable photograph.
-        photographs: used.
+        people: number of people with at least one usable photograph.
+        photographs: number of usable photographs.
         skipped: photographs that could not be used.
-        genuine_pairs: pairs of the same person.
-        impostor_pairs: pairs of different people.
-        rows: one per way of feeding, the intended one first.
-        passed: whether the intended way separates people, and no mistaken way does better.
+        genuine_pairs: number of pairs of the same person.
+        impostor_pairs: number of pairs of different people.
+        rows: one row per kind of preprocessing, the correct one first.
+        passed: whether correct preprocessing separates people, and no mistake does better.
     """
 
     people: int
@@ -77,17 +77,17 @@ class SeparationCheck:
 def check_separation(
     embedder: Embedder, detector: Detector, folder: Path, *, progress: Callable[[int, int], None] | None = None
 ) -> SeparationCheck:
-    """Run the check.
+    """Check that a model separates people in a folder of labeled photographs.
 
     Args:
-        embedder: the model.
-        detector: finds the faces.
-        folder: one sub-folder per person with photographs of that person; where photographs lie in ``folder`` itself,
-            the person is the file name without its number (``Ann1.jpg``, ``Ann_02.jpg``).
-        progress: called with photographs done and their total.
+        embedder: the embedding model.
+        detector: the face detector.
+        folder: folder with one subfolder of photographs per person. For photographs in ``folder`` itself, the person is
+            the file name without its number (``Ann1.jpg``, ``Ann_02.jpg``).
+        progress: called with the number of photographs done and their total.
 
     Raises:
-        ImageError: no folder, or too few usable photographs for a genuine and an impostor pair.
+        ImageError: ``folder`` is not a folder, or has too few usable photographs for a genuine and an impostor pair.
     """
     paths = find_images(folder)
     embedded: list[Float32Array] = []
@@ -119,10 +119,10 @@ def check_separation(
 
 
 def _feedings(image: UInt8Array, embedder: Embedder, detector: Detector) -> UInt8Array:
-    """One face as the model should get it, and as it gets it by the usual mistakes.
+    """Preprocess one face correctly, and with the frequent mistakes.
 
-    "Aligned twice" is what happens when photographs on disk are crops already and the landmarks are those of the
-    originals; "not aligned" is the detector's box squeezed into the crop's size.
+    "Aligned twice" happens if photographs on disk are already crops and the landmarks are those of the originals. "Not
+    aligned" is the detector's box, resized to the crop's size.
 
     Returns:
         (4, H, W, 3) uint8, in the order of ``FEEDINGS``.

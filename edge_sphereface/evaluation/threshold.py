@@ -1,4 +1,4 @@
-"""The threshold for a wanted false accept rate, and whether the data can tell it.
+"""Calibrates the threshold for a requested false accept rate, if the data can support that rate.
 
 References:
     G. Doddington et al.: The NIST speaker recognition evaluation, Speech Communication 31, 2000: 30 errors are needed
@@ -22,31 +22,33 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, Float64Array, Int64Array
 
 MIN_FALSE_ACCEPTS = 30
-"""The rule of 30, over pairs of photographs."""
+"""Smallest number of false accepts among pairs of photographs, by the rule of 30."""
 MIN_FALSE_PEOPLE = 3
-"""The rule of 3, over pairs of people: photographs of the same two people are no independent comparisons."""
+"""Smallest expected number of falsely accepted pairs of people, by the rule of 3. Pairs of people are counted because
+photographs of the same two people are not independent comparisons."""
 
 _RESAMPLES = 500
 _BLOCK = 512
 _KEPT = 20
-"""Times the false accepts are kept of the highest impostor scores, so that resampling finds its threshold in them."""
+"""Highest impostor scores that are kept, as a multiple of the false accepts, so that they include resampled
+thresholds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """A threshold and what it rests on.
+    """A threshold calibrated on photographs, and the data behind it.
 
     Attributes:
-        far: false accept rate asked for.
-        threshold: cosine from which at most that share of impostor pairs is accepted.
-        low: of its 95 % interval, by resampling people.
-        high: of that interval.
-        measured_far: of these photographs at the threshold.
-        tar: true accept rate at the threshold; None without two photographs of anybody.
-        people: of whom photographs are used.
-        photographs: used.
-        genuine_pairs: of the same person.
-        impostor_pairs: of different people.
+        far: requested false accept rate (FAR), a share of impostor pairs.
+        threshold: cosine similarity at which at most that share of impostor pairs is accepted.
+        low: lower bound of the threshold's 95 % interval, by resampling people.
+        high: upper bound of that interval.
+        measured_far: false accept rate of these photographs at the threshold.
+        tar: true accept rate of these photographs at the threshold; None if no person has two photographs.
+        people: number of people.
+        photographs: number of photographs.
+        genuine_pairs: number of pairs of the same person.
+        impostor_pairs: number of pairs of different people.
     """
 
     far: float
@@ -62,17 +64,17 @@ class Calibration:
 
 
 def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, seed: int = 0) -> Calibration:
-    """Find the threshold.
+    """Find the threshold for a false accept rate on photographs.
 
     Args:
         embeddings: (N, D) unit rows.
-        people: N names.
-        far: wanted share of accepted impostor pairs, above 0 and below 1.
-        seed: of the resampling.
+        people: N names, the person of each row.
+        far: requested share of accepted impostor pairs, above 0 and below 1.
+        seed: seed of the resampling.
 
     Raises:
         ThresholdError: the data cannot support that rate; the message says what would.
-        ValueError: the rate is none.
+        ValueError: the rate is not between 0 and 1.
     """
     if not 0 < far < 1:
         raise ValueError(f"Expected a false accept rate above 0 and below 1, got {far}.")
@@ -107,16 +109,16 @@ def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, se
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackCalibration:
-    """A threshold for `watch` and what it rests on.
+    """A threshold for streams, calibrated on tracks of strangers, and the data behind it.
 
     Attributes:
-        far: share of strangers' tracks that may ever be given a name.
-        threshold: cosine that at most that share reaches.
-        low: of its 95 % interval, by resampling tracks.
-        high: of that interval.
-        measured_far: of these tracks at the threshold.
-        tracks: of strangers.
-        sequences: that they were seen in.
+        far: requested false accept rate (FAR), the share of strangers' tracks that may ever be given a name.
+        threshold: cosine similarity that at most that share of tracks reaches.
+        low: lower bound of the threshold's 95 % interval, by resampling tracks.
+        high: upper bound of that interval.
+        measured_far: share of these tracks that reaches the threshold.
+        tracks: number of strangers' tracks.
+        sequences: number of sequences that the tracks come from.
     """
 
     far: float
@@ -129,15 +131,15 @@ class TrackCalibration:
 
 
 def calibrate_tracks(sequences: Sequence[Sequence[float]], far: float, *, seed: int = 0) -> TrackCalibration:
-    """Find the threshold that at most a wanted share of strangers' tracks ever reaches.
+    """Find the threshold that at most a requested share of strangers' tracks ever reaches.
 
     Args:
-        sequences: the scores of the tracks of each, as ``edge_sphereface.stream.stranger_tracks`` gives them.
-        far: share of tracks that may reach it.
-        seed: of the resampling.
+        sequences: scores of the tracks of each sequence, from ``edge_sphereface.stream.stranger_tracks``.
+        far: share of tracks that may reach the threshold.
+        seed: seed of the resampling.
 
     Raises:
-        ThresholdError: too few tracks for the rate (the rule of 3).
+        ThresholdError: there are too few tracks for the rate (the rule of 3).
     """
     scores = np.array([score for sequence in sequences for score in sequence], dtype=np.float32)
     if far * len(scores) < MIN_FALSE_PEOPLE:
@@ -181,13 +183,13 @@ def _require_support(far: float, people: int, impostors: int) -> None:
 def _scores(
     embeddings: Float32Array, labels: Int64Array, top: int
 ) -> tuple[Float32Array, Int64Array, Int64Array, Float32Array]:
-    """The ``top`` highest impostor scores, falling, with the rows that they compare; all genuine scores."""
+    """The ``top`` highest impostor scores in descending order, both row indices of each, and all genuine scores."""
     scores, first, second = np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64)
     genuine = []
     for start in range(0, len(embeddings), _BLOCK):
         block = embeddings[start : start + _BLOCK] @ embeddings[start:].T
         rows, columns = np.triu_indices(len(block), k=1, m=block.shape[1])
-        values = np.clip(block[rows, columns], -1.0, 1.0)  # rounding takes a cosine beyond 1
+        values = np.clip(block[rows, columns], -1.0, 1.0)  # rounding can exceed 1
         rows, columns = rows + start, columns + start
         same = labels[rows] == labels[columns]
         genuine.append(values[same])
@@ -202,7 +204,7 @@ def _scores(
 
 
 def _between(scores: Float32Array, allowed: int) -> float:
-    """A threshold that ``allowed`` of the falling scores reach, or fewer where scores are equal."""
+    """A threshold that ``allowed`` of the descending scores reach, or fewer if scores are equal."""
     if allowed >= len(scores):
         return float(scores[-1])
     above = scores[:allowed][scores[:allowed] > scores[allowed]]
@@ -213,9 +215,10 @@ def _between(scores: Float32Array, allowed: int) -> float:
 def _resampled(
     scores: Float32Array, first: Int64Array, second: Int64Array, counts: Int64Array, far: float, seed: int
 ) -> Iterator[float]:
-    """Thresholds of the same rate, had other people of the same kind been photographed.
+    """Bootstrap thresholds of the same rate, by resampling people.
 
-    Pairs of a person drawn twice are no impostors, so a pair weighs the product of how often its two people were drawn.
+    A pair is weighted by the product of how often its two people were drawn. Pairs of a person with itself are not
+    impostor pairs.
     """
     random = np.random.default_rng(seed)
     chances = np.full(len(counts), 1 / len(counts))

@@ -1,4 +1,4 @@
-"""Interleaved latency measurement of several cases, keeping raw samples."""
+"""Interleaved latency measurement of several cases, with raw samples."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class LatencySummary:
     """Latency of one case, in milliseconds.
 
     Attributes:
-        samples: how many were taken.
-        min_ms: fastest.
-        median_ms: half are faster.
-        p95_ms: 95 of 100 are faster.
-        p99_ms: 99 of 100 are faster; with fewer than 100 samples it is near the slowest.
+        samples: number of samples.
+        min_ms: minimum.
+        median_ms: median.
+        p95_ms: 95th percentile.
+        p99_ms: 99th percentile; with fewer than 100 samples it is close to the maximum.
     """
 
     samples: int
@@ -45,17 +45,17 @@ def measure_interleaved(
     clock_ns: Callable[[], int] = time.perf_counter_ns,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Float64Array]:
-    """Run every case once per round, in turn, so that a drifting machine slows all of them alike.
+    """Run every case once per round, in turn, so that a drift of the machine affects all cases equally.
 
     Args:
-        cases: what to time, by name.
+        cases: functions to time, by name.
         rounds: samples per case.
-        warmup: rounds before those, not counted.
-        clock_ns: nanoseconds of a monotonic clock.
+        warmup: additional rounds before those, which are not counted.
+        clock_ns: monotonic clock in nanoseconds.
         progress: called after each counted round with its number.
 
     Returns:
-        Raw samples by name, (rounds,) float64, in milliseconds.
+        Latencies (rounds,) float64 in milliseconds, by name.
     """
     samples = {name: np.empty(rounds, dtype=np.float64) for name in cases}
     for number in range(-warmup, rounds):
@@ -71,7 +71,7 @@ def measure_interleaved(
 
 
 def summarize(samples_ms: Float64Array) -> LatencySummary:
-    """Median and tail of raw samples."""
+    """Summarize raw samples in milliseconds by minimum, median and tail."""
     low, median, p95, p99 = np.percentile(samples_ms, [0, 50, 95, 99])
     return LatencySummary(
         samples=len(samples_ms), min_ms=float(low), median_ms=float(median), p95_ms=float(p95), p99_ms=float(p99)
