@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from edge_sphereface.cli.runner import Parser
 from edge_sphereface.setting import Setting
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 T = TypeVar("T")
+
+
+class Container(Protocol):
+    """A parser, or a group of one."""
+
+    def add_argument(self, *name: str, **form: Any) -> object:
+        """Add an argument; see :mod:`argparse`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +69,7 @@ class Option:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    def add_to(self, container: argparse._ActionsContainer) -> None:
+    def add_to(self, container: Container) -> None:
         """Add the option to a parser or to a group of one."""
         if self.read is None:
             action = "store_false" if self.default else "store_true"
@@ -84,7 +91,7 @@ class Option:
 def option_parser(options: Iterable[Option]) -> Parser:
     """A parser of these options, to be a parent of a command's; groups stand in the order of their first options."""
     parser = Parser(add_help=False)
-    groups: dict[str, argparse._ActionsContainer] = {"": parser}
+    groups: dict[str, Container] = {"": parser}
     for option in options:
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)

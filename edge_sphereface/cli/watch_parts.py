@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import socket
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -45,6 +43,8 @@ def make_page(options: WatchOptions) -> PageView | None:
     """The page, if it was requested. Where other machines can open it, it has a token: a new one if none was set."""
     if options.view is None:
         return None
+    import secrets
+
     from edge_sphereface.web import PageView
     from edge_sphereface.web.loopback import is_loopback
 
@@ -85,6 +85,8 @@ def _are_same(one: tuple[str, int] | None, other: tuple[str, int] | None) -> boo
     """Whether two addresses name the same port of the same interface."""
     if one is None or other is None or one[1] != other[1]:
         return False
+    import socket
+
     try:
         first, second = (socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][4] for address in (one, other))
     except OSError:
