@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface._version import __version__
 from edge_sphereface.cli import (
+    completion,
     face_commands,
     folder_command,
     gallery_commands,
@@ -20,7 +21,7 @@ from edge_sphereface.cli import (
     watch_command,
 )
 from edge_sphereface.cli.configuration import asks_for_json
-from edge_sphereface.cli.runner import Parser, run
+from edge_sphereface.cli.runner import Parser, add_help_command, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,8 @@ def build_parser() -> Parser:
     model_commands.add_commands(commands)
     tune_command.add_command(commands)
     watch_command.add_command(commands)
+    completion.add_command(parser)
+    add_help_command(parser)
     return parser
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 import warnings
@@ -30,6 +31,9 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
 """Threads of OpenCV and of numpy's matrix products, read when they are loaded."""
 
+_OPTION = re.compile(r"^ +(?:-\w(?: \w+)?, )?(--[a-z0-9][a-z0-9-]*)", re.MULTILINE)
+_INVALID, _CHOOSE = "invalid choice: ", " (choose from "
+"""How argparse words a choice that it does not know."""
 _REQUIRED = {"numpy": "numpy", "cv2": "opencv-python-headless", "onnx": "onnx"}
 """Packages that an incomplete installation lacks, by the name that is imported. onnxruntime has an error of its own."""
 
@@ -86,27 +90,43 @@ class Parser(argparse.ArgumentParser):
     Attributes:
         preset: gives values that count where the words of a command give none, such as those of a file that the words
             name.
+        commands: of this parser; None where it has none.
     """
 
     preset: Callable[[list[str]], dict[str, Any]] | None = None
+    commands: Commands | None = None
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add commands; see :meth:`argparse.ArgumentParser.add_subparsers`."""
+        self.commands = super().add_subparsers(**options)
+        return self.commands
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; words count over :attr:`preset`, and that over defaults."""
+        """Parse, and refuse what is left over; words count over :attr:`preset`, and that over defaults."""
         words = list(sys.argv[1:] if args is None else args)
         if self.preset is not None:
             namespace = argparse.Namespace(**{**self.preset(words), **vars(namespace or argparse.Namespace())})
-        return super().parse_known_args(words, namespace)
+        arguments, rest = super().parse_known_args(words, namespace)
+        if rest:  # an address that it may hold is not shown
+            self._refuse(f"unrecognized arguments: {' '.join(map(_shown, rest))}", _shown(rest[0]), self.options())
+        return arguments, rest
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse what is left over without showing an address that it may hold."""
-        arguments, rest = self.parse_known_args(args, namespace)
-        if rest:
-            self.error(f"unrecognized arguments: {' '.join(map(_shown, rest))}")
-        return arguments
+    def options(self) -> list[str]:
+        """The long options of this parser, as its help lists them."""
+        return _OPTION.findall(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong with the command line."""
-        raise UsageError(f"{self.prog}: {message}.", hint=f"{self.prog} --help shows what it takes")
+        word, _, known = message.partition(_INVALID)[2].partition(_CHOOSE)
+        self._refuse(message, word.strip("'"), [name.strip("' ") for name in known.rstrip(")").split(",")])
+
+    def _refuse(self, message: str, word: str, known: list[str]) -> NoReturn:
+        """Raise a usage error that suggests what is nearest to a word."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, known, n=1) if word else []
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"{self.prog}: {message}.", hint=f"{meant}{self.prog} --help shows what it takes")
 
 
 def _shown(word: str) -> str:
@@ -120,6 +140,25 @@ def _shown(word: str) -> str:
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 -- argparse names it nowhere else
 """What commands are added to."""
+
+
+def add_help_command(program: Parser) -> None:
+    """Add ``help COMMAND``, the same as ``COMMAND --help``."""
+    assert program.commands is not None  # noqa: S101 -- a program without commands needs no such command
+    parser = program.commands.add_parser(
+        "help",
+        help="show the help of a command",
+        description="Show the help of the program or of a command, as --help does.",
+        epilog=f"example: {program.prog} help {next(iter(program.commands.choices))}",
+    )
+    parser.add_argument("words", nargs="*", metavar="COMMAND", help="command, and its subcommand if it has any")
+
+    def show(arguments: argparse.Namespace) -> Outcome:
+        """Print the help; argparse ends the program."""
+        program.parse_args([*arguments.words, "--help"])
+        raise AssertionError("argparse prints the help and exits")
+
+    parser.set_defaults(run=show)
 
 
 def run(
@@ -191,27 +230,44 @@ class Progress:
     Args:
         what: such as ``downloading``.
         unit: ``MiB`` shows bytes in MiB; anything else is counted.
+        clock: monotonic time in seconds.
     """
 
     _QUIET_S = 10.0
+    _ESTIMATE_S = 5.0
+    """Work that has taken so long shows how long the rest will take at the same speed."""
 
-    def __init__(self, what: str, unit: str = "") -> None:
+    def __init__(self, what: str, unit: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
         self._what = what
+        self._clock = clock
+        self._began = clock()
+        self._width = 0
         self._divisor = 1 << 20 if unit == "MiB" else 1
         self._unit = unit
         self._is_terminal = sys.stderr.isatty()
-        self._next = 0.0 if self._is_terminal else time.monotonic() + self._QUIET_S
+        self._next = 0.0 if self._is_terminal else self._began + self._QUIET_S
 
     def __call__(self, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` (0 if unknown) are done."""
         last = bool(total) and done >= total
-        if time.monotonic() < self._next and not (last and self._is_terminal):
+        now = self._clock()
+        if now < self._next and not (last and self._is_terminal):
             return
-        self._next = time.monotonic() + (0.1 if self._is_terminal else self._QUIET_S)
+        self._next = now + (0.1 if self._is_terminal else self._QUIET_S)
         amount = f"{done / self._divisor:.0f}" + (f" / {total / self._divisor:.0f}" if total else "")
-        text = f"{self._what}: {amount} {self._unit}".rstrip()
-        end = "\n" if last or not self._is_terminal else ""
-        print(f"\r{text}" if self._is_terminal else text, end=end, file=sys.stderr, flush=True)
+        text = f"{self._what}: {amount} {self._unit}".rstrip() + self._estimate(done, total, now - self._began)
+        if not self._is_terminal:
+            print(text, file=sys.stderr, flush=True)
+            return
+        print(f"\r{text:<{self._width}}", end="\n" if last else "", file=sys.stderr, flush=True)
+        self._width = len(text)  # what a longer line leaves behind is overwritten
+
+    def _estimate(self, done: int, total: int, elapsed_s: float) -> str:
+        """How long the rest will take; empty in the beginning, at the end, and where that cannot be known."""
+        if not 0 < done < total or elapsed_s < self._ESTIMATE_S:
+            return ""
+        left_s = elapsed_s * (total - done) / done
+        return f", about {left_s:.0f} s left" if left_s < 100 else f", about {left_s / 60:.0f} min left"
 
 
 def _bound_threads(threads: int) -> None:

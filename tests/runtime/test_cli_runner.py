@@ -5,14 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import build_parser as benchmarks_parser
 from edge_sphereface.cli import runner
-from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.__main__ import build_parser, main
 from edge_sphereface.cli.runner import Outcome, Parser, Progress, run
 from export.commands import build_parser as export_parser
 
@@ -71,15 +70,47 @@ def test_nan_is_never_printed_as_json():
         run(parser, ["--json"])
 
 
-def test_progress_is_rare_where_nobody_watches(capsys, monkeypatch):
+def test_progress_is_rare_where_nobody_watches(capsys):
+    """A line every ten seconds, with an estimate of the time left."""
     now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    progress = Progress("downloading", "MiB")
+    progress = Progress("downloading", "MiB", clock=lambda: now[0])
     for second in range(31):
         now[0] = float(second)
-        progress(second << 20, 31 << 20)
+        progress(second << 20, 400 << 20)
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["downloading: 10 / 31 MiB", "downloading: 20 / 31 MiB", "downloading: 30 / 31 MiB"]
+    assert lines == [
+        "downloading: 10 / 400 MiB, about 6 min left",
+        "downloading: 20 / 400 MiB, about 6 min left",
+        "downloading: 30 / 400 MiB, about 6 min left",
+    ]
+
+
+def test_short_work_has_no_estimate(capsys, monkeypatch):
+    monkeypatch.setattr(runner.sys.stderr, "isatty", lambda: True, raising=False)
+    now = [0.0]
+    progress = Progress("photographs", clock=lambda: now[0])
+    for now[0], done in ((4.0, 1), (6.0, 2), (9.0, 3)):
+        progress(done, 3)
+    shown = capsys.readouterr().err.split("\r")
+    assert shown[1:] == ["photographs: 1 / 3", "photographs: 2 / 3, about 3 s left", f"{'photographs: 3 / 3':<34}\n"]
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["detekt", "x.jpg"], "detect"),
+        (["gallery", "lst"], "list"),
+        (["detect", "x.jpg", "--detektor", "yunet"], "--detector"),
+    ],
+)
+def test_a_misspelling_is_recognized(words, meant, capsys):
+    assert main(words) == 2
+    assert f"did you mean {meant}? edge-sphereface" in capsys.readouterr().err
+
+
+def test_what_is_like_nothing_is_not_guessed(capsys):
+    assert main(["qqqqqq"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
 
 
 def test_progress_rewrites_its_line_on_a_terminal(capsys, monkeypatch):
