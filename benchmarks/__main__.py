@@ -50,6 +50,8 @@ def _add_latency(added: Commands) -> None:
         "latency",
         parents=[json_option()],
         help="models, peers and stages, interleaved, each contender in a process of its own",
+        description="Measure the latency and memory of models, of other runtimes and of single stages. Contenders "
+        "take turns within one run, each in a process of its own; ratios come with an interval.",
         epilog="example: python -m benchmarks latency float.onnx int8.onnx --peers openvino ncnn -o latency.json",
     )
     command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first, a float one, is the reference")
@@ -85,6 +87,8 @@ def _add_latency(added: Commands) -> None:
         "todays-int8",
         parents=[json_option()],
         help="make the INT8 file of today's habit (quantize_static) as a contender",
+        description="Quantize a model as users commonly do, with onnxruntime's quantize_static and its defaults, to"
+        " compare with.",
         epilog="example: python -m benchmarks todays-int8 float.onnx --photos photos -o habit.onnx",
     )
     command.add_argument("model", type=Path, help="float ONNX file with layout nchw")
@@ -129,12 +133,19 @@ def _add_accuracy(added: Commands) -> None:
 
 
 def _add_ascend(added: Commands) -> None:
-    command = added.add_parser("ascend", help="the native path beside the edge path: measured, imported, published")
+    command = added.add_parser(
+        "ascend",
+        help="the native path beside the edge path: measured, imported, published",
+        description="Compare the native path on Ascend with the edge path: figures measured here, imported from "
+        "another machine, or published.",
+    )
     kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = kinds.add_parser(
         "run",
         parents=[json_option()],
         help="run the checkpoint by MindSpore, on Ascend if there is one, else on the CPU",
+        description="Run the checkpoint with MindSpore, on Ascend if there is one, else on the CPU, and record "
+        "latency and embeddings beside those of the edge path.",
         epilog="example: python -m benchmarks ascend run --checkpoint x.ckpt --edge latency.json -o ascend.json",
     )
     command.add_argument("--checkpoint", type=Path, metavar="FILE", help="without it nothing native is run")
@@ -195,6 +206,8 @@ def _add_report(added: Commands) -> None:
         "report",
         parents=[json_option()],
         help="Markdown and plots of results",
+        description="Write a report of recorded results: a page in Markdown with tables and plots, each figure with"
+        " its machine.",
         epilog="example: python -m benchmarks report latency.json accuracy.json ascend.json -o report",
     )
     command.add_argument("result", nargs="+", type=Path, help="results of one machine")
@@ -206,6 +219,8 @@ def _add_report(added: Commands) -> None:
         "compare",
         parents=[json_option()],
         help="what got slower beyond noise; exit code 1 if something did",
+        description="Compare two recorded results of one machine and list what became slower by more than the "
+        "noise. Exit code 1 if something did.",
         epilog="example: python -m benchmarks compare old.json new.json",
     )
     command.add_argument("old", type=Path, help="result of `latency`")

@@ -27,3 +27,10 @@ def test_help_of_every_command(program, capsys):
             parser.parse_args(["--help"])
         assert done.value.code == 0
         assert capsys.readouterr().out.startswith(f"usage: {parser.prog}")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_command_is_described(program):
+    """Its own help says more than the line in the list of commands."""
+    for parser in commands(import_module(program).build_parser()):
+        assert parser.description, parser.prog

@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 def add_command(commands: Commands) -> None:
     """Add the command ``stream``."""
-    parser = commands.add_parser("stream", help="live recognition: economy, accuracy, a long run")
+    parser = commands.add_parser(
+        "stream",
+        help="live recognition: economy, accuracy, a long run",
+        description="Measure live recognition on rendered video: embeddings and time spent, right names, false "
+        "alarms, memory over a long run.",
+    )
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_video(kinds)
     _add_economy(kinds)

@@ -51,6 +51,8 @@ def _add_list(commands: Commands) -> None:
         "list",
         parents=[json_option(), gallery_options()],
         help="list identities, and the model that made the embeddings",
+        description="List the identities of a gallery with their number of embeddings and crops, its threshold, and"
+        " the model that made the embeddings.",
         epilog="example: edge-sphereface gallery list --gallery people.db",
     )
     parser.set_defaults(run=list_identities)

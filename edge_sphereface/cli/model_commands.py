@@ -38,6 +38,8 @@ def add_commands(commands: Commands) -> None:
         "info",
         parents=[json_option(), model_option()],
         help="describe a model, and the provider that really runs it",
+        description="Describe a model: network, input, alignment, threshold, origin, quantization and tuning; and "
+        "the execution provider that runs each node of its graph on this machine.",
         epilog="example: edge-sphereface info --model model.onnx",
     )
     parser.set_defaults(run=info)
@@ -46,6 +48,8 @@ def add_commands(commands: Commands) -> None:
         "fetch-detector",
         parents=[json_option()],
         help="download YuNet (0.2 MB) into the cache",
+        description="Download the face detector YuNet into the cache, once, and check its SHA-256. Afterwards "
+        "--detector auto takes it.",
         epilog="example, without network: edge-sphereface fetch-detector --from /media/usb/yunet.onnx",
     )
     parser.add_argument(
