@@ -49,12 +49,14 @@ def _add_latency(added: Commands) -> None:
     command = added.add_parser(
         "latency",
         parents=[json_option()],
-        help="models, peers and stages, interleaved, each contender in a process of its own",
+        help="measure the latency of models, peers and stages, interleaved, each in a separate process",
         description="Measure the latency and memory of models, of other runtimes and of single stages. Contenders "
-        "take turns within one run, each in a process of its own; ratios come with an interval.",
+        "take turns within one run, each in a separate process; ratios have a confidence interval.",
         epilog="example: python -m benchmarks latency float.onnx int8.onnx --peers openvino ncnn -o latency.json",
     )
-    command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first, a float one, is the reference")
+    command.add_argument(
+        "model", nargs="+", type=Path, help="ONNX file; the first one, a float model, is the reference"
+    )
     command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
     command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
     command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each case (default 100)")
@@ -63,21 +65,23 @@ def _add_latency(added: Commands) -> None:
         type=positive,
         default=5,
         metavar="N",
-        help="starts of each process, of the stages too (default 5); `compare` needs 3",
+        help="starts of each process, also of the stages (default 5); `compare` needs 3",
     )
     command.add_argument(
         "--peers",
         nargs="+",
         choices=(*commands.PEERS, "all"),
         default=[],
-        help="other runtimes; each gets a virtual environment in build/peers when it is first used",
+        help="other runtimes; each one is installed in a virtual environment in build/peers on first use",
     )
-    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="for MindSpore")
-    command.add_argument("--no-stages", action="store_true", help="embedding alone")
+    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoint for MindSpore")
+    command.add_argument("--no-stages", action="store_true", help="measure only the embedding")
     command.add_argument(
-        "--photo", type=Path, metavar="FILE", help="for the stages (default: one in the public domain)"
+        "--photo", type=Path, metavar="FILE", help="photograph for the stages (default: the built-in one)"
     )
-    command.add_argument("--video", type=Path, metavar="FILE", help="for the stages (default: the photograph, moving)")
+    command.add_argument(
+        "--video", type=Path, metavar="FILE", help="video for the stages (default: the moving photograph)"
+    )
     command.add_argument(
         "--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)"
     )
@@ -86,30 +90,30 @@ def _add_latency(added: Commands) -> None:
     command = added.add_parser(
         "todays-int8",
         parents=[json_option()],
-        help="make the INT8 file of today's habit (quantize_static) as a contender",
-        description="Quantize a model as users commonly do, with onnxruntime's quantize_static and its defaults, to"
-        " compare with.",
+        help="make an INT8 model by onnxruntime's quantize_static, as a contender",
+        description="Quantize a model as users commonly do, with onnxruntime's quantize_static and its defaults, for "
+        "comparison.",
         epilog="example: python -m benchmarks todays-int8 float.onnx --photos photos -o habit.onnx",
     )
     command.add_argument("model", type=Path, help="float ONNX file with layout nchw")
-    command.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="for the calibration")
-    command.add_argument("--count", type=positive, default=200, metavar="N", help="crops (default 200)")
+    command.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photographs for the calibration")
+    command.add_argument("--count", type=positive, default=200, metavar="N", help="number of crops (default 200)")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     command.set_defaults(run=commands.run_int8)
     command = added.add_parser(
         "sessions",
         parents=[json_option()],
-        help="what the session's settings cost: latency with and without pauses, processor time, memory",
+        help="compare session settings: latency with and without pauses, processor time, memory",
         description="Run every model with the default settings, spinning threads, a memory arena and pinned threads, "
-        "on the CPU, each in a process of its own, in turn.",
+        "on the CPU, in turn, each in a separate process.",
         epilog="example: python -m benchmarks sessions float.onnx int8.onnx -o sessions.json",
     )
     command.add_argument("model", nargs="+", type=Path, help="ONNX file")
     command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
-    command.add_argument("--rounds", type=positive, default=40, metavar="N", help="samples of a start (default 40)")
-    command.add_argument("--starts", type=positive, default=5, metavar="N", help="of each setting (default 5)")
+    command.add_argument("--rounds", type=positive, default=40, metavar="N", help="samples per start (default 40)")
+    command.add_argument("--starts", type=positive, default=5, metavar="N", help="starts of each setting (default 5)")
     command.add_argument(
-        "--pause-ms", type=float, default=50, metavar="MS", help="between two inferences, as on a camera (default 50)"
+        "--pause-ms", type=float, default=50, metavar="MS", help="pause between inferences, as on a camera (default 50)"
     )
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
     command.set_defaults(run=commands.run_sessions)
@@ -119,15 +123,15 @@ def _add_accuracy(added: Commands) -> None:
     command = added.add_parser(
         "accuracy",
         parents=[json_option(), detector_options(), pairs_options()],
-        help="10-fold accuracy, TAR@FAR, EER with intervals; later models against the first",
-        description="Embed the photographs of labelled pairs and judge the scores as the original evaluation does. "
-        "Embeddings are kept in the cache (mode 0600), so that a run that was broken off goes on.",
+        help="measure 10-fold accuracy, TAR@FAR and EER with intervals; compare models with the first",
+        description="Embed the photographs of labeled pairs and evaluate the scores by the original's protocol. "
+        "Embeddings are cached (mode 0600), so that an interrupted run can continue.",
         epilog="example: python -m benchmarks accuracy float.onnx int8.onnx --lfw lfw -o accuracy.json",
     )
-    command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first is the reference")
-    command.add_argument("--detect", action="store_true", help="detect landmarks, though LFW's file has them")
-    command.add_argument("--flip", action="store_true", help="average with the mirrored crop")
-    command.add_argument("--no-cache", action="store_true", help="keep no embeddings on disk")
+    command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first one is the reference")
+    command.add_argument("--detect", action="store_true", help="detect landmarks instead of using those of LFW's file")
+    command.add_argument("--flip", action="store_true", help="average each embedding with that of the mirrored crop")
+    command.add_argument("--no-cache", action="store_true", help="do not store embeddings on disk")
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     command.set_defaults(run=commands.run_accuracy)
 
@@ -135,7 +139,7 @@ def _add_accuracy(added: Commands) -> None:
 def _add_ascend(added: Commands) -> None:
     command = added.add_parser(
         "ascend",
-        help="the native path beside the edge path: measured, imported, published",
+        help="compare the native path with the edge path: measured, imported, published",
         description="Compare the native path on Ascend with the edge path: figures measured here, imported from "
         "another machine, or published.",
     )
@@ -143,13 +147,15 @@ def _add_ascend(added: Commands) -> None:
     command = kinds.add_parser(
         "run",
         parents=[json_option()],
-        help="run the checkpoint by MindSpore, on Ascend if there is one, else on the CPU",
+        help="run the checkpoint in MindSpore, on an Ascend NPU if there is one, else on the CPU",
         description="Run the checkpoint with MindSpore, on Ascend if there is one, else on the CPU, and record "
         "latency and embeddings beside those of the edge path.",
         epilog="example: python -m benchmarks ascend run --checkpoint x.ckpt --edge latency.json -o ascend.json",
     )
-    command.add_argument("--checkpoint", type=Path, metavar="FILE", help="without it nothing native is run")
-    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="measure its accuracy as well, in float16")
+    command.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="checkpoint; without it, nothing native is run"
+    )
+    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="also measure its accuracy in float16")
     command.add_argument(
         "--edge", nargs="+", type=Path, default=[], metavar="FILE", help="results of `latency` and `accuracy`"
     )
@@ -159,12 +165,12 @@ def _add_ascend(added: Commands) -> None:
     command = kinds.add_parser(
         "import",
         parents=[json_option()],
-        help="take over runs that were recorded elsewhere",
-        description="Reads the original's line LFWACC=… std=… thd=…, ais_bench or msame output, JSON of `ascend run`.",
+        help="import runs from other machines",
+        description="Read the original's line LFWACC=… std=… thd=…, ais_bench or msame output, or `ascend run` JSON.",
         epilog="example: python -m benchmarks ascend import eval.log --source 'Atlas 300I, our lab' -o imported.json",
     )
-    command.add_argument("file", nargs="+", type=Path, help="log or JSON")
-    command.add_argument("--source", required=True, metavar="TEXT", help="who recorded it, where, when")
+    command.add_argument("file", nargs="+", type=Path, help="log or JSON file")
+    command.add_argument("--source", required=True, metavar="TEXT", help="who recorded the run, where and when")
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     command.set_defaults(run=commands.run_import)
 
@@ -173,9 +179,9 @@ def _add_plan(added: Commands) -> None:
     command = added.add_parser(
         "plan",
         parents=[json_option()],
-        help="how often to detect on a camera, with how many threads, in what batches",
-        description="The work on a frame is what `watch` does when it embeds every face, from the stages of one model "
-        "and one detector. Exit code 1 if no plan keeps the budget.",
+        help="plan for a camera: how often to detect, number of threads, batch size",
+        description="The work on a frame is that of `watch` if it embeds every face, computed from the stages of one "
+        "model and one detector. The exit code is 1 if no plan meets the budget.",
         epilog="example: python -m benchmarks plan latency.json --fps 15 --faces 3 --budget-ms 60",
     )
     command.add_argument("result", nargs="?", type=Path, help="result of `latency` with stages")
@@ -183,20 +189,22 @@ def _add_plan(added: Commands) -> None:
         "--model",
         type=Path,
         metavar="FILE",
-        help="with a result: the name of the model to plan for, if it holds several; without: measure this model now",
+        help="with a result: name of the model to plan for, if the result has several; without: model to measure now",
     )
     command.add_argument(
         "--detector",
         choices=DETECTOR_NAMES,
         default="auto",
-        help="whose stages to use (default auto: the one that the commands took by default where it was measured)",
+        help="detector whose stages are used (default auto: the default detector on the machine of the measurement)",
     )
     command.add_argument(
         "--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)"
     )
     command.add_argument("--fps", type=above_zero, required=True, help="frames per second of the camera")
-    command.add_argument("--faces", type=count, required=True, help="in a frame")
-    command.add_argument("--budget-ms", type=above_zero, required=True, metavar="MS", help="work per frame, on average")
+    command.add_argument("--faces", type=count, required=True, help="faces in a frame")
+    command.add_argument(
+        "--budget-ms", type=above_zero, required=True, metavar="MS", help="largest average work per frame"
+    )
     command.add_argument("--rounds", type=positive, default=50, metavar="N", help="samples (default 50)")
     command.set_defaults(run=commands.run_plan)
 
@@ -205,26 +213,25 @@ def _add_report(added: Commands) -> None:
     command = added.add_parser(
         "report",
         parents=[json_option()],
-        help="Markdown and plots of results",
-        description="Write a report of recorded results: a page in Markdown with tables and plots, each figure with"
-        " its machine.",
+        help="write results as Markdown and plots",
+        description="Write a report of recorded results: a Markdown page with tables, plots and the machine.",
         epilog="example: python -m benchmarks report latency.json accuracy.json ascend.json -o report",
     )
     command.add_argument("result", nargs="+", type=Path, help="results of one machine")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
-    command.add_argument("--title", default="SphereFace on this machine", help="of the report")
-    command.add_argument("--remark", default="", metavar="TEXT", help="what the reader must know of models and run")
+    command.add_argument("--title", default="SphereFace on this machine", help="title of the report")
+    command.add_argument("--remark", default="", metavar="TEXT", help="notes on the models and the run")
     command.set_defaults(run=commands.run_report)
     command = added.add_parser(
         "compare",
         parents=[json_option()],
-        help="what got slower beyond noise; exit code 1 if something did",
-        description="Compare two recorded results of one machine and list what became slower by more than the "
-        "noise. Exit code 1 if something did.",
+        help="find cases that became significantly slower; the exit code is 1 if there are any",
+        description="Compare two recorded results of one machine, and list the cases that became significantly "
+        "slower. The exit code is 1 if there are any.",
         epilog="example: python -m benchmarks compare old.json new.json",
     )
-    command.add_argument("old", type=Path, help="result of `latency`")
-    command.add_argument("new", type=Path, help="result of `latency`")
+    command.add_argument("old", type=Path, help="old result of `latency`")
+    command.add_argument("new", type=Path, help="new result of `latency`")
     command.set_defaults(run=commands.run_compare)
 
 

@@ -40,14 +40,18 @@ def add_command(added: Commands) -> None:
     command = added.add_parser(
         "alignment",
         parents=[json_option()],
-        help="crops of LFW beside those of the original's evaluation, and what each difference changes",
-        description="Compare crops with an independent least squares in the original's direction, both kinds of fit "
-        "with one another, and warp and decoder with those of the original.",
+        help="compare crops of LFW with those of the original's evaluation, and measure each difference",
+        description="Compare crops with an independent least-squares fit in the original's direction, both kinds of "
+        "fit with each other, and warp and decoder with those of the original.",
         epilog="example: python -m benchmarks alignment model.onnx --lfw lfw -o alignment.json",
     )
     command.add_argument("model", type=Path, help="ONNX file")
-    command.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images, pairs.txt, landmarks")
-    command.add_argument("--count", type=positive, default=1000, metavar="N", help="photographs (default 1000)")
+    command.add_argument(
+        "--lfw", type=Path, required=True, metavar="FOLDER", help="folder with images/, pairs.txt and lfw_landmark.txt"
+    )
+    command.add_argument(
+        "--count", type=positive, default=1000, metavar="N", help="number of photographs (default 1000)"
+    )
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     command.set_defaults(run=run)
 

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 
 def build_parser() -> Parser:
-    """The whole command line."""
+    """Build the parser of all commands."""
     parser = Parser(
         prog="python -m export",
-        description="From MindSpore's SphereFace checkpoint to a proven ONNX file, without MindSpore.",
+        description="Convert MindSpore checkpoints of SphereFace to ONNX with a proof of parity, without MindSpore.",
         epilog="Each command has --help with an example, and --json for machines.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -57,16 +57,18 @@ def _add_fetch(commands: Commands) -> None:
         "fetch",
         parents=[json_option()],
         help="download the official checkpoint (225 MB) into the cache",
-        description=f"Download {official.OFFICIAL.name}, go on where an earlier try broke off, and check its SHA-256. "
-        f"Licence: {official.OFFICIAL.license}.",
+        description=f"Download {official.OFFICIAL.name}, continue an interrupted download, and verify the SHA-256. "
+        f"License: {official.OFFICIAL.license}.",
         epilog="example, without network: python -m export fetch --from /media/usb/sphereface.ckpt",
     )
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file instead")
+    parser.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="copy this file instead of downloading"
+    )
     parser.set_defaults(run=fetch)
 
 
 def fetch(arguments: argparse.Namespace) -> Outcome:
-    """Download or take over the official checkpoint."""
+    """Run ``fetch``: download or copy the official checkpoint."""
     target = official.official_target()
     if arguments.source is not None:
         path = install(official.OFFICIAL, arguments.source, target)
@@ -80,10 +82,9 @@ def _add_inspect(commands: Commands) -> None:
     parser = commands.add_parser(
         "inspect",
         parents=[json_option()],
-        help="what is in a checkpoint or an ONNX file",
-        description="Describe a file without converting it: every parameter of a checkpoint and the network that "
-        "they make, or the inputs, nodes and specification of an ONNX model. Exit code 1 if it is no "
-        "SphereFace.",
+        help="describe the contents of a checkpoint or an ONNX file",
+        description="Describe a file without converting it: the parameters of a checkpoint and their network, or the "
+        "inputs, nodes and specification of an ONNX model. The exit code is 1 if it is not a SphereFace network.",
         epilog="example: python -m export inspect sphereface.ckpt",
     )
     parser.add_argument("file", type=Path, help="checkpoint (.ckpt, .safetensors) or model (.onnx)")
@@ -103,7 +104,7 @@ def _add_proof_options(parser: argparse.ArgumentParser) -> None:
         help="auto (default): MindSpore if installed, else numpy",
     )
     group.add_argument(
-        "--photos", type=Path, metavar="FOLDER", help="faces for the proof (default: a photograph in the public domain)"
+        "--photos", type=Path, metavar="FOLDER", help="photographs for the proof (default: the built-in one)"
     )
 
 
@@ -111,9 +112,9 @@ def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
         parents=[json_option(), pairs_options(), detector_options()],
-        help="make an ONNX file and prove that it equals the checkpoint",
-        description="Convert a checkpoint. The result is compared with the checkpoint's own forward pass and written "
-        "only if it is equal; the proof is kept beside it as a parity certificate.",
+        help="convert a checkpoint to an ONNX file and prove that both are equal",
+        description="Convert a checkpoint. The result is compared with a reference forward pass of the checkpoint and "
+        "written only if it is equal. The proof is stored beside it as a parity certificate.",
         epilog="example: python -m export convert sphereface.ckpt -o sphereface20.onnx --input-layout image",
     )
     parser.add_argument(
@@ -123,50 +124,53 @@ def _add_convert(commands: Commands) -> None:
         help=".ckpt or .safetensors file of MindSpore (default: the official one, in the cache)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.onnx", help="default: the checkpoint's name, .onnx, here"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.onnx",
+        help="default: name of the checkpoint with .onnx, in this folder",
     )
     parser.add_argument(
         "--input-layout",
         choices=(LAYOUT_NCHW, LAYOUT_IMAGE),
         default=LAYOUT_NCHW,
-        help="nchw (default): normalized floats as in the original; image: uint8 BGR crops as a camera gives them",
+        help="nchw (default): normalized floats, as in the original; image: uint8 BGR crops, as from a camera",
     )
     threshold = parser.add_mutually_exclusive_group()
     threshold.add_argument(
         "--threshold",
         type=cosine,
         metavar="COSINE",
-        help=f"kept in the model (default {official.LFW_THRESHOLD}, measured for the official checkpoint only)",
+        help=f"threshold to store in the model (default {official.LFW_THRESHOLD}, for the official checkpoint only)",
     )
     threshold.add_argument(
-        "--threshold-from-pairs", action="store_true", help="keep the threshold that the labelled pairs give"
+        "--threshold-from-pairs", action="store_true", help="measure the threshold on the labeled pairs"
     )
     parser.add_argument(
-        "--threshold-source", default="chosen at conversion", metavar="TEXT", help="where it comes from"
+        "--threshold-source", default="chosen at conversion", metavar="TEXT", help="origin of the threshold"
     )
     parser.add_argument(
-        "--input-size", type=_size, metavar="HxW", help="of the crops, where the checkpoint allows more than one"
+        "--input-size", type=_size, metavar="HxW", help="size of the crops, if the checkpoint allows more than one"
     )
     parser.add_argument(
         "--alignment-fit",
         choices=ALIGNMENT_FITS,
         default=FIT_CP2TFORM,
-        help="how the crops of the training were aligned: cp2tform (default), as the original's; umeyama, as by "
-        "scikit-image",
+        help="alignment of the training crops: cp2tform (default), as in the original; umeyama, as in scikit-image",
     )
     _add_proof_options(parser)
     parser.set_defaults(run=convert)
 
 
 def convert(arguments: argparse.Namespace) -> Outcome:
-    """Convert and show what was made."""
+    """Run ``convert``: convert a checkpoint, and describe the model."""
     from export.convert import ConversionOptions
     from export.convert import convert as convert_checkpoint
 
     labelled = read_named_pairs(arguments)
     if (labelled is not None) != arguments.threshold_from_pairs:
         raise UsageError(
-            "--threshold-from-pairs and labelled pairs belong together.",
+            "--threshold-from-pairs and labeled pairs require each other.",
             hint="give --threshold-from-pairs with --lfw, or with --pairs and --images",
         )
     source = arguments.checkpoint or official.official_path()
@@ -219,15 +223,15 @@ def _add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         parents=[json_option(), pairs_options(), detector_options()],
-        help="prove an ONNX file against its checkpoint, or one of reduced precision against its float model",
-        description="Against a checkpoint the proof must hold as in a conversion, and writes the certificate. Against "
-        "a float model (--float) drift, accuracy and latency must keep the policy of `quantize`.",
+        help="prove an ONNX file against its checkpoint, or a model of reduced precision against its float model",
+        description="The proof against a checkpoint is that of a conversion and writes the certificate. In the proof "
+        "against a float model (--float), drift, accuracy and latency must meet the policy of `quantize`.",
         epilog="example: python -m export verify sphereface20.onnx --checkpoint sphereface.ckpt; "
         "python -m export verify sphereface20.int8.onnx --float sphereface20.onnx --lfw lfw",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="its source (default: the official one, in the cache)"
+        "--checkpoint", type=Path, metavar="FILE", help="source of the model (default: the official one, in the cache)"
     )
     _add_proof_options(parser)
     add_float_options(parser)
@@ -235,7 +239,7 @@ def _add_verify(commands: Commands) -> None:
 
 
 def verify(arguments: argparse.Namespace) -> Outcome:
-    """Prove and, if the proof holds against a checkpoint, write the certificate.
+    """Run ``verify``: prove a model, and write the certificate if it equals its checkpoint.
 
     Raises:
         ParityError: the model was made from another checkpoint, or is of reduced precision.
@@ -251,16 +255,16 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     spec = embedder.spec
     if spec.precision != "float32":
         raise ParityError(
-            f"{arguments.model} has the precision {spec.precision}, which cannot equal its checkpoint.",
-            hint="hold it against its float model: --float FILE.onnx",
+            f"{arguments.model} has the precision {spec.precision} and cannot equal its checkpoint.",
+            hint="compare it with its float model: --float FILE.onnx",
         )
     source = arguments.checkpoint or official.official_path()
     with open_checkpoint(source) as checkpoint:
         if checkpoint.sha256 != spec.source_sha256:
             raise ParityError(
-                f"{arguments.model} was made from {spec.source_file} (SHA-256 {spec.source_sha256}), and "
+                f"{arguments.model} was made from {spec.source_file} (SHA-256 {spec.source_sha256}), but "
                 f"{source} has SHA-256 {checkpoint.sha256}.",
-                hint="give the checkpoint that it was made from",
+                hint="use the checkpoint that it was made from",
             )
         topology = infer_topology(checkpoint.entries, input_size=(spec.input_height, spec.input_width))
         reference = open_reference(arguments.reference, checkpoint, topology)
@@ -279,11 +283,11 @@ def _add_demo(commands: Commands) -> None:
     parser = commands.add_parser(
         "demo",
         parents=[json_option()],
-        help="the whole way on real people: convert, prove, quantize, enroll 30 people, identify 310 photographs",
+        help="run all steps on real people: convert, prove, quantize, enroll 30 people, identify 310 photographs",
         description="Convert the official checkpoint if it is in the cache, else the trained network of the "
-        "project; prove, rewrite and quantize it; enroll 30 people of the ORL faces from 3 photographs "
-        "each and identify 310 other photographs. The output folder then holds the models, a gallery, "
-        "the photographs and a contact sheet of all answers.",
+        "project. Prove, rewrite and quantize it. Enroll 30 people of the ORL faces from 3 photographs each, and "
+        "identify 310 other photographs. The output folder contains the models, a gallery, the photographs and a "
+        "contact sheet of all answers.",
         epilog="example: python -m export demo -o build/demo",
     )
     parser.add_argument(
@@ -293,7 +297,7 @@ def _add_demo(commands: Commands) -> None:
 
 
 def demo(arguments: argparse.Namespace) -> Outcome:
-    """See :mod:`export.demo`."""
+    """Run ``demo``, see :mod:`export.demo`."""
     from export.demo import demo_report, page, run_demo
 
     made = run_demo(arguments.output, note=note, reporter=Progress)

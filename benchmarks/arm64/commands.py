@@ -26,10 +26,10 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "arm64",
         parents=[json_option()],
-        help="the built wheel on emulated Arm cores: features, agreement with this machine, instruction counts",
+        help="test the built wheel on emulated Arm cores: features, agreement with this machine, instruction counts",
         description="Build the wheel, install it with its arm64 dependencies into a small arm64 system (Debian only; "
-        "downloaded into build/emulation), run every feature on each core under QEMU and compare with this machine. "
-        "Exit code 1 if something fails or lies outside its bound.",
+        "downloaded into build/emulation), run every feature on each core under QEMU, and compare with this machine. "
+        "The exit code is 1 if a feature fails or a difference exceeds its bound.",
         epilog="examples: python -m benchmarks arm64 -o results; "
         "python -m benchmarks arm64 --processors cortex-a72 --with onnxruntime==1.20.0 --no-counts",
     )
@@ -39,19 +39,21 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="default: the official one, else random weights"
     )
-    parser.add_argument("--wheel", type=Path, metavar="FILE.whl", help="test this one instead of building it")
+    parser.add_argument("--wheel", type=Path, metavar="FILE.whl", help="test this wheel instead of building one")
     parser.add_argument(
         "--with",
         dest="versions",
         nargs="+",
         default=[],
         metavar="NAME==VERSION",
-        help="other versions of numpy, onnxruntime or opencv-python-headless than this environment has",
+        help="versions of numpy, onnxruntime or opencv-python-headless (default: those of this environment)",
     )
     parser.add_argument(
-        "--release", default="", metavar="NAME", help="of Debian, such as trixie (default: this machine's)"
+        "--release", default="", metavar="NAME", help="release of Debian, such as trixie (default: this machine's)"
     )
-    parser.add_argument("--no-counts", action="store_true", help="count no instructions, which needs a C compiler")
+    parser.add_argument(
+        "--no-counts", action="store_true", help="do not count instructions, which requires a C compiler"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write arm64.json and arm64.md")
     parser.set_defaults(run=run_arm64)
 

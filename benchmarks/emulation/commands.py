@@ -22,7 +22,7 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "emulate",
         parents=[json_option(), detector_options()],
-        help="quantized models on emulated Arm and x86-64 processors: the same embeddings?",
+        help="compare embeddings of quantized models on emulated Arm and x86-64 processors with this machine",
         description="Embed the same crops here and under QEMU (downloaded into build/emulation, Debian only), and "
         "compare. Models with 8-bit weights also run with unsigned weights and with session.x64quantprecision, the "
         "other two ways to avoid saturation.",
@@ -31,7 +31,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("model", nargs="+", type=Path, help="quantized ONNX file")
     parser.add_argument("--float", dest="original", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photographs of faces, or crops")
-    parser.add_argument("--count", type=positive, default=40, metavar="N", help="crops (default 40)")
+    parser.add_argument("--count", type=positive, default=40, metavar="N", help="number of crops (default 40)")
     parser.add_argument(
         "--processors", nargs="+", choices=sorted(PROCESSORS), default=sorted(PROCESSORS), help="default: all"
     )

@@ -30,14 +30,16 @@ def _add_identification(commands: Commands) -> None:
     parser = commands.add_parser(
         "identification",
         parents=[json_option(), detector_options()],
-        help="who is who: rank-1, and identification at 1 %% false alarms",
-        description="Enroll the people with at least 20 photographs from 5 each; identify their other photographs and "
-        "500 strangers, through a gallery file.",
+        help="measure identification: rank-1, and DIR at a false alarm rate of 1 %%",
+        description="Enroll the people with at least 20 photographs, from 5 each. Identify their other photographs and "
+        "500 strangers by a gallery file.",
         epilog="example: python -m benchmarks identification float.onnx int8.onnx --lfw lfw --plot identification.png",
     )
     parser.add_argument("model", nargs="+", type=Path, help="ONNX file")
-    parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
-    parser.add_argument("--detect", action="store_true", help="landmarks of the detector instead of the given ones")
+    parser.add_argument(
+        "--lfw", type=Path, required=True, metavar="FOLDER", help="folder with images/ and lfw_landmark.txt"
+    )
+    parser.add_argument("--detect", action="store_true", help="detect landmarks instead of using the given ones")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_identification)
@@ -90,17 +92,19 @@ def _add_search(commands: Commands) -> None:
     parser = commands.add_parser(
         "gallery-search",
         parents=[json_option()],
-        help="latency and recall of galleries of many identities",
+        help="measure latency and recall of galleries with many identities",
         description="Fill a gallery file (and, with --milvus, Milvus Lite with exact and graph search) with random "
-        "identities; time single searches in turns, compare answers with the product over all templates.",
+        "identities. Time single searches in turn, and compare the answers with the product over all templates.",
         epilog="example: python -m benchmarks gallery-search --identities 100000 --milvus -o search.json",
     )
     parser.add_argument("--identities", type=positive, default=100_000, metavar="N", help="default: 100000")
-    parser.add_argument("--probes", type=positive, default=1000, metavar="N", help="for the recall (default: 1000)")
+    parser.add_argument(
+        "--probes", type=positive, default=1000, metavar="N", help="probes for the recall (default: 1000)"
+    )
     parser.add_argument(
         "--rounds", type=positive, default=100, metavar="N", help="samples of the latency (default: 100)"
     )
-    parser.add_argument("--milvus", action="store_true", help="also Milvus Lite; takes minutes")
+    parser.add_argument("--milvus", action="store_true", help="also measure Milvus Lite; takes minutes")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
     parser.set_defaults(run=run_search)
 
@@ -129,15 +133,15 @@ def _add_scale(commands: Commands) -> None:
     parser = commands.add_parser(
         "embed-folder",
         parents=[json_option(), detector_options()],
-        help="photographs a second of one worker and of several",
-        description="Run embed-folder here and on Ray over the same photographs, in turns.",
+        help="measure photographs per second of one worker and of several",
+        description="Run embed-folder in this process and on Ray, in turn, on the same photographs.",
         epilog="example: python -m benchmarks embed-folder model.onnx --photos photos --workers 1 2 -o scale.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--count", type=positive, default=500, metavar="N", help="photographs (default: 500)")
     parser.add_argument(
-        "--workers", nargs="+", type=positive, default=[1, 2], metavar="N", help="of Ray (default: 1 2)"
+        "--workers", nargs="+", type=positive, default=[1, 2], metavar="N", help="numbers of Ray workers (default: 1 2)"
     )
     parser.add_argument("--rounds", type=positive, default=3, metavar="N", help="runs of each (default: 3)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")

@@ -26,20 +26,24 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "quantization",
         parents=[json_option(), pairs_options()],
-        help="rewritten and quantized forms: latency beside OpenVINO and NNCF, size, drift, accuracy, gate",
-        description="Make every form of a float model, time them interleaved, hold them against float, send harmful "
-        "models through the gate, and print what must be reached beside what was measured. Exit code 1 if a figure "
-        "is missed.",
+        help="measure rewritten and quantized forms: latency, size, drift, accuracy, gate; peers OpenVINO and NNCF",
+        description="Make every form of a float model, time them interleaved, compare them with float, pass harmful "
+        "models through the gate, and print the targets with the measured values. The exit code is 1 if a target is "
+        "missed.",
         epilog="example: python -m benchmarks quantization full.onnx --trained trained.onnx --calibration photos "
         "--lfw lfw --emulated emulated.json -o quantization.json",
     )
-    parser.add_argument("model", type=Path, help="float ONNX file for latency, as `export convert` made it")
-    parser.add_argument("--trained", type=Path, metavar="FILE.onnx", help="for drift and accuracy (default: MODEL)")
+    parser.add_argument("model", type=Path, help="float ONNX file that `export convert` made, for the latency")
+    parser.add_argument(
+        "--trained", type=Path, metavar="FILE.onnx", help="model for drift and accuracy (default: MODEL)"
+    )
     parser.add_argument("--calibration", type=Path, required=True, metavar="FOLDER", help="photographs of faces")
     parser.add_argument("--emulated", type=Path, metavar="FILE", help="result of `python -m benchmarks emulate`")
     parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all processors")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"for the files that are made (default {FOLDER})")
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help=f"folder for the files that are made (default {FOLDER})"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
     parser.set_defaults(run=run_quantization)
 

@@ -34,9 +34,9 @@ def add_command(commands: Commands) -> None:
     """Add the command ``stream``."""
     parser = commands.add_parser(
         "stream",
-        help="live recognition: economy, accuracy, a long run",
-        description="Measure live recognition on rendered video: embeddings and time spent, right names, false "
-        "alarms, memory over a long run.",
+        help="measure live recognition: work, accuracy, a long run",
+        description="Measure live recognition on rendered video: embeddings and time, correct names, false alarms, "
+        "and memory over a long run.",
     )
     kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_video(kinds)
@@ -49,9 +49,11 @@ def _video_options() -> Parser:
     parser = Parser(add_help=False)
     parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
     parser.add_argument(
-        "--rounds", type=positive, default=4, metavar="N", help="12 visits and 60 seconds each (default: 4)"
+        "--rounds", type=positive, default=4, metavar="N", help="rounds of 12 visits and 60 seconds (default: 4)"
     )
-    parser.add_argument("--seed", type=count, default=0, metavar="N", help="of the cast and of noise (default: 0)")
+    parser.add_argument(
+        "--seed", type=count, default=0, metavar="N", help="seed of the cast and the noise (default: 0)"
+    )
     return parser
 
 
@@ -59,9 +61,9 @@ def _add_video(kinds: Commands) -> None:
     parser = kinds.add_parser(
         "video",
         parents=[json_option(), _video_options()],
-        help="make a test video of people who enter, cross, leave, blur, turn away, with its ground truth",
-        description="Photographs of LFW as heads that move, 1280 x 720 at 25 frames a second. Beside the video lies "
-        "FILE.jsonl: one line for each frame, with everybody in it.",
+        help="make a test video with ground truth: people enter, cross, leave, blur and turn away",
+        description="Render photographs of LFW as moving heads, 1280 x 720 at 25 frames per second. FILE.jsonl beside "
+        "the video has one line for each frame with all people in it.",
         epilog="example: python -m benchmarks stream video --lfw lfw --rounds 1 -o people.avi",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.avi", help="mode 0600")
@@ -82,17 +84,26 @@ def _add_economy(kinds: Commands) -> None:
     parser = kinds.add_parser(
         "economy",
         parents=[json_option(), detector_options(), _video_options()],
-        help="embeddings, work and accuracy of `watch`, beside embedding every face in every frame",
-        description="The people with at least 20 photographs are enrolled from 5 each; others of theirs, and "
-        "strangers, play in a made video. The threshold lets 1 % of 500 other strangers pass.",
+        help="compare embeddings, work and accuracy of `watch` with embedding every face in every frame",
+        description="The people with at least 20 photographs are enrolled from 5 each. The video is rendered from "
+        "their other photographs and from strangers. 1 % of 500 other strangers reach the threshold.",
         epilog="example: python -m benchmarks stream economy model.onnx --lfw lfw --seeds 3 4 5 -o economy.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
-        "--seeds", nargs="+", type=count, metavar="N", help="casts to pool, a video each (default: that of --seed)"
+        "--seeds",
+        nargs="+",
+        type=count,
+        metavar="N",
+        help="seeds of the casts to pool, one video each (default: --seed)",
     )
     parser.add_argument(
-        "--budgets-ms", nargs="+", type=above_zero, default=[], metavar="MS", help="also `watch` with these budgets"
+        "--budgets-ms",
+        nargs="+",
+        type=above_zero,
+        default=[],
+        metavar="MS",
+        help="also measure `watch` with these budgets",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_economy)
@@ -127,15 +138,15 @@ def _add_strangers(kinds: Commands) -> None:
     parser = kinds.add_parser(
         "strangers",
         parents=[json_option(), detector_options()],
-        help="how many strangers `watch` ever names, with a threshold for photographs and with one for tracks",
-        description="Strangers of LFW are followed in made video by the code of `calibrate-threshold --tracks`. Each "
-        "half is judged by the threshold of the other.",
+        help="count the strangers that `watch` ever names, with thresholds for photographs and for tracks",
+        description="Strangers of LFW are tracked in rendered video by the code of `calibrate-threshold --tracks`. "
+        "Each half is judged by the threshold of the other half.",
         epilog="example: python -m benchmarks stream strangers model.onnx --lfw lfw -o strangers.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
     parser.add_argument("--count", type=positive, default=800, metavar="N", help="strangers (default: 800)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their choice and motion (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of their choice and motion (default: 0)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_strangers)
 
@@ -170,15 +181,17 @@ def _add_soak(kinds: Commands) -> None:
     parser = kinds.add_parser(
         "soak",
         parents=[json_option(), detector_options(), _video_options()],
-        help="a long run with everything on: memory, files, threads, latency",
-        description="Exit code 1 if memory grew by 5 MiB or more after the first fifth, files or threads did not come "
-        "back to what they were, or an event was lost. Linux alone.",
+        help="long run with all features: memory, files, threads, latency",
+        description="The exit code is 1 if memory grows by 5 MiB or more after the first fifth, if the number of files "
+        "or threads does not return to its level, or if an event is lost. Linux only.",
         epilog="example: python -m benchmarks stream soak model.onnx --lfw lfw --frames 50000 -o soak.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--frames", type=positive, default=50_000, metavar="N", help="default: 50000")
-    parser.add_argument("--paced", action="store_true", help="25 frames a second, not as fast as possible")
-    parser.add_argument("--threshold", type=cosine, default=0.5, metavar="COSINE", help="of names (default: 0.5)")
+    parser.add_argument("--paced", action="store_true", help="deliver 25 frames per second, not as fast as possible")
+    parser.add_argument(
+        "--threshold", type=cosine, default=0.5, metavar="COSINE", help="threshold of a match (default: 0.5)"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_soak)
 

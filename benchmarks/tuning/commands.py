@@ -27,26 +27,30 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "tuning",
         parents=[json_option()],
-        help="tuned float models beside the plain export, peers and the limit of direct convolution",
-        description="Time tuned models, the plain export on onnxruntime as it comes, and peers, in turns; hold the "
-        "tuned graphs against the plain one on photographs; print what must be reached beside what was measured. Exit "
-        "code 1 if a figure is missed.",
+        help="compare tuned float models with the plain export, peers and the limit of direct convolution",
+        description="Time tuned models, the plain export on onnxruntime with its defaults, and peers, in turn. Compare "
+        "the tuned graphs with the plain one on photographs. Print the targets with the measured values. The exit code "
+        "is 1 if a target is missed.",
         epilog="example: python -m benchmarks tuning full.onnx --tuned one.onnx two.onnx --int8 full.int8.onnx "
         "--trained trained.onnx --photos photos -o tuning.json",
     )
     parser.add_argument("model", type=Path, help="plain float ONNX file with layout nchw")
     parser.add_argument(
-        "--tuned", nargs="+", type=Path, required=True, metavar="FILE.onnx", help="made by `export tune`"
+        "--tuned", nargs="+", type=Path, required=True, metavar="FILE.onnx", help="models that `export tune` made"
     )
-    parser.add_argument("--int8", type=Path, metavar="FILE.onnx", help="quantized form, held against OpenVINO's")
+    parser.add_argument("--int8", type=Path, metavar="FILE.onnx", help="quantized form, compared with OpenVINO's")
     parser.add_argument("--trained", type=Path, metavar="FILE.onnx", help="plain model for exactness (default: MODEL)")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photographs of faces, or crops")
     parser.add_argument("--count", type=positive, default=2000, metavar="N", help="crops for exactness (default 2000)")
     parser.add_argument("--peers", nargs="*", choices=_PEERS, default=list(_PEERS), help="default: all")
     parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all processors")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
-    parser.add_argument("--restarts", type=positive, default=10, metavar="N", help="starts of each (default 10)")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"for the files that are made (default {FOLDER})")
+    parser.add_argument(
+        "--restarts", type=positive, default=10, metavar="N", help="starts of each process (default 10)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help=f"folder for the files that are made (default {FOLDER})"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
     parser.set_defaults(run=run_tuning)
 

@@ -1,4 +1,4 @@
-"""``python -m export quantize``, and ``verify`` against a float model."""
+"""The command ``python -m export quantize``, and ``verify`` against a float model."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ PRECISIONS = ("int8", "float16")
 
 
 def add_quantize(commands: Commands) -> None:
-    """Add ``quantize``."""
+    """Add the command ``quantize``."""
     parser = commands.add_parser(
         "quantize",
         parents=[json_option(), pairs_options(), detector_options()],
-        help="INT8 or FP16, proven harmless on this machine or not written",
-        description="Quantize a float model: calibrate on photographs, find by measuring the ranges that cost the "
-        "embeddings least, and hold the result against the float model. It is written only if drift, accuracy (with "
-        "labelled pairs) and latency on this machine keep the policy; else the exit code is 1 and the reason is said. "
-        "A report (.json, .md, .png) is written beside the model.",
+        help="quantize a model to INT8 or FP16; it is written only if its accuracy is proven on this machine",
+        description="Quantize a float model: calibrate on photographs, find the ranges that change the embeddings "
+        "least by measuring, and compare the result with the float model. It is written only if drift, accuracy (with "
+        "labeled pairs) and latency on this machine meet the policy. Otherwise the exit code is 1 and the reason is "
+        "printed. A report (.json, .md, .png) is written beside the model.",
         epilog="example: python -m export quantize sphereface20.onnx --calibration photos --lfw lfw -o "
         "sphereface20.int8.onnx",
     )
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument(
-        "--calibration", type=Path, metavar="FOLDER", help="photographs of faces, or crops (float16 does without)"
+        "--calibration", type=Path, metavar="FOLDER", help="photographs of faces, or crops (optional for float16)"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="int8 (default) or float16")
     parser.add_argument(
@@ -52,20 +52,24 @@ def add_quantize(commands: Commands) -> None:
         default=TARGET_PORTABLE,
         help="portable (default): 7-bit weights, the same embeddings everywhere; arm64, x86-vnni: 8-bit weights",
     )
-    parser.add_argument("--count", type=positive, default=428, metavar="N", help="crops to calibrate with (428)")
+    parser.add_argument(
+        "--count", type=positive, default=428, metavar="N", help="crops for the calibration (default 428)"
+    )
     parser.add_argument(
         "--max-drift",
         type=_share,
         default=0.002,
         metavar="D",
-        help="mean of 1 - cosine above which layers stay float, the best for their size first (default 0.002)",
+        help="mean of 1 - cosine above which layers stay in float, the best for their size first (default 0.002)",
     )
-    parser.add_argument("--provider", default="cpu", metavar="NAME", help="judges a float16 model (default cpu)")
+    parser.add_argument(
+        "--provider", default="cpu", metavar="NAME", help="execution provider that judges a float16 model (default cpu)"
+    )
     _add_faster_than(parser)
     parser.add_argument(
         "--threshold-from-pairs",
         action="store_true",
-        help="write the threshold that the labelled pairs give this model, not the float model's carried over",
+        help="measure the threshold on the labeled pairs instead of transferring the float model's",
     )
     _add_policy(parser)
     parser.set_defaults(run=quantize)
@@ -78,8 +82,8 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         default="strict",
         metavar="BOUNDS",
         help="strict (default), or bounds that differ from it: mean=0.997,p1=0.99 (cosine to float), known=0.985 "
-        "(least over the built-in photograph), min=0.9 (least of all), accuracy=0.5,tar=2 (points lost), latency=1 "
-        "(over float); what is estimated must keep its bound with 95 %% confidence; none leaves a bound out",
+        "(least of the built-in photograph), min=0.9 (least of all), accuracy=0.5,tar=2 (points lost), latency=1 "
+        "(divided by float); estimates must meet their bounds with 95 %% confidence; none disables a bound",
     )
 
 
@@ -90,12 +94,12 @@ def _add_faster_than(parser: argparse._ActionsContainer) -> None:
         default=[],
         type=Path,
         metavar="FILE.onnx",
-        help="another form, such as the tuned one, that the result must be faster than as well (repeat for more)",
+        help="another form, such as the tuned one, that the result must also be faster than (repeatable)",
     )
 
 
 def quantize(arguments: argparse.Namespace) -> Outcome:
-    """Quantize, prove, and write or refuse.
+    """Run ``quantize``: quantize, prove, and write the model if it meets the policy.
 
     Raises:
         UsageError: INT8 without photographs, or judged by another provider than the CPU.
@@ -153,24 +157,24 @@ def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: l
 
 
 def add_float_options(parser: argparse.ArgumentParser) -> None:
-    """The options of ``verify`` that hold a model of reduced precision against its float model."""
+    """Add the options of ``verify`` that compare a model of reduced precision with its float model."""
     group = parser.add_argument_group("against a float model")
     group.add_argument("--float", dest="original", type=Path, metavar="FILE.onnx", help="the model it was made from")
     group.add_argument(
         "--calibration",
         type=Path,
         metavar="FOLDER",
-        help="that it was calibrated with: these photographs judge nothing",
+        help="photographs that the model was calibrated with; they are excluded from the proof",
     )
     _add_faster_than(group)
     _add_policy(parser)
 
 
 def verify_against_float(arguments: argparse.Namespace) -> Outcome:
-    """The proof of ``quantize`` once more, on any model of reduced precision and its float model.
+    """Run ``verify --float``: the proof of ``quantize`` for any model of reduced precision and its float model.
 
     Raises:
-        UsageError: neither labelled pairs nor photographs were named.
+        UsageError: neither labeled pairs nor photographs were given.
     """
     from edge_sphereface.image import find_images
     from edge_sphereface.inference.embedder import Embedder

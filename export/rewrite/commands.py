@@ -26,9 +26,9 @@ def add_rewrite(commands: Commands) -> None:
     parser = commands.add_parser(
         "rewrite",
         parents=[json_option()],
-        help="the same float model in operators that onnxruntime runs faster on a CPU",
+        help="rewrite a float model in operators that onnxruntime runs faster on a CPU",
         description="Replace every PRelu by operators that onnxruntime's CPU kernels run faster and, with --stages, "
-        "convolutions by Winograd's filtering. The result is proven equal to its source and timed against it on this "
+        "convolutions by Winograd's filtering. The result is proven equal to its source, timed against it on this "
         "machine, and written only if it is equal and measurably faster (the 95 % interval of the ratio lies below "
         "--max-latency). `tune` finds the stages.",
         epilog="examples: python -m export rewrite sphereface20.onnx -o sphereface20.fast.onnx; "
@@ -41,11 +41,15 @@ def add_rewrite(commands: Commands) -> None:
         nargs="+",
         default=[],
         metavar="TILE",
-        help="of each stage `direct` or the outputs of a tile, such as 4x4, 2x3w (w: weights as the left factor)",
+        help="for each stage `direct` or the outputs of a tile, such as 4x4 or 2x3w (w: weights as the left factor)",
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="of the inferences that are timed (default: all)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads of the timed inferences (default: all)")
     parser.add_argument(
-        "--max-latency", type=above_zero, default=1.0, metavar="R", help="most latency over the source's (default 1)"
+        "--max-latency",
+        type=above_zero,
+        default=1.0,
+        metavar="R",
+        help="largest latency divided by the source's (default 1)",
     )
     parser.set_defaults(run=rewrite)
 

@@ -29,33 +29,40 @@ def add_tune(commands: Commands) -> None:
     parser = commands.add_parser(
         "tune",
         parents=[json_option()],
-        help="the same float model in the form that is fastest on this machine, found by measuring",
+        help="find the form of a float model that is fastest on this machine by measuring",
         description="Time every way to compute each stage (directly, or by Winograd's filtering in tiles of several "
-        "sizes), then the best combinations as whole networks, in rounds. The fastest is measured anew against the "
-        "simpler ones and written, with its proof and its record, only if it is measurably faster. A Pi 4, a Pi 5 "
-        "and an Orin choose differently: run it on the device, or ship several forms "
-        "(`rewrite --stages`) and let `edge-sphereface tune` choose there, then write its choice from its report.",
+        "sizes), then the best combinations as whole networks, in rounds. The fastest one is measured again against "
+        "the simpler ones and written, with its proof and its record, only if it is measurably faster. The best form "
+        "differs between a Pi 4, a Pi 5 and an Orin: run this command on the device, or ship several forms "
+        "(`rewrite --stages`), let `edge-sphereface tune` choose there, and write its choice from its report.",
         epilog="examples: python -m export tune sphereface20.onnx --threads 2 -o sphereface20.tuned.onnx; "
         "python -m export tune sphereface20.onnx --device-report pi.json -o sphereface20.pi.onnx",
     )
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
-    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="counts to try (default: all)")
-    parser.add_argument("--pinned-threads", action="store_true", help="try threads bound to processors as well")
+    parser.add_argument(
+        "--threads", nargs="+", type=positive, metavar="N", help="numbers of threads to try (default: all)"
+    )
+    parser.add_argument("--pinned-threads", action="store_true", help="also try threads bound to processors")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
-    parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
-    parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
+    parser.add_argument(
+        "--rounds", type=positive, default=100, metavar="N", help="samples of each network (default 100)"
+    )
+    parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest size of the file in MiB")
     parser.add_argument(
         "--max-error",
         type=above_zero,
         metavar="E",
-        help="largest difference to the plain network, relative (default 1e-5)",
+        help="largest relative difference from the plain network (default 1e-5)",
     )
     parser.add_argument(
-        "--with", dest="others", nargs="+", type=Path, default=[], metavar="FILE", help="measure these forms beside"
+        "--with", dest="others", nargs="+", type=Path, default=[], metavar="FILE", help="also measure these forms"
     )
     parser.add_argument(
-        "--device-report", type=Path, metavar="FILE.json", help="of `edge-sphereface tune --json`; measure nothing here"
+        "--device-report",
+        type=Path,
+        metavar="FILE.json",
+        help="report of `edge-sphereface tune --json`; nothing is measured here",
     )
     parser.set_defaults(run=tune)
 
