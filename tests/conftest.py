@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from edge_sphereface.cli.__main__ import main
 from edge_sphereface.cli.runner import THREADS_VARIABLES
+from edge_sphereface.cli.runner import run as run_command
 from edge_sphereface.image import save_image
 from edge_sphereface.model.spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
@@ -211,6 +213,31 @@ def cli(capsys):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def printed(capsys):
+    """Run a command with ``--json``; gives the one object that it printed, which its schema describes."""
+    import jsonschema
+
+    from scripts.json_schemas import schema_of
+
+    def run_with_json(parser, schema, *words):
+        run_command(parser(), [*map(str, words), "--json"])
+        found = json.loads(capsys.readouterr().out)
+        jsonschema.Draft202012Validator(closed(schema_of(schema))).validate(found)
+        return found
+
+    def closed(schema):
+        """The same schema, which allows no other fields."""
+        if isinstance(schema, list):
+            return [closed(part) for part in schema]
+        if not isinstance(schema, dict):
+            return schema
+        closing = {"additionalProperties": False} if "properties" in schema else {}
+        return {**{name: closed(part) for name, part in schema.items()}, **closing}
+
+    return run_with_json
 
 
 @pytest.fixture

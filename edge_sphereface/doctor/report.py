@@ -32,7 +32,7 @@ class Report:
         machine: facts about the machine.
     """
 
-    fit: bool = field(init=False)
+    fit: bool = field(init=False, default=False)
     findings: tuple[Finding, ...]
     machine: Machine
 

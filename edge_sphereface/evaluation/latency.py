@@ -81,7 +81,7 @@ class Ratio:
     low: float = field(metadata=rounded(4, null_unless_finite=True))
     high: float = field(metadata=rounded(4, null_unless_finite=True))
     rounds: int
-    verdict: Verdict = field(init=False)
+    verdict: Verdict = field(init=False, default="tie")
 
     def __post_init__(self) -> None:
         verdict = "faster" if self.high < 1 else "slower" if self.low > 1 else "tie"

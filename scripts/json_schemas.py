@@ -1,0 +1,220 @@
+"""Writes the JSON Schemas of what commands print, from the records that they print.
+
+``python -m scripts.json_schemas`` writes ``docs/schema``; a test fails where a file is not up to date. Descriptions
+come from the records' docstrings.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import sys
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from edge_sphereface.batch.folder import FolderResult
+from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
+from edge_sphereface.cli.gallery_commands import (
+    CheckReport,
+    ExportReport,
+    ImportReport,
+    ListReport,
+    NewKeyReport,
+    RebuildReport,
+    RemoveReport,
+)
+from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
+from edge_sphereface.cli.model_commands import FetchReport, SeparationReport, VerifyModelReport
+from edge_sphereface.cli.runner import ErrorReport
+from edge_sphereface.cli.threshold_command import ThresholdReport, TrackThresholdReport
+from edge_sphereface.cli.tune_command import TuneReport
+from edge_sphereface.doctor.report import Report
+from edge_sphereface.inference.embedder import ModelInfo
+from edge_sphereface.json_output import json_form
+from export.inspection import CheckpointReport, OnnxReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import core_schema
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schema"
+
+RECORDS: list[tuple[str, Any]] = [
+    ("error", ErrorReport),
+    ("detect", DetectReport),
+    ("align", AlignReport),
+    ("embed", EmbedReport),
+    ("verify", VerifyReport),
+    ("enroll", EnrollReport),
+    ("identify", IdentifyReport),
+    ("gallery list", ListReport),
+    ("gallery remove", RemoveReport),
+    ("gallery export", ExportReport),
+    ("gallery import", ImportReport),
+    ("gallery rebuild", RebuildReport),
+    ("gallery check", CheckReport),
+    ("gallery new-key", NewKeyReport),
+    ("calibrate-threshold", ThresholdReport | TrackThresholdReport),
+    ("embed-folder", FolderResult),
+    ("info", ModelInfo),
+    ("verify-model", SeparationReport | VerifyModelReport),
+    ("fetch-detector", FetchReport),
+    ("doctor", Report),
+    ("tune", TuneReport),
+    ("export inspect", CheckpointReport | OnnxReport),
+]
+"""What is printed, and its type: words of a command of ``edge-sphereface``, or ``export`` and a command of that."""
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_INLINE = "inline"
+_ATTRIBUTE = re.compile(r"^(\w+): (.*?)(?=^\w+: |\Z)", re.MULTILINE | re.DOTALL)
+
+
+def schema_path(name: str) -> Path:
+    """The file that holds the schema of that name."""
+    return FOLDER / f"{name.replace(' ', '-')}.json"
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The schema of that name in :data:`RECORDS`.
+
+    Raises:
+        KeyError: there is none.
+    """
+    record = dict(RECORDS)[name]
+    _resolve(record, set())
+    schema = TypeAdapter(record).json_schema(schema_generator=_RecordSchema, mode="serialization")
+    definitions = schema.get("$defs", {})
+    for part in _objects(schema):
+        _place_inline(part, definitions)
+    used = set(re.findall(r'"#/\$defs/(\w+)"', json.dumps(schema)))
+    schema["$defs"] = {title: part for title, part in definitions.items() if title in used}
+    if not schema["$defs"]:
+        del schema["$defs"]
+    return {"$schema": _DIALECT, **schema}
+
+
+class _RecordSchema(GenerateJsonSchema):
+    """The schema of records as :mod:`edge_sphereface.json_output` writes them."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 -- the signature is pydantic's
+        return False
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        found = super().dataclass_schema(schema)
+        record = schema["cls"]
+        summary, attributes = _documented(record)
+        found["description"] = summary
+        found["required"] = list(found["properties"])
+        for field in fields(record):
+            part = found["properties"][field.name]
+            form = json_form(field.metadata)
+            if form.null_unless_finite:
+                part = {"anyOf": [part, {"type": "null"}]}
+            if form.inline:
+                part = {**part, _INLINE: True}
+            part.pop("default", None)
+            found["properties"][field.name] = {"description": attributes[field.name], **part}
+        return found
+
+
+def _documented(record: type) -> tuple[str, dict[str, str]]:
+    """What a record's docstring says of it, and of each of its fields, those of its bases included."""
+    attributes: dict[str, str] = {}
+    for base in reversed(record.__mro__):
+        text = inspect.cleandoc(base.__doc__ or "")
+        _, _, listed = text.partition("\n\nAttributes:\n")
+        for name, words in _ATTRIBUTE.findall(inspect.cleandoc(listed.split("\n\n")[0])):
+            attributes[name] = _plain(words)
+    summary = inspect.cleandoc(record.__doc__ or "").partition("\n\nAttributes:\n")[0]
+    return "\n\n".join(map(_plain, summary.split("\n\n"))), attributes
+
+
+def _plain(words: str) -> str:
+    """A sentence in Markdown, on one line, in the words of JSON."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", " ".join(words.split())).replace("``", "`")
+    text = re.sub(r"\bNone\b", "null", text)
+    return text[:1].upper() + text[1:]
+
+
+def _objects(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every schema of an object inside a schema, the innermost first."""
+    if isinstance(schema, dict):
+        for part in schema.values():
+            yield from _objects(part)
+        if "properties" in schema:
+            yield schema
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from _objects(part)
+
+
+def _place_inline(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Put the fields of records that are written inline in the place of the fields that hold them."""
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for name, part in schema["properties"].items():
+        if not part.pop(_INLINE, False):
+            properties[name] = part
+            required += [name] if name in schema["required"] else []
+            continue
+        options = part.get("anyOf", [part])
+        inner = next(definitions[one["$ref"].rpartition("/")[2]] for one in options if "$ref" in one)
+        _place_inline(inner, definitions)
+        properties.update(inner["properties"])
+        required += inner["required"] if "$ref" in part else []
+    schema["properties"], schema["required"] = properties, required
+
+
+def _resolve(kind: Any, seen: set[Any]) -> None:
+    """Let the annotations of records be read: what their modules import for types alone is imported."""
+    if isinstance(kind, type) and is_dataclass(kind) and kind not in seen:
+        seen.add(kind)
+        for base in kind.__mro__:
+            _import_types(base.__module__)
+        for hint in get_type_hints(kind, include_extras=True).values():
+            _resolve(hint, seen)
+    for part in get_args(kind):
+        _resolve(part, seen)
+
+
+def _import_types(name: str) -> None:
+    """Import what a module of this repository imports under ``if TYPE_CHECKING``."""
+    if name.partition(".")[0] not in ("edge_sphereface", "export", "benchmarks"):
+        return
+    module = sys.modules[name]
+    for block in ast.parse(inspect.getsource(module)).body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            for node in block.body:
+                with suppress(ImportError):  # a name that another module has for types alone, and no record needs
+                    exec(compile(ast.Module([node], []), name, "exec"), vars(module))  # noqa: S102 -- our own imports
+
+
+def main() -> None:
+    """Write every schema, and remove files that are of none."""
+    FOLDER.mkdir(exist_ok=True)
+    written = set()
+    for name, _ in RECORDS:
+        path = schema_path(name)
+        path.write_text(text_of(name), encoding="utf-8")
+        written.add(path)
+    for path in set(FOLDER.glob("*.json")) - written:
+        path.unlink()
+
+
+def text_of(name: str) -> str:
+    """The content of the file of a schema."""
+    return json.dumps(schema_of(name), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    main()

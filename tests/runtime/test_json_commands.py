@@ -1,0 +1,133 @@
+"""With ``--json`` every command of ``edge-sphereface`` prints one JSON object, as its schema says."""
+
+import argparse
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.detection import yunet
+from edge_sphereface.storage.download import PinnedFile
+from edge_sphereface.storage.files import sha256_of
+from scripts.json_schemas import RECORDS
+
+
+def commands(parser, words=()):
+    """The commands below a parser, as their words."""
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield " ".join(words)
+    for action in below:
+        for name, command in action.choices.items():
+            yield from commands(command, (*words, name))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, astronaut, photo, small_model):
+    """An empty folder, in which a command runs, and what the words of a command stand for."""
+    monkeypatch.chdir(tmp_path)
+    for name, image in {
+        "photos/ann/1.png": astronaut,
+        "photos/ann/2.png": astronaut[:-1],
+        "photos/bob/1.png": astronaut[:-2],
+        "photos/bob/2.png": np.zeros_like(astronaut),
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(name, image)
+    return {"model": small_model, "photo": photo}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("error", "info --model missing.onnx"),
+        ("error", "info"),
+        ("info", "info --model {model}"),
+        ("detect", "detect {photo} photos/bob/2.png"),
+        ("align", "align {photo} -o crops"),
+        ("embed", "embed {photo} --model {model}"),
+        ("embed", "embed {photo} --model {model} -o faces.npz"),
+        ("verify", "verify {photo} {photo} --model {model}"),
+        ("enroll", "enroll --gallery new.db --model {model} --people photos"),
+        ("embed-folder", "embed-folder --model {model} photos faces.parquet"),
+        ("verify-model", "verify-model {model}"),
+        ("verify-model", "verify-model {model} --photos photos"),
+        ("doctor", "doctor --model {model}"),
+        ("gallery new-key", "gallery new-key people.key"),
+    ],
+)
+def test_command(printed, place, name, words):
+    printed(build_parser, name, *(word.format(**place) for word in words.split()))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("enroll", "enroll --gallery {gallery} --model {model} Eileen {photo} --meta role=staff"),
+        ("identify", "identify --gallery {gallery} --model {model} {photo} photos/bob/2.png"),
+        ("gallery list", "gallery list --gallery {gallery}"),
+        ("gallery export", "gallery export --gallery {gallery} -o people.jsonl"),
+        ("gallery check", "gallery check --gallery {gallery}"),
+        ("gallery remove", "gallery remove --gallery {gallery} Eileen"),
+    ],
+)
+def test_command_of_a_gallery(printed, place, people, name, words):
+    printed(build_parser, name, *(word.format(**place, gallery=people) for word in words.split()))
+
+
+def test_import(printed, place, people, cli):
+    cli("gallery", "export", "--gallery", people, "-o", "people.jsonl")
+    printed(build_parser, "gallery import", "gallery", "import", "--gallery", "copy.db", "people.jsonl")
+
+
+def test_rebuild(printed, place, cli):
+    model = ("--model", place["model"])
+    cli("enroll", "--gallery", "people.db", *model, "Eileen", place["photo"], "--keep-crops")
+    printed(build_parser, "gallery rebuild", "gallery", "rebuild", "--gallery", "people.db", *model, "--flip")
+
+
+def test_calibrate_threshold(printed, place, people, astronaut, tmp_path):
+    """Four strangers of four photographs each support a rate of one half."""
+    for number in range(16):
+        target = tmp_path / "strangers" / f"p{number // 4}" / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), cv2.convertScaleAbs(astronaut, alpha=0.6 + 0.04 * number, beta=number))
+    found = printed(
+        build_parser, "calibrate-threshold", "calibrate-threshold", "--gallery", people,
+        "--model", place["model"], "strangers", "--far", "0.5",
+    )  # fmt: skip
+    assert found["strangers"]["people"] == 4
+
+
+def test_calibrate_threshold_on_tracks(printed, place, people, photo, tmp_path):
+    for number in range(4):
+        for frame in range(6):
+            target = tmp_path / "sequences" / str(number) / f"{frame}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(photo.read_bytes())
+    printed(
+        build_parser, "calibrate-threshold", "calibrate-threshold", "--gallery", people, "--model", place["model"],
+        "--tracks", "sequences", "--far", "0.9",
+    )  # fmt: skip
+
+
+def test_fetch_detector(printed, place, monkeypatch):
+    pinned = PinnedFile(
+        name="x.onnx", url="https://example.org/x", sha256=sha256_of(place["photo"]), max_bytes=1 << 20, license="none"
+    )
+    monkeypatch.setattr(yunet, "YUNET", pinned)
+    printed(build_parser, "fetch-detector", "fetch-detector", "--from", place["photo"])
+
+
+def test_tune(printed, place, small_models):
+    printed(
+        build_parser, "tune", "tune", small_models["image"], small_models["nchw"],
+        "--threads", "1", "--rounds", "5", "-o", "best.onnx",
+    )  # fmt: skip
+
+
+def test_every_command_has_a_schema():
+    """``watch`` prints events, each with a schema of its own."""
+    names = {name for name, _ in RECORDS}
+    assert set(commands(build_parser())) - names == {"watch"}
