@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check check-workflows format docs dist clean
+.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
 
 help:
 	@echo "make demo           recognize 40 real people with the network of the project: about a minute, nothing but PyPI"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy, import-linter and all tests"
+	@echo "make schemas        docs/schema: the JSON Schemas of what commands print"
 	@echo "make docs           the documentation site in build/site; every link is checked"
 	@echo "make dist           the wheel and the sdist in dist/, as they are published"
 
@@ -56,6 +57,9 @@ check-workflows: $(VENV)/.workflows
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schemas: $(VENV)/.test
+	$(BIN)/python -m scripts.json_schemas
 
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -1,7 +1,7 @@
 """Turns records into JSON: the only place that knows how.
 
 A record is a dataclass. Its fields become the fields of a JSON object, in order. The metadata of a field says where its
-JSON differs from its value: :func:`rounded`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`.
+JSON differs from its value: :func:`rounded`, :func:`named`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ class JsonForm:
     Attributes:
         decimals: digits after the decimal point of its numbers; None writes them as they are.
         null_unless_finite: whether infinity and NaN are written as null. Elsewhere they are an error.
+        name: of the field in JSON; None for its own.
         inline: whether the fields of the record take the place of the field that holds it; None leaves them out.
     """
 
     decimals: int | None = None
     null_unless_finite: bool = False
+    name: str | None = None
     inline: bool = False
 
 
@@ -52,6 +54,15 @@ def rounded(decimals: int, *, null_unless_finite: bool = False) -> Mapping[str, 
         null_unless_finite: as in :class:`JsonForm`.
     """
     return {_KEY: JsonForm(decimals=decimals, null_unless_finite=null_unless_finite)}
+
+
+def named(name: str) -> Mapping[str, JsonForm]:
+    """Metadata of a field whose name in JSON is a word that Python code needs otherwise.
+
+    Args:
+        name: in JSON.
+    """
+    return {_KEY: JsonForm(name=name)}
 
 
 NULL_UNLESS_FINITE: Mapping[str, JsonForm] = {_KEY: JsonForm(null_unless_finite=True)}
@@ -129,7 +140,7 @@ def _written(record: Dataclass, field: Field[Any]) -> Iterable[tuple[str, Any]]:
     """The names and values that a field becomes."""
     form = json_form(field.metadata)
     value = _value(getattr(record, field.name), form)
-    return (value or {}).items() if form.inline else [(field.name, value)]
+    return (value or {}).items() if form.inline else [(form.name or field.name, value)]
 
 
 def _number(value: float, form: JsonForm) -> float | None:

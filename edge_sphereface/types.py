@@ -32,9 +32,9 @@ class Landmarks:
     Left and right are as seen in the picture, as MTCNN names them.
 
     Attributes:
-        left_eye: centre of the eye on the left of the picture.
-        right_eye: centre of the eye on the right of the picture.
-        nose: its tip.
+        left_eye: center of the eye on the left of the picture.
+        right_eye: center of the eye on the right of the picture.
+        nose: tip of the nose.
         left_mouth: corner of the mouth on the left of the picture.
         right_mouth: corner of the mouth on the right of the picture.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from edge_sphereface.cli.arguments import (
     pairs_options,
     read_named_pairs,
 )
+from edge_sphereface.cli.model_commands import FetchReport
 from edge_sphereface.cli.runner import Commands, Outcome, Parser, Progress, UsageError, note
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.spec import LAYOUT_IMAGE, LAYOUT_NCHW
@@ -30,7 +32,9 @@ from export.rewrite.commands import add_rewrite
 from export.tuning.commands import add_tune
 
 if TYPE_CHECKING:
+    from edge_sphereface.model.spec import ModelSpec
     from export.convert import Conversion
+    from export.parity import ParityReport
 
 
 def build_parser() -> Parser:
@@ -75,7 +79,7 @@ def fetch(arguments: argparse.Namespace) -> Outcome:
     else:
         note(f"{official.OFFICIAL.url}, {official.OFFICIAL.license}")
         path = download(official.OFFICIAL, target, progress=Progress("downloading", "MiB"))
-    return Outcome({"path": str(path), "sha256": official.OFFICIAL.sha256}, f"{path} (SHA-256 as pinned)")
+    return Outcome(FetchReport(path=path, sha256=official.OFFICIAL.sha256), f"{path} (SHA-256 as pinned)")
 
 
 def _add_inspect(commands: Commands) -> None:
@@ -162,6 +166,25 @@ def _add_convert(commands: Commands) -> None:
     parser.set_defaults(run=convert)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertReport:
+    """What ``convert`` wrote.
+
+    Attributes:
+        model: path of the ONNX file.
+        certificate: path of its parity certificate.
+        spec: specification of the model.
+        skipped_parameters: names of the parameters that only training needs: optimizer state, head, counters.
+        parity: comparison with the checkpoint.
+    """
+
+    model: Path
+    certificate: Path
+    spec: ModelSpec
+    skipped_parameters: tuple[str, ...]
+    parity: ParityReport
+
+
 def convert(arguments: argparse.Namespace) -> Outcome:
     """Run ``convert``: convert a checkpoint, and describe the model."""
     from export.convert import ConversionOptions
@@ -191,16 +214,14 @@ def convert(arguments: argparse.Namespace) -> Outcome:
         detector=None if labelled is None else open_named_detector(arguments),
         note=note,
     )
-    return Outcome(
-        {
-            "model": str(made.model),
-            "certificate": str(made.certificate),
-            "spec": made.spec.as_json(),
-            "skipped_parameters": list(made.topology.skipped),
-            "parity": parity.summary(made.proof),
-        },
-        _describe(made),
+    report = ConvertReport(
+        model=made.model,
+        certificate=made.certificate,
+        spec=made.spec,
+        skipped_parameters=tuple(made.topology.skipped),
+        parity=parity.report(made.proof),
     )
+    return Outcome(report, _describe(made))
 
 
 def _describe(made: Conversion) -> str:
@@ -236,6 +257,20 @@ def _add_verify(commands: Commands) -> None:
     _add_proof_options(parser)
     add_float_options(parser)
     parser.set_defaults(run=verify)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What ``verify`` found.
+
+    Attributes:
+        certificate: path of the parity certificate that was written; None, with exit code 1, if the proof does not
+            hold.
+        parity: comparison with the checkpoint.
+    """
+
+    certificate: Path | None
+    parity: ParityReport
 
 
 def verify(arguments: argparse.Namespace) -> Outcome:
@@ -274,9 +309,9 @@ def verify(arguments: argparse.Namespace) -> Outcome:
             record = parity.certificate(proof, embedder, model_name=arguments.model.name)
             with atomic_write(target, mode=SHARED) as stream:
                 stream.write(json.dumps(record.as_json(), indent=1).encode())
-    written = str(target) if proof.passed else None
     lines = [parity.text(proof), f"{target}: parity certificate" if proof.passed else "no certificate was written"]
-    return Outcome({"certificate": written, "parity": parity.summary(proof)}, "\n".join(lines), passed=proof.passed)
+    report = VerifyReport(certificate=target if proof.passed else None, parity=parity.report(proof))
+    return Outcome(report, "\n".join(lines), passed=proof.passed)
 
 
 def _add_demo(commands: Commands) -> None:

@@ -28,10 +28,10 @@ class ParameterReport:
     """A parameter of a checkpoint.
 
     Attributes:
-        name: as the checkpoint has it.
-        dtype: of its values.
-        shape: of its values; empty for a single one.
-        bytes: its size.
+        name: name in the checkpoint.
+        dtype: data type of the values.
+        shape: shape of the values; empty for a single one.
+        bytes: size of the parameter.
         role: ``network``, ``optimizer``, ``training head`` or ``training state``.
     """
 
@@ -48,10 +48,10 @@ class NetworkReport:
 
     Attributes:
         architecture: such as ``SphereFace-20``.
-        widths: channels of the four stages.
-        embedding_size: numbers of an embedding.
+        widths: numbers of channels of the four stages.
+        embedding_size: number of components of an embedding.
         input: height and width of the crop, in pixels.
-        network_parameters: numbers in the parameters of the network.
+        network_parameters: number of values in the parameters of the network.
     """
 
     architecture: str
@@ -66,16 +66,16 @@ class CheckpointReport:
     """What is in a checkpoint.
 
     Attributes:
-        kind: ``checkpoint``.
-        path: of the file.
+        kind: kind of the file: ``checkpoint``.
+        path: path of the file.
         bytes: size of the file.
-        sha256: of the file, in hexadecimal.
+        sha256: SHA-256 of the file, in hexadecimal.
         is_official: whether it is the checkpoint that MindSpore Hub published.
-        published_lfw_accuracy: share of pairs of LFW decided rightly, as published; None unless it is official.
+        published_lfw_accuracy: accuracy on LFW as published, 0 to 1; None unless the checkpoint is official.
         known_as: what the file is, if its SHA-256 is known here; None otherwise.
         problem: why the parameters make no SphereFace, with exit code 1; None if they make one.
         network: what they make; left out where they make none.
-        parameters: of the file, in its order.
+        parameters: parameters in the order of the file.
     """
 
     kind: Literal["checkpoint"] = "checkpoint"
@@ -95,9 +95,9 @@ class ValueReport:
     """An input or output of an ONNX graph.
 
     Attributes:
-        name: as the graph has it.
-        dtype: of its values.
-        shape: of its values; a name stands for a size that is chosen when the model runs.
+        name: name in the graph.
+        dtype: data type of the values.
+        shape: shape of the values; a name stands for a size that is chosen when the model runs.
     """
 
     name: str
@@ -110,17 +110,17 @@ class OnnxReport:
     """What is in an ONNX file.
 
     Attributes:
-        kind: ``onnx``.
-        path: of the file.
+        kind: kind of the file: ``onnx``.
+        path: path of the file.
         bytes: size of the file.
-        sha256: of the file, in hexadecimal.
+        sha256: SHA-256 of the file, in hexadecimal.
         opset: versions of the operator sets, by domain.
         ir_version: version of the ONNX format.
         producer: program that wrote the file, and its version.
-        inputs: of the graph.
-        outputs: of the graph.
-        nodes: of the graph, counted by operator.
-        weights: numbers in the weights.
+        inputs: inputs of the graph.
+        outputs: outputs of the graph.
+        nodes: number of nodes of the graph, by operator.
+        weights: number of values in the weights.
         spec: what the model says of itself; None for a model without the metadata of this package.
         problem: why there is no ``spec``, with exit code 1; None if there is one.
     """

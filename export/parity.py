@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE, json_object
 from edge_sphereface.metrics import Agreement, agreement
 from edge_sphereface.model.certificate import (
     CONVERSION_BOUNDS,
+    Bounds,
     Certificate,
     CertifiedBounds,
     CertifiedCase,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float32Array, UInt8Array
     from export.reference import Reference
 
 BATCHES = (1, 7)
@@ -52,7 +53,24 @@ class ParityCase:
 
     inputs: str
     batch: int
-    measured: Agreement
+    measured: Agreement = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityReport:
+    """Comparison of an ONNX file with its source.
+
+    Attributes:
+        passed: whether every case is within the bounds.
+        reference: library that the ONNX file was compared with, or another ONNX file and its precision.
+        bounds: bounds of each case.
+        cases: the comparisons.
+    """
+
+    passed: bool
+    reference: CertifiedReference
+    bounds: Bounds
+    cases: tuple[ParityCase, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,14 +210,15 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
     )
 
 
-def summary(proof: Proof) -> JsonObject:
-    """Return the proof as plain JSON values."""
-    return {
-        "passed": proof.passed,
-        "reference": {"name": proof.reference[0], "version": proof.reference[1]},
-        "bounds": asdict(CONVERSION_BOUNDS),
-        "cases": [{"inputs": case.inputs, "batch": case.batch, **json_object(case.measured)} for case in proof.cases],
-    }
+def report(proof: Proof) -> ParityReport:
+    """Return the proof as commands print it."""
+    name, version = proof.reference
+    return ParityReport(
+        passed=proof.passed,
+        reference=CertifiedReference(name=name, version=version),
+        bounds=CONVERSION_BOUNDS,
+        cases=proof.cases,
+    )
 
 
 def text(proof: Proof) -> str:

@@ -38,7 +38,13 @@ from edge_sphereface.cli.tune_command import TuneReport
 from edge_sphereface.doctor.report import Report
 from edge_sphereface.inference.embedder import ModelInfo
 from edge_sphereface.json_output import json_form
+from export import commands as export_commands
+from export.commands import ConvertReport
+from export.demo.report import DemoReport
 from export.inspection import CheckpointReport, OnnxReport
+from export.quantization.commands import FloatProofReport, QuantizeReport
+from export.rewrite.commands import RewriteReport
+from export.tuning import commands as export_tuning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +76,14 @@ RECORDS: list[tuple[str, Any]] = [
     ("fetch-detector", FetchReport),
     ("doctor", Report),
     ("tune", TuneReport),
+    ("export fetch", FetchReport),
     ("export inspect", CheckpointReport | OnnxReport),
+    ("export convert", ConvertReport),
+    ("export rewrite", RewriteReport),
+    ("export tune", export_tuning.TuneReport),
+    ("export quantize", QuantizeReport),
+    ("export verify", export_commands.VerifyReport | FloatProofReport),
+    ("export demo", DemoReport),
 ]
 """What is printed, and its type: words of a command of ``edge-sphereface``, or ``export`` and a command of that."""
 
@@ -114,16 +127,16 @@ class _RecordSchema(GenerateJsonSchema):
         record = schema["cls"]
         summary, attributes = _documented(record)
         found["description"] = summary
-        found["required"] = list(found["properties"])
+        parts, found["properties"] = found["properties"], {}
         for field in fields(record):
-            part = found["properties"][field.name]
-            form = json_form(field.metadata)
+            part, form = parts[field.name], json_form(field.metadata)
             if form.null_unless_finite:
                 part = {"anyOf": [part, {"type": "null"}]}
             if form.inline:
                 part = {**part, _INLINE: True}
             part.pop("default", None)
-            found["properties"][field.name] = {"description": attributes[field.name], **part}
+            found["properties"][form.name or field.name] = {"description": attributes[field.name], **part}
+        found["required"] = list(found["properties"])
         return found
 
 

@@ -216,26 +216,32 @@ def cli(capsys):
 
 
 @pytest.fixture
-def printed(capsys):
-    """Run a command with ``--json``; gives the one object that it printed, which its schema describes."""
+def require_schema():
+    """A function that holds JSON values against the schema of a name, without any field that the schema lacks."""
     import jsonschema
 
     from scripts.json_schemas import schema_of
 
-    def run_with_json(parser, schema, *words):
-        run_command(parser(), [*map(str, words), "--json"])
-        found = json.loads(capsys.readouterr().out)
-        jsonschema.Draft202012Validator(closed(schema_of(schema))).validate(found)
-        return found
-
     def closed(schema):
-        """The same schema, which allows no other fields."""
         if isinstance(schema, list):
             return [closed(part) for part in schema]
         if not isinstance(schema, dict):
             return schema
         closing = {"additionalProperties": False} if "properties" in schema else {}
         return {**{name: closed(part) for name, part in schema.items()}, **closing}
+
+    return lambda name, found: jsonschema.Draft202012Validator(closed(schema_of(name))).validate(found)
+
+
+@pytest.fixture
+def printed(capsys, require_schema):
+    """Run a command with ``--json``; gives the one object that it printed, which the schema of that name describes."""
+
+    def run_with_json(parser, schema, *words):
+        run_command(parser(), [*map(str, words), "--json"])
+        found = json.loads(capsys.readouterr().out)
+        require_schema(schema, found)
+        return found
 
     return run_with_json
 

@@ -1,8 +1,16 @@
-"""The schemas in ``docs/schema``."""
+"""The schemas in ``docs/schema``, and the page about them."""
+
+import re
+from pathlib import Path
 
 import jsonschema
 import pytest
 
+import edge_sphereface.errors
+import export.errors
+from benchmarks.ascend.imported import ImportedError
+from benchmarks.emulation.debian import EmulationError
+from edge_sphereface.cli.runner import UsageError
 from scripts.json_schemas import FOLDER, RECORDS, schema_of, schema_path, text_of
 
 NAMES = [name for name, _ in RECORDS]
@@ -27,3 +35,18 @@ def test_schemas_are_valid_and_describe_every_field(name):
     for part in (schema, *schema.get("$defs", {}).values()):
         for field, value in part.get("properties", {}).items():
             assert value["description"], f"{part['title']}.{field}"
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "json.md").read_text(encoding="utf-8")
+
+
+def test_every_error_code_is_listed():
+    kinds = [*vars(edge_sphereface.errors).values(), *vars(export.errors).values()]
+    kinds += [UsageError, ImportedError, EmulationError]
+    codes = {kind.code for kind in kinds if isinstance(kind, type) and hasattr(kind, "code")} - {"error", "model"}
+    assert codes <= set(re.findall(r"`([a-z-]+)`", PAGE.split("`code` is stable:")[1]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_links_every_schema(name):
+    assert f"(schema/{schema_path(name).name})" in PAGE

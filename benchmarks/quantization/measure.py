@@ -15,6 +15,7 @@ from benchmarks.quantization import derived, gate
 from benchmarks.runner import Case
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 from export.parity import normalize_plainly
 from export.quantization.crops import calibration_crops
 from export.quantization.paired_embeddings import embed_pairs, embed_photographs
@@ -73,8 +74,8 @@ def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) ->
         "file_ratio": timed.int8.stat().st_size / timed.plain.stat().st_size,
         "rewritten_cosine": _exactness(judged, photographs, labelled, reporter),
         "spec": judged.made.spec.as_json(),
-        "search": None if judged.made.search is None else judged.made.search.as_json(),
-        "proof": judged.made.proof.as_json(),
+        "search": None if judged.made.search is None else json_object(judged.made.search.report()),
+        "proof": json_object(judged.made.proof.report()),
         "gate": gate.attempts(judged, folder, crops, setup.proof_options),
     }
 

@@ -53,10 +53,10 @@ class DetectedImage:
     """The faces of a photograph.
 
     Attributes:
-        path: of the photograph.
-        height: of the photograph, in pixels.
-        width: of the photograph, in pixels.
-        faces: that it shows; empty if it shows none.
+        path: path of the photograph.
+        height: height of the photograph, in pixels.
+        width: width of the photograph, in pixels.
+        faces: faces in the photograph; empty if it shows none.
     """
 
     path: Path
@@ -136,7 +136,7 @@ class AlignReport:
 
     Attributes:
         detector: name of the face detector.
-        crops: one per face.
+        crops: the crops that were written, one per face.
     """
 
     detector: str
@@ -208,7 +208,7 @@ class EmbeddedPhotoFace(PhotoFace):
     """A face of a photograph with its embedding.
 
     Attributes:
-        embedding: of length one. Biometric data: keep it as you would a password.
+        embedding: embedding of length one. Biometric data: keep it as you would a password.
     """
 
     embedding: tuple[float, ...]
@@ -220,10 +220,10 @@ class EmbedReport:
 
     Attributes:
         detector: name of the face detector.
-        provider: what really ran.
+        provider: execution provider that ran the model.
         output: path of the file written by ``-o`` (mode 0600) with the arrays ``embeddings``, ``images``, ``boxes`` and
             ``landmarks``; None without ``-o``.
-        faces: of all photographs; with their embeddings unless a file holds these.
+        faces: faces of all photographs; with their embeddings unless a file holds these.
     """
 
     detector: str
@@ -301,8 +301,8 @@ class VerifyReport:
         threshold: cosine from which two faces count as one person.
         threshold_source: where the threshold comes from, in words.
         detector: name of the face detector.
-        provider: what really ran.
-        faces: the two that were compared.
+        provider: execution provider that ran the model.
+        faces: the two faces that were compared.
     """
 
     same: bool

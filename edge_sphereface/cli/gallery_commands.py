@@ -80,8 +80,8 @@ class ListReport:
         fingerprint: what made its embeddings.
         encrypted: whether embeddings and crops are encrypted at rest.
         keep_crops: whether crops are kept.
-        thresholds: one for each precision.
-        identities: by name.
+        thresholds: thresholds of the gallery, at most one for each precision.
+        identities: identities by name.
     """
 
     gallery: str
@@ -145,9 +145,9 @@ class RemoveReport:
     """What ``gallery remove`` did.
 
     Attributes:
-        removed: names of the identities.
-        embeddings: that were removed with them.
-        identities: that the gallery still holds.
+        removed: names of the identities that were removed.
+        embeddings: number of embeddings that were removed with them.
+        identities: number of identities that the gallery still holds.
     """
 
     removed: tuple[str, ...]
@@ -183,7 +183,7 @@ class ExportReport:
 
     Attributes:
         output: path of the file.
-        identities: that it holds.
+        identities: number of identities in the file.
     """
 
     output: Path
@@ -229,7 +229,7 @@ class ImportReport:
     Attributes:
         gallery: where the gallery is.
         imported: what came from the file.
-        identities: that the gallery holds now.
+        identities: number of identities that the gallery holds now.
     """
 
     gallery: str
@@ -273,9 +273,9 @@ class RebuildReport:
 
     Attributes:
         gallery: where the gallery is.
-        embeddings: that were made anew.
-        fingerprint: digest of what made them.
-        threshold: the gallery's for its new model; None if it has none.
+        embeddings: number of embeddings that were made anew.
+        fingerprint: digest of the fingerprint of the new embeddings.
+        threshold: threshold of the gallery for its new model; None if it has none.
     """
 
     gallery: str
@@ -328,8 +328,8 @@ class CheckReport:
 
     Attributes:
         gallery: where the gallery is.
-        identities: that it holds.
-        problems: what is wrong, in sentences. With any the exit code is 1.
+        identities: number of identities that the gallery holds.
+        problems: problems as sentences. With any the exit code is 1.
     """
 
     gallery: str

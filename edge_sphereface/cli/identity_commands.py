@@ -79,8 +79,8 @@ class EnrollReport:
 
     Attributes:
         gallery: where the gallery is.
-        identities: that it holds now.
-        enrolled: one per person.
+        identities: number of identities that the gallery holds now.
+        enrolled: what was added, one entry per person.
         skipped: photographs that could not be used; empty without ``--people``, where such a photograph is an error.
     """
 
@@ -247,8 +247,8 @@ class IdentifiedImage:
     """The faces of a photograph.
 
     Attributes:
-        path: of the photograph.
-        faces: that it shows. Each identity is given to one face of a photograph only, the most similar.
+        path: path of the photograph.
+        faces: faces in the photograph. Each identity is given to one face of a photograph only, the most similar.
     """
 
     path: Path

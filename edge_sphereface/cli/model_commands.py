@@ -144,7 +144,7 @@ class VerifyModelReport:
         passed: whether every check passed; if not, the exit code is 1.
         model: path of the ONNX file.
         parity: how the model agrees with its certificate.
-        provider: what really ran.
+        provider: execution provider that ran the model.
     """
 
     passed: bool
@@ -230,8 +230,8 @@ class FetchReport:
     """A file that was downloaded or taken over.
 
     Attributes:
-        path: of the file in the cache.
-        sha256: of the file, in hexadecimal, as pinned.
+        path: path of the file in the cache.
+        sha256: SHA-256 of the file, in hexadecimal, as pinned.
     """
 
     path: Path

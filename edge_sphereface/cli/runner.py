@@ -59,7 +59,7 @@ class ErrorDetail:
     Attributes:
         code: stable name of the kind of error; ``docs/json.md`` lists all.
         message: what was expected and what came.
-        hint: what to do about it; empty if nothing is known.
+        hint: what to do about it; may be empty.
     """
 
     code: str
@@ -72,7 +72,7 @@ class ErrorReport:
     """What every command prints with ``--json`` on an error, with exit code 1 or 2.
 
     Attributes:
-        error: the error.
+        error: what went wrong, and what to do.
     """
 
     error: ErrorDetail

@@ -79,7 +79,7 @@ class ClosestPair:
     """The two enrolled identities whose templates are most alike.
 
     Attributes:
-        names: of the two.
+        names: names of the two identities.
         similarity: cosine of their templates.
         confused: whether the similarity reaches the threshold: they will be taken for one another.
     """
@@ -94,8 +94,8 @@ class Strangers:
     """How the gallery answers people who are not enrolled.
 
     Attributes:
-        photographs: of people who are not enrolled.
-        people: who are not enrolled.
+        photographs: number of photographs of people who are not enrolled.
+        people: number of people who are not enrolled.
         false_alarm_rate: share of these photographs that would be taken for somebody who is enrolled. It grows with the
             gallery.
     """
@@ -110,7 +110,7 @@ class ThresholdReport:
     """What ``calibrate-threshold`` found in photographs.
 
     Attributes:
-        precision: of the model that the threshold holds for.
+        precision: precision of the model that the threshold holds for: ``float32``, ``float16`` or ``int8``.
         fingerprint: digest of what makes the embeddings that it holds for.
         calibration: the threshold and what it rests on.
         gallery: where the threshold is kept; None without a gallery.
@@ -134,7 +134,7 @@ class TrackThresholdReport:
     """What ``calibrate-threshold --tracks`` found in sequences of strangers.
 
     Attributes:
-        precision: of the model that the threshold holds for.
+        precision: precision of the model that the threshold holds for: ``float32``, ``float16`` or ``int8``.
         fingerprint: digest of what makes the embeddings that it holds for.
         track_calibration: the threshold and what it rests on.
         gallery: where the threshold is kept.

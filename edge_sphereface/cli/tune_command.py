@@ -67,16 +67,17 @@ class TuneReport:
 
     Attributes:
         processor: name of the processor or board.
-        onnxruntime: its version; None if its wheel is not known.
-        batch: faces in an inference.
-        source_sha256: of the checkpoint that all forms come from, in hexadecimal; None if every form was dropped.
+        onnxruntime: version of onnxruntime; None if its wheel is not known.
+        batch: number of faces in an inference.
+        source_sha256: SHA-256 of the checkpoint that all forms come from, in hexadecimal; None if every form was
+            dropped.
         load: other work on the machine meanwhile.
         best: the simplest rival that the fastest is not measurably faster than, or the fastest; None if every form was
             dropped, with exit code 1.
         tie: whether ``best`` is a simpler way that is as fast as the fastest.
-        fastest: of the search, measured once more; None if every form was dropped.
+        fastest: fastest form of the search, measured once more; None if every form was dropped.
         rivals: simpler forms and settings that it was measured against, the simplest first.
-        rows: of the search, the fastest first.
+        rows: forms and settings of the search, the fastest first.
         dropped: forms that were not measured.
         output: path of the copy of ``best``; None if none was asked for.
     """

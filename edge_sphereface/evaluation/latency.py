@@ -71,14 +71,14 @@ class Ratio:
 
     Attributes:
         ratio: ratio of the median latencies.
-        low: lower bound of the ratio's 95 % interval.
+        low: lower bound of the ratio's 95 % interval; 0 if there were too few rounds.
         high: upper bound of that interval; infinite (null in JSON) if there were too few rounds.
         rounds: number of rounds in which both models were measured.
         verdict: ``faster``, ``slower``, or ``tie`` if the interval includes 1.
     """
 
     ratio: float = field(metadata=rounded(4))
-    low: float = field(metadata=rounded(4, null_unless_finite=True))
+    low: float = field(metadata=rounded(4))
     high: float = field(metadata=rounded(4, null_unless_finite=True))
     rounds: int
     verdict: Verdict = field(init=False, default="tie")

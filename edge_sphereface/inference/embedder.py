@@ -31,7 +31,7 @@ class ModelInfo:
         model: path of the ONNX file.
         bytes: size of the file.
         spec: what the model says of itself.
-        provider: what really runs.
+        provider: execution provider that runs the model.
         memory_arena: whether the session keeps freed memory for later inferences.
         spinning: whether idle threads wait actively for the next inference.
         pinned_threads: whether threads are bound to processors.

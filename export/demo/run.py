@@ -166,7 +166,7 @@ def run_demo(
     written = {FLOAT: made.model, **({REWRITTEN: rewritten_path} if rewritten.written else {})}
     reports = []
     if quantized.proof.passed:
-        reports = [Path(path) for path in write_quantized(quantized, int8_path, made.model, "cpu")]
+        reports = list(write_quantized(quantized, int8_path, made.model, "cpu"))
         written[INT8] = int8_path
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         paths = dict(written)

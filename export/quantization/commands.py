@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,17 @@ from edge_sphereface.cli.arguments import (
     read_named_pairs,
 )
 from edge_sphereface.cli.runner import Commands, Outcome, Progress, UsageError, note
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_PORTABLE
 from export.outputs import check_output
-from export.quantization.output import measured_on, quantization_json, write_quantized
+from export.quantization.output import measured_on, quantization_report, write_quantized
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from export.quantization.output import QuantizationReport
     from export.quantization.policy import Policy
+    from export.quantization.proof import ProofReport
     from export.quantization.quantize import QuantizedModel
 
 PRECISIONS = ("int8", "float16")
@@ -98,6 +104,32 @@ def _add_faster_than(parser: argparse._ActionsContainer) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeReport:
+    """What ``quantize`` did.
+
+    Attributes:
+        report: how the model was quantized.
+        files: paths of the files that were written; empty if the model misses a bound of the policy.
+    """
+
+    report: QuantizationReport = field(metadata=INLINE)
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatProofReport:
+    """What ``verify --float`` found.
+
+    Attributes:
+        proof: comparison with the float model; the exit code is 1 if it misses a bound of the policy.
+        environment: machine and versions, by name.
+    """
+
+    proof: ProofReport
+    environment: Mapping[str, str | int]
+
+
 def quantize(arguments: argparse.Namespace) -> Outcome:
     """Run ``quantize``: quantize, prove, and write the model if it meets the policy.
 
@@ -134,12 +166,14 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
         reporter=Progress,
         note=note,
     )
-    result = quantization_json(made, arguments.output, arguments.model, arguments.provider)
-    files = write_quantized(made, arguments.output, arguments.model, arguments.provider) if made.proof.passed else []
-    return Outcome({**result, "files": files}, _quantize_text(arguments, made, files), passed=made.proof.passed)
+    report = quantization_report(made, arguments.output, arguments.model, arguments.provider)
+    files = write_quantized(made, arguments.output, arguments.model, arguments.provider) if made.proof.passed else ()
+    return Outcome(
+        QuantizeReport(report=report, files=files), _quantize_text(arguments, made, files), passed=made.proof.passed
+    )
 
 
-def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: list[str]) -> str:
+def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: tuple[Path, ...]) -> str:
     from export.quantization import report
     from export.quantization.crops import skipped_text
 
@@ -150,7 +184,7 @@ def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: l
     if files:
         share = made.model.ByteSize() / arguments.model.stat().st_size
         lines.append(f"{arguments.output}: {_mib(arguments.output)}, {share:.3f} of the float file")
-        lines += files[1:]
+        lines += map(str, files[1:])
     else:
         lines.append(f"refused: {'; '.join(made.proof.missed)}. Nothing was written.")
     return "\n".join(lines)
@@ -205,7 +239,8 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     text = report.proof_text(proof)
     if not proof.passed:
         text += f"\nharmful: {'; '.join(proof.missed)}"
-    return Outcome({"proof": proof.as_json(), "environment": measured_on("cpu")}, text, passed=proof.passed)
+    found = FloatProofReport(proof=proof.report(), environment=measured_on("cpu"))
+    return Outcome(found, text, passed=proof.passed)
 
 
 def _mib(path: Path) -> str:

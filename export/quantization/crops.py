@@ -12,7 +12,7 @@ import numpy as np
 from edge_sphereface.alignment import align_for
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
-from edge_sphereface.evaluation.labeled_photos import reason
+from edge_sphereface.evaluation.labeled_photos import SkippedPhoto, reason
 from edge_sphereface.image import find_images, load_image
 from edge_sphereface.pipeline import select_face
 from edge_sphereface.storage.files import sha256_of
@@ -45,13 +45,13 @@ class CalibrationCrops:
     Attributes:
         crops: (N, H, W, 3) uint8 BGR, in random order.
         digests: SHA-256 of the source files and of their pixels.
-        skipped: path of each photograph without a usable face, with the reason.
+        skipped: photographs without a usable face.
         unused: other photographs in the folder, for a proof.
     """
 
     crops: UInt8Array
     digests: frozenset[str]
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedPhoto, ...]
     unused: tuple[Path, ...]
 
     @property
@@ -99,7 +99,7 @@ def calibration_crops(
     wanted = min(count, len(paths) - len(paths) // PROOF_SHARE)
     crops, digests, skipped, used = _gather(paths, spec, detector, wanted, progress)
     if not crops:
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in skipped[:3])
+        reasons = "; ".join(f"{photo.path}: {photo.reason}" for photo in skipped[:3])
         raise CalibrationError(
             f"Expected photographs with faces in {folder} for the calibration; none of {len(paths)} showed a usable "
             f"one ({reasons}).",
@@ -144,10 +144,10 @@ def _gather(
     detector: Detector,
     wanted: int,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[UInt8Array], set[str], list[tuple[str, str]], int]:
+) -> tuple[list[UInt8Array], set[str], list[SkippedPhoto], int]:
     """Return enough crops, the digests of their files, the skipped files, and the number of files read."""
     crops: list[UInt8Array] = []
-    digests, skipped = set[str](), []
+    digests, skipped = set[str](), list[SkippedPhoto]()
     used = 0
     for path in paths:
         if len(crops) == wanted:
@@ -157,7 +157,7 @@ def _gather(
             image = load_image(path)
             crops.append(crop_of(image, spec, detector))
         except (ImageError, LandmarksError) as error:
-            skipped.append((str(path), reason(error, path)))
+            skipped.append(SkippedPhoto(path=path, reason=reason(error, path)))
         else:
             digests |= digests_of(path, image)
         if progress is not None:
@@ -220,6 +220,6 @@ def doubts(found: CalibrationCrops, embedder: Embedder) -> list[str]:
     return sentences
 
 
-def skipped_text(skipped: Sequence[tuple[str, str]]) -> list[str]:
+def skipped_text(skipped: Sequence[SkippedPhoto]) -> list[str]:
     """Format one line for each skipped photograph."""
-    return [f"skipped {path}: {reason}" for path, reason in skipped]
+    return [f"skipped {photo.path}: {photo.reason}" for photo in skipped]

@@ -5,26 +5,71 @@ from __future__ import annotations
 import json
 import platform
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_sphereface import __version__
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import parity
 from export.quantization import report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
+    from edge_sphereface.model.spec import ModelSpec
+    from export.quantization.proof import ProofReport
     from export.quantization.quantize import QuantizedModel
+    from export.quantization.search import SearchReport
 
 
-def write_quantized(made: QuantizedModel, output: Path, source: Path, provider: str) -> list[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationReport:
+    """Crops that the calibration rests on.
+
+    Attributes:
+        crops: number of crops.
+        doubts: reasons to doubt the calibration, in sentences.
+        skipped: photographs without a usable face.
+    """
+
+    crops: int
+    doubts: tuple[str, ...]
+    skipped: tuple[SkippedPhoto, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationReport:
+    """How a model was quantized, as it is kept beside the model.
+
+    Attributes:
+        model: path of the quantized model; None, with exit code 1, if it misses a bound of the policy.
+        spec: specification of the quantized model.
+        bytes: size of the quantized model.
+        float_bytes: size of the float model.
+        calibration: None without photographs.
+        search: how the INT8 form was found; None for float16.
+        proof: comparison with the float model.
+        environment: machine and versions, by name.
+    """
+
+    model: Path | None
+    spec: ModelSpec
+    bytes: int
+    float_bytes: int
+    calibration: CalibrationReport | None
+    search: SearchReport | None
+    proof: ProofReport
+    environment: Mapping[str, str | int]
+
+
+def write_quantized(made: QuantizedModel, output: Path, source: Path, provider: str) -> tuple[Path, ...]:
     """Write the model, its certificate, and the report as JSON, Markdown and plot beside it.
 
     Args:
@@ -56,36 +101,32 @@ def write_quantized(made: QuantizedModel, output: Path, source: Path, provider: 
         certificate.write(json.dumps(certified.as_json(), indent=1).encode())
         del embedder  # Windows cannot rename a file that is mapped
         report.draw(plot, made.proof, output.name)
-        record.write(json.dumps(quantization_json(made, output, source, provider), indent=1).encode())
+        record.write(json.dumps(json_object(quantization_report(made, output, source, provider)), indent=1).encode())
         environment = measured_on(provider)
         page.write(
             report.page(output.name, made.spec, made.search, made.proof, environment, beside["png"].name).encode()
         )
-    return [str(path) for path in (output, certificate_path(output), *beside.values())]
+    return (output, certificate_path(output), *beside.values())
 
 
-def quantization_json(made: QuantizedModel, output: Path, source: Path, provider: str) -> JsonObject:
-    """What a quantization found, as plain JSON values."""
+def quantization_report(made: QuantizedModel, output: Path, source: Path, provider: str) -> QuantizationReport:
+    """Return how a model was quantized."""
     calibration = made.calibration
-    return {
-        "model": str(output) if made.proof.passed else None,
-        "spec": made.spec.as_json(),
-        "bytes": made.model.ByteSize(),
-        "float_bytes": source.stat().st_size,
-        "calibration": None
+    return QuantizationReport(
+        model=output if made.proof.passed else None,
+        spec=made.spec,
+        bytes=made.model.ByteSize(),
+        float_bytes=source.stat().st_size,
+        calibration=None
         if calibration is None
-        else {
-            "crops": len(calibration.crops),
-            "doubts": list(made.doubts),
-            "skipped": [{"path": path, "reason": reason} for path, reason in calibration.skipped],
-        },
-        "search": None if made.search is None else made.search.as_json(),
-        "proof": made.proof.as_json(),
-        "environment": measured_on(provider),
-    }
+        else CalibrationReport(crops=len(calibration.crops), doubts=tuple(made.doubts), skipped=calibration.skipped),
+        search=None if made.search is None else made.search.report(),
+        proof=made.proof.report(),
+        environment=measured_on(provider),
+    )
 
 
-def measured_on(provider: str) -> JsonObject:
+def measured_on(provider: str) -> Mapping[str, str | int]:
     """Machine, provider and versions that the figures of a quantization depend on."""
     from edge_sphereface.doctor.machine import read_machine
 

@@ -13,8 +13,9 @@ References:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,7 +35,8 @@ _Z = 1.6448536269514722
 """95th percentile of the standard normal distribution."""
 
 
-class Loss(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
     """Loss of accuracy in percentage points.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from edge_sphereface.alignment import align_for
 from edge_sphereface.compare import normalize
 from edge_sphereface.errors import ImageError, LandmarksError
+from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
 from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of
 from edge_sphereface.image import load_image
 from export.faces import face_crops
@@ -17,7 +19,6 @@ from export.quantization.crops import crop_of, digests_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
-    from pathlib import Path
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabelledPairs
@@ -49,7 +50,7 @@ class Embedded(NamedTuple):
     expected: Float32Array
     got: Float32Array
     unseen: BoolArray
-    skipped: list[tuple[str, str]]
+    skipped: list[SkippedPhoto]
 
     @property
     def cosines(self) -> Float64Array:
@@ -161,7 +162,7 @@ def _embed(
     """Embed crops in batches; only the embeddings are kept."""
     names: list[str] = []
     unseen: list[bool] = []
-    skipped: list[tuple[str, str]] = []
+    skipped: list[SkippedPhoto] = []
     rows: list[tuple[Float32Array, ...]] = []
     waiting: list[UInt8Array] = []
 
@@ -173,7 +174,7 @@ def _embed(
 
     for done, (name, crop, is_unseen) in enumerate(photographs, start=1):
         if isinstance(crop, str):
-            skipped.append((name, crop))
+            skipped.append(SkippedPhoto(path=Path(name), reason=crop))
         else:
             names.append(name)
             unseen.append(is_unseen)

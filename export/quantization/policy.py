@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, fields, replace
 
-if TYPE_CHECKING:
-    from edge_sphereface.types import JsonObject
+from edge_sphereface.json_output import NULL_UNLESS_FINITE
 
 STRICT = "strict"
 
 
-class Judgment(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Judgment:
     """One bound and the measured value.
 
     Attributes:
@@ -20,24 +19,23 @@ class Judgment(NamedTuple):
         measured: measured value; None if it was not measured.
         bound: bound; None if the value is not judged.
         at_least: whether the value must be at least ``bound``; otherwise it must be at most ``bound``.
-        worst: worse end of the confidence interval, which is judged; None if the value is exact.
-        why_not: reason why the value is not judged.
+        worst: worse end of the one-sided 95 % confidence interval, which is judged; None if the value is exact.
+        why_not: reason why the value is not judged; empty if it is.
+        holds: whether the bound is met. A value that was not measured or is not judged does not fail.
     """
 
     what: str
     measured: float | None
     bound: float | None
     at_least: bool
-    worst: float | None = None
+    worst: float | None = field(default=None, metadata=NULL_UNLESS_FINITE)
     why_not: str = ""
+    holds: bool = field(init=False, default=True)
 
-    @property
-    def holds(self) -> bool:
-        """Whether the bound is met. A value that was not measured or is not judged does not fail."""
+    def __post_init__(self) -> None:
         judged = self.measured if self.worst is None else self.worst
-        if judged is None or self.bound is None or self.why_not:
-            return True
-        return judged >= self.bound if self.at_least else judged <= self.bound
+        if judged is not None and self.bound is not None and not self.why_not:
+            object.__setattr__(self, "holds", judged >= self.bound if self.at_least else judged <= self.bound)
 
     def __str__(self) -> str:
         if self.measured is None:
@@ -50,10 +48,6 @@ class Judgment(NamedTuple):
         sign = (">=" if self.at_least else "<=") if self.holds else ("<" if self.at_least else ">")
         verdict = "" if self.holds else "  MISSED"
         return f"{figure} {sign} {self.bound:g}{verdict}"
-
-    def as_json(self) -> JsonObject:
-        """Return the judgment as plain JSON values."""
-        return {**self._asdict(), "holds": self.holds}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

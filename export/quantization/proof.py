@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from edge_sphereface import metrics
 from edge_sphereface.errors import PairsError
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import named
 from export.quantization.paired import MIN_OF_A_KIND, MIN_PAIRS, accuracy_loss, people_of, tar_loss
 from export.quantization.paired_embeddings import BUILT_IN_CROPS
 from export.quantization.policy import Judgment
 from export.threshold import MeasuredThreshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
+    from edge_sphereface.evaluation.latency import Ratio
+    from edge_sphereface.evaluation.machine_load import MachineLoad
     from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.timing import LatencySummary
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import BoolArray, Float64Array, JsonObject
+    from edge_sphereface.types import BoolArray, Float64Array
     from export.quantization.paired import Loss
     from export.quantization.paired_embeddings import Embedded
     from export.quantization.policy import Policy
@@ -47,8 +51,20 @@ class Latency(NamedTuple):
     reason: str = ""
 
 
-class Side(NamedTuple):
-    """Accuracy of one model on labeled pairs."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Accuracy of one model on labeled pairs.
+
+    Attributes:
+        accuracy: mean accuracy of the original's 10-fold protocol, 0 to 1.
+        accuracy_std: standard deviation of the accuracy over the folds.
+        threshold: mean threshold over the folds, a cosine similarity.
+        tar: TAR at FAR = 1 %, 0 to 1.
+        genuine_mean: mean cosine similarity of genuine pairs.
+        genuine_std: standard deviation of the cosine similarity of genuine pairs.
+        impostor_mean: mean cosine similarity of impostor pairs.
+        impostor_std: standard deviation of the cosine similarity of impostor pairs.
+    """
 
     accuracy: float
     accuracy_std: float
@@ -84,11 +100,17 @@ class PairsResult:
     scores: Float64Array
     same: BoolArray
 
-    def as_json(self) -> JsonObject:
-        """Return the result as plain JSON values, without the scores."""
-        sides = {"float": self.original._asdict(), "reduced": self.reduced._asdict()}
-        lost = {"accuracy_points_lost": self.accuracy._asdict(), "tar_points_lost": self.tar._asdict()}
-        return {"count": self.count, "left_out": self.left_out, "far": FAR, **sides, **lost}
+    def report(self) -> PairsReport:
+        """Return the result as commands print it, without the scores."""
+        return PairsReport(
+            count=self.count,
+            left_out=self.left_out,
+            far=FAR,
+            original=self.original,
+            reduced=self.reduced,
+            accuracy_points_lost=self.accuracy,
+            tar_points_lost=self.tar,
+        )
 
     @property
     def why_not(self) -> str:
@@ -100,12 +122,87 @@ class PairsResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairsReport:
+    """Accuracy of both models on the same labeled pairs.
+
+    Attributes:
+        count: number of pairs whose photographs show usable faces and were not used by the calibration.
+        left_out: number of other pairs, whose photographs were used by the calibration.
+        far: FAR of the TAR.
+        original: accuracy of the float model.
+        reduced: accuracy of the reduced model.
+        accuracy_points_lost: loss of 10-fold accuracy in percentage points.
+        tar_points_lost: loss of TAR in percentage points.
+    """
+
+    count: int
+    left_out: int
+    far: float
+    original: Side = field(metadata=named("float"))
+    reduced: Side
+    accuracy_points_lost: Loss
+    tar_points_lost: Loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Cosine similarity of the two embeddings of each crop.
+
+    Attributes:
+        mean: mean over all crops.
+        p1: 1st percentile over all crops.
+        min: minimum over all crops.
+    """
+
+    mean: float
+    p1: float
+    min: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofReport:
+    """Comparison of a model of reduced precision with its float model.
+
+    Attributes:
+        passed: whether every bound is met.
+        missed: descriptions of the bounds that are not met.
+        crops: number of crops.
+        source: description of the crops.
+        skipped: photographs without a usable face.
+        cosine: similarity of the two embeddings of each crop.
+        pairs: accuracy on labeled pairs; None without labeled pairs.
+        threshold: threshold of the reduced model, a cosine similarity.
+        threshold_source: origin of the threshold, in words.
+        latency: latency by name of the model; empty where it was not measured.
+        latency_ratios: latency of the reduced model over that of each other model, by its name.
+        latency_reason: reason why latency was not measured; empty if it was.
+        load: other work on the machine meanwhile; None where latency was not measured.
+        judgments: one for each bound of the policy.
+    """
+
+    passed: bool
+    missed: tuple[str, ...]
+    crops: int
+    source: str
+    skipped: tuple[SkippedPhoto, ...]
+    cosine: Drift
+    pairs: PairsReport | None
+    threshold: float
+    threshold_source: str
+    latency: Mapping[str, LatencySummary]
+    latency_ratios: Mapping[str, Ratio]
+    latency_reason: str
+    load: MachineLoad | None
+    judgments: tuple[Judgment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
     """Result of the comparison of both models.
 
     Attributes:
         source: description of the crops.
-        skipped: path of each photograph without a usable face, with the reason.
+        skipped: photographs without a usable face.
         cosines: (N,) cosine similarity of the two embeddings of each crop.
         pairs: accuracy on labeled pairs; None without pairs.
         threshold: threshold of the reduced model.
@@ -115,7 +212,7 @@ class Proof:
     """
 
     source: str
-    skipped: tuple[tuple[str, str], ...]
+    skipped: tuple[SkippedPhoto, ...]
     cosines: Float64Array
     pairs: PairsResult | None
     threshold: float
@@ -143,26 +240,26 @@ class Proof:
         """Mean, 1st percentile and minimum of the cosine similarities."""
         return float(self.cosines.mean()), float(np.percentile(self.cosines, 1)), float(self.cosines.min())
 
-    def as_json(self) -> JsonObject:
-        """Return the proof as plain JSON values."""
+    def report(self) -> ProofReport:
+        """Return the proof as commands print it."""
         mean, p1, low = self.drift
         race = self.latency.race
-        return {
-            "passed": self.passed,
-            "missed": self.missed,
-            "crops": len(self.cosines),
-            "source": self.source,
-            "skipped": [{"path": path, "reason": reason} for path, reason in self.skipped],
-            "cosine": {"mean": mean, "p1": p1, "min": low},
-            "pairs": None if self.pairs is None else self.pairs.as_json(),
-            "threshold": self.threshold,
-            "threshold_source": self.threshold_source,
-            "latency": {} if race is None else {name: json_object(row) for name, row in race.latency.items()},
-            "latency_ratios": {} if race is None else {name: json_object(row) for name, row in race.ratios.items()},
-            "latency_reason": self.latency.reason,
-            "load": None if race is None else json_object(race.load),
-            "judgments": [judgment.as_json() for judgment in self.judgments],
-        }
+        return ProofReport(
+            passed=self.passed,
+            missed=tuple(self.missed),
+            crops=len(self.cosines),
+            source=self.source,
+            skipped=self.skipped,
+            cosine=Drift(mean=mean, p1=p1, min=low),
+            pairs=None if self.pairs is None else self.pairs.report(),
+            threshold=self.threshold,
+            threshold_source=self.threshold_source,
+            latency={} if race is None else race.latency,
+            latency_ratios={} if race is None else race.ratios,
+            latency_reason=self.latency.reason,
+            load=None if race is None else race.load,
+            judgments=self.judgments,
+        )
 
 
 def judge(

@@ -10,8 +10,9 @@ from export.quantization.proof import FAR
 from export.quantization.search import rule_counts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import JsonObject
     from export.quantization.proof import PairsResult, Proof
     from export.quantization.search import Search
 
@@ -82,7 +83,9 @@ def search_text(found: Search) -> str:
     return "\n".join(lines)
 
 
-def page(title: str, spec: ModelSpec, found: Search | None, proof: Proof, environment: JsonObject, plot: str) -> str:
+def page(
+    title: str, spec: ModelSpec, found: Search | None, proof: Proof, environment: Mapping[str, object], plot: str
+) -> str:
     """Format the whole report in Markdown.
 
     Args:

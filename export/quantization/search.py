@@ -7,12 +7,13 @@ cosine to the float model, which weighs poor results more than a mean does.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_sphereface.compare import normalize
+from edge_sphereface.json_output import named
 from export.layers import layer_of, layers_of, weight_counts
 from export.quantization.activation_statistics import channel_maxima, embed_all, histograms
 from export.quantization.bias import correct_biases
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import onnx
 
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float32Array, UInt8Array
     from export.quantization.ranges import Histogram, Range
 
     Reporter = Callable[[str], Callable[[int, int], None]]
@@ -71,23 +72,56 @@ class Search:
     tried: Mapping[str, float]
     layer_costs: Mapping[str, float]
 
-    def as_json(self) -> JsonObject:
-        """Return the search as plain JSON values."""
-        return {
-            "drift": self.chosen.drift,
-            "equalization": self.chosen.equalization,
-            "bias_correction": self.chosen.bias_correction,
-            "tried": dict(self.tried),
-            "layers": [
-                {
-                    "layer": layer,
-                    "rule": rule,
-                    "cost": self.layer_costs[layer],
-                    "float": layer in self.chosen.float_layers,
-                }
+    def report(self) -> SearchReport:
+        """Return the search as commands print it."""
+        return SearchReport(
+            drift=self.chosen.drift,
+            equalization=self.chosen.equalization,
+            bias_correction=self.chosen.bias_correction,
+            tried=self.tried,
+            layers=tuple(
+                LayerReport(
+                    layer=layer, rule=rule, cost=self.layer_costs[layer], is_float=layer in self.chosen.float_layers
+                )
                 for layer, rule in self.chosen.rules.items()
-            ],
-        }
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerReport:
+    """How one layer is quantized.
+
+    Attributes:
+        layer: name of the layer.
+        rule: name of the rule that determines its ranges.
+        cost: decrease of the drift if only this layer remains in float32.
+        is_float: whether the layer remains in float32.
+    """
+
+    layer: str
+    rule: str
+    cost: float
+    is_float: bool = field(metadata=named("float"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchReport:
+    """Result of the search for the INT8 form.
+
+    Attributes:
+        drift: root mean square of 1 - cosine over the judging crops, of the chosen candidate.
+        equalization: strength of the channel equalization, 0 to 1.
+        bias_correction: whether biases are corrected for the mean error.
+        tried: drift by description of the candidate, in the order of the search.
+        layers: how each layer is quantized.
+    """
+
+    drift: float
+    equalization: float
+    bias_correction: bool
+    tried: Mapping[str, float]
+    layers: tuple[LayerReport, ...]
 
 
 def search(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
 from edge_sphereface.cli.runner import Outcome, UsageError, note
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.certificate import certificate_path
 from export import parity
 from export.speed import AFTER, BEFORE
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.evaluation.latency import Ratio
+    from edge_sphereface.evaluation.machine_load import MachineLoad
+    from edge_sphereface.evaluation.timing import LatencySummary
+    from edge_sphereface.model.spec import ModelSpec
+    from export.parity import ParityReport
     from export.rewrite.fast import Rewritten
     from export.speed import Race
 
@@ -54,6 +59,42 @@ def add_rewrite(commands: Commands) -> None:
     parser.set_defaults(run=rewrite)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyReport:
+    """Latency of the rewritten model and of its source.
+
+    Attributes:
+        before: latency of the source.
+        after: latency of the rewritten model.
+        ratio: latency of the rewritten model over that of the source.
+        load: other work on the machine meanwhile.
+    """
+
+    before: LatencySummary
+    after: LatencySummary
+    ratio: Ratio = field(metadata=INLINE)
+    load: MachineLoad
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewriteReport:
+    """What ``rewrite`` did.
+
+    Attributes:
+        model: path of the rewritten model; None, with exit code 1, if it is not faster.
+        certificate: path of its parity certificate; None if it is not faster.
+        spec: specification of the rewritten model.
+        parity: comparison with the source.
+        latency: latency of both models; None if it was not measured.
+    """
+
+    model: Path | None
+    certificate: Path | None
+    spec: ModelSpec
+    parity: ParityReport
+    latency: LatencyReport | None
+
+
 def rewrite(arguments: argparse.Namespace) -> Outcome:
     """Rewrite a float model, prove it, time it, and write it if it is faster."""
     from edge_sphereface.evaluation.model_selection import Setting
@@ -72,14 +113,14 @@ def rewrite(arguments: argparse.Namespace) -> Outcome:
         max_ratio=arguments.max_latency,
         note=note,
     )
-    result = {
-        "model": str(arguments.output) if made.written else None,
-        "certificate": str(certificate_path(arguments.output)) if made.written else None,
-        "spec": made.spec.as_json(),
-        "parity": parity.summary(made.proof),
-        "latency": None if made.race is None else _latency(made.race),
-    }
-    return Outcome(result, _rewrite_text(arguments, made), passed=made.written)
+    report = RewriteReport(
+        model=arguments.output if made.written else None,
+        certificate=certificate_path(arguments.output) if made.written else None,
+        spec=made.spec,
+        parity=parity.report(made.proof),
+        latency=None if made.race is None else _latency(made.race),
+    )
+    return Outcome(report, _rewrite_text(arguments, made), passed=made.written)
 
 
 def _rewrite_text(arguments: argparse.Namespace, made: Rewritten) -> str:
@@ -100,9 +141,7 @@ def _rewrite_text(arguments: argparse.Namespace, made: Rewritten) -> str:
     return "\n".join(lines)
 
 
-def _latency(race: Race) -> JsonObject:
-    return {
-        **{name: json_object(race.latency[name]) for name in (BEFORE, AFTER)},
-        **json_object(race.ratios[BEFORE]),
-        "load": json_object(race.load),
-    }
+def _latency(race: Race) -> LatencyReport:
+    return LatencyReport(
+        before=race.latency[BEFORE], after=race.latency[AFTER], ratio=race.ratios[BEFORE], load=race.load
+    )

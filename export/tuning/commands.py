@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import above_zero, json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cli.tune_command import rival_lines
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE, rounded
 from edge_sphereface.model.certificate import certificate_path
 from export import parity
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.evaluation.machine_load import MachineLoad
+    from edge_sphereface.evaluation.model_selection import RivalReport, RowReport
+    from edge_sphereface.model.spec import ModelSpec
+    from export.parity import ParityReport
     from export.rewrite.tile import Tile
     from export.tuning.device_report import DeviceChoice
     from export.tuning.tune import Tuned
@@ -67,6 +72,94 @@ def add_tune(commands: Commands) -> None:
     parser.set_defaults(run=tune)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageReport:
+    """Latency of the residual layers of one stage, computed in one way.
+
+    Attributes:
+        threads: number of threads of an inference.
+        stage: number of the stage, from 1.
+        way: ``direct``, or the tile of Winograd's filtering, such as ``4x4``.
+        median_ms: median latency, in milliseconds.
+    """
+
+    threads: int
+    stage: int
+    way: str
+    median_ms: float = field(metadata=rounded(4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkReport:
+    """A whole network that was timed.
+
+    Attributes:
+        row: the network and its latency.
+        name: name of the network.
+    """
+
+    row: RowReport = field(metadata=INLINE)
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedRivalReport:
+    """A simpler network that the fastest one was measured against once more.
+
+    Attributes:
+        rival: the network and its latency.
+        name: name of the network.
+    """
+
+    rival: RivalReport = field(metadata=INLINE)
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DroppedNetwork:
+    """A network that was not timed.
+
+    Attributes:
+        model: name of the network.
+        reason: why it was not timed.
+    """
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneReport:
+    """What ``tune`` did. With ``--device-report`` nothing is measured, and the lists are empty.
+
+    Attributes:
+        model: path of the tuned model; None, with exit code 1, where no form is measurably faster than the plain model,
+            or where the device chose a form that ``tune`` does not make.
+        certificate: path of its parity certificate; None where nothing was written.
+        spec: specification of the tuned model; None where nothing was written. With ``--device-report`` its ``tuning``
+            holds the figures of the device, and ``plain_ms`` is null if the device did not time the plain model with
+            that setting.
+        parity: comparison with the plain model; None where nothing was written.
+        stages: each way to compute the residual layers of a stage, the fastest of a stage first.
+        tie: whether a simpler network is taken because the fastest is not measurably faster.
+        rivals: simpler networks that the fastest one was measured against once more, the simplest first.
+        load: other work on the machine meanwhile; None with ``--device-report``.
+        networks: whole networks, the fastest first.
+        dropped: networks that were not timed.
+    """
+
+    model: Path | None
+    certificate: Path | None
+    spec: ModelSpec | None
+    parity: ParityReport | None
+    stages: tuple[StageReport, ...] = ()
+    tie: bool = False
+    rivals: tuple[NamedRivalReport, ...] = ()
+    load: MachineLoad | None = None
+    networks: tuple[NetworkReport, ...] = ()
+    dropped: tuple[DroppedNetwork, ...] = ()
+
+
 def tune(arguments: argparse.Namespace) -> Outcome:
     """Measure the forms of a float model, and write the fastest one with its proof."""
     if arguments.device_report is not None:
@@ -86,24 +179,26 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     )
     tuned = tune_model(arguments.model, arguments.output, options, reporter=Progress, note=note)
     made = tuned.made
-    result = {
-        "model": str(arguments.output) if made else None,
-        "certificate": str(certificate_path(arguments.output)) if made else None,
-        "spec": made.spec.as_json() if made else None,
-        "parity": parity.summary(made.proof) if made else None,
-        "stages": [
-            {"threads": threads, "stage": stage, "way": _way(tile), "median_ms": round(median, 4)}
+    report = TuneReport(
+        model=arguments.output if made else None,
+        certificate=certificate_path(arguments.output) if made else None,
+        spec=made.spec if made else None,
+        parity=parity.report(made.proof) if made else None,
+        stages=tuple(
+            StageReport(threads=threads, stage=stage, way=_way(tile), median_ms=median)
             for threads, stages in tuned.stages.items()
             for stage, ways in stages.items()
             for tile, median in sorted(ways.items(), key=lambda item: item[1])
-        ],
-        "tie": tuned.choice.is_tie,
-        "rivals": [{**json_object(rival.report()), "name": rival.row.form.path.stem} for rival in tuned.choice.rivals],
-        "load": json_object(tuned.choice.load),
-        "networks": [{**json_object(row.report()), "name": row.form.path.stem} for row in tuned.choice.rows],
-        "dropped": [{"model": name, "reason": reason} for name, reason in _dropped(tuned)],
-    }
-    return Outcome(result, _text(arguments, tuned), passed=made is not None)
+        ),
+        tie=tuned.choice.is_tie,
+        rivals=tuple(
+            NamedRivalReport(rival=rival.report(), name=rival.row.form.path.stem) for rival in tuned.choice.rivals
+        ),
+        load=tuned.choice.load,
+        networks=tuple(NetworkReport(row=row.report(), name=row.form.path.stem) for row in tuned.choice.rows),
+        dropped=tuple(DroppedNetwork(model=name, reason=reason) for name, reason in _dropped(tuned)),
+    )
+    return Outcome(report, _text(arguments, tuned), passed=made is not None)
 
 
 def _from_report(arguments: argparse.Namespace) -> Outcome:
@@ -113,22 +208,20 @@ def _from_report(arguments: argparse.Namespace) -> Outcome:
     from export.tuning.device_report import read_device_report
 
     chosen = read_device_report(arguments.device_report)
-    empty = {"stages": [], "networks": [], "rivals": [], "tie": False, "load": None, "dropped": []}
     reason = _not_ours(chosen, arguments.model)
     if reason or chosen is None:
-        nothing = {"model": None, "certificate": None, "spec": None, "parity": None}
-        return Outcome({**nothing, **empty}, f"{reason}; nothing was written", passed=False)
+        nothing = TuneReport(model=None, certificate=None, spec=None, parity=None)
+        return Outcome(nothing, f"{reason}; nothing was written", passed=False)
     tiles = read_stages(chosen.stages)
     made = rewrite(arguments.model, arguments.output, tiles=tiles, measured=chosen.measured, note=note)
-    result = {
-        "model": str(arguments.output),
-        "certificate": str(certificate_path(arguments.output)),
-        "spec": made.spec.as_json(),
-        "parity": parity.summary(made.proof),
-        **empty,
-    }
+    report = TuneReport(
+        model=arguments.output,
+        certificate=certificate_path(arguments.output),
+        spec=made.spec,
+        parity=parity.report(made.proof),
+    )
     lines = [f"{arguments.output}: as {chosen.model} on {chosen.measured.processor}: {made.spec.tuning}"]
-    return Outcome(result, "\n".join([*lines, parity.text(made.proof)]))
+    return Outcome(report, "\n".join([*lines, parity.text(made.proof)]))
 
 
 def _not_ours(chosen: DeviceChoice | None, model: Path) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.detection import open_detector
+from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
 from export.errors import CalibrationError
@@ -25,7 +26,7 @@ def test_photographs_and_crops_both_serve(shallow_models, faces, astronaut, tmp_
     found = calibration_crops(tmp_path, spec, open_detector(), count=10)
     assert len(found.crops) == 2
     assert any(np.array_equal(crop, faces[0]) for crop in found.crops), "a crop is taken as it is"
-    reasons = {path.rsplit("/", 1)[-1]: reason for path, reason in found.skipped}
+    reasons = {photo.path.name: photo.reason for photo in found.skipped}
     assert set(reasons) <= {"broken.jpg", "empty.png"}
     assert reasons.get("empty.png", "no face was found") == "no face was found"
 
@@ -100,7 +101,7 @@ def test_photographs_without_a_face_are_listed_in_the_proof(shallow_models, crop
     paths = [*sorted(crop_folder.iterdir())[:2], tmp_path / "empty.png"]
     embedded = embed_photographs(embedder, embedder, paths, open_detector())
     proof = judge(embedder.spec, embedded, None, Latency(None, "not here"), Policy())
-    assert proof.as_json()["skipped"] == [{"path": str(tmp_path / "empty.png"), "reason": "no face was found"}]
+    assert proof.skipped == (SkippedPhoto(path=tmp_path / "empty.png", reason="no face was found"),)
     assert "1 photographs without a usable face" in proof_text(proof)
 
 

@@ -58,8 +58,9 @@ def test_int8_keeps_every_bound_of_accuracy(demo):
 
 
 @pytest.mark.slow
-def test_the_page_and_the_record_say_what_was_measured(demo):
+def test_the_page_and_the_record_say_what_was_measured(demo, require_schema):
     text, report = page.text(demo), demo_report(demo)
+    require_schema("export demo", json_object(report))
     assert json_object(report)["forms"][0]["latency"]["samples"] == 100
     plain = report.forms[0]
     assert text.splitlines()[0].endswith("LFW 96.38% (measured by this project)")

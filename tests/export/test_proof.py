@@ -174,7 +174,7 @@ def test_pairs_of_the_calibration_are_left_out_and_counted(spec):
     unseen[[0, 1, 7]] = False  # both photographs of one pair, and one of another
     proof = verdicts(spec, embedded_pairs(2100, 0.5, unseen=unseen))
     assert (proof.pairs.count, proof.pairs.left_out) == (2098, 2)
-    assert proof.as_json()["pairs"]["left_out"] == 2
+    assert proof.report().pairs.left_out == 2
     assert "2098 labelled pairs (2 more left out" in proof_text(proof)
     with pytest.raises(PairsError, match="took no part in the calibration, got 0 of 20"):
         verdicts(spec, embedded_pairs(20, 0.5, unseen=np.zeros(40, bool)))

@@ -1,0 +1,302 @@
+"""With ``--json`` every command of ``python -m benchmarks`` prints one JSON object, whose fields keep their names.
+
+What would be downloaded (OpenVINO, NNCF, QEMU, Ray) has stand-ins.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import pytest
+
+import edge_sphereface
+from benchmarks import runner
+from benchmarks.__main__ import build_parser
+from benchmarks.arm64 import models
+from benchmarks.emulation import compare
+from benchmarks.emulation.emulator import this_python
+from edge_sphereface.batch.engines import LocalEngine
+from edge_sphereface.cli.runner import run
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.convert import ConversionOptions, convert
+from export.untrained import untrained_parameters
+
+ONCE = ("--rounds", "3", "--threads", "1")
+LANDMARKS = "204 101 247 103 224 128 202 140 245 142"
+PEOPLE = ["ann/1", "ann/2", "ann/3", "bob/1", "bob/2", "bob/3", "cat/1", "dan/1"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, astronaut):
+    """A folder with a tiny network in both layouts, photographs, labeled pairs and landmarks."""
+    folder = tmp_path_factory.mktemp("place")
+    parameters = untrained_parameters(depth=10, widths=(4, 4, 4, 8), embedding_size=16)
+    write_ckpt(folder / "x.ckpt", {f"network.{name}": values for name, values in parameters.items()})
+    for layout in ("image", "nchw"):
+        options = ConversionOptions(input_layout=layout, reference="numpy")
+        convert(folder / "x.ckpt", folder / f"{layout}.onnx", options)
+    for person in PEOPLE:
+        target = folder / "lfw" / "images" / f"{person}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(target), astronaut)
+    lines = "".join(f"{person}.png {LANDMARKS}\n" for person in PEOPLE)
+    (folder / "lfw" / "lfw_landmark.txt").write_text(lines)
+    pairs = "ann/1.png,ann/2.png,1\nann/1.png,bob/1.png,0\n" * 10
+    (folder / "pairs.csv").write_text(f"image1_path,image2_path,label\n{pairs}")
+    (folder / "eval.log").write_text("LFWACC=0.9923 std=0.0050 thd=0.3050\n")
+    return folder
+
+
+@pytest.fixture
+def printed(capsys, place, monkeypatch):
+    """Run a command in that folder; gives what it printed."""
+    monkeypatch.chdir(place)
+
+    def run_with_json(*words):
+        run(build_parser(), [*words, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    return run_with_json
+
+
+@pytest.fixture
+def measured(printed, place):
+    """A file of measured latencies."""
+    if not (place / "l.json").exists():
+        printed("latency", "image.onnx", *ONCE, "--batches", "1", "-o", "l.json")
+    return "l.json"
+
+
+@pytest.fixture
+def int8(printed, place):
+    """The network, quantized as onnxruntime does it."""
+    if not (place / "int8.onnx").exists():
+        printed("todays-int8", "nchw.onnx", "--photos", "lfw/images/ann", "--count", "4", "-o", "int8.onnx")
+    return "int8.onnx"
+
+
+@pytest.fixture
+def no_peers(monkeypatch):
+    """Peers are not downloaded: ours is measured in their place."""
+    measure = runner.measure
+
+    def ours(cases, *words, **options):
+        return measure([replace(case, contender="edge") for case in cases], *words, **options)
+
+    monkeypatch.setattr("benchmarks.runner.measure", ours)
+    monkeypatch.setattr("benchmarks.quantization.derived.by_nncf", lambda plain, *_: plain)
+
+
+@pytest.fixture
+def no_emulator(monkeypatch):
+    """What would run on emulated processors runs here."""
+
+    def here(_, model, folder, options):
+        return compare._run_here(model, folder, options)
+
+    monkeypatch.setattr(compare, "_run_emulated", here)
+
+
+def fields(found):
+    """The fields of an object, and of the first object of each list."""
+    return {
+        name: list(value[0]) if isinstance(value, list) and value and isinstance(value[0], dict) else None
+        for name, value in found.items()
+        if name != "environment"
+    }
+
+
+LATENCY_ROW = [
+    "label", "contender", "settings", "model", "precision", "threads", "batch", "provider", "version", "load_ms",
+    "first_ms", "peak_rss_mib", "latency", "median_ms_per_face", "min_cosine", "max_abs_error", "correct",
+    "samples_ms", "starts", "start_samples",
+]  # fmt: skip
+STAGE_ROW = [
+    "stage", "model", "precision", "form", "provider", "detector", "shipped_detector", "threads", "batch", "faces",
+    "image", "latency", "samples_ms", "starts", "start_samples",
+]  # fmt: skip
+TARGET = ["figure", "measured", "sense", "bound", "verdict", "why_not"]
+LEDGER = ["path", "device", "precision", "latency", "faces_per_second", "origin", "source"]
+
+
+@pytest.mark.slow
+def test_latency(printed, measured, place):
+    found = fields(json.loads((place / measured).read_text()))
+    assert found.keys() >= {"before", "after", "throttled"}
+    assert sorted(found["rows"]) == sorted(LATENCY_ROW)
+    assert sorted(found["stages"]) == sorted(STAGE_ROW)
+
+
+@pytest.mark.slow
+def test_plan(printed, measured):
+    found = fields(printed("plan", measured, "--fps", "15", "--faces", "3", "--budget-ms", "60"))
+    assert list(found) == [
+        "fps", "faces", "budget_ms", "model", "precision", "form", "provider", "detector", "image", "threads", "batch",
+        "stride", "work_ms", "work_per_frame_ms", "predicted_drop", "simulated_drop", "simulated_age_p95_ms", "fits",
+        "costs",
+    ]  # fmt: skip
+    assert found["costs"] == ["stage", "batch", "times", "median_ms"]
+
+
+@pytest.mark.slow
+def test_report(printed, measured):
+    assert list(printed("report", measured, "-o", "report")) == ["files"]
+
+
+@pytest.mark.slow
+def test_compare(printed, measured):
+    found = fields(printed("compare", measured, measured))
+    assert found == {"changes": ["name", "ratio", "low", "high", "verdict"], "only_in_one": None, "slower": None}
+
+
+@pytest.mark.slow
+def test_sessions(printed):
+    options = ("--threads", "1", "--pause-ms", "1", "--rounds", "2", "--starts", "1")
+    assert fields(printed("sessions", "image.onnx", *options)) == {
+        "sessions": [
+            "model", "precision", "provider", "setting", "threads", "batch", "starts", "pause_ms", "latency",
+            "median_ms", "paused", "paused_median_ms", "cpu_ms", "resident_mib", "samples_ms", "paused_ms",
+        ]
+    }  # fmt: skip
+
+
+def test_todays_int8(printed):
+    found = printed("todays-int8", "nchw.onnx", "--photos", "lfw/images/ann", "--count", "4", "-o", "int8.onnx")
+    assert list(found) == ["model", "bytes"]
+
+
+@pytest.mark.slow
+def test_accuracy(printed, int8):
+    found = printed("accuracy", "nchw.onnx", int8, "--pairs", "pairs.csv", "--images", "lfw/images")
+    assert fields(found)["accuracy"] == [
+        "label", "model", "precision", "landmarks", "flip", "provider", "pairs", "photographs", "undetected",
+        "accuracy", "accuracy_std", "accuracy_interval", "threshold", "tar_at_far", "eer", "eer_interval", "roc",
+    ]  # fmt: skip
+    assert found["accuracy"][1].keys() - found["accuracy"][0].keys() == {"difference"}
+
+
+@pytest.mark.slow
+def test_identification(printed, monkeypatch):
+    for name, value in {"ENROLLED_FROM": 3, "EACH": 1, "MIN_STRANGERS": 2}.items():
+        monkeypatch.setattr(f"benchmarks.gallery.identification.{name}", value)
+    assert fields(printed("identification", "image.onnx", "--lfw", "lfw")) == {
+        "identification": [
+            "label", "model", "precision", "landmarks", "provider", "enrolled", "probes", "strangers", "rank_1",
+            "rank_1_interval", "false_alarm_rate", "threshold", "dir", "dir_interval", "pair_false_accept_rate",
+            "pair_threshold", "false_alarm_rate_at_pair_threshold", "curve", "similarities",
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gallery_search(printed):
+    assert fields(printed("gallery-search", "--identities", "200", "--probes", "20", "--rounds", "2")) == {
+        "galleries": [
+            "gallery", "identities", "fill_s", "probes", "recall_at_1", "recall_at_1_known", "recall_at_1_strangers",
+            "enroll_ms", "remove_s", "first_search_ms", "median_ms", "p99_ms", "samples_ms",
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_embed_folder(printed, monkeypatch):
+    monkeypatch.setattr("benchmarks.gallery.scale.RayEngine", lambda **_: LocalEngine())
+    found = printed("embed-folder", "image.onnx", "--photos", "lfw/images/ann", "--workers", "1", "--rounds", "1")
+    assert fields(found) == {
+        "engines": [
+            "engine", "model", "precision", "detector", "provider", "threads", "photographs", "faces", "runs",
+            "per_second", "start_s",
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_quantization(printed, no_peers, monkeypatch):
+    attempt = {"what": "a poisoned calibration", "exit_code": 1, "reason": "x", "written": False, "refused": True}
+    monkeypatch.setattr("benchmarks.quantization.gate.attempts", lambda *_: [attempt])
+    found = fields(printed("quantization", "nchw.onnx", "--calibration", "lfw/images", *ONCE))
+    assert set(found.pop("rows")) >= {"form", "label", "median_ms_per_face"}
+    assert found.pop("targets") == TARGET
+    assert list(found) == ["file_ratio", "rewritten_cosine", "spec", "search", "proof", "gate", "emulated"]
+
+
+@pytest.mark.slow
+def test_tuning(printed, no_peers, place):
+    from export.rewrite.fast import rewrite
+    from export.rewrite.tile import read_stages
+
+    if not (place / "tuned.onnx").exists():
+        rewrite(place / "nchw.onnx", place / "tuned.onnx", tiles=read_stages(["4x4", *["direct"] * 3]), max_ratio=1000)
+    found = fields(
+        printed(
+            "tuning", "nchw.onnx", "--tuned", "tuned.onnx", "--photos", "lfw/images/ann", "--peers", *ONCE,
+            "--restarts", "1",
+        )
+    )  # fmt: skip
+    assert set(found.pop("rows")) == {*LATENCY_ROW, "form"}
+    assert found == {"gflop": None, "product": None, "exactness": ["stages", "crops", "min_cosine"], "targets": TARGET}
+
+
+@pytest.mark.slow
+def test_emulate(printed, no_emulator, int8):
+    assert fields(printed("emulate", int8, "--float", "nchw.onnx", "--photos", "lfw/images/ann")) == {
+        "emulated": [
+            "model", "weight_bits", "variant", "processor", "crops", "median_ms", "identical", "cosine_min",
+            "to_float_mean", "to_float_min",
+        ]
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_arm64(printed, no_emulator, place, monkeypatch):
+    monkeypatch.chdir(place)
+    packages = Path(edge_sphereface.__file__).parents[1]
+    made = models.prepare(Path("x.ckpt"), folder=Path("forms").resolve())
+    Path("x.whl").touch()
+    monkeypatch.setattr("benchmarks.arm64.models.prepare", lambda *_, **__: made)
+    monkeypatch.setattr("benchmarks.arm64.smoke.build_wheel", lambda: Path("x.whl"))
+    for name in ("install", "install_here"):
+        monkeypatch.setattr(f"benchmarks.arm64.smoke.{name}", lambda *_, **__: packages)
+    monkeypatch.setattr("benchmarks.arm64.smoke.emulated_python", lambda *_, **__: this_python(packages))
+    monkeypatch.setattr("benchmarks.arm64.smoke.emulator_version", lambda: "7.2.22")
+    monkeypatch.setattr("benchmarks.arm64.smoke.occupied_mib", lambda: {"arm64": 71.0})
+    monkeypatch.setattr("benchmarks.arm64.instructions.build_plugin", lambda: Path("plugin.so"))
+    monkeypatch.setattr("benchmarks.arm64.instructions.count", lambda *_: 1000)
+    assert fields(printed("arm64", "--processors", "cortex-a72")) == {
+        **dict.fromkeys(("model", "crops", "wheel", "emulator", "release", "here")),
+        "processors": [
+            "processor", "title", "versions", "doctor", "features", "agreement", "seconds", "problems", "passed",
+        ],
+        "instructions": ["processor", "form", "instructions"],
+        **dict.fromkeys(("occupied_mib", "seconds", "passed")),
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_ascend_run(printed, measured):
+    native = ("--checkpoint", "x.ckpt", "--rounds", "3") if find_spec("mindspore") else ()
+    found = fields(printed("ascend", "run", "--edge", measured, *native))
+    assert list(found) == ["presence", "probe", "native", "ledger"]
+    assert found["ledger"] == LEDGER
+
+
+def test_ascend_import(printed):
+    found = fields(printed("ascend", "import", "eval.log", "--source", "Atlas 300I, our lab"))
+    assert found == {"ledger": ["path", "accuracy", "accuracy_std", "threshold", "origin", "source", "file"]}
+
+
+def _commands(parser, words=()):
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not below:
+        yield " ".join(words), parser
+    for action in below:
+        for name, command in action.choices.items():
+            yield from _commands(command, (*words, name))
+
+
+def test_every_command_takes_json():
+    for words, parser in _commands(build_parser()):
+        assert "--json" in parser._option_string_actions, words
