@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from edge_sphereface.batch.folder import FolderResult
+from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
 from edge_sphereface.cli.gallery_commands import (
     CheckReport,
@@ -76,6 +77,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("fetch-detector", FetchReport),
     ("doctor", Report),
     ("tune", TuneReport),
+    ("completion", CompletionScript),
     ("export fetch", FetchReport),
     ("export inspect", CheckpointReport | OnnxReport),
     ("export convert", ConvertReport),

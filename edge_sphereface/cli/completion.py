@@ -37,8 +37,8 @@ class CompletionScript:
     """Result of ``completion``.
 
     Attributes:
-        shell: that reads the script.
-        script: for its start file.
+        shell: shell that reads the script: ``bash``, ``zsh`` or ``fish``.
+        script: text for the start file of the shell.
     """
 
     shell: str

@@ -14,9 +14,9 @@ from scripts.json_schemas import RECORDS
 
 
 def commands(parser, words=()):
-    """The commands below a parser, as their words."""
+    """The commands below a parser that take ``--json``, as their words."""
     below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not below:
+    if not below and "--json" in parser._option_string_actions:
         yield " ".join(words)
     for action in below:
         for name, command in action.choices.items():
@@ -55,6 +55,7 @@ def place(tmp_path, monkeypatch, astronaut, photo, small_model):
         ("verify-model", "verify-model {model} --photos photos"),
         ("doctor", "doctor --model {model}"),
         ("gallery new-key", "gallery new-key people.key"),
+        ("completion", "completion bash"),
     ],
 )
 def test_command(printed, place, name, words):
