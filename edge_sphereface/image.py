@@ -58,11 +58,11 @@ def check_image(image: object) -> UInt8Array:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(f"{expected}, {got}.", hint="one image at a time, channels last")
     if image.dtype == np.uint16:
-        raise ImageError(f"{expected}, {got}.", hint="bring 16 bits down to 8 with (image >> 8).astype('uint8')")
+        raise ImageError(f"{expected}, {got}.", hint="convert 16 bits to 8 with (image >> 8).astype('uint8')")
     if image.dtype != np.uint8:
         raise ImageError(f"{expected}, {got}.", hint="values from 0 to 255 as uint8")
     if image.size == 0:
-        raise ImageError(f"{expected} with at least one pixel, {got}.", hint="the camera or the slice gave nothing")
+        raise ImageError(f"{expected} with at least one pixel, {got}.", hint="the camera or the slice returned nothing")
     return image
 
 
@@ -111,7 +111,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
         raise ImageError(
             f"Cannot decode {name}: the {header.kind} file announces {much}, expected at most "
             f"{max_pixels} pixels and {_MAX_SCANS} scans.",
-            hint="shrink it with a program for images; a face needs only about 100 pixels",
+            hint="scale it down first; a face needs only about 100 pixels",
         )
     # A second limit, in case a decoder reads the header differently; OpenCV reads this variable when it is loaded
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
@@ -151,7 +151,7 @@ def find_images(folder: Path) -> list[Path]:
         ImageError: ``folder`` is not a folder.
     """
     if not folder.is_dir():
-        raise ImageError(f"Expected a folder of photographs, and {folder} is none.", hint="check the path")
+        raise ImageError(f"Expected a folder of photographs, got {folder}.", hint="check the path")
     return sorted(
         path
         for place in _folders(folder)
@@ -173,7 +173,7 @@ def _folders(folder: Path) -> list[Path]:
         try:
             below = sorted(path for path in place.iterdir() if path.is_dir())
         except OSError as error:
-            warnings.warn(f"The folder {place} is left out: {error.strerror or error}.", stacklevel=4)
+            warnings.warn(f"The folder {place} is skipped: {error.strerror or error}.", stacklevel=4)
             continue
         found[status.st_dev, status.st_ino] = place
         real += (path for path in below if not path.is_symlink())

@@ -111,7 +111,9 @@ class RayEngine:
                     yield batch
         except self._ray.exceptions.RayError as error:
             reason = _last_line(error).removeprefix(f"{ExtraError.__module__}.")  # a worker's error arrives as text
-            raise ProviderError(f"A Ray worker failed: {reason}", hint="what is done is kept: run it again") from error
+            raise ProviderError(
+                f"A Ray worker failed: {reason}", hint="completed work is kept; run it again"
+            ) from error
         finally:
             if begun:
                 self._ray.shutdown()
@@ -125,7 +127,7 @@ class RayEngine:
                 self._end_processes(error)
                 if not left:
                     raise ProviderError(
-                        f"Cannot reach or begin a Ray cluster: {_last_line(error).removesuffix('.')}.",
+                        f"Cannot reach or start a Ray cluster: {_last_line(error).removesuffix('.')}.",
                         hint=_REACH if self._address else _BEGIN,
                         remedy="check-cluster" if self._address else "change-engine",
                     ) from error

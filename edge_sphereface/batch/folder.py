@@ -85,11 +85,11 @@ def embed_folder(
     # With a journal next to it, the result is that of an interrupted run that was killed after writing it
     if target.exists() and not overwrite and not partial.exists():
         raise OutputError(
-            f"{target} is there already.", hint="name another file, or let it be replaced", remedy="overwrite"
+            f"{target} exists already.", hint="name another file, or allow it to be replaced", remedy="overwrite"
         )
     if target.exists() and not target.is_file():
         raise OutputError(
-            f"Expected a regular file as output, got {target}.", hint="name a file in a folder with space"
+            f"Expected a regular file as output, got {target}.", hint="name a regular file in a folder with free space"
         )
     names = _names(config.folder)
     pipeline = config.open()

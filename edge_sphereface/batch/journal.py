@@ -106,8 +106,8 @@ class Journal:
             return
         if begun != settings:
             raise OutputError(
-                f"{self.path} was begun with another folder, model, detector or option.",
-                hint="finish it with those, or delete it to begin anew",
+                f"{self.path} was started with another folder, model, detector or option.",
+                hint="finish it with those, or delete it to start again",
             )
         while True:
             offset = self._stream.tell()
@@ -139,7 +139,7 @@ class Journal:
                 self._stream.close()
             raise OutputError(
                 f"Cannot write {self.path}: {error.strerror or error}.",
-                hint="free some space and run the same command again: it goes on where it stopped",
+                hint="free disk space and run it again; it resumes where it stopped",
             ) from error
         return offset
 

@@ -159,14 +159,14 @@ def _require_sound(path: Path) -> None:
     try:
         session, _ = open_session(path, SessionConfig(provider="cpu", threads=1))
     except ModelFormatError as error:
-        raise _FILE.refusal(f"{path} is no sound YuNet model: {error.message}") from error
+        raise _FILE.refusal(f"{path} is not a valid YuNet model: {error.message}") from error
     inputs = [tuple(item.shape) for item in session.get_inputs()]
     outputs = {item.name: tuple(item.shape) for item in session.get_outputs()}
     takes_pictures = len(inputs) == 1 and len(inputs[0]) == 4 and _gives(inputs[0][:2], 3)
     if not takes_pictures or any(not _gives(outputs.get(name), size) for name, size in _OUTPUTS.items()):
         raise _FILE.refusal(
-            f"{path} is no YuNet model: expected an input (1, 3, height, width) and the outputs {', '.join(_OUTPUTS)}; "
-            f"got {inputs} and {', '.join(outputs)[:200]}."
+            f"{path} is not a YuNet model: expected an input (1, 3, height, width) and the outputs "
+            f"{', '.join(_OUTPUTS)}; got {inputs} and {', '.join(outputs)[:200]}."
         )
 
 

@@ -121,8 +121,8 @@ def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
         return Finding(
             check="onnxruntime",
             status="fail" if old_core else "warn",
-            message="onnxruntime 1.21.0 dies with an illegal instruction on Arm cores without dot product, such as a "
-            "Raspberry Pi 4's (microsoft/onnxruntime#23957)" + ("" if old_core else "; this core has dot product"),
+            message="onnxruntime 1.21.0 crashes with an illegal instruction on Arm cores without dot product, such as "
+            "a Raspberry Pi 4's (microsoft/onnxruntime#23957)" + ("" if old_core else "; this core has dot product"),
             action="pip install -U 'onnxruntime>=1.27'",
         )
     if _LEAKING[0] <= version[:2] < _LEAKING[1] and machine.processor in _ARM:
@@ -147,7 +147,9 @@ def check_opencv(machine: Machine) -> Finding:
         return Finding(
             check="opencv",
             status="warn" if found else "fail",
-            message="cv2 is here, but no wheel of it (built by hand?)" if found else "OpenCV is not installed",
+            message="cv2 can be imported, but was not installed from a wheel (built from source?)"
+            if found
+            else "OpenCV is not installed",
             action=f"OpenCV {'.'.join(map(str, MIN_OPENCV))} or newer is needed: pip install opencv-python-headless",
         )
     version = next(iter(installed.values()))
@@ -158,7 +160,7 @@ def check_opencv(machine: Machine) -> Finding:
             message=f"{listed} is too old for YuNet",
             action="pip install -U opencv-python-headless",
         )
-    return Finding(check="opencv", status="ok", message=f"{listed} (OpenCV 4 and 5 both serve)")
+    return Finding(check="opencv", status="ok", message=f"{listed} (OpenCV 4 and 5 are both supported)")
 
 
 def check_threads(machine: Machine, threads: int | None) -> Finding:
@@ -169,7 +171,7 @@ def check_threads(machine: Machine, threads: int | None) -> Finding:
         return Finding(
             check="threads",
             status="warn",
-            message=f"{threads} threads are meant to share {machine.usable_cpus} processors ({where})",
+            message=f"{threads} threads would share {machine.usable_cpus} processors ({where})",
             action=f"use --threads {machine.usable_cpus}, the default; more threads than processors are slower",
         )
     return Finding(check="threads", status="ok", message=f"{machine.usable_cpus} threads by default ({where})")
@@ -213,8 +215,8 @@ def check_cache() -> Finding:
         return Finding(
             check="cache",
             status="warn",
-            message=f"{folder} is in a folder for temporary files and may vanish",
-            action=f"set {HOME_VARIABLE} to a lasting folder",
+            message=f"{folder} is in a folder for temporary files and may be deleted",
+            action=f"set {HOME_VARIABLE} to a permanent folder",
         )
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
@@ -222,7 +224,7 @@ def check_cache() -> Finding:
             check="cache",
             status="warn",
             message=f"{folder} cannot be written",
-            action=f"set {HOME_VARIABLE} to a folder that can, before anything is to be downloaded",
+            action=f"set {HOME_VARIABLE} to a writable folder before anything is downloaded",
         )
     held = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
     files = "; ".join(f"{path.relative_to(folder)} SHA-256 {sha256_of(path)}" for path in held)
@@ -254,7 +256,7 @@ def check_detectors() -> Finding:
 def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint")) -> Finding:
     """Check that the model loads and has a certificate next to it."""
     if model is None:
-        return Finding(check="model", status="ok", message="none named; --model FILE has one checked")
+        return Finding(check="model", status="ok", message="no model was named; --model FILE checks one")
     from edge_sphereface.inference.embedder import Embedder
 
     try:
@@ -270,15 +272,15 @@ def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str
             check="model",
             status="warn",
             message=f"{what}. {warned[0].message}",
-            action="take a model made for this processor",
+            action="use a model made for this processor",
         )
     certificate = certificate_path(model)
     if not certificate.is_file():
         return Finding(
             check="model",
             status="warn",
-            message=f"{what}; no parity certificate beside it",
-            action=f"copy {certificate.name} beside it, then run `edge-sphereface verify-model {model}`",
+            message=f"{what}; no parity certificate next to it",
+            action=f"copy {certificate.name} next to it, then run `edge-sphereface verify-model {model}`",
         )
     return Finding(check="model", status="ok", message=f"{what}; certificate {certificate.name}")
 
@@ -288,12 +290,12 @@ def check_offline(detectors: Finding, model: Finding) -> Finding:
     mode = f"{OFFLINE_VARIABLE} forbids downloads" if is_offline() else "downloads happen only when asked for"
     missing = [finding.check for finding in (detectors, model) if finding.action and finding.status != "ok"]
     if detectors.status == "ok" and model.status != "fail":
-        return Finding(check="offline", status="ok", message=f"nothing is missing for work without network; {mode}")
+        return Finding(check="offline", status="ok", message=f"ready for work without a network; {mode}")
     return Finding(
         check="offline",
         status="fail" if is_offline() else "warn",
-        message=f"not ready for work without network: see {' and '.join(missing)}; {mode}",
-        action="mend those first; files can be brought by hand with --from FILE",
+        message=f"not ready for work without a network: see {' and '.join(missing)}; {mode}",
+        action="fix those first; files from another machine can be installed with --from FILE",
     )
 
 
@@ -309,7 +311,7 @@ def _several_wheels(check: str, installed: Mapping[str, str], then: str) -> Find
     return Finding(
         check=check,
         status="fail",
-        message=f"several wheels overwrite one another's files: {_listed(installed)}",
+        message=f"several wheels overwrite each other's files: {_listed(installed)}",
         action=f"pip uninstall -y {' '.join(installed)}, {then}",
     )
 

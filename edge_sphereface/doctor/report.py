@@ -79,7 +79,7 @@ def examine(
 def render(report: Report) -> str:
     """Render a report as text for people."""
     counts = {status: sum(f.status == status for f in report.findings) for status in _MARKS}
-    verdict = "This machine is fit." if report.fit else "This machine is NOT fit: mend what says FAIL."
+    verdict = "This machine is fit." if report.fit else "This machine is NOT fit: fix what is marked FAIL."
     lines = [f"{verdict} {counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures", ""]
     for finding in report.findings:
         head = f"{_MARKS[finding.status]}  {finding.check:<13}"

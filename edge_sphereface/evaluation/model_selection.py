@@ -361,7 +361,7 @@ def require_one_source(specs: Mapping[Path, ModelSpec]) -> None:
     if len(sources) > 1:
         one, other, *_ = sources.values()
         raise ModelFormatError(
-            f"Expected forms of one network, and {one} and {other} come from different checkpoints "
+            f"Expected models of one network, but {one} and {other} come from different checkpoints "
             f"({specs[one].source_file}, {specs[other].source_file}).",
-            hint="their embeddings cannot be compared with one another; measure them apart",
+            hint="their embeddings are not comparable; measure them separately",
         )

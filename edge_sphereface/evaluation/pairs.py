@@ -113,7 +113,7 @@ def read_csv_pairs(path: Path) -> list[Pair]:
             pairs.append(Pair(first, second, same=label == "1"))
     except csv.Error as error:
         raise PairsError(
-            f"{path}, line {reader.line_num}, is no CSV: {error}.", hint="is a quote left open?"
+            f"{path}, line {reader.line_num}, is not CSV: {error}.", hint="is a quote left open?"
         ) from error
     return _checked(pairs, path)
 

@@ -88,9 +88,9 @@ def calibrate(embeddings: Float32Array, people: Sequence[str], far: float, *, se
     measured = int((scores >= threshold).sum()) / impostors
     if measured > far:
         raise ThresholdError(
-            f"No similarity up to 1 is reached by so few pairs of different people: {allowed + 1} or more are as alike "
-            "as can be.",
-            hint="the same photographs stand under several names",
+            f"No threshold gives so few false accepts: {allowed + 1} or more pairs of different people have a cosine "
+            "similarity of 1.",
+            hint="look for the same photographs under several names",
         )
     low, high = np.percentile(list(_resampled(scores, labels[first], labels[second], counts, far, seed)), [2.5, 97.5])
     return Calibration(

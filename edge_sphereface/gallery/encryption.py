@@ -126,7 +126,7 @@ def write_new_key(path: str | os.PathLike[str]) -> None:
         OutputError: the file exists already or cannot be written.
     """
     if Path(path).exists():
-        raise OutputError(f"{path} is there already.", hint="a key that is overwritten locks its gallery for ever")
+        raise OutputError(f"{path} exists already.", hint="overwriting a key locks its gallery forever")
     with atomic_write(path, mode=PRIVATE) as output:
         output.write(base64.b64encode(secrets.token_bytes(_KEY_BYTES)) + b"\n")
 

@@ -51,7 +51,7 @@ def open_gallery(
         ValueError: ``create`` was given without ``made_by``.
     """
     if create and made_by is None:
-        raise ValueError("A gallery is made for a model: give made_by.")
+        raise ValueError("A gallery is created for a model: give made_by.")
     fingerprint = made_by if made_by is None or isinstance(made_by, Fingerprint) else made_by.fingerprint
     place = os.fspath(location)
     gallery: Gallery

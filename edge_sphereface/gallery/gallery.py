@@ -301,7 +301,7 @@ class Gallery(ABC):
         """Validated embeddings as unit rows (N, D) float32."""
         if not self.probes_checked:
             raise FingerprintError(
-                f"The gallery {self.location} was opened without saying what makes the embeddings.",
+                f"The gallery {self.location} was opened without the fingerprint of the embeddings.",
                 hint="open_gallery(location, embedder) compares their fingerprints",
             )
         return check_embeddings(embeddings, self.fingerprint.embedding_size)

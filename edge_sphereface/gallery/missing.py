@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def no_gallery(location: object) -> GalleryNotFoundError:
     """Error: the gallery does not exist, and it was not to be created."""
     return GalleryNotFoundError(
-        f"There is no gallery {location}.", hint="enrolling somebody makes it", remedy="create-gallery"
+        f"There is no gallery {location}.", hint="enroll somebody to create it", remedy="create-gallery"
     )
 
 

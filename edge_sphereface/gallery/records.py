@@ -204,7 +204,8 @@ def check_name(name: object) -> str:
     kept = single_spaced(unicodedata.normalize("NFC", name))
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in kept):
         raise IdentityError(
-            f"The name {name!a} has control characters or halves of characters.", hint="letters of any script are fine"
+            f"The name {name!a} has control characters or unpaired surrogates.",
+            hint="letters of any script are allowed",
         )
     if not _DIRECTIONS.isdisjoint(kept):
         raise IdentityError(
@@ -226,7 +227,7 @@ def known_name(name: object) -> str:
     if not isinstance(name, str):
         raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
     if any(unicodedata.category(character) == "Cs" for character in name):
-        raise IdentityError(f"The name {name!a} has halves of characters.", hint="letters of any script are fine")
+        raise IdentityError(f"The name {name!a} has unpaired surrogates.", hint="letters of any script are allowed")
     return unicodedata.normalize("NFC", name).strip()
 
 
@@ -273,7 +274,7 @@ def parse_kept(text: str | bytes, *, limit: int) -> Any:
 
 def _no_metadata(name: str, why: str = "") -> GalleryFormatError:
     return GalleryFormatError(
-        f"The gallery is damaged: the metadata of {name!r} is no JSON object{why}.",
+        f"The gallery is damaged: the metadata of {name!r} is not a JSON object{why}.",
         hint="remove that identity and enroll it again, or restore a backup",
     )
 

@@ -95,7 +95,7 @@ def _require_same_template(gallery: Gallery, embedder: Embedder) -> None:
     there, here = gallery.fingerprint, embedder.fingerprint
     if any(getattr(there, field) != getattr(here, field) for field in _OF_CROPS):
         raise FingerprintError(
-            f"The crops kept in {gallery.location} are aligned in another way than {embedder.path.name} takes them.",
+            f"The crops kept in {gallery.location} are aligned differently from what {embedder.path.name} expects.",
             hint="enroll from photographs again",
         )
 

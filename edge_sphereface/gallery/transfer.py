@@ -220,7 +220,7 @@ def _checked_names(path: Path, fingerprint: Fingerprint) -> set[str]:
     for number, portrait in enumerate(_portraits(path, fingerprint), start=2):
         if portrait.name in names:
             raise GalleryFormatError(
-                f"{path}, line {number}, is damaged: {portrait.name!r} is there twice.", hint="export the gallery again"
+                f"{path}, line {number}, is damaged: {portrait.name!r} occurs twice.", hint="export the gallery again"
             )
         names.add(portrait.name)
     return names
@@ -265,7 +265,7 @@ def _lines(path: Path) -> Iterator[JsonObject]:
             while line := stream.readline(_MAX_LINE):
                 values = _parsed(line, path, count + 2)
                 if last is not None:
-                    raise GalleryFormatError(f"{path} goes on behind its last line.", hint="export the gallery again")
+                    raise GalleryFormatError(f"{path} continues after its last line.", hint="export the gallery again")
                 if count >= 0 and _COUNT in values:
                     last = values[_COUNT] if set(values) == {_COUNT} and type(values[_COUNT]) is int else -1
                 else:
@@ -275,19 +275,20 @@ def _lines(path: Path) -> Iterator[JsonObject]:
         raise GalleryError(f"Cannot read {path}: {error.strerror or error}.", hint="check the path") from error
     if last != count:
         raise GalleryFormatError(
-            f"{path} ends after {max(count, 0)} identities without saying that they are all.", hint="it was cut off"
+            f"{path} ends after {max(count, 0)} identities without the line that counts them.",
+            hint="the file is truncated",
         )
 
 
 def _parsed(line: bytes, path: Path, number: int) -> JsonObject:
-    reason = "it is no JSON object"
+    reason = "it is not a JSON object"
     try:
         values: Any = parse_kept(line, limit=_MAX_LINE)
     except JsonError as error:
         values, reason = None, str(error)
     if not isinstance(values, dict):
         raise GalleryFormatError(
-            f"{path}, line {number}, is no JSON object: {reason}.",
+            f"{path}, line {number}, is not a JSON object: {reason}.",
             hint="give a complete export of a gallery",
         )
     return values
@@ -299,7 +300,7 @@ def _head(path: Path) -> _Head:
         return _Head.from_values(values)
     except GalleryFormatError as error:
         raise GalleryFormatError(
-            f"{path} is no export of a gallery in version {VERSION}.", hint="give an export of a gallery"
+            f"{path} is not an export of a gallery in version {VERSION}.", hint="give an export of a gallery"
         ) from error
 
 

@@ -199,7 +199,7 @@ def _check_crops(crops: object, spec: ModelSpec) -> None:
         raise CropError(f"{expected}, got {type(crops).__name__}.", hint="make them with edge_sphereface.align")
     got = f"{expected}, got {crops.shape} {crops.dtype}."
     if crops.dtype != np.uint8:
-        raise CropError(got, hint="pixels from 0 to 255 as they are: normalization happens inside")
+        raise CropError(got, hint="pass pixels from 0 to 255; the model normalizes them")
     if crops.shape == spec.crop_shape:
         raise CropError(got, hint="for a single crop give crop[None]")
     if crops.ndim == 4 and crops.shape[1:] == (width, height, 3) and width != height:
@@ -226,7 +226,7 @@ def _check_interface(session: Any, spec: ModelSpec) -> None:
     ):
         found = [(value.name, value.type, value.shape) for value in (*inputs, *outputs)]
         raise ModelFormatError(
-            f"The model's graph does not fit its specification: expected one input {kind} (N, {shape}) and one output "
-            f"(N, {spec.embedding_size}), got {found}.",
+            f"The model's graph does not match its specification: expected one input {kind} (N, {shape}) and one "
+            f"output (N, {spec.embedding_size}), got {found}.",
             hint="convert the checkpoint again",
         )

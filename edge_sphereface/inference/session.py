@@ -295,5 +295,5 @@ def _check_report(report: ProviderReport, provider: str, model: Path) -> None:
     if provider not in report.active or (report.nodes is not None and not report.nodes.get(provider)):
         raise ProviderError(
             f"{provider} took no node of {model.name}; onnxruntime would run it on {', '.join(report.active)}.",
-            hint="its driver or libraries may be missing; use provider 'auto' or 'cpu' to run on what is there",
+            hint="its driver or libraries may be missing; provider 'auto' or 'cpu' runs on the available hardware",
         )

@@ -321,7 +321,7 @@ def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds
     certified, found = certificate.onnx.sha256, sha256_of(embedder.path)
     if certified != found:
         raise CertificateError(
-            f"The certificate is of another model file: it has SHA-256 {certified}, {embedder.path} has {found}.",
+            f"The certificate belongs to another model file: it has SHA-256 {certified}, {embedder.path} has {found}.",
             hint="copy model and certificate together, or verify the model again with its checkpoint",
             remedy=_REMEDY,
         )

@@ -131,7 +131,7 @@ class Fingerprint(Record):
             if getattr(self, name) != getattr(other, name)
         ]
         raise FingerprintError(
-            f"{what} holds embeddings of another kind: {'; '.join(differing)}. Similarities between them mean nothing.",
+            f"{what} holds embeddings of another kind: {'; '.join(differing)}. Their similarities are meaningless.",
             hint="use the model that it was made with, or rebuild the gallery from its kept crops",
             remedy="rebuild-gallery",
         )

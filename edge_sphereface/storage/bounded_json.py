@@ -99,7 +99,7 @@ def _check_tree(values: object, depth: int) -> None:
 
 def _check_text(value: str) -> None:
     if not value.isascii() and not is_unicode(value):
-        raise JsonError("a text holds half of a surrogate pair")
+        raise JsonError("a text holds an unpaired surrogate")
 
 
 def is_unicode(value: str) -> bool:

@@ -57,7 +57,7 @@ def install(file: PinnedFile, source: Path, target: Path) -> Path:
         OutputError: the target cannot be written.
     """
     if not source.is_file():
-        raise DownloadError(f"There is no file {source}.", hint=f"bring {file.name} from {file.url}")
+        raise DownloadError(f"There is no file {source}.", hint=f"download {file.name} from {file.url}")
     if not file.matches(source):
         raise ChecksumError(
             f"{source} is not {file.name}: expected SHA-256 {file.sha256}, got {sha256_of(source)}.",
@@ -91,7 +91,7 @@ def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -
     if is_offline():
         raise OfflineError(
             f"{file.name} is not in {target.parent}, and {OFFLINE_VARIABLE} forbids downloads.",
-            hint=f"download {file.url} on another machine and bring it here",
+            hint=f"download {file.url} on another machine and copy it here",
             remedy="bring-file",
         )
     part = target.with_name(target.name + ".part")
@@ -100,8 +100,9 @@ def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -
     if digest != file.sha256:
         part.unlink()
         raise ChecksumError(
-            f"What {file.url} sent is not {file.name}: expected SHA-256 {file.sha256}, got {digest}. It was deleted.",
-            hint="try again; if it stays so, the file was replaced at its source",
+            f"The file from {file.url} is not {file.name}: expected SHA-256 {file.sha256}, got {digest}. "
+            "It was deleted.",
+            hint="try again; if it fails again, the file was replaced at its source",
         )
     set_mode(part, SHARED, part.chmod)
     return part.replace(target)
@@ -163,6 +164,6 @@ def _failed(file: PinnedFile, part: Path, reason: str) -> DownloadError:
     kept = f"{part.stat().st_size} bytes are kept and the next try goes on from there" if part.exists() else ""
     return DownloadError(
         f"Cannot download {file.name} from {file.url}: {reason}." + (f" {kept.capitalize()}." if kept else ""),
-        hint="try again, or download it on another machine and bring it here",
+        hint="try again, or download it on another machine and copy it here",
         remedy="bring-file",
     )

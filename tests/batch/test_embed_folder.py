@@ -81,7 +81,7 @@ def test_a_result_is_not_overwritten_unasked(config, tmp_path):
     output = tmp_path / "x.parquet"
     output.write_bytes(b"precious")
     (tmp_path / "x.unreadable.csv").write_text("of an earlier run")
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="exists already"):
         embed_folder(config, output)
     assert output.read_bytes() == b"precious"
     for name in ("broken.jpg", "text.jpg", "nothing.png"):
@@ -92,7 +92,7 @@ def test_a_result_is_not_overwritten_unasked(config, tmp_path):
 
 def test_errors_before_any_work(config, tmp_path):
     for changed, kind, match in (
-        ({"folder": tmp_path / "none"}, ImageError, "none is|is none"),
+        ({"folder": tmp_path / "none"}, ImageError, "got .*none"),
         ({"model": tmp_path / "none.onnx"}, ModelNotFoundError, "no model"),
     ):
         with pytest.raises(kind, match=match):
@@ -163,7 +163,7 @@ def test_photographs_that_came_meanwhile_are_taken_in_their_place(config, tmp_pa
 def test_what_was_begun_with_another_model_is_not_mixed_in(config, tmp_path):
     with pytest.raises(StopError):
         embed_folder(config, tmp_path / "x.parquet", progress=stop_after(1))
-    with pytest.raises(OutputError, match="begun with another"):
+    with pytest.raises(OutputError, match="started with another"):
         embed_folder(replace(config, flip=True), tmp_path / "x.parquet")
     embed_folder(config, tmp_path / "x.parquet")
 

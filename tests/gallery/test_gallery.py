@@ -215,9 +215,9 @@ def test_embeddings_of_another_kind_are_refused_with_a_sentence(gallery, fingerp
             open_gallery(gallery.location, replace(fingerprint, **change), **options_of(gallery))
     with open_gallery(gallery.location, **options_of(gallery)) as unchecked:
         assert [identity.name for identity in unchecked.identities()] == ["Ann"]
-        with pytest.raises(FingerprintError, match="without saying"):
+        with pytest.raises(FingerprintError, match="without the fingerprint"):
             unchecked.search(faces[0])
-        with pytest.raises(FingerprintError, match="without saying"):
+        with pytest.raises(FingerprintError, match="without the fingerprint"):
             unchecked.enroll("Bob", faces[1])
 
 

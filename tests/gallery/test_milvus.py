@@ -38,13 +38,13 @@ def test_a_server_that_answers_with_garbage_is_told(make, place, faces, monkeypa
     gallery.enroll("Ann", faces[0])
     real = Collections.identities
     monkeypatch.setattr(Collections, "identities", lambda *some: [{**row, **spoiled} for row in real(*some)])
-    with pytest.raises(GalleryFormatError, match="metadata of .* is no JSON object"):
+    with pytest.raises(GalleryFormatError, match="metadata of .* is not a JSON object"):
         list(gallery.identities())
 
 
 @pytest.mark.parametrize("crop", ["x", "é", 5])
 def test_a_crop_from_a_server_that_is_none_is_told(crop):
-    with pytest.raises(GalleryFormatError, match="no base64"):
+    with pytest.raises(GalleryFormatError, match="not base64"):
         crop_of({"crop": crop})
 
 
@@ -122,7 +122,7 @@ def test_places_that_are_none(tmp_path, fingerprint):
         (f"milvus:{tmp_path / 'folder.db'}", GalleryFormatError, "not one of Milvus Lite"),
         (f"milvus:{tmp_path / 'faces'}", GalleryError, "ends in .db"),
         ("http://127.0.0.1:9/a b", GalleryError, "letters, digits"),
-        ("http://127.0.0.1:9", GalleryNotFoundError, "No Milvus answers at http://127.0.0.1:9"),
+        ("http://127.0.0.1:9", GalleryNotFoundError, "No Milvus server answers at http://127.0.0.1:9"),
     ):
         with pytest.raises(kind, match=match):
             open_gallery(place, fingerprint, create=True, timeout_s=1)

@@ -81,7 +81,7 @@ def test_removal_says_when_a_reader_keeps_the_bytes(enrolled, faces, tmp_path):
     reader = sqlite3.connect(tmp_path / "people.db", isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM identities").fetchone()
-    with pytest.raises(GalleryBusyError, match="bytes are still in people.db-wal"):
+    with pytest.raises(GalleryBusyError, match="bytes remain in people.db-wal"):
         gallery.remove(["p0"])
     reader.close()
     gallery.remove(["p1"])
@@ -113,7 +113,7 @@ def test_keys(make, faces, path, tmp_path, key, fingerprint, monkeypatch):
     write_new_key(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(read_key(file)) == 32
-    with pytest.raises(OutputError, match="there already"):
+    with pytest.raises(OutputError, match="exists already"):
         write_new_key(file)
     monkeypatch.setenv("EDGE_SPHEREFACE_GALLERY_KEY", file.read_text())
     assert read_key() == read_key(file)

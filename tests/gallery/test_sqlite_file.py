@@ -32,14 +32,14 @@ def test_files_that_are_no_gallery(path, fingerprint):
                 open_gallery(path, fingerprint, create=create)
 
     path.write_bytes(b"\xff\xd8 a photograph")
-    refused("no SQLite file")
+    refused("not an SQLite file")
     path.unlink()
     path.mkdir()
     refused("folder")
     path.rmdir()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE cats (name)")
-    refused("no gallery")
+    refused("not a gallery")
 
 
 def test_a_gallery_of_another_version_is_not_touched(enrolled, faces, path, fingerprint):
@@ -58,7 +58,7 @@ def test_a_truncated_gallery_is_told(enrolled, faces, path, fingerprint, share):
     enrolled(faces, 40).close()
     whole = path.read_bytes()
     path.write_bytes(whole[: max(int(len(whole) * share), 10)])
-    with pytest.raises(GalleryFormatError, match=r"damaged|no SQLite"):
+    with pytest.raises(GalleryFormatError, match=r"damaged|not an SQLite"):
         open_gallery(path, fingerprint)
 
 

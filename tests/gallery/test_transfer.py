@@ -77,7 +77,7 @@ def test_metadata_that_cannot_be_read_is_told_with_its_name(enrolled, faces, pat
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE identities SET metadata = ? WHERE name = 'p1'", ('{"a":' * 9000 + "1" + "}" * 9000,))
     raw.close()
-    with pytest.raises(GalleryFormatError, match="metadata of 'p1' is no JSON object.*nested") as caught:
+    with pytest.raises(GalleryFormatError, match="metadata of 'p1' is not a JSON object.*nested") as caught:
         list(gallery.identities())
     assert "remove that identity" in caught.value.hint
     assert gallery.get("p2").metadata == {}
@@ -99,10 +99,10 @@ def test_names_that_are_there(gallery, exported, faces):
 @pytest.mark.parametrize(
     ("spoil", "match"),
     [
-        (lambda lines: lines[:-1], "cut off"),
+        (lambda lines: lines[:-1], "truncated"),
         (lambda lines: lines[:1] + lines[2:], "ends after 1"),
-        (lambda lines: [*lines, lines[1]], "goes on"),
-        (lambda lines: ["{}", *lines[1:]], "no export"),
+        (lambda lines: [*lines, lines[1]], "continues"),
+        (lambda lines: ["{}", *lines[1:]], "not an export"),
         (
             lambda lines: [
                 lines[0].replace('"edge_sphereface_gallery": 1', '"edge_sphereface_gallery": 2'),
@@ -110,8 +110,8 @@ def test_names_that_are_there(gallery, exported, faces):
             ],
             "no",
         ),
-        (lambda lines: ["\x00binary"], "no JSON"),
-        (lambda lines: [lines[0], lines[1][:-9], *lines[2:]], "no JSON"),
+        (lambda lines: ["\x00binary"], "not a JSON"),
+        (lambda lines: [lines[0], lines[1][:-9], *lines[2:]], "not a JSON"),
         (lambda lines: [lines[0], lines[1].replace('"embeddings": ["', '"embeddings": ["AAAA'), *lines[2:]], "line 2"),
         (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\\u0000'), *lines[2:]], "control"),
         (lambda lines: [lines[0], json.dumps({"name": "x"}), *lines[2:]], "lacks 'crops', 'embeddings', 'metadata'"),
@@ -120,8 +120,8 @@ def test_names_that_are_there(gallery, exported, faces):
             "lacks 'name' and has unknown 'nam'",
         ),
         (lambda lines: [lines[0], lines[1].replace('"name"', '"x": 1, "name"'), *lines[2:]], "unknown 'x'"),
-        (lambda lines: [lines[0], lines[1], lines[1], lines[3]], "line 3, is damaged: 'Ann' is there twice"),
-        (lambda lines: [lines[0].replace('"fingerprint"', '"fingerprints"'), *lines[1:]], "no export"),
+        (lambda lines: [lines[0], lines[1], lines[1], lines[3]], "line 3, is damaged: 'Ann' occurs twice"),
+        (lambda lines: [lines[0].replace('"fingerprint"', '"fingerprints"'), *lines[1:]], "not an export"),
         (lambda lines: [lines[0].replace('"thresholds": [{', '"thresholds": [{"x": 1, '), *lines[1:]], "threshold"),
         (lambda lines: [lines[0].replace('"value": 0.6', '"value": 1.5'), *lines[1:]], "threshold"),
         (
@@ -136,8 +136,8 @@ def test_names_that_are_there(gallery, exported, faces):
             ],
             "line 3.*metadata",
         ),
-        (lambda lines: [*lines[:3], '{"identities": true}'], "cut off"),
-        (lambda lines: [*lines[:3], '{"identities": 2, "x": 1}'], "cut off"),
+        (lambda lines: [*lines[:3], '{"identities": true}'], "truncated"),
+        (lambda lines: [*lines[:3], '{"identities": 2, "x": 1}'], "truncated"),
         (lambda lines: [lines[0], lines[1].replace('"name": "', '"name": "\u202e'), *lines[2:]], "change the order"),
         (
             lambda lines: [lines[0].replace('"embedding_size": 32', '"embedding_size": "x"'), *lines[1:]],
@@ -242,7 +242,7 @@ def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path, mo
         gallery.enroll("Ann", embedder.embed(crops[:1]), crops=[encode_crop(crops[0])])
         template = tuple((x + 1, y) for x, y in embedder.spec.landmark_template)
         for change, words in (
-            ({"landmark_template": template}, "aligned in another way"),
+            ({"landmark_template": template}, "aligned differently"),
             ({"alignment_fit": "umeyama"}, r"another fit \(cp2tform\) than .* takes \(umeyama\): a detector must"),
         ):
             changed = copy(embedder)

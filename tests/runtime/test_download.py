@@ -165,13 +165,13 @@ except OutputError as error:
 
 def test_no_such_file_on_the_server(server, pinned, tmp_path):
     server.status = 404
-    with pytest.raises(DownloadError, match="404.*bring it here"):
+    with pytest.raises(DownloadError, match="404.*copy it here"):
         fetch(pinned, tmp_path / "x.bin")
 
 
 def test_no_network_says_what_to_do(server, pinned, tmp_path):
     server.server_close()
-    with pytest.raises(DownloadError, match="bring it here"):
+    with pytest.raises(DownloadError, match="copy it here"):
         fetch(pinned, tmp_path / "x.bin")
 
 

@@ -58,7 +58,7 @@ def test_crops_may_be_views(embedder, crops):
         (np.zeros((1, 112, 112, 3), np.uint8), "do not resize or pad"),
         (np.zeros((112, 96, 3), np.uint8), r"crop\[None\]"),
         (np.zeros((1, 3, 112, 96), np.uint8), "do not resize"),
-        (np.zeros((1, 112, 96, 3), np.float32), "normalization happens inside"),
+        (np.zeros((1, 112, 96, 3), np.float32), "the model normalizes them"),
         (np.zeros((1, 112, 96), np.uint8), "align"),
         ([[1]], "edge_sphereface.align"),
     ],
@@ -110,7 +110,7 @@ def test_graph_and_metadata_must_agree(make_onnx, changes, spec):
         path = make_onnx(metadata={"edge_sphereface.model_spec": spec.to_json()})
     else:
         path = make_onnx(changes=changes)
-    with pytest.raises(ModelFormatError, match="does not fit its specification"):
+    with pytest.raises(ModelFormatError, match="does not match its specification"):
         Embedder(path)
 
 

@@ -79,8 +79,8 @@ def test_the_recommended_commands_and_options_exist():
         (ModelFormatError("Damaged."), ""),
         (ModelFormatError("Damaged.", hint="convert it again"), "convert it again"),
         (
-            GalleryNotFoundError("There is no gallery.", hint="enrolling somebody makes it", remedy="create-gallery"),
-            "enrolling somebody makes it: edge-sphereface enroll",
+            GalleryNotFoundError("There is no gallery.", hint="enroll somebody to create it", remedy="create-gallery"),
+            "enroll somebody to create it: edge-sphereface enroll",
         ),
         (
             ModelFormatError("A checkpoint.", hint="convert it", remedy="convert-model", file="my weights.ckpt"),

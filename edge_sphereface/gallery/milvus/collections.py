@@ -257,4 +257,4 @@ def crop_of(row: Row) -> bytes | None:
     try:
         return base64.b64decode(row["crop"], validate=True) if row["crop"] else None
     except (TypeError, ValueError) as error:
-        raise GalleryFormatError("The gallery is damaged: a crop is no base64.") from error
+        raise GalleryFormatError("The gallery is damaged: a crop is not base64.") from error

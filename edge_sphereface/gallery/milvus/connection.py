@@ -77,7 +77,7 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
         return MilvusClient(str(folder)), DEFAULT_PREFIX, True
     except Exception as error:
         raise GalleryBusyError(
-            f"Milvus Lite does not open {folder}; it lets in one process at a time.",
+            f"Milvus Lite cannot open {folder}; it admits one process at a time.",
             hint="is it open elsewhere? close it there, or use a gallery file or a cluster",
         ) from error
 
@@ -107,7 +107,7 @@ def _cluster(client: Any, location: str, timeout_s: float) -> tuple[Any, str, bo
     parts = urlsplit(location)
     if parts.username is not None or parts.password is not None:  # a location is printed and logged
         raise GalleryError(
-            f"Expected the place of a Milvus cluster without a user or password, got one with: {parts.hostname}.",
+            f"Expected the address of a Milvus cluster without a user or password, got one with: {parts.hostname}.",
             hint=f"put user:password into the variable {TOKEN_VARIABLE}",
         )
     prefix = parts.path.strip("/") or DEFAULT_PREFIX
@@ -118,7 +118,7 @@ def _cluster(client: Any, location: str, timeout_s: float) -> tuple[Any, str, bo
         return client(uri=uri, token=os.environ.get(TOKEN_VARIABLE, ""), timeout=timeout_s), prefix, False
     except Exception as error:
         raise GalleryNotFoundError(
-            f"No Milvus answers at {parts.scheme}://{parts.hostname}:{parts.port}: {_first_line(error)}.",
+            f"No Milvus server answers at {parts.scheme}://{parts.hostname}:{parts.port}: {_first_line(error)}.",
             hint=f"is it running, and is {TOKEN_VARIABLE} right?",
         ) from error
 

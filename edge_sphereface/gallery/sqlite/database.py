@@ -140,7 +140,9 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         if "not a database" in str(error):
-            raise GalleryFormatError(f"{path} is no SQLite file, so no gallery.", hint="name another file") from error
+            raise GalleryFormatError(
+                f"{path} is not an SQLite file, so it is not a gallery.", hint="name another file"
+            ) from error
         raise _damaged(path, str(error)) from error
 
 
@@ -206,7 +208,7 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool, encrypt
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application != _APPLICATION_ID:
-        raise GalleryFormatError(f"{path} is an SQLite file, but no gallery.", hint="name another file")
+        raise GalleryFormatError(f"{path} is an SQLite file, but not a gallery.", hint="name another file")
     if version not in (VERSION, ENCRYPTED_VERSION):
         raise GalleryFormatError(
             f"The gallery {path} has version {version}; this package reads {VERSION} and {ENCRYPTED_VERSION}.",
@@ -392,7 +394,7 @@ def _lacks_space(error: sqlite3.OperationalError) -> bool:
 
 
 def _unreadable(path: Path) -> GalleryError:
-    return GalleryError(f"This user may not read the gallery {path}.", hint="a gallery is its owner's alone")
+    return GalleryError(f"This user may not read the gallery {path}.", hint="only the owner of a gallery may read it")
 
 
 def _damaged(path: Path, reason: str) -> GalleryFormatError:

@@ -33,8 +33,8 @@ def erase(connection: sqlite3.Connection, file: MatrixFile | None, path: Path) -
     (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise GalleryBusyError(
-            f"It is removed from {path}, but another process still reads, so its bytes are still in {path.name}-wal.",
-            hint="they go when that process ends its search or the gallery is next opened; then this can be repeated",
+            f"The data is removed from {path}, but its bytes remain in {path.name}-wal while another process reads.",
+            hint="they are overwritten when that process ends its search, or when the gallery is next opened",
         )
     with transaction(connection, write=True):
         connection.execute("UPDATE state SET erasing = 0")

@@ -71,7 +71,7 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
         and isinstance(state.key_check, (bytes, NoneType))
     ):
         raise GalleryFormatError(
-            f"The gallery {path} is damaged: its state record is not valid.", hint="restore it from a backup"
+            f"The gallery {path} is damaged: its state record is invalid.", hint="restore it from a backup"
         )
     return state
 
@@ -97,7 +97,7 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
         if cipher.encrypted:
             raise GalleryKeyError(
                 f"The gallery {path} is not encrypted, and a key was given.",
-                hint="export it, and import that into a new gallery with the key; or leave the key out",
+                hint="omit the key, or export the gallery and import it into a new one with the key",
             )
         return
     if not cipher.encrypted:

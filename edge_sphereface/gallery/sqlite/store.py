@@ -234,7 +234,7 @@ class SqliteGallery(Gallery):
             with self._writing():  # an empty change rebuilds the file, and processes that mapped the old one remap
                 pass
         except EdgeSphereFaceError as error:
-            return [f"{found[0]}; the file cannot be made anew: {error.message}"]
+            return [f"{found[0]}; the file cannot be rebuilt: {error.message}"]
         return [f"{found[0]}; the file was made anew"]
 
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
