@@ -12,26 +12,27 @@ if TYPE_CHECKING:
 
 _LOOK_S = 1.0
 _AGAIN_S = 600.0
-"""While a problem lasts it is told again after as long."""
+"""Interval at which a lasting problem is printed again."""
 _GONE_S = 60.0
-"""Without a problem; one that comes and goes more often is told once."""
+"""Time without a problem after which all are over. One that recurs sooner is printed once."""
 
 
 class ProblemNotes:
-    """Tells problems on stderr when they come, and when none is left.
+    """Prints problems on stderr when they begin, and when none is left.
 
     Args:
-        problems: gives those of now, in words that stay the same while a problem does.
+        problems: returns the current problems; the text of a problem stays the same while it lasts.
+        clock: gives seconds.
     """
 
-    def __init__(self, problems: Callable[[], Sequence[str]]) -> None:
-        self._problems = problems
+    def __init__(self, problems: Callable[[], Sequence[str]], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._problems, self._clock = problems, clock
         self._looked = self._seen = float("-inf")
         self._told: dict[str, float] = {}
 
     def look(self) -> None:
-        """Tell what is new; looks once a second, however often it is called."""
-        now = time.monotonic()
+        """Print new problems. It looks once a second, however often it is called."""
+        now = self._clock()
         if now - self._looked < _LOOK_S:
             return
         self._looked = now

@@ -76,6 +76,7 @@ class FaceStream:
         frame_sinks: outputs of frames: a page, a recorder, snapshots.
         on_turn: called in the stream's thread several times a second while it works, with or without frames. A
             watchdog can rely on it.
+        clock: gives seconds that never run backwards; ages, intervals and stalls are measured with it.
 
     Raises:
         SourceError: no source has such an address.
@@ -99,10 +100,12 @@ class FaceStream:
         on_frame: Callable[[FrameResult], object] | None = None,
         frame_sinks: Sequence[FrameSink] = (),
         on_turn: Callable[[], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         detector, embedder = _parts(pipeline, detector, embedder)
         self.settings = settings or StreamSettings()
-        self.counters = Counters()
+        self.counters = Counters(clock)
         self._maker = EventMaker(self.settings.name)
         self._processor = FrameProcessor(
             detector=detector, embedder=embedder, gallery=gallery, settings=self.settings, events=self._maker
@@ -113,6 +116,7 @@ class FaceStream:
             stall_s=self.settings.source.stall_s,
             fps=self.settings.fps,
             reopen=self.settings.reopen,
+            clock=clock,
         )
         self._on_frame, self._on_turn = on_frame, on_turn or (lambda: None)
         self._frame_sinks = tuple(frame_sinks)
@@ -177,7 +181,7 @@ class FaceStream:
                 opened.append(sink)
             self._reader.start()
             while not self._stopping.is_set():
-                self._turned_at = time.monotonic()
+                self._turned_at = self._clock()
                 self._on_turn()
                 frame = None
                 try:
@@ -233,7 +237,7 @@ class FaceStream:
     def statistics(self) -> StreamStatistics:
         """The statistics as they are now, which the ``statistics`` events report. May be called from any thread."""
         counters, budget, counts = self.counters, self._processor.budget, self._reader.counts
-        now = time.monotonic()
+        now = self._clock()
         return StreamStatistics(
             seconds=round(now - counters.began, 3),
             frames=counters.total.frames,
@@ -258,7 +262,7 @@ class FaceStream:
 
     def health(self) -> StreamHealth:
         """Whether the stream works. May be called from any thread."""
-        now = time.monotonic()
+        now = self._clock()
         turn_s, frame_s = now - self._turned_at, now - self._framed_at
         rare_s = 3 / self.settings.fps if self.settings.fps else 0.0
         works = turn_s < _SILENT_S and frame_s < max(self.settings.source.stall_s, _SILENT_S, rare_s)
@@ -273,12 +277,12 @@ class FaceStream:
     # ---- one turn -------------------------------------------------------------------------------------------------
 
     def _take(self, frame: Frame) -> None:
-        age_ms = (time.monotonic() - frame.read_at) * 1000
+        age_ms = (self._clock() - frame.read_at) * 1000
         result = self._with_snapshots(self._processor.step(frame))
         for sink in self._frame_sinks:
             sink.take(result)
-        self._last, self._faces, self._framed_at = frame, len(result.tracks), time.monotonic()
-        self.counters.add(result, age_ms=age_ms, latency_ms=(time.monotonic() - frame.read_at) * 1000)
+        self._last, self._faces, self._framed_at = frame, len(result.tracks), self._clock()
+        self.counters.add(result, age_ms=age_ms, latency_ms=(self._clock() - frame.read_at) * 1000)
         self._tell(result.events)
         if self._on_frame is not None:
             self._on_frame(result)
@@ -304,7 +308,7 @@ class FaceStream:
             self._tell([self._maker.source_changed(self.name, change, time.time())])
 
     def _tell_statistics(self) -> None:
-        if 0 < self.settings.statistics_s <= time.monotonic() - self.counters.recent_began:
+        if 0 < self.settings.statistics_s <= self._clock() - self.counters.recent_began:
             self._tell([self._maker.statistics(self.statistics(), time.time(), final=False)])
             self.counters.begin_interval()
 

@@ -108,6 +108,26 @@ def script(spec, cast):
     return make
 
 
+class FailingGallery:
+    """A gallery that fails, or has no threshold any more, when a test says so."""
+
+    def __init__(self, gallery):
+        self._gallery = gallery
+        self.failure, self.has_threshold = None, True
+
+    def __getattr__(self, name):
+        return getattr(self._gallery, name)
+
+    @property
+    def threshold(self):
+        return self._gallery.threshold if self.has_threshold else None
+
+    def search(self, *arguments, **options):
+        if self.failure is not None:
+            raise self.failure
+        return self._gallery.search(*arguments, **options)
+
+
 @pytest.fixture
 def gallery_of(tmp_path):
     """Makes a gallery of people of a script, with crops, so that it can be rebuilt for another model."""
@@ -121,7 +141,7 @@ def gallery_of(tmp_path):
         gallery.set_threshold(
             Threshold(value=0.6, precision=print_.precision, fingerprint=print_.digest, source="test")
         )
-        return gallery
+        return FailingGallery(gallery)
 
     return make
 
@@ -161,6 +181,21 @@ class FakeSource(FrameSource):
 
     def interrupt(self):
         self.interrupted += 1
+
+
+class JumpingClock:
+    """The monotonic clock, set forward by a test: what takes seconds is tested without waiting for them."""
+
+    def __init__(self):
+        self.ahead_s = 0.0
+
+    def __call__(self):
+        return time.monotonic() + self.ahead_s
+
+
+@pytest.fixture
+def clock():
+    return JumpingClock()
 
 
 @pytest.fixture

@@ -275,16 +275,12 @@ def test_a_gallery_rebuilt_for_another_model_is_a_problem_until_it_is_rebuilt_ba
     assert processor.gallery_problem == ""
 
 
-def test_a_disk_that_fails_under_the_gallery_is_a_problem_and_no_end(changing, stage, monkeypatch):
+def test_a_disk_that_fails_under_the_gallery_is_a_problem_and_no_end(changing, stage):
     processor, acting = changing
-
-    def fail(*_, **__):
-        raise OutputError("The disk failed.")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(processor.gallery, "search", fail)
-        assert go_on(processor, acting, stage, 50, 125) == [("appeared", None)]
-        assert processor.gallery_problem == "The disk failed."
+    processor.gallery.failure = OutputError("The disk failed.")
+    assert go_on(processor, acting, stage, 50, 125) == [("appeared", None)]
+    assert processor.gallery_problem == "The disk failed."
+    processor.gallery.failure = None
     assert go_on(processor, acting, stage, 125, 175) == [("identified", "bob")]
     assert processor.gallery_problem == ""
 
@@ -301,9 +297,9 @@ def test_a_gallery_that_was_deleted_and_made_again_is_taken_up(changing, gallery
     assert processor.gallery_problem == ""
 
 
-def test_a_gallery_without_a_threshold_while_the_stream_runs_is_a_problem(changing, stage, monkeypatch):
+def test_a_gallery_without_a_threshold_while_the_stream_runs_is_a_problem(changing, stage):
     processor, acting = changing
-    monkeypatch.setattr(type(processor.gallery), "threshold", None)
+    processor.gallery.has_threshold = False
     assert processor.reconsider(stage.frame_of(50, acting.image(50))) == []
     assert "no threshold" in processor.gallery_problem
 

@@ -1,6 +1,5 @@
 """Snapshots and recordings: what is in the files, who may read them, and that they do not grow for ever."""
 
-import io
 import json
 import os
 import re
@@ -8,7 +7,6 @@ import stat
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -156,7 +154,7 @@ def record(recorder, results):
     for result in results:
         recorder.take(result)
         end = time.monotonic() + 5
-        while recorder._waiting and time.monotonic() < end:
+        while recorder.pending() and time.monotonic() < end:
             time.sleep(0.002)
     recorder.close(5.0)
 
@@ -210,16 +208,9 @@ def test_of_pieces_within_a_second_the_newest_stays(result_of, tmp_path):
     assert frames_of(path)[0][0].shape == sizes[-1].shape
 
 
-def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path, monkeypatch):
+def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path):
     held = threading.Event()
-
-    @contextmanager
-    def hanging(*_, **__):
-        held.wait(20)
-        yield io.BytesIO()
-
-    monkeypatch.setattr("edge_sphereface.stream.outputs.frames.snapshots.atomic_write", hanging)
-    snapshots = Snapshots(tmp_path)
+    snapshots = Snapshots(tmp_path, write=lambda *_: held.wait(20))
     snapshots.open(Named())
     for index in range(50):
         save(snapshots, result_of(25 * index, kinds=("unknown",)))
@@ -230,9 +221,8 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path, monkeyp
     held.set()
 
 
-def test_a_full_disk_stops_the_recording_alone(result_of, tmp_path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("", (), {"free": 1 << 20}))
-    recorder = VideoRecorder(tmp_path)
+def test_a_full_disk_stops_the_recording_alone(result_of, tmp_path):
+    recorder = VideoRecorder(tmp_path, free_bytes=1 << 60)
     record(recorder, [result_of(index) for index in range(20)])
     assert "nearly full" in recorder.problem
     assert files(tmp_path) == []

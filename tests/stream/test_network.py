@@ -189,6 +189,13 @@ needs_gstreamer = pytest.mark.skipif(
 )
 
 
+def pipelines():
+    """Process numbers of the pipelines that this process runs."""
+    listed = subprocess.check_output(["ps", "-o", "pid=,comm=", "--ppid", str(os.getpid())], text=True)
+    rows = [line.split(maxsplit=1) for line in listed.splitlines()]
+    return {int(number) for number, name in rows if name.startswith("gst-launch")}
+
+
 @needs_gstreamer
 @pytest.mark.parametrize("size", [(64, 48), (320, 240), (328, 246)])
 def test_a_pipeline_gives_the_pixels_that_it_should(size):
@@ -217,10 +224,10 @@ def test_a_pipeline_gives_the_pixels_that_it_should(size):
     ],
 )
 def test_a_pipeline_that_cannot_work_says_why(pipeline, said):
-    source = PipelineSource(pipeline)
+    before = pipelines()
     with pytest.raises(SourceError, match=said):
-        source.open()
-    assert source._process is None
+        PipelineSource(pipeline).open()
+    assert pipelines() == before, "none is left behind"
 
 
 @needs_gstreamer
@@ -228,6 +235,7 @@ def test_a_pipeline_that_hangs_is_ended(watching):
     """The process is killed and started again; none is left behind."""
     one = watching("videotestsrc is-live=true ! video/x-raw,width=64,height=48 ! identity sleep-time=0", stall_s=1.0)
     one.more()
-    os.kill(one.reader._source._process.pid, signal.SIGSTOP)
+    (process,) = pipelines()
+    os.kill(process, signal.SIGSTOP)
     one.until(lambda: any(not change.up for change in one.changes))
     one.more()

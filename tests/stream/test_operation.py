@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -67,13 +68,23 @@ def test_a_camera_that_is_gone_is_not_healthy(running, fake_source, black, wait_
         assert health(endpoint)[1]["source_up"] is False
 
 
-def test_a_thread_that_hangs_is_not_healthy_and_is_still_told(running, portrait, wait_until, monkeypatch):
-    monkeypatch.setattr("edge_sphereface.stream.face_stream._SILENT_S", 0.5)
-    stream = FaceStream(portrait, detector=open_detector(), on_frame=lambda result: time.sleep(2))
+def test_a_thread_that_hangs_is_not_healthy_and_is_still_told(running, portrait, clock):
+    hangs, released = threading.Event(), threading.Event()
+
+    def hang(_):
+        hangs.set()
+        released.wait(20)
+
+    stream = FaceStream(portrait, detector=open_detector(), on_frame=hang, clock=clock)
     with HealthEndpoint(stream, port=0) as endpoint:
         running(stream)
-        wait_until(lambda: (health(endpoint)[1]["turn_s"] or 0) > 1)
-        assert health(endpoint)[0] == 503
+        assert hangs.wait(20)
+        assert health(endpoint)[0] == 200
+        clock.ahead_s += 6.0
+        status, about = health(endpoint)
+        assert (status, about["healthy"], about["source_up"]) == (503, False, True)
+        assert about["turn_s"] > 5
+        released.set()
 
 
 def test_what_is_wrong_is_counted_and_told_though_frames_are_worked_on(running, portrait, wait_until):
@@ -335,20 +346,23 @@ def test_a_stream_that_hangs_gives_no_sign(running, portrait, systemd, monkeypat
     monkeypatch.setenv("NOTIFY_SOCKET", systemd.path)
     monkeypatch.setenv("WATCHDOG_USEC", "30000")
     monkeypatch.delenv("WATCHDOG_PID", raising=False)
-    hangs = []
+    hang, hangs, released = threading.Event(), threading.Event(), threading.Event()
+
+    def on_frame(_):
+        if hang.is_set():
+            hangs.set()
+            released.wait(20)
+
     supervisor = SystemdNotifier()
-    stream = FaceStream(
-        portrait, detector=open_detector(), on_turn=supervisor.alive, on_frame=lambda _: hangs and time.sleep(1.5)
-    )
-    running(stream)
+    running(FaceStream(portrait, detector=open_detector(), on_turn=supervisor.alive, on_frame=on_frame))
     signs = []
     wait_until(lambda: signs.extend(systemd.heard()) or len(signs) > 2)
-    hangs.append(True)
-    time.sleep(0.3)
+    hang.set()
+    assert hangs.wait(20)
     systemd.heard()
-    time.sleep(0.8)
-    assert len(systemd.heard()) <= 1
-    hangs.clear()
+    time.sleep(0.3)
+    assert systemd.heard() == []
+    released.set()
 
 
 def test_the_token_is_in_no_output(film_of_nobody):

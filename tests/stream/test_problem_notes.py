@@ -2,16 +2,14 @@
 
 import pytest
 
-from edge_sphereface.cli import problem_notes
 from edge_sphereface.cli.problem_notes import ProblemNotes
 
 
 @pytest.fixture
-def after(monkeypatch, capsys):
+def after(capsys):
     """Sets what is wrong, lets seconds pass, and gives the lines that were told meanwhile."""
     now, wrong = [100.0], []
-    monkeypatch.setattr(problem_notes.time, "monotonic", lambda: now[0])
-    notes = ProblemNotes(lambda: wrong)
+    notes = ProblemNotes(lambda: wrong, clock=lambda: now[0])
 
     def after(seconds, *problems):
         wrong[:] = problems

@@ -3,7 +3,7 @@
 import json
 import os
 import stat
-import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,26 +46,34 @@ def test_a_place_that_cannot_be_written_is_said_at_the_start(tmp_path):
         EventDispatcher(FileSink(tmp_path / "missing" / "events.jsonl"))
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_delays_events_and_loses_none(tmp_path, make_event):
-    path = tmp_path / "events.jsonl"
-    sink = FileSink(path)
-    dispatcher = EventDispatcher(sink)
-    sink._stream.close()
-    sink._stream = open("/dev/full", "a+b", buffering=0)  # noqa: SIM115 -- the sink closes it
-    dispatcher.give(make_event())
-    dispatcher.give(make_event())
-    end = time.monotonic() + 5
-    while not dispatcher.problem and time.monotonic() < end:
-        time.sleep(0.01)
-    assert "No space left" in dispatcher.problem
-    assert dispatcher.pending() == 2
-    full, sink._stream = sink._stream, sink._opened()
-    full.close()
-    while dispatcher.pending() and time.monotonic() < end:
-        time.sleep(0.01)
+@contextmanager
+def files_of_at_most(size):
+    """No file of this process can grow beyond as many bytes, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="needs limits of file sizes")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 30])
+def test_a_full_disk_delays_events_and_loses_none(tmp_path, make_event, wait_until, room):
+    """Whether it takes nothing of a line or a part of it. The file is larger than any other of this process."""
+    path, kept = tmp_path / "events.jsonl", json.dumps("x" * (4 << 20)) + "\n"
+    path.write_text(kept)
+    dispatcher = EventDispatcher(FileSink(path, max_bytes=8 << 20))
+    with files_of_at_most(len(kept) + room):
+        dispatcher.give(make_event())
+        dispatcher.give(make_event())
+        wait_until(lambda: "File too large" in dispatcher.problem or "only a part" in dispatcher.problem)
+        assert dispatcher.pending() == 2
+        assert path.stat().st_size == len(kept)
+    wait_until(lambda: dispatcher.pending() == 0)
+    assert dispatcher.problem == ""
     assert dispatcher.close(1.0) == 0
-    assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]
+    assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()[1:]] == [1, 2]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make links of another user")

@@ -3,20 +3,18 @@
 import pytest
 
 from edge_sphereface.errors import GalleryError, OutputError
-from edge_sphereface.gallery import open_gallery
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings
 from edge_sphereface.stream.stranger_tracks import track_scores
 
 
 @pytest.fixture
-def follow(script, stage, tmp_path, cast):
+def follow(script, gallery_of):
     """Scores of people who are in a sequence of so many frames at 8 frames a second; Ann and Bob are known."""
 
-    def run(people, frames, **settings):
+    def run(people, frames, *, failure=None, **settings):
         acting = script(people)
-        gallery = open_gallery(tmp_path / "people.db", acting.fingerprint, create=True)
-        for name in ("ann", "bob"):
-            gallery.enroll(name, cast[name])
+        gallery = gallery_of(acting, ["ann", "bob"])
+        gallery.failure = failure
         recognition = RecognitionSettings(**{"threshold": 0.6, **settings})
         images = ((index / 8, acting.image(index)) for index in range(frames))
         found = track_scores(
@@ -42,10 +40,6 @@ def test_what_could_not_be_named_has_no_score(follow, stage):
     assert follow(lambda _: [("twin", there)], 40, margin=0.9)[0] == []
 
 
-def test_a_gallery_that_fails_ends_it(follow, stage, monkeypatch):
-    def fail(*_, **__):
-        raise OutputError("The disk failed.")
-
-    monkeypatch.setattr("edge_sphereface.gallery.sqlite.store.SqliteGallery.search", fail)
+def test_a_gallery_that_fails_ends_it(follow, stage):
     with pytest.raises(GalleryError, match="The disk failed"):
-        follow(lambda _: [("twin", stage.face_at(20, 60))], 20)
+        follow(lambda _: [("twin", stage.face_at(20, 60))], 20, failure=OutputError("The disk failed."))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import socket
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -165,7 +166,7 @@ def test_a_port_that_is_taken_is_one_error(served, cli, small_model, photo):
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.web.server.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "starlette", None)
     with pytest.raises(ExtraError, match=r"edge-sphereface\[web\]"):
         PageView()
 

@@ -19,7 +19,7 @@ class Frame:
             goes on counting.
         time_s: moment on the stream's own clock, in seconds: of a camera the monotonic clock, of a file or folder the
             position. Everything that takes time in tracking is measured on it.
-        read_at: ``time.monotonic()`` when the picture had been read.
+        read_at: when the image had been read, in seconds of the reader's clock, ``time.monotonic()`` by default.
         unix_time: ``time.time()`` at that moment.
     """
 

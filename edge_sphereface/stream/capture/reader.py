@@ -82,9 +82,10 @@ class FrameReader:
         reopen: False ends where the source ends, though it could be opened again.
         first_wait_s: before the second attempt to open it.
         longest_wait_s: that the growing waits reach.
+        clock: gives seconds; frames are stamped and stalls are measured with it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all but the first are options, by name
         self,
         make_source: Callable[[], FrameSource],
         *,
@@ -94,7 +95,9 @@ class FrameReader:
         reopen: bool = True,
         first_wait_s: float = FIRST_WAIT_S,
         longest_wait_s: float = LONGEST_WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._make_source = make_source
         self._source = make_source()
         self._pace, self._stall_s, self._reopen = pace, stall_s, reopen
@@ -126,7 +129,7 @@ class FrameReader:
 
     def start(self) -> None:
         """Begin to read."""
-        self._last_sign = time.monotonic()
+        self._last_sign = self._clock()
         self._thread = threading.Thread(
             target=self._run, args=(self._source, self._generation), name="frame-reader", daemon=True
         )
@@ -179,7 +182,7 @@ class FrameReader:
     def _run(self, source: FrameSource, generation: int) -> None:
         wait_s = self._waits[0]
         while self._current(generation):
-            began = time.monotonic()
+            began = self._clock()
             reason, hint, error = "the source ended", "", None
             self._last_sign, self._blocked = began, True
             try:
@@ -198,7 +201,7 @@ class FrameReader:
             if not (source.reopens and self._reopen):
                 self._end(error, reason, hint)
                 return
-            if self.up and time.monotonic() - began > _GOOD_RUN_S:
+            if self.up and self._clock() - began > _GOOD_RUN_S:
                 wait_s = self._waits[0]
             self._down(reason, hint, wait_s)
             self._stopping.wait(wait_s)
@@ -206,11 +209,11 @@ class FrameReader:
 
     def _read_all(self, source: FrameSource, generation: int) -> None:
         """Until the source ends."""
-        start, index, shape, due = time.monotonic(), 0, (0, 0), float("-inf")
+        start, index, shape, due = self._clock(), 0, (0, 0), float("-inf")
         first_position: float | None = None
         moment = 0.0
         while self._current(generation):
-            self._last_sign = time.monotonic()
+            self._last_sign = self._clock()
             if (self._last_sign if source.live else _following(source, index, moment)) < due:
                 if not source.skip():
                     return
@@ -223,7 +226,7 @@ class FrameReader:
             image = source.read()
             if image is None or not self._current(generation):
                 return
-            now = self._last_sign = time.monotonic()
+            now = self._last_sign = self._clock()
             if image.shape[:2] != shape:
                 shape = image.shape[:2]
                 self.counts.openings += not self.up
@@ -234,7 +237,7 @@ class FrameReader:
                 first_position = moment if first_position is None else first_position
                 if self._pace:
                     self._stopping.wait(max(start + moment - first_position - now, 0.0))
-                    now = self._last_sign = time.monotonic()
+                    now = self._last_sign = self._clock()
             beat = now if source.live else moment
             on_time = abs(beat - due) < self._interval_s  # else the beat begins anew
             due = (due if on_time else beat) + self._interval_s
@@ -248,7 +251,7 @@ class FrameReader:
             if not self.newest_only:
                 while self._frame is not None and not self._stopping.is_set():
                     self._condition.wait(0.5)
-                    self._last_sign = time.monotonic()  # it is the consumer that takes its time
+                    self._last_sign = self._clock()  # it is the consumer that takes its time
             self.counts.dropped += self._frame is not None
             self._frame = frame
             self._condition.notify_all()
@@ -277,7 +280,7 @@ class FrameReader:
 
     def _watch_for_stall(self) -> None:
         """Interrupt a read that takes too long; leave a thread that does not come back and begin another."""
-        silent_s = time.monotonic() - self._last_sign
+        silent_s = self._clock() - self._last_sign
         if not self._blocked or not self._source.live or silent_s < self._stall_s or self._stopping.is_set():
             return
         self._source.interrupt()

@@ -25,12 +25,10 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.tracking.track import Track
 
 _FORMS = ((".mkv", "mp4v"), (".avi", "MJPG"))
-"""Endings and codecs, the better first: Matroska can be read after a power cut, and OpenCV has the other always."""
+"""Suffixes and codecs, the better first: Matroska survives a power cut, and every OpenCV has the other."""
 _WAITING = 2
 _LONGEST_GAP_S = 2.0
-"""Without frames; after more the recording goes on in another file."""
-_FREE_BYTES = 200 << 20
-"""Left on the disk for others."""
+"""Without frames, after which the recording continues in a new segment."""
 _LOOK_S = 5.0
 
 
@@ -40,18 +38,27 @@ class _Waiting(NamedTuple):
 
 
 class VideoRecorder:
-    """Writes annotated video in a thread of its own, in pieces of some minutes; it leaves out what it cannot follow.
+    """Writes video with boxes and names in a thread of its own, in segments. It drops frames if the thread is too slow.
 
     Args:
-        folder: of the pieces; is made, mode 0700. They get mode 0600 and are named by stream and time (UTC).
-        fps: frames a second of the video, whatever the camera gives.
-        minutes: of a piece.
-        keep: pieces that are kept, the newest.
-        side: pixels that the longer side is shrunk to.
+        folder: of the segments; is created with mode 0700 if it does not exist. The files get mode 0600 and are named
+            by stream and time (UTC).
+        fps: frame rate of the video, whatever the rate of the camera.
+        minutes: length of a segment.
+        keep: number of the newest segments to keep.
+        side: maximum length of the longer side, in pixels.
+        free_bytes: to leave free on the disk; with less the recording pauses.
     """
 
     def __init__(
-        self, folder: str | Path, *, fps: float = 10.0, minutes: float = 10.0, keep: int = 6, side: int = 1280
+        self,
+        folder: str | Path,
+        *,
+        fps: float = 10.0,
+        minutes: float = 10.0,
+        keep: int = 6,
+        side: int = 1280,
+        free_bytes: int = 200 << 20,
     ) -> None:
         if not 0 < fps <= 240 or minutes <= 0 or keep < 1 or side < 32:
             raise ValueError(
@@ -59,7 +66,7 @@ class VideoRecorder:
                 f"{fps}, {minutes}, {keep} and {side}."
             )
         self.problem = ""
-        self._folder, self._fps, self._keep, self._side = folder, fps, keep, side
+        self._folder, self._fps, self._keep, self._side, self._free_bytes = folder, fps, keep, side, free_bytes
         self._piece_frames = max(round(minutes * 60 * fps), 1)
         self._waiting: deque[_Waiting] = deque(maxlen=_WAITING)
         self._condition = threading.Condition()
@@ -72,7 +79,7 @@ class VideoRecorder:
         self._written = 0
 
     def open(self, stream: FaceStream) -> None:
-        """Make the folder; see :meth:`FrameSink.open`."""
+        """Create the folder; see :meth:`FrameSink.open`."""
         files = KeptFiles(self._folder, stream.settings.file_name, [suffix for suffix, _ in _FORMS])
         self._thread = threading.Thread(target=self._run, args=(files,), name="recorder", daemon=True)
         self._thread.start()
@@ -86,6 +93,10 @@ class VideoRecorder:
         with self._condition:
             self._waiting.append(_Waiting(result.frame, result.in_sight))
             self._condition.notify()
+
+    def pending(self) -> int:
+        """Number of frames that are not written yet."""
+        return len(self._waiting)
 
     def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
@@ -106,7 +117,7 @@ class VideoRecorder:
                 break
             try:
                 self._write(item, files)
-            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
+            except Exception as error:  # noqa: BLE001 -- the thread must go on, and report it
                 self.problem = f"recorder: {error}"
                 self._finish()
         self._finish()
@@ -122,7 +133,7 @@ class VideoRecorder:
         self._look_at_the_disk(files.folder)
         self._last_s = now_s
         place = round((now_s - self._began_s) * self._fps)
-        while self._written <= place and self._writer is not None:  # a frame that is missing is the one before, longer
+        while self._written <= place and self._writer is not None:  # the frame before fills the place of a missing one
             self._writer.write(picture)
             self._written += 1
 
@@ -152,10 +163,10 @@ class VideoRecorder:
             self._writer = None
 
     def _look_at_the_disk(self, folder: Path) -> None:
-        """OpenCV does not tell that the disk is full."""
+        """OpenCV does not report a full disk."""
         now = time.monotonic()
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
-        if shutil.disk_usage(folder).free < _FREE_BYTES:
+        if shutil.disk_usage(folder).free < self._free_bytes:
             raise SinkError(f"the disk of {folder} is nearly full", hint="free some space")

@@ -12,6 +12,7 @@ from edge_sphereface.storage.files import PRIVATE, atomic_write
 from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from edge_sphereface.stream.capture.frame import Frame
@@ -21,31 +22,40 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 _AROUND = 0.5
-"""Of the face's box, on each side: a face alone tells a person little."""
+"""Margin around a face's box on each side, as a share of its width and height."""
 _WAITING = 32
 _QUALITY = 90
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    with atomic_write(path, mode=PRIVATE) as stream:
+        stream.write(data)
+
+
 class Snapshots:
-    """Writes JPEG files in a thread of its own; the event says which in its field ``snapshot``.
+    """Writes JPEG files in a thread of its own. The field ``snapshot`` of the event names the file.
 
     Args:
-        folder: is made, mode 0700; the files get mode 0600.
-        keep: files of this stream that are kept, the newest.
+        folder: is created with mode 0700 if it does not exist.
+        keep: number of the newest files of this stream to keep.
+        write: writes the bytes of a file to its path; called in the thread. By default it creates a file of mode 0600.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 1000) -> None:
+    def __init__(
+        self, folder: str | Path, *, keep: int = 1000, write: Callable[[Path, bytes], object] = write_private
+    ) -> None:
         if keep < 1:
             raise ValueError(f"Expected to keep at least 1 snapshot, got {keep}.")
         self.problem = ""
-        self._folder, self._keep = folder, keep
+        self._folder, self._keep, self._write = folder, keep, write
         self._names: deque[str] = deque()
         self._queue: queue.Queue[tuple[str, UInt8Array] | None] = queue.Queue(maxsize=_WAITING)
         self._files: KeptFiles | None = None
         self._thread: threading.Thread | None = None
 
     def open(self, stream: FaceStream) -> None:
-        """Make the folder; see :meth:`FrameSink.open`."""
+        """Create the folder; see :meth:`FrameSink.open`."""
         self._files = KeptFiles(self._folder, stream.settings.file_name, (".jpg",))
         self._names = deque(self._files.names())
         self._thread = threading.Thread(target=self._run, args=(self._files,), name="snapshots", daemon=True)
@@ -69,7 +79,7 @@ class Snapshots:
     def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
         if self._thread is not None:
-            with suppress(queue.Full):  # of a disk that hangs, which must not hold up the end
+            with suppress(queue.Full):  # a disk that hangs must not delay the end
                 self._queue.put(None, timeout=timeout_s)
                 self._thread.join(timeout_s)
 
@@ -80,18 +90,17 @@ class Snapshots:
             name, image = item
             try:
                 data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-                with atomic_write(files.folder / name, mode=PRIVATE) as stream:
-                    stream.write(data)
+                self._write(files.folder / name, data)
                 self._names.append(name)
                 while len(self._names) > self._keep:
                     (files.folder / self._names.popleft()).unlink(missing_ok=True)
                 self.problem = ""
-            except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
+            except Exception as error:  # noqa: BLE001 -- the thread must go on, and report it
                 self.problem = f"snapshots: {error}"
 
 
 def _around(image: UInt8Array, box: tuple[float, float, float, float]) -> UInt8Array:
-    """A copy of a face and what is around it."""
+    """A copy of a face and its surroundings."""
     left, top, right, bottom = box
     across, down = (right - left) * _AROUND, (bottom - top) * _AROUND
     rows = slice(max(round(top - down), 0), max(round(bottom + down), 1))
