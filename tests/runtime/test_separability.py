@@ -56,7 +56,7 @@ def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, lfw_folder):
     assert not check.passed
 
 
-def test_an_unhalf_width_model_fails(small_model, lfw_folder):
+def test_an_untrained_model_fails(small_model, lfw_folder):
     assert not check_separation(Embedder(small_model), open_detector("mtcnn"), lfw_folder).passed
 
 
