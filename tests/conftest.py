@@ -14,12 +14,15 @@ from edge_sphereface.cli.__main__ import main
 from edge_sphereface.cli.runner import THREADS_VARIABLES
 from edge_sphereface.cli.runner import run as run_command
 from edge_sphereface.image import save_image
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.demo.orl import read_orl
 from export.faces import astronaut as load_astronaut
+from export.faces import face_crops
 from export.pretrained import PRETRAINED
+from export.quantization.crops import vivid
 from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -94,6 +97,29 @@ def small_models(small_checkpoint, tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_model(small_models):
     return small_models["image"]
+
+
+@pytest.fixture(scope="session")
+def shallow_models(tmp_path_factory):
+    """A shallow narrow network in both layouts: quick to quantize."""
+    folder = tmp_path_factory.mktemp("shallow")
+    write_ckpt(folder / "x.ckpt", untrained_parameters(depth=10, widths=(8, 8, 16, 16), embedding_size=32))
+    return {
+        layout: convert(
+            folder / "x.ckpt", folder / f"{layout}.onnx", ConversionOptions(reference="numpy", input_layout=layout)
+        ).model
+        for layout in ("nchw", "image")
+    }
+
+
+@pytest.fixture(scope="session")
+def crop_folder(shallow_models, tmp_path_factory):
+    """A folder of 48 crops to calibrate with: 24 of one face, and these in other colors."""
+    folder = tmp_path_factory.mktemp("crops")
+    crops = face_crops(Embedder(shallow_models["image"]).spec, 24)
+    for number, crop in enumerate([*crops, *vivid(crops)]):
+        save_image(folder / f"{number}.png", crop)
+    return folder
 
 
 def converted_checkpoint(name, folder):
@@ -190,8 +216,6 @@ def astronaut():
 @pytest.fixture(scope="session")
 def photo(astronaut, tmp_path_factory):
     """The same as a file."""
-    from edge_sphereface.image import save_image
-
     path = tmp_path_factory.mktemp("photo") / "astronaut.png"
     save_image(path, astronaut)
     return path

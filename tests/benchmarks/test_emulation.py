@@ -12,7 +12,7 @@ from edge_sphereface.cpu import read_cpuinfo
 
 
 @pytest.mark.slow
-def test_other_ways_to_avoid_saturation_are_the_same_weights(small_models, int8, crops, monkeypatch):
+def test_other_ways_to_avoid_saturation_are_the_same_weights(shallow_models, int8, crops, monkeypatch):
     """Here the emulator is this machine; rows for each processor and, of 8-bit models, for each variant."""
     seen = []
 
@@ -22,7 +22,7 @@ def test_other_ways_to_avoid_saturation_are_the_same_weights(small_models, int8,
 
     monkeypatch.setattr(compare, "_run_emulated", here)
     models = [int8 / "portable.onnx", int8 / "x86-vnni.onnx"]
-    rows = compare.compare(models, small_models["image"], crops[:2], processors=["cortex-a72", "haswell"])
+    rows = compare.compare(models, shallow_models["image"], crops[:2], processors=["cortex-a72", "haswell"])
     assert len(rows) == 3 * (1 + 3)
     assert {row["variant"] for row in rows if row["weight_bits"] == 8} == {
         "as it is",

@@ -121,9 +121,9 @@ def test_harmful_models_are_what_they_should_be(int8, tmp_path, crops):
 
 
 @pytest.mark.slow
-def test_the_gate_is_tried_through_the_command_line(small_models, int8, folder, tmp_path):
+def test_the_gate_is_tried_through_the_command_line(shallow_models, int8, crop_folder, tmp_path):
     """One attempt that is refused, and one that passes and so is reported as not refused."""
-    words = ["verify", int8 / "portable.onnx", "--float", small_models["image"], "--photos", folder, "--policy"]
+    words = ["verify", int8 / "portable.onnx", "--float", shallow_models["image"], "--photos", crop_folder, "--policy"]
     refused, passed = (
         gate._attempt("x", [str(word) for word in (*words, policy)])
         for policy in ("latency=none,mean=1", "mean=0,p1=0,known=0,min=0,latency=none")
@@ -136,7 +136,7 @@ def test_the_gate_is_tried_through_the_command_line(small_models, int8, folder, 
 
 
 @pytest.mark.slow
-def test_the_command(small_models, folder, tmp_path, capsys, monkeypatch):
+def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch):
     """Everything but OpenVINO and the gate's three long attempts, which have tests of their own."""
     monkeypatch.setattr(measure.derived, "by_nncf", lambda plain, *_: plain)
     real = measure.runner.measure
@@ -153,7 +153,7 @@ def test_the_command(small_models, folder, tmp_path, capsys, monkeypatch):
         measure.gate, "attempts", lambda *_: [{"what": "x", "exit_code": 1, "reason": "y", "refused": True}]
     )
     output = tmp_path / "q.json"
-    words = ["quantization", small_models["nchw"], "--calibration", folder, "--rounds", "5", "--threads", "1"]
+    words = ["quantization", shallow_models["nchw"], "--calibration", crop_folder, "--rounds", "5", "--threads", "1"]
     code = run(build_parser(), [str(word) for word in (*words, "--folder", tmp_path / "made", "-o", output)])
     page = capsys.readouterr().out
     assert code in (0, 1)  # a narrow network need not reach the figures

@@ -243,9 +243,15 @@ def search_with(path, faces, max_drift):
     return found, steps
 
 
+@pytest.fixture(scope="module")
+def loose_search(shallow_models, faces):
+    """A search that any drift satisfies, and its progress."""
+    return search_with(shallow_models["image"], faces, 1.0)
+
+
 @pytest.mark.slow
-def test_the_search_takes_the_best_that_it_tried(shallow_models, faces):
-    found, steps = search_with(shallow_models["image"], faces, 1.0)
+def test_the_search_takes_the_best_that_it_tried(shallow_models, loose_search):
+    found, steps = loose_search
     assert found.chosen.drift == min(found.tried.values())
     assert {f"{rule}, equalization {strength:g}" for rule in RULES for strength in (0, 0.5)} <= set(found.tried)
     assert set(found.layer_costs) == set(found.chosen.rules) == set(layers_of(onnx.load(shallow_models["image"])))
@@ -257,10 +263,10 @@ def test_the_search_takes_the_best_that_it_tried(shallow_models, faces):
 
 
 @pytest.mark.slow
-def test_costly_layers_stay_float_until_the_drift_is_small(shallow_models, faces):
+def test_costly_layers_stay_float_until_the_drift_is_small(shallow_models, loose_search, faces):
     spec = Embedder(shallow_models["image"]).spec
     expected = embed_all(onnx.load(shallow_models["image"]), vivid(faces), spec)
-    loose, _ = search_with(shallow_models["image"], faces, 1.0)
+    loose, _ = loose_search
     drift = 1 - cosines(expected, embed_all(loose.model, vivid(faces), spec)).mean()
     found, _ = search_with(shallow_models["image"], faces, drift / 3)
     assert 0 < len(found.chosen.float_layers) < len(layers_of(onnx.load(shallow_models["image"])))
