@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes, each a file of tests at a time: a file's fixtures are made once.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Two processes, each a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean

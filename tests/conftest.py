@@ -27,22 +27,41 @@ from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL = {"widths": (8, 8, 16, 16), "embedding_size": 32}
-QUANTIZED = ("int8", "quantized")
+QUANTIZED = ("portable_int8", "vnni_int8", "quantized")
 """Fixtures that take longest to make."""
-LONG = {"test_quantize_command.py", "test_stream_video.py"}
-"""Files whose tests take long and share nothing else."""
+LONGEST_FIRST = (
+    "test_quantize_trained.py",
+    "test_stream_video.py",
+    "test_json_contract.py",
+    "test_delivery.py",
+    "test_crash.py",
+    "test_quantize_command.py",
+    "test_ray.py",
+    "test_gallery.py",
+    "test_mindspore.py",
+    "test_quantization.py",
+    "test_embed_folder.py",
+    "test_tuning.py",
+    "test_arm64.py",
+    "test_milvus.py",
+    "test_network.py",
+    "test_rewrite.py",
+    "test_emulation.py",
+    "test_transfer.py",
+    "test_latency.py",
+    "test_watch.py",
+)
+"""Files in this order, then all others."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of one process: those of a file, and those that need the same quantized models; long ones go anywhere."""
+    """Tests of quantized models are slow; the longest files begin, so that both processes end together."""
     for item in items:
-        needed = [name for name in QUANTIZED if name in item.fixturenames]
-        if needed:
-            item.add_marker(pytest.mark.xdist_group(needed[0]))
+        if any(name in item.fixturenames for name in QUANTIZED):
             item.add_marker(pytest.mark.slow)
-        elif item.path.name not in LONG:
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(item.config.rootpath).as_posix()))
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(autouse=True)

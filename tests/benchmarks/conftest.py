@@ -7,11 +7,21 @@ from benchmarks.quantization import derived
 from export.quantization.quantize import QuantizationOptions, quantize
 
 
+def int8_file(model, crops, target, folder):
+    """The model quantized for a target, as a file."""
+    options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target)
+    path = folder / f"{target}.onnx"
+    onnx.save(quantize(model, crops, options).model, path)
+    return path
+
+
 @pytest.fixture(scope="session")
-def int8(shallow_models, crop_folder, tmp_path_factory):
-    """The shallow model quantized, by target."""
-    made = tmp_path_factory.mktemp("int8")
-    for target in ("portable", "x86-vnni"):
-        options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target)
-        onnx.save(quantize(shallow_models["image"], crop_folder, options).model, made / f"{target}.onnx")
-    return made
+def portable_int8(shallow_models, crop_folder, tmp_path_factory):
+    """The shallow model quantized for any processor."""
+    return int8_file(shallow_models["image"], crop_folder, "portable", tmp_path_factory.mktemp("portable"))
+
+
+@pytest.fixture(scope="session")
+def vnni_int8(shallow_models, crop_folder, tmp_path_factory):
+    """The shallow model quantized for x86 processors with VNNI."""
+    return int8_file(shallow_models["image"], crop_folder, "x86-vnni", tmp_path_factory.mktemp("vnni"))

@@ -12,7 +12,9 @@ from edge_sphereface.cpu import read_cpuinfo
 
 
 @pytest.mark.slow
-def test_other_ways_to_avoid_saturation_are_the_same_weights(shallow_models, int8, crops, monkeypatch):
+def test_other_ways_to_avoid_saturation_are_the_same_weights(
+    shallow_models, portable_int8, vnni_int8, crops, monkeypatch
+):
     """Here the emulator is this machine; rows for each processor and, of 8-bit models, for each variant."""
     seen = []
 
@@ -21,7 +23,7 @@ def test_other_ways_to_avoid_saturation_are_the_same_weights(shallow_models, int
         return compare._run_here(model, folder, settings)
 
     monkeypatch.setattr(compare, "_run_emulated", here)
-    models = [int8 / "portable.onnx", int8 / "x86-vnni.onnx"]
+    models = [portable_int8, vnni_int8]
     rows = compare.compare(models, shallow_models["image"], crops[:2], processors=["cortex-a72", "haswell"])
     assert len(rows) == 3 * (1 + 3)
     assert {row["variant"] for row in rows if row["weight_bits"] == 8} == {
@@ -38,10 +40,10 @@ def test_other_ways_to_avoid_saturation_are_the_same_weights(shallow_models, int
     assert "Cortex-A72" in compare.text(rows)
 
 
-def test_a_process_that_dies_is_told(int8, tmp_path, crops):
+def test_a_process_that_dies_is_told(portable_int8, tmp_path):
     (tmp_path / "batch.npy").write_bytes(b"no array")
     with pytest.raises(EmulationError, match="ended with 1"):
-        compare._run_here(int8 / "portable.onnx", tmp_path, [])
+        compare._run_here(portable_int8, tmp_path, [])
 
 
 def test_emulation_needs_debian(tmp_path, monkeypatch):
