@@ -213,7 +213,10 @@ class Collections:
         index = self._client.prepare_index_params()
         kind = "FLAT" if exact else "HNSW"
         index.add_index(vector[0], index_type=kind, metric_type="IP", params={} if exact else _HNSW)
-        self._client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+        self._client.create_collection(name, schema=schema, consistency_level="Strong")
+        # An empty collection has nothing to index; pymilvus would sleep half a second before it asks.
+        self._client.create_index(name, index, sync=False)
+        self._client.load_collection(name)
 
 
 def key_of(name: str) -> str:
