@@ -1,7 +1,7 @@
 """Killed in the middle of changes, on a disk that fails, by a power cut: what was confirmed is there.
 
 pytest tests/gallery/test_crash.py
-EDGE_SPHEREFACE_CRASH_TRIALS=300 pytest tests/gallery/test_crash.py -k large -s    # minutes; prints what was found
+EDGE_SPHEREFACE_CRASH_TRIALS=300 pytest tests/gallery/test_crash.py -s    # minutes; prints what was found
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.gallery import open_gallery
 
 HERE = Path(__file__).parent
-KILLS = 100
 TRIALS = int(os.environ.get("EDGE_SPHEREFACE_CRASH_TRIALS", "12"))
+KILLS = 3 * TRIALS
 PEOPLE, STEPS = 3000, 12
 
 
@@ -108,7 +108,7 @@ def replace_files(folder, source):
 
 
 @pytest.mark.slow
-def test_a_hundred_kills_lose_nothing_that_was_confirmed(tmp_path, faults, writer, fingerprint):
+def test_kills_lose_nothing_that_was_confirmed(tmp_path, faults, writer, fingerprint):
     """Every second time only what had been synchronized is left; one fsync in 40 fails every third time."""
     folder, durable = tmp_path / "gallery", tmp_path / "durable"
     folder.mkdir()
@@ -136,8 +136,8 @@ def test_a_hundred_kills_lose_nothing_that_was_confirmed(tmp_path, faults, write
         removed += len(gone)
         failures += failed
     assert confirmed > 3 * KILLS
-    assert removed > 10
-    assert failures > 3
+    assert removed > KILLS // 10
+    assert failures > KILLS // 30
 
 
 @pytest.fixture(scope="module")
