@@ -1,4 +1,4 @@
-"""What is in a checkpoint or an ONNX file."""
+"""Describe the contents of a checkpoint or an ONNX file."""
 
 from __future__ import annotations
 
@@ -144,8 +144,8 @@ def inspect(path: Path) -> CheckpointReport | OnnxReport:
     """Describe a file by its suffix: ``.onnx``, else a checkpoint.
 
     Raises:
-        CheckpointError: no readable checkpoint.
-        ModelError: no readable ONNX file.
+        CheckpointError: the file is not a readable checkpoint.
+        ModelError: the file is not a readable ONNX file.
     """
     return _inspect_onnx(path) if path.suffix.lower() == ".onnx" else _inspect_checkpoint(path)
 
@@ -222,11 +222,13 @@ def _load(path: Path) -> Any:
     try:
         model = onnx.load_model_from_string(MODEL_FILE.read(path))
     except DecodeError as error:
-        raise ModelFormatError(f"{path} is no ONNX file: {error}.", hint="it is damaged or of another kind") from error
+        raise ModelFormatError(
+            f"{path} is not an ONNX file: {error}.", hint="it is damaged or of another kind"
+        ) from error
     if not model.graph.node:
-        raise ModelFormatError(f"{path} holds no graph.", hint="it is damaged or of another kind")
+        raise ModelFormatError(f"{path} has no graph.", hint="it is damaged or of another kind")
     if not all(isinstance(text, str) for text in _texts(model)):  # protobuf gives bytes for what is no UTF-8
-        raise ModelFormatError(f"{path} is no ONNX file: a name is not text in UTF-8.", hint="it is damaged")
+        raise ModelFormatError(f"{path} is not an ONNX file: a name is not UTF-8 text.", hint="it is damaged")
     return model
 
 
@@ -250,7 +252,7 @@ def _value(value: Any) -> ValueReport:
 
 
 def text(report: CheckpointReport | OnnxReport) -> str:
-    """The description for people."""
+    """Format the description as text."""
     lines = _onnx_lines(report) if isinstance(report, OnnxReport) else _checkpoint_lines(report)
     return "\n".join([f"{report.path}: {report.bytes / (1 << 20):.2f} MiB, SHA-256 {report.sha256}", *lines])
 

@@ -1,4 +1,4 @@
-"""Checkpoints that the exporter recognizes by their SHA-256, and what is known of them."""
+"""Checkpoints that the exporter recognizes by their SHA-256, with their properties."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class KnownCheckpoint:
     """A published checkpoint.
 
     Attributes:
-        title: what it is, in words.
-        sha256: of the file.
-        lfw_accuracy: 10-fold accuracy on LFW, as a share.
-        accuracy_source: who measured that accuracy.
-        threshold: cosine similarity from which two faces are taken for the same person.
-        threshold_source: where the threshold comes from.
+        title: description in words.
+        sha256: SHA-256 of the file in hexadecimal.
+        lfw_accuracy: 10-fold accuracy on LFW as a share.
+        accuracy_source: origin of that accuracy, in words.
+        threshold: least cosine similarity of two faces of the same person.
+        threshold_source: origin of the threshold, in words.
     """
 
     title: str
@@ -50,5 +50,5 @@ _KNOWN = (
 
 
 def known_checkpoint(sha256: str) -> KnownCheckpoint | None:
-    """The checkpoint with this SHA-256, or None."""
+    """Return the checkpoint with a SHA-256, or None if it is unknown."""
     return next((known for known in _KNOWN if known.sha256 == sha256), None)

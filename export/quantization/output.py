@@ -1,4 +1,4 @@
-"""Writes a quantized model with its certificate and its report: all of them, or none."""
+"""Write a quantized model with its certificate and its report: all files, or none."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ class QuantizationReport:
 
 
 def write_quantized(made: QuantizedModel, output: Path, source: Path, provider: str) -> tuple[Path, ...]:
-    """Write the model, its certificate, and the report as JSON, Markdown and plot beside it.
+    """Write the model and, beside it, its certificate and the report as JSON, Markdown and plot.
 
     Args:
-        made: the model and its proof.
-        output: of the model.
-        source: the float model.
-        provider: execution provider that computes the certificate's figures.
+        made: quantized model with its proof.
+        output: path of the model.
+        source: path of the float model.
+        provider: execution provider that computes the certificate's values.
 
     Returns:
         Paths of the files, the model first.
 
     Raises:
-        OutputError: one of them cannot be written; then none is.
+        OutputError: a file cannot be written; then none is written.
     """
     beside = {kind: output.with_suffix(f".quantization.{kind}") for kind in ("json", "md", "png")}
     with ExitStack() as stack:

@@ -19,6 +19,7 @@ from export.checkpoint import open_checkpoint
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.errors import CheckpointError, ParityError, TopologyError
+from export.known_checkpoints import known_checkpoint
 from export.official import OFFICIAL
 from export.parity import normalize_plainly
 from export.reference import NumpyReference
@@ -200,6 +201,8 @@ def test_the_official_file_is_known_by_its_hash_alone(tmp_path, monkeypatch):
             name="x", url="x", sha256=open_sha(source), max_bytes=1 << 30, license="x"
         )
     )  # fmt: skip
+    official = known_checkpoint(OFFICIAL.sha256)
+    monkeypatch.setattr(convert_module, "known_checkpoint", {open_sha(source): official}.get)
     made = convert(source, tmp_path / "x.onnx", NUMPY)
     assert made.spec.source_is_official
     assert "0.28 to 0.305" in made.spec.threshold_source
