@@ -1,6 +1,7 @@
-"""The references of the documentation site: every public name, every command and every option is on a page."""
+"""The references of the documentation site: every public name, command, option and JSON field."""
 
 import argparse
+import json
 import re
 import sys
 from importlib import import_module
@@ -56,11 +57,18 @@ def test_every_public_name_is_documented():
 
 
 @pytest.fixture
-def command_reference(monkeypatch):
-    """The module that writes the pages when the site is built."""
+def site(monkeypatch):
+    """Imports a module that writes pages when the site is built."""
     monkeypatch.syspath_prepend(ROOT / "scripts" / "site")
-    yield import_module("command_reference")
-    sys.modules.pop("command_reference")
+    names = []
+
+    def load(name):
+        names.append(name)
+        return import_module(name)
+
+    yield load
+    for name in names:
+        sys.modules.pop(name)
 
 
 def commands(parser):
@@ -73,7 +81,8 @@ def commands(parser):
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_every_command_and_option_is_in_the_reference(command_reference, number):
+def test_every_command_and_option_is_in_the_reference(site, number):
+    command_reference = site("command_reference")
     program = command_reference.PROGRAMS[number]
     page = command_reference.render(program)
     _, *below = commands(import_module(program.module).build_parser())
@@ -84,3 +93,20 @@ def test_every_command_and_option_is_in_the_reference(command_reference, number)
             option for action in command._actions for option in action.option_strings if option not in {"-h", "--help"}
         ]
         assert [option for option in options if f"`{option}" not in sections[command.prog]] == []
+
+
+def test_every_field_of_the_json_output_is_in_the_reference(site):
+    page = site("json_reference").render(ROOT / "docs" / "schema")
+    schemas = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "docs" / "schema").glob("*.json")]
+    assert len(schemas) > 20
+    for record in (record for schema in schemas for record in (schema, *schema.get("$defs", {}).values())):
+        names = list(record.get("properties", ()))
+        rows = r"\n".join(rf"\| `{name}` \| .+ \| .+ \|" for name in names)
+        assert re.search(rf"\|---\|---\|---\|\n{rows}\n", page) or not names, record["title"]
+
+
+def test_two_records_of_one_name_are_refused(site, tmp_path):
+    for name, kind in (("a", "string"), ("b", "number")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"$defs": {"Part": {"type": kind}}, "properties": {}}))
+    with pytest.raises(ValueError, match="one definition of Part"):
+        site("json_reference").render(tmp_path)

@@ -1,4 +1,4 @@
-"""MkDocs hooks: pages from outside ``docs/``, the command-line reference, no assets of other servers.
+"""MkDocs hooks: pages from outside ``docs/``, references made from the code, no assets of other servers.
 
 The pages of ``docs/`` link to files of the repository by relative paths, so that they work in a checkout too. Each
 linked file becomes part of the site, and the links are rewritten to lead there. MkDocs then checks them all.
@@ -12,7 +12,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from command_reference import PROGRAMS, render
+import command_reference
+import json_reference
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
@@ -30,9 +31,11 @@ _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the command-line reference and every file outside ``docs/`` that a page links to."""
-    for program in PROGRAMS:
-        files.append(File.generated(config, f"commands/{program.page}.md", content=render(program)))
+    """Add the references made from the code, and every file outside ``docs/`` that a page links to."""
+    for program in command_reference.PROGRAMS:
+        page = f"commands/{program.page}.md"
+        files.append(File.generated(config, page, content=command_reference.render(program)))
+    files.append(File.generated(config, "commands/json.md", content=json_reference.render(DOCS / "schema")))
     pages = deque(Path(file.abs_src_path) for file in files.documentation_pages() if file.abs_src_path)
     pages += [ROOT / name for name in _PROJECT_PAGES]
     for name in _PROJECT_PAGES:
