@@ -135,7 +135,7 @@ def run_plan(arguments: argparse.Namespace) -> Outcome:
         made = plan.make_plan(rows, model=name, detector=arguments.detector, **wishes)
     except plan.PlanError as error:
         raise UsageError(str(error)) from error
-    return Outcome({**wishes, **made.as_json()}, plan.text(made, **wishes), passed=made.fits)
+    return Outcome(plan.PlanReport(plan=made, **wishes), plan.text(made, **wishes), passed=made.fits)
 
 
 def run_ascend(arguments: argparse.Namespace) -> Outcome:
@@ -153,7 +153,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
     result: JsonObject = {
         "environment": timed.describe(),
         "presence": presence.sentence(),
-        "probe": presence.as_json(),
+        "probe": presence,
         "native": native,
         "ledger": rows,
     }
@@ -212,7 +212,7 @@ def run_report(arguments: argparse.Namespace) -> Outcome:
     except ValueError as error:
         raise UsageError(str(error), hint="make one report per machine") from error
     written = report.write(merged, arguments.output, title=arguments.title, remark=arguments.remark)
-    return Outcome({"files": [str(path) for path in written]}, "\n".join(map(str, written)))
+    return Outcome(report.WrittenReport(files=tuple(written)), "\n".join(map(str, written)))
 
 
 def run_compare(arguments: argparse.Namespace) -> Outcome:
@@ -221,8 +221,8 @@ def run_compare(arguments: argparse.Namespace) -> Outcome:
     if not changes:
         raise UsageError("The two results have no case in common.", hint="measure the same models, threads and batches")
     bad = [change for change in changes if change.verdict in ("slower", "wrong")]
-    result = {"changes": [change._asdict() for change in changes], "only_in_one": only, "slower": len(bad)}
-    return Outcome(result, comparison.text(changes, only), passed=not bad)
+    found = comparison.CompareReport(changes=tuple(changes), only_in_one=tuple(only), slower=len(bad))
+    return Outcome(found, comparison.text(changes, only), passed=not bad)
 
 
 def run_int8(arguments: argparse.Namespace) -> Outcome:
@@ -231,7 +231,8 @@ def run_int8(arguments: argparse.Namespace) -> Outcome:
 
     static_int8.quantize(arguments.model, arguments.output, arguments.photos, count=arguments.count)
     size = arguments.output.stat().st_size
-    return Outcome({"model": str(arguments.output), "bytes": size}, f"{arguments.output}: {size / (1 << 20):.1f} MiB")
+    made = static_int8.Int8Model(model=arguments.output, bytes=size)
+    return Outcome(made, f"{made.model}: {size / (1 << 20):.1f} MiB")
 
 
 def run_sessions(arguments: argparse.Namespace) -> Outcome:

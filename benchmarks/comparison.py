@@ -6,7 +6,8 @@ effects from a change. The confidence interval is Welch's, over the logarithms o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -24,7 +25,8 @@ _CONFIDENCE = 0.99
 _KEYS = ("label", "contender", "stage", "detector", "threads", "batch", "provider")
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
     """Change of one case between the results.
 
     Attributes:
@@ -40,6 +42,21 @@ class Change(NamedTuple):
     low: float | None
     high: float | None
     verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareReport:
+    """Comparison of two results.
+
+    Attributes:
+        changes: one for each case in both results.
+        only_in_one: names of the cases in only one of them.
+        slower: number of cases that are slower or wrong; with any the exit code is 1.
+    """
+
+    changes: tuple[Change, ...]
+    only_in_one: tuple[str, ...]
+    slower: int
 
 
 def compare(old: JsonObject, new: JsonObject) -> tuple[list[Change], list[str]]:
@@ -83,7 +100,7 @@ def _change(name: str, old: JsonObject, new: JsonObject) -> Change:
         verdict = "slower"
     elif high < 1 - TOLERANCE:
         verdict = "faster"
-    return Change(name, ratio, low, high, verdict)
+    return Change(name=name, ratio=ratio, low=low, high=high, verdict=verdict)
 
 
 def _interval(before: Float64Array, after: Float64Array, difference: float) -> tuple[float | None, float | None]:

@@ -11,10 +11,12 @@ medians.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from edge_sphereface.json_output import INLINE, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +77,8 @@ class Cost:
 
     stage: str
     batch: int
-    times: float
-    median_ms: float
+    times: float = field(metadata=rounded(4))
+    median_ms: float = field(metadata=rounded(4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,33 +95,38 @@ class Plan:
         predicted_drop: predicted share of the frames to be processed that are dropped.
         simulated_drop: that share in the simulation.
         simulated_age_p95_ms: 95th percentile of a frame's age when its faces are known, in the simulation.
-        fits: whether budget and drop rate are met.
+        fits: whether budget and drop rate are met; if not, the exit code is 1.
         costs: costs of the stages.
     """
 
-    measured: Measured
+    measured: Measured = field(metadata=INLINE)
     threads: int
     batch: int
     stride: int
-    work_ms: float
-    work_per_frame_ms: float
-    predicted_drop: float
-    simulated_drop: float
-    simulated_age_p95_ms: float
+    work_ms: float = field(metadata=rounded(4))
+    work_per_frame_ms: float = field(metadata=rounded(4))
+    predicted_drop: float = field(metadata=rounded(4))
+    simulated_drop: float = field(metadata=rounded(4))
+    simulated_age_p95_ms: float = field(metadata=rounded(4))
     fits: bool
     costs: tuple[Cost, ...]
 
-    def as_json(self) -> JsonObject:
-        """Return the plan as plain JSON values, rounded."""
-        flat = {**asdict(self.measured), **asdict(self)}
-        del flat["measured"]
-        flat["image"] = list(self.measured.image)
-        flat["costs"] = [_rounded(cost) for cost in flat["costs"]]
-        return _rounded(flat)
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanReport:
+    """What ``plan`` found.
 
-def _rounded(values: JsonObject) -> JsonObject:
-    return {name: round(v, 4) if isinstance(v, float) else v for name, v in values.items()}
+    Attributes:
+        fps: frames per second of the camera.
+        faces: faces in a frame.
+        budget_ms: wanted work per frame in milliseconds.
+        plan: plan for the camera.
+    """
+
+    fps: float
+    faces: int
+    budget_ms: float
+    plan: Plan = field(metadata=INLINE)
 
 
 def select(rows: Sequence[JsonObject], *, model: str | None = None, detector: str = "auto") -> list[JsonObject]:

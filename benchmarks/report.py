@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks import environment, latency, plots, stages
@@ -47,6 +48,17 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
 def _marked(row: JsonObject, section: str, result: JsonObject) -> JsonObject:
     busy = environment.busy_text(result["environment"]) if section in _TIMED else ""
     return {**row, "busy": busy} if busy else row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenReport:
+    """What ``report`` wrote.
+
+    Attributes:
+        files: paths of the Markdown page, the data and the plots.
+    """
+
+    files: tuple[Path, ...]
 
 
 def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> list[Path]:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.runner import UsageError
+from edge_sphereface.json_output import json_value
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.storage.files import SHARED, atomic_write
 from edge_sphereface.storage.regular_file import RegularFile
@@ -36,7 +37,7 @@ def load_result(path: Path) -> JsonObject:
 
 
 def keep_result(result: JsonObject, output: Path | None) -> None:
-    """Write a result if a path is given."""
+    """Write a result, which may hold records, if a path is given."""
     if output is not None:
         with atomic_write(output, mode=SHARED) as stream:
-            stream.write(json.dumps(result, indent=1).encode())
+            stream.write(json.dumps(json_value(result), indent=1).encode())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 PRECISION = "int8 (quantize_static)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Model:
+    """What ``todays-int8`` wrote.
+
+    Attributes:
+        model: path of the ONNX file.
+        bytes: size of the file.
+    """
+
+    model: Path
+    bytes: int
 
 
 def quantize(model: Path, output: Path, photos: Path, *, count: int = 200) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from edge_sphereface.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,39 +16,27 @@ class Target:
     Attributes:
         figure: description of the figure.
         measured: measured value; None if it could not be measured.
-        bound: bound of the value.
         sense: relation of the value to the bound: ``<=``, ``<`` or ``>=``.
-        why_not: reason why it was not measured.
+        bound: bound of the value.
+        verdict: ``reached``, ``MISSED`` or ``not measured``.
+        why_not: reason why it was not measured; empty if it was.
     """
 
     figure: str
     measured: float | None
-    bound: float
     sense: str
+    bound: float
+    verdict: str = field(init=False, default="not measured")
     why_not: str = ""
 
-    @property
-    def verdict(self) -> str:
-        """``reached``, ``MISSED`` or ``not measured``."""
-        if self.measured is None:
-            return "not measured"
-        kept = {
-            "<=": self.measured <= self.bound,
-            "<": self.measured < self.bound,
-            ">=": self.measured >= self.bound,
-        }[self.sense]
-        return "reached" if kept else "MISSED"
-
-    def as_json(self) -> JsonObject:
-        """Return the target as plain JSON values."""
-        return {
-            "figure": self.figure,
-            "measured": self.measured,
-            "sense": self.sense,
-            "bound": self.bound,
-            "verdict": self.verdict,
-            "why_not": self.why_not,
-        }
+    def __post_init__(self) -> None:
+        if self.measured is not None:
+            kept = {
+                "<=": self.measured <= self.bound,
+                "<": self.measured < self.bound,
+                ">=": self.measured >= self.bound,
+            }[self.sense]
+            object.__setattr__(self, "verdict", "reached" if kept else "MISSED")
 
 
 def text(lines: Sequence[Target]) -> str:

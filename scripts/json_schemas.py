@@ -19,6 +19,10 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from benchmarks.comparison import CompareReport
+from benchmarks.plan import PlanReport
+from benchmarks.report import WrittenReport
+from benchmarks.static_int8 import Int8Model
 from edge_sphereface.batch.folder import FolderResult
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
@@ -86,6 +90,10 @@ RECORDS: list[tuple[str, Any]] = [
     ("export quantize", QuantizeReport),
     ("export verify", export_commands.VerifyReport | FloatProofReport),
     ("export demo", DemoReport),
+    ("benchmarks plan", PlanReport),
+    ("benchmarks compare", CompareReport),
+    ("benchmarks report", WrittenReport),
+    ("benchmarks todays-int8", Int8Model),
 ]
 """What is printed, and its type: words of a command of ``edge-sphereface``, or ``export`` and a command of that."""
 

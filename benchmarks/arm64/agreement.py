@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,10 +44,6 @@ class Agreement:
     float_error: Mapping[str, float] = field(default_factory=dict)
     int8_cosine: Mapping[str, float] = field(default_factory=dict)
     int8_identical: Mapping[str, float] = field(default_factory=dict)
-
-    def as_json(self) -> JsonObject:
-        """Return the agreement as plain JSON values."""
-        return asdict(self) | {"faces": list(self.faces) if self.faces else None}
 
     def problems(self, *, int8_judged: bool = True, crops_judged: bool = True) -> Iterator[str]:
         """Describe the differences that exceed their bounds, in sentences.

@@ -25,6 +25,7 @@ from benchmarks.emulation.emulator import (
 )
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.quantization import TARGET_X86_VNNI
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
         "versions": run.details.get("imports", {}),
         "doctor": run.details.get("doctor", {}),
         "features": [{key: line[key] for key in ("feature", "passed", "seconds")} for line in run.lines],
-        "agreement": found.as_json(),
+        "agreement": json_object(found),
         "seconds": round(run.seconds, 1),
         "problems": problems,
         "passed": not problems,

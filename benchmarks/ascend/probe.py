@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from edge_sphereface.inference.telemetry import import_onnxruntime
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edge_sphereface.types import JsonObject
 
 CANN = "CANNExecutionProvider"
 
@@ -30,6 +29,7 @@ class Presence:
         mindspore: whether MindSpore can be imported.
         mindspore_lite: whether MindSpore Lite can be imported.
         cann_provider: whether this onnxruntime has the CANN provider.
+        has_npu: whether a run with ``device_target="Ascend"`` is possible.
     """
 
     npu_smi: str | None
@@ -38,11 +38,10 @@ class Presence:
     mindspore: bool
     mindspore_lite: bool
     cann_provider: bool
+    has_npu: bool = field(init=False, default=False)
 
-    @property
-    def has_npu(self) -> bool:
-        """Whether a run with ``device_target="Ascend"`` is possible."""
-        return bool(self.devices) and self.ascend_home is not None and self.mindspore
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "has_npu", bool(self.devices) and self.ascend_home is not None and self.mindspore)
 
     def sentence(self) -> str:
         """Describe the available or the missing parts in one sentence."""
@@ -59,10 +58,6 @@ class Presence:
             if not here
         ]
         return f"No Ascend NPU can be used here (missing: {', '.join(missing)}), so nothing native was measured on one."
-
-    def as_json(self) -> JsonObject:
-        """Return the presence as plain JSON values."""
-        return {**asdict(self), "devices": list(self.devices), "has_npu": self.has_npu}
 
 
 def probe(root: Path = Path("/"), environment: Mapping[str, str] | None = None) -> Presence:

@@ -70,7 +70,7 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
     figures = measure(setup, reporter=Progress, note=note)
     result: JsonObject = {"environment": timed.describe(), **figures, "emulated": emulated}
     lines = targets(result)
-    result["targets"] = [line.as_json() for line in lines]
+    result["targets"] = lines
     keep_result(result, arguments.output)
     refusals = [f"gate, {row['what']}: exit code {row['exit_code']}; {row['reason']}" for row in result["gate"]]
     page = "\n\n".join([latency.text(result["rows"]), "\n".join(refusals), text(lines)])

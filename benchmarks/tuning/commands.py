@@ -79,7 +79,7 @@ def run_tuning(arguments: argparse.Namespace) -> Outcome:
     figures = measure(setup, reporter=Progress)
     result: JsonObject = {"environment": timed.describe(), **figures}
     lines = targets(result)
-    result["targets"] = [line.as_json() for line in lines]
+    result["targets"] = lines
     keep_result(result, arguments.output)
     page = "\n\n".join([latency.text(result["rows"]), text(lines)])
     return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))

@@ -10,6 +10,7 @@ from benchmarks.__main__ import build_parser
 from benchmarks.ascend import comparison_table, imported, probe
 from benchmarks.ascend.imported import ImportedError
 from edge_sphereface.cli.runner import run
+from edge_sphereface.json_output import json_object
 
 AIS_BENCH = """
 [INFO] -----------------Performance Summary------------------
@@ -24,7 +25,7 @@ def test_absence_is_one_sentence(tmp_path):
     assert not absent.has_npu
     assert absent.sentence().count(".") == 1
     assert "npu-smi, /dev/davinci*, ASCEND_HOME_PATH" in absent.sentence()
-    assert absent.as_json()["has_npu"] is False
+    assert json_object(absent)["has_npu"] is False
 
 
 def test_presence(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from edge_sphereface.cli.runner import run
 from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 
 NAMED = {
     "model": "float.onnx",
@@ -110,7 +111,7 @@ def test_work_is_that_of_watch():
 
 def test_a_plan_says_what_it_rests_on():
     made = make_plan(rows(), **WISH)
-    shown, printed = made.as_json(), text(made, **WISH)
+    shown, printed = json_object(made), text(made, **WISH)
     for name in ("model", "precision", "form", "provider", "detector", "image"):
         assert shown[name] == NAMED[name]
     assert "float.onnx (float32, plain) on CPUExecutionProvider, yunet, a frame of 640 x 480 pixels" in printed
