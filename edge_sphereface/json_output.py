@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime, timezone
 from enum import Enum
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -91,8 +92,9 @@ def json_value(value: object) -> Any:
     """A record, or anything that one may hold, as plain JSON values.
 
     Args:
-        value: a dataclass; a path, an enumeration's member, a numpy scalar or array, bytes (base64), a mapping, a
-            sequence, a set (sorted), text, a number, a truth value or None.
+        value: a dataclass; a path, a moment (written in UTC as ISO 8601 with milliseconds), an enumeration's member, a
+            numpy scalar or array, bytes (base64), a mapping, a sequence, a set (sorted), text, a number, a truth value
+            or None.
 
     Raises:
         TypeError: JSON has no form for it.
@@ -114,13 +116,15 @@ def json_text(value: object, *, ascii_only: bool = False) -> str:
     return json.dumps(json_value(value), allow_nan=False, ensure_ascii=ascii_only)
 
 
-def _value(value: Any, form: JsonForm) -> Any:  # noqa: PLR0911 -- one return for each kind of value
+def _value(value: Any, form: JsonForm) -> Any:  # noqa: C901, PLR0911 -- one return for each kind of value
     if isinstance(value, Enum):
         return _value(value.value, form)
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
         return _number(value, form)
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if is_dataclass(value) and not isinstance(value, type):
         return json_object(value)
     if isinstance(value, Mapping):

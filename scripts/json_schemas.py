@@ -43,6 +43,8 @@ from edge_sphereface.cli.tune_command import TuneReport
 from edge_sphereface.doctor.report import Report
 from edge_sphereface.inference.embedder import ModelInfo
 from edge_sphereface.json_output import json_form
+from edge_sphereface.stream.events import AnyEvent
+from edge_sphereface.stream.statistics import StreamHealth
 from export import commands as export_commands
 from export.commands import ConvertReport
 from export.demo.report import DemoReport
@@ -82,6 +84,8 @@ RECORDS: list[tuple[str, Any]] = [
     ("doctor", Report),
     ("tune", TuneReport),
     ("completion", CompletionScript),
+    ("watch", AnyEvent),
+    ("health", StreamHealth),
     ("export fetch", FetchReport),
     ("export inspect", CheckpointReport | OnnxReport),
     ("export convert", ConvertReport),
@@ -95,7 +99,8 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks report", WrittenReport),
     ("benchmarks todays-int8", Int8Model),
 ]
-"""What is printed, and its type: words of a command of ``edge-sphereface``, or ``export`` and a command of that."""
+"""What is printed, and its type: words of a command of ``edge-sphereface``, or ``export`` and a command of that; of
+``watch`` one event, and the answer of ``/health``."""
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _INLINE = "inline"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from enum import Enum
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict
 
 from edge_sphereface.gallery.records import Candidate
+from edge_sphereface.json_output import INLINE, json_object, json_text, named
 from edge_sphereface.stream.statistics import StreamStatistics
 
 if TYPE_CHECKING:
@@ -27,34 +26,25 @@ _MOST_CANDIDATES = 3
 EventKind: TypeAlias = Literal["appeared", "identified", "unknown", "lost", "source-up", "source-down", "statistics"]
 
 
-class Absent(Enum):
-    """The value of a field that is left out of the JSON object. It is false, unlike every value in its place."""
-
-    ABSENT = "absent"
-
-    def __bool__(self) -> bool:
-        return False
-
-
-ABSENT: Final = Absent.ABSENT
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened in a stream. Each kind is a subclass with fields of its own."""
+    """Something that happened in a stream. Each kind is a subclass with fields of its own.
+
+    Attributes:
+        version: version of the format.
+        event: kind of the event.
+        stream: name of the stream.
+        run: this run of the stream, 8 hexadecimal digits. Together with ``sequence`` it identifies the event permanently.
+        sequence: number of the event in its run, from 1, without gaps.
+        time: when it happened: UTC, ISO 8601 with milliseconds.
+    """
 
     version: Literal[1] = SCHEMA_VERSION
-    """Version of the format."""
     event: EventKind
-    """Kind of the event."""
     stream: str
-    """Name of the stream."""
     run: str
-    """This run of the stream, 8 hexadecimal digits. Together with `sequence` it identifies the event for ever."""
     sequence: int
-    """Number of the event in its run, from 1, without gaps."""
     time: datetime
-    """When it happened: UTC, ISO 8601 with milliseconds."""
 
     @property
     def kind(self) -> EventKind:
@@ -73,14 +63,13 @@ class Event:
 
     def as_json(self) -> JsonObject:
         """All fields as plain JSON values."""
-        values = {name: value for name, value in asdict(self).items() if value is not ABSENT}
-        values["time"] = self.time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return values
+        return json_object(self)
 
     def line(self) -> str:
         """The event as one line of JSON, without a line break."""
-        text = json.dumps(self.as_json(), ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair is JSON only as an escape
+        return (
+            json_text(self).encode("utf-8", "backslashreplace").decode()
+        )  # half a surrogate pair is JSON only as an escape
 
 
 _COMMON = frozenset(Event.__dataclass_fields__)
@@ -88,18 +77,22 @@ _COMMON = frozenset(Event.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceEvent(Event):
-    """An event of one tracked face."""
+    """An event of one tracked face.
+
+    Attributes:
+        track: number of the track. Each number denotes one person and is never used again in the run.
+        frame: number of the frame in its source, from 0.
+        position_s: time of the frame on the stream's clock, in seconds: position in a recording, or monotonic time of a
+            camera.
+        box: left, top, right and bottom of the face, in pixels of the frame. It may reach over the border.
+        score: confidence of the detector, from 0 to 1. It is not comparable between detectors.
+    """
 
     track: int
-    """Number of the track. Each number denotes one person and is never used again in the run."""
     frame: int
-    """Number of the frame in its source, from 0."""
     position_s: float
-    """Time of the frame on the stream's clock, in seconds: position in a recording, or monotonic time of a camera."""
     box: tuple[float, float, float, float]
-    """Left, top, right and bottom of the face, in pixels of the frame. It may reach over the border."""
     score: float
-    """Confidence of the detector, from 0 to 1. It is not comparable between detectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,33 +100,61 @@ class FaceAppeared(FaceEvent):
     """A new face was detected twice."""
 
     event: Literal["appeared"] = "appeared"
-    """Kind of the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityEvent(FaceEvent):
-    """An event of a face with what is known of its identity."""
+    """An event of a face with what is known of its identity.
+
+    Attributes:
+        name: the identity in the gallery; None if the face has none.
+        similarity: cosine similarity, from -1 to 1, to the identity, else to the nearest one; None before the first
+            embedding.
+        candidates: up to three nearest identities, the best first.
+        evidence: sum of the qualities, each from 0 to 1, of the embeddings of the track.
+        embeddings: number of embeddings of the track.
+    """
 
     name: str | None
-    """The identity in the gallery; null if the face has none."""
     similarity: float | None
-    """Cosine similarity, from -1 to 1, to the identity, else to the nearest one; null before the first embedding."""
     candidates: tuple[Candidate, ...]
-    """Up to three nearest identities, the best first."""
     evidence: float
-    """Sum of the qualities, each from 0 to 1, of the embeddings of the track."""
     embeddings: int
-    """Number of embeddings of the track."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierDecision:
+    """The decision on the identity of a track before its newest one.
+
+    Attributes:
+        name: the identity before; None for unknown.
+    """
+
+    name: str | None = field(metadata=named("before"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedImage:
+    """An image that was saved for an event.
+
+    Attributes:
+        file_name: name of its file, without the folder.
+    """
+
+    file_name: str = field(metadata=named("snapshot"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionEvent(IdentityEvent):
-    """The identity of a face was decided, for the first time or anew."""
+    """The identity of a face was decided, for the first time or anew.
 
-    before: str | Absent | None = ABSENT
-    """The decision before this one: a name, or null for unknown. Absent in the first decision of a track."""
-    snapshot: str | Absent = ABSENT
-    """Name of the file with an image of the face. Absent if no snapshot was taken."""
+    Attributes:
+        before: the decision before this one; None in the first decision of a track.
+        snapshot: the image of the face; None if none was saved.
+    """
+
+    before: EarlierDecision | None = field(default=None, metadata=INLINE)
+    snapshot: SavedImage | None = field(default=None, metadata=INLINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +162,6 @@ class FaceIdentified(DecisionEvent):
     """A face has a name now, or another one than before."""
 
     event: Literal["identified"] = "identified"
-    """Kind of the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,57 +169,64 @@ class FaceUnknown(DecisionEvent):
     """A face was seen well enough, and is nobody in the gallery."""
 
     event: Literal["unknown"] = "unknown"
-    """Kind of the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaceLost(IdentityEvent):
-    """A face left, or its source ended."""
+    """A face left, or its source ended.
+
+    Attributes:
+        seconds: time from the first to the last detection of the face, in seconds.
+    """
 
     event: Literal["lost"] = "lost"
-    """Kind of the event."""
     seconds: float
-    """Time from the first to the last detection of the face, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceUp(Event):
-    """The source delivers frames, or frames of another size than before."""
+    """The source delivers frames, or frames of another size than before.
+
+    Attributes:
+        source: name of the source, without credentials.
+        width: width of its frames, in pixels.
+        height: height of its frames, in pixels.
+    """
 
     event: Literal["source-up"] = "source-up"
-    """Kind of the event."""
     source: str
-    """Name of the source, without credentials."""
     width: int
-    """Width of its frames, in pixels."""
     height: int
-    """Height of its frames, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceDown(Event):
-    """The source delivers no frames any more."""
+    """The source delivers no frames any more.
+
+    Attributes:
+        source: name of the source, without credentials.
+        reason: why, as a sentence.
+        hint: what to do about it; empty if nothing is known.
+        retry_s: seconds until the source is opened again; None if it is not.
+    """
 
     event: Literal["source-down"] = "source-down"
-    """Kind of the event."""
     source: str
-    """Name of the source, without credentials."""
     reason: str
-    """Why, as a sentence."""
     hint: str
-    """What to do about it; empty if nothing is known."""
     retry_s: float | None
-    """Seconds until the source is opened again; null if it is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticsReported(StreamStatistics, Event):  # without slots: two bases cannot both have them
-    """The statistics of the stream, at intervals and at its end."""
+    """The statistics of the stream, at intervals and at its end.
+
+    Attributes:
+        final: whether the stream has ended.
+    """
 
     event: Literal["statistics"] = "statistics"
-    """Kind of the event."""
     final: bool
-    """Whether the stream has ended."""
 
 
 AnyEvent: TypeAlias = (
@@ -223,13 +250,13 @@ class EventMaker:
         """A face was confirmed in a frame."""
         return FaceAppeared(**self._header(frame.unix_time), **_place(track, frame))
 
-    def decided(self, track: Track, frame: Frame, before: str | Absent | None) -> FaceIdentified | FaceUnknown:
+    def decided(self, track: Track, frame: Frame, before: EarlierDecision | None) -> FaceIdentified | FaceUnknown:
         """The identity of a face was decided.
 
         Args:
             track: with the new decision.
             frame: the newest frame.
-            before: name by the decision before, None for unknown, absent for none.
+            before: the decision before; None in the first decision.
         """
         kind = FaceIdentified if track.standing == "identified" else FaceUnknown
         return kind(**self._header(frame.unix_time), **_place(track, frame), **_identity(track), before=before)

@@ -14,7 +14,7 @@ from edge_sphereface.redaction import redact
 from edge_sphereface.stream.capture.factory import make_source
 from edge_sphereface.stream.capture.reader import FrameReader
 from edge_sphereface.stream.command_queue import CommandQueue
-from edge_sphereface.stream.events import DecisionEvent, EventMaker
+from edge_sphereface.stream.events import DecisionEvent, EventMaker, SavedImage
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 from edge_sphereface.stream.outputs.events.jsonl import CallbackSink
 from edge_sphereface.stream.outputs.frames.frame_output import SnapshotSink
@@ -297,7 +297,7 @@ class FaceStream:
         if isinstance(event, DecisionEvent):
             for sink in self._snapshot_sinks:
                 name = sink.snapshot(event, frame)
-                event = event if name is None else replace(event, snapshot=name)
+                event = event if name is None else replace(event, snapshot=SavedImage(file_name=name))
         return event
 
     def _take_changes(self) -> None:

@@ -18,12 +18,15 @@ _SAMPLES = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantiles:
-    """Quantiles of times since the last statistics; null without a frame."""
+    """Quantiles of times since the last statistics; null without a frame.
+
+    Attributes:
+        p50: the median, in milliseconds.
+        p99: the 99th percentile, in milliseconds.
+    """
 
     p50: float | None
-    """The median, in milliseconds."""
     p99: float | None
-    """The 99th percentile, in milliseconds."""
 
     @classmethod
     def of(cls, samples: Iterable[float]) -> Quantiles:
@@ -37,62 +40,68 @@ class Quantiles:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamStatistics:  # without slots, so that the event of the statistics can be both an event and these
-    """Counts since the start of a stream, and rates and times since its last statistics."""
+    """Counts since the start of a stream, and rates and times since its last statistics.
+
+    Attributes:
+        seconds: time since the start, in seconds.
+        frames: number of processed frames.
+        detections: number of frames in which faces were detected; in the others they were tracked by optical flow.
+        embeddings: number of embedded faces.
+        fps: processed frames per second, since the last statistics.
+        work_ms: mean processing time of a frame, in milliseconds, since the last statistics; None without a frame.
+        age_ms: age of a frame when its processing begins, since the last statistics.
+        latency_ms: time from reading a frame to the end of its processing, since the last statistics.
+        read: number of frames that the source delivered.
+        dropped: number of frames that a newer one replaced before they were processed.
+        source_up: whether the source delivers frames.
+        openings: how often the source was opened with success.
+        faces: number of faces in sight.
+        detect_fps: detections per second that the budget allows.
+        detect_side: longer side of the image for detection that the budget allows, in pixels.
+        events: number of events so far, without this one.
+        events_pending: number of events that have not reached every output yet.
+        events_dropped: number of events that an output lost.
+        problems: what is wrong besides the source, as sentences; it does not stop the stream.
+    """
 
     seconds: float
-    """Time since the start, in seconds."""
     frames: int
-    """Number of processed frames."""
     detections: int
-    """Number of frames in which faces were detected; in the others they were tracked by optical flow."""
     embeddings: int
-    """Number of embedded faces."""
     fps: float
-    """Processed frames per second, since the last statistics."""
     work_ms: float | None
-    """Mean processing time of a frame, in milliseconds, since the last statistics; null without a frame."""
     age_ms: Quantiles
-    """Age of a frame when its processing begins, since the last statistics."""
     latency_ms: Quantiles
-    """Time from reading a frame to the end of its processing, since the last statistics."""
     read: int
-    """Number of frames that the source delivered."""
     dropped: int
-    """Number of frames that a newer one replaced before they were processed."""
     source_up: bool
-    """Whether the source delivers frames."""
     openings: int
-    """How often the source was opened with success."""
     faces: int
-    """Number of faces in sight."""
     detect_fps: float
-    """Detections per second that the budget allows."""
     detect_side: int
-    """Longer side of the image for detection that the budget allows, in pixels."""
     events: int
-    """Number of events so far, without this one."""
     events_pending: int
-    """Number of events that have not reached every output yet."""
     events_dropped: int
-    """Number of events that an output lost."""
     problems: tuple[str, ...]
-    """What is wrong besides the source, as sentences; it does not stop the stream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamHealth:
-    """Whether a stream works."""
+    """Whether a stream works.
+
+    Attributes:
+        healthy: whether frames come and are processed in time.
+        source_up: whether the source delivers frames.
+        turn_s: seconds since the stream's thread last gave a sign; None before the first.
+        frame_s: seconds since the last frame was processed; None before the first.
+        problems: what is wrong besides the source, as sentences; it does not make the stream unhealthy.
+    """
 
     healthy: bool
-    """Whether frames come and are processed in time."""
     source_up: bool
-    """Whether the source delivers frames."""
     turn_s: float | None
-    """Seconds since the stream's thread last gave a sign; null before the first."""
     frame_s: float | None
-    """Seconds since the last frame was processed; null before the first."""
     problems: tuple[str, ...]
-    """What is wrong besides the source, as sentences; it does not make the stream unhealthy."""
 
 
 @dataclass(slots=True)

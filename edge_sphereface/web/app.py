@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.http_server.answer import answering
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.web.access import Access
 
@@ -171,7 +171,7 @@ def _about_track(track: Track) -> JsonObject:
 
 
 def _description(stream: FaceStream) -> JsonObject:
-    return {**asdict(stream.statistics()), **asdict(stream.health())}
+    return {**json_object(stream.statistics()), **json_object(stream.health())}
 
 
 async def _body(request: Request) -> JsonObject | None:

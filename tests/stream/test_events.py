@@ -1,14 +1,16 @@
 """Events as records: what a program reads, and the JSON lines that are written from them."""
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime, timedelta, timezone
 from typing import get_args
 
+import jsonschema
 import pytest
 
 from edge_sphereface import FaceStream, StreamSettings
-from edge_sphereface.stream.events import ABSENT, AnyEvent
+from edge_sphereface.json_output import json_object
+from edge_sphereface.stream.events import AnyEvent, SavedImage
 from edge_sphereface.stream.settings import TrackingSettings
 
 COMMON = ["version", "event", "stream", "run", "sequence", "time"]
@@ -62,9 +64,25 @@ def test_lines_have_the_fields_of_their_kind_in_order(events):
 def test_the_decision_before_is_absent_in_the_first_one_alone(events):
     """A name, null for unknown, or no field at all are three different things."""
     decisions = [event for event in events if event.kind in ("identified", "unknown") and event.track == 1]
-    assert [event.before for event in decisions] == [ABSENT, "ann", None]
-    assert not decisions[0].before
+    assert [event.before and event.before.name for event in decisions] == [None, "ann", None]
+    assert [event.before is None for event in decisions] == [True, False, False]
     assert [json.loads(event.line()).get("before", "absent") for event in decisions] == ["absent", "ann", None]
+
+
+def test_the_schema_describes_every_event(events, require_schema):
+    for event in events:
+        require_schema("watch", json.loads(event.line()))
+    identified = next(event for event in events if event.kind == "identified")
+    require_schema("watch", replace(identified, snapshot=SavedImage(file_name="door.jpg")).as_json())
+    with pytest.raises(jsonschema.ValidationError):
+        require_schema("watch", {**identified.as_json(), "track": "1"})
+
+
+def test_the_schema_describes_the_health(require_schema, black, fake_source, script):
+    stream = FaceStream(fake_source([[black]], live=False), detector=script(lambda _: []))
+    require_schema("health", json_object(stream.health()))
+    stream.run()
+    require_schema("health", json_object(stream.health()))
 
 
 def test_an_event_cannot_be_changed(events):

@@ -223,7 +223,7 @@ def test_enrolling_a_face_in_sight(play, stage):
     frame = stage.frame_of(60, acting.image(60))
     enrollment, events = processor.enroll(track.number, "Cid", frame)
     assert enrollment.embeddings == 1
-    assert [(event.kind, event.name, event.before) for event in events] == [("identified", "Cid", None)]
+    assert [(event.kind, event.name, event.before.name) for event in events] == [("identified", "Cid", None)]
     with pytest.raises(TrackError, match="99"):
         processor.enroll(99, "Dee", frame)
 

@@ -17,7 +17,7 @@ import pytest
 from edge_sphereface import EmbeddedFace, FaceStream, draw_faces
 from edge_sphereface.errors import ImageError, SinkError
 from edge_sphereface.stream import FrameResult, Snapshots, VideoRecorder
-from edge_sphereface.stream.events import ABSENT, EventMaker
+from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.outputs.frames.drawing import fitted
 from edge_sphereface.stream.settings import StreamSettings
 from edge_sphereface.stream.tracking.track import Track
@@ -39,8 +39,8 @@ def result_of(stage):
         maker = EventMaker("front door")
         make = {
             "appeared": lambda: maker.appeared(track, frame),
-            "identified": lambda: maker.decided(track, frame, ABSENT),
-            "unknown": lambda: maker.decided(replace(track, standing="unknown", name=None), frame, ABSENT),
+            "identified": lambda: maker.decided(track, frame, None),
+            "unknown": lambda: maker.decided(replace(track, standing="unknown", name=None), frame, None),
         }
         events = tuple(make[kind]() for kind in kinds)
         return FrameResult(frame=frame, tracks=(track,), events=events, detected=True, embedded=0, work_ms=1.0)
@@ -331,10 +331,10 @@ def test_every_output_sees_the_event_with_the_name_of_its_snapshot(script, stage
     (path,) = files(tmp_path / "faces")
     for events in (before.events, after.events, delivered, emitted):
         (identified,) = [event for event in events if event.kind == "identified"]
-        assert identified.snapshot == path.name
+        assert identified.snapshot.file_name == path.name
         assert list(identified.as_json())[-1] == "snapshot"
     with pytest.raises(FrozenInstanceError):
-        identified.snapshot = "other.jpg"
+        identified.snapshot = None
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs modes and owners")

@@ -42,8 +42,8 @@ def test_every_frame_of_a_recording_as_fast_as_possible(reader, black, fake_sour
 
 def test_a_paced_recording_keeps_its_rate(reader, black, fake_source):
     """No frame comes before its time, and what a slow machine delays is dropped instead of shown late."""
-    one = reader(fake_source([[black] * 20], live=False, fps=50.0), pace=True)
     start = time.monotonic()
+    one = reader(fake_source([[black] * 20], live=False, fps=50.0), pace=True)
     frames = read_all(one)
     assert all(frame.read_at - start >= frame.time_s for frame in frames)
     assert frames[-1].time_s == pytest.approx(0.38)

@@ -27,7 +27,7 @@ def objects(out):
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_a_film_from_the_first_face_to_the_end(cli, film, people, small_model, tmp_path):
+def test_a_film_from_the_first_face_to_the_end(cli, film, people, small_model, tmp_path, require_schema):
     log = tmp_path / "events.jsonl"
     words = ("--gallery", people, "--model", small_model, "--fast", "--threshold", "0.1", "--events", log)
     code, out, err = cli("watch", film, *words, "--json", "--name", "door")
@@ -42,6 +42,8 @@ def test_a_film_from_the_first_face_to_the_end(cli, film, people, small_model, t
     assert events[-1]["frames"] == events[-1]["read"] == 40
     assert events[-1]["embeddings"] <= 4
     assert objects(log.read_text()) == events
+    for event in events:
+        require_schema("watch", event)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 

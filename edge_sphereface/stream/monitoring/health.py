@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import ExtraError
 from edge_sphereface.http_server import answer_server
 from edge_sphereface.http_server.answer import Answer
 from edge_sphereface.http_server.connections import ConnectionCaps
+from edge_sphereface.json_output import json_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -48,7 +47,9 @@ class MonitoringAnswers:
         """The answer to a path: 503 for a stream that is not healthy, 404 for other paths."""
         if path == "/health":
             health = self._stream.health()
-            return Answer(200 if health.healthy else 503, "application/json", json.dumps(asdict(health)).encode())
+            return Answer(
+                200 if health.healthy else 503, "application/json", json_text(health, ascii_only=True).encode()
+            )
         if path == "/metrics":
             return Answer(200, "text/plain; version=0.0.4; charset=utf-8", self._exposition(self._registry))
         return Answer(404, "text/plain", b"/health or /metrics\n")

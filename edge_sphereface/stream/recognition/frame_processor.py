@@ -13,7 +13,7 @@ from edge_sphereface.detection.scaled_detector import ScaledDetector
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.uniqueness import stronger_rivals
-from edge_sphereface.stream.events import ABSENT
+from edge_sphereface.stream.events import EarlierDecision
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
 from edge_sphereface.stream.recognition.quality import assess
@@ -292,7 +292,8 @@ class FrameProcessor:
         return [named[index] for index in stronger_rivals([other.name for other in named], similarities)]
 
     def _decision(self, track: TrackState, before: tuple[Standing, str | None], frame: Frame) -> Event:
-        return self._events.decided(track.snapshot(), frame, ABSENT if before[0] == "undecided" else before[1])
+        earlier = None if before[0] == "undecided" else EarlierDecision(name=before[1])
+        return self._events.decided(track.snapshot(), frame, earlier)
 
     def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
         self.gallery_problem, self._failed_s = error.message, frame.time_s
