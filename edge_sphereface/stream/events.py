@@ -34,7 +34,7 @@ class Event:
         version: version of the format.
         event: kind of the event.
         stream: name of the stream.
-        run: this run of the stream, 8 hexadecimal digits. Together with ``sequence`` it identifies the event permanently.
+        run: this run of the stream, 8 hexadecimal digits. With ``sequence`` it identifies the event permanently.
         sequence: number of the event in its run, from 1, without gaps.
         time: when it happened: UTC, ISO 8601 with milliseconds.
     """
