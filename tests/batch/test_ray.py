@@ -78,7 +78,7 @@ def test_a_cluster_that_does_not_start_in_time_is_tried_again_and_leaves_no_proc
         raise Exception("The current node timed out during startup.")  # noqa: TRY002 -- what Ray raises
 
     monkeypatch.setattr(ray._private.services, "get_node", not_in_time)
-    said = "Cannot reach or start a Ray cluster: The current node timed out .* leave out --engine ray"
+    said = "Cannot reach or start a Ray cluster: The current node timed out .* use the local engine"
     with pytest.raises(ProviderError, match=said):
         list(RayEngine(workers=1).run(config, ["a.png"]))
     assert len(started) == 2

@@ -81,7 +81,7 @@ def test_one_process_at_a_time(make, place, faces, fingerprint):
         [sys.executable, "-c", code, place], capture_output=True, text=True, env=environment, check=False
     )
     assert GalleryBusyError.__name__ in done.stderr
-    assert "lets in one process at a time" in done.stderr
+    assert "admits one process at a time" in done.stderr
 
 
 @pytest.mark.slow
