@@ -77,10 +77,10 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
 
 def run_accuracy(arguments: argparse.Namespace) -> Outcome:
     """Run ``accuracy``: all models on the same pairs, compared with the first."""
-    labelled = read_named_pairs(arguments)
-    if labelled is None:
+    labeled = read_named_pairs(arguments)
+    if labeled is None:
         raise UsageError("No pairs were named.", hint="give --lfw FOLDER, or --pairs FILE with --images FOLDER")
-    listed, folder, landmarks = labelled
+    listed, folder, landmarks = labeled
     if landmarks is not None and not arguments.detect:
         kind, locate = "given", given_landmarks(landmarks)
         located_by = f"given-{landmarks_digest(landmarks)}"

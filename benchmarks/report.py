@@ -115,7 +115,7 @@ def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[st
     parts = [
         ("Latency of embedding", merged["rows"], latency.text),
         ("Stages", merged["stages"], stages.text),
-        ("Accuracy on labelled pairs", merged["accuracy"], evaluate.text),
+        ("Accuracy on labeled pairs", merged["accuracy"], evaluate.text),
         ("Edge beside native Ascend", merged["ledger"], comparison_table.text),
     ]
     for heading, rows, text in parts:

@@ -190,8 +190,8 @@ def convert(arguments: argparse.Namespace) -> Outcome:
     from export.convert import ConversionOptions
     from export.convert import convert as convert_checkpoint
 
-    labelled = read_named_pairs(arguments)
-    if (labelled is not None) != arguments.threshold_from_pairs:
+    labeled = read_named_pairs(arguments)
+    if (labeled is not None) != arguments.threshold_from_pairs:
         raise UsageError(
             "--threshold-from-pairs and labeled pairs require each other.",
             hint="give --threshold-from-pairs with --lfw, or with --pairs and --images",
@@ -205,13 +205,13 @@ def convert(arguments: argparse.Namespace) -> Outcome:
             input_layout=arguments.input_layout,
             threshold=arguments.threshold,
             threshold_source=arguments.threshold_source,
-            threshold_pairs=labelled,
+            threshold_pairs=labeled,
             input_size=arguments.input_size,
             alignment_fit=arguments.alignment_fit,
             reference=arguments.reference,
             photos=arguments.photos,
         ),
-        detector=None if labelled is None else open_named_detector(arguments),
+        detector=None if labeled is None else open_named_detector(arguments),
         note=note,
     )
     report = ConvertReport(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.alignment import AlignmentFit
     from edge_sphereface.detection import Detector
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from export.checkpoint import Checkpoint
     from export.topology import Topology
 
@@ -56,7 +56,7 @@ class ConversionOptions:
     input_layout: Layout = LAYOUT_NCHW
     threshold: float | None = None
     threshold_source: str = "chosen at conversion"
-    threshold_pairs: LabelledPairs | None = None
+    threshold_pairs: LabeledPairs | None = None
     input_size: tuple[int, int] | None = None
     alignment_fit: AlignmentFit = FIT_CP2TFORM
     reference: ReferenceName = "auto"
@@ -127,7 +127,7 @@ def convert(
         proof = prove(embedder, reference, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
         if chosen.threshold_pairs is not None:
-            note(f"measuring the threshold on {len(chosen.threshold_pairs.pairs)} labelled pairs")
+            note(f"measuring the threshold on {len(chosen.threshold_pairs.pairs)} labeled pairs")
             measured = measure_threshold(embedder, chosen.threshold_pairs, detector or open_detector())
             spec = replace(spec, threshold=measured.value, threshold_source=measured.source)
             del embedder  # Windows cannot write over a file that is mapped

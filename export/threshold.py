@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_sphereface.detection import Detector
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import BoolArray, Float64Array
 
@@ -51,15 +51,15 @@ class MeasuredThreshold(NamedTuple):
             raise PairsError(
                 f"A threshold from pairs needs at least {MIN_PAIRS} usable pairs, {MIN_OF_A_KIND} of either kind; got "
                 f"{len(same)}, {genuine} of them of the same person.",
-                hint="give more labelled pairs, or name a threshold with --threshold at the conversion",
+                hint="give more labeled pairs, or name a threshold with --threshold at the conversion",
             )
         value = round(metrics.ten_fold(scores, same).threshold, 4)
-        return cls(value, f"mean of ten out-of-fold thresholds on {len(same)} labelled pairs")
+        return cls(value, f"mean of ten out-of-fold thresholds on {len(same)} labeled pairs")
 
 
 def measure_threshold(
     embedder: Embedder,
-    labelled: LabelledPairs,
+    labeled: LabeledPairs,
     detector: Detector,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -68,7 +68,7 @@ def measure_threshold(
 
     Args:
         embedder: the model.
-        labelled: labeled pairs.
+        labeled: labeled pairs.
         detector: finds faces in pairs without landmarks.
         progress: called with the number of photographs done and their total.
 
@@ -76,9 +76,9 @@ def measure_threshold(
         PairsError: too few pairs are usable.
     """
     rows = {}
-    for name, crop, _ in pair_crops(labelled, embedder.spec, detector, progress=progress):
+    for name, crop, _ in pair_crops(labeled, embedder.spec, detector, progress=progress):
         if not isinstance(crop, str):
             rows[name] = normalize(embedder.forward(crop[None]))[0].astype(np.float64)
-    usable = [pair for pair in labelled.pairs if pair.first in rows and pair.second in rows]
+    usable = [pair for pair in labeled.pairs if pair.first in rows and pair.second in rows]
     scores = np.array([rows[pair.first] @ rows[pair.second] for pair in usable], dtype=np.float64)
     return MeasuredThreshold.of_pairs(scores, np.array([pair.same for pair in usable], dtype=bool))

@@ -61,7 +61,7 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
         trained=arguments.trained or arguments.model,
         folder=ensure_folder(arguments.folder),
         photographs=arguments.calibration,
-        labelled=read_named_pairs(arguments),
+        labeled=read_named_pairs(arguments),
         proof_options=tuple(_proof_options(arguments)),
         threads=tuple(arguments.threads or range(1, usable_cpus() + 1)),
         rounds=arguments.rounds,

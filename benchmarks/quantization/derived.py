@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
 
@@ -62,7 +62,7 @@ def derive(
     folder: Path,
     photographs: Path,
     *,
-    labelled: LabelledPairs | None,
+    labeled: LabeledPairs | None,
     reporter: Reporter,
     note: Callable[[str], None],
 ) -> Forms:
@@ -70,7 +70,7 @@ def derive(
     rewritten, int8 = folder / f"{plain.stem}.fast.onnx", folder / f"{plain.stem}.int8.onnx"
     rewrite(plain, rewritten, max_ratio=float("inf"), note=note)
     options = QuantizationOptions(policy=NO_BOUNDS)
-    made = quantize(plain, photographs, options, labelled=labelled, reporter=reporter, note=note)
+    made = quantize(plain, photographs, options, labeled=labeled, reporter=reporter, note=note)
     onnx.save(made.model, int8)
     return Forms(plain=plain, rewritten=rewritten, int8=int8, made=made)
 

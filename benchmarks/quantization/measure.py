@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.quantization.derived import Forms
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.types import JsonObject
     from export.quantization.search import Reporter
 
@@ -39,7 +39,7 @@ class Setup:
         trained: float ONNX file for drift, accuracy and gate; may be the same file.
         folder: folder of the files that are made.
         photographs: folder of photographs for calibrations.
-        labelled: labeled pairs, or None.
+        labeled: labeled pairs, or None.
         proof_options: options of the command line for the same pairs.
         threads: numbers of threads of one inference.
         rounds: number of samples of each case.
@@ -49,7 +49,7 @@ class Setup:
     trained: Path
     folder: Path
     photographs: Path
-    labelled: LabelledPairs | None
+    labeled: LabeledPairs | None
     proof_options: tuple[str, ...]
     threads: tuple[int, ...]
     rounds: int
@@ -63,16 +63,16 @@ def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) ->
         reporter: returns a progress function for a named step.
         note: called with a description of each step.
     """
-    folder, photographs, labelled = setup.folder, setup.photographs, setup.labelled
-    judged = derived.derive(setup.trained, folder, photographs, labelled=labelled, reporter=reporter, note=note)
+    folder, photographs, labeled = setup.folder, setup.photographs, setup.labeled
+    judged = derived.derive(setup.trained, folder, photographs, labeled=labeled, reporter=reporter, note=note)
     timed = judged
     if setup.plain != setup.trained:
-        timed = derived.derive(setup.plain, folder, photographs, labelled=None, reporter=reporter, note=note)
+        timed = derived.derive(setup.plain, folder, photographs, labeled=None, reporter=reporter, note=note)
     crops = calibration_crops(photographs, judged.made.spec, open_detector(), count=gate.POISONED_CROPS).crops
     return {
         "rows": _rows(timed, setup, reporter),
         "file_ratio": timed.int8.stat().st_size / timed.plain.stat().st_size,
-        "rewritten_cosine": _exactness(judged, photographs, labelled, reporter),
+        "rewritten_cosine": _exactness(judged, photographs, labeled, reporter),
         "spec": judged.made.spec.as_json(),
         "search": None if judged.made.search is None else json_object(judged.made.search.report()),
         "proof": json_object(judged.made.proof.report()),
@@ -117,12 +117,12 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
     return rows
 
 
-def _exactness(forms: Forms, photographs: Path, labelled: LabelledPairs | None, reporter: Reporter) -> JsonObject:
+def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, reporter: Reporter) -> JsonObject:
     """Return the cosine similarity of the rewritten and the plain float model over photographs."""
     plain, rewritten = Embedder(forms.plain, provider="cpu"), Embedder(forms.rewritten, provider="cpu")
     detector, progress = open_detector(), reporter("rewritten against plain")
-    if labelled is not None:
-        embedded = embed_pairs(plain, rewritten, labelled, detector, progress=progress)
+    if labeled is not None:
+        embedded = embed_pairs(plain, rewritten, labeled, detector, progress=progress)
     else:
         unused = calibration_crops(photographs, plain.spec, detector, count=1).unused
         embedded = embed_photographs(plain, rewritten, unused, detector, progress=progress)

@@ -14,7 +14,7 @@ from edge_sphereface.setting import Range
 
 if TYPE_CHECKING:
     from edge_sphereface.detection import Detector
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.inference.session import SessionConfig
@@ -116,9 +116,9 @@ def detector_options() -> Parser:
 
 
 def pairs_options() -> Parser:
-    """Labelled pairs of photographs."""
+    """Labeled pairs of photographs."""
     parser = Parser(add_help=False)
-    group = parser.add_argument_group("labelled pairs")
+    group = parser.add_argument_group("labeled pairs")
     group.add_argument("--lfw", type=Path, metavar="FOLDER", help="images/, pairs.txt, lfw_landmark.txt")
     group.add_argument("--pairs", type=Path, metavar="FILE", help="pairs.txt, or CSV: image1_path,image2_path,label")
     group.add_argument("--images", type=Path, metavar="FOLDER", help="folder of the photographs named in --pairs")
@@ -128,7 +128,7 @@ def pairs_options() -> Parser:
     return parser
 
 
-def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
+def read_named_pairs(arguments: argparse.Namespace) -> LabeledPairs | None:
     """The pairs that were named, or None.
 
     Raises:
@@ -147,7 +147,7 @@ def read_named_pairs(arguments: argparse.Namespace) -> LabelledPairs | None:
     if not arguments.images.is_dir():
         raise PairsError(f"There is no folder {arguments.images} with photographs.", hint="check --images")
     landmarks = None if arguments.landmarks is None else pairs.read_landmarks(arguments.landmarks)
-    return pairs.LabelledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
+    return pairs.LabeledPairs(pairs.read_pairs(arguments.pairs), arguments.images, landmarks)
 
 
 def gallery_group(*, required: bool = True) -> tuple[Option, ...]:

@@ -49,7 +49,7 @@ def add_command(commands: Commands) -> None:
         "calibrate-threshold",
         parents=[json_option(), gallery_options(required=False), model_option(), detector_options()],
         help="find the threshold for a false accept rate",
-        description="Find from labelled photographs the similarity that at most a wanted share of pairs of different "
+        description="Find from labeled photographs the similarity that at most a wanted share of pairs of different "
         "people reaches. Refuses a rate that the photographs cannot support. With --gallery the threshold is kept "
         "there, one for each precision, and the two enrolled people most alike are named.",
         epilog="example: edge-sphereface calibrate-threshold --model model.onnx --far 0.001 --gallery people.db photos",

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
     same: bool
 
 
-class LabelledPairs(NamedTuple):
+class LabeledPairs(NamedTuple):
     """Labeled pairs and the location of their photographs.
 
     Attributes:
@@ -49,14 +49,14 @@ class LabelledPairs(NamedTuple):
     landmarks: dict[str, Float64Array] | None
 
 
-def read_lfw(folder: Path) -> LabelledPairs:
+def read_lfw(folder: Path) -> LabeledPairs:
     """Read Labeled Faces in the Wild: a folder with ``images/``, ``pairs.txt`` and the original's ``lfw_landmark.txt``.
 
     Raises:
         PairsError: a file is missing or has another format.
     """
     landmarks = read_landmarks(folder / "lfw_landmark.txt")
-    return LabelledPairs(read_lfw_pairs(folder / "pairs.txt"), folder / "images", landmarks)
+    return LabeledPairs(read_lfw_pairs(folder / "pairs.txt"), folder / "images", landmarks)
 
 
 def read_pairs(path: Path) -> list[Pair]:

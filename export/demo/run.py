@@ -15,7 +15,7 @@ from edge_sphereface.alignment import align_for
 from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import NoFaceError
 from edge_sphereface.evaluation.machine_load import LoadMeter
-from edge_sphereface.evaluation.pairs import LabelledPairs, Pair
+from edge_sphereface.evaluation.pairs import LabeledPairs, Pair
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
@@ -159,7 +159,7 @@ def run_demo(
         made.model,
         found.folder / _ENROLLED,
         QuantizationOptions(max_drift=MAX_DRIFT),
-        labelled=LabelledPairs(_labelled_pairs(), found.folder / _OTHERS, found.landmarks),
+        labeled=LabeledPairs(_labeled_pairs(), found.folder / _OTHERS, found.landmarks),
         reporter=reporter,
         note=note,
     )
@@ -253,7 +253,7 @@ def _file_name(person: int, number: int) -> str:
     return f"{name_of(person)}/{number:02d}.png"
 
 
-def _labelled_pairs() -> list[Pair]:
+def _labeled_pairs() -> list[Pair]:
     """All genuine pairs of the photographs that are not enrolled, and as many impostor pairs, drawn at random."""
     asked = [
         (person, number)

@@ -144,9 +144,9 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
         raise UsageError("INT8 needs photographs to calibrate with.", hint="add --calibration FOLDER")
     if arguments.precision == "int8" and arguments.provider != "cpu":
         raise UsageError("INT8 is made for the CPU, and --provider judges float16.", hint="leave --provider out")
-    labelled = read_named_pairs(arguments)
-    if arguments.threshold_from_pairs and labelled is None:
-        raise UsageError("--threshold-from-pairs needs labelled pairs.", hint="add --lfw, or --pairs with --images")
+    labeled = read_named_pairs(arguments)
+    if arguments.threshold_from_pairs and labeled is None:
+        raise UsageError("--threshold-from-pairs needs labeled pairs.", hint="add --lfw, or --pairs with --images")
     check_output(arguments.output, arguments.model)
     made = quantize_model(
         arguments.model,
@@ -161,7 +161,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
             faster_than=arguments.faster_than,
             threshold_from_pairs=arguments.threshold_from_pairs,
         ),
-        labelled=labelled,
+        labeled=labeled,
         detector=open_named_detector(arguments),
         reporter=Progress,
         note=note,
@@ -221,11 +221,11 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     from export.threshold import MeasuredThreshold
 
     original, reduced = Embedder(arguments.original, provider="cpu"), Embedder(arguments.model, provider="cpu")
-    labelled, detector = read_named_pairs(arguments), open_named_detector(arguments)
+    labeled, detector = read_named_pairs(arguments), open_named_detector(arguments)
     seen = frozenset[str]() if arguments.calibration is None else folder_digests(arguments.calibration)
     progress = Progress("both models over photographs")
-    if labelled is not None:
-        embedded = embed_pairs(original, reduced, labelled, detector, calibrated_on=seen, progress=progress)
+    if labeled is not None:
+        embedded = embed_pairs(original, reduced, labeled, detector, calibrated_on=seen, progress=progress)
     elif arguments.photos is not None:
         paths = find_images(arguments.photos)
         embedded = embed_photographs(original, reduced, paths, detector, calibrated_on=seen, progress=progress)
@@ -235,7 +235,7 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     others = {PLAIN_NAME: arguments.original, **{str(path): path for path in arguments.faster_than}}
     latency = Latency(race(reduced.spec.precision, arguments.model, others))
     own = MeasuredThreshold(reduced.spec.threshold, reduced.spec.threshold_source)
-    proof = judge(original.spec, embedded, labelled, latency, arguments.policy, own=own)
+    proof = judge(original.spec, embedded, labeled, latency, arguments.policy, own=own)
     text = report.proof_text(proof)
     if not proof.passed:
         text += f"\nharmful: {'; '.join(proof.missed)}"

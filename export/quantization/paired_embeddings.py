@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from edge_sphereface.detection import Detector
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import BoolArray, Float32Array, Float64Array, UInt8Array
@@ -62,7 +62,7 @@ class Embedded(NamedTuple):
 def embed_pairs(
     original: Embedder,
     reduced: Embedder,
-    labelled: LabelledPairs,
+    labeled: LabeledPairs,
     detector: Detector,
     *,
     calibrated_on: AbstractSet[str] = frozenset(),
@@ -73,19 +73,19 @@ def embed_pairs(
     Args:
         original: float model.
         reduced: model of reduced precision.
-        labelled: labeled pairs.
+        labeled: labeled pairs.
         detector: finds faces in pairs without landmarks.
         calibrated_on: digests of the photographs that the quantization used.
         progress: called with the number of photographs done and their total.
     """
-    names = images_of(labelled.pairs)
-    source = f"photographs of {len(labelled.pairs)} labelled pairs"
-    photographs = pair_crops(labelled, original.spec, detector, calibrated_on=calibrated_on)
+    names = images_of(labeled.pairs)
+    source = f"photographs of {len(labeled.pairs)} labeled pairs"
+    photographs = pair_crops(labeled, original.spec, detector, calibrated_on=calibrated_on)
     return _embed((original, reduced), photographs, source, len(names), progress)
 
 
 def pair_crops(
-    labelled: LabelledPairs,
+    labeled: LabeledPairs,
     spec: ModelSpec,
     detector: Detector,
     *,
@@ -95,16 +95,16 @@ def pair_crops(
     """Yield the name, the crop (or the reason why there is none) and "unseen" of every photograph of labeled pairs.
 
     Args:
-        labelled: labeled pairs.
+        labeled: labeled pairs.
         spec: specification of the model.
         detector: finds faces in pairs without landmarks.
         calibrated_on: digests of the photographs that the calibration used.
         progress: called with the number of photographs done and their total.
     """
-    locate = detected_landmarks(detector) if labelled.landmarks is None else given_landmarks(labelled.landmarks)
-    names = images_of(labelled.pairs)
+    locate = detected_landmarks(detector) if labeled.landmarks is None else given_landmarks(labeled.landmarks)
+    names = images_of(labeled.pairs)
     for done, name in enumerate(names, start=1):
-        path = labelled.folder / name
+        path = labeled.folder / name
         try:
             image = load_image(path)
             crop, landmarks = image, None

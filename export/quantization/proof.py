@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
     from edge_sphereface.evaluation.latency import Ratio
     from edge_sphereface.evaluation.machine_load import MachineLoad
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.evaluation.timing import LatencySummary
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import BoolArray, Float64Array
@@ -265,7 +265,7 @@ class Proof:
 def judge(
     spec: ModelSpec,
     embedded: Embedded,
-    labelled: LabelledPairs | None,
+    labeled: LabeledPairs | None,
     latency: Latency,
     policy: Policy,
     *,
@@ -277,7 +277,7 @@ def judge(
     Args:
         spec: specification of the float model.
         embedded: embeddings of photographs by both models.
-        labelled: labeled pairs of those photographs, or None.
+        labeled: labeled pairs of those photographs, or None.
         latency: latency of both models.
         policy: bounds.
         own: threshold that the reduced model has already; None to transfer the float model's threshold.
@@ -286,7 +286,7 @@ def judge(
     Raises:
         PairsError: too few pairs are usable.
     """
-    pairs = None if labelled is None else _judge_pairs(embedded, labelled)
+    pairs = None if labeled is None else _judge_pairs(embedded, labeled)
     threshold = own or _carried_threshold(spec, embedded, pairs)
     if from_pairs and pairs is not None:
         threshold = MeasuredThreshold.of_pairs(pairs.scores[:, 1], pairs.same)
@@ -302,14 +302,14 @@ def judge(
     )
 
 
-def _judge_pairs(embedded: Embedded, labelled: LabelledPairs) -> PairsResult:
+def _judge_pairs(embedded: Embedded, labeled: LabeledPairs) -> PairsResult:
     row = {name: index for index, name in enumerate(embedded.names)}
-    faces = [pair for pair in labelled.pairs if pair.first in row and pair.second in row]
+    faces = [pair for pair in labeled.pairs if pair.first in row and pair.second in row]
     usable = [pair for pair in faces if embedded.unseen[row[pair.first]] and embedded.unseen[row[pair.second]]]
     if len(usable) < metrics.FOLDS or len({pair.same for pair in usable}) == 1:
         raise PairsError(
             f"Expected at least {metrics.FOLDS} pairs, of the same and of different people, whose photographs show "
-            f"usable faces and took no part in the calibration, got {len(usable)} of {len(labelled.pairs)}.",
+            f"usable faces and took no part in the calibration, got {len(usable)} of {len(labeled.pairs)}.",
             hint="check the folder of the photographs, and calibrate with other photographs than those of the pairs",
         )
     first = [row[pair.first] for pair in usable]
@@ -367,7 +367,7 @@ def _carried_threshold(spec: ModelSpec, embedded: Embedded, pairs: PairsResult |
 
 def _judgments(embedded: Embedded, pairs: PairsResult | None, latency: Latency, policy: Policy) -> Iterator[Judgment]:
     yield from _drift(embedded.cosines, policy)
-    without = "no labelled pairs were given" if pairs is None else pairs.why_not
+    without = "no labeled pairs were given" if pairs is None else pairs.why_not
     for what, loss, bound in (
         ("points of 10-fold accuracy lost", pairs.accuracy if pairs else None, policy.accuracy),
         (f"points of TAR at FAR = {FAR:.0%} lost", pairs.tar if pairs else None, policy.tar),

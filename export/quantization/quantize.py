@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edge_sphereface.detection import Detector
-    from edge_sphereface.evaluation.pairs import LabelledPairs
+    from edge_sphereface.evaluation.pairs import LabeledPairs
     from export.quantization.paired_embeddings import Embedded
     from export.quantization.proof import Proof
     from export.quantization.search import Reporter, Search
@@ -99,7 +99,7 @@ def quantize(
     photographs: Path | None,
     options: QuantizationOptions,
     *,
-    labelled: LabelledPairs | None = None,
+    labeled: LabeledPairs | None = None,
     detector: Detector | None = None,
     reporter: Reporter = lambda _: lambda _done, _total: None,
     note: Callable[[str], None] = lambda _: None,
@@ -110,7 +110,7 @@ def quantize(
         path: path of a float ONNX file that ``python -m export convert`` made.
         photographs: folder of photographs for the calibration; optional for float16.
         options: options of the quantization.
-        labelled: labeled pairs for the accuracy; None to judge only the drift.
+        labeled: labeled pairs for the accuracy; None to judge only the drift.
         detector: finds faces in photographs; None for the best detector available.
         reporter: returns a progress function for a named step.
         note: called with a description of each step, and with each warning.
@@ -151,10 +151,10 @@ def quantize(
         model = to_float16(plain)
     with _on_disk(model) as reduced_path, _on_disk(decompose_prelu(plain)) as rewritten_path:
         reduced = Embedder(reduced_path, provider=options.provider)
-        embedded = _embed(original, reduced, calibration, labelled, finder, reporter)
+        embedded = _embed(original, reduced, calibration, labeled, finder, reporter)
         latency = _latency(reduced, path, rewritten_path, options, note)
         from_pairs = options.threshold_from_pairs
-        proof = judge(original.spec, embedded, labelled, latency, options.policy, from_pairs=from_pairs)
+        proof = judge(original.spec, embedded, labeled, latency, options.policy, from_pairs=from_pairs)
     spec = _spec(original, options, found, calibration, proof)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
@@ -167,14 +167,14 @@ def _embed(
     original: Embedder,
     reduced: Embedder,
     calibration: CalibrationCrops | None,
-    labelled: LabelledPairs | None,
+    labeled: LabeledPairs | None,
     detector: Detector,
     reporter: Reporter,
 ) -> Embedded:
     progress = reporter("both models over photographs")
     seen = frozenset[str]() if calibration is None else calibration.digests
-    if labelled is not None:
-        return embed_pairs(original, reduced, labelled, detector, calibrated_on=seen, progress=progress)
+    if labeled is not None:
+        return embed_pairs(original, reduced, labeled, detector, calibrated_on=seen, progress=progress)
     paths = () if calibration is None else calibration.unused[:PROOF_PHOTOGRAPHS]
     return embed_photographs(original, reduced, paths, detector, calibrated_on=seen, progress=progress)
 

@@ -30,7 +30,7 @@ def proof_text(proof: Proof) -> str:
     lines.append(f"cosine to float over {len(proof.cosines)} crops ({proof.source}):")
     lines.append(f"  mean {mean:.5f}, 1st percentile {p1:.5f}, minimum {low:.5f}")
     if len(proof.cosines) < FEW_CROPS:
-        lines.append("  a proof on so few crops says little: give more photographs, or labelled pairs")
+        lines.append("  a proof on so few crops says little: give more photographs, or labeled pairs")
     if proof.skipped:
         lines.append(f"  {len(proof.skipped)} photographs without a usable face were skipped")
     if proof.pairs is not None:
@@ -55,7 +55,7 @@ def _threshold_lines(proof: Proof) -> list[str]:
 def _pairs_lines(pairs: PairsResult) -> list[str]:
     out = f" ({pairs.left_out} more left out, whose photographs the calibration took)" if pairs.left_out else ""
     lines = [
-        f"{pairs.count} labelled pairs{out}:",
+        f"{pairs.count} labeled pairs{out}:",
         f"  {'':<10} {'10-fold accuracy':>18} {'threshold':>9} {f'TAR@FAR={FAR:g}':>13} {'same':>15} {'different':>15}",
     ]
     for name, side in (("float", pairs.original), ("reduced", pairs.reduced)):
@@ -134,7 +134,7 @@ def draw(output: IO[bytes], proof: Proof, title: str) -> None:
         scores.plot(ends, ends, color="black", linewidth=0.8)
         scores.axhline(proof.threshold, color="gray", linewidth=0.8, linestyle=":")
         scores.set(xlabel="cosine similarity, float model", ylabel="cosine similarity, this model")
-        scores.set_title(f"{pairs.count} labelled pairs; dotted: threshold {proof.threshold:g}", fontsize=10)
+        scores.set_title(f"{pairs.count} labeled pairs; dotted: threshold {proof.threshold:g}", fontsize=10)
         scores.legend(markerscale=5, frameon=False)
     lost = np.maximum(1 - proof.cosines, 1e-9)
     drift.hist(lost, bins=np.geomspace(lost.min(), lost.max() * 1.001, 60), color="#555555")

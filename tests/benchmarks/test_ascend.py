@@ -166,7 +166,7 @@ def test_mindspore_lite_is_driven_as_its_interface_asks(tmp_path):
 @pytest.mark.mindspore
 @pytest.mark.skipif(find_spec("mindspore") is None, reason="needs MindSpore: make test installs it")
 def test_the_native_path_runs_on_the_cpu(small_checkpoint):
-    """Every line that would run on Ascend, labelled CPU."""
+    """Every line that would run on Ascend, labeled CPU."""
     from benchmarks.ascend import native
 
     floats = np.random.default_rng(0).standard_normal((2, 3, 112, 96)).astype(np.float32)

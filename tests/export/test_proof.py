@@ -8,7 +8,7 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import PairsError
 from edge_sphereface.evaluation.latency import Ratio
 from edge_sphereface.evaluation.machine_load import MachineLoad
-from edge_sphereface.evaluation.pairs import LabelledPairs, Pair
+from edge_sphereface.evaluation.pairs import LabeledPairs, Pair
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
 from export.quantization.paired import accuracy_loss, people_of, tar_loss
@@ -135,7 +135,7 @@ def embedded_pairs(count, spread, *, size=64, harm=0.0, unseen=None, seed=0):
     names = [f"{number}.jpg" for number in range(2 * count)]
     seen = np.ones(len(expected), bool) if unseen is None else np.r_[unseen, np.ones(16, bool)]
     pairs = [Pair(names[2 * n], names[2 * n + 1], same=n % 2 == 0) for n in range(count)]
-    return Embedded("made", names, expected, got, seen, []), LabelledPairs(pairs, None, None)
+    return Embedded("made", names, expected, got, seen, []), LabeledPairs(pairs, None, None)
 
 
 UNTIMED = Policy(latency=None)
@@ -175,7 +175,7 @@ def test_pairs_of_the_calibration_are_left_out_and_counted(spec):
     proof = verdicts(spec, embedded_pairs(2100, 0.5, unseen=unseen))
     assert (proof.pairs.count, proof.pairs.left_out) == (2098, 2)
     assert proof.report().pairs.left_out == 2
-    assert "2098 labelled pairs (2 more left out" in proof_text(proof)
+    assert "2098 labeled pairs (2 more left out" in proof_text(proof)
     with pytest.raises(PairsError, match="took no part in the calibration, got 0 of 20"):
         verdicts(spec, embedded_pairs(20, 0.5, unseen=np.zeros(40, bool)))
 
@@ -194,30 +194,30 @@ def test_a_photograph_of_the_calibration_is_known_by_its_content(shallow_models,
     assert (tmp_path / "packed.png").read_bytes() != (tmp_path / "1.png").read_bytes()
     taken = digests_of(tmp_path / "0.png", faces[0]) | digests_of(tmp_path / "1.png", faces[1])
     pairs = [Pair("renamed.png", "packed.png", same=True), Pair("2.png", "3.png", same=False)]
-    labelled = LabelledPairs(pairs, tmp_path, None)
-    embedded = embed_pairs(embedder, embedder, labelled, open_detector(), calibrated_on=taken)
+    labeled = LabeledPairs(pairs, tmp_path, None)
+    embedded = embed_pairs(embedder, embedder, labeled, open_detector(), calibrated_on=taken)
     unseen = dict(zip(embedded.names, embedded.unseen, strict=False))
     assert unseen == {"renamed.png": False, "packed.png": False, "2.png": True, "3.png": True}
 
 
 def test_one_odd_crop_of_thousands_is_harmless_and_a_broken_one_is_not(spec):
     """The floor is for what is broken; the rest is judged by figures that do not fall with the number of crops."""
-    made, labelled = embedded_pairs(2000, 0.5, harm=0.01)
+    made, labeled = embedded_pairs(2000, 0.5, harm=0.01)
     for cosine, passes in ((0.95, True), (0.5, False)):
         got = made.got.copy()
         other = got[9] - (got[9] @ made.expected[5]) * made.expected[5]
         got[5] = cosine * made.expected[5] + np.sqrt(1 - cosine**2) * other / np.linalg.norm(other)
-        proof = verdicts(spec, (made._replace(got=got), labelled))
+        proof = verdicts(spec, (made._replace(got=got), labeled))
         assert proof.passed is passes, proof.missed
 
 
 def test_a_folder_that_is_spoiled_as_a_whole_hides_nothing(spec):
     """Thousands of crops on which both agree, and the built-in photograph on which they do not."""
-    made, labelled = embedded_pairs(2000, 0.5)
+    made, labeled = embedded_pairs(2000, 0.5)
     got = made.got.copy()
     got[-16:] = made.expected[-16:] + 0.25 * made.expected[:16]
     got[-16:] /= np.linalg.norm(got[-16:], axis=1, keepdims=True)
-    proof = verdicts(spec, (made._replace(got=got), labelled))
+    proof = verdicts(spec, (made._replace(got=got), labeled))
     assert [sentence.split(":")[0] for sentence in proof.missed] == ["minimum over the built-in photograph"]
 
 
@@ -249,7 +249,7 @@ def test_the_threshold_says_where_it_comes_from(spec):
     assert f"these pairs put it at {carried.pairs.reduced.threshold:.3f}" in text
     own = verdicts(spec, made, from_pairs=True)
     assert own.threshold == pytest.approx(carried.pairs.reduced.threshold, abs=1e-4)
-    assert own.threshold_source == "mean of ten out-of-fold thresholds on 2000 labelled pairs"
+    assert own.threshold_source == "mean of ten out-of-fold thresholds on 2000 labeled pairs"
     assert "put it at" not in proof_text(own)
     with pytest.raises(PairsError, match="at least 300 usable pairs"):
         verdicts(spec, embedded_pairs(200, 1.0), from_pairs=True)

@@ -120,15 +120,15 @@ def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("labelled", [False, True])
-def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, labelled):
-    """Even without labelled pairs: the built-in photograph is always among the crops of the proof."""
+@pytest.mark.parametrize("labeled", [False, True])
+def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, labeled):
+    """Even without labeled pairs: the built-in photograph is always among the crops of the proof."""
     folder = tmp_path / "poison"
     folder.mkdir()
     for number, crop in enumerate(faces):
         save_image(folder / f"{number}.png", (126 + crop // 64).astype(np.uint8))
     pairs = []
-    if labelled:
+    if labeled:
         for number, crop in enumerate(faces[:4]):
             save_image(tmp_path / f"{number}.png", crop)
         rows = "".join(f"{a}.png,{b}.png,{int(a == b)}\n" for a in range(4) for b in range(4))
@@ -153,7 +153,7 @@ def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, caps
     assert result["model"] is None
     assert result["files"] == []
     assert any("built-in photograph" in reason for reason in result["proof"]["missed"])
-    assert (result["proof"]["pairs"] is not None) is labelled
+    assert (result["proof"]["pairs"] is not None) is labeled
     assert list(output.parent.iterdir()) == []
 
 

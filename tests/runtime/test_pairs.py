@@ -1,4 +1,4 @@
-"""Files of labelled pairs and of landmarks."""
+"""Files of labeled pairs and of landmarks."""
 
 import csv
 import os
