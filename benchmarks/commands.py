@@ -37,7 +37,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
     peers = PEERS if "all" in arguments.peers else arguments.peers
     for name in peers:
         if find_peer(name).needs_checkpoint and arguments.checkpoint is None:
-            note(f"{find_peer(name).title} is left out: it runs the checkpoint, which --checkpoint names")
+            note(f"{find_peer(name).title} is skipped: it needs --checkpoint")
     setup = stages.StageSetup(
         model=arguments.model[0], photo=arguments.photo, video=arguments.video, yunet=arguments.detector_model
     )

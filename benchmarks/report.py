@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HOW = (
     "Every contender ran in a process of its own, interleaved with the others; medians and percentiles are of raw "
     "samples (`report.json`). `x` is the median over that of the first row of its group; a row whose embeddings differ "
-    "from the first row's by more than allowed says WRONG instead."
+    "from the first row's by more than allowed is marked WRONG instead."
 )
 _TIMED = ("rows", "stages")
 """Sections with timings. Rows that were measured on a busy machine have the field ``busy``."""

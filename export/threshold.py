@@ -49,7 +49,7 @@ class MeasuredThreshold(NamedTuple):
         genuine = int(same.sum())
         if len(same) < MIN_PAIRS or min(genuine, len(same) - genuine) < MIN_OF_A_KIND:
             raise PairsError(
-                f"A threshold from pairs needs at least {MIN_PAIRS} usable pairs, {MIN_OF_A_KIND} of either kind; got "
+                f"A threshold from pairs needs at least {MIN_PAIRS} usable pairs, {MIN_OF_A_KIND} of each kind; got "
                 f"{len(same)}, {genuine} of them of the same person.",
                 hint="give more labeled pairs, or name a threshold with --threshold at the conversion",
             )

@@ -24,7 +24,7 @@ def text(result: JsonObject) -> str:
         f"{wheel['name']} ({wheel['bytes'] / 1024:.0f} KiB), on emulated cores",
         f"with {shown};",
         f"{result['emulator']} on {environment['cpu']}, {environment['usable_cpus']} processors.",
-        "Emulation computes exactly and says nothing about speed.",
+        "Emulation is exact, but its speed is not that of the processors.",
     ]
     parts = ["\n".join(head), _agreements(rows), _saturation(rows)]
     if result["instructions"]:

@@ -156,5 +156,5 @@ def text(rows: Sequence[JsonObject]) -> str:
             f"{row['identical']:>9.0%} {row['cosine_min']:>12.6f} {row['to_float_mean']:>14.5f} "
             f"{row['to_float_min']:>8.5f} {speed:>12}"
         )
-    lines.append(f"{rows[0]['crops']} crops. Emulated processors compute exactly and say nothing about speed.")
+    lines.append(f"{rows[0]['crops']} crops. Emulation is exact, but its speed is not that of the processors.")
     return "\n".join(lines)

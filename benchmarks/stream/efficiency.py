@@ -216,7 +216,7 @@ def text(rows: Sequence[JsonObject]) -> str:
     foot = (
         f"{first['frames']} frames of {first['seconds']:.0f} s, {first['visits']} visits, {first['visible']} visible "
         f"faces; threshold {first['threshold']:.3f}. Differences in points, by resampling visits. Strangers named: "
-        "visits of strangers that had a name in a frame or more"
+        "visits of strangers with a name in at least one frame"
     )
     return "\n".join([*lines, "", foot])
 

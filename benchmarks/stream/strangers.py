@@ -117,7 +117,7 @@ def text(row: JsonObject) -> str:
     photographs, tracks = row["by_photographs"], row["by_tracks"]
     thresholds = " and ".join(f"{value:.3f}" for value in tracks["thresholds"])
     return (
-        f"{row['strangers']} strangers followed for {_SECONDS:g} s each, {row['tracks']} tracks; named at some time:\n"
+        f"{row['strangers']} strangers tracked for {_SECONDS:g} s each, {row['tracks']} tracks; share ever named:\n"
         f"threshold {photographs['threshold']:.3f}, which {100 * row['rate']:g} % of photographs of strangers reach: "
         f"{100 * photographs['named']:.2f} %\n"
         f"threshold {thresholds}, which {100 * row['rate']:g} % of the other half's tracks reach: "

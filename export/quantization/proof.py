@@ -309,7 +309,7 @@ def _judge_pairs(embedded: Embedded, labeled: LabeledPairs) -> PairsResult:
     if len(usable) < metrics.FOLDS or len({pair.same for pair in usable}) == 1:
         raise PairsError(
             f"Expected at least {metrics.FOLDS} pairs, of the same and of different people, whose photographs show "
-            f"usable faces and took no part in the calibration, got {len(usable)} of {len(labeled.pairs)}.",
+            f"usable faces and were not used by the calibration, got {len(usable)} of {len(labeled.pairs)}.",
             hint="check the folder of the photographs, and calibrate with other photographs than those of the pairs",
         )
     first = [row[pair.first] for pair in usable]

@@ -30,9 +30,9 @@ def proof_text(proof: Proof) -> str:
     lines.append(f"cosine to float over {len(proof.cosines)} crops ({proof.source}):")
     lines.append(f"  mean {mean:.5f}, 1st percentile {p1:.5f}, minimum {low:.5f}")
     if len(proof.cosines) < FEW_CROPS:
-        lines.append("  a proof on so few crops says little: give more photographs, or labeled pairs")
+        lines.append("  so few crops prove little: use more photographs, or labeled pairs")
     if proof.skipped:
-        lines.append(f"  {len(proof.skipped)} photographs without a usable face were skipped")
+        lines.append(f"  skipped {len(proof.skipped)} photographs without a usable face")
     if proof.pairs is not None:
         lines += _pairs_lines(proof.pairs)
     race = proof.latency.race
@@ -48,12 +48,12 @@ def _threshold_lines(proof: Proof) -> list[str]:
     lines = [f"threshold of this model: {proof.threshold:g} ({proof.threshold_source})"]
     if proof.pairs is not None and abs(proof.pairs.reduced.threshold - proof.threshold) > _OTHER_THRESHOLD:
         measured = f"{proof.pairs.reduced.threshold:.3f}"
-        lines.append(f"  these pairs put it at {measured}; `quantize --threshold-from-pairs` writes that")
+        lines.append(f"  the threshold on these pairs is {measured}; `quantize --threshold-from-pairs` stores it")
     return lines
 
 
 def _pairs_lines(pairs: PairsResult) -> list[str]:
-    out = f" ({pairs.left_out} more left out, whose photographs the calibration took)" if pairs.left_out else ""
+    out = f" ({pairs.left_out} others excluded, since the calibration used their photographs)" if pairs.left_out else ""
     lines = [
         f"{pairs.count} labeled pairs{out}:",
         f"  {'':<10} {'10-fold accuracy':>18} {'threshold':>9} {f'TAR@FAR={FAR:g}':>13} {'same':>15} {'different':>15}",
@@ -71,11 +71,11 @@ def _pairs_lines(pairs: PairsResult) -> list[str]:
 def search_text(found: Search) -> str:
     """Format the candidates that were tried, and the rule and the cost of each layer."""
     chosen = found.chosen
-    lines = ["tried (root mean square of 1 - cosine on the crops that judge):"]
+    lines = ["candidates (root mean square of 1 - cosine on the judging crops):"]
     lines += [f"  {drift:9.6f}  {what}" for what, drift in found.tried.items()]
     kinds = ", ".join(f"{rule} in {count}" for rule, count in rule_counts(chosen.rules).items())
-    lines.append(f"taken: {kinds} layers; equalization {chosen.equalization:g}; biases ")
-    lines[-1] += "corrected" if chosen.bias_correction else "as they were"
+    lines.append(f"chosen: {kinds} layers; equalization {chosen.equalization:g}; biases ")
+    lines[-1] += "corrected" if chosen.bias_correction else "unchanged"
     lines.append(f"  {'layer':<9} {'rule':<18} {'cost':>10}")
     for layer, rule in chosen.rules.items():
         kept = "  kept in float32" if layer in chosen.float_layers else ""
@@ -106,7 +106,7 @@ def page(
         parts.append(f"![Scores of both models and drift]({plot})")
     parts.append(_block(proof_text(proof)))
     if found is not None:
-        parts.append(f"## How it was found\n\n{_block(search_text(found))}")
+        parts.append(f"## Search\n\n{_block(search_text(found))}")
     parts.append("## Measured on\n\n" + "\n".join(f"* {name}: {value}" for name, value in environment.items()))
     return "\n\n".join(parts) + "\n"
 

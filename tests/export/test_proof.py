@@ -175,8 +175,8 @@ def test_pairs_of_the_calibration_are_left_out_and_counted(spec):
     proof = verdicts(spec, embedded_pairs(2100, 0.5, unseen=unseen))
     assert (proof.pairs.count, proof.pairs.left_out) == (2098, 2)
     assert proof.report().pairs.left_out == 2
-    assert "2098 labeled pairs (2 more left out" in proof_text(proof)
-    with pytest.raises(PairsError, match="took no part in the calibration, got 0 of 20"):
+    assert "2098 labeled pairs (2 others excluded" in proof_text(proof)
+    with pytest.raises(PairsError, match="were not used by the calibration, got 0 of 20"):
         verdicts(spec, embedded_pairs(20, 0.5, unseen=np.zeros(40, bool)))
 
 
@@ -246,11 +246,11 @@ def test_the_threshold_says_where_it_comes_from(spec):
     assert carried.threshold_source.startswith(f"the float model's {spec.threshold:g} (test), carried over")
     text = proof_text(carried)
     assert f"threshold of this model: {carried.threshold:g} (the float model's" in text
-    assert f"these pairs put it at {carried.pairs.reduced.threshold:.3f}" in text
+    assert f"the threshold on these pairs is {carried.pairs.reduced.threshold:.3f}" in text
     own = verdicts(spec, made, from_pairs=True)
     assert own.threshold == pytest.approx(carried.pairs.reduced.threshold, abs=1e-4)
     assert own.threshold_source == "mean of ten out-of-fold thresholds on 2000 labeled pairs"
-    assert "put it at" not in proof_text(own)
+    assert "threshold on these pairs" not in proof_text(own)
     with pytest.raises(PairsError, match="at least 300 usable pairs"):
         verdicts(spec, embedded_pairs(200, 1.0), from_pairs=True)
     kept = verdicts(spec, made, own=MeasuredThreshold(0.123, "of its own"))
