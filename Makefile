@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
+.PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
 
 help:
 	@echo "make demo           recognize 40 real people with the network of the project: about a minute, nothing but PyPI"
+	@echo "make model          every form of the official network for a device (MODEL_ARGS=--pretrained: of the small one)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 4 GB on disk)"
 	@echo "make test-quick     without the slow tests and those that need MindSpore"
@@ -23,6 +24,9 @@ help:
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m export demo
+
+model: $(VENV)/.demo
+	@$(BIN)/python -m export model $(MODEL_ARGS)
 
 demo-official: $(VENV)/.demo
 	@$(BIN)/python -m export fetch

@@ -26,6 +26,7 @@ from edge_sphereface.storage.download import install
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import inspection, official, parity
 from export.errors import ParityError
+from export.pretrained import PRETRAINED
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
 from export.reference import REFERENCE_NAMES
 from export.rewrite.commands import add_rewrite
@@ -52,6 +53,7 @@ def build_parser() -> Parser:
     add_tune(commands)
     add_quantize(commands)
     _add_verify(commands)
+    _add_model(commands)
     _add_demo(commands)
     return parser
 
@@ -312,6 +314,75 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     lines = [parity.text(proof), f"{target}: parity certificate" if proof.passed else "no certificate was written"]
     report = VerifyReport(certificate=target if proof.passed else None, parity=parity.report(proof))
     return Outcome(report, "\n".join(lines), passed=proof.passed)
+
+
+def _add_model(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "model",
+        parents=[json_option(), pairs_options(), detector_options()],
+        help="every form of a network in one folder, with figures and a README.txt for the device",
+        description="Convert a checkpoint; make the float form that is fastest on this machine, an INT8 and an FP16 "
+        "form; prove each one; time them. The folder then holds the models, their certificates, the measured figures "
+        "and a README.txt that says what to copy to a device and what to run there. A reduced precision that misses a "
+        "bound is left out, with the reason. Takes some minutes for the official network.",
+        epilog="examples: python -m export model; python -m export model --pretrained -o build/small; "
+        "python -m export model my.ckpt --calibration photos --lfw lfw",
+    )
+    parser.add_argument(
+        "checkpoint", nargs="?", type=Path, help="default: the official one, downloaded into the cache if need be"
+    )
+    parser.add_argument("--pretrained", action="store_true", help="the small trained network of the project")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("build/model"), metavar="FOLDER", help="default: build/model"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FOLDER",
+        help="photographs as your cameras take them (default: the gray ORL faces, which come with the demo)",
+    )
+    parser.add_argument(
+        "--reference", choices=REFERENCE_NAMES, default="auto", help="MindSpore if installed (default), else numpy"
+    )
+    parser.set_defaults(run=model)
+
+
+def model(arguments: argparse.Namespace) -> Outcome:
+    """Make the folder.
+
+    Raises:
+        UsageError: two checkpoints were named, or labeled pairs without photographs for the calibration.
+    """
+    from export.bundle import make_bundle, readme
+    from export.forms import FormOptions, Photographs
+
+    if arguments.pretrained and arguments.checkpoint is not None:
+        raise UsageError("Two checkpoints were named.", hint="leave out --pretrained or the file")
+    labeled = read_named_pairs(arguments)
+    if labeled is not None and arguments.calibration is None:
+        raise UsageError("Labeled pairs need photographs for the calibration.", hint="add --calibration FOLDER")
+    made = make_bundle(
+        _checkpoint_for_model(arguments),
+        arguments.output,
+        FormOptions(reference=arguments.reference),
+        photographs=None
+        if arguments.calibration is None
+        else Photographs(calibration=arguments.calibration, labeled=labeled),
+        note=note,
+        reporter=Progress,
+    )
+    return Outcome(made, readme(made))
+
+
+def _checkpoint_for_model(arguments: argparse.Namespace) -> Path:
+    if arguments.pretrained:
+        return PRETRAINED
+    if arguments.checkpoint is not None:
+        return Path(arguments.checkpoint)
+    if official.OFFICIAL.matches(official.official_path()):
+        return official.official_path()
+    note(f"{official.OFFICIAL.url}, {official.OFFICIAL.license}")
+    return download(official.OFFICIAL, official.official_target(), progress=Progress("downloading", "MiB"))
 
 
 def _add_demo(commands: Commands) -> None:

@@ -18,9 +18,9 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.spec import ModelSpec
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
-from export.demo.orl import read_orl
 from export.faces import astronaut as load_astronaut
 from export.faces import face_crops
+from export.orl.faces import read_orl
 from export.pretrained import PRETRAINED
 from export.quantization.crops import vivid
 from export.untrained import untrained_parameters

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_sphereface.doctor.machine import read_machine
 from export import parity
-from export.demo.recognition import ENROLLED_EACH, ENROLLED_PEOPLE, STRANGERS, name_of
+from export.orl.photographs import ENROLLED_EACH, ENROLLED_PEOPLE, STRANGERS, name_of
 
 if TYPE_CHECKING:
     from export.demo.recognition import Recognition

@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_sphereface.image import save_image
 from edge_sphereface.storage.files import SHARED, atomic_write
-from export.demo.orl import PEOPLE, PHOTOGRAPHS_EACH
-from export.demo.recognition import ENROLLED_EACH, ENROLLED_PEOPLE
+from export.orl.faces import PEOPLE, PHOTOGRAPHS_EACH
+from export.orl.photographs import ENROLLED_EACH, ENROLLED_PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

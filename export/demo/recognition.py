@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edge_sphereface.gallery import Threshold, open_gallery
-from export.demo.orl import PEOPLE, PHOTOGRAPHS_EACH
+from export.orl.faces import PEOPLE, PHOTOGRAPHS_EACH
+from export.orl.photographs import ASKED, ENROLLED_EACH, ENROLLED_PEOPLE, name_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array, UInt8Array
 
-ENROLLED_PEOPLE, ENROLLED_EACH = 30, 3
-"""People 1 to 30 are enrolled from their photographs 1 to 3; people 31 to 40 are strangers."""
-STRANGERS = PEOPLE - ENROLLED_PEOPLE
 FALSE_ALARM_RATE = 0.01
 """Share of the strangers' photographs that may be given a name; the threshold is set to it."""
 
@@ -86,11 +84,6 @@ class Recognition:
     impostor: Float32Array
 
 
-def name_of(person: int) -> str:
-    """Name under which a person is enrolled."""
-    return f"Person {person:02d}"
-
-
 def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognition:
     """Enroll, identify the rest, and leave a gallery that can be used.
 
@@ -106,22 +99,16 @@ def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognit
     with open_gallery(location, embedder, create=True) as gallery:
         for person, rows in enumerate(embeddings[:ENROLLED_PEOPLE, :ENROLLED_EACH], start=1):
             gallery.enroll(name_of(person), rows)
-        asked = [
-            (person, number)
-            for person in range(1, PEOPLE + 1)
-            for number in range(1, PHOTOGRAPHS_EACH + 1)
-            if person > ENROLLED_PEOPLE or number > ENROLLED_EACH
-        ]
-        best = [found[0] for found in gallery.search(np.stack([embeddings[p - 1, n - 1] for p, n in asked]), top=1)]
+        best = [found[0] for found in gallery.search(np.stack([embeddings[p - 1, n - 1] for p, n in ASKED]), top=1)]
         people = {name_of(person): person for person in range(1, ENROLLED_PEOPLE + 1)}
         strangers = [
-            candidate.similarity for (person, _), candidate in zip(asked, best, strict=True) if person > ENROLLED_PEOPLE
+            candidate.similarity for (person, _), candidate in zip(ASKED, best, strict=True) if person > ENROLLED_PEOPLE
         ]
         threshold = _threshold(np.array(strangers))
         _keep(gallery, embedder, threshold)
     answers = tuple(
         Answer(person, number, people[candidate.name], candidate.similarity, candidate.similarity >= threshold)
-        for (person, number), candidate in zip(asked, best, strict=True)
+        for (person, number), candidate in zip(ASKED, best, strict=True)
     )
     enrolled = [answer for answer in answers if not answer.is_stranger]
     genuine, impostor = _pairs(embeddings)

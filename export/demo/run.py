@@ -8,52 +8,42 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 
-from edge_sphereface.alignment import align_for
-from edge_sphereface.detection import open_detector
-from edge_sphereface.errors import NoFaceError
 from edge_sphereface.evaluation.machine_load import LoadMeter
-from edge_sphereface.evaluation.pairs import LabeledPairs, Pair
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
-from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.model.spec import LAYOUT_IMAGE
-from edge_sphereface.pipeline import select_face
-from edge_sphereface.storage.files import ensure_folder, sha256_of
-from export.convert import Conversion, ConversionOptions, convert
+from edge_sphereface.storage.files import sha256_of
 from export.demo import page
-from export.demo.orl import PEOPLE, PHOTOGRAPHS_EACH, read_orl
 from export.demo.pictures import save_contact_sheet, save_similarity_plot
-from export.demo.recognition import ENROLLED_EACH, ENROLLED_PEOPLE, name_of, recognize
+from export.demo.recognition import recognize
+from export.forms import PLAIN, FormOptions, Photographs, make_forms
 from export.known_checkpoints import known_checkpoint
 from export.official import OFFICIAL, official_path
+from export.orl.photographs import write_orl
 from export.pretrained import PRETRAINED
-from export.quantization.output import write_quantized
-from export.quantization.quantize import QuantizationOptions, quantize
-from export.rewrite.fast import rewrite
+from export.quantization.quantize import INT8
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from edge_sphereface.evaluation.machine_load import MachineLoad
     from edge_sphereface.evaluation.timing import LatencySummary
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.storage.download import PinnedFile
-    from edge_sphereface.types import Float64Array, UInt8Array
-    from export.demo.orl import OrlPhotograph
+    from edge_sphereface.types import UInt8Array
+    from export.convert import Conversion
     from export.demo.recognition import Recognition
+    from export.forms import NetworkForms
     from export.known_checkpoints import KnownCheckpoint
+    from export.orl.photographs import OrlPhotographs
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
     from export.reference import ReferenceName
 
 INFERENCES = 100
-FLOAT, REWRITTEN, INT8 = "float", "float, rewritten", "INT8"
 MAX_DRIFT = 0.0024
 """Between the default of 0.002 and the policy's bound of 0.003: the narrow network keeps fewer layers in float32."""
-_PAIRS_SEED = 0
-_ENROLLED, _OTHERS = "enrolled", "others"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,23 +90,6 @@ class Demo:
     files: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Photographs:
-    """The ORL faces on the disk, and what was found in them.
-
-    Attributes:
-        folder: with ``enrolled`` and ``others``, a sub-folder for each person.
-        crops: (40, 10, H, W, 3) uint8 BGR, by person and number.
-        landmarks: (5, 2) in pixels, by path below ``folder / "others"``.
-        detector: name of what found them.
-    """
-
-    folder: Path
-    crops: UInt8Array
-    landmarks: dict[str, Float64Array]
-    detector: str
-
-
 def run_demo(
     folder: Path,
     *,
@@ -137,83 +110,74 @@ def run_demo(
     Raises:
         EdgeSphereFaceError: a step failed.
     """
-    ensure_folder(folder)
     source = checkpoint or chosen_checkpoint(OFFICIAL, official_path())
     known = known_checkpoint(sha256_of(source))
     if known is None:
         raise ValueError(f"Expected a checkpoint that is known here, got {source}.")
     note(f"converting {source.name}: {known.title}")
-    made = convert(
-        source,
-        folder / "sphereface20.onnx",
-        ConversionOptions(input_layout=LAYOUT_IMAGE, reference=reference),
-        note=note,
+    found: OrlPhotographs | None = None
+
+    def photographs(spec: ModelSpec) -> Photographs:
+        nonlocal found
+        found = write_orl(folder / "photographs", spec, progress=reporter("faces found"))
+        return Photographs(calibration=found.enrolled, labeled=found.labeled_pairs())
+
+    options = FormOptions(tuned=False, precisions=(INT8,), max_drift=MAX_DRIFT, reference=reference)
+    made = make_forms(source, folder, photographs, options, note=note, reporter=reporter)
+    assert found is not None  # noqa: S101 -- make_forms has asked for the photographs
+    note("enrolling 30 people, identifying the other photographs, timing")
+    gallery = folder / "gallery.db"
+    _delete_gallery(gallery)
+    forms, provider, load = _measure(made, found.crops, gallery)
+    best = INT8 if forms[INT8].path is not None else PLAIN
+    sheet, plot = folder / "contact-sheet.png", folder / "similarities.png"
+    save_contact_sheet(
+        sheet, found.crops, forms[best].recognition, page.sheet_title(known, best, forms[best].recognition)
     )
-    found = _prepare(read_orl(), made, folder / "photographs", reporter)
-    note("rewriting the float model in faster operators")
-    rewritten_path = folder / "sphereface20.fast.onnx"
-    rewritten = rewrite(made.model, rewritten_path, note=note)
-    note("quantizing to INT8, calibrated on the enrolled photographs, proven on the others")
-    int8_path = folder / "sphereface20.int8.onnx"
-    quantized = quantize(
-        made.model,
-        found.folder / _ENROLLED,
-        QuantizationOptions(max_drift=MAX_DRIFT),
-        labeled=LabeledPairs(_labeled_pairs(), found.folder / _OTHERS, found.landmarks),
-        reporter=reporter,
-        note=note,
+    save_similarity_plot(plot, {name: forms[name].recognition for name in (PLAIN, INT8)})
+    return Demo(
+        known=known,
+        made=made.conversion,
+        forms=forms,
+        quantized=made.quantized[INT8],
+        detector=found.detector,
+        provider=provider,
+        load=load,
+        files=(sheet, plot, *made.paths.values(), *made.reports, gallery),
     )
-    written = {FLOAT: made.model, **({REWRITTEN: rewritten_path} if rewritten.written else {})}
-    reports = []
-    if quantized.proof.passed:
-        reports = list(write_quantized(quantized, int8_path, made.model, "cpu"))
-        written[INT8] = int8_path
+
+
+def _measure(made: NetworkForms, crops: UInt8Array, gallery: Path) -> tuple[dict[str, Form], str, MachineLoad]:
+    """Recognize the faces with each form, and time the forms in turns; the plain form's gallery is kept."""
+    refused = made.quantized[INT8]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        paths = dict(written)
+        paths = dict(made.paths)
         if INT8 not in paths:  # what was refused is shown all the same, and thrown away
-            paths[INT8] = Path(temporary) / int8_path.name
-            onnx.save(quantized.model, paths[INT8])
-        note("enrolling 30 people, identifying the other photographs, timing")
+            paths[INT8] = Path(temporary) / "refused.onnx"
+            onnx.save(refused.model, paths[INT8])
         embedders = {name: Embedder(path, provider="cpu") for name, path in paths.items()}
-        gallery = folder / "gallery.db"
-        _delete_gallery(gallery)
         results = {
-            name: recognize(embedders[name], found.crops, gallery if name == FLOAT else Path(temporary) / f"{name}.db")
-            for name in paths
+            name: recognize(embedder, crops, gallery if name == PLAIN else Path(temporary) / f"{number}.db")
+            for number, (name, embedder) in enumerate(embedders.items())
         }
-        meter = LoadMeter()
-        crop = found.crops[0, 0][None]
+        meter, crop = LoadMeter(), crops[0, 0][None]
         samples = measure_interleaved(
             {name: partial(embedder.embed, crop) for name, embedder in embedders.items()}, rounds=INFERENCES
         )
         load = meter.read()
         forms = {
             name: Form(
-                path=written.get(name),
+                path=made.paths.get(name),
                 bytes=path.stat().st_size,
                 recognition=results[name],
                 latency=summarize(samples[name]),
-                refused="" if name in written else "; ".join(quantized.proof.missed),
+                refused="" if name in made.paths else "; ".join(refused.proof.missed),
             )
             for name, path in paths.items()
         }
-        provider = str(embedders[FLOAT].provider)
+        provider = str(embedders[PLAIN].provider)
         del embedders  # Windows cannot delete a file that is mapped
-    best = INT8 if INT8 in written else FLOAT
-    sheet, plot = folder / "contact-sheet.png", folder / "similarities.png"
-    save_contact_sheet(sheet, found.crops, results[best], page.sheet_title(known, best, results[best]))
-    save_similarity_plot(plot, {name: results[name] for name in (FLOAT, INT8)})
-    files = (sheet, plot, made.model, made.certificate, *list(written.values())[1:2], *reports, gallery)
-    return Demo(
-        known=known,
-        made=made,
-        forms=forms,
-        quantized=quantized,
-        detector=found.detector,
-        provider=provider,
-        load=load,
-        files=tuple(dict.fromkeys(files)),
-    )
+    return forms, provider, load
 
 
 def chosen_checkpoint(official: PinnedFile, path: Path) -> Path:
@@ -221,54 +185,7 @@ def chosen_checkpoint(official: PinnedFile, path: Path) -> Path:
     return path if official.matches(path) else PRETRAINED
 
 
-def _prepare(photographs: list[OrlPhotograph], made: Conversion, folder: Path, reporter: Reporter) -> _Photographs:
-    """Write the photographs to the disk, where commands can read them, and find the face in each."""
-    detector, spec = open_detector(), made.spec
-    progress = reporter("faces found")
-    crops = np.empty((PEOPLE, PHOTOGRAPHS_EACH, *spec.crop_shape), np.uint8)
-    landmarks = {}
-    for done, (person, number, image) in enumerate(photographs, start=1):
-        is_enrolled = person <= ENROLLED_PEOPLE and number <= ENROLLED_EACH
-        name = _file_name(person, number)
-        path = folder / (_ENROLLED if is_enrolled else _OTHERS) / name
-        ensure_folder(path.parent)
-        save_image(path, image)
-        faces = detector.detect(image)
-        if not faces:
-            raise NoFaceError(f"No face was found in {path} by {detector.name}.", hint="try another detector")
-        face = select_face(faces, image, "largest")
-        crops[person - 1, number - 1] = align_for(spec, image, face.landmarks)[0]
-        landmarks[name] = face.landmarks.astype(np.float64)
-        progress(done, len(photographs))
-    return _Photographs(folder=folder, crops=crops, landmarks=landmarks, detector=detector.name)
-
-
 def _delete_gallery(path: Path) -> None:
     """That of an earlier run, with its companion files."""
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
-
-
-def _file_name(person: int, number: int) -> str:
-    return f"{name_of(person)}/{number:02d}.png"
-
-
-def _labeled_pairs() -> list[Pair]:
-    """All genuine pairs of the photographs that are not enrolled, and as many impostor pairs, drawn at random."""
-    asked = [
-        (person, number)
-        for person in range(1, PEOPLE + 1)
-        for number in range(1, PHOTOGRAPHS_EACH + 1)
-        if person > ENROLLED_PEOPLE or number > ENROLLED_EACH
-    ]
-    every = [(one, other) for index, one in enumerate(asked) for other in asked[index + 1 :]]
-    genuine = [pair for pair in every if pair[0][0] == pair[1][0]]
-    impostor = [pair for pair in every if pair[0][0] != pair[1][0]]
-    random = np.random.RandomState(_PAIRS_SEED)  # the same stream in every numpy
-    chosen = random.choice(len(impostor), len(genuine), replace=False)
-    pairs = [*genuine, *(impostor[index] for index in chosen)]
-    order = random.permutation(len(pairs))  # folds of either kind
-    return [
-        Pair(_file_name(*pairs[index][0]), _file_name(*pairs[index][1]), same=pairs[index][0][0] == pairs[index][1][0])
-        for index in order
-    ]

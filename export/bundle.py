@@ -1,0 +1,234 @@
+"""Makes a folder for devices: every form of a network, certificates, measured figures and a README.txt."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface import __version__
+from edge_sphereface.json_output import json_text
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
+from export.forms import FAST, PLAIN, FormOptions, Photographs, make_forms
+from export.known_checkpoints import known_checkpoint
+from export.orl.photographs import write_orl
+from export.quantization.output import measured_on
+from export.quantization.quantize import FLOAT16, INT8
+from export.speed import race
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from edge_sphereface.evaluation.machine_load import MachineLoad
+    from edge_sphereface.evaluation.timing import LatencySummary
+    from edge_sphereface.model.spec import ModelSpec
+    from export.forms import NetworkForms
+    from export.quantization.quantize import QuantizedModel
+    from export.quantization.search import Reporter
+
+README, FIGURES = "README.txt", "figures.json"
+_MIB = 1 << 20
+_TITLES = {PLAIN: "float", FAST: "float, faster here", INT8: "INT8", FLOAT16: "FP16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormFigures:
+    """One form of the network.
+
+    Attributes:
+        name: of the form.
+        path: of its file; None where it was refused and not written.
+        bytes: size of the model.
+        sha256: of the file, in hexadecimal; None where it was not written.
+        latency: of the embedding of one face; None where it was not written.
+        cosine_mean: mean cosine similarity to the float embedding of the same face; None for float forms.
+        cosine_min: least of them.
+        accuracy: 10-fold accuracy on the labeled pairs, as a share; None without pairs and for float forms.
+        float_accuracy: that of the float form on the same pairs.
+        refused: why it was not written; None if it was.
+    """
+
+    name: str
+    path: Path | None
+    bytes: int
+    sha256: str | None
+    latency: LatencySummary | None
+    cosine_mean: float | None
+    cosine_min: float | None
+    accuracy: float | None
+    float_accuracy: float | None
+    refused: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A folder with every form of a network.
+
+    Attributes:
+        checkpoint: what was converted, in words.
+        sha256: of the checkpoint.
+        spec: specification of the plain form.
+        photographs: what calibrated and judged the reduced precisions, in words.
+        environment: processor, threads, provider and versions of the figures.
+        load: other work on the machine while latency was measured.
+        forms: of the network, plain float first.
+        files: in the folder.
+    """
+
+    checkpoint: str
+    sha256: str
+    spec: ModelSpec
+    photographs: str
+    environment: dict[str, object]
+    load: MachineLoad
+    forms: tuple[FormFigures, ...]
+    files: tuple[Path, ...]
+
+
+def make_bundle(
+    checkpoint: Path,
+    folder: Path,
+    options: FormOptions,
+    *,
+    photographs: Photographs | None = None,
+    note: Callable[[str], None],
+    reporter: Reporter,
+) -> Bundle:
+    """Make the folder.
+
+    Args:
+        checkpoint: of the network.
+        folder: for the files; it is made if it is missing.
+        options: how the forms are made.
+        photographs: for the quantizations; None for the ORL faces, which are gray.
+        note: told what is being done.
+        reporter: gives a progress function for a step that is named.
+
+    Raises:
+        EdgeSphereFaceError: a step failed; a form that misses a bound is left out and is no error.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+
+        def found(spec: ModelSpec) -> Photographs:
+            if photographs is not None:
+                return photographs
+            note("calibrating on the gray ORL faces: photographs of your own cameras are better (--calibration FOLDER)")
+            orl = write_orl(Path(temporary), spec, progress=reporter("faces found"))
+            return Photographs(calibration=orl.enrolled, labeled=orl.labeled_pairs())
+
+        made = make_forms(checkpoint, folder, found, options, note=note, reporter=reporter)
+    note("timing the forms, in rounds")
+    plain = made.paths[PLAIN]
+    timed = race(PLAIN, plain, {name: path for name, path in made.paths.items() if name != PLAIN})
+    spec = made.conversion.spec
+    known = known_checkpoint(spec.source_sha256)
+    title = spec.source_file
+    if known is not None:
+        title = f"{known.title}, LFW {known.lfw_accuracy:.2%} ({known.accuracy_source})"
+    bundle = Bundle(
+        checkpoint=title,
+        sha256=spec.source_sha256,
+        spec=spec,
+        photographs="the ORL faces, gray" if photographs is None else str(photographs.calibration),
+        environment=measured_on("cpu"),
+        load=timed.load,
+        forms=tuple(_figures(made, timed.latency)),
+        files=(*made.paths.values(), *made.reports, folder / FIGURES, folder / README),
+    )
+    for name, text in ((FIGURES, json_text(bundle)), (README, readme(bundle))):
+        with atomic_write(folder / name, mode=SHARED) as stream:
+            stream.write(f"{text}\n".encode())
+    return bundle
+
+
+def _figures(made: NetworkForms, latency: Mapping[str, LatencySummary]) -> list[FormFigures]:
+    names = [*made.paths, *(name for name in made.quantized if name not in made.paths)]
+    return [_form(name, made.paths.get(name), made.quantized.get(name), latency.get(name)) for name in names]
+
+
+def _form(
+    name: str, path: Path | None, quantized: QuantizedModel | None, latency: LatencySummary | None
+) -> FormFigures:
+    proof = None if quantized is None else quantized.proof
+    pairs = None if proof is None else proof.pairs
+    if path is None:
+        assert quantized is not None  # noqa: S101 -- only a quantization is refused
+    return FormFigures(
+        name=name,
+        path=path,
+        bytes=quantized.model.ByteSize() if path is None and quantized is not None else Path(str(path)).stat().st_size,
+        sha256=None if path is None else sha256_of(path),
+        latency=latency,
+        cosine_mean=None if proof is None else proof.drift[0],
+        cosine_min=None if proof is None else proof.drift[2],
+        accuracy=None if pairs is None else pairs.reduced.accuracy,
+        float_accuracy=None if pairs is None else pairs.original.accuracy,
+        refused=None if path is not None or proof is None else "; ".join(proof.missed),
+    )
+
+
+def readme(bundle: Bundle) -> str:
+    """What to copy to a device and what to run there, as a page of text."""
+    written = {form.name: form for form in bundle.forms if form.path is not None}
+    plain = written[PLAIN]
+    fastest = min(written.values(), key=_median_ms)
+    machine = ", ".join(f"{name} {value}" for name, value in bundle.environment.items())
+    lines = [
+        f"SphereFace: {bundle.checkpoint}",
+        f"Checkpoint SHA-256 {bundle.sha256}",
+        f"Made by edge_sphereface {__version__}",
+        "The official network and that of the project are for research and education only.",
+        "",
+        "Copy to the device",
+        f"  Raspberry Pi, any CPU   {_pair(fastest)}   (the fastest form on the machine that made it)",
+    ]
+    if FLOAT16 in written:
+        lines.append(f"  Jetson, any GPU         {_pair(written[FLOAT16])}")
+    lines += [
+        f"  To be on the safe side  {_pair(plain)}",
+        "  Another form may be faster on your device. Copy all of them and let it choose:",
+        f"    edge-sphereface tune {' '.join(_name(form) for form in written.values())}",
+        "",
+        "On the device",
+        "  pip install 'edge-sphereface[cpu,mtcnn]'",
+        f"  export EDGE_SPHEREFACE_MODEL=$PWD/{_name(fastest)}",
+        f"  edge-sphereface verify-model {_name(fastest)}   # repeats the proof there, without the checkpoint",
+        "  edge-sphereface doctor",
+        "  edge-sphereface enroll --gallery people.db 'Ann Lee' ann1.jpg ann2.jpg ann3.jpg",
+        "  edge-sphereface identify --gallery people.db group.jpg",
+        "  edge-sphereface watch 0 --gallery people.db --view",
+        "",
+        "Forms",
+        *(f"  {_describe(form)}" for form in bundle.forms),
+        f"  Reduced precisions were calibrated and judged with: {bundle.photographs}.",
+        f"  Latency is that of one face on: {machine}; {bundle.load}.",
+        f"  All figures: {FIGURES}; the proofs: *.parity.json, *.quantization.md",
+    ]
+    return "\n".join(lines)
+
+
+def _median_ms(form: FormFigures) -> float:
+    return float("inf") if form.latency is None else form.latency.median_ms
+
+
+def _name(form: FormFigures) -> str:
+    return "" if form.path is None else form.path.name
+
+
+def _pair(form: FormFigures) -> str:
+    return "" if form.path is None else f"{form.path.name} and {certificate_path(form.path).name}"
+
+
+def _describe(form: FormFigures) -> str:
+    words = [f"{_TITLES[form.name]:<19} {form.bytes / _MIB:6.2f} MiB"]
+    if form.latency is not None:
+        words.append(f"{form.latency.median_ms:.2f} ms (p95 {form.latency.p95_ms:.2f})")
+    if form.cosine_mean is not None:
+        words.append(f"cosine to float {form.cosine_mean:.4f}, at least {form.cosine_min:.4f}")
+    if form.accuracy is not None:
+        words.append(f"accuracy on the pairs {form.accuracy:.2%}, float {form.float_accuracy:.2%}")
+    if form.refused is not None:
+        words.append(f"NOT WRITTEN: {form.refused}")
+    return ", ".join(words)

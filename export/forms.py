@@ -1,0 +1,145 @@
+"""Makes every form of a network in one folder: float, float tuned for this machine, INT8, FP16; each with its proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.model.spec import LAYOUT_IMAGE
+from edge_sphereface.storage.files import ensure_folder
+from export.convert import ConversionOptions, convert
+from export.quantization.output import write_quantized
+from export.quantization.quantize import FLOAT16, INT8, QuantizationOptions, quantize
+from export.rewrite.fast import rewrite
+from export.tuning.tune import TuningOptions, tune
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.evaluation.pairs import LabeledPairs
+    from edge_sphereface.model.spec import ModelSpec
+    from export.convert import Conversion
+    from export.quantization.quantize import QuantizedModel
+    from export.quantization.search import Reporter
+    from export.reference import ReferenceName
+
+STEM = "sphereface20"
+"""Of the files; the specification inside each names the network."""
+PLAIN, FAST = "float", "float, faster"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Photographs:
+    """What quantization needs.
+
+    Attributes:
+        calibration: folder of photographs that determine the ranges.
+        labeled: pairs of other photographs that judge accuracy; None lets the drift alone be judged.
+    """
+
+    calibration: Path
+    labeled: LabeledPairs | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormOptions:
+    """How the forms are made.
+
+    Attributes:
+        tuned: measure Winograd's filtering stage by stage, which takes minutes, instead of only replacing PReLU.
+        precisions: reduced precisions to make, ``int8`` and ``float16``.
+        max_drift: mean of 1 - cosine above which layers of the INT8 form remain in float32.
+        reference: what the conversion is compared with.
+    """
+
+    tuned: bool = True
+    precisions: tuple[str, ...] = (INT8, FLOAT16)
+    max_drift: float = 0.002
+    reference: ReferenceName = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkForms:
+    """The forms that were made.
+
+    Attributes:
+        conversion: plain float form, and its proof against the checkpoint.
+        fast: faster float form; None where none is measurably faster than the plain one here.
+        quantized: form of each reduced precision and its proof; one that misses a bound is not on the disk.
+        paths: files of the models by name of the form, plain float first.
+        reports: files beside them: certificates, reports of quantizations.
+    """
+
+    conversion: Conversion
+    fast: Path | None
+    quantized: dict[str, QuantizedModel]
+    paths: dict[str, Path]
+    reports: tuple[Path, ...]
+
+
+def make_forms(
+    checkpoint: Path,
+    folder: Path,
+    photographs: Callable[[ModelSpec], Photographs],
+    options: FormOptions,
+    *,
+    note: Callable[[str], None],
+    reporter: Reporter,
+) -> NetworkForms:
+    """Convert a checkpoint and derive the other forms.
+
+    Args:
+        checkpoint: of the network.
+        folder: for the files; it is made if it is missing.
+        photographs: gives the photographs for the quantizations, given the specification of the model.
+        options: how.
+        note: told what is being done.
+        reporter: gives a progress function for a step that is named.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ParityError: a form does not equal its source; it is not written.
+        OutputError: a file cannot be written.
+    """
+    ensure_folder(folder)
+    plain = folder / f"{STEM}.onnx"
+    conversion = convert(
+        checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference=options.reference), note=note
+    )
+    found = photographs(conversion.spec)
+    fast = folder / f"{STEM}.{'tuned' if options.tuned else 'fast'}.onnx"
+    if options.tuned:
+        note("measuring the fastest form of each stage on this machine")
+        is_fast = tune(plain, fast, TuningOptions(), reporter=reporter, note=note).made is not None
+    else:
+        note("rewriting the float model in faster operators")
+        is_fast = rewrite(plain, fast, note=note).written
+    paths = {PLAIN: plain, **({FAST: fast} if is_fast else {})}
+    quantized, reports = {}, [conversion.certificate]
+    for precision in options.precisions:
+        note(f"quantizing to {precision}, and proving the result on other photographs than it is calibrated with")
+        made = quantize(
+            plain,
+            found.calibration,
+            QuantizationOptions(
+                precision=precision,
+                max_drift=options.max_drift,
+                faster_than=[fast] if is_fast and options.tuned else [],  # the untuned one is compared with anyway
+            ),
+            labeled=found.labeled,
+            reporter=reporter,
+            note=note,
+        )
+        quantized[precision] = made
+        if made.proof.passed:
+            paths[precision] = folder / f"{STEM}.{precision}.onnx"
+            written = write_quantized(made, paths[precision], plain, "cpu")
+            reports += written[1:]
+    return NetworkForms(
+        conversion=conversion,
+        fast=fast if is_fast else None,
+        quantized=quantized,
+        paths=paths,
+        reports=tuple(reports),
+    )

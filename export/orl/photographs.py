@@ -1,0 +1,110 @@
+"""The ORL faces as photographs on the disk: some people enrolled, the others strangers; labeled pairs of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.alignment import align_for
+from edge_sphereface.detection import open_detector
+from edge_sphereface.errors import NoFaceError
+from edge_sphereface.evaluation.pairs import LabeledPairs, Pair
+from edge_sphereface.image import save_image
+from edge_sphereface.pipeline import select_face
+from edge_sphereface.storage.files import ensure_folder
+from export.orl.faces import PEOPLE, PHOTOGRAPHS_EACH, read_orl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from edge_sphereface.model.spec import ModelSpec
+    from edge_sphereface.types import Float64Array, UInt8Array
+
+ENROLLED_PEOPLE, ENROLLED_EACH = 30, 3
+"""People 1 to 30 are enrolled from their photographs 1 to 3; people 31 to 40 are strangers."""
+STRANGERS = PEOPLE - ENROLLED_PEOPLE
+_PAIRS_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrlPhotographs:
+    """The ORL faces on the disk, and the face in each.
+
+    Attributes:
+        enrolled: folder with the photographs that are enrolled, ``Person 01/01.png``; they calibrate a quantization.
+        others: folder with the other photographs.
+        crops: (40, 10, H, W, 3) uint8 BGR, aligned, by person and number.
+        landmarks: (5, 2) in pixels of each photograph, by its path in either folder.
+        detector: name of the detector that found them.
+    """
+
+    enrolled: Path
+    others: Path
+    crops: UInt8Array
+    landmarks: dict[str, Float64Array]
+    detector: str
+
+    def labeled_pairs(self) -> LabeledPairs:
+        """All genuine pairs of the photographs that are not enrolled, and as many impostor pairs, drawn at random."""
+        every = [(one, other) for index, one in enumerate(ASKED) for other in ASKED[index + 1 :]]
+        genuine = [pair for pair in every if pair[0][0] == pair[1][0]]
+        impostor = [pair for pair in every if pair[0][0] != pair[1][0]]
+        random = np.random.RandomState(_PAIRS_SEED)  # the same stream in every numpy
+        chosen = random.choice(len(impostor), len(genuine), replace=False)
+        pairs = [*genuine, *(impostor[index] for index in chosen)]
+        mixed = [pairs[index] for index in random.permutation(len(pairs))]  # each fold has pairs of both kinds
+        labeled = [Pair(file_of(*one), file_of(*other), same=one[0] == other[0]) for one, other in mixed]
+        return LabeledPairs(labeled, self.others, self.landmarks)
+
+
+ASKED = tuple(
+    (person, number)
+    for person in range(1, PEOPLE + 1)
+    for number in range(1, PHOTOGRAPHS_EACH + 1)
+    if person > ENROLLED_PEOPLE or number > ENROLLED_EACH
+)
+"""Person and number of the photographs that are not enrolled."""
+
+
+def name_of(person: int) -> str:
+    """Name under which a person is enrolled."""
+    return f"Person {person:02d}"
+
+
+def file_of(person: int, number: int) -> str:
+    """Path of a photograph in its folder."""
+    return f"{name_of(person)}/{number:02d}.png"
+
+
+def write_orl(folder: Path, spec: ModelSpec, *, progress: Callable[[int, int], None]) -> OrlPhotographs:
+    """Write the photographs below a folder, where commands can read them, and find the face in each.
+
+    Args:
+        folder: it is made if it is missing.
+        spec: crops of the model.
+        progress: called with photographs done and their total.
+
+    Raises:
+        ExtraError: the package that carries them is not installed.
+        NoFaceError: the detector found no face in one of them.
+    """
+    detector = open_detector()
+    enrolled, others = folder / "enrolled", folder / "others"
+    crops = np.empty((PEOPLE, PHOTOGRAPHS_EACH, *spec.crop_shape), np.uint8)
+    landmarks = {}
+    for done, (person, number, image) in enumerate(read_orl(), start=1):
+        name = file_of(person, number)
+        path = (others if (person, number) in ASKED else enrolled) / name
+        ensure_folder(path.parent)
+        save_image(path, image)
+        faces = detector.detect(image)
+        if not faces:
+            raise NoFaceError(f"No face was found in {path} by {detector.name}.", hint="try another detector")
+        face = select_face(faces, image, "largest")
+        crops[person - 1, number - 1] = align_for(spec, image, face.landmarks)[0]
+        landmarks[name] = face.landmarks.astype(np.float64)
+        progress(done, PEOPLE * PHOTOGRAPHS_EACH)
+    return OrlPhotographs(enrolled=enrolled, others=others, crops=crops, landmarks=landmarks, detector=detector.name)

@@ -1,0 +1,78 @@
+"""The folder of `python -m export model`: what its README.txt names is there, and what missed a bound is not."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from edge_sphereface.cli.__main__ import build_parser, main
+from edge_sphereface.cli.runner import run
+from edge_sphereface.inference.embedder import Embedder
+from export.bundle import FIGURES, README, make_bundle, readme
+from export.commands import build_parser as export_parser
+from export.forms import FormOptions, Photographs
+from export.pretrained import PRETRAINED
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, orl):
+    """Float, rewritten and FP16 forms of the trained network of the project."""
+    return make_bundle(
+        PRETRAINED,
+        tmp_path_factory.mktemp("bundle") / "new",
+        FormOptions(tuned=False, precisions=("float16",), reference="numpy"),
+        photographs=Photographs(calibration=orl, labeled=None),
+        note=lambda _: None,
+        reporter=lambda _: lambda _done, _total: None,
+    )
+
+
+@pytest.mark.slow
+def test_every_file_is_there_and_every_model_proves_itself(bundle):
+    assert all(path.is_file() for path in bundle.files)
+    assert {path.name for path in bundle.files} >= {README, FIGURES, "sphereface20.onnx", "sphereface20.float16.onnx"}
+    for form in bundle.forms:
+        assert Embedder(form.path).spec.source_sha256 == bundle.sha256
+        assert main(["verify-model", str(form.path), "--provider", "cpu"]) == 0
+
+
+@pytest.mark.slow
+def test_the_readme_names_what_exists(bundle):
+    """Its files are in the folder, and its commands parse."""
+    folder = bundle.files[0].parent
+    text = (folder / README).read_text()
+    for name in re.findall(r"[\w.]+\.(?:onnx|parity\.json)\b", text):
+        assert (folder / name).is_file(), name
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    commands = [line for line in lines if line.startswith("edge-sphereface ")]
+    assert len(commands) >= 6
+    for line in commands:
+        build_parser().parse_args(shlex.split(line)[1:])
+
+
+@pytest.mark.slow
+def test_the_figures_are_those_of_the_forms(bundle):
+    figures = json.loads((bundle.files[0].parent / FIGURES).read_text())
+    assert [form["name"] for form in figures["forms"]] == [form.name for form in bundle.forms]
+    assert figures["environment"]["threads"] >= 1
+    half = next(form for form in bundle.forms if form.name == "float16")
+    assert half.cosine_min > 0.9999
+    assert half.latency.samples >= 100
+
+
+@pytest.mark.slow
+def test_a_form_that_was_refused_is_named_with_its_reason(bundle):
+    refused = replace(bundle.forms[-1], path=None, latency=None, sha256=None, refused="too slow")
+    text = readme(replace(bundle, forms=(*bundle.forms[:-1], refused)))
+    assert "NOT WRITTEN: too slow" in text
+    assert "Jetson" not in text
+
+
+@pytest.mark.parametrize("words", [["--pretrained", "x.ckpt"], ["--lfw", "lfw"]])
+def test_wrong_usage(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(export_parser(), ["model", *words]) in (1, 2)
+    assert "error" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
