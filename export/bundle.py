@@ -81,7 +81,7 @@ class Bundle:
     sha256: str
     spec: ModelSpec
     photographs: str
-    environment: dict[str, object]
+    environment: Mapping[str, str | int]
     load: MachineLoad
     forms: tuple[FormFigures, ...]
     files: tuple[Path, ...]

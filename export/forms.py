@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.model.spec import LAYOUT_IMAGE
@@ -16,6 +15,7 @@ from export.tuning.tune import TuningOptions, tune
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.model.spec import ModelSpec

@@ -46,6 +46,7 @@ from edge_sphereface.json_output import json_form
 from edge_sphereface.stream.events import AnyEvent
 from edge_sphereface.stream.statistics import StreamHealth
 from export import commands as export_commands
+from export.bundle import Bundle
 from export.commands import ConvertReport
 from export.demo.report import DemoReport
 from export.inspection import CheckpointReport, OnnxReport
@@ -93,6 +94,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export tune", export_tuning.TuneReport),
     ("export quantize", QuantizeReport),
     ("export verify", export_commands.VerifyReport | FloatProofReport),
+    ("export model", Bundle),
     ("export demo", DemoReport),
     ("benchmarks plan", PlanReport),
     ("benchmarks compare", CompareReport),

@@ -53,8 +53,9 @@ def test_the_readme_names_what_exists(bundle):
 
 
 @pytest.mark.slow
-def test_the_figures_are_those_of_the_forms(bundle):
+def test_the_figures_are_those_of_the_forms(bundle, require_schema):
     figures = json.loads((bundle.files[0].parent / FIGURES).read_text())
+    require_schema("export model", figures)
     assert [form["name"] for form in figures["forms"]] == [form.name for form in bundle.forms]
     assert figures["environment"]["threads"] >= 1
     half = next(form for form in bundle.forms if form.name == "float16")
