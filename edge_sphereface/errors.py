@@ -5,33 +5,33 @@
     EdgeSphereFaceError
     ├── ModelError                  a model file cannot be used
     │   ├── ModelNotFoundError      (also FileNotFoundError)
-    │   └── ModelFormatError        (also ValueError)    not ONNX, not ours, or of another version
-    ├── ProviderError               (also RuntimeError)  the execution provider asked for would not do the work
+    │   └── ModelFormatError        (also ValueError)    not an ONNX model that this version reads
+    ├── ProviderError               (also RuntimeError)  the requested execution provider is absent or does not run
     ├── ImageError                  (also ValueError)    unreadable, or not (H, W, 3) uint8 BGR
     ├── CropError                   (also ValueError)    not an aligned crop of the size that the model expects
     ├── LandmarksError              (also ValueError)    not five distinct finite points
     ├── EmbeddingError              (also ValueError)    NaN, zero, or of another size
-    ├── FingerprintError            (also ValueError)    embeddings of different kinds, which cannot be compared
+    ├── FingerprintError            (also ValueError)    embeddings that are not comparable
     ├── NoFaceError                 (also LookupError)   a photograph that must show a face shows none
     ├── SeveralFacesError           (also LookupError)   a photograph that must show one face shows more
     ├── GalleryError
     │   ├── GalleryNotFoundError    (also FileNotFoundError)
     │   ├── GalleryFormatError      (also ValueError)    not a gallery, damaged, or of another version
     │   ├── GalleryBusyError        (also TimeoutError)  another process holds it
-    │   ├── GalleryKeyError         (also PermissionError)  encrypted, and the key is missing or another
-    │   ├── IdentityError           (also ValueError)    a name or metadata that cannot be kept
-    │   └── IdentityNotFoundError   (also LookupError)   nobody of that name
+    │   ├── GalleryKeyError         (also PermissionError)  encrypted, and the key is missing or wrong
+    │   ├── IdentityError           (also ValueError)    a name or metadata that cannot be stored
+    │   └── IdentityNotFoundError   (also LookupError)   no identity of that name
     ├── ThresholdError              (also ValueError)    no threshold, or data that cannot support one
-    ├── SourceError                 (also OSError)       a camera or stream cannot be opened, or broke
-    ├── SinkError                   (also OSError)       events cannot be delivered as they were asked to be
-    ├── TrackError                  (also LookupError)   no face in sight is tracked by that number
+    ├── SourceError                 (also OSError)       a camera or stream cannot be opened, or failed
+    ├── SinkError                   (also OSError)       events cannot be delivered to an output
+    ├── TrackError                  (also LookupError)   no visible face has that track ID
     ├── PairsError                  (also ValueError)    a file of labeled pairs or landmarks has another format
-    ├── CertificateError            (also ValueError)    a parity certificate that is missing, broken or not met
-    ├── CacheError                  (also OSError)       no cache folder that can be used
+    ├── CertificateError            (also ValueError)    a parity certificate that is missing, damaged or not met
+    ├── CacheError                  (also OSError)       the cache folder cannot be used
     ├── DownloadError               (also OSError)
     │   ├── OfflineError            downloads are forbidden by EDGE_SPHEREFACE_OFFLINE
-    │   └── ChecksumError           the file is not the one that is pinned
-    ├── ExtraError                  (also ImportError)   a package of an extra is not installed
+    │   └── ChecksumError           a file does not have its pinned SHA-256
+    ├── ExtraError                  (also ImportError)   an optional dependency is not installed
     └── OutputError                 (also OSError)       a result cannot be written
 
 The message says what was expected and what came; the hint says what to do. ``str(error)`` holds both. Neither names a
@@ -156,7 +156,7 @@ class ModelFormatError(ModelError, ValueError):
 
 
 class ProviderError(EdgeSphereFaceError, RuntimeError):
-    """The execution provider that was asked for is absent or would not do the work."""
+    """The requested execution provider is absent or does not run the model."""
 
     code = "provider"
 
@@ -246,7 +246,7 @@ class IdentityNotFoundError(GalleryError, LookupError):
 
 
 class ThresholdError(EdgeSphereFaceError, ValueError):
-    """There is no threshold, or the data cannot support the one asked for."""
+    """There is no threshold, or the data cannot support the requested one."""
 
     code = "threshold"
 

@@ -161,7 +161,7 @@ def _save(
 
 
 def _failed(file: PinnedFile, part: Path, reason: str) -> DownloadError:
-    kept = f"{part.stat().st_size} bytes are kept and the next try goes on from there" if part.exists() else ""
+    kept = f"{part.stat().st_size} bytes are kept, and the next attempt resumes there" if part.exists() else ""
     return DownloadError(
         f"Cannot download {file.name} from {file.url}: {reason}." + (f" {kept.capitalize()}." if kept else ""),
         hint="try again, or download it on another machine and copy it here",

@@ -210,7 +210,7 @@ def test_a_matrix_that_is_damaged_while_mapped_is_made_anew_by_check(enrolled, f
         gallery.search(faces[0])
     matrix.write_bytes(harmed)
     assert galleries[0].search(faces[0])[0][0].name == "p1", "in the pages that are mapped"
-    assert galleries[checks].check() == ["2 of 12 rows of people.db-matrix are damaged; the file was made anew"]
+    assert galleries[checks].check() == ["2 of 12 rows of people.db-matrix are damaged; the file was rebuilt"]
     for gallery in galleries:
         assert [gallery.search(face)[0][0].name for face in faces[:3]] == ["p0", "p1", "p2"]
         assert gallery.check() == []

@@ -153,7 +153,7 @@ def _meaning(text: str, path: Path) -> GalleryError | OutputError:
         )
     if "full" in text:
         return OutputError(
-            f"The disk is full: {path} could not be written.", hint="free some space; the gallery is as it was"
+            f"The disk is full: {path} could not be written.", hint="free disk space; the gallery is unchanged"
         )
     if "unable to open" in text and _has_content(_log(path)) and not may_write(path.parent):
         return GalleryError(
@@ -165,7 +165,7 @@ def _meaning(text: str, path: Path) -> GalleryError | OutputError:
     if "disk I/O" in text:
         return OutputError(
             f"The disk failed while the gallery {path} was read or written: {text}.",
-            hint="check the disk; what was confirmed before is kept",
+            hint="check the disk; confirmed changes are kept",
         )
     return GalleryError(f"SQLite cannot work on {path}: {text}.")
 
@@ -215,7 +215,7 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool, encrypt
             hint="export it with the version that wrote it, import it with this one",
         )
     if _found(connection) != set(_TABLES):
-        raise _damaged(path, "its tables are others than a gallery's")
+        raise _damaged(path, "its tables are not those of a gallery")
     return False, int(version)
 
 

@@ -229,13 +229,13 @@ class SqliteGallery(Gallery):
             return []
         self._index.forget()
         if not self.writable:
-            return [f"{found[0]}; whoever may write the gallery must check it"]
+            return [f"{found[0]}; check the gallery as a user who may write it"]
         try:
             with self._writing():  # an empty change rebuilds the file, and processes that mapped the old one remap
                 pass
         except EdgeSphereFaceError as error:
             return [f"{found[0]}; the file cannot be rebuilt: {error.message}"]
-        return [f"{found[0]}; the file was made anew"]
+        return [f"{found[0]}; the file was rebuilt"]
 
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
         create = made_for is not None and self.writable

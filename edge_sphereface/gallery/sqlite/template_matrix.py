@@ -294,7 +294,7 @@ class MatrixFile:
         folder = isinstance(error, IsADirectoryError)
         return OutputError(
             f"Cannot write {path or self.path}: {error.strerror or error}.",
-            hint=f"{'delete that folder' if folder else 'check the disk'}; the gallery is as it was",
+            hint=f"{'delete that folder' if folder else 'check the disk'}; the gallery is unchanged",
         )
 
 
