@@ -93,7 +93,7 @@ class Plan:
         work_ms: median work on one processed frame in milliseconds.
         work_per_frame_ms: work averaged over all frames in milliseconds.
         predicted_drop: predicted share of the frames to be processed that are dropped.
-        simulated_drop: that share in the simulation.
+        simulated_drop: share of the frames to be processed that are dropped in the simulation.
         simulated_age_p95_ms: 95th percentile of a frame's age when its faces are known, in the simulation.
         fits: whether budget and drop rate are met; if not, the exit code is 1.
         costs: costs of the stages.

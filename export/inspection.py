@@ -63,7 +63,7 @@ class NetworkReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointReport:
-    """What is in a checkpoint.
+    """Contents of a checkpoint.
 
     Attributes:
         kind: kind of the file: ``checkpoint``.
@@ -107,7 +107,7 @@ class ValueReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxReport:
-    """What is in an ONNX file.
+    """Contents of an ONNX file.
 
     Attributes:
         kind: kind of the file: ``onnx``.
@@ -121,7 +121,7 @@ class OnnxReport:
         outputs: outputs of the graph.
         nodes: number of nodes of the graph, by operator.
         weights: number of values in the weights.
-        spec: what the model says of itself; None for a model without the metadata of this package.
+        spec: specification of the model; None for a model without the metadata of this package.
         problem: why there is no ``spec``, with exit code 1; None if there is one.
     """
 

