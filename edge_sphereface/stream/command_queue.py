@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class CommandQueue:
-    """Functions that are to be called between two frames, with their results."""
+    """Functions to call between two frames, with their results."""
 
     def __init__(self) -> None:
         self._waiting: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._closed = threading.Event()
 
     def ask(self, function: Callable[[], Any]) -> Future[Any]:
-        """Have it called. May be called from any thread."""
+        """Queue a function. May be called from any thread."""
         future: Future[Any] = Future()
         self._waiting.put((function, future))
         if self._closed.is_set():
@@ -29,18 +29,18 @@ class CommandQueue:
         return future
 
     def serve(self) -> None:
-        """Call what waits."""
+        """Call the queued functions."""
         while not self._waiting.empty():
             function, future = self._waiting.get()
             if not future.set_running_or_notify_cancel():
                 continue
             try:
                 future.set_result(function())
-            except Exception as error:  # noqa: BLE001 -- it belongs to whoever asked
+            except Exception as error:  # noqa: BLE001 -- it belongs to the caller
                 future.set_exception(error)
 
     def close(self) -> None:
-        """Refuse what waits, and whatever comes."""
+        """Refuse queued and later functions with a TrackError."""
         self._closed.set()
         while not self._waiting.empty():
             _, future = self._waiting.get()

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
 
 _TURN_S = 0.2
-"""Longest wait for a frame before the stream looks after everything else."""
+"""Longest wait for a frame before the stream does its other work."""
 _CLOSE_S = 0.5
-"""For pages, recordings and snapshots; with the reader's and the next, less than two seconds if all of them hang."""
+"""Limit for closing pages, recordings and snapshots. With those of reader and events it is below two seconds."""
 _FLUSH_S = 0.7
-"""For events that are on their way when the stream ends."""
+"""Limit for delivering the last events."""
 _SILENT_S = 5.0
-"""A stream that gave no sign for as long is not healthy."""
+"""Time without a turn after which a stream is not healthy."""
 
 
 class FaceStream:
@@ -134,12 +134,12 @@ class FaceStream:
 
     @property
     def name(self) -> str:
-        """The source's, without credentials."""
+        """Name of the source, without credentials."""
         return self._reader.name
 
     @property
     def gallery(self) -> Gallery | None:
-        """Who is known."""
+        """The known identities."""
         return self._processor.gallery
 
     def run(self) -> StreamStatistics:
@@ -189,7 +189,7 @@ class FaceStream:
                 except SourceError as error:
                     if not self.counters.total.frames:
                         raise
-                    failure = error  # after frames came: what was seen of them is told first
+                    failure = error  # the events of the frames before come first
                 self._take_changes()
                 self._commands.serve()
                 if frame is not None:
@@ -215,27 +215,27 @@ class FaceStream:
             )
 
     def stop(self) -> None:
-        """End soon: what is in work is finished and told. May be called from anywhere."""
+        """End soon, after the current frame and its events. May be called from any thread or a signal handler."""
         self._stopping.set()
 
     def enroll(self, track: int, name: str) -> Future[Enrollment]:
         """Add a face in sight to the gallery, between two frames. May be called from any thread.
 
         Args:
-            track: number of the face, as its events say.
-            name: of the person.
+            track: number of the track, from its events.
+            name: name of the identity.
 
         Returns:
-            What enrolling did; its ``result`` raises TrackError where no such face is in sight, or GalleryError.
+            The enrollment. Its ``result`` raises TrackError if no such face is in sight, or GalleryError.
         """
         return self._commands.ask(lambda: self._enroll(track, name))
 
     def reconsider(self) -> Future[None]:
-        """Decide anew who everybody in sight is, as after a change of the gallery. May be called from any thread."""
+        """Identify all faces in sight again, after a change of the gallery. May be called from any thread."""
         return self._commands.ask(self._reconsider)
 
     def statistics(self) -> StreamStatistics:
-        """The statistics as they are now, which the ``statistics`` events report. May be called from any thread."""
+        """The current statistics, as the ``statistics`` events report them. May be called from any thread."""
         counters, budget, counts = self.counters, self._processor.budget, self._reader.counts
         now = self._clock()
         return StreamStatistics(
@@ -288,7 +288,7 @@ class FaceStream:
             self._on_frame(result)
 
     def _with_snapshots(self, result: FrameResult) -> FrameResult:
-        """The result with the names of the snapshots of its events, which every output sees from here on."""
+        """Add the names of snapshots to the events of a result, before any output sees it."""
         if not self._snapshot_sinks or not result.events:
             return result
         return replace(result, events=tuple(self._with_snapshot(event, result.frame) for event in result.events))
@@ -334,7 +334,7 @@ class FaceStream:
         found = [redact(problem) for part in parts if (problem := part.problem)]
         return (*found, *([self._processor.gallery_problem] if self._processor.gallery_problem else []))
 
-    # ---- what others ask for --------------------------------------------------------------------------------------
+    # ---- commands of other threads --------------------------------------------------------------------------------
 
     def _enroll(self, track: int, name: str) -> Enrollment:
         if self._last is None:

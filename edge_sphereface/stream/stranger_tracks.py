@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 _OUT_OF_REACH = 2.0
-"""A threshold that no cosine reaches: nobody is named, so everybody is looked at as strangers are."""
+"""A threshold that no cosine reaches: every face is treated as a stranger."""
 
 
 def track_scores(
@@ -33,17 +33,18 @@ def track_scores(
     gallery: Gallery,
     settings: StreamSettings,
 ) -> list[float]:
-    """The highest threshold at which each track of a sequence would ever be given a name.
+    """The highest threshold at which each track of a sequence would get a name at some time.
 
     Args:
-        frames: seconds and (H, W, 3) uint8 BGR, in order; nobody in them is enrolled.
+        frames: time in seconds and image (H, W, 3) uint8 BGR of each frame, in order; nobody in them is enrolled.
         detector: finds faces.
-        embedder: of the gallery.
-        gallery: who is known.
-        settings: of the stream; its threshold, or the gallery's, only tells when a track shows somebody else.
+        embedder: the model of the gallery.
+        gallery: the known identities.
+        settings: settings of the stream. Their threshold, or the gallery's, only decides when a track has become
+            another person.
 
     Returns:
-        A cosine for each face that was seen well enough to be named.
+        A cosine for each track with enough evidence for a name.
 
     Raises:
         ThresholdError: neither the settings nor the gallery have a threshold.
@@ -59,14 +60,14 @@ def track_scores(
 
 
 class _StrangerProcessor(FrameProcessor):
-    """A frame processor that names nobody and records the scores.
+    """A frame processor that gives no names and records the scores.
 
     Args:
-        scores: takes, by number of the track, the highest similarity that could have named it.
+        scores: receives the highest similarity of each track that could have given it a name, by its number.
         detector: finds faces.
-        embedder: of the gallery.
-        gallery: who is known.
-        settings: of the stream.
+        embedder: the model of the gallery.
+        gallery: the known identities.
+        settings: settings of the stream.
     """
 
     def __init__(

@@ -9,20 +9,20 @@ _SMALLER = (0.75, 0.5, 0.4)
 _SMALLEST_SIDE = 160
 _MOST_RARELY = 0.125
 _FORGETTING = 0.1
-"""Weight of the newest measurement in a mean that follows."""
+"""Weight of the newest measurement in an exponential mean."""
 _DECIDE_S = 1.0
-"""Between changes of the level."""
+"""Interval between changes of the level."""
 _ROOM = 0.85
-"""Share of the budget that the next better level must be expected to need before it is taken."""
+"""A better level is chosen when it is expected to need at most this share of the budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How much is done.
+    """An amount of work per frame.
 
     Attributes:
-        rate: detections, as a share of what was asked for.
-        size: side of the picture for detection, likewise.
+        rate: detections per second, as a share of the requested rate.
+        size: side of the image for detection, as a share of the requested side.
         slower: factor on the intervals between embeddings.
     """
 
@@ -37,16 +37,16 @@ LEVELS = (
     Level(_MOST_RARELY, _SMALLER[-1], 1.0),
     *(Level(_MOST_RARELY, _SMALLER[-1], slower) for slower in (2.0, 4.0, 8.0)),
 )
-"""From everything to the least that still finds faces."""
+"""From full work to the least that still finds faces."""
 
 
 class ComputeBudget:
-    """Measures what detection, embedding and the rest cost, and chooses the best level that the budget allows.
+    """Measures the time of detection, embedding and the rest, and chooses the best level within the budget.
 
     Args:
-        budget_ms: work per frame, on average; None for no limit.
-        detect_fps: detections a second at the best level.
-        detect_side: longer side of the picture for detection at the best level, in pixels.
+        budget_ms: mean processing time per frame, in milliseconds; None for no limit.
+        detect_fps: detections per second at the best level.
+        detect_side: longer side of the image for detection at the best level, in pixels.
     """
 
     def __init__(self, budget_ms: float | None, *, detect_fps: float, detect_side: int) -> None:
@@ -62,27 +62,27 @@ class ComputeBudget:
 
     @property
     def level(self) -> Level:
-        """What to do now."""
+        """The current level."""
         return LEVELS[self._level]
 
     @property
     def detect_interval_s(self) -> float:
-        """Between detections."""
+        """Interval between detections, in seconds."""
         return 1.0 / (self._detect_fps * self.level.rate)
 
     @property
     def detect_side(self) -> int:
-        """Longer side of the picture for detection, in pixels."""
+        """Longer side of the image for detection, in pixels."""
         return self._side(self.level)
 
     def account(self, now_s: float, *, detect_ms: float | None, embed_ms: float, rest_ms: float) -> None:
-        """Take the work on one frame into account.
+        """Record the processing times of one frame, in milliseconds.
 
         Args:
-            now_s: of the stream's clock.
-            detect_ms: None if nothing was detected in it.
-            embed_ms: 0 if nothing was embedded.
-            rest_ms: following, drawing and the like.
+            now_s: time of the frame on the stream's clock, in seconds.
+            detect_ms: detection; None if the detector did not run.
+            embed_ms: embedding; 0 if nothing was embedded.
+            rest_ms: tracking and the rest.
         """
         if self._before_s is not None and now_s > self._before_s:
             self._frame_s = _mean(self._frame_s, now_s - self._before_s)
@@ -97,7 +97,7 @@ class ComputeBudget:
             self._choose(self.budget_ms)
 
     def expected_ms(self, level: Level) -> float:
-        """Work per frame at a level, by what was measured so far."""
+        """Expected processing time per frame at a level, in milliseconds."""
         if self._detect_ms_per_pixel is None or self._frame_s is None:
             return 0.0
         share = min(self._frame_s * self._detect_fps * level.rate, 1.0)
@@ -108,7 +108,7 @@ class ComputeBudget:
         fits = next((i for i, level in enumerate(LEVELS) if self.expected_ms(level) <= budget_ms), len(LEVELS) - 1)
         if fits > self._level:
             self._level = fits
-        elif fits < self._level:  # upwards only with room to spare, or it would go up and down for ever
+        elif fits < self._level:  # only with room to spare, so that it does not oscillate
             room = next((i for i, level in enumerate(LEVELS) if self.expected_ms(level) <= budget_ms * _ROOM), None)
             if room is not None and room < self._level:
                 self._level = room

@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Face, UInt8Array
 
 _SURE_LOOK = 0.6
-"""Quality from which one look may say that a doubtful track became somebody else; below it takes two in a row."""
+"""Quality from which one embedding is enough to end a doubtful track; below, it takes two in a row."""
 _GALLERY_ERRORS = (GalleryError, FingerprintError, OutputError, ThresholdError)
-"""What may come over a gallery while it is open: it is busy, deleted, damaged, rebuilt for another model or without
-a threshold, its disk fails. The camera goes on with what is known."""
+"""Failures of an open gallery that do not end the stream: it is busy, deleted, damaged, rebuilt for another model or
+without a threshold, or its disk fails."""
 _ASK_AGAIN_S = 1.0
-"""Until a gallery that failed is asked again."""
+"""Time until a gallery that failed is searched again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FrameResult:
-    """What was made of a frame.
+    """The result of processing a frame.
 
     Attributes:
-        frame: the picture.
-        tracks: the confirmed faces, as they are in it.
-        events: what happened.
-        detected: whether the detector looked at it.
-        embedded: faces that were embedded in it.
-        work_ms: time that it took, of one thread or several.
+        frame: the frame.
+        tracks: the tracks of confirmed faces, as they are in this frame.
+        events: what happened in this frame.
+        detected: whether the detector ran.
+        embedded: number of faces that were embedded.
+        work_ms: processing time, in milliseconds.
     """
 
     frame: Frame
@@ -62,19 +62,19 @@ class FrameResult:
 
     @property
     def in_sight(self) -> tuple[Track, ...]:
-        """The tracks whose faces are seen in the frame, not only remembered."""
+        """The tracks whose faces are visible in the frame."""
         return tuple(track for track in self.tracks if track.in_sight)
 
 
 class FrameProcessor:
-    """The faces in front of one camera. Used by one thread.
+    """Processes the frames of one camera, in order, in one thread.
 
     Args:
         detector: finds faces.
-        embedder: None where nobody is to be recognized.
-        gallery: who is known; None likewise.
-        settings: of the stream.
-        events: numbers what happens.
+        embedder: the model; None to track faces without recognizing them.
+        gallery: the known identities; None as well.
+        settings: settings of the stream.
+        events: makes the events.
 
     Raises:
         ThresholdError: the gallery has no threshold, and none was given.
@@ -91,7 +91,7 @@ class FrameProcessor:
         events: EventMaker,
     ) -> None:
         if gallery is not None and embedder is None:
-            raise ValueError("A gallery needs the embedder that its embeddings are of.")
+            raise ValueError("Expected an embedder with the gallery, got none: pass the one that made its embeddings.")
         self.gallery, self.embedder = gallery, embedder
         self.gallery_problem = ""
         self._failed_s = float("-inf")
@@ -108,7 +108,7 @@ class FrameProcessor:
         self.threshold = self._threshold()
 
     def step(self, frame: Frame) -> FrameResult:
-        """Take in one more frame."""
+        """Process the next frame."""
         start = time.perf_counter()
         events: list[Event] = []
         self._tracker.follow(frame)
@@ -140,10 +140,13 @@ class FrameProcessor:
         )
 
     def clear(self, frame: Frame | None) -> list[Event]:
-        """Lose every face, as when the source is gone.
+        """End all tracks, as when the source ends.
 
         Args:
-            frame: the last that was seen.
+            frame: the last frame; None before the first.
+
+        Returns:
+            The events of the faces that are lost.
         """
         self._schedule.restart()
         gone = self._tracker.clear()
@@ -151,20 +154,23 @@ class FrameProcessor:
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        """All tracks after the newest frame, also of faces that are not confirmed yet."""
+        """All tracks after the newest frame, including those of faces that are not confirmed yet."""
         return tuple(track.snapshot() for track in self._tracker.tracks)
 
     def enroll(self, number: int, name: str, frame: Frame) -> tuple[Enrollment, list[Event]]:
-        """Add what is known of a face in sight to the gallery.
+        """Enroll a face in sight with the template of its track.
 
         Args:
-            number: of its track.
-            name: of the person.
-            frame: the last that was seen.
+            number: number of the track.
+            name: name of the identity.
+            frame: the newest frame.
+
+        Returns:
+            The enrollment, and the events that follow from it.
 
         Raises:
-            TrackError: no such face is in sight, or it was never seen well enough to be embedded.
-            GalleryError: the gallery would not take it.
+            TrackError: no such face is in sight, or it was not seen well enough to be embedded yet.
+            GalleryError: the gallery refuses it.
         """
         from edge_sphereface.gallery.crops import encode_crop
 
@@ -182,7 +188,7 @@ class FrameProcessor:
         return enrollment, self.reconsider(frame)
 
     def reconsider(self, frame: Frame) -> list[Event]:
-        """Decide anew who everybody in sight is, as after a change of the gallery."""
+        """Identify all tracks again, after a change of the gallery; returns the events that follow."""
         events: list[Event] = []
         try:
             self.threshold = self._threshold()
@@ -210,7 +216,7 @@ class FrameProcessor:
                 events.append(self._events.appeared(track.snapshot(), frame))
 
     def _recognize(self, seen: list[TrackState], frame: Frame, events: list[Event]) -> int:
-        """Embed the faces that are worth it, all in one batch; gives how many."""
+        """Embed the faces that are worth it, in one batch; returns their number."""
         due = [(track, quality) for track in seen if (quality := self._worth(track, frame)) is not None]
         if not due or self.embedder is None:
             return 0
@@ -219,16 +225,16 @@ class FrameProcessor:
             template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
                 sure = track.doubtful and quality >= _SURE_LOOK
-                if not (sure or track.looked_unlike):  # one more look will tell
+                if not (sure or track.looked_unlike):  # the next embedding decides
                     track.doubt()
                     track.looked_unlike, track.embedded_s = True, frame.time_s
                     continue
                 events.append(self._events.lost(track.snapshot(), frame))
-                track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- this face's track from here on
+                track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- the new track of this face
                 self._confirm([track], frame, events)
             track.looked_unlike = False
             end_doubt(track, frame.time_s)
-            if track.doubtful and track.standing == "identified":  # what may be another face changes no template
+            if track.doubtful and track.standing == "identified":  # it may be another face: the template stays
                 track.embedded_s = frame.time_s
                 continue
             track.add(embedding, crop.copy(), quality, frame.time_s)
@@ -236,7 +242,7 @@ class FrameProcessor:
         return len(due)
 
     def _improved(self, face: Face, frame: Frame) -> Face:
-        """With landmarks from a closer look, unless those are no face's."""
+        """The face with improved landmarks, if those can be aligned."""
         better = self._finder.improve(frame.image, face)
         return better if self._is_alignable(better) else face
 
@@ -245,13 +251,13 @@ class FrameProcessor:
         return bool(alignable(face.landmarks[None], template)[0])
 
     def _worth(self, track: TrackState, frame: Frame) -> float | None:
-        """The quality of a face that should be embedded now, else None."""
+        """Quality, 0 to 1, of a face that should be embedded now; None for another."""
         settings, slower = self._settings.recognition, self.budget.level.slower
         if not track.confirmed or self._tracker.meeting(track):
             return None
         if not worth_embedding(track, 1.0, frame.time_s, settings, slower=slower):
             return None
-        if not self._is_alignable(track.face):  # what the detector saw is no face as a model takes it
+        if not self._is_alignable(track.face):  # such landmarks cannot be aligned
             return None
         quality = assess(track.face.landmarks, self._crops(frame.image, [track.face])[0]).value
         return quality if worth_embedding(track, quality, frame.time_s, settings, slower=slower) else None
@@ -280,11 +286,11 @@ class FrameProcessor:
         return decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
 
     def _rivals(self, track: TrackState, *, held: bool) -> list[TrackState]:
-        """Tracks seen in this frame that lose their name to another: one person has one face.
+        """Tracks in this frame that lose their name to a more similar one: each identity has one face in a frame.
 
         Args:
-            track: the one that was decided just now.
-            held: whether it had its name before. Who takes a name from another must be clearly more similar.
+            track: the track that was just decided.
+            held: whether it had its name before. To take a name from another track it must lead by the hysteresis.
         """
         named = [other for other in self._tracker.tracks if other.name is not None and not other.misses]
         lead = self._settings.recognition.hysteresis
@@ -299,7 +305,7 @@ class FrameProcessor:
         self.gallery_problem, self._failed_s = error.message, frame.time_s
 
     def _ask_again(self, frame: Frame) -> list[Event]:
-        """After a failure, decide what could not be decided as soon as the gallery can be used again."""
+        """After a failure of the gallery, identify all tracks again once it works."""
         if not self.gallery_problem or 0 <= frame.time_s - self._failed_s < _ASK_AGAIN_S:
             return []
         return self.reconsider(frame)

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.tracking.track import Standing, TrackState
 
 _DIFFERENT_PERSON = 0.1
-"""Below the threshold for identification: looks of one person in one track are more alike than any two photographs."""
+"""Margin below the threshold of identification: crops of one track are more similar than two photographs."""
 _SETTLE_S = 0.5
-"""Between two looks of a decided or doubtful face, however much better the second is."""
+"""Minimum interval between two embeddings of a decided or doubtful face."""
 
 
 def worth_embedding(
     track: TrackState, quality: float, now_s: float, settings: RecognitionSettings, *, slower: float = 1.0
 ) -> bool:
-    """Whether a face that is seen now should be embedded.
+    """Whether a visible face should be embedded now.
 
     Args:
-        track: of the face.
-        quality: of what is seen, 0 to 1.
-        now_s: of the stream's clock.
+        track: track of the face.
+        quality: quality of the face in this frame, 0 to 1.
+        now_s: time of the frame on the stream's clock, in seconds.
         settings: intervals and limits.
-        slower: factor on every interval, where the budget is short.
+        slower: factor on every interval, from the compute budget.
     """
     since_s = now_s - track.embedded_s
     if quality < settings.min_quality:
@@ -45,18 +45,18 @@ def worth_embedding(
 
 
 def unlike(similarity: float, threshold: float) -> bool:
-    """Whether a look that has this similarity to a track's template may show somebody else."""
+    """Whether an embedding with this similarity to a track's template may be of another person."""
     return similarity < threshold - _DIFFERENT_PERSON
 
 
 def end_doubt(track: TrackState, now_s: float) -> None:
-    """End the doubt of a track with the second look in a row that agrees with its template, some time after the first.
+    """End the doubt of a track with the second embedding in a row that agrees with its template, half a second later.
 
-    The first may show one face that dissolves into another, and be like both.
+    One alone is not enough: while one face dissolves into another, it may resemble both.
 
     Args:
-        track: of which a look agreed.
-        now_s: of the stream's clock.
+        track: a track whose newest embedding agreed.
+        now_s: time of the frame on the stream's clock, in seconds.
     """
     if track.embeddings == 0 or now_s - track.agreed_s >= _SETTLE_S:
         track.doubtful = False
@@ -67,16 +67,19 @@ def end_doubt(track: TrackState, now_s: float) -> None:
 def decide_identity(
     track: TrackState, candidates: Sequence[Candidate], threshold: float, settings: RecognitionSettings
 ) -> tuple[Standing, str | None]:
-    """Who a track is, by its template's nearest identities and by what was said before.
+    """Decide the identity of a track from the nearest identities and the decision before.
 
-    A name is given when the evidence is enough and the best reaches the threshold with the margin. It is kept until
-    the similarity falls below the threshold by the hysteresis, or another leads it by as much.
+    A name is given when there is enough evidence, and the best candidate reaches the threshold and leads by the margin.
+    It is kept until its similarity falls below the threshold by the hysteresis, or another candidate leads by as much.
 
     Args:
-        track: with its standing so far.
-        candidates: identities nearest to its template, the best first; at least two where there are two.
-        threshold: to reach.
-        settings: margin, hysteresis and what is enough.
+        track: the track with its decision so far.
+        candidates: identities nearest to its template, the best first; at least two if the gallery has two.
+        threshold: minimum cosine similarity for a name.
+        settings: margin, hysteresis and amounts of evidence.
+
+    Returns:
+        The standing, and the name if it is identified.
     """
     best = candidates[0] if candidates else None
     second = candidates[1].similarity if len(candidates) > 1 else -1.0

@@ -1,4 +1,4 @@
-"""Where faces went from one frame to the next, by their landmarks.
+"""Tracks faces from one frame to the next by the optical flow of their landmarks.
 
 References:
     B. D. Lucas, T. Kanade: An iterative image registration technique with an application to stereo vision, IJCAI 1981.
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 _SIDE_PX = 480
-"""Longer side of the gray picture that points are followed in."""
+"""Longer side of the gray image for optical flow, in pixels."""
 _WINDOW = (15, 15)
 _LEVELS = 3
 _RETURN_PX = 1.0
-"""A point that is followed forth and back must come home this near."""
+"""Largest distance between a point and its position after tracking forward and back, in pixels."""
 _MIN_POINTS = 3
 _MAX_SCALE = 1.3
-"""Change of size between two frames that is believed."""
+"""Largest plausible change of size between two frames."""
 _PATCH = 24
-"""Side of the picture of a face, in pixels, that is compared between two frames."""
+"""Side of the image of a face that is compared between two frames, in pixels."""
 _ALIKE = 0.7
-"""Correlation of a face with itself one frame later; below it, something else is seen in its place."""
+"""Minimum correlation of a face with itself one frame later; below, another face or object is in its place."""
 
 
 class LandmarkFlow:
-    """Follows landmarks by optical flow. Keeps one small gray picture of the frame before."""
+    """Tracks landmarks by optical flow. It keeps one small gray image of the frame before."""
 
     def __init__(self) -> None:
         self._before: Any = None
@@ -41,14 +41,14 @@ class LandmarkFlow:
         self._ratio = 1.0
 
     def look(self, image: UInt8Array) -> None:
-        """Take a frame as the one to follow from."""
+        """Use a frame as the start of the next step."""
         self._before = self._gray(image)
 
     def follow(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face | None]:
-        """The faces of the frame before in this one, which becomes the frame before; None for one that was lost.
+        """Track faces from the frame before to this one, which becomes the frame before.
 
-        A lost one is hidden, left, turned so fast that its points do not lead back to where they were, or looks
-        different now: after a cut, points of another face in the same place can match.
+        A face is lost when it is hidden, has left, or turns too fast to be tracked back to its position, and when it
+        looks different now: after a cut, points of another face in the same place can match.
         """
         before, gray = self._before, self._gray(image)
         self._before = gray
@@ -76,7 +76,7 @@ class LandmarkFlow:
     def _gray(self, image: UInt8Array) -> Any:
         import cv2
 
-        if image.shape[:2] != self._shape:  # another size from here on: there is nothing to follow from
+        if image.shape[:2] != self._shape:  # the size of frames changed
             self._shape = (image.shape[0], image.shape[1])
             self._ratio = min(_SIDE_PX / max(self._shape), 1.0)
         size = (max(round(self._shape[1] * self._ratio), 1), max(round(self._shape[0] * self._ratio), 1))
@@ -85,7 +85,7 @@ class LandmarkFlow:
 
 
 def _flow(before: Any, after: Any, points: Any) -> tuple[Any, Any]:
-    """Points (N, 1, 2) in the other picture, and (N, 1) whether they were found."""
+    """Points (N, 1, 2) in the other image, and (N, 1) whether they were found."""
     import cv2
 
     there, status, _ = cv2.calcOpticalFlowPyrLK(
@@ -95,7 +95,7 @@ def _flow(before: Any, after: Any, points: Any) -> tuple[Any, Any]:
 
 
 def _patch(gray: Any, box: Float32Array) -> Float32Array:
-    """What is in a box, as a small square picture of mean zero."""
+    """The content of a box, as a small square image of mean zero."""
     import cv2
 
     size = np.maximum(box[2:] - box[:2], 1.0) / _PATCH
@@ -112,7 +112,7 @@ def _patch(gray: Any, box: Float32Array) -> Float32Array:
 
 
 def _moved(face: Face, landmarks: Float32Array, good: np.ndarray[Any, Any]) -> Face | None:
-    """The face shifted and scaled as its good points are."""
+    """The face, shifted and scaled as its reliable points are."""
     if int(good.sum()) < _MIN_POINTS:
         return None
     old, new = face.landmarks[good].astype(np.float64), landmarks[good].astype(np.float64)

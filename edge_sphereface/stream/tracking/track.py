@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
 
 _BELIEVED_MISSES = 2
-"""Detections without a face, up to which the motion of its landmarks is believed."""
+"""Number of missed detections up to which the optical flow of a face is trusted."""
 _MOST_EVIDENCE = 20.0
-"""Of a face that stays for hours: older looks fade, so that a mistake does not stay for ever."""
+"""Limit of the evidence of a track: older embeddings lose weight, so that errors do not persist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,28 +52,28 @@ class Track:
 
 @dataclass(slots=True, eq=False)
 class TrackState:
-    """A face that is tracked, and what is known of it. It changes with each frame.
+    """The state of a track, which changes with each frame. Times are in seconds of the stream's clock.
 
     Attributes:
         number: from 1, never used twice in a run.
         face: where it is in the newest frame.
-        began_s: of the stream's clock.
-        seen_s: when the detector last saw it. Motion alone is no sign: a picture that stands still moves nowhere.
-        detections: how often the detector saw it.
-        misses: how often it did not, since.
-        confirmed: whether it was announced.
-        doubtful: whether it may have become another person: it was hidden, met another face, changed its looks from
-            one frame to the next, or was not looked at for long.
-        agreed_s: when the first look in this doubt was that agreed with its template; infinity before.
-        looked_unlike: whether the last look at it showed somebody else.
-        weight: sum of the qualities of its embeddings; what is known of it.
-        embeddings: how many were made.
-        embedded_s: when the last one was made.
-        best_quality: of an embedded look.
-        crop: (H, W, 3) uint8 BGR of that look; None before.
-        standing: what was decided.
-        name: if it is identified.
-        candidates: the nearest identities at the last decision.
+        began_s: first detection.
+        seen_s: last detection. Optical flow does not count: it also tracks a still image.
+        detections: number of detections.
+        misses: number of detections without this face since the last one with it.
+        confirmed: whether its event ``appeared`` was emitted.
+        doubtful: whether it may have become another person: it was hidden, met another face, looked different from one
+            frame to the next, or was not seen for long.
+        agreed_s: first embedding in this doubt that agreed with the template; infinity before.
+        looked_unlike: whether the last embedding was unlike the template.
+        weight: evidence, the sum of the qualities of its embeddings.
+        embeddings: number of embeddings.
+        embedded_s: last embedding.
+        best_quality: highest quality of an embedded crop, 0 to 1.
+        crop: (H, W, 3) uint8 BGR, the crop of that quality; None before.
+        standing: the decision on its identity.
+        name: the identity; None unless ``standing`` is ``identified``.
+        candidates: the nearest identities at the last decision, the best first.
     """
 
     number: int
@@ -116,12 +116,12 @@ class TrackState:
 
     @property
     def in_sight(self) -> bool:
-        """Whether the motion of its landmarks is believed; else it is hidden, and soon lost."""
+        """Whether its optical flow is trusted; otherwise it is hidden, and soon lost."""
         return self.misses <= _BELIEVED_MISSES
 
     @property
     def similarity(self) -> float | None:
-        """To the one whose name it has, else to the nearest."""
+        """Cosine similarity to its identity, else to the nearest one; None before the first embedding."""
         for candidate in self.candidates:
             if self.name is None or candidate.name == self.name:
                 return candidate.similarity
@@ -129,18 +129,18 @@ class TrackState:
 
     @property
     def template(self) -> Float32Array | None:
-        """(D,) of length one: mean of the embeddings, weighted by quality; None before the first."""
+        """(D,) float32 of length one: mean of the embeddings, weighted by quality; None before the first."""
         if self._sum is None:
             return None
         norm = float(np.linalg.norm(self._sum))
         return (self._sum / norm).astype(np.float32) if norm > 0 else None
 
     def doubt(self) -> None:
-        """It may have become another person: looks that agreed so far say nothing of what comes after them."""
+        """Begin to doubt that it is still the same person; earlier embeddings that agreed no longer count."""
         self.doubtful, self.agreed_s = True, np.inf
 
     def add(self, embedding: Float32Array, crop: UInt8Array, quality: float, now_s: float) -> None:
-        """Take one more look into account."""
+        """Add an embedding."""
         if self._sum is None:
             self._sum = np.zeros_like(embedding)
         if self.weight + quality > _MOST_EVIDENCE:
@@ -155,7 +155,7 @@ class TrackState:
             self.best_quality, self.crop = quality, crop
 
     def move(self, face: Face, now_s: float) -> None:
-        """Take a new place."""
+        """Move to a new position."""
         passed = now_s - self._moved_s
         if 0 < passed < np.inf:
             shift = (face.landmarks.mean(axis=0) - self.face.landmarks.mean(axis=0)) / passed
@@ -163,7 +163,7 @@ class TrackState:
         self.face, self._moved_s = face, now_s
 
     def see(self, face: Face, now_s: float) -> None:
-        """Take the place where the detector sees it."""
+        """Move to the position of a detection."""
         self.move(face, now_s)
         self.seen_s = now_s
         self.detections += 1

@@ -18,30 +18,30 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 _MIN_OVERLAP = 0.2
-"""Intersection over union from which two boxes may be one face."""
+"""Intersection over union from which two boxes may be the same face."""
 _NEAR = 0.6
-"""Distance of the middles of the landmarks, in widths of the face, up to which likewise."""
+"""Distance of the centers of the landmarks, in face widths, up to which they may be the same face."""
 _MEETING = 0.05
-"""Overlap of two faces from which either may be taken for the other afterwards."""
+"""Intersection over union of two faces from which they may be confused afterwards."""
 _HIDDEN_S = 0.4
-"""A face that was not seen for as long may be another when something is seen in its place."""
+"""Time without a detection after which another person may be in the same place, in seconds."""
 _LATE = 1.5
-"""The same, in intervals between detections, where they are rarer than that."""
+"""The same in intervals between detections, if those are longer."""
 _SLOWER = 0.9
-"""Speed of a hidden face, frame by frame."""
+"""Factor on the velocity of a hidden face, per frame."""
 _LONG_STEP_S = 0.2
-"""Nobody can tell where a hidden face went in more."""
+"""Longest step for which a hidden face is extrapolated, in seconds."""
 _SIZE_CHANGE = 1.8
-"""Ratio of the widths of two detections that are one face."""
+"""Largest ratio of the widths of two detections of the same face."""
 _UNCONFIRMED_S = 0.5
-"""A face that was seen too rarely to be one is forgotten after this time."""
+"""Time after which an unconfirmed face is dropped, in seconds."""
 
 
 class Tracker:
-    """Keeps the tracks of a stream.
+    """Holds the tracks of a stream.
 
     Args:
-        settings: how faces are followed.
+        settings: how faces are detected and tracked.
     """
 
     def __init__(self, settings: TrackingSettings) -> None:
@@ -53,11 +53,11 @@ class Tracker:
 
     @property
     def expecting(self) -> bool:
-        """Whether a face was seen in the newest detection that too few have shown so far to be one."""
+        """Whether the newest detection found a face that is not confirmed yet."""
         return any(not track.confirmed and not track.misses for track in self.tracks)
 
     def follow(self, frame: Frame) -> None:
-        """Move every face as its landmarks moved since the frame before."""
+        """Move every track by the optical flow since the frame before."""
         passed_s = frame.time_s - self._last_s
         self._last_s = frame.time_s
         if not self.tracks:
@@ -68,23 +68,23 @@ class Tracker:
         ):
             if moved is not None and track.in_sight:
                 track.move(moved, frame.time_s)
-                if passed_s > _HIDDEN_S:  # in such a time one person may take another's place unseen
+                if passed_s > _HIDDEN_S:  # long enough for another person to take its place
                     track.doubt()
-            else:  # on as it went, ever slower
+            else:  # extrapolate with decreasing velocity
                 track.doubt()
                 track.velocity *= np.float32(_SLOWER)
                 track.face = _shifted(track.face, track.velocity * np.float32(min(max(passed_s, 0.0), _LONG_STEP_S)))
 
     def update(self, frame: Frame, faces: Sequence[Face], *, interval_s: float = 0.0) -> list[TrackState]:
-        """Take the detections of a frame into account, after :meth:`follow`.
+        """Assign the detections of a frame to tracks, after :meth:`follow`.
 
         Args:
-            frame: what the detector looked at.
-            faces: what it found.
-            interval_s: between detections, as they are scheduled now.
+            frame: the frame.
+            faces: its detected faces.
+            interval_s: current interval between detections, in seconds.
 
         Returns:
-            Tracks that the detector sees in this frame.
+            The tracks that were detected in this frame.
         """
         found = [face for face in faces if _side(face) >= self._settings.min_face_px]
         found = sorted(found, key=lambda face: -face.area)[: self._settings.max_faces]
@@ -108,15 +108,15 @@ class Tracker:
         return seen
 
     def drop_lost(self, now_s: float) -> list[TrackState]:
-        """Take out the tracks that were not seen for too long; gives those that had been confirmed."""
+        """Remove the tracks that were not detected for too long; returns the confirmed ones."""
         lost = [
             track for track in self.tracks if track.misses > 1 and now_s - track.seen_s > self._patience(track)
-        ]  # where detections are rare, one that fails is no sign
+        ]  # with rare detections a single miss means little
         self.tracks = [track for track in self.tracks if track not in lost]
         return [track for track in lost if track.confirmed]
 
     def renew(self, track: TrackState, now_s: float) -> TrackState:
-        """Begin a new track where one turned out to be another person by now."""
+        """Replace a track that has become another person by a new one."""
         fresh = TrackState(
             number=self._next_number,
             face=track.face,
@@ -130,13 +130,13 @@ class Tracker:
         return fresh
 
     def clear(self) -> list[TrackState]:
-        """Forget every track, as when the source is gone; gives those that had been confirmed."""
+        """Remove all tracks, as when the source ends; returns the confirmed ones."""
         gone, self.tracks = self.tracks, []
         self._motion = LandmarkFlow()
         return [track for track in gone if track.confirmed]
 
     def meeting(self, track: TrackState) -> bool:
-        """Whether another face overlaps this one now, so that what is seen may be either."""
+        """Whether another face overlaps this one, so that the crop may show either."""
         return any(other is not track and _overlap(track.face.box, other.face.box) > _MEETING for other in self.tracks)
 
     def _patience(self, track: TrackState) -> float:
@@ -149,7 +149,7 @@ class Tracker:
 
 
 def _match(tracks: Sequence[TrackState], faces: Sequence[Face], now_s: float) -> dict[int, TrackState]:
-    """The best pairs first, each track and each face once."""
+    """Assign tracks to faces, the best pairs first; keys are indices of faces."""
     costs = []
     for track in tracks:
         hidden_s = now_s - track.seen_s
@@ -157,7 +157,7 @@ def _match(tracks: Sequence[TrackState], faces: Sequence[Face], now_s: float) ->
             overlap = _overlap(track.face.box, face.box)
             width = max(_width(track.face), _width(face), 1.0)
             away = float(np.linalg.norm(track.face.landmarks.mean(axis=0) - face.landmarks.mean(axis=0))) / width
-            near = _NEAR * (1.0 + min(hidden_s, 1.0))  # who was hidden may have gone farther
+            near = _NEAR * (1.0 + min(hidden_s, 1.0))  # a hidden face may have moved farther
             ratio = _width(track.face) / max(_width(face), 1e-6)
             if (overlap >= _MIN_OVERLAP or away <= near) and 1 / _SIZE_CHANGE <= ratio <= _SIZE_CHANGE:
                 shape = float(np.abs(_shape(track.face) - _shape(face)).mean())
@@ -172,7 +172,7 @@ def _match(tracks: Sequence[TrackState], faces: Sequence[Face], now_s: float) ->
 
 
 def _shape(face: Face) -> Float32Array:
-    """Landmarks relative to the box: two faces that meet are told apart by how they are turned."""
+    """Landmarks relative to the box: two faces that meet differ in pose."""
     corner, size = face.box[:2], np.maximum(face.box[2:] - face.box[:2], 1.0)
     shape: Float32Array = (face.landmarks - corner) / size
     return shape
