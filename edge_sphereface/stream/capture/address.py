@@ -13,7 +13,7 @@ NETWORK_SCHEMES = frozenset({"http", "https", "rtmp", "rtsp", "rtsps", "srt", "t
 
 
 class SourceKind(Enum):
-    """How a source is read."""
+    """How a source is read: its kind."""
 
     CAMERA = "camera"
     NETWORK = "network"
@@ -23,10 +23,10 @@ class SourceKind(Enum):
 
 
 def kind_of(address: str) -> SourceKind:
-    """Tell a source by its address.
+    """The kind of a source, from its address.
 
     Raises:
-        SourceError: it is empty, or a scheme that nothing here reads.
+        SourceError: the address is empty, or its scheme is not supported.
     """
     text = address.strip()
     if not text:
@@ -39,12 +39,12 @@ def kind_of(address: str) -> SourceKind:
     if separator:
         if scheme.lower() in NETWORK_SCHEMES:
             return SourceKind.NETWORK
-        raise SourceError(f"No source is read by {scheme}://.", hint=_EXPECTED)
+        raise SourceError(f"The scheme {scheme}:// is not supported.", hint=_EXPECTED)
     return SourceKind.FOLDER if Path(text).is_dir() else SourceKind.FILE
 
 
 def printable(address: str) -> str:
-    """The same address without user, password or token; what is no text in it is replaced."""
+    """An address without user, password and token; what is not text is replaced."""
     text = address.strip().encode(errors="replace").decode()
     kind = kind_of(text)
     if kind is SourceKind.NETWORK:

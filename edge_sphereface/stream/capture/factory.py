@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.capture.source import FrameSource
 
 Source: TypeAlias = str | Path | int | Iterable[Any] | Callable[[], Iterable[Any]]
-"""An address, or frames."""
+"""The address of a source, or its frames."""
 
 
 _ABOVE_ZERO = Range(least=0, is_open=True).parse
@@ -63,15 +63,15 @@ class SourceOptions:
 
 
 def make_source(source: Source, options: SourceOptions) -> FrameSource:
-    """A source that is not open yet.
+    """Make a source, which is not opened yet.
 
     Args:
         source: number of a camera, ``/dev/video*``, URL, GStreamer pipeline, path of a video or of a folder of
-            pictures; or an iterable of frames (H, W, 3) uint8 BGR, or a function that gives one.
+            images; or an iterable of frames (H, W, 3) uint8 BGR, or a function that returns one.
         options: how to open it.
 
     Raises:
-        SourceError: an address that nothing here reads.
+        SourceError: the address is not supported.
     """
     from edge_sphereface.stream.capture.gstreamer import PipelineSource
     from edge_sphereface.stream.capture.images import FolderSource, IteratorSource

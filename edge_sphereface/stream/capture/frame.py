@@ -1,4 +1,4 @@
-"""A frame, and its times."""
+"""A frame and its times."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
-    """A picture with its moment.
+    """A frame of a source.
 
     Attributes:
         image: (H, W, 3) uint8 BGR.
-        number: of the frame in its source, from 0; those that were dropped count, and a source that is opened again
-            goes on counting.
-        time_s: moment on the stream's own clock, in seconds: of a camera the monotonic clock, of a file or folder the
-            position. Everything that takes time in tracking is measured on it.
-        read_at: when the image had been read, in seconds of the reader's clock, ``time.monotonic()`` by default.
-        unix_time: ``time.time()`` at that moment.
+        number: number of the frame in its source, from 0. Dropped frames count, and a source that is reopened
+            continues to count.
+        time_s: time on the stream's clock, in seconds: monotonic for a camera, the position for a file or folder.
+            Tracking measures all times with it.
+        read_at: when the image was read, in seconds of the reader's clock, ``time.monotonic()`` by default.
+        unix_time: when the image was read, in seconds since 1970.
     """
 
     image: UInt8Array

@@ -1,7 +1,7 @@
 """GStreamer pipelines, run by ``gst-launch-1.0`` in a process of their own.
 
 PyPI's OpenCV is built without GStreamer, and a pipeline that hangs inside this process could not be ended. The pipeline
-writes YUV4MPEG2, whose header says the size; a size that changes in mid-stream is announced by another header.
+writes YUV4MPEG2. Its header has the size of the frames; another header announces a new size.
 
 References:
     yuv4mpeg(5) of the MJPEG tools.
@@ -38,16 +38,16 @@ _FRAME = b"FRAME"
 _MAX_LINE = 256
 _MAX_PIXELS = 1 << 26
 _END_S = 1.0
-"""Time that a pipeline has to end by itself."""
+"""Time for a pipeline to end by itself, in seconds."""
 
 
 class PipelineSource(FrameSource):
-    """A pipeline as ``gst-launch-1.0`` takes it, such as ``libcamerasrc ! video/x-raw,width=640,height=480``.
+    """A pipeline of ``gst-launch-1.0``, such as ``libcamerasrc ! video/x-raw,width=640,height=480``.
 
-    A sink at its end (``appsink``, as OpenCV wants it) is replaced.
+    A sink at its end (``appsink``, as OpenCV expects it) is replaced.
 
     Args:
-        pipeline: elements between exclamation marks; the last must give ``video/x-raw`` in the memory of the system.
+        pipeline: elements between exclamation marks; the last must deliver ``video/x-raw`` in system memory.
     """
 
     live = True
@@ -73,7 +73,7 @@ class PipelineSource(FrameSource):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is ours to handle
+            start_new_session=True,  # this process handles Ctrl-C
         )
         self._listener = threading.Thread(
             target=self._listen, args=(self._process.stderr,), name="gstreamer-messages", daemon=True
@@ -89,7 +89,7 @@ class PipelineSource(FrameSource):
         import cv2
 
         line = self._line()
-        while line.startswith(_MAGIC):  # another size from here on
+        while line.startswith(_MAGIC):  # the size of frames changed
             self._header(line)
             line = self._line()
         if not line:
@@ -110,7 +110,7 @@ class PipelineSource(FrameSource):
         return cast("UInt8Array", cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420))
 
     def close(self) -> None:
-        """End the pipeline, by force if it must be."""
+        """End the pipeline, by force if necessary."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -161,7 +161,7 @@ class PipelineSource(FrameSource):
         self._buffer = np.empty(width * height * 3 // 2, dtype=np.uint8)
 
     def _listen(self, stream: IO[bytes]) -> None:
-        """Keep the last messages, for the error that may follow; an unread pipe would stop the process."""
+        """Keep the last messages for a later error; a pipe that is not read would block the process."""
         with suppress(OSError, ValueError):
             for line in stream:
                 text = redact_pipeline(line.decode(errors="replace").strip())
@@ -183,10 +183,10 @@ class PipelineSource(FrameSource):
 
 
 def command_words(pipeline: str) -> list[str]:
-    """The words of the command for a pipeline, which ends in our own sink.
+    """The arguments of the command for a pipeline with our own sink.
 
     Raises:
-        SourceError: a quote that is not closed, or nothing before the sink.
+        SourceError: a quote is not closed, or nothing stands before the sink.
     """
     try:
         words = shlex.split(pipeline)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class FolderSource(FrameSource):
-    """Pictures of a folder, in the order of their paths.
+    """The images of a folder, in the order of their paths.
 
     Args:
-        folder: where they are; those that cannot be decoded are left out, and told at the end.
-        fps: rate at which they were taken.
+        folder: the folder. Images that cannot be decoded are skipped, and an error at the end reports them.
+        fps: frame rate at which they were taken.
     """
 
     live = False
@@ -35,18 +35,18 @@ class FolderSource(FrameSource):
         self._bad: list[ImageError] = []
 
     def open(self) -> None:
-        """List the pictures; see :meth:`FrameSource.open`."""
+        """List the images; see :meth:`FrameSource.open`."""
         try:
             self._paths = find_images(self._folder)
         except ImageError as error:
             raise SourceError(error.message, hint=error.hint) from error
         if not self._paths:
-            raise SourceError(f"There are no pictures in {self._folder}.", hint="JPEG, PNG, BMP, TIFF or WebP")
+            raise SourceError(f"There are no images in {self._folder}.", hint="JPEG, PNG, BMP, TIFF or WebP")
         self._next = 0
         self._bad.clear()
 
     def read(self) -> UInt8Array | None:
-        """The next picture that can be decoded; see :meth:`FrameSource.read`."""
+        """The next image that can be decoded; see :meth:`FrameSource.read`."""
         while self._next < len(self._paths):
             self._next += 1
             try:
@@ -62,23 +62,23 @@ class FolderSource(FrameSource):
         return None
 
     def skip(self) -> bool:
-        """Go past a picture without reading it."""
+        """Skip an image without reading it."""
         self._next += 1
         return self._next <= len(self._paths)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to do."""
 
 
 class IteratorSource(FrameSource):
-    """Frames of a Python iterator, so that any library that reads a camera fits.
+    """The frames of a Python iterator, for any library that reads a camera.
 
     Args:
-        frames: an iterable of (H, W, 3) uint8 BGR arrays, read once; or a function that gives a new one whenever the
-            source is opened, so that it can be opened again.
-        name: to be printed.
-        live: frames come by themselves, as from a camera; False: as fast as they are taken.
-        fps: if it is known.
+        frames: an iterable of (H, W, 3) uint8 BGR arrays, which is read once; or a function that returns a new one
+            whenever the source is opened, so that it can be reopened.
+        name: name of the source in messages.
+        live: whether frames arrive at their own rate, as from a camera, instead of as fast as they are taken.
+        fps: frame rate; None if it is not known.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class IteratorSource(FrameSource):
 
     @property
     def reopens(self) -> bool:
-        """Whether it can be opened a second time."""
+        """Whether the source can be opened again."""
         return self._make is not None
 
     def open(self) -> None:
-        """Begin; see :meth:`FrameSource.open`."""
+        """Start the iteration; see :meth:`FrameSource.open`."""
         if self._make is not None:
             self._iterator = iter(self._make())
 
@@ -115,11 +115,11 @@ class IteratorSource(FrameSource):
             return check_image(image)
         except ImageError as error:
             raise SourceError(
-                f"{self.name} gave something else than a frame: {error.message}", hint=error.hint
+                f"{self.name} returned something else than a frame: {error.message}", hint=error.hint
             ) from error
 
     def close(self) -> None:
-        """Let a generator clean up behind itself."""
+        """Close a generator."""
         iterator = self._iterator
         if self._make is not None:
             self._iterator = None

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 _PLAUSIBLE_FPS = (0.5, 480.0)
 _BAD_FRAMES = 250
-"""In a row, after which a recording is given up; at its end FFmpeg refuses each in microseconds."""
+"""Consecutive damaged frames after which a recording ends; past its end FFmpeg fails in microseconds."""
 _UNCERTAIN = 0.01
-"""Share of its frames by which a container may be wrong about their number."""
+"""Tolerance of the number of frames that a container states, as a share."""
 _DECODER_THREADS = 1
-"""Of a stream: FFmpeg's frame threads each hold a frame back, which a camera shows late."""
+"""FFmpeg's threads for a stream: each further one delays the video by a frame."""
 
 
 class CaptureSource(FrameSource):
-    """Camera, URL or file.
+    """A camera, URL or video file.
 
     Args:
         address: number of a camera, ``/dev/video*``, URL or path.
-        size: (width, height) to ask of a camera; it may give another.
-        pixel_format: FourCC to ask of a camera, such as ``MJPG``.
-        camera_fps: rate to ask of a camera.
-        timeout_s: after which a stream that gives nothing has ended.
+        size: (width, height) in pixels to request from a camera; it may deliver another size.
+        pixel_format: FourCC to request from a camera, such as ``MJPG``.
+        camera_fps: frames per second to request from a camera.
+        timeout_s: seconds without data after which a network stream has ended.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CaptureSource(FrameSource):
         self.fps = fps if _PLAUSIBLE_FPS[0] <= fps <= _PLAUSIBLE_FPS[1] else None
 
     def read(self) -> UInt8Array | None:
-        """The next frame, past those of a recording that cannot be decoded; see :meth:`FrameSource.read`."""
+        """The next frame; those of a recording that cannot be decoded are skipped. See :meth:`FrameSource.read`."""
         if not self._advance():
             return None
         there, image = self._require().retrieve()
@@ -79,14 +79,14 @@ class CaptureSource(FrameSource):
         return cast("UInt8Array", image)
 
     def skip(self) -> bool:
-        """Decode, without the conversion of colors."""
+        """Decode the next frame, without converting its colors."""
         return self._advance()
 
     def _advance(self) -> bool:
-        """Go to the next frame; False at the end.
+        """Advance to the next frame; False at the end.
 
         Raises:
-            SourceError: at the end of a recording of which frames are missing.
+            SourceError: at the end of a recording with missing frames.
         """
         capture = self._require()
         if self._kind is not SourceKind.FILE:
@@ -107,7 +107,7 @@ class CaptureSource(FrameSource):
         return False
 
     def position_s(self) -> float | None:
-        """Of a file."""
+        """Position in a file, in seconds; None for another source."""
         if self._kind is not SourceKind.FILE:
             return None
         import cv2
@@ -115,7 +115,7 @@ class CaptureSource(FrameSource):
         return float(self._require().get(cv2.CAP_PROP_POS_MSEC)) / 1000.0
 
     def close(self) -> None:
-        """Let go of the device or the connection."""
+        """Release the device or the connection."""
         if self._capture is not None:
             self._capture.release()
             self._capture = None
@@ -136,11 +136,11 @@ class CaptureSource(FrameSource):
             wanted += [cv2.CAP_PROP_FPS, round(self._camera_fps)]
         capture = cv2.VideoCapture(device, cv2.CAP_ANY)
         for name, value in zip(wanted[::2], wanted[1::2], strict=True):
-            capture.set(name, value)  # one that the camera does not know leaves it as it is
+            capture.set(name, value)  # a camera ignores a format that it does not support
         return capture
 
     def _decoder(self, cv2: Any) -> Any:
-        """FFmpeg alone: other backends of OpenCV would be tried next, and print the address with its password."""
+        """Only FFmpeg: other backends of OpenCV would print the address with its password."""
         options = []
         if self._kind is SourceKind.NETWORK:
             options = [

@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
-"""Waits between attempts to open a source double from the first to the longest."""
+"""Waits between attempts to open a source, in seconds; they double from the first to the longest."""
 _GOOD_RUN_S = 10.0
-"""A source that was up for as long begins its waits anew."""
+"""Time with frames after which the waits start from the first again, in seconds."""
 _INTERRUPTED_S = 3.0
-"""Time that a stuck read has to return once it was interrupted."""
+"""Time for a blocked read to return after it was interrupted, in seconds."""
 _MAX_STUCK = 3
-"""Threads that may hang inside a library before the stream ends, so that whoever watches the process restarts it."""
+"""Number of threads that may hang in a library before the stream ends, so that a supervisor restarts the process."""
 _JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceChange:
-    """The source came or went.
+    """A change of the state of a source.
 
     Attributes:
-        up: whether it gives frames now.
-        reason: why not.
+        up: whether the source delivers frames now.
+        reason: why it does not; empty if it does.
         hint: what to do about it; empty if nothing is known.
-        retry_s: when it will be opened again; None if it will not.
-        width: of its frames, in pixels; 0 while it is down.
-        height: likewise.
+        retry_s: seconds until it is reopened; None if it is not.
+        width: width of its frames, in pixels; 0 while it is down.
+        height: height of its frames, in pixels; 0 while it is down.
     """
 
     up: bool
@@ -55,11 +55,11 @@ class SourceChange:
 
 @dataclass(slots=True)
 class ReaderCounts:
-    """What became of the frames of a source.
+    """Counts of the frames of a source.
 
     Attributes:
-        read: that it gave.
-        dropped: of those, replaced by a newer one before they were asked for.
+        read: number of frames that it delivered.
+        dropped: number of those that a newer one replaced before they were taken.
         openings: how often it was opened with success.
     """
 
@@ -71,17 +71,17 @@ class ReaderCounts:
 class FrameReader:
     """Reads a source in a thread of its own.
 
-    Of a live source, and of a file that is paced, the newest frame alone is kept. Otherwise every frame waits until it
-    is taken. A live source that ends, breaks or stalls is opened again, with growing waits.
+    Only the newest frame of a live source, or of a paced recording, is kept. Otherwise the reader waits until each
+    frame is taken. A live source that ends, fails or stalls is reopened, with growing waits.
 
     Args:
-        make_source: gives a source that is not open; called again after a read that cannot be ended.
-        pace: give the frames of a recording at its own rate.
-        stall_s: after which a source that gives nothing has stalled.
-        fps: frames a second to make pictures of; the others are skipped where that saves work. None for all.
-        reopen: False ends where the source ends, though it could be opened again.
-        first_wait_s: before the second attempt to open it.
-        longest_wait_s: that the growing waits reach.
+        make_source: returns a source that is not open; called again after a read that cannot be ended.
+        pace: deliver the frames of a recording at its own rate.
+        stall_s: seconds without a frame after which a live source has stalled.
+        fps: maximum number of frames per second to decode; the others are skipped. None for all.
+        reopen: reopen a live source that ends.
+        first_wait_s: seconds before the second attempt to open it.
+        longest_wait_s: limit of the growing waits, in seconds.
         clock: gives seconds; frames are stamped and stalls are measured with it.
     """
 
@@ -119,7 +119,7 @@ class FrameReader:
 
     @property
     def name(self) -> str:
-        """The source's, without credentials."""
+        """Name of the source, without credentials."""
         return self._source.name
 
     @property
@@ -128,7 +128,7 @@ class FrameReader:
         return self._source.live or self._pace
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start reading."""
         self._last_sign = self._clock()
         self._thread = threading.Thread(
             target=self._run, args=(self._source, self._generation), name="frame-reader", daemon=True
@@ -136,10 +136,10 @@ class FrameReader:
         self._thread.start()
 
     def next(self, timeout_s: float) -> Frame | None:
-        """The newest frame that was not given yet; None if there is none within the time, or the source has ended.
+        """The newest frame that was not taken yet; None if none arrives in time, or the source has ended.
 
         Raises:
-            SourceError: a recording cannot be read, or a source hangs so that it cannot be opened again.
+            SourceError: a recording cannot be read, or a source hangs and cannot be reopened.
         """
         deadline = time.monotonic() + timeout_s
         with self._condition:
@@ -157,7 +157,7 @@ class FrameReader:
         return frame
 
     def changes(self) -> list[SourceChange]:
-        """What happened to the source since the last call."""
+        """The changes of the source since the last call."""
         found = []
         with suppress(IndexError):
             while True:
@@ -165,7 +165,7 @@ class FrameReader:
         return found
 
     def stop(self) -> bool:
-        """End; gives whether the thread ended too, which one that hangs in a library does not."""
+        """Stop reading. Returns whether the thread has ended; one that hangs in a library does not."""
         self._stopping.set()
         with self._condition:
             self._condition.notify_all()
@@ -190,10 +190,10 @@ class FrameReader:
                 self._read_all(source, generation)
             except SourceError as broken:
                 reason, hint, error = redact(broken.message), redact(broken.hint), broken
-            except Exception as broken:  # noqa: BLE001 -- an iterator of others may raise anything
+            except Exception as broken:  # noqa: BLE001 -- an iterator may raise anything
                 error = SourceError(redact(f"{source.name} failed: {type(broken).__name__}: {broken}"))
                 reason = error.message
-            with suppress(Exception):  # a source that broke may break again here
+            with suppress(Exception):  # a source that failed may fail again
                 source.close()
             if not self._current(generation):
                 return
@@ -208,7 +208,7 @@ class FrameReader:
             wait_s = min(wait_s * 2, self._waits[1])
 
     def _read_all(self, source: FrameSource, generation: int) -> None:
-        """Until the source ends."""
+        """Read until the source ends."""
         start, index, shape, due = self._clock(), 0, (0, 0), float("-inf")
         first_position: float | None = None
         moment = 0.0
@@ -239,7 +239,7 @@ class FrameReader:
                     self._stopping.wait(max(start + moment - first_position - now, 0.0))
                     now = self._last_sign = self._clock()
             beat = now if source.live else moment
-            on_time = abs(beat - due) < self._interval_s  # else the beat begins anew
+            on_time = abs(beat - due) < self._interval_s  # otherwise the schedule starts again
             due = (due if on_time else beat) + self._interval_s
             self._deliver(image, moment, now)
             index += 1
@@ -251,7 +251,7 @@ class FrameReader:
             if not self.newest_only:
                 while self._frame is not None and not self._stopping.is_set():
                     self._condition.wait(0.5)
-                    self._last_sign = self._clock()  # it is the consumer that takes its time
+                    self._last_sign = self._clock()  # the consumer is slow, not the source
             self.counts.dropped += self._frame is not None
             self._frame = frame
             self._condition.notify_all()
@@ -279,7 +279,7 @@ class FrameReader:
         return not self._stopping.is_set() and generation == self._generation
 
     def _watch_for_stall(self) -> None:
-        """Interrupt a read that takes too long; leave a thread that does not come back and begin another."""
+        """Interrupt a read that takes too long, and replace its thread if it does not return."""
         silent_s = self._clock() - self._last_sign
         if not self._blocked or not self._source.live or silent_s < self._stall_s or self._stopping.is_set():
             return
@@ -291,19 +291,19 @@ class FrameReader:
             raise SourceError(
                 f"{self.name} hangs, and cannot be opened again in this process.", hint="start the process again"
             )
-        self._generation += 1  # the thread that hangs ends without a word if it ever wakes
+        self._generation += 1  # the hanging thread ends silently if it ever returns
         self._down(f"no frame for {silent_s:.0f} s", "", 0.0)
         self._source = self._make_source()
         self.start()
 
 
 def _following(source: FrameSource, index: int, moment: float) -> float:
-    """Where the next frame of a recording may stand, and half a frame more: the nearest one to a beat is taken."""
+    """Latest expected position of the next frame of a recording, in seconds, with half a frame of tolerance."""
     return moment + 1.5 / (source.fps or _DEFAULT_FPS) if index else 0.0
 
 
 def _position(source: FrameSource, index: int) -> float:
-    """Where a frame stands in a recording; by counting, where the file's own times do not run forward."""
+    """Position of a frame in a recording, in seconds; counted if the file's own times do not increase."""
     counted = index / (source.fps or _DEFAULT_FPS)
     position = source.position_s()
     return counted if position is None or position <= 0 else position

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class FrameSource(ABC):
-    """Gives frames one after another. Used by one thread, but for :meth:`interrupt`.
+    """Delivers frames one after another. Used by one thread, except for :meth:`interrupt`.
 
     Attributes:
-        name: to be printed; without credentials.
-        live: whether frames come by themselves, at their own pace, so that some may have to be dropped.
-        fps: frames a second, if it knows; read after :meth:`open`.
+        name: name in messages, without credentials.
+        live: whether frames arrive at their own rate, so that some may have to be dropped.
+        fps: frames per second; None if it is not known. Read after :meth:`open`.
     """
 
     name: str
@@ -24,15 +24,15 @@ class FrameSource(ABC):
 
     @property
     def reopens(self) -> bool:
-        """Whether it is opened again when it ends or breaks."""
+        """Whether the source is reopened when it ends or fails."""
         return self.live
 
     @abstractmethod
     def open(self) -> None:
-        """Connect.
+        """Open the source.
 
         Raises:
-            SourceError: it cannot be opened; the message says why, without credentials.
+            SourceError: the source cannot be opened. The message says why, without credentials.
         """
 
     @abstractmethod
@@ -40,24 +40,24 @@ class FrameSource(ABC):
         """The next frame, (H, W, 3) uint8 BGR; None at the end. May block.
 
         Raises:
-            SourceError: the source broke.
+            SourceError: the source failed.
         """
 
     def skip(self) -> bool:
-        """Go past the next frame without making a picture of it, where that is cheaper; False at the end.
+        """Skip the next frame, without decoding it if possible; False at the end.
 
         Raises:
-            SourceError: the source broke.
+            SourceError: the source failed.
         """
         return self.read() is not None
 
     def position_s(self) -> float | None:
-        """Where the frame that was read last stands in a recording, in seconds; None if the source does not know."""
+        """Position of the last frame in a recording, in seconds; None if it is not known."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it; may be called twice."""
+        """Release the source. May be called twice."""
 
     def interrupt(self) -> None:  # noqa: B027 -- most sources cannot
-        """Make a blocked :meth:`read` return, if that is possible. Called from another thread."""
+        """Make a blocked :meth:`read` return, if possible. Called from another thread."""

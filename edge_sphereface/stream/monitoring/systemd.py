@@ -1,4 +1,4 @@
-"""Signs for systemd: ready, alive, stopping. Without systemd they go nowhere.
+"""Notifications for systemd: ready, alive, stopping. Without systemd they do nothing.
 
 References:
     sd_notify(3), sd_watchdog_enabled(3).
@@ -13,9 +13,10 @@ from contextlib import suppress
 
 
 class SystemdNotifier:
-    """Speaks to whoever started this process, if it asked to be told.
+    """Notifies systemd, if it started this process as a service of type ``notify``.
 
-    ``$NOTIFY_SOCKET`` and ``$WATCHDOG_USEC`` say so; both leave the environment, so that no child speaks too.
+    ``$NOTIFY_SOCKET`` and ``$WATCHDOG_USEC`` say so. Both are removed from the environment, so that no child process
+    sends notifications.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class SystemdNotifier:
         self._signed, self._is_ready = float("-inf"), False
 
     def alive(self) -> None:
-        """The work has begun, or goes on: told three times in the watchdog's period, however often this is called."""
+        """Report that the stream works: at most three times per period of the watchdog, however often it is called."""
         if not self._is_ready:
             self._is_ready = True
             self._tell("READY=1")
@@ -36,7 +37,7 @@ class SystemdNotifier:
             self._tell("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Report that the stream is about to end."""
         self._tell("STOPPING=1")
 
     def _tell(self, text: str) -> None:

@@ -15,58 +15,58 @@ _LONGEST_WAIT_S = 30.0
 
 
 class EventSink(Protocol):
-    """Where events go.
+    """An output of events.
 
     Attributes:
-        name: to be printed; without credentials.
+        name: name in messages, without credentials.
     """
 
     name: str
 
     @property
     def problem(self) -> str:
-        """Why events that were taken do not get where they belong; empty if they do."""
+        """Why accepted events are not delivered; empty if they are."""
         ...
 
     @property
     def dropped(self) -> int:
-        """Events that were taken and given up."""
+        """Number of accepted events that were lost."""
         ...
 
     def open(self) -> None:
-        """Begin.
+        """Start the output.
 
         Raises:
-            SinkError: it cannot work as it was asked to.
+            SinkError: it cannot work as requested.
         """
         ...
 
     def write(self, event: Event) -> None:
-        """Take one event.
+        """Accept one event.
 
         Raises:
-            OSError: not now; it will be given again after a while.
-            Exception: any other: never; it is dropped and counted.
+            OSError: it cannot be accepted now; the dispatcher tries again later.
+            Exception: any other: it cannot be accepted at all; the dispatcher drops and counts it.
         """
         ...
 
     def pending(self) -> int:
-        """Events that were taken and are not yet where they belong."""
+        """Number of accepted events that are not delivered yet."""
         ...
 
     def close(self) -> None:
-        """Bring away what can be brought away within half a second."""
+        """Deliver what can be delivered within half a second, and close."""
         ...
 
 
 class EventDispatcher:
-    """One sink with its queue.
+    """Delivers events to one sink, through a queue and a thread.
 
     Args:
-        sink: where events go; it is opened at once, so that what cannot work is said at the start.
+        sink: the output. It is opened at once, so that errors appear at the start.
 
     Raises:
-        SinkError: the sink cannot work as it was asked to.
+        SinkError: the sink cannot work as requested.
     """
 
     def __init__(self, sink: EventSink) -> None:
@@ -81,7 +81,7 @@ class EventDispatcher:
         self._thread.start()
 
     def give(self, event: Event) -> None:
-        """Queue an event; the oldest is dropped, and counted, where ten thousand wait."""
+        """Queue an event. If ten thousand are queued, the oldest is dropped and counted."""
         with self._condition:
             if len(self._waiting) >= _MOST_WAITING:
                 self._waiting.popleft()
@@ -90,22 +90,22 @@ class EventDispatcher:
             self._condition.notify()
 
     def pending(self) -> int:
-        """Events that are not yet where they belong."""
+        """Number of events that are not delivered yet."""
         return len(self._waiting) + self.sink.pending()
 
     @property
     def problem(self) -> str:
-        """Why events do not get where they belong; empty if they do."""
+        """Why events are not delivered, with the name of the sink; empty if they are."""
         problem = self._problem or self.sink.problem or self._left_out
         return problem and f"{self.sink.name}: {problem}"
 
     @property
     def dropped(self) -> int:
-        """Events that are lost."""
+        """Number of lost events."""
         return self._dropped + self.sink.dropped
 
     def close(self, timeout_s: float) -> int:
-        """Bring away what waits; gives how many events could not be."""
+        """Deliver the queued events and close; returns the number of those that could not be delivered."""
         with self._condition:
             self._closing = True
             self._condition.notify()
@@ -132,13 +132,13 @@ class EventDispatcher:
                     self._condition.wait_for(lambda: self._closing, wait_s)
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
                 continue
-            except Exception as error:  # noqa: BLE001 -- one bad event must not end this thread
+            except Exception as error:  # noqa: BLE001 -- one bad event must not end the thread
                 self._dropped += 1
                 self._left_out = f"an event was left out: {error or type(error).__name__}"
             with self._condition:
-                if self._waiting and self._waiting[0] is event:  # else it was dropped meanwhile
+                if self._waiting and self._waiting[0] is event:  # otherwise it was dropped meanwhile
                     self._waiting.popleft()
         try:
             self.sink.close()
-        except Exception as error:  # noqa: BLE001 -- the end is not held up
+        except Exception as error:  # noqa: BLE001 -- it must not delay the end
             self._problem = f"it did not close: {error or type(error).__name__}"

@@ -20,9 +20,9 @@ class StreamSink:
     """Writes to a text stream, such as stdout.
 
     Args:
-        stream: is flushed after each event.
-        form: makes the line; None leaves an event out.
-        left: called once when nobody reads any more.
+        stream: the text stream; it is flushed after each event.
+        form: returns the line of an event, or None to leave it out.
+        left: called once when the reader has closed the stream.
     """
 
     name = "stdout"
@@ -37,11 +37,11 @@ class StreamSink:
         """Nothing to do."""
 
     def write(self, event: Event) -> None:
-        """One line, if the form gives one."""
+        """Write the line of an event, if it has one."""
         line = self._form(event) if self._open else None
         if line is None:
             return
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"  # a name of a file may be no text at all
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"  # the name of a file may not be valid text
         try:
             print(line.encode(encoding, "backslashreplace").decode(encoding), file=self._stream, flush=True)
         except BrokenPipeError:
@@ -49,21 +49,21 @@ class StreamSink:
             self._left()
 
     def pending(self) -> int:
-        """None."""
+        """No event waits here."""
         return 0
 
     def close(self) -> None:
-        """The stream is not ours to close."""
+        """Nothing to do: the stream stays open."""
 
 
 class FileSink:
-    """Appends JSON lines to a file; when it is full, ``events.jsonl`` becomes ``events.jsonl.1`` and so on.
+    """Appends JSON lines to a file, which is rotated to ``events.jsonl.1`` and so on when it is full.
 
     Args:
-        path: of the file. It gets mode 0600; a file or a symbolic link of another user is refused. A descriptor of this
-            process (``/dev/stderr``), a device or a FIFO is written into as it is and never rotated.
-        max_bytes: from which it is full.
-        keep: older files that are kept.
+        path: path of the file. It gets mode 0600; a file or a symbolic link of another user is refused. A descriptor of
+            this process (``/dev/stderr``), a device or a FIFO is written to as it is and never rotated.
+        max_bytes: size at which the file is rotated.
+        keep: number of rotated files to keep.
     """
 
     problem = ""
@@ -79,10 +79,10 @@ class FileSink:
         self._stream: IO[bytes] | None = None
 
     def open(self) -> None:
-        """Open or make the file; see :meth:`EventSink.open`."""
+        """Open or create the file; see :meth:`EventSink.open`."""
         try:
             self._stream = self._opened()
-        except OutputError as error:  # not a file of ours
+        except OutputError as error:  # the file of another user
             raise SinkError(error.message, hint=error.hint) from error
         except OSError as error:
             raise SinkError(
@@ -105,7 +105,7 @@ class FileSink:
             stream = self._stream = self._opened()
             size = 0
         try:
-            if stream.write(data) != len(data):  # a full disk may take a part
+            if stream.write(data) != len(data):  # a full disk may accept a part
                 raise SinkError(f"The disk took only a part of a line of {self._path}.", hint="free some space")
         except OSError:
             with suppress(OSError):
@@ -113,11 +113,11 @@ class FileSink:
             raise
 
     def pending(self) -> int:
-        """None."""
+        """No event waits here."""
         return 0
 
     def close(self) -> None:
-        """Put everything on the disk."""
+        """Flush the file to the disk and close it."""
         if self._stream is not None:
             with suppress(OSError):
                 os.fsync(self._stream.fileno())
@@ -125,9 +125,9 @@ class FileSink:
             self._stream = None
 
     def _send(self, stream: IO[bytes], data: bytes) -> None:
-        """A line that a pipe takes only a part of is ended with the next one."""
+        """Write to a pipe; the rest of a line that it accepts only in part comes before the next one."""
         self._rest = self._rest[stream.write(self._rest) or 0 :]
-        taken = 0 if self._rest else stream.write(data) or 0  # None: a pipe that is full
+        taken = 0 if self._rest else stream.write(data) or 0  # None: the pipe is full
         if not taken:
             raise SinkError(f"Nobody reads {self.name}.", hint="read it, or name a file")
         self._rest = data[taken:]
@@ -139,7 +139,7 @@ class FileSink:
             return os.fdopen(os.dup(place), "wb", buffering=0)
         if is_special(place):
             self._special = True
-            # For reading too: a FIFO that nobody reads neither blocks nor fails then before it is full
+            # For reading, too: then a FIFO without a reader neither blocks nor fails until it is full
             careful = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
             return os.fdopen(os.open(place, os.O_RDWR | careful), "wb", buffering=0)
         self._path = place
@@ -147,7 +147,7 @@ class FileSink:
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
-                stream.write(b"\n")  # the power went in the middle of a line: begin a new one
+                stream.write(b"\n")  # power was lost in the middle of a line: start a new one
         return stream
 
     def _rotate(self) -> None:
@@ -160,10 +160,10 @@ class FileSink:
 
 
 class CallbackSink:
-    """Calls a Python function. It may take its time; what it raises is counted, and the next event follows.
+    """Calls a Python function, which may be slow. Exceptions are counted, and the next event follows.
 
     Args:
-        function: gets each event.
+        function: receives each event.
     """
 
     name = "callback"
@@ -178,15 +178,15 @@ class CallbackSink:
         """Nothing to do."""
 
     def write(self, event: Event) -> None:
-        """Call it."""
+        """Call the function."""
         try:
             self._function(event)
-        except Exception as error:  # noqa: BLE001 -- code of others; the camera goes on
+        except Exception as error:  # noqa: BLE001 -- the function may raise anything; the stream continues
             self._failures += 1
             self.problem = f"{self._failures} failures, the last: {type(error).__name__}: {error}"
 
     def pending(self) -> int:
-        """None."""
+        """No event waits here."""
         return 0
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FrameSink(Protocol):
-    """Where frames go with their faces.
+    """An output of frames with their tracks.
 
     Attributes:
         problem: why it does not work now; empty if it does.
@@ -21,19 +21,19 @@ class FrameSink(Protocol):
     problem: str
 
     def open(self, stream: FaceStream) -> None:
-        """Begin.
+        """Start the output.
 
         Raises:
-            SinkError: it cannot work as it was asked to.
+            SinkError: it cannot work as requested.
         """
         ...
 
     def take(self, result: FrameResult) -> None:
-        """See one frame, in the stream's thread, before its events are delivered. It must be quick."""
+        """Accept one frame, in the stream's thread, before its events are delivered. It must be quick."""
         ...
 
     def close(self, timeout_s: float) -> None:
-        """Finish what can be finished within this time."""
+        """Finish within this time, in seconds, and close."""
         ...
 
 
@@ -46,7 +46,7 @@ class SnapshotSink(Protocol):
 
         Args:
             event: the decision.
-            frame: in which the face is.
+            frame: the frame of the face.
 
         Returns:
             Name of the file, for the event; None if no image is saved.

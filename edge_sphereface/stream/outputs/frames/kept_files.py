@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MOMENT = "????????T?????????Z"
-"""In names; without it, files of a stream whose name begins alike would be found too."""
+"""Pattern of the time in names; it excludes files of streams whose names have the same beginning."""
 
 
 class KeptFiles:
-    """A folder, made with mode 0700, and the files that one stream has in it.
+    """The files of one stream in a folder, which is created with mode 0700.
 
     Args:
-        folder: may hold other files, which stay as they are.
-        stream: name of the stream, as it can stand in names of files.
-        suffixes: of its files.
+        folder: the folder. Other files in it are not touched.
+        stream: name of the stream, in the form for file names.
+        suffixes: suffixes of its files.
 
     Raises:
-        OutputError: the folder cannot be made.
-        SinkError: it cannot be written, or others can replace files in it.
+        OutputError: the folder cannot be created.
+        SinkError: the folder is not writable, or other users can replace files in it.
     """
 
     def __init__(self, folder: str | Path, stream: str, suffixes: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ class KeptFiles:
         self._require_safe()
 
     def _require_safe(self) -> None:
-        """OpenCV opens videos by name alone: nobody else may put a link in the place of one."""
+        """OpenCV opens videos by name, so no other user may replace one by a link."""
         status = self.folder.stat()
         if os.name != "posix":
             return
@@ -55,11 +55,11 @@ class KeptFiles:
             )
 
     def name(self, unix_time: float) -> str:
-        """Beginning of a name, which sorts by time (UTC, in milliseconds)."""
+        """First part of a file name; names sort by time (UTC, with milliseconds)."""
         moment = datetime.fromtimestamp(unix_time, timezone.utc)
         return f"{self._prefix}{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03}Z"
 
     def names(self) -> list[str]:
-        """Of all files, the oldest first."""
+        """Names of all files, the oldest first."""
         found = self.folder.glob(f"{self._prefix}{_MOMENT}*")
         return sorted(path.name for path in found if path.suffix in self._suffixes)
