@@ -14,7 +14,7 @@ help:
 	@echo "make model          every form of the official network for a device (MODEL_ARGS=--pretrained: of the small one)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 4 GB on disk)"
-	@echo "make test-quick     without the slow tests and those that need MindSpore"
+	@echo "make test-quick     in two minutes: without slow tests, those that start servers and those that need MindSpore"
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy, import-linter and all tests"
@@ -36,8 +36,8 @@ test: $(VENV)/.test $(VENV)/.mindspore
 	$(PYTEST)
 
 test-quick: $(VENV)/.test
-	@echo "Leaving out slow tests and those that compare with MindSpore (several hundred MB to download); make test runs them too."
-	$(PYTEST) -m "not mindspore and not slow"
+	@echo "Leaving out slow tests, those that start servers and those that compare with MindSpore; make test runs them too."
+	$(PYTEST) -m "not mindspore and not slow and not integration"
 
 test-arm64:
 	@scripts/arm64-smoke -o build/arm64-report

@@ -27,8 +27,10 @@ from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL = {"widths": (8, 8, 16, 16), "embedding_size": 32}
-QUANTIZED = ("portable_int8", "vnni_int8", "quantized")
-"""Fixtures that take longest to make."""
+SLOW = {"portable_int8", "vnni_int8", "quantized", "half_width_model", "faults"}
+"""Fixtures that take longest to make: tests that need one are slow."""
+INTEGRATION = {"make_broker", "browser", "namespaces", "wheel"}
+"""Fixtures that start something: tests that need one are integration tests."""
 LONGEST_FIRST = (
     "test_quantize_trained.py",
     "test_stream_video.py",
@@ -56,10 +58,11 @@ LONGEST_FIRST = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of quantized models are slow; the longest files begin, so that both processes end together."""
+    """Mark tests by the fixtures they need; the longest files begin, so that both processes end together."""
     for item in items:
-        if any(name in item.fixturenames for name in QUANTIZED):
-            item.add_marker(pytest.mark.slow)
+        for fixtures, mark in ((SLOW, pytest.mark.slow), (INTEGRATION, pytest.mark.integration)):
+            if fixtures & set(item.fixturenames):
+                item.add_marker(mark)
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import cv2
+import pytest
 
+pytestmark = pytest.mark.integration
 EXAMPLE = Path(__file__).parents[1] / "examples" / "camera.py"
 
 

@@ -117,6 +117,7 @@ def stop_after(count):
     return progress
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "BATCH", 2)
     whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"
@@ -131,6 +132,7 @@ def test_it_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
     assert pq.read_table(output).equals(pq.read_table(whole))
 
 
+@pytest.mark.slow
 def test_killed_between_the_result_and_the_end(config, tmp_path, monkeypatch):
     """The result is there and the journal too: the same command ends what is left to end."""
     output = tmp_path / "x.parquet"
@@ -150,6 +152,7 @@ def test_killed_between_the_result_and_the_end(config, tmp_path, monkeypatch):
     assert not (tmp_path / "x.parquet.partial").exists()
 
 
+@pytest.mark.slow
 def test_photographs_that_came_meanwhile_are_taken_in_their_place(config, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "BATCH", 2)
     with pytest.raises(StopError):

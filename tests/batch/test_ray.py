@@ -17,6 +17,7 @@ from edge_sphereface.batch.engines import RayEngine
 from edge_sphereface.errors import ProviderError
 
 pytestmark = [
+    pytest.mark.integration,
     pytest.mark.filterwarnings("ignore"),  # Ray's own, which are many
     pytest.mark.timeout(180),
 ]

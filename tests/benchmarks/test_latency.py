@@ -29,6 +29,7 @@ def changed(small_models, tmp_path):
     return path
 
 
+@pytest.mark.integration
 def test_models_and_peers(small_models):
     seen = []
     rows = latency.measure(

@@ -13,6 +13,7 @@ import pytest
 from benchmarks.contenders import Peer
 from benchmarks.peer_environments import environment_of, python_of
 
+pytestmark = pytest.mark.integration
 PEER = Peer(name="hostile", title="Hostile", requirements=("fake",), settings="none")
 LIST = "import importlib.metadata as m; print(sorted(d.metadata['Name'] for d in m.distributions()))"
 ATTACK = """

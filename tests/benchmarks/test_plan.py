@@ -152,6 +152,7 @@ def test_a_record_that_does_not_name_its_model_is_refused(tmp_path, capsys):
     assert "Measure again: python -m benchmarks latency" in told
 
 
+@pytest.mark.slow
 def test_stages_run_what_is_shipped(small_model):
     """Their rows name the model, its provider by default, and the detector that `open_detector` takes."""
     measured = measure_here(StageSetup(model=small_model), threads=1, rounds=1)

@@ -83,6 +83,7 @@ def test_results_of_two_machines_are_not_mixed(result):
     assert len(report.merge([result, result])["rows"]) == 6
 
 
+@pytest.mark.slow
 def test_rows_of_a_busy_machine_are_named(result, tmp_path):
     load = {"other_processors": 1.25, "average": 2.5, "processors": 2}
     work = {"before": {**load, "other_processors": 0.0}, "during": load, "busy": True}

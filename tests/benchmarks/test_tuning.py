@@ -67,6 +67,7 @@ def test_the_operations_of_the_network_are_counted(small_models):
     assert measure._flop(small_models["nchw"]) == total + 2 * 32 * 16 * 42
 
 
+@pytest.mark.integration
 def test_the_matrix_product_is_timed_in_a_process_of_its_own():
     samples = measure._product_ms(1)
     assert len(samples) == 30
@@ -74,6 +75,7 @@ def test_the_matrix_product_is_timed_in_a_process_of_its_own():
     assert gemm_peak.SIZE == 1024
 
 
+@pytest.mark.integration
 def test_starts_are_put_together(small_models, crops):
     """Samples of every start are kept, the worst of the rest stands."""
     case = Case(contender="edge", model=small_models["image"], label="x", threads=1, batch=1, precision="float32")

@@ -251,6 +251,7 @@ def test_every_command_has_help_with_an_example():
         assert "--json" in command.format_help()
 
 
+@pytest.mark.integration
 def test_module_entry_point():
     done = subprocess.run([sys.executable, "-m", "export", "--help"], capture_output=True, text=True, check=True)
     assert "convert" in done.stdout

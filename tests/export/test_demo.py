@@ -117,6 +117,7 @@ def test_without_the_package_the_demo_says_what_to_install(monkeypatch):
         read_orl()
 
 
+@pytest.mark.slow
 def test_the_pretrained_checkpoint_is_known(tmp_path):
     """By its SHA-256: converting it takes its own threshold, and inspecting it says what it is."""
     assert sha256_of(PRETRAINED) == PRETRAINED_SHA256

@@ -158,6 +158,7 @@ def test_ten_pairs_are_not_judged(spec):
     assert "not judged, 10 pairs" in proof_text(proof)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("harm", "passes"), [(0.02, True), (0.6, False)])
 def test_enough_pairs_are_judged_by_the_upper_end_of_the_loss(spec, harm, passes):
     bounds = Policy(mean=None, p1=None, known=None, min=None, latency=None)

@@ -240,6 +240,7 @@ def test_doubts_and_skipped_photographs_are_said(shallow_models, crop_folder, tm
 # --- float16 -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_float16(shallow_models, tmp_path, capsys):
     output = tmp_path / "m.fp16.onnx"
     words = ["quantize", shallow_models["image"], "--precision", "float16", "-o", output, "--policy", "latency=none"]

@@ -187,6 +187,7 @@ def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys
     assert "is rewritten (prelu)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_is_not_faster_is_not_kept(small_models, tmp_path, capsys):
     words = ["rewrite", str(small_models["image"]), "-o", str(tmp_path / "fast.onnx"), "--max-latency", "0.001"]
     assert run(build_parser(), words) == 1
@@ -194,6 +195,7 @@ def test_what_is_not_faster_is_not_kept(small_models, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_bound_that_is_no_number_keeps_nothing(small_models, tmp_path):
     made = fast_module.rewrite(small_models["image"], tmp_path / "fast.onnx", max_ratio=float("nan"))
     assert not made.written

@@ -46,6 +46,7 @@ def test_safetensors_with_a_wrong_checksum(tmp_path):
         read_all(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 400))
 def test_damaged_safetensors_give_arrays_or_our_error(tmp_path_factory, edits, length):

@@ -187,6 +187,7 @@ def test_a_report_that_is_none(small_model, tmp_path, export_cli, content):
     assert not (tmp_path / "t.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_plain_model_that_is_wrong_here_is_no_measure(small_model, tmp_path, few_tiles, export_cli):
     """Its certificate does not hold on this machine: nothing may be made of it, and the reason is said."""
     plain = tmp_path / "plain.onnx"

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edge_sphereface.gallery import Portrait, open_gallery
 
+pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]
 FIXED, CHANGING, ROUNDS = 300, 40, 60
 READER = """

@@ -280,6 +280,7 @@ def test_crops_lose_nothing_and_are_checked(crops):
             decode_crop(data, (112, 96, 3))
 
 
+@pytest.mark.slow
 def test_an_import_that_fails_late_adds_nothing(make, faces, tmp_path, monkeypatch):
     """All people come in one transaction: a disk that fails at the last leaves the gallery as it was."""
     many = make(tmp_path / "many.db")

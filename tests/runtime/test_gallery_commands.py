@@ -297,6 +297,7 @@ def test_a_threshold_that_nobody_calibrated_is_told_in_one_line(run, place, phot
     assert "calibrate" not in run("identify", "--gallery", place, photo, "--threshold", "0.5")[2]
 
 
+@pytest.mark.slow
 def test_watch_wants_a_threshold_for_tracks(run, cli, place, photo, tmp_path, small_model):
     """Its start says so for a model's threshold and for one of photographs, and is silent after --tracks."""
     run("enroll", "--gallery", place, "Ann", photo)

@@ -24,6 +24,7 @@ def comparisons(factor, count):
         yield ratio(noisy(random, factor, drift), noisy(random, 1.0, drift))
 
 
+@pytest.mark.slow
 def test_identical_models_are_rarely_called_different():
     verdicts = [found.verdict for found in comparisons(1.0, 300)]
     assert verdicts.count("faster") <= 0.05 * len(verdicts)

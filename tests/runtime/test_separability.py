@@ -45,6 +45,7 @@ def test_the_traps_show(half_width_model, lfw_folder):
     assert seen[-1] == (48, 48)
 
 
+@pytest.mark.slow
 def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, lfw_folder):
     """The model runs, the shapes are right, only the colors are swapped: the check says so."""
 
@@ -56,6 +57,7 @@ def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, lfw_folder):
     assert not check.passed
 
 
+@pytest.mark.slow
 def test_an_untrained_model_fails(small_model, lfw_folder):
     assert not check_separation(Embedder(small_model), open_detector("mtcnn"), lfw_folder).passed
 

@@ -47,6 +47,7 @@ def detector(request, shared):
     return ["--detector-model", shared("models/face_detection_yunet_2023mar.onnx")]
 
 
+@pytest.mark.integration
 def test_one_thread_is_one_thread(small_model, photo, detector):
     words = ["embed", "--model", small_model, *detector, photo, photo]
     assert busy_threads(*words, "--threads", 1) == 1

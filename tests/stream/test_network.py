@@ -17,6 +17,7 @@ from edge_sphereface.stream.capture.factory import SourceOptions, make_source
 from edge_sphereface.stream.capture.gstreamer import PipelineSource
 from edge_sphereface.stream.capture.reader import FrameReader
 
+pytestmark = pytest.mark.integration
 SERVER = Path(__file__).with_name("rtsp_server.py")
 SYSTEM_PYTHON = "/usr/bin/python3"
 NEEDED = "gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer, Gst; Gst.init(None); "

@@ -145,6 +145,7 @@ def test_an_answer_is_the_same_on_either_stack(endpoint, wait_until, stack):
         assert int(answer.split()[1]) == status, method
 
 
+@pytest.mark.integration
 def test_without_the_extra_web_the_command_serves_them(film_of_nobody):
     """In a process that can import neither starlette nor uvicorn."""
     code = (
@@ -184,6 +185,7 @@ def test_a_page_serves_no_metrics_unasked(served):
     assert ask(page, "/health")[0] == 404
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("metrics", ["18097", "localhost:18097"])
 def test_the_command_serves_both_at_one_address(film_of_nobody, metrics):
     words = [sys.executable, "-m", "edge_sphereface", "watch", film_of_nobody, "--folder-fps", "0.5"]
@@ -262,6 +264,7 @@ def systemd(tmp_path):
         yield line_and_words
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 def test_systemd_hears_that_it_began_lives_and_ends(systemd, portrait, tmp_path):
     """The command as its unit starts it."""
@@ -288,6 +291,7 @@ def test_systemd_hears_that_it_began_lives_and_ends(systemd, portrait, tmp_path)
     assert systemd.heard()[-1] == "STOPPING=1"
 
 
+@pytest.mark.integration
 def test_with_everything_on_and_somebody_who_waits_it_ends_within_two_seconds(black, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -365,6 +369,7 @@ def test_a_stream_that_hangs_gives_no_sign(running, portrait, systemd, monkeypat
     released.set()
 
 
+@pytest.mark.integration
 def test_the_token_is_in_no_output(film_of_nobody):
     """A token that was set stays where it was set."""
     environment = {**os.environ, "EDGE_SPHEREFACE_VIEW_TOKEN": "secret-of-the-page"}
@@ -375,6 +380,7 @@ def test_the_token_is_in_no_output(film_of_nobody):
     assert "secret-of-the-page" not in done.stdout + done.stderr
 
 
+@pytest.mark.integration
 def test_a_token_is_made_where_others_can_look(film_of_nobody):
     words = [sys.executable, "-m", "edge_sphereface", "watch", film_of_nobody, "--fast", "--view", "0.0.0.0:18094"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)

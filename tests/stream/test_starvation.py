@@ -255,6 +255,7 @@ def test_drops_of_a_request_do_not_hold_a_connection(served_page, start):
         drip_until_it_ends(line)
 
 
+@pytest.mark.slow
 def test_an_answer_that_nobody_reads_does_not_hold_a_connection(served_page):
     with closing(socket.socket()) as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -273,6 +274,7 @@ def test_an_answer_that_nobody_reads_does_not_hold_a_connection(served_page):
                 break
 
 
+@pytest.mark.slow
 def test_a_viewer_who_stays_is_not_cut_off(served_page):
     """Requests one after another on one connection, for longer than any one may take."""
     with closing(socket.create_connection(("127.0.0.1", served_page.port), timeout=5)) as line:

@@ -63,6 +63,7 @@ def test_for_people(cli, film, people, small_model):
     assert "1 people known" in err
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_not_there_is_told_and_stops_nothing(cli, astronaut, tmp_path):
     """Two seconds of one picture, since problems are looked for once a second."""
     (tmp_path / "pictures").mkdir()
@@ -150,6 +151,7 @@ def test_a_password_that_others_may_read_is_a_warning(cli, tmp_path):
     assert "s3cret" not in err
 
 
+@pytest.mark.integration
 def test_no_password_in_any_output_of_a_stream_that_fails(tmp_path):
     """The whole process, with what OpenCV and FFmpeg print themselves; and SIGTERM ends it at once."""
     command = [
@@ -174,6 +176,7 @@ def test_no_password_in_any_output_of_a_stream_that_fails(tmp_path):
     assert json.loads(said.splitlines()[-1])["final"] is True
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_within_two_seconds_with_everything_told(film, tmp_path, number, code):
     log = tmp_path / "events.jsonl"
@@ -191,6 +194,7 @@ def test_a_signal_ends_it_within_two_seconds_with_everything_told(film, tmp_path
     assert [event["event"] for event in told[-2:]] == ["lost", "statistics"]
 
 
+@pytest.mark.integration
 def test_the_page_of_python_runs_as_written(film, people, small_model, tmp_path):
     shutil.copy(film, tmp_path / "film.avi")
     shutil.copy(small_model, tmp_path / "sphereface20.onnx")
@@ -340,6 +344,7 @@ def test_a_source_that_is_down_is_one_line(reason, hint, retry_s, line):
     assert shown == f"00:00:00  {line}"
 
 
+@pytest.mark.integration
 def test_a_source_whose_name_is_no_text_is_watched(tmp_path, photo):
     folder = os.fsencode(tmp_path) + b"/film\xff"
     try:
@@ -374,6 +379,7 @@ def damaged_film(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_damaged_recording_is_read_to_its_end_and_said_to_be_damaged(cli, damaged_film):
     code, out, _ = cli("watch", damaged_film, "--fast", "--json")
     *events, error = objects(out)
