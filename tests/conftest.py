@@ -27,7 +27,7 @@ from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL = {"widths": (8, 8, 16, 16), "embedding_size": 32}
-SLOW = {"portable_int8", "vnni_int8", "quantized", "half_width_model", "faults"}
+SLOW = {"made", "portable_int8", "vnni_int8", "quantized", "half_width_model", "faults"}
 """Fixtures that take longest to make: tests that need one are slow."""
 INTEGRATION = {"make_broker", "browser", "namespaces", "wheel"}
 """Fixtures that start something: tests that need one are integration tests."""

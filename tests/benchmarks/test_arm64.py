@@ -94,7 +94,6 @@ def test_what_is_imported_is_the_installed_wheel(made, tmp_path):
         assert not done.died
 
 
-@pytest.mark.slow
 def test_a_feature_that_fails_keeps_no_other_from_running(made, tmp_path):
     job = smoke._job(made, smoke.HERE, PACKAGES, tmp_path)
     job |= {"photo": str(tmp_path / "none.png"), "features": ["detect", "info"]}
