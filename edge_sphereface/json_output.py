@@ -1,7 +1,7 @@
-"""Turns records into JSON: the only place that knows how.
+"""Converts records to JSON.
 
-A record is a dataclass. Its fields become the fields of a JSON object, in order. The metadata of a field says where its
-JSON differs from its value: :func:`rounded`, :func:`named`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`.
+A record is a dataclass. Its fields become the fields of a JSON object, in order. The metadata of a field describes how
+its JSON differs from its value: :func:`rounded`, :func:`named`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Dataclass(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonForm:
-    """How a field is written.
+    """JSON form of a field.
 
     Attributes:
-        decimals: digits after the decimal point of its numbers; None writes them as they are.
-        null_unless_finite: whether infinity and NaN are written as null. Elsewhere they are an error.
-        name: of the field in JSON; None for its own.
-        inline: whether the fields of the record take the place of the field that holds it; None leaves them out.
+        decimals: digits after the decimal point of its numbers; None for no rounding.
+        null_unless_finite: whether infinity and NaN become null. Otherwise they are an error.
+        name: name of the field in JSON; None for the field's own name.
+        inline: whether the fields of a nested record replace the field itself. A value of None adds no fields.
     """
 
     decimals: int | None = None
@@ -58,38 +58,38 @@ def rounded(decimals: int, *, null_unless_finite: bool = False) -> Mapping[str, 
 
 
 def named(name: str) -> Mapping[str, JsonForm]:
-    """Metadata of a field whose name in JSON is a word that Python code needs otherwise.
+    """Metadata of a field whose JSON name cannot be its Python name.
 
     Args:
-        name: in JSON.
+        name: name in JSON.
     """
     return {_KEY: JsonForm(name=name)}
 
 
 NULL_UNLESS_FINITE: Mapping[str, JsonForm] = {_KEY: JsonForm(null_unless_finite=True)}
-"""Metadata of a number that may be infinite or NaN: JSON has neither, so null is written."""
+"""Metadata of a number that may be infinite or NaN, which becomes null because JSON has neither."""
 INLINE: Mapping[str, JsonForm] = {_KEY: JsonForm(inline=True)}
-"""Metadata of a record whose fields are written in the place of the field that holds it; None leaves them out."""
+"""Metadata of a nested record whose fields replace the field itself. A value of None adds no fields."""
 _PLAIN = JsonForm()
 
 
 def json_form(metadata: Mapping[Any, Any]) -> JsonForm:
-    """How a field with this metadata is written."""
+    """JSON form of a field with this metadata."""
     form: JsonForm = metadata.get(_KEY, _PLAIN)
     return form
 
 
 def json_object(record: Dataclass) -> dict[str, Any]:
-    """A record as a JSON object of plain values.
+    """Convert a record to a JSON object of plain values.
 
     Raises:
-        TypeError: JSON has no form for a value that it holds.
+        TypeError: a value in the record has no JSON form.
     """
     return {name: value for field in fields(record) for name, value in _written(record, field)}
 
 
 def json_value(value: object) -> Any:
-    """A record, or anything that one may hold, as plain JSON values.
+    """Convert a record, or any value that a record may hold, to plain JSON values.
 
     Args:
         value: a dataclass; a path, a moment (written in UTC as ISO 8601 with milliseconds), an enumeration's member, a
@@ -103,15 +103,15 @@ def json_value(value: object) -> Any:
 
 
 def json_text(value: object, *, ascii_only: bool = False) -> str:
-    """A record as one line of JSON text.
+    """Convert a record to one line of JSON text.
 
     Args:
-        value: as for :func:`json_value`.
-        ascii_only: whether other characters are escaped.
+        value: a record, or a value that :func:`json_value` accepts.
+        ascii_only: whether to escape characters outside ASCII.
 
     Raises:
-        TypeError: JSON has no form for it.
-        ValueError: a number is not finite and its field does not allow it.
+        TypeError: the value has no JSON form.
+        ValueError: a number is not finite, and its field does not allow that.
     """
     return json.dumps(json_value(value), allow_nan=False, ensure_ascii=ascii_only)
 
@@ -141,7 +141,7 @@ def _value(value: Any, form: JsonForm) -> Any:  # noqa: C901, PLR0911 -- one ret
 
 
 def _written(record: Dataclass, field: Field[Any]) -> Iterable[tuple[str, Any]]:
-    """The names and values that a field becomes."""
+    """Names and values in JSON of a field."""
     form = json_form(field.metadata)
     value = _value(getattr(record, field.name), form)
     return (value or {}).items() if form.inline else [(form.name or field.name, value)]

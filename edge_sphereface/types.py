@@ -48,12 +48,12 @@ class Landmarks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectedFace:
-    """A face as commands print it, rounded to a hundredth of a pixel.
+    """A detected face for the output of a command, rounded to a hundredth of a pixel.
 
     Attributes:
-        box: left, top, right, bottom, in pixels of the image; may reach over its border.
-        landmarks: where eyes, nose and mouth are.
-        score: the detector's confidence, 0 to 1; not comparable between detectors.
+        box: left, top, right, bottom in pixels of the image. It may extend beyond the image.
+        landmarks: eyes, nose and corners of the mouth, in pixels of the image.
+        score: confidence of the detector, 0 to 1. Scores of different detectors are not comparable.
     """
 
     box: Box = field(metadata=rounded(2))
@@ -82,7 +82,7 @@ class Face:
         return max(right - left, 0.0) * max(bottom - top, 0.0)
 
     def report(self) -> DetectedFace:
-        """This face as commands print it."""
+        """This face for the output of a command."""
         left, top, right, bottom = (float(value) for value in self.box)
         points = ((float(x), float(y)) for x, y in self.landmarks)
         return DetectedFace(

@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A loaded model, the provider that really runs it, and the options of its session.
+    """A loaded model, the execution provider that runs it, and the options of its session.
 
     Attributes:
         model: path of the ONNX file.
         bytes: size of the file.
-        spec: what the model says of itself.
-        provider: execution provider that runs the model.
-        memory_arena: whether the session keeps freed memory for later inferences.
-        spinning: whether idle threads wait actively for the next inference.
-        pinned_threads: whether threads are bound to processors.
-        flip: whether each crop is averaged with its mirror image.
-        batch_size: crops per inference.
+        spec: specification of the model.
+        provider: what the session runs on.
+        memory_arena: whether the session keeps freed memory for the next inference.
+        spinning: whether idle threads spin until the next inference.
+        pinned_threads: whether each helper thread is bound to a processor of its own.
+        flip: whether the embeddings of each crop and its mirror image are averaged.
+        batch_size: number of crops per inference.
     """
 
     model: Path

@@ -39,7 +39,7 @@ class Quantization(Record):
         target: kind of processor: ``portable``, ``arm64`` or ``x86-vnni``; ``float16`` for a float16 model.
         weight_bits: bits of a weight: 7, 8 or 16.
         rules: pairs of a layer and the rule that chose its activation range.
-        equalization: strength of cross-layer equalization, 0 to 1.
+        equalization: strength of the channel equalization, 0 to 1.
         bias_correction: whether the biases compensate for the mean rounding error.
         float_layers: layers that stay in float32.
         calibration_crops: number of crops used for calibration.
