@@ -127,7 +127,7 @@ class FaceStream:
         self._stopping = threading.Event()
         self._has_begun = False
         self._last: Frame | None = None
-        self._said: list[Event] = []
+        self._unread: list[Event] = []
         self._faces = 0
         self._turned_at = self._framed_at = float("-inf")
         self.undelivered = 0
@@ -190,11 +190,11 @@ class FaceStream:
                     if not self.counters.total.frames:
                         raise
                     failure = error  # the events of the frames before come first
-                self._take_changes()
+                self._report_source()
                 self._commands.serve()
                 if frame is not None:
-                    self._take(frame)
-                self._tell_statistics()
+                    self._process(frame)
+                self._emit_statistics()
                 yield from self._drain()
                 if failure is not None or (frame is None and self._reader.ended):
                     break
@@ -276,14 +276,14 @@ class FaceStream:
 
     # ---- one turn -------------------------------------------------------------------------------------------------
 
-    def _take(self, frame: Frame) -> None:
+    def _process(self, frame: Frame) -> None:
         age_ms = (self._clock() - frame.read_at) * 1000
         result = self._with_snapshots(self._processor.step(frame))
         for sink in self._frame_sinks:
             sink.take(result)
         self._last, self._faces, self._framed_at = frame, len(result.tracks), self._clock()
         self.counters.add(result, age_ms=age_ms, latency_ms=(self._clock() - frame.read_at) * 1000)
-        self._tell(result.events)
+        self._emit(result.events)
         if self._on_frame is not None:
             self._on_frame(result)
 
@@ -300,34 +300,34 @@ class FaceStream:
                 event = event if name is None else replace(event, snapshot=SavedImage(file_name=name))
         return event
 
-    def _take_changes(self) -> None:
+    def _report_source(self) -> None:
         for change in self._reader.changes():
             if not change.up:
-                self._tell(self._processor.clear(self._last))
+                self._emit(self._processor.clear(self._last))
                 self._faces = 0
-            self._tell([self._maker.source_changed(self.name, change, time.time())])
+            self._emit([self._maker.source_changed(self.name, change, time.time())])
 
-    def _tell_statistics(self) -> None:
+    def _emit_statistics(self) -> None:
         if 0 < self.settings.statistics_s <= self._clock() - self.counters.recent_began:
-            self._tell([self._maker.statistics(self.statistics(), time.time(), final=False)])
+            self._emit([self._maker.statistics(self.statistics(), time.time(), final=False)])
             self.counters.begin_interval()
 
     def _end(self) -> None:
-        self._tell(self._processor.clear(self._last))
+        self._emit(self._processor.clear(self._last))
         self._faces = 0
-        self._take_changes()
-        self._tell([self._maker.statistics(self.statistics(), time.time(), final=True)])
+        self._report_source()
+        self._emit([self._maker.statistics(self.statistics(), time.time(), final=True)])
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _emit(self, events: Sequence[Event]) -> None:
         for event in events:
             self.counters.events[event.kind] = self.counters.events.get(event.kind, 0) + 1
             for dispatcher in self._dispatchers:
                 dispatcher.give(event)
-            self._said.append(event)
+            self._unread.append(event)
 
     def _drain(self) -> Iterator[Event]:
-        said, self._said = self._said, []
-        yield from said
+        unread, self._unread = self._unread, []
+        yield from unread
 
     def _problems(self) -> tuple[str, ...]:
         parts: list[EventDispatcher | FrameSink] = [*self._dispatchers, *self._frame_sinks]
@@ -340,12 +340,12 @@ class FaceStream:
         if self._last is None:
             raise TrackError("No frame has come yet.", hint="wait for the camera")
         enrollment, events = self._processor.enroll(track, name, self._last)
-        self._tell(events)
+        self._emit(events)
         return enrollment
 
     def _reconsider(self) -> None:
         if self._last is not None:
-            self._tell(self._processor.reconsider(self._last))
+            self._emit(self._processor.reconsider(self._last))
 
     def _source(self, source: Source | FrameSource) -> FrameSource:
         from edge_sphereface.stream.capture.source import FrameSource

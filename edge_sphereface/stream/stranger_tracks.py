@@ -84,7 +84,7 @@ class _StrangerProcessor(FrameProcessor):
         )
         self._scores = scores
 
-    def _judge(self, track: TrackState) -> tuple[Standing, str | None]:
+    def _identify(self, track: TrackState) -> tuple[Standing, str | None]:
         recognition = self._settings.recognition
         best, *others = [found.similarity for found in track.candidates] or [-1.0]
         if track.weight >= recognition.enough_evidence and best - max(others, default=-1.0) >= recognition.margin:

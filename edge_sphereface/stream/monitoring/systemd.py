@@ -30,17 +30,17 @@ class SystemdNotifier:
         """Report that the stream works: at most three times per period of the watchdog, however often it is called."""
         if not self._is_ready:
             self._is_ready = True
-            self._tell("READY=1")
+            self._notify("READY=1")
         now = time.monotonic()
         if self._interval_s is not None and now - self._signed >= self._interval_s:
             self._signed = now
-            self._tell("WATCHDOG=1")
+            self._notify("WATCHDOG=1")
 
     def stopping(self) -> None:
         """Report that the stream is about to end."""
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
 
-    def _tell(self, text: str) -> None:
+    def _notify(self, text: str) -> None:
         if not self._address or not hasattr(socket, "AF_UNIX"):
             return
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address

@@ -36,7 +36,7 @@ _SURE_LOOK = 0.6
 _GALLERY_ERRORS = (GalleryError, FingerprintError, OutputError, ThresholdError)
 """Failures of an open gallery that do not end the stream: it is busy, deleted, damaged, rebuilt for another model or
 without a threshold, or its disk fails."""
-_ASK_AGAIN_S = 1.0
+_RETRY_S = 1.0
 """Time until a gallery that failed is searched again."""
 
 
@@ -96,7 +96,7 @@ class FrameProcessor:
         self.gallery_problem = ""
         self._failed_s = float("-inf")
         self._settings = settings
-        self._finder = ScaledDetector(detector)
+        self._detector = ScaledDetector(detector)
         self._tracker = Tracker(settings.tracking)
         self._events = events
         self._schedule = Schedule()
@@ -116,7 +116,7 @@ class FrameProcessor:
         interval_s = self.budget.detect_interval_s
         if self._schedule.due(frame.time_s, interval_s) or self._tracker.expecting:
             begin = time.perf_counter()
-            faces = self._finder.find(frame.image, self.budget.detect_side)
+            faces = self._detector.find(frame.image, self.budget.detect_side)
             detect_ms = (time.perf_counter() - begin) * 1000
             seen = self._tracker.update(frame, faces, interval_s=interval_s)
             self._confirm(seen, frame, events)
@@ -124,7 +124,7 @@ class FrameProcessor:
                 begin = time.perf_counter()
                 embedded = self._recognize(seen, frame, events)
                 embed_ms = (time.perf_counter() - begin) * 1000
-        events += self._ask_again(frame)
+        events += self._retry_gallery(frame)
         events += [self._events.lost(track.snapshot(), frame) for track in self._tracker.drop_lost(frame.time_s)]
         work_ms = (time.perf_counter() - start) * 1000
         self.budget.account(
@@ -243,7 +243,7 @@ class FrameProcessor:
 
     def _improved(self, face: Face, frame: Frame) -> Face:
         """The face with improved landmarks, if those can be aligned."""
-        better = self._finder.improve(frame.image, face)
+        better = self._detector.improve(frame.image, face)
         return better if self._is_alignable(better) else face
 
     def _is_alignable(self, face: Face) -> bool:
@@ -273,7 +273,7 @@ class FrameProcessor:
             return
         before = (track.standing, track.name)
         track.candidates = tuple(found[0]) if found else ()
-        track.standing, track.name = self._judge(track)
+        track.standing, track.name = self._identify(track)
         for other in self._rivals(track, held=before[1] == track.name):
             was = before if other is track else (other.standing, other.name)
             other.standing, other.name = "unknown", None
@@ -282,7 +282,7 @@ class FrameProcessor:
         if (track.standing, track.name) != before and track.standing != "undecided":
             events.append(self._decision(track, before, frame))
 
-    def _judge(self, track: TrackState) -> tuple[Standing, str | None]:
+    def _identify(self, track: TrackState) -> tuple[Standing, str | None]:
         return decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
 
     def _rivals(self, track: TrackState, *, held: bool) -> list[TrackState]:
@@ -304,9 +304,9 @@ class FrameProcessor:
     def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
         self.gallery_problem, self._failed_s = error.message, frame.time_s
 
-    def _ask_again(self, frame: Frame) -> list[Event]:
+    def _retry_gallery(self, frame: Frame) -> list[Event]:
         """After a failure of the gallery, identify all tracks again once it works."""
-        if not self.gallery_problem or 0 <= frame.time_s - self._failed_s < _ASK_AGAIN_S:
+        if not self.gallery_problem or 0 <= frame.time_s - self._failed_s < _RETRY_S:
             return []
         return self.reconsider(frame)
 

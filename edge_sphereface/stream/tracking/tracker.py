@@ -47,7 +47,7 @@ class Tracker:
     def __init__(self, settings: TrackingSettings) -> None:
         self.tracks: list[TrackState] = []
         self._settings = settings
-        self._motion = LandmarkFlow()
+        self._flow = LandmarkFlow()
         self._next_number = 1
         self._last_s = 0.0
 
@@ -61,10 +61,10 @@ class Tracker:
         passed_s = frame.time_s - self._last_s
         self._last_s = frame.time_s
         if not self.tracks:
-            self._motion.look(frame.image)
+            self._flow.look(frame.image)
             return
         for track, moved in zip(
-            self.tracks, self._motion.follow(frame.image, [track.face for track in self.tracks]), strict=True
+            self.tracks, self._flow.follow(frame.image, [track.face for track in self.tracks]), strict=True
         ):
             if moved is not None and track.in_sight:
                 track.move(moved, frame.time_s)
@@ -132,7 +132,7 @@ class Tracker:
     def clear(self) -> list[TrackState]:
         """Remove all tracks, as when the source ends; returns the confirmed ones."""
         gone, self.tracks = self.tracks, []
-        self._motion = LandmarkFlow()
+        self._flow = LandmarkFlow()
         return [track for track in gone if track.confirmed]
 
     def meeting(self, track: TrackState) -> bool:
