@@ -23,7 +23,7 @@ PARSERS = {
     "python -m benchmarks": benchmarks_parser,
 }
 SCRIPTS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "json.md"]
+PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(page):
