@@ -16,6 +16,7 @@ from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 from edge_sphereface.evaluation.pairs import images_of, read_lfw
 from edge_sphereface.image import load_image
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         faces.append(_compare(folder / name, landmarks[name], embedder.spec))
         show(number, len(names))
     result: JsonObject = {
-        "environment": environment.describe(),
+        "environment": json_object(environment.describe()),
         "model": arguments.model.name,
         "photographs": len(names),
         **summarize(faces, embedder),

@@ -63,7 +63,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         )
     after = environment.condition()
     result: JsonObject = {
-        "environment": timed.describe(),
+        "environment": json_object(timed.describe()),
         "before": before,
         "after": after,
         "throttled": environment.is_throttled(before, after),
@@ -113,7 +113,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         }
         rows.append({**row, **evaluate.judge(scores, reference)})
         reference = reference or scores
-    result: JsonObject = {"environment": environment.describe(), "accuracy": rows}
+    result: JsonObject = {"environment": json_object(environment.describe()), "accuracy": rows}
     keep_result(result, arguments.output)
     return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0]['pairs']} pairs, {rows[0]['landmarks']} landmarks")
 
@@ -151,7 +151,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
         native,
     )
     result: JsonObject = {
-        "environment": timed.describe(),
+        "environment": json_object(timed.describe()),
         "presence": presence.sentence(),
         "probe": presence,
         "native": native,
@@ -190,7 +190,7 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
 def run_import(arguments: argparse.Namespace) -> Outcome:
     """Run ``ascend import``: read runs from another machine."""
     rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
-    result: JsonObject = {"environment": environment.describe(), "ledger": rows}
+    result: JsonObject = {"environment": json_object(environment.describe()), "ledger": rows}
     keep_result(result, arguments.output)
     return Outcome(result, comparison_table.text(rows))
 
@@ -248,7 +248,7 @@ def run_sessions(arguments: argparse.Namespace) -> Outcome:
         pause_ms=arguments.pause_ms,
         progress=Progress("processes"),
     )
-    result: JsonObject = {"environment": timed.describe(), "sessions": rows}
+    result: JsonObject = {"environment": json_object(timed.describe()), "sessions": rows}
     keep_result(result, arguments.output)
     return Outcome(result, sessions.text(rows))
 

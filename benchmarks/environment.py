@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,10 @@ from edge_sphereface import __version__
 from edge_sphereface.cli.runner import note
 from edge_sphereface.doctor.machine import read_machine
 from edge_sphereface.evaluation.machine_load import LoadMeter
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE, rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from edge_sphereface.evaluation.machine_load import MachineLoad
     from edge_sphereface.types import JsonObject
@@ -43,31 +44,90 @@ _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3:
 """Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
 
-def describe(root: Path = Path("/")) -> JsonObject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherWork:
+    """Load by other programs before and during a timed run.
+
+    Attributes:
+        before: load in the half second before the run.
+        during: load during the run; None where the workers of the run cannot be distinguished from other programs.
+        busy: whether the timings may have suffered.
+    """
+
+    before: MachineLoad
+    during: MachineLoad | None
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What the figures of a benchmark depend on.
+
+    Attributes:
+        time: time of the description, UTC, ISO 8601.
+        cpu: name of the processor or board.
+        processor: architecture of the kernel, such as ``aarch64``.
+        generation: numbers that identify the generation of the processor, from /proc/cpuinfo; empty if unknown.
+        load: load average of the system over the last minute; None if there is none.
+        cpu_flags: processor features that /proc/cpuinfo lists.
+        usable_cpus: number of processors that this process can use.
+        governor: frequency governor of the processor; None if unknown.
+        memory_mib: main memory in MiB; None if unknown.
+        system: name and version of the operating system.
+        versions: versions of Python and of the relevant packages, by name.
+    """
+
+    time: str
+    cpu: str
+    processor: str
+    generation: Mapping[str, str]
+    load: float | None = field(metadata=rounded(2))
+    cpu_flags: frozenset[str]
+    usable_cpus: int
+    governor: str | None
+    memory_mib: int | None
+    system: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedEnvironment:
+    """What the figures of a timed run depend on.
+
+    Attributes:
+        environment: machine and versions.
+        other_work: load by other programs.
+    """
+
+    environment: Environment = field(metadata=INLINE)
+    other_work: OtherWork
+
+
+def describe(root: Path = Path("/")) -> Environment:
     """Describe the machine, its load in the last minute, versions and time.
 
     Args:
         root: folder where ``proc`` and ``sys`` are mounted.
     """
     machine = read_machine(root)
-    return {
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "cpu": machine.cpu_model or machine.processor,
-        "processor": machine.processor,
-        "generation": generation(root),
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "cpu_flags": sorted(machine.cpu_flags),
-        "usable_cpus": machine.usable_cpus,
-        "governor": _read(root / GOVERNOR),
-        "memory_mib": machine.memory_mib,
-        "system": platform.platform(),
-        "versions": {
+    return Environment(
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        cpu=machine.cpu_model or machine.processor,
+        processor=machine.processor,
+        generation=generation(root),
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        cpu_flags=machine.cpu_flags,
+        usable_cpus=machine.usable_cpus,
+        governor=_read(root / GOVERNOR),
+        memory_mib=machine.memory_mib,
+        system=platform.platform(),
+        versions={
             "edge_sphereface": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
             **machine.wheels,
         },
-    }
+    )
 
 
 class TimedRun:
@@ -94,7 +154,7 @@ class TimedRun:
             note(f"warning: {_busy_text(self.before)}; timings will be longer than on an idle machine")
         self._meter = LoadMeter(root)
 
-    def describe(self, *, workers_elsewhere: bool = False) -> JsonObject:
+    def describe(self, *, workers_elsewhere: bool = False) -> TimedEnvironment:
         """Return :func:`describe` with the load by other programs since the start.
 
         Args:
@@ -102,14 +162,10 @@ class TimedRun:
                 be distinguished from other programs, so ``during`` is None.
         """
         during = None if workers_elsewhere else self._meter.read()
-        return {
-            **describe(self._root),
-            "other_work": {
-                "before": json_object(self.before),
-                "during": None if during is None else json_object(during),
-                "busy": _is_busy_before(self.before) or (during is not None and during.is_high),
-            },
-        }
+        busy = _is_busy_before(self.before) or (during is not None and during.is_high)
+        return TimedEnvironment(
+            environment=describe(self._root), other_work=OtherWork(before=self.before, during=during, busy=busy)
+        )
 
 
 def busy_text(facts: JsonObject) -> str:
@@ -141,7 +197,7 @@ def _busy_text(load: MachineLoad) -> str:
     return f"other programs keep {load.other_processors:.2f} of {load.processors} processors busy"
 
 
-def generation(root: Path = Path("/")) -> JsonObject:
+def generation(root: Path = Path("/")) -> dict[str, str]:
     """Return numbers that identify the generation of a processor; names such as "Intel Xeon Processor" do not.
 
     Args:

@@ -14,8 +14,10 @@ from edge_sphereface.storage.regular_file import RegularFile
 _FILE = RegularFile(what="result", limit=256 << 20, error=UsageError, hint="give a JSON file written with -o")
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from edge_sphereface.json_output import Dataclass
     from edge_sphereface.types import JsonObject
 
 
@@ -36,7 +38,7 @@ def load_result(path: Path) -> JsonObject:
     return content
 
 
-def keep_result(result: JsonObject, output: Path | None) -> None:
+def keep_result(result: Dataclass | Mapping[str, object], output: Path | None) -> None:
     """Write a result, which may hold records, if a path is given."""
     if output is not None:
         with atomic_write(output, mode=SHARED) as stream:

@@ -20,6 +20,8 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from benchmarks.comparison import CompareReport
+from benchmarks.emulation.compare import EmulateReport
+from benchmarks.gallery.scale import ScaleReport
 from benchmarks.plan import PlanReport
 from benchmarks.report import WrittenReport
 from benchmarks.static_int8 import Int8Model
@@ -96,6 +98,8 @@ RECORDS: list[tuple[str, Any]] = [
     ("export verify", export_commands.VerifyReport | FloatProofReport),
     ("export model", Bundle),
     ("export demo", DemoReport),
+    ("benchmarks embed-folder", ScaleReport),
+    ("benchmarks emulate", EmulateReport),
     ("benchmarks plan", PlanReport),
     ("benchmarks compare", CompareReport),
     ("benchmarks report", WrittenReport),

@@ -11,6 +11,7 @@ from benchmarks.emulation.processors import PROCESSORS
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option
 from edge_sphereface.cli.runner import Outcome, UsageError, note
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def run_arm64(arguments: argparse.Namespace) -> Outcome:
         ensure_folder(arguments.output)
     wheel = arguments.wheel or build_wheel()
     result = {
-        "environment": environment.describe(),
+        "environment": json_object(environment.describe()),
         **smoke(prepare(arguments.checkpoint, note=note), wheel, options, note=note),
     }
     page = text(result)

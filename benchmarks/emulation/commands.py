@@ -41,7 +41,7 @@ def add_command(commands: Commands) -> None:
 
 def run_emulate(arguments: argparse.Namespace) -> Outcome:
     """Compare embeddings on this machine and on emulated processors."""
-    from benchmarks.emulation.compare import compare, text
+    from benchmarks.emulation.compare import EmulateReport, compare, text
     from edge_sphereface.inference.embedder import Embedder
     from export.quantization.crops import proof_crops
 
@@ -49,6 +49,6 @@ def run_emulate(arguments: argparse.Namespace) -> Outcome:
     progress, detector = Progress("crops"), open_named_detector(arguments)
     crops = proof_crops(arguments.photos, spec, detector, count=arguments.count, progress=progress)
     rows = compare(arguments.model, arguments.original, crops, processors=arguments.processors, note=note)
-    result = {"environment": environment.describe(), "emulated": rows}
+    result = EmulateReport(environment=environment.describe(), emulated=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, text(rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +19,73 @@ from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.inference.embedder import Embedder, preprocess
 from edge_sphereface.inference.session import CPU
 from edge_sphereface.inference.telemetry import import_onnxruntime
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.emulation.emulator import EmulatedPython
     from benchmarks.emulation.processors import Processor
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from benchmarks.environment import Environment
+    from edge_sphereface.types import Float32Array, UInt8Array
 
 WORKER = Path(__file__).with_name("worker.py")
 AS_IT_IS, UNSIGNED, PRECISE = "as it is", "unsigned weights", "session.x64quantprecision=1"
 HERE = "this machine"
 _ROUNDS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Agreement of the embeddings of one model on one processor.
+
+    Attributes:
+        identical: share of the embeddings that equal those of this machine bit for bit.
+        cosine_min: least cosine similarity to the embeddings of this machine.
+        to_float_mean: mean cosine similarity to the embeddings of the float model.
+        to_float_min: least cosine similarity to the embeddings of the float model.
+    """
+
+    identical: float
+    cosine_min: float
+    to_float_mean: float
+    to_float_min: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatedRow:
+    """One model on one processor.
+
+    Attributes:
+        model: file name of the model.
+        weight_bits: bits of a weight; None for a float model.
+        variant: how saturation is avoided, in words.
+        processor: name of the processor.
+        crops: number of crops.
+        median_ms: median latency with one thread in milliseconds; None on emulated processors.
+        figures: agreement of the embeddings.
+    """
+
+    model: str
+    weight_bits: int | None
+    variant: str
+    processor: str
+    crops: int
+    median_ms: float | None
+    figures: Figures = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulateReport:
+    """What ``emulate`` measured.
+
+    Attributes:
+        environment: machine and versions.
+        emulated: one row for each model, variant and processor.
+    """
+
+    environment: Environment
+    emulated: tuple[EmulatedRow, ...]
 
 
 def compare(
@@ -39,7 +95,7 @@ def compare(
     *,
     processors: Sequence[str],
     note: Callable[[str], None] = lambda _: None,
-) -> list[JsonObject]:
+) -> list[EmulatedRow]:
     """Embed crops with quantized models on this machine and on emulated processors.
 
     Models with 8-bit weights also run with unsigned weights, and with onnxruntime's setting against saturation: the
@@ -59,7 +115,7 @@ def compare(
         EmulationError: emulation is not available, or failed.
     """
     expected = normalize(Embedder(original, provider="cpu").forward(crops))
-    rows: list[JsonObject] = []
+    rows: list[EmulatedRow] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for path in models:
@@ -75,9 +131,16 @@ def compare(
                         note(f"{path.name}, {variant}: {processor.name}")
                     got = here if processor is None else _run_emulated(processor, model, folder, settings)
                     where = HERE if processor is None else processor.name
-                    row = {"model": path.name, "weight_bits": bits, "variant": variant, "processor": where}
-                    figures = {"median_ms": speed if processor is None else None, **_figures(got, here, expected)}
-                    rows.append({**row, "crops": len(crops), **figures})
+                    row = EmulatedRow(
+                        model=path.name,
+                        weight_bits=bits,
+                        variant=variant,
+                        processor=where,
+                        crops=len(crops),
+                        median_ms=speed if processor is None else None,
+                        figures=_figures(got, here, expected),
+                    )
+                    rows.append(row)
     return rows
 
 
@@ -103,16 +166,16 @@ def _with_unsigned_weights(path: Path, target: Path) -> Path:
     return target
 
 
-def _figures(got: Float32Array, here: Float32Array, expected: Float32Array) -> JsonObject:
+def _figures(got: Float32Array, here: Float32Array, expected: Float32Array) -> Figures:
     unit = normalize(got.copy()).astype(np.float64)
     to_here = (unit * normalize(here.copy())).sum(axis=1)
     to_float = (unit * expected).sum(axis=1)
-    return {
-        "identical": float((got == here).all(axis=1).mean()),
-        "cosine_min": float(np.minimum(to_here, 1).min()),
-        "to_float_mean": float(to_float.mean()),
-        "to_float_min": float(to_float.min()),
-    }
+    return Figures(
+        identical=float((got == here).all(axis=1).mean()),
+        cosine_min=float(np.minimum(to_here, 1).min()),
+        to_float_mean=float(to_float.mean()),
+        to_float_min=float(to_float.min()),
+    )
 
 
 def _run_here(model: Path, folder: Path, settings: list[str]) -> Float32Array:
@@ -145,16 +208,16 @@ def _latency(model: Path, folder: Path, settings: list[str]) -> float:
     return summarize(samples["run"]).median_ms
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[EmulatedRow]) -> str:
     """Format the rows as a table."""
     head = f"{'model':<24} {'bits':>4} {'variant':<28} {'processor':<28} {'same bits':>9} {'least cosine':>12} "
     lines = [f"{head}{'to float: mean':>14} {'least':>8} {'ms, 1 thread':>12}"]
     for row in rows:
-        speed = "" if row["median_ms"] is None else f"{row['median_ms']:.2f}"
+        speed, figures = "" if row.median_ms is None else f"{row.median_ms:.2f}", row.figures
         lines.append(
-            f"{row['model']:<24} {row['weight_bits'] or '':>4} {row['variant']:<28} {row['processor']:<28} "
-            f"{row['identical']:>9.0%} {row['cosine_min']:>12.6f} {row['to_float_mean']:>14.5f} "
-            f"{row['to_float_min']:>8.5f} {speed:>12}"
+            f"{row.model:<24} {row.weight_bits or '':>4} {row.variant:<28} {row.processor:<28} "
+            f"{figures.identical:>9.0%} {figures.cosine_min:>12.6f} {figures.to_float_mean:>14.5f} "
+            f"{figures.to_float_min:>8.5f} {speed:>12}"
         )
-    lines.append(f"{rows[0]['crops']} crops. Emulation is exact, but its speed is not that of the processors.")
+    lines.append(f"{rows[0].crops} crops. Emulated processors compute exactly and say nothing about speed.")
     return "\n".join(lines)

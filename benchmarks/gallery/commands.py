@@ -80,7 +80,7 @@ def run_identification(arguments: argparse.Namespace) -> Outcome:
         about = {"label": label, "model": path.name, "precision": embedder.spec.precision, "landmarks": kind}
         answers = identification.ask(protocol, found, embedder)
         rows.append({**about, "provider": json_object(embedder.provider), **identification.judge(answers)})
-    result: JsonObject = {"environment": environment.describe(), "identification": rows}
+    result: JsonObject = {"environment": json_object(environment.describe()), "identification": rows}
     keep_result(result, arguments.output)
     if arguments.plot is not None:
         with atomic_write(arguments.plot, mode=SHARED) as stream:
@@ -122,7 +122,7 @@ def run_search(arguments: argparse.Namespace) -> Outcome:
         reporter=Progress,
     )
     result: JsonObject = {
-        "environment": timed.describe(workers_elsewhere=arguments.milvus),
+        "environment": json_object(timed.describe(workers_elsewhere=arguments.milvus)),
         "galleries": rows,
     }
     keep_result(result, arguments.output)
@@ -167,6 +167,6 @@ def run_scale(arguments: argparse.Namespace) -> Outcome:
         rounds=arguments.rounds,
         reporter=Progress,
     )
-    result: JsonObject = {"environment": timed.describe(workers_elsewhere=True), "engines": rows}
+    result = scale.ScaleReport(environment=timed.describe(workers_elsewhere=True), engines=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, scale.text(rows))

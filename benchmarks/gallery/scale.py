@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,9 +18,70 @@ from edge_sphereface.image import find_images
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchmarks.environment import TimedEnvironment
     from edge_sphereface.batch import OperatorConfig
     from edge_sphereface.batch.engines import Engine
-    from edge_sphereface.types import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRun:
+    """One run of an engine.
+
+    Attributes:
+        faces: number of faces found.
+        start_s: time until the first batch was done, in seconds.
+        per_second: photographs per second from the first batch on.
+        total_s: duration of the run in seconds.
+    """
+
+    faces: int
+    start_s: float
+    per_second: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRow:
+    """Throughput of one engine.
+
+    Attributes:
+        engine: name of the engine and number of workers.
+        model: file name of the model.
+        precision: precision of the model.
+        detector: name of the face detector.
+        provider: execution provider of the model.
+        threads: number of threads of one worker.
+        photographs: number of photographs.
+        faces: number of faces found.
+        runs: the runs of the engine.
+        per_second: photographs per second from the first batch on, median of the runs.
+        start_s: time until the first batch was done, in seconds, median of the runs.
+    """
+
+    engine: str
+    model: str
+    precision: str
+    detector: str
+    provider: str
+    threads: int
+    photographs: int
+    faces: int
+    runs: tuple[EngineRun, ...]
+    per_second: float
+    start_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleReport:
+    """What ``embed-folder`` measured.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        engines: one row for each engine.
+    """
+
+    environment: TimedEnvironment
+    engines: tuple[EngineRow, ...]
 
 
 def measure(
@@ -30,7 +91,7 @@ def measure(
     workers: Sequence[int],
     rounds: int,
     reporter: Callable[[str], Callable[[int, int], None]],
-) -> list[JsonObject]:
+) -> list[EngineRow]:
     """Embed the same photographs with each engine in turn, with one thread per worker.
 
     Args:
@@ -42,16 +103,9 @@ def measure(
     """
     single = replace(config, session=replace(config.session, threads=1))
     pipeline = single.open()
-    setup = {
-        "model": config.model.name,
-        "precision": pipeline.embedder.spec.precision,
-        "detector": pipeline.detector.name,
-        "provider": pipeline.embedder.provider.active[0],
-        "threads": 1,
-    }
     engines: dict[str, Callable[[], Engine]] = {"local": LocalEngine}
     engines |= {f"ray, {count} workers": partial(RayEngine, workers=count) for count in workers}
-    runs: dict[str, list[JsonObject]] = {name: [] for name in engines}
+    runs: dict[str, list[EngineRun]] = {name: [] for name in engines}
     with TemporaryDirectory() as folder:
         chosen = replace(single, folder=_link(config.folder, Path(folder) / "photographs", photographs))
         for number in range(rounds):
@@ -59,32 +113,36 @@ def measure(
                 show = reporter(f"{name}, run {number + 1} of {rounds}: photographs")
                 runs[name].append(_run(chosen, make(), Path(folder) / "faces.parquet", show))
     return [
-        {
-            "engine": name,
-            **setup,
-            "photographs": photographs,
-            "faces": made[0]["faces"],
-            "runs": made,
-            "per_second": float(np.median([run["per_second"] for run in made])),
-            "start_s": float(np.median([run["start_s"] for run in made])),
-        }
+        EngineRow(
+            engine=name,
+            model=config.model.name,
+            precision=pipeline.embedder.spec.precision,
+            detector=pipeline.detector.name,
+            provider=pipeline.embedder.provider.active[0],
+            threads=1,
+            photographs=photographs,
+            faces=made[0].faces,
+            runs=tuple(made),
+            per_second=float(np.median([run.per_second for run in made])),
+            start_s=float(np.median([run.start_s for run in made])),
+        )
         for name, made in runs.items()
     ]
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[EngineRow]) -> str:
     """Format the rows as a table."""
     head = f"{'engine':<18}{'photographs/s':>15}{'of one worker':>15}{'until the first s':>19}"
-    one = next((row for row in rows if row["engine"].startswith("ray, 1 ")), rows[0])
+    one = next((row for row in rows if row.engine.startswith("ray, 1 ")), rows[0])
     lines = [head, "-" * len(head)]
     for row in rows:
-        share = row["per_second"] / one["per_second"]
-        lines.append(f"{row['engine']:<18}{row['per_second']:>15.1f}{share:>15.2f}{row['start_s']:>19.1f}")
+        share = row.per_second / one.per_second
+        lines.append(f"{row.engine:<18}{row.per_second:>15.1f}{share:>15.2f}{row.start_s:>19.1f}")
     first = rows[0]
-    runs = len(first["runs"])
+    runs = len(first.runs)
     lines += [
         "",
-        f"{first['photographs']} photographs with {first['faces']} faces, median of {runs} runs, one thread each",
+        f"{first.photographs} photographs with {first.faces} faces, median of {runs} runs, one thread each",
     ]
     return "\n".join(lines)
 
@@ -100,7 +158,7 @@ def _link(source: Path, target: Path, count: int) -> Path:
     return target
 
 
-def _run(config: OperatorConfig, engine: Engine, output: Path, show: Callable[[int, int], None]) -> JsonObject:
+def _run(config: OperatorConfig, engine: Engine, output: Path, show: Callable[[int, int], None]) -> EngineRun:
     """Measure one run. The rate excludes the time before the first batch, which is negligible in a long run."""
     start = time.perf_counter()
     marks: list[tuple[float, int]] = []
@@ -113,9 +171,9 @@ def _run(config: OperatorConfig, engine: Engine, output: Path, show: Callable[[i
     (first, begun), (last, done) = marks[0], marks[-1]
     if len(marks) == 1:  # too few photographs for a second batch: all that there is to tell is the whole
         begun, last = 0, time.perf_counter()
-    return {
-        "faces": result.faces,
-        "start_s": first - start,
-        "per_second": (done - begun) / (last - (first if begun else start)),
-        "total_s": time.perf_counter() - start,
-    }
+    return EngineRun(
+        faces=result.faces,
+        start_s=first - start,
+        per_second=(done - begun) / (last - (first if begun else start)),
+        total_s=time.perf_counter() - start,
+    )

@@ -10,6 +10,7 @@ from benchmarks.result_file import keep_result, load_result
 from edge_sphereface.cli.arguments import json_option, pairs_options, positive, read_named_pairs
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
     )
     timed = environment.TimedRun()
     figures = measure(setup, reporter=Progress, note=note)
-    result: JsonObject = {"environment": timed.describe(), **figures, "emulated": emulated}
+    result: JsonObject = {"environment": json_object(timed.describe()), **figures, "emulated": emulated}
     lines = targets(result)
     result["targets"] = lines
     keep_result(result, arguments.output)

@@ -230,7 +230,7 @@ def _setting(
 ) -> JsonObject:
     """Return the conditions that the figures depend on."""
     return {
-        "environment": timed.describe(),
+        "environment": json_object(timed.describe()),
         "model": arguments.model.name,
         "precision": embedder.spec.precision,
         "detector": detector.name,

@@ -10,6 +10,7 @@ from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def run_tuning(arguments: argparse.Namespace) -> Outcome:
     )
     timed = environment.TimedRun()
     figures = measure(setup, reporter=Progress)
-    result: JsonObject = {"environment": timed.describe(), **figures}
+    result: JsonObject = {"environment": json_object(timed.describe()), **figures}
     lines = targets(result)
     result["targets"] = lines
     keep_result(result, arguments.output)

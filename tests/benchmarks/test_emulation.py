@@ -26,15 +26,15 @@ def test_other_ways_to_avoid_saturation_are_the_same_weights(
     models = [portable_int8, vnni_int8]
     rows = compare.compare(models, shallow_models["image"], crops[:2], processors=["cortex-a72", "haswell"])
     assert len(rows) == 3 * (1 + 3)
-    assert {row["variant"] for row in rows if row["weight_bits"] == 8} == {
+    assert {row.variant for row in rows if row.weight_bits == 8} == {
         "as it is",
         "unsigned weights",
         "session.x64quantprecision=1",
     }
-    assert all(row["identical"] == 1 for row in rows)
-    assert all(row["cosine_min"] == pytest.approx(1) for row in rows)
-    assert all((row["median_ms"] is None) == (row["processor"] != "this machine") for row in rows)
-    by_variant = {row["variant"]: row["to_float_min"] for row in rows if row["weight_bits"] == 8}
+    assert all(row.figures.identical == 1 for row in rows)
+    assert all(row.figures.cosine_min == pytest.approx(1) for row in rows)
+    assert all((row.median_ms is None) == (row.processor != "this machine") for row in rows)
+    by_variant = {row.variant: row.figures.to_float_min for row in rows if row.weight_bits == 8}
     assert by_variant["unsigned weights"] == pytest.approx(by_variant["session.x64quantprecision=1"], abs=1e-6)
     assert ("cortex-a72", []) in seen
     assert "Cortex-A72" in compare.text(rows)

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from benchmarks import environment
+from edge_sphereface.json_output import json_object
 
 
 def write(root, files):
@@ -20,11 +21,11 @@ def programs(outputs):
 
 def test_facts(tmp_path):
     write(tmp_path, {environment.GOVERNOR: "ondemand\n", environment.ENERGY: "2500000\n"})
-    facts = environment.describe(tmp_path)
+    facts = json_object(environment.describe(tmp_path))
     assert facts["governor"] == "ondemand"
     assert {"edge_sphereface", "numpy", "onnxruntime", "python"} <= set(facts["versions"])
     assert environment.energy_j(tmp_path) == 2.5
-    assert environment.describe(tmp_path / "none")["governor"] is None
+    assert environment.describe(tmp_path / "none").governor is None
     assert environment.energy_j(tmp_path / "none") is None
 
 
@@ -49,7 +50,7 @@ CPU revision	: 1
 
 def test_the_generation_of_the_processor_and_the_load_are_kept(tmp_path):
     write(tmp_path, {"proc/cpuinfo": X86})
-    facts = environment.describe(tmp_path)
+    facts = json_object(environment.describe(tmp_path))
     assert facts["generation"] == {"vendor_id": "GenuineIntel", "cpu_family": "6", "model": "207", "stepping": "2"}
     assert facts["load"] >= 0
     write(tmp_path, {"proc/cpuinfo": ARM})
@@ -136,27 +137,27 @@ def test_other_work_before_and_during_a_run_is_recorded(tmp_path, monkeypatch, c
     assert ("keep 1.50 of 2 processors busy" in warned) == (before > 0.5)
     others.busy = during
     others.wait(60)
-    facts = timed.describe()
+    facts = json_object(timed.describe())
     work = facts["other_work"]
     assert work["before"] == {"other_processors": before, "average": 1.5, "processors": 2}
     assert work["during"] == {"other_processors": during, "average": 1.5, "processors": 2}
     assert work["busy"] is busy
     assert (f"up to {max(before, during):.2f} of 2" in environment.busy_text(facts)) is busy
-    elsewhere = timed.describe(workers_elsewhere=True)["other_work"]
+    elsewhere = json_object(timed.describe(workers_elsewhere=True))["other_work"]
     assert elsewhere["during"] is None
     assert elsewhere["busy"] is (before > 0.5)
 
 
 def test_without_proc_the_load_average_is_judged(tmp_path, monkeypatch, capsys):
     Others(tmp_path, monkeypatch)
-    facts = environment.TimedRun(tmp_path, lambda _: None).describe()
+    facts = json_object(environment.TimedRun(tmp_path, lambda _: None).describe())
     assert "the load average is 1.50 on 2 processors" in capsys.readouterr().err
     assert facts["other_work"]["before"]["other_processors"] is None
     assert "load average was 1.50 on 2" in environment.busy_text(facts)
     monkeypatch.setattr("os.getloadavg", lambda: (0.2, 0.0, 0.0), raising=False)
-    idle = environment.TimedRun(tmp_path, lambda _: None).describe()
+    idle = json_object(environment.TimedRun(tmp_path, lambda _: None).describe())
     monkeypatch.delattr("os.getloadavg")
-    unknown = environment.TimedRun(tmp_path, lambda _: None).describe()
+    unknown = json_object(environment.TimedRun(tmp_path, lambda _: None).describe())
     assert capsys.readouterr().err == ""
     assert [environment.busy_text(facts) for facts in (idle, unknown, {"load": 9.0})] == ["", "", ""]
 

@@ -125,6 +125,6 @@ def test_a_folder_is_timed(tmp_path, photo, small_model):
         (tmp_path / f"{number}.png").write_bytes(photo.read_bytes())
     config = OperatorConfig(folder=tmp_path, model=small_model, detector="mtcnn")
     (row,) = scale.measure(config, photographs=3, workers=[], rounds=2, reporter=silent)
-    assert (row["engine"], row["faces"], len(row["runs"])) == ("local", 3, 2)
-    assert row["per_second"] > 0
+    assert (row.engine, row.faces, len(row.runs)) == ("local", 3, 2)
+    assert row.per_second > 0
     assert "local" in scale.text([row])
