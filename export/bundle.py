@@ -1,4 +1,4 @@
-"""Makes a folder for devices: every form of a network, certificates, measured figures and a README.txt."""
+"""Make a folder for devices: every form of a network, certificates, measurements and a README.txt."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class FormFigures:
     """One form of the network.
 
     Attributes:
-        name: of the form.
-        path: of its file; None where it was refused and not written.
+        name: name of the form.
+        path: path of the model; None if it was refused and not written.
         bytes: size of the model.
-        sha256: of the file, in hexadecimal; None where it was not written.
-        latency: of the embedding of one face; None where it was not written.
+        sha256: SHA-256 of the file in hexadecimal; None if it was not written.
+        latency: latency of embedding one face; None if the model was not written.
         cosine_mean: mean cosine similarity to the float embedding of the same face; None for float forms.
-        cosine_min: least of them.
+        cosine_min: least cosine similarity to the float embedding of the same face; None for float forms.
         accuracy: 10-fold accuracy on the labeled pairs, as a share; None without pairs and for float forms.
-        float_accuracy: that of the float form on the same pairs.
-        refused: why it was not written; None if it was.
+        float_accuracy: 10-fold accuracy of the float form on the same pairs; None without pairs and for float forms.
+        refused: reason why the model was not written; None if it was.
     """
 
     name: str
@@ -67,14 +67,14 @@ class Bundle:
     """A folder with every form of a network.
 
     Attributes:
-        checkpoint: what was converted, in words.
-        sha256: of the checkpoint.
+        checkpoint: description of the checkpoint.
+        sha256: SHA-256 of the checkpoint in hexadecimal.
         spec: specification of the plain form.
-        photographs: what calibrated and judged the reduced precisions, in words.
-        environment: processor, threads, provider and versions of the figures.
-        load: other work on the machine while latency was measured.
-        forms: of the network, plain float first.
-        files: in the folder.
+        photographs: description of the photographs that calibrated and judged the reduced precisions.
+        environment: processor, threads, provider and versions of the measurements.
+        load: load of the machine by other programs while latency was measured.
+        forms: forms of the network, plain float first.
+        files: paths of the files in the folder.
     """
 
     checkpoint: str
@@ -99,15 +99,15 @@ def make_bundle(
     """Make the folder.
 
     Args:
-        checkpoint: of the network.
-        folder: for the files; it is made if it is missing.
-        options: how the forms are made.
-        photographs: for the quantizations; None for the ORL faces, which are gray.
-        note: told what is being done.
-        reporter: gives a progress function for a step that is named.
+        checkpoint: path of the checkpoint.
+        folder: folder of the files; created if missing.
+        options: options of the forms.
+        photographs: photographs for the quantizations; None for the ORL faces, which are gray.
+        note: called with a description of each step.
+        reporter: returns a progress function for a named step.
 
     Raises:
-        EdgeSphereFaceError: a step failed; a form that misses a bound is left out and is no error.
+        EdgeSphereFaceError: a step failed. A form that misses a bound is omitted without an error.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
 
@@ -170,7 +170,7 @@ def _form(
 
 
 def readme(bundle: Bundle) -> str:
-    """What to copy to a device and what to run there, as a page of text."""
+    """Format instructions for devices: files to copy and commands to run."""
     written = {form.name: form for form in bundle.forms if form.path is not None}
     plain = written[PLAIN]
     fastest = min(written.values(), key=_median_ms)

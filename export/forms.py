@@ -1,4 +1,4 @@
-"""Makes every form of a network in one folder: float, float tuned for this machine, INT8, FP16; each with its proof."""
+"""Make every form of a network in one folder: float, float tuned for this machine, INT8, FP16; each with its proof."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from export.reference import ReferenceName
 
 STEM = "sphereface20"
-"""Of the files; the specification inside each names the network."""
+"""Stem of the file names. The specification in each file names the network."""
 PLAIN, FAST = "float", "float, faster"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Photographs:
-    """What quantization needs.
+    """Photographs for a quantization.
 
     Attributes:
         calibration: folder of photographs that determine the ranges.
-        labeled: pairs of other photographs that judge accuracy; None lets the drift alone be judged.
+        labeled: labeled pairs of other photographs for the accuracy; None to judge only the drift.
     """
 
     calibration: Path
@@ -44,13 +44,13 @@ class Photographs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FormOptions:
-    """How the forms are made.
+    """Options of the forms.
 
     Attributes:
         tuned: measure Winograd's filtering stage by stage, which takes minutes, instead of only replacing PReLU.
         precisions: reduced precisions to make, ``int8`` and ``float16``.
         max_drift: mean of 1 - cosine above which layers of the INT8 form remain in float32.
-        reference: what the conversion is compared with.
+        reference: reference forward pass of the conversion's proof.
     """
 
     tuned: bool = True
@@ -64,11 +64,11 @@ class NetworkForms:
     """The forms that were made.
 
     Attributes:
-        conversion: plain float form, and its proof against the checkpoint.
-        fast: faster float form; None where none is measurably faster than the plain one here.
-        quantized: form of each reduced precision and its proof; one that misses a bound is not on the disk.
-        paths: files of the models by name of the form, plain float first.
-        reports: files beside them: certificates, reports of quantizations.
+        conversion: plain float form with its proof against the checkpoint.
+        fast: faster float form; None if none is measurably faster than the plain one on this machine.
+        quantized: form of each reduced precision with its proof; a form that misses a bound is not written.
+        paths: paths of the models by name of the form, plain float first.
+        reports: paths of certificates and reports of quantizations.
     """
 
     conversion: Conversion
@@ -90,16 +90,16 @@ def make_forms(
     """Convert a checkpoint and derive the other forms.
 
     Args:
-        checkpoint: of the network.
-        folder: for the files; it is made if it is missing.
-        photographs: gives the photographs for the quantizations, given the specification of the model.
-        options: how.
-        note: told what is being done.
-        reporter: gives a progress function for a step that is named.
+        checkpoint: path of the checkpoint.
+        folder: folder of the files; created if missing.
+        photographs: function from the specification of the model to the photographs for the quantizations.
+        options: options of the forms.
+        note: called with a description of each step.
+        reporter: returns a progress function for a named step.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        ParityError: a form does not equal its source; it is not written.
+        ParityError: a form differs from its source; it is not written.
         OutputError: a file cannot be written.
     """
     ensure_folder(folder)

@@ -1,4 +1,4 @@
-"""The demo: from a checkpoint to recognized people, on real photographs."""
+"""Demo on real photographs: from a checkpoint to identified people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's result as a page of text."""
+"""Format the demo's result as a page of text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROW = "{:<17}{:>9} {:>8} {:>8} {:>6} {:>10} {:>12} {:>12} {:>14}"
 
 
 def sheet_title(known: KnownCheckpoint, form: str, result: Recognition) -> str:
-    """First line of the contact sheet."""
+    """Format the first line of the contact sheet."""
     enrolled = [answer for answer in result.answers if not answer.is_stranger]
     right, strangers = sum(answer.right for answer in enrolled), len(result.answers) - len(enrolled)
     return (
@@ -30,7 +30,7 @@ def sheet_title(known: KnownCheckpoint, form: str, result: Recognition) -> str:
 
 
 def text(demo: Demo) -> str:
-    """The whole page."""
+    """Format the whole page."""
     result = next(iter(demo.forms.values())).recognition
     strangers = sum(answer.is_stranger for answer in result.answers)
     known = demo.known

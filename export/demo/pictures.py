@@ -1,4 +1,4 @@
-"""What one sees of the demo: a contact sheet of all faces, and the similarities of pairs."""
+"""Draw the demo's pictures: a contact sheet of all faces, and histograms of similarities."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ _NAME_WIDTH, _ENROLLED_GAP, _BLOCK_GAP = 34, 14, 26
 _HEAD, _FOOT = 74, 14
 _WHITE, _BLACK, _GRAY = (255, 255, 255), (40, 40, 40), (170, 170, 170)
 _GREEN, _RED, _AMBER = (80, 170, 40), (40, 40, 220), (30, 170, 240)
-"""BGR."""
+"""Colors of frames in BGR."""
 _GENUINE, _IMPOSTOR = "#2166ac", "#b2182b"
 
 
 def save_contact_sheet(path: Path, crops: UInt8Array, result: Recognition, title: str) -> None:
-    """All 400 faces in one picture: a row for each person, the enrolled photographs at its left.
+    """Draw all 400 faces in one picture, one row per person, with the enrolled photographs on the left.
 
-    A green frame is a right answer, a red one a wrong name, an amber one an enrolled person who was not recognized.
+    A green frame denotes a correct answer, a red one a wrong name, and an amber one an enrolled person who was not
+    recognized.
 
     Args:
-        path: of the PNG file.
+        path: path of the PNG file.
         crops: (40, 10, H, W, 3) uint8 BGR.
-        result: answers to the photographs that were not enrolled.
-        title: first line.
+        result: answers for the photographs that were not enrolled.
+        title: first line of the picture.
     """
     cell_width, cell_height = _FACE_WIDTH + 2 * _FRAME + _GAP, _FACE_HEIGHT + 2 * _FRAME + _GAP
     block_width = _NAME_WIDTH + PHOTOGRAPHS_EACH * cell_width + _ENROLLED_GAP
@@ -95,11 +96,11 @@ def _write(
 
 
 def save_similarity_plot(path: Path, results: Mapping[str, Recognition]) -> None:
-    """Histograms of the similarity of genuine and impostor pairs, a panel for each model.
+    """Draw histograms of the similarity of genuine and impostor pairs, one panel per model.
 
     Args:
-        path: of the PNG file.
-        results: by name of the model.
+        path: path of the PNG file.
+        results: results by name of the model.
     """
     import matplotlib as mpl
 

@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 FALSE_ALARM_RATE = 0.01
-"""Share of the strangers' photographs that may be given a name; the threshold is set to it."""
+"""Share of the strangers' photographs that reach the threshold."""
 
 
 class Answer(NamedTuple):
-    """What the gallery said of one photograph.
+    """Answer of the gallery for one photograph.
 
     Attributes:
-        person: who it shows, 1 to 40.
-        number: of the photograph, 1 to 10.
-        candidate: most similar enrolled person, 1 to 30.
-        similarity: cosine to that person's template.
+        person: number of the person, 1 to 40.
+        number: number of the photograph, 1 to 10.
+        candidate: number of the most similar enrolled person, 1 to 30.
+        similarity: cosine similarity to that person's template.
         named: whether the similarity reaches the threshold.
     """
 
@@ -50,28 +50,28 @@ class Answer(NamedTuple):
 
     @property
     def wrong_name(self) -> bool:
-        """Whether a name was given that is not the person's."""
+        """Whether the answer is the name of another person."""
         return self.named and self.candidate != self.person
 
     @property
     def right(self) -> bool:
-        """Whether an enrolled person was named rightly, or a stranger not named."""
+        """Whether an enrolled person got the correct name, or a stranger none."""
         return not self.named if self.is_stranger else self.named and not self.wrong_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
-    """How well a model recognized the photographs that were not enrolled.
+    """Identification of the photographs that were not enrolled, by one model.
 
     Attributes:
-        threshold: cosine that 1 % of the strangers' photographs reach.
-        rank1: share of the enrolled people's photographs whose most similar person is the right one.
-        identified: share of them that are named rightly at the threshold.
-        wrong_names: photographs of enrolled people that are given another's name.
-        false_alarms: photographs of strangers that are given a name.
-        answers: of each photograph.
-        genuine: (1800,) cosines of all pairs of photographs of the same person.
-        impostor: (78000,) cosines of all pairs of photographs of different people.
+        threshold: cosine similarity that 1 % of the strangers' photographs reach.
+        rank1: share of the enrolled people's photographs whose most similar person is correct.
+        identified: share of the enrolled people's photographs that get the correct name at the threshold.
+        wrong_names: number of photographs of enrolled people that get the name of another person.
+        false_alarms: number of photographs of strangers that get a name.
+        answers: one answer per photograph.
+        genuine: (1800,) cosine similarities of all pairs of photographs of the same person.
+        impostor: (78000,) cosine similarities of all pairs of photographs of different people.
     """
 
     threshold: float
@@ -85,15 +85,15 @@ class Recognition:
 
 
 def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognition:
-    """Enroll, identify the rest, and leave a gallery that can be used.
+    """Enroll people into a new gallery, and identify the other photographs.
 
     Args:
-        embedder: the model.
+        embedder: embedder of the model.
         crops: (40, 10, H, W, 3) uint8 BGR, aligned, by person and number.
-        location: of the gallery, which is made.
+        location: location of the gallery, which is created.
 
     Raises:
-        GalleryError: it cannot be made.
+        GalleryError: the gallery cannot be created.
     """
     embeddings = embedder.embed(crops.reshape(-1, *crops.shape[2:])).reshape(PEOPLE, PHOTOGRAPHS_EACH, -1)
     with open_gallery(location, embedder, create=True) as gallery:
@@ -125,7 +125,7 @@ def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognit
 
 
 def _threshold(strangers: Float32Array) -> float:
-    """The cosine between the last false alarm that is allowed and the first that is not."""
+    """Return the mean of the lowest similarity of an allowed false alarm and the highest of one that is not."""
     falling = np.sort(strangers)[::-1]
     allowed = int(FALSE_ALARM_RATE * len(falling))
     return round(float(falling[allowed - 1 : allowed + 1].mean()), 4)

@@ -1,4 +1,4 @@
-"""Converts a trained checkpoint, proves, rewrites and quantizes it, and recognizes the ORL faces with each form."""
+"""Convert a trained checkpoint, prove, rewrite and quantize it, and identify the ORL faces with each form."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 INFERENCES = 100
 MAX_DRIFT = 0.0024
-"""Between the default of 0.002 and the policy's bound of 0.003: the narrow network keeps fewer layers in float32."""
+"""Drift between the default of 0.002 and the policy's bound of 0.003, which keeps fewer layers in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """One form of the network, and what it was measured to do.
+    """One form of the network with its measurements.
 
     Attributes:
-        path: of the model file; None for a form that was refused and not written.
-        bytes: size of the model.
-        recognition: of the ORL faces.
-        latency: of one embedding.
-        refused: why it was not written; empty if it was.
+        path: path of the model; None if it was refused and not written.
+        bytes: size of the model in bytes.
+        recognition: identification of the ORL faces.
+        latency: latency of one embedding.
+        refused: reason why the model was not written; empty if it was.
     """
 
     path: Path | None
@@ -67,17 +67,17 @@ class Form:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
-    """What the demo did.
+    """Result of the demo.
 
     Attributes:
-        known: the checkpoint.
-        made: the conversion and its proof.
-        forms: by name, plain float first.
-        quantized: the INT8 model and its proof.
-        detector: name of what found the faces.
+        known: description of the checkpoint.
+        made: result of the conversion with its proof.
+        forms: forms of the network by name, plain float first.
+        quantized: INT8 model with its proof.
+        detector: name of the detector.
         provider: execution provider, in words.
-        load: other work on the machine while latency was measured.
-        files: everything that was made.
+        load: load of the machine by other programs while latency was measured.
+        files: paths of all files that were made.
     """
 
     known: KnownCheckpoint
@@ -101,11 +101,11 @@ def run_demo(
     """Run the demo.
 
     Args:
-        folder: for the files that are made.
-        checkpoint: a known one; None for the official one if it is in the cache, else the pretrained one.
-        reference: what the conversion is compared with.
-        note: told what is being done.
-        reporter: gives a progress function for a step that is named.
+        folder: folder of the files that are made.
+        checkpoint: known checkpoint; None for the official one if it is in the cache, else the pretrained one.
+        reference: reference forward pass of the conversion's proof.
+        note: called with a description of each step.
+        reporter: returns a progress function for a named step.
 
     Raises:
         EdgeSphereFaceError: a step failed.
@@ -148,7 +148,7 @@ def run_demo(
 
 
 def _measure(made: NetworkForms, crops: UInt8Array, gallery: Path) -> tuple[dict[str, Form], str, MachineLoad]:
-    """Recognize the faces with each form, and time the forms in turns; the plain form's gallery is kept."""
+    """Identify the faces with each form, and time the forms in turn. The gallery of the plain form is kept."""
     refused = made.quantized[INT8]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         paths = dict(made.paths)
@@ -181,11 +181,11 @@ def _measure(made: NetworkForms, crops: UInt8Array, gallery: Path) -> tuple[dict
 
 
 def chosen_checkpoint(official: PinnedFile, path: Path) -> Path:
-    """The official checkpoint if it is at ``path``, whole; else the pretrained one."""
+    """Return the official checkpoint if ``path`` is an intact copy of it, else the pretrained one."""
     return path if official.matches(path) else PRETRAINED
 
 
 def _delete_gallery(path: Path) -> None:
-    """That of an earlier run, with its companion files."""
+    """Delete the gallery of an earlier run with its companion files."""
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()

@@ -1,4 +1,4 @@
-"""The ORL faces as photographs on the disk: some people enrolled, the others strangers; labeled pairs of the rest."""
+"""Write the ORL faces to disk, divided into enrolled people and strangers, and make labeled pairs of them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _PAIRS_SEED = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrlPhotographs:
-    """The ORL faces on the disk, and the face in each.
+    """The ORL faces on disk, with crops and landmarks.
 
     Attributes:
-        enrolled: folder with the photographs that are enrolled, ``Person 01/01.png``; they calibrate a quantization.
-        others: folder with the other photographs.
+        enrolled: folder of the enrolled photographs, ``Person 01/01.png``; they also calibrate a quantization.
+        others: folder of the other photographs.
         crops: (40, 10, H, W, 3) uint8 BGR, aligned, by person and number.
-        landmarks: (5, 2) in pixels of each photograph, by its path in either folder.
-        detector: name of the detector that found them.
+        landmarks: landmarks (5, 2) in pixels of each photograph, by its path in either folder.
+        detector: name of the detector.
     """
 
     enrolled: Path
@@ -48,7 +48,7 @@ class OrlPhotographs:
     detector: str
 
     def labeled_pairs(self) -> LabeledPairs:
-        """All genuine pairs of the photographs that are not enrolled, and as many impostor pairs, drawn at random."""
+        """Return all genuine pairs of the photographs that are not enrolled, and as many random impostor pairs."""
         every = [(one, other) for index, one in enumerate(ASKED) for other in ASKED[index + 1 :]]
         genuine = [pair for pair in every if pair[0][0] == pair[1][0]]
         impostor = [pair for pair in every if pair[0][0] != pair[1][0]]
@@ -80,16 +80,16 @@ def file_of(person: int, number: int) -> str:
 
 
 def write_orl(folder: Path, spec: ModelSpec, *, progress: Callable[[int, int], None]) -> OrlPhotographs:
-    """Write the photographs below a folder, where commands can read them, and find the face in each.
+    """Write the photographs to a folder, where commands can read them, and detect the face in each.
 
     Args:
-        folder: it is made if it is missing.
-        spec: crops of the model.
-        progress: called with photographs done and their total.
+        folder: folder of the photographs; created if missing.
+        spec: specification of the model; gives the size and the template of the crops.
+        progress: called with the number of photographs done and their total.
 
     Raises:
-        ExtraError: the package that carries them is not installed.
-        NoFaceError: the detector found no face in one of them.
+        ExtraError: the package that contains the photographs is not installed.
+        NoFaceError: the detector found no face in a photograph.
     """
     detector = open_detector()
     enrolled, others = folder / "enrolled", folder / "others"
