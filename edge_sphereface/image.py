@@ -127,16 +127,21 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
 
 
 def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
-    """Write an image as a PNG file that only its owner can read, because it shows a face.
+    """Write an image to a file that only its owner can read, because it shows a face.
+
+    Args:
+        path: JPEG if it ends in ``.jpg`` or ``.jpeg``, else PNG.
+        image: (H, W, 3) uint8 BGR.
 
     Raises:
         OutputError: the file cannot be written; no partial file remains.
     """
     import cv2
 
-    done, data = cv2.imencode(".png", image)
+    suffix = ".jpg" if os.fspath(path).lower().endswith((".jpg", ".jpeg")) else ".png"
+    done, data = cv2.imencode(suffix, image)
     if not done:
-        raise OutputError(f"OpenCV could not encode an image of shape {image.shape} as PNG.")
+        raise OutputError(f"OpenCV could not encode an image of shape {image.shape} as {suffix}.")
     with atomic_write(path, mode=PRIVATE) as output:
         output.write(data.tobytes())
 

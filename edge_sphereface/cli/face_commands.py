@@ -21,10 +21,11 @@ from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.inference.session import ProviderReport
-    from edge_sphereface.types import DetectedFace, EmbeddedFace
+    from edge_sphereface.types import DetectedFace, EmbeddedFace, UInt8Array
 
 
 def add_commands(commands: Commands) -> None:
@@ -288,6 +289,9 @@ def _add_verify(commands: Commands) -> None:
     parser.add_argument(
         "--select", choices=("largest", "center"), default="largest", help="which face counts (default: largest)"
     )
+    parser.add_argument(
+        "--draw", type=Path, metavar="FILE", help="write both photographs side by side with the faces (.jpg or .png)"
+    )
     parser.set_defaults(run=verify)
 
 
@@ -303,6 +307,7 @@ class VerifyReport:
         detector: name of the face detector.
         provider: execution provider that ran the model.
         faces: the two faces that were compared.
+        drawn: path of the picture written by ``--draw``, which its owner alone may read (mode 0600); None without it.
     """
 
     same: bool
@@ -312,6 +317,7 @@ class VerifyReport:
     detector: str
     provider: ProviderReport
     faces: tuple[PhotoFace, PhotoFace]
+    drawn: Path | None
 
 
 def verify(arguments: argparse.Namespace) -> Outcome:
@@ -326,13 +332,15 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     pipeline = open_pipeline(arguments)
     spec = pipeline.embedder.spec
 
-    def face_of(path: Path) -> EmbeddedFace:
+    images = [load_image(path) for path in (arguments.first, arguments.second)]
+
+    def face_of(path: Path, image: UInt8Array) -> EmbeddedFace:
         try:
-            return pipeline.process_one(load_image(path), select=arguments.select)
+            return pipeline.process_one(image, select=arguments.select)
         except NoFaceError as error:
             raise error.about(path) from error
 
-    first, second = face_of(arguments.first), face_of(arguments.second)
+    first, second = face_of(arguments.first, images[0]), face_of(arguments.second, images[1])
     threshold = spec.threshold if arguments.threshold is None else arguments.threshold
     answer = verify_embeddings(first, second, threshold=threshold)
     report = VerifyReport(
@@ -346,16 +354,42 @@ def verify(arguments: argparse.Namespace) -> Outcome:
             PhotoFace(image=arguments.first, face=first.face.report()),
             PhotoFace(image=arguments.second, face=second.face.report()),
         ),
+        drawn=arguments.draw,
     )
+    if arguments.draw is not None:
+        _draw_pair(arguments.draw, images, (first, second), report)
     return Outcome(report, _verify_text(report))
+
+
+def _draw_pair(
+    path: Path, images: Sequence[UInt8Array], faces: tuple[EmbeddedFace, EmbeddedFace], report: VerifyReport
+) -> None:
+    """Both photographs at the height of the lower one, side by side."""
+    import cv2
+    import numpy as np
+
+    from edge_sphereface.image import save_image
+    from edge_sphereface.stream.outputs.frames.drawing import FaceLabel, draw_labels
+
+    height = min(image.shape[0] for image in images)
+    caption = f"{'same' if report.same else 'different'} {report.similarity:.2f}"
+    sides = []
+    for image, face in zip(images, faces, strict=True):
+        scale = height / image.shape[0]
+        fitted = cv2.resize(image, (max(round(image.shape[1] * scale), 1), height), interpolation=cv2.INTER_AREA)
+        label = FaceLabel(face.face.box, caption, "identified" if report.same else "unknown")
+        sides.append(draw_labels(np.asarray(fitted, np.uint8), [label], scale=scale))
+    save_image(path, np.concatenate(sides, axis=1))
 
 
 def _verify_text(report: VerifyReport) -> str:
     verdict, relation = ("SAME PERSON", "reaches") if report.same else ("DIFFERENT PEOPLE", "is below")
-    return (
-        f"{verdict}: similarity {report.similarity:.4f} {relation} the threshold {report.threshold:.3f} "
-        f"({report.threshold_source})"
-    )
+    source = report.threshold_source
+    lines = [
+        f"{verdict}: similarity {report.similarity:.4f} {relation} the threshold {report.threshold:.3f} ({source})",
+        *(f"  {item.image}: {_describe(item.face)}" for item in report.faces),
+    ]
+    return "\n".join([*lines, *([] if report.drawn is None else [f"{report.drawn}: drawn"])])
 
 
 def _describe(face: DetectedFace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
@@ -27,13 +28,16 @@ from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
     from edge_sphereface.gallery import Enrollment, Gallery, Identification
     from edge_sphereface.pipeline import FacePipeline, Selection
-    from edge_sphereface.types import DetectedFace, EmbeddedFace, JsonObject
+    from edge_sphereface.types import DetectedFace, EmbeddedFace, JsonObject, UInt8Array
+
+
+_PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def add_commands(commands: Commands) -> None:
@@ -226,6 +230,12 @@ def _add_identify(commands: Commands) -> None:
         metavar="COSINE",
         help="minimum lead of the best identity over the second (default: 0)",
     )
+    parser.add_argument(
+        "--draw",
+        type=Path,
+        metavar="PATH",
+        help="write the photographs with boxes and names: FILE.jpg or FILE.png for one photograph, or a folder",
+    )
     parser.set_defaults(run=identify)
 
 
@@ -249,10 +259,12 @@ class IdentifiedImage:
     Attributes:
         path: path of the photograph.
         faces: faces in the photograph. Each identity is given to one face of a photograph only, the most similar.
+        drawn: path of the picture written by ``--draw``, which its owner alone may read (mode 0600); None without it.
     """
 
     path: Path
     faces: tuple[IdentifiedFace, ...]
+    drawn: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,8 +291,9 @@ def identify(arguments: argparse.Namespace) -> Outcome:
     with open_named_gallery(arguments, pipeline.embedder) as gallery:
         if arguments.threshold is None:
             warn_uncalibrated(gallery)
-        for path in arguments.image:
-            faces = pipeline.process(load_image(path))
+        for path, target in zip(arguments.image, _drawings(arguments), strict=True):
+            image = load_image(path)
+            faces = pipeline.process(image)
             answers = gallery.identify_faces(
                 [face.embedding for face in faces],
                 top=arguments.top,
@@ -291,17 +304,63 @@ def identify(arguments: argparse.Namespace) -> Outcome:
                 IdentifiedFace(face=face.face.report(), answer=answer)
                 for face, answer in zip(faces, answers, strict=True)
             )
-            images.append(IdentifiedImage(path=path, faces=identified))
+            if target is not None:
+                _draw(target, image, faces, answers)
+            images.append(IdentifiedImage(path=path, faces=identified, drawn=target))
         location = gallery.location
     report = IdentifyReport(gallery=location, detector=pipeline.detector.name, images=tuple(images))
     return Outcome(report, _identify_text(report), passed=all(image.faces for image in images))
+
+
+def _drawings(arguments: argparse.Namespace) -> list[Path | None]:
+    """Where the picture of each photograph goes; photographs of one name get numbers.
+
+    Raises:
+        UsageError: a file was named for several photographs.
+    """
+    from edge_sphereface.storage.files import ensure_folder
+
+    paths: list[Path] = arguments.image
+    if arguments.draw is None:
+        return [None] * len(paths)
+    if arguments.draw.suffix.lower() in _PICTURES:
+        if len(paths) > 1:
+            raise UsageError(
+                f"{arguments.draw} can hold one photograph, and {len(paths)} were named.", hint="name a folder"
+            )
+        return [arguments.draw]
+    folder, seen, targets = ensure_folder(arguments.draw, mode=0o700), Counter[str](), list[Path | None]()
+    for path in paths:
+        seen[path.stem] += 1
+        targets.append(folder / (f"{path.stem}.jpg" if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}.jpg"))
+    return targets
+
+
+def _draw(path: Path, image: UInt8Array, faces: list[EmbeddedFace], answers: Sequence[Identification]) -> None:
+    from edge_sphereface.image import save_image
+    from edge_sphereface.stream.outputs.frames.drawing import FaceLabel, draw_labels
+
+    labels = [
+        FaceLabel(
+            face.face.box,
+            f"{answer.name or 'unknown'} {answer.candidates[0].similarity:.2f}" if answer.candidates else "unknown",
+            "unknown" if answer.name is None else "identified",
+        )
+        for face, answer in zip(faces, answers, strict=True)
+    ]
+    save_image(path, draw_labels(image, labels))
 
 
 def _identify_text(report: IdentifyReport) -> str:
     lines = []
     for image in report.images:
         lines.append(f"{image.path}: {len(image.faces)} {'face' if len(image.faces) == 1 else 'faces'}")
-        lines += [f"  {number}. {_describe(face.answer)}" for number, face in enumerate(image.faces, start=1)]
+        for number, face in enumerate(image.faces, start=1):
+            left, top, right, bottom = face.face.box
+            where = f"box {left:.0f},{top:.0f} to {right:.0f},{bottom:.0f}"
+            lines.append(f"  {number}. {_describe(face.answer)}, {where}")
+        if image.drawn is not None:
+            lines.append(f"  drawn: {image.drawn}")
     return "\n".join(lines)
 
 

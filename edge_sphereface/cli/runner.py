@@ -32,6 +32,8 @@ THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
 """Threads of OpenCV and of numpy's matrix products, read when they are loaded."""
 
 _OPTION = re.compile(r"^ +(?:-\w(?: \w+)?, )?(--[a-z0-9][a-z0-9-]*)", re.MULTILINE)
+_WRITTEN = ("output", "draw")
+"""Arguments that name a file to write."""
 _INVALID, _CHOOSE = "invalid choice: ", " (choose from "
 """How argparse words a choice that it does not know."""
 _REQUIRED = {"numpy": "numpy", "cv2": "opencv-python-headless", "onnx": "onnx"}
@@ -209,14 +211,17 @@ def run(
 
 
 def _refuse_to_replace_inputs(arguments: argparse.Namespace) -> None:
-    output = getattr(arguments, "output", None)
-    if not isinstance(output, Path) or not output.is_file():
-        return
-    for name, value in vars(arguments).items():
-        for item in value if isinstance(value, list) else [value]:
-            named = isinstance(item, Path) or (name == "gallery" and isinstance(item, str))
-            if name != "output" and named and Path(item).exists() and output.samefile(item):
-                raise UsageError(f"{output} is an input of this command, and would be lost.", hint="name another file")
+    inputs = {name: value for name, value in vars(arguments).items() if name not in _WRITTEN}
+    for output in (getattr(arguments, name, None) for name in _WRITTEN):
+        if not isinstance(output, Path) or not output.is_file():
+            continue
+        for name, value in inputs.items():
+            for item in value if isinstance(value, list) else [value]:
+                named = isinstance(item, Path) or (name == "gallery" and isinstance(item, str))
+                if named and Path(item).exists() and output.samefile(item):
+                    raise UsageError(
+                        f"{output} is an input of this command, and would be lost.", hint="name another file"
+                    )
 
 
 def note(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from edge_sphereface.types import Face
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from edge_sphereface.types import EmbeddedFace, UInt8Array
+    from edge_sphereface.stream.tracking.track import Standing
+    from edge_sphereface.types import EmbeddedFace, Float32Array, UInt8Array
 
 _COLORS = {"identified": (80, 190, 60), "unknown": (60, 140, 245), "undecided": (190, 190, 190)}
 """BGR."""
@@ -57,18 +58,42 @@ def draw_faces(image: UInt8Array, faces: Iterable[Face | EmbeddedFace | Track], 
     Raises:
         ImageError: not such an image.
     """
+    return draw_labels(image, map(_label_of, faces), scale=scale)
+
+
+class FaceLabel(NamedTuple):
+    """A box and what is written above it.
+
+    Attributes:
+        box: left, top, right, bottom in pixels.
+        caption: text above the box; empty for none.
+        standing: of the person; it gives the color.
+    """
+
+    box: Float32Array
+    caption: str
+    standing: Standing
+
+
+def draw_labels(image: UInt8Array, labels: Iterable[FaceLabel], *, scale: float = 1.0) -> UInt8Array:
+    """A copy of an image with boxes and captions; see :func:`draw_faces`."""
     import cv2
 
     drawn = np.ascontiguousarray(check_image(image)).copy()
     line = 1 + drawn.shape[0] // _LINE_PX
-    for face in faces:
-        box = face.box if isinstance(face, Face) else face.face.box
-        left, top, right, bottom = (round(float(edge) * scale) for edge in box)
-        color = _COLORS[face.standing if isinstance(face, Track) else "undecided"]
+    for label in labels:
+        left, top, right, bottom = (round(float(edge) * scale) for edge in label.box)
+        color = _COLORS[label.standing]
         cv2.rectangle(drawn, (left, top), (right, bottom), color, line, cv2.LINE_AA)
-        if isinstance(face, Track):
-            _write(drawn, _caption(face), (left, top - 4 * line), color)
+        if label.caption:
+            _write(drawn, label.caption, (left, top - 4 * line), color)
     return drawn
+
+
+def _label_of(face: Face | EmbeddedFace | Track) -> FaceLabel:
+    if isinstance(face, Track):
+        return FaceLabel(face.face.box, _caption(face), face.standing)
+    return FaceLabel(face.box if isinstance(face, Face) else face.face.box, "", "undecided")
 
 
 def _caption(track: Track) -> str:
