@@ -413,6 +413,7 @@ _ELSEWHERE = {
     "cli.tune_command": "copies a model that it has opened",
     "storage.download": "copies a file and compares its SHA-256",
     "export.quantization.activation_statistics": "a model in memory",
+    "export.orl.faces": "photographs of an installed package, in test_demo",
     "storage.files": "hashes a file",
     "web.app": "bodies of requests, in test_view",
 }

@@ -224,13 +224,13 @@ def test_every_command_has_help_with_an_example(capsys):
     assert set(commands) == {
         "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
         "embed-folder", "verify-model", "tune", "doctor", "fetch-detector",
-        "watch",
+        "watch", "completion", "help",
     }  # fmt: skip
     (below,) = [action.choices for action in commands["gallery"]._actions if action.choices]
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}
     for command in (*commands.values(), *below.values()):
         assert "example" in command.epilog
-        assert "--json" in command.format_help()
+        assert "--json" in command.format_help() or command is commands["help"]
 
 
 def test_the_certificate_is_found_beside_the_model(small_model):

@@ -129,6 +129,6 @@ def test_tune(printed, place, small_models):
 
 
 def test_every_command_has_a_schema():
-    """``watch`` prints events, each with a schema of its own."""
+    """``help`` has no ``--json``."""
     names = {name for name, _ in RECORDS}
-    assert set(commands(build_parser())) - names == {"watch"}
+    assert set(commands(build_parser())) <= names
