@@ -24,7 +24,7 @@ BATCH = 32
 
 _ANSWER_S = 5.0
 """Timeout of a cluster's answer."""
-_STARTS = 3
+STARTS = 3
 """Attempts to start a local cluster. Occasionally one of Ray's processes does not start within Ray's fixed timeout, for
 an unknown reason that others report, too: https://github.com/vllm-project/vllm/pull/47208."""
 _BEGIN = "reduce the load on the machine, or use the local engine"
@@ -40,13 +40,20 @@ class Engine(Protocol):
 
 
 class LocalEngine:
-    """Runs the operator in this process."""
+    """Runs the operator in this process.
+
+    Args:
+        batch: photographs whose rows are written together.
+    """
+
+    def __init__(self, *, batch: int = BATCH) -> None:
+        self._batch = batch
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
         """Iterate over tables of rows, in the order of the paths."""
         operator = PhotographOperator(config)
-        for start in range(0, len(paths), BATCH):
-            yield operator(arrow().table({"path": list(paths[start : start + BATCH])}))
+        for start in range(0, len(paths), self._batch):
+            yield operator(arrow().table({"path": list(paths[start : start + self._batch])}))
 
 
 class RayEngine:
@@ -56,12 +63,22 @@ class RayEngine:
         workers: number of actors.
         threads: processors per actor; None for the threads of the session options, or one.
         address: address of a cluster; None for a local cluster that ends with the run.
+        batch: photographs whose rows are transferred and written together.
+        starts: attempts to start a local cluster.
 
     Raises:
         ExtraError: Ray is not installed.
     """
 
-    def __init__(self, *, workers: int, threads: int | None = None, address: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        workers: int,
+        threads: int | None = None,
+        address: str | None = None,
+        batch: int = BATCH,
+        starts: int = STARTS,
+    ) -> None:
         # Ray sends usage statistics unless this is set before it is imported.
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
@@ -77,6 +94,8 @@ class RayEngine:
         self._given = threads
         self._threads = threads or 1
         self._address = address
+        self._batch = batch
+        self._starts = starts
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
         """Iterate over tables of rows, as actors finish them.
@@ -96,12 +115,12 @@ class RayEngine:
             self._require_processors()
             table = arrow().table({"path": list(paths)})
             # One block per batch, made here: splitting on the cluster would wait for processors that the actors hold
-            blocks = [table.slice(start, BATCH) for start in range(0, len(paths), BATCH)]
+            blocks = [table.slice(start, self._batch) for start in range(0, len(paths), self._batch)]
             rows = self._ray.data.from_arrow(blocks).map_batches(
                 PhotographOperator,
                 fn_constructor_args=(config,),
                 fn_constructor_kwargs={"opencv_threads": self._threads},
-                batch_size=BATCH,
+                batch_size=self._batch,
                 batch_format="pyarrow",
                 compute=self._ray.data.ActorPoolStrategy(size=self._workers),
                 num_cpus=self._threads,
@@ -119,7 +138,7 @@ class RayEngine:
                 self._ray.shutdown()
 
     def _begin(self) -> None:
-        for left in reversed(range(1 if self._address else _STARTS)):
+        for left in reversed(range(1 if self._address else self._starts)):
             try:
                 self._connect()
             except Exception as error:

@@ -114,6 +114,7 @@ def measure_rounds(
     load: Mapping[str, Callable[[], Run]],
     plan: Plan = _PLAN,
     *,
+    frames_bytes: int = _FRAMES_BYTES,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Float64Array]:
     """Measure the latency of models in rounds. One model is loaded at a time, which bounds the memory.
@@ -121,12 +122,13 @@ def measure_rounds(
     Args:
         load: for each name, a function that loads the model and returns its inference.
         plan: number of samples.
+        frames_bytes: bytes that are written before every inference to empty the caches.
         progress: called with the number of models measured and their total.
 
     Returns:
         Latencies (rounds, samples) float64 in milliseconds, by name.
     """
-    frames = np.zeros(_FRAMES_BYTES, dtype=np.uint8)
+    frames = np.zeros(frames_bytes, dtype=np.uint8)
     samples = {name: np.empty((plan.rounds, plan.per_round)) for name in load}
     for number in range(plan.rounds):
         order = list(load.items())

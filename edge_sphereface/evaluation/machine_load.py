@@ -6,9 +6,13 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.json_output import rounded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NOT_BUSY = (3, 4)
 """Columns of /proc/stat that do not count as work: idle, and waiting for I/O."""
@@ -44,13 +48,21 @@ class MachineLoad:
 class LoadMeter:
     """Measures how many processors other programs keep busy, from its creation on."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        wall_s: Callable[[], float] | None = None,
+        own_s: Callable[[], float] | None = None,
+    ) -> None:
         """Start the measurement.
 
         Args:
             root: folder that holds ``proc``.
+            wall_s: monotonic clock in seconds; None for the system's.
+            own_s: processor time of this process and its children in seconds; None for the system's.
         """
-        self._root = root
+        self._root, self._wall_s, self._own_s = root, wall_s or time.monotonic, own_s or _own_s
         self._start = self._now()
 
     def read(self) -> MachineLoad:
@@ -64,8 +76,12 @@ class LoadMeter:
 
     def _now(self) -> tuple[float, float, float | None]:
         """Wall time, processor time of this process and its children, and of all programs, in seconds."""
-        own = sum(os.times()[:4])
-        return time.monotonic(), own, _busy_s(self._root)
+        return self._wall_s(), self._own_s(), _busy_s(self._root)
+
+
+def _own_s() -> float:
+    """Processor time of this process and its children, in seconds."""
+    return sum(os.times()[:4])
 
 
 def _busy_s(root: Path) -> float | None:

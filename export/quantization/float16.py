@@ -34,11 +34,21 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return made
 
 
+def has_float16_arithmetic(machine: str, flags: frozenset[str]) -> bool:
+    """Whether a processor has float16 arithmetic that onnxruntime uses.
+
+    Args:
+        machine: architecture, as ``platform.machine`` returns it.
+        flags: features of the processor, as /proc/cpuinfo names them.
+    """
+    return machine.lower() in ("aarch64", "arm64") and _ARM_FLOAT16 in flags
+
+
 def no_float16_reason(embedder: Embedder) -> str:
     """Reason why float16 is slow for an execution provider on this machine; empty if it is not."""
     if embedder.provider.active[0] != CPU:
         return ""
     _, flags = read_cpuinfo()
-    if platform.machine().lower() in ("aarch64", "arm64") and _ARM_FLOAT16 in flags:
+    if has_float16_arithmetic(platform.machine(), flags):
         return ""
     return f"this processor ({platform.machine()}) has no float16 arithmetic that onnxruntime uses"

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from edge_sphereface.batch import embed_folder, engines
+from edge_sphereface.batch import embed_folder
+from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.batch.journal import Journal, in_order
 from edge_sphereface.batch.tables import Photograph, photographs_table
 from edge_sphereface.errors import ImageError, ModelNotFoundError, OutputError
@@ -119,15 +120,15 @@ def stop_after(count):
 
 @pytest.mark.slow
 def test_it_goes_on_where_it_stopped(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "BATCH", 2)
+    by_twos = LocalEngine(batch=2)
     whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"
-    embed_folder(config, whole)
+    embed_folder(config, whole, engine=by_twos)
     with pytest.raises(StopError):
-        embed_folder(config, output, progress=stop_after(5))
+        embed_folder(config, output, engine=by_twos, progress=stop_after(5))
     assert stat.S_IMODE((tmp_path / "x.parquet.partial").stat().st_mode) == 0o600
     opened = []
     monkeypatch.setattr("edge_sphereface.image.load_image", lambda path: opened.append(path) or load_image(path))
-    result = embed_folder(config, output)
+    result = embed_folder(config, output, engine=by_twos)
     assert (result.resumed, result.photographs, len(opened)) == (6, 10, 4)
     assert pq.read_table(output).equals(pq.read_table(whole))
 
@@ -153,10 +154,9 @@ def test_killed_between_the_result_and_the_end(config, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_photographs_that_came_meanwhile_are_taken_in_their_place(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "BATCH", 2)
+def test_photographs_that_came_meanwhile_are_taken_in_their_place(config, tmp_path):
     with pytest.raises(StopError):
-        embed_folder(config, tmp_path / "x.parquet", progress=stop_after(8))
+        embed_folder(config, tmp_path / "x.parquet", engine=LocalEngine(batch=2), progress=stop_after(8))
     shutil.copy(config.folder / "a.png", config.folder / "aa.png")
     assert embed_folder(config, tmp_path / "x.parquet").photographs == 11
     embed_folder(config, tmp_path / "whole.parquet")
@@ -196,7 +196,8 @@ def test_killed_again_and_again(many, tmp_path):
     whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"
     embed_folder(many, whole)
     code = (
-        "import sys; from edge_sphereface.batch import engines; engines.BATCH = 3\n"
+        "import sys; from functools import partial; from edge_sphereface.batch import engines\n"
+        "engines.LocalEngine = partial(engines.LocalEngine, batch=3)\n"
         "from edge_sphereface.cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     words = [sys.executable, "-c", code, "embed-folder", many.folder, output, "--model", many.model, "--threads", "1"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from edge_sphereface.batch import embed_folder, engines
+from edge_sphereface.batch import embed_folder
 from edge_sphereface.batch.engines import RayEngine
 from edge_sphereface.errors import ProviderError
 
@@ -29,12 +29,11 @@ def workers_see_the_checkout(monkeypatch):
 
 
 @pytest.mark.slow
-def test_local_and_ray_results_are_equal_row_by_row(config, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "BATCH", 3)
+def test_local_and_ray_results_are_equal_row_by_row(config, folder, tmp_path):
     embed_folder(config, tmp_path / "here.parquet")
     seen = []
     result = embed_folder(
-        config, tmp_path / "ray.parquet", engine=RayEngine(workers=2), progress=lambda *done: seen.append(done)
+        config, tmp_path / "ray.parquet", engine=RayEngine(workers=2, batch=3), progress=lambda *done: seen.append(done)
     )
     here, ray = pq.read_table(tmp_path / "here.parquet"), pq.read_table(tmp_path / "ray.parquet")
     assert here.num_rows == 7
@@ -70,7 +69,6 @@ def test_a_cluster_that_does_not_start_in_time_is_tried_again_and_leaves_no_proc
     """As Ray says it: a bare exception, while what it started runs on."""
     ray = pytest.importorskip("ray")
     started = []
-    monkeypatch.setattr(engines, "_STARTS", 2)
 
     def not_in_time(*_args):
         while not {"gcs_server", "raylet"} <= set(children().values()):
@@ -81,7 +79,7 @@ def test_a_cluster_that_does_not_start_in_time_is_tried_again_and_leaves_no_proc
     monkeypatch.setattr(ray._private.services, "get_node", not_in_time)
     said = "Cannot reach or start a Ray cluster: The current node timed out .* use the local engine"
     with pytest.raises(ProviderError, match=said):
-        list(RayEngine(workers=1).run(config, ["a.png"]))
+        list(RayEngine(workers=1, starts=2).run(config, ["a.png"]))
     assert len(started) == 2
     assert not children().keys() & {process for names in started for process in names}
 

@@ -1,6 +1,7 @@
 """The command: what it writes, and a gate that refuses what does harm."""
 
 import json
+import platform
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,14 @@ import onnx
 import pytest
 
 from edge_sphereface.cli.runner import run
+from edge_sphereface.cpu import read_cpuinfo
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import check_on_device, load_certificate
 from edge_sphereface.model.spec import METADATA_KEY
 from export.commands import build_parser
 from export.layers import layers_of
-from export.quantization.float16 import no_float16_reason, to_float16
+from export.quantization.float16 import has_float16_arithmetic, no_float16_reason, to_float16
 from export.rewrite.weights import read_weights, rebuild
 
 LOOSE = "mean=0.98,p1=0.9,known=0.8,min=0.8,latency=none"
@@ -255,16 +257,24 @@ def test_float16(shallow_models, tmp_path, capsys):
     assert check_on_device(Embedder(output), load_certificate(output.with_suffix(".parity.json"))).passed
 
 
-def test_float16_speed_is_judged_only_where_there_is_float16_arithmetic(shallow_models, monkeypatch):
-    embedder = Embedder(shallow_models["image"], provider="cpu")
-    for machine, flags, can in [
+@pytest.mark.parametrize(
+    ("machine", "flags", "can"),
+    [
         ("x86_64", {"avx2", "f16c"}, False),
         ("aarch64", {"asimd"}, False),
         ("aarch64", {"asimd", "asimdhp"}, True),
-    ]:
-        monkeypatch.setattr("platform.machine", lambda name=machine: name)
-        monkeypatch.setattr("export.quantization.float16.read_cpuinfo", lambda seen=flags: ("", frozenset(seen)))
-        assert (no_float16_reason(embedder) == "") is can
+        ("ARM64", {"asimdhp"}, True),
+    ],
+)
+def test_float16_speed_is_judged_only_where_there_is_float16_arithmetic(machine, flags, can):
+    assert has_float16_arithmetic(machine, frozenset(flags)) is can
+
+
+def test_a_processor_without_float16_arithmetic_is_named(shallow_models):
+    embedder = Embedder(shallow_models["image"], provider="cpu")
+    reason = no_float16_reason(embedder)
+    assert bool(reason) is not has_float16_arithmetic(platform.machine(), read_cpuinfo()[1])
+    assert not reason or platform.machine() in reason
 
 
 def test_float16_keeps_inputs_and_outputs(shallow_models):

@@ -48,8 +48,7 @@ def test_many_samples_of_one_load_are_no_evidence():
     assert "too few rounds" in str(found)
 
 
-def test_models_are_loaded_in_every_round_one_at_a_time_in_an_order_that_alternates(monkeypatch):
-    monkeypatch.setattr(latency, "_FRAMES_BYTES", 1)
+def test_models_are_loaded_in_every_round_one_at_a_time_in_an_order_that_alternates():
     loaded, ran = [], []
 
     def loader(name):
@@ -59,7 +58,7 @@ def test_models_are_loaded_in_every_round_one_at_a_time_in_an_order_that_alterna
 
         return load
 
-    samples = measure_rounds({name: loader(name) for name in "ab"}, Plan(3, 4))
+    samples = measure_rounds({name: loader(name) for name in "ab"}, Plan(3, 4), frames_bytes=1)
     assert loaded == ["a", "b", "b", "a", "a", "b"]
     assert {name: taken.shape for name, taken in samples.items()} == {"a": (3, 4), "b": (3, 4)}
     assert ran == [name for name in loaded for _ in range(4 + latency._WARMUP)]
@@ -70,17 +69,15 @@ def test_a_plan_has_as_many_samples_as_are_asked_for(samples, plan):
     assert Plan.of(samples) == plan
 
 
-def test_the_load_counts_other_programs_alone(tmp_path, monkeypatch):
+def test_the_load_counts_other_programs_alone(tmp_path):
     """Ten seconds in which all programs worked for 14 processor seconds, 6 of them this one."""
     import os
 
     stat, moment, own = tmp_path / "proc" / "stat", [100.0], [0.0]
     stat.parent.mkdir()
-    monkeypatch.setattr("time.monotonic", lambda: moment[0])
-    monkeypatch.setattr("os.times", lambda: (own[0], 0.0, 0.0, 0.0, moment[0]))
     ticks = os.sysconf("SC_CLK_TCK")
     stat.write_text("cpu  0 0 0 500 60 0 0 0 0 0\ncpu0 1 1 1 1\n")
-    meter = LoadMeter(tmp_path)
+    meter = LoadMeter(tmp_path, wall_s=lambda: moment[0], own_s=lambda: own[0])
     moment[0], own[0] = 110.0, 6.0
     stat.write_text(f"cpu  {9 * ticks} 0 {3 * ticks} 900 90 0 0 {2 * ticks} 0 0\n")
     load = meter.read()
