@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,14 @@ def modules(folder):
     return sorted(path for path in (ROOT / folder).rglob("*.py") if not path.name.startswith(TEST_FILES))
 
 
+@cache
+def tree_of(path):
+    """The parsed module; several tests look at each."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -63,7 +70,7 @@ def test_arrows_between_packages():
 
 def import_names(path):
     """Names that are imported in any way, by statement or by a call of `import_module` or `__import__`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -124,7 +131,7 @@ def test_json_from_outside_goes_through_the_bounded_decoder():
     found = set()
     for folder in ALLOWED:
         for path in modules(folder):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.Attribute) and ast.unparse(node) in ("json.load", "json.loads"):
                     found.add(path.relative_to(ROOT).as_posix())
     assert found == set(_TRUSTED_JSON)
@@ -134,7 +141,7 @@ def test_whole_files_are_read_by_the_bounded_reader():
     found = set()
     for folder in ALLOWED:
         for path in modules(folder):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree_of(path)):
                 is_read = isinstance(node, ast.Attribute) and node.attr in ("read_text", "read_bytes")
                 if is_read and not ast.unparse(node.value).endswith(_IS_BOUNDED):
                     found.add(path.relative_to(ROOT).as_posix())

@@ -22,6 +22,7 @@ from export.threshold import MeasuredThreshold
 # --- intervals ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "share"), [(299, 0.01), (2000, 0.01), (1000, 0.05)])
 def test_the_quantile_is_above_its_lower_bound_as_often_as_is_said(count, share):
     random = np.random.default_rng(count)
@@ -83,6 +84,7 @@ def test_no_differing_pair_is_no_certainty():
     assert accuracy_loss(right[:10], right[:10], (people[0][:10], people[1][:10])).most > 10
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_true_accept_rate_has_the_spread_of_resampled_pairs():
     random = np.random.default_rng(3)
     same = np.arange(6000) % 2 == 0
