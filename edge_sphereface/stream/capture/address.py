@@ -20,6 +20,7 @@ class SourceKind(Enum):
     PIPELINE = "GStreamer pipeline"
     FILE = "video file"
     FOLDER = "folder of frames"
+    STDIN = "standard input"
 
 
 def kind_of(address: str) -> SourceKind:
@@ -31,6 +32,8 @@ def kind_of(address: str) -> SourceKind:
     text = address.strip()
     if not text:
         raise SourceError("Expected a source, got nothing.", hint=_EXPECTED)
+    if text == "-":
+        return SourceKind.STDIN
     if text.isdecimal() or text.startswith("/dev/video"):
         return SourceKind.CAMERA
     if re.search(r"\s!\s", text):
@@ -54,5 +57,5 @@ def printable(address: str) -> str:
 
 _EXPECTED = (
     "a camera's number or /dev/video0, a URL (rtsp, http, …), a GStreamer pipeline (with ' ! '), a video file, "
-    "or a folder of pictures"
+    "a folder of pictures, or - for standard input"
 )

@@ -40,18 +40,21 @@ class SourceOptions:
     """How a source is opened.
 
     Attributes:
-        size: (width, height) in pixels to request from a camera.
-        pixel_format: FourCC to request from a camera, such as ``MJPG``.
+        size: (width, height) in pixels to request from a camera; that of raw frames on standard input.
+        pixel_format: FourCC to request from a camera, such as ``MJPG``; that of raw frames on standard input.
         camera_fps: frames per second to request from a camera.
         folder_fps: frame rate of a folder of images.
         stall_s: seconds without a frame after which a live source is reopened.
     """
 
     size: tuple[int, int] | None = setting(
-        None, read=_image_size, metavar="WxH", help="request this size from a camera"
+        None, read=_image_size, metavar="WxH", help="request this size from a camera; size of raw frames on stdin"
     )
     pixel_format: str | None = setting(
-        None, read=_fourcc, metavar="FOURCC", help="request this format from a camera, such as MJPG"
+        None,
+        read=_fourcc,
+        metavar="FOURCC",
+        help="request this format from a camera, such as MJPG; format of raw frames on stdin, such as BGR3",
     )
     camera_fps: float | None = setting(
         None, read=_ABOVE_ZERO, metavar="N", help="request this frame rate from a camera"
@@ -66,8 +69,8 @@ def make_source(source: Source, options: SourceOptions) -> FrameSource:
     """Make a source, which is not opened yet.
 
     Args:
-        source: number of a camera, ``/dev/video*``, URL, GStreamer pipeline, path of a video or of a folder of
-            images; or an iterable of frames (H, W, 3) uint8 BGR, or a function that returns one.
+        source: number of a camera, ``/dev/video*``, URL, GStreamer pipeline, ``-`` for standard input, path of a video
+            or of a folder of images; or an iterable of frames (H, W, 3) uint8 BGR, or a function that returns one.
         options: how to open it.
 
     Raises:
@@ -76,11 +79,14 @@ def make_source(source: Source, options: SourceOptions) -> FrameSource:
     from edge_sphereface.stream.capture.gstreamer import PipelineSource
     from edge_sphereface.stream.capture.images import FolderSource, IteratorSource
     from edge_sphereface.stream.capture.opencv import CaptureSource
+    from edge_sphereface.stream.capture.stdin import StdinSource
 
     if not isinstance(source, (str, Path, int)):
         return IteratorSource(cast("Iterable[Any] | Callable[[], Iterable[Any]]", source))
     address = str(source)
     kind = kind_of(address)
+    if kind is SourceKind.STDIN:
+        return StdinSource(size=options.size, pixel_format=options.pixel_format)
     if kind is SourceKind.PIPELINE:
         return PipelineSource(address)
     if kind is SourceKind.FOLDER:

@@ -1,31 +1,28 @@
 """GStreamer pipelines, run by ``gst-launch-1.0`` in a process of their own.
 
 PyPI's OpenCV is built without GStreamer, and a pipeline that hangs inside this process could not be ended. The pipeline
-writes YUV4MPEG2. Its header has the size of the frames; another header announces a new size.
-
-References:
-    yuv4mpeg(5) of the MJPEG tools.
+writes YUV4MPEG2, whose header has the size of the frames.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import subprocess
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, cast
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from edge_sphereface.errors import SourceError
 from edge_sphereface.redaction import redact_pipeline
 from edge_sphereface.stream.capture.address import printable
 from edge_sphereface.stream.capture.source import FrameSource
+from edge_sphereface.stream.capture.y4m import Y4mError, Y4mReader
 
 if TYPE_CHECKING:
+    from io import BufferedReader
+
     from edge_sphereface.types import UInt8Array
 
 LAUNCHER = "gst-launch-1.0"
@@ -33,10 +30,6 @@ _TAIL = (
     "queue max-size-buffers=1 leaky=downstream ! videoconvert ! video/x-raw,format=I420 ! y4menc ! "
     "fdsink fd=1 sync=false"
 )
-_MAGIC = b"YUV4MPEG2 "
-_FRAME = b"FRAME"
-_MAX_LINE = 256
-_MAX_PIXELS = 1 << 26
 _END_S = 1.0
 """Time for a pipeline to end by itself, in seconds."""
 
@@ -58,8 +51,7 @@ class PipelineSource(FrameSource):
         self._process: subprocess.Popen[bytes] | None = None
         self._complaints: deque[str] = deque(maxlen=3)
         self._listener: threading.Thread | None = None
-        self._buffer: UInt8Array | None = None
-        self._size = (0, 0)
+        self._frames: Y4mReader | None = None
 
     def open(self) -> None:
         """Start the pipeline; see :meth:`FrameSource.open`."""
@@ -79,35 +71,25 @@ class PipelineSource(FrameSource):
             target=self._listen, args=(self._process.stderr,), name="gstreamer-messages", daemon=True
         )
         self._listener.start()
-        line = self._line()
-        if not line.startswith(_MAGIC):
-            self._fail(f"gave no video{f', but {line[:40]!r}' if line else ''}")
-        self._header(line)
+        self._frames = Y4mReader(cast("BufferedReader", self._process.stdout))
+        try:
+            self._frames.read_header()
+        except Y4mError as error:
+            self._fail(error)
+        self.fps = self._frames.fps
 
     def read(self) -> UInt8Array | None:
         """The next frame; see :meth:`FrameSource.read`."""
-        import cv2
-
-        line = self._line()
-        while line.startswith(_MAGIC):  # the size of frames changed
-            self._header(line)
-            line = self._line()
-        if not line:
-            if self._complaint():
-                self._fail("broke off")
-            return None
-        if not line.startswith(_FRAME) or self._buffer is None:
-            self._fail(f"gave {line[:40]!r} where a frame should begin")
-        stream, view = self._stdout(), memoryview(cast("UInt8Array", self._buffer)).cast("B")
-        got = 0
-        while got < len(view):
-            count = stream.readinto(view[got:])  # type: ignore[attr-defined] # a BufferedReader has it
-            if not count:
-                return None
-            got += count
-        width, height = self._size
-        planes = cast("UInt8Array", self._buffer).reshape(height * 3 // 2, width)
-        return cast("UInt8Array", cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420))
+        if self._process is None or self._frames is None:
+            raise SourceError(f"{self.name} is not open.")
+        try:
+            image = self._frames.read()
+        except Y4mError as error:
+            self._fail(error)
+        self.fps = self._frames.fps
+        if image is None and self._complaint():
+            self._fail(Y4mError("broke off"))
+        return image
 
     def close(self) -> None:
         """End the pipeline, by force if necessary."""
@@ -134,32 +116,6 @@ class PipelineSource(FrameSource):
             with suppress(OSError):
                 process.kill()
 
-    def _stdout(self) -> IO[bytes]:
-        if self._process is None or self._process.stdout is None:
-            raise SourceError(f"{self.name} is not open.")
-        return self._process.stdout
-
-    def _line(self) -> bytes:
-        return self._stdout().readline(_MAX_LINE)
-
-    def _header(self, line: bytes) -> None:
-        words = {word[:1]: word[1:] for word in line[len(_MAGIC) :].split()}
-        try:
-            width, height = int(words[b"W"]), int(words[b"H"])
-        except (KeyError, ValueError):
-            width = height = 0
-        if width < 2 or height < 2 or width * height > _MAX_PIXELS:
-            self._fail(f"announced a video of {width} x {height} pixels")
-        if width % 8 or height % 2:
-            self._fail(
-                f"gives {width} x {height} pixels, and a width that 8 divides and an even height are needed",
-                hint="add ' ! videoscale ! video/x-raw,width=640,height=480' to the pipeline",
-            )
-        rate = re.fullmatch(rb"(\d+):(\d+)", words.get(b"F", b""))
-        self.fps = int(rate[1]) / int(rate[2]) if rate and int(rate[1]) and int(rate[2]) else None
-        self._size = (width, height)
-        self._buffer = np.empty(width * height * 3 // 2, dtype=np.uint8)
-
     def _listen(self, stream: IO[bytes]) -> None:
         """Keep the last messages for a later error; a pipe that is not read would block the process."""
         with suppress(OSError, ValueError):
@@ -173,13 +129,15 @@ class PipelineSource(FrameSource):
             self._listener.join(_END_S)
         return " ".join(self._complaints)
 
-    def _fail(self, what: str, *, hint: str = "") -> None:
-        complaint = self._complaint() if not hint else ""
+    def _fail(self, error: Y4mError) -> NoReturn:
+        complaint = "" if error.is_size else self._complaint()
         self.close()
+        hint = f"try it alone: {LAUNCHER} -v PIPELINE ! fakesink"
+        if error.is_size:
+            hint = "add ' ! videoscale ! video/x-raw,width=640,height=480' to the pipeline"
         raise SourceError(
-            f"The pipeline {self.name} {what}.{f' It said: {complaint}' if complaint else ''}",
-            hint=hint or f"try it alone: {LAUNCHER} -v PIPELINE ! fakesink",
-        )
+            f"The pipeline {self.name} {error}.{f' It said: {complaint}' if complaint else ''}", hint=hint
+        ) from error
 
 
 def command_words(pipeline: str) -> list[str]:
