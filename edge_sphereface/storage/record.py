@@ -331,8 +331,22 @@ def _is_number(value: object) -> bool:
         return False
 
 
+def _is_writable(value: object) -> bool:
+    """Whether JSON can hold every number of a value from code; one from JSON has been checked."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            return False
+        if isinstance(item, dict):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return True
+
+
 _SCALARS: dict[Any, Callable[[object], bool]] = {
-    Any: lambda _: True,
+    Any: _is_writable,
     str: lambda value: isinstance(value, str) and is_unicode(value),
     bool: lambda value: isinstance(value, bool),
     int: lambda value: type(value) is int and -_MAX_INTEGER <= value <= _MAX_INTEGER,
@@ -347,6 +361,7 @@ _LENGTHS: dict[Any, list[Any]] = {
 }
 """Default bounds of annotations without ``Length``."""
 _WORDS = {
+    Any: "a JSON value without NaN and infinity",
     str: "text",
     bool: "true or false",
     int: "an integer",

@@ -193,6 +193,7 @@ JSON = st.recursive(
 
 @given(st.sampled_from([*VALUES, None]), JSON)
 @example("free", {"": -(10**19)})
+@example("free", {"": [float("inf")]})
 def test_anything_is_a_record_or_our_error(name, value):
     values = value if name is None else {**VALUES, name: value}
     try:
