@@ -8,9 +8,35 @@ if TYPE_CHECKING:
     from edge_sphereface.stream import Event, SourceDown, StatisticsReported
 
 
+_AGAIN_S = 600.0
+
+
 def json_line(event: Event) -> str:
     """An event as one JSON object."""
     return event.line()
+
+
+class PlainLines:
+    """Events as lines of text.
+
+    A source that stays away is told when it fails and every ten minutes after that, not at each try to open it.
+    """
+
+    def __init__(self) -> None:
+        self._reason = ""
+        self._told = 0.0
+
+    def __call__(self, event: Event) -> str | None:
+        """The line of an event; None for one that has none."""
+        from edge_sphereface.stream.events import SourceDown, SourceUp
+
+        if isinstance(event, SourceUp):
+            self._reason = ""
+        if isinstance(event, SourceDown) and event.retry_s is not None:
+            if event.reason == self._reason and event.unix_time - self._told < _AGAIN_S:
+                return None
+            self._reason, self._told = event.reason, event.unix_time
+        return plain_line(event)
 
 
 def plain_line(event: Event) -> str | None:

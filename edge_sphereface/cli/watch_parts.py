@@ -7,7 +7,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.event_lines import json_line, plain_line
+from edge_sphereface.cli.event_lines import PlainLines, json_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSin
     from edge_sphereface.stream import FileSink
     from edge_sphereface.stream.outputs.events.jsonl import StreamSink
 
-    sinks: list[EventSink] = [StreamSink(sys.stdout, form=json_line if options.json else plain_line, left=left)]
+    sinks: list[EventSink] = [StreamSink(sys.stdout, form=json_line if options.json else PlainLines(), left=left)]
     if options.events is not None:
         size = round(options.events_mib * (1 << 20))
         sinks.append(FileSink(options.events, max_bytes=size, keep=options.events_keep))

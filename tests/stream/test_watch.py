@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface.cli.event_lines import plain_line
+from edge_sphereface.cli.event_lines import PlainLines, plain_line
 from edge_sphereface.stream.capture.opencv import CaptureSource
 from edge_sphereface.stream.capture.reader import FrameReader, SourceChange
 from edge_sphereface.stream.events import Event, EventKind, EventMaker
@@ -344,6 +344,21 @@ def test_a_source_that_is_down_is_one_line(reason, hint, retry_s, line):
     change = SourceChange(up=False, reason=reason, hint=hint, retry_s=retry_s)
     shown = plain_line(EventMaker("camera").source_changed("0", change, 0.0))
     assert shown == f"00:00:00  {line}"
+
+
+def test_a_source_that_stays_away_is_told_every_ten_minutes():
+    """Not at each try to open it; another reason, and a failure after it was back, are told at once."""
+    maker, lines = EventMaker("camera"), PlainLines()
+
+    def told(at_s, reason="Cannot open camera 0."):
+        change = SourceChange(up=False, reason=reason, hint="", retry_s=60.0)
+        return lines(maker.source_changed("0", change, at_s)) is not None
+
+    assert [told(second) for second in range(0, 1300, 60)] == [second % 600 == 0 for second in range(0, 1300, 60)]
+    assert told(1310, "the camera broke")
+    assert not told(1311, "the camera broke")
+    lines(maker.source_changed("0", SourceChange(up=True, width=640, height=480), 1320.0))
+    assert told(1321, "the camera broke")
 
 
 @pytest.mark.integration
