@@ -116,9 +116,11 @@ def make_forms(
         note("rewriting the float model in faster operators")
         is_fast = rewrite(plain, fast, note=note).written
     paths = {PLAIN: plain, **({FAST: fast} if is_fast else {})}
+    if not is_fast:
+        _delete(folder, fast.stem)
     quantized, reports = {}, [conversion.certificate]
     for precision in options.precisions:
-        note(f"quantizing to {precision}, and proving the result on other photographs than it is calibrated with")
+        note(f"quantizing to {precision}; the photographs of the proof are not those of the calibration")
         made = quantize(
             plain,
             found.calibration,
@@ -132,7 +134,9 @@ def make_forms(
             note=note,
         )
         quantized[precision] = made
-        if made.proof.passed:
+        if not made.proof.passed:
+            _delete(folder, f"{STEM}.{precision}")
+        else:
             paths[precision] = folder / f"{STEM}.{precision}.onnx"
             written = write_quantized(made, paths[precision], plain, "cpu")
             reports += written[1:]
@@ -143,3 +147,9 @@ def make_forms(
         paths=paths,
         reports=tuple(reports),
     )
+
+
+def _delete(folder: Path, stem: str) -> None:
+    """Delete what an earlier run left of a form that this run refused."""
+    for path in folder.glob(f"{stem}.*"):
+        path.unlink()

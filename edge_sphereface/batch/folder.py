@@ -80,6 +80,8 @@ def embed_folder(
         ModelError, ProviderError: the model cannot be run.
     """
     target = Path(output)
+    if not target.name:
+        raise OutputError(f"Expected a file for the embeddings, got {str(output)!r}.", hint="name it faces.parquet")
     partial = target.with_name(f"{target.name}.partial")
     arrow()
     # With a journal next to it, the result is that of an interrupted run that was killed after writing it

@@ -13,6 +13,8 @@ from edge_sphereface.cli.runner import Parser, UsageError, note
 from edge_sphereface.setting import Range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.gallery import Gallery
@@ -197,6 +199,28 @@ def warn_without_crops(arguments: argparse.Namespace, gallery: Gallery) -> None:
     """Say that ``--keep-crops`` does nothing in a gallery that was made without crops."""
     if arguments.keep_crops and not gallery.keep_crops:
         note(f"warning: --keep-crops has no effect: {gallery.location} was made without crops and keeps none")
+
+
+def distinct_stems(paths: Iterable[Path]) -> Iterator[str]:
+    """A name for each file, without suffix, that no other has; files of one name may come from several folders."""
+    used = set[str]()
+    for path in paths:
+        stem, number = path.stem, 1
+        while stem.casefold() in used:
+            number += 1
+            stem = f"{path.stem}-{number}"
+        used.add(stem.casefold())
+        yield stem
+
+
+def require_picture(path: Path) -> None:
+    """Refuse a name of a picture whose kind is not written.
+
+    Raises:
+        UsageError: it ends neither in .jpg nor in .png.
+    """
+    if path.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
+        raise UsageError(f"Expected a picture that ends in .jpg or .png, got {path}.", hint=f"name it {path.stem}.jpg")
 
 
 def require_gallery(arguments: argparse.Namespace) -> str:

@@ -90,6 +90,8 @@ def _paths(path: tuple[str, ...], parser: Parser) -> Iterator[tuple[tuple[str, .
     yield path, [*below, *parser.options()]
     for name, child in below.items():
         yield from _paths((*path, name), child)
+    if not path and "help" in below:  # which takes a command
+        yield ("help",), [*below, *below["help"].options()]
 
 
 def _fish(program: str, paths: dict[tuple[str, ...], list[str]]) -> Iterator[str]:

@@ -59,12 +59,14 @@ def asks_for_json(words: list[str]) -> bool:
 
 
 def _named(words: list[str]) -> Path | None:
+    """The file that the words name; the last, as for every option."""
+    path = None
     for word, following in zip_longest(words, words[1:]):
         if word == OPTION and following is not None:
-            return Path(following)
+            path = Path(following)
         if word.startswith(f"{OPTION}="):
-            return Path(word.partition("=")[2])
-    return None
+            path = Path(word.partition("=")[2])
+    return path
 
 
 def _values(options: Mapping[str, Option], path: Path) -> dict[str, Any]:

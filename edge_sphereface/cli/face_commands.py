@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING
 from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
+    distinct_stems,
     json_option,
     model_option,
     open_named_detector,
     open_pipeline,
+    require_picture,
 )
 from edge_sphereface.cli.runner import Outcome
 from edge_sphereface.errors import NoFaceError
@@ -158,13 +159,9 @@ def align(arguments: argparse.Namespace) -> Outcome:
     detector = open_named_detector(arguments)
     folder = ensure_folder(arguments.output, mode=0o700)
     crops = []
-    seen: Counter[str] = Counter()
-    for path in arguments.image:
+    for path, stem in zip(arguments.image, distinct_stems(arguments.image), strict=True):
         image = load_image(path)
         faces = detector.detect(image)
-        seen[path.stem] += 1
-        # Photographs of one name from several folders must not overwrite one another's crops.
-        stem = path.stem if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}"
         for number, crop in enumerate(align_faces(image, stack_landmarks([face.landmarks for face in faces]))):
             target = folder / f"{stem}.{number}.png"
             save_image(target, crop)
@@ -329,6 +326,8 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.compare import verify as verify_embeddings
     from edge_sphereface.image import load_image
 
+    if arguments.draw is not None:
+        require_picture(arguments.draw)
     pipeline = open_pipeline(arguments)
     spec = pipeline.embedder.spec
 
@@ -389,7 +388,7 @@ def _verify_text(report: VerifyReport) -> str:
         f"{verdict}: similarity {report.similarity:.4f} {relation} the threshold {report.threshold:.3f} ({source})",
         *(f"  {item.image}: {_describe(item.face)}" for item in report.faces),
     ]
-    return "\n".join([*lines, *([] if report.drawn is None else [f"{report.drawn}: drawn"])])
+    return "\n".join([*lines, *([] if report.drawn is None else [f"  drawn: {report.drawn}"])])
 
 
 def _describe(face: DetectedFace) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
+    distinct_stems,
     gallery_options,
     json_option,
     model_option,
@@ -19,9 +19,10 @@ from edge_sphereface.cli.arguments import (
     open_pipeline,
     positive,
     require_gallery,
+    require_picture,
     warn_without_crops,
 )
-from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note, refuse_to_replace_inputs
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
 from edge_sphereface.json_output import INLINE
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Enrollment, Gallery, Identification
     from edge_sphereface.pipeline import FacePipeline, Selection
     from edge_sphereface.types import DetectedFace, EmbeddedFace, JsonObject, UInt8Array
-
-
-_PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def add_commands(commands: Commands) -> None:
@@ -130,6 +128,7 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         for name, faces in chain([first], people):
             enrolled.append(_enroll(gallery, name, faces, metadata))
             _warn(enrolled[-1], gallery)
+            _warn_different(name, faces, gallery)
         location, total = gallery.location, len(gallery)
         warn_uncalibrated(gallery)
     report = EnrollReport(gallery=location, identities=total, enrolled=tuple(enrolled), skipped=tuple(skipped))
@@ -203,6 +202,24 @@ def _warn(enrolled: Enrollment, gallery: Gallery) -> None:
         note(
             f"warning: the new photographs of {enrolled.name!r} do not resemble those before (similarity "
             f"{enrolled.own_similarity:.3f}, below the threshold {threshold.value:.3f})"
+        )
+
+
+def _warn_different(name: str, faces: list[EmbeddedFace], gallery: Gallery) -> None:
+    """Photographs given together that show different people."""
+    import numpy as np
+
+    threshold = gallery.threshold
+    if threshold is None or len(faces) < 2:
+        return
+    rows = np.stack([face.embedding for face in faces])
+    cosines = rows @ rows.T
+    np.fill_diagonal(cosines, -1.0)
+    nearest = float(cosines.max(axis=1).min())
+    if nearest < threshold.value:
+        note(
+            f"warning: a photograph of {name!r} resembles none of the others (similarity {nearest:.3f}, below the "
+            f"threshold {threshold.value:.3f}): do all show one person?"
         )
 
 
@@ -323,17 +340,18 @@ def _drawings(arguments: argparse.Namespace) -> list[Path | None]:
     paths: list[Path] = arguments.image
     if arguments.draw is None:
         return [None] * len(paths)
-    if arguments.draw.suffix.lower() in _PICTURES:
+    if arguments.draw.suffix and not arguments.draw.is_dir():
+        require_picture(arguments.draw)
         if len(paths) > 1:
             raise UsageError(
                 f"{arguments.draw} can hold one photograph, and {len(paths)} were named.", hint="name a folder"
             )
         return [arguments.draw]
-    folder, seen, targets = ensure_folder(arguments.draw, mode=0o700), Counter[str](), list[Path | None]()
-    for path in paths:
-        seen[path.stem] += 1
-        targets.append(folder / (f"{path.stem}.jpg" if seen[path.stem] == 1 else f"{path.stem}-{seen[path.stem]}.jpg"))
-    return targets
+    folder = ensure_folder(arguments.draw, mode=0o700)
+    targets = [folder / f"{stem}.jpg" for stem in distinct_stems(paths)]
+    for target in targets:
+        refuse_to_replace_inputs(arguments, target)
+    return [*targets]
 
 
 def _draw(path: Path, image: UInt8Array, faces: list[EmbeddedFace], answers: Sequence[Identification]) -> None:

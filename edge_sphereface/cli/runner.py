@@ -13,12 +13,13 @@ import re
 import sys
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from edge_sphereface.cli.hints import hint_of
-from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.errors import EdgeSphereFaceError, OutputError
 from edge_sphereface.json_output import json_text
 from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 
@@ -28,12 +29,16 @@ if TYPE_CHECKING:
     from edge_sphereface.json_output import Dataclass
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+SETTINGS_VARIABLES = ("EDGE_SPHEREFACE_MODEL", "EDGE_SPHEREFACE_GALLERY")
+"""Variables of the environment that name files which commands read."""
 THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
 """Threads of OpenCV and of numpy's matrix products, read when they are loaded."""
 
-_OPTION = re.compile(r"^ +(?:-\w(?: \w+)?, )?(--[a-z0-9][a-z0-9-]*)", re.MULTILINE)
-_WRITTEN = ("output", "draw")
+_OPTION = re.compile(r"^ +(?:-\w(?: \S+)?, )?(--[a-z0-9][a-z0-9-]*)", re.MULTILINE)
+_WRITTEN = ("output", "draw", "events", "mqtt_spool")
 """Arguments that name a file to write."""
+_PLACES = ("gallery", "source", "named_source", *SETTINGS_VARIABLES)
+"""Arguments and variables that may name a file, and are text."""
 _INVALID, _CHOOSE = "invalid choice: ", " (choose from "
 """How argparse words a choice that it does not know."""
 _REQUIRED = {"numpy": "numpy", "cv2": "opencv-python-headless", "onnx": "onnx"}
@@ -97,6 +102,10 @@ class Parser(argparse.ArgumentParser):
 
     preset: Callable[[list[str]], dict[str, Any]] | None = None
     commands: Commands | None = None
+
+    def __init__(self, **options: Any) -> None:
+        # An abbreviation would be understood here, and not where words are looked for, such as --config and --json
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def add_subparsers(self, **options: Any) -> Any:
         """Add commands; see :meth:`argparse.ArgumentParser.add_subparsers`."""
@@ -180,7 +189,9 @@ def run(
     as_json = "--json" in words
     try:
         arguments = parser.parse_args(words)
-        _refuse_to_replace_inputs(arguments)
+        for output in (getattr(arguments, name, None) for name in _WRITTEN):
+            if isinstance(output, Path):
+                refuse_to_replace_inputs(arguments, output)
         command: Callable[[argparse.Namespace], Outcome] = arguments.run
         threads = getattr(arguments, "threads", None)
         if isinstance(threads, int):
@@ -210,18 +221,29 @@ def run(
     return OK if outcome.passed else FAILED
 
 
-def _refuse_to_replace_inputs(arguments: argparse.Namespace) -> None:
-    inputs = {name: value for name, value in vars(arguments).items() if name not in _WRITTEN}
-    for output in (getattr(arguments, name, None) for name in _WRITTEN):
-        if not isinstance(output, Path) or not output.is_file():
+def refuse_to_replace_inputs(arguments: argparse.Namespace, output: Path) -> None:
+    """Refuse a file to write that is an input: one that the arguments or the environment's settings name.
+
+    Raises:
+        UsageError: it is one, under whatever name.
+    """
+    for name, value in [*vars(arguments).items(), *_settings().items()]:
+        if name in _WRITTEN:
             continue
-        for name, value in inputs.items():
-            for item in value if isinstance(value, list) else [value]:
-                named = isinstance(item, Path) or (name == "gallery" and isinstance(item, str))
-                if named and Path(item).exists() and output.samefile(item):
-                    raise UsageError(
-                        f"{output} is an input of this command, and would be lost.", hint="name another file"
-                    )
+        for item in value if isinstance(value, list) else [value]:
+            if (isinstance(item, Path) or (name in _PLACES and isinstance(item, str))) and _is_same(output, item):
+                raise UsageError(f"{output} is an input of this command, and would be lost.", hint="name another file")
+
+
+def _settings() -> dict[str, str]:
+    return {name: os.environ[name] for name in SETTINGS_VARIABLES if name in os.environ}
+
+
+def _is_same(output: Path, item: str | Path) -> bool:
+    try:
+        return output.is_file() and output.samefile(item)
+    except (OSError, ValueError):  # whoever opens it says what is wrong
+        return False
 
 
 def note(text: str) -> None:
@@ -299,14 +321,20 @@ def _print_warning(
 
 def _print(text: str) -> None:
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # a name of a file may be no text at all
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"Cannot write to standard output: {error.strerror}.", hint="is the disk full?") from error
 
 
 def _print_error(error: EdgeSphereFaceError, *, as_json: bool) -> None:
     if as_json:
         detail = ErrorDetail(code=error.code, message=redact(error.message), hint=redact(hint_of(error)))
-        _print(json_text(ErrorReport(error=detail), ascii_only=True))
-        return
+        with suppress(OutputError):  # then standard error is the only place left
+            _print(json_text(ErrorReport(error=detail), ascii_only=True))
+            return
     note(f"error: {error.message}")
     if error.hint:
         note(f"hint:  {hint_of(error)}")

@@ -110,9 +110,9 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         if gallery is not None and options.stream.recognition.threshold is None:
             warn_uncalibrated(gallery, tracks=True)
         if page is not None:
-            note(f"live picture: {page.url}")
+            note(f"live picture: {_reachable(page.url)}")
             if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
-                print(f"with its token: {page.address}", file=sys.stderr, flush=True)
+                print(f"with its token: {_reachable(page.address)}", file=sys.stderr, flush=True)
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:
@@ -139,3 +139,12 @@ def _stopped_by_signals(stream: FaceStream) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _reachable(url: str) -> str:
+    """The address with this machine's name where it listens on every address, which a browser cannot open."""
+    import socket
+
+    for every in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(every, f"//{socket.gethostname()}:")
+    return url

@@ -44,7 +44,7 @@ class WatchOptions:
         None, read=Path, metavar="FILE.jsonl", group="events", help="append events to a file (mode 0600)"
     )
     events_mib: float = setting(
-        10.0, permitted=_ABOVE_ZERO, metavar="MIB", group="events", help="rotate the file at this size"
+        10.0, permitted=Range(least=0.001), metavar="MIB", group="events", help="rotate the file at this size"
     )
     events_keep: int = setting(
         5,
@@ -94,7 +94,7 @@ class WatchOptions:
         None, read=Path, metavar="FOLDER", group="pictures", help="record video with boxes and names, in segments"
     )
     record_fps: float = setting(
-        10.0, permitted=_ABOVE_ZERO, metavar="N", group="pictures", help="frame rate of the recording"
+        10.0, permitted=Range(least=0.1, most=240), metavar="N", group="pictures", help="frame rate of the recording"
     )
     record_minutes: float = setting(
         10.0, permitted=_ABOVE_ZERO, metavar="MIN", group="pictures", help="length of a segment"

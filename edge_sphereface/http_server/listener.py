@@ -33,6 +33,7 @@ def listen(host: str, port: int, *, is_dual_stack: bool = False) -> socket.socke
         opened = socket.create_server((host, port), family=family, backlog=_QUEUE, dualstack_ipv6=both)
     except OSError as error:
         raise SinkError(
-            f"Cannot listen on {host}, port {port}: {error.strerror or error}.", hint="another port may be free"
+            f"Cannot listen on {host}, port {port}: {error.strerror or error}.",
+            hint="another port may be free; page and metrics share one address only if both name the same host",
         ) from error
     return _Listener(fileno=opened.detach())

@@ -286,7 +286,7 @@ def _hint(error: OSError, target: Path) -> str:
         return f"the folder {target.parent} must be writable for this user"
     if error.errno == errno.ENOENT:
         return f"create the folder {target.parent} first"
-    if error.errno == errno.EISDIR or target.is_dir():
+    if error.errno == errno.EISDIR or os.path.isdir(target):  # noqa: PTH112 -- False where the path cannot be looked at
         return "name a file, not a folder"
     return "check the path and the disk"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,7 @@ from edge_sphereface.stream.settings import StreamSettings
 from edge_sphereface.stream.statistics import Counters, Quantiles, StreamHealth, StreamStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from edge_sphereface.detection import Detector
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.frame import Frame
+    from edge_sphereface.stream.capture.reader import SourceChange
     from edge_sphereface.stream.capture.source import FrameSource
     from edge_sphereface.stream.events import Event
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
@@ -158,13 +158,11 @@ class FaceStream:
         self._begin()
         yield from self._events()
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncGenerator[Event, None]:
         from edge_sphereface.stream.async_iteration import iterate_in_thread
 
         self._begin()
-        async with aclosing(iterate_in_thread(self._events(), stop=self.stop)) as events:
-            async for event in events:
-                yield event
+        return iterate_in_thread(self._events(), stop=self.stop)
 
     def _begin(self) -> None:
         if self._has_begun:
@@ -190,10 +188,12 @@ class FaceStream:
                     if not self.counters.total.frames:
                         raise
                     failure = error  # the events of the frames before come first
-                self._report_source()
+                earlier, later = _around_frame(self._reader.changes(), has_frame=frame is not None)
+                self._report_source(earlier)
                 self._commands.serve()
                 if frame is not None:
                     self._process(frame)
+                self._report_source(later)
                 self._emit_statistics()
                 yield from self._drain()
                 if failure is not None or (frame is None and self._reader.ended):
@@ -300,8 +300,8 @@ class FaceStream:
                 event = event if name is None else replace(event, snapshot=SavedImage(file_name=name))
         return event
 
-    def _report_source(self) -> None:
-        for change in self._reader.changes():
+    def _report_source(self, changes: Iterable[SourceChange]) -> None:
+        for change in changes:
             if not change.up:
                 self._emit(self._processor.clear(self._last))
                 self._faces = 0
@@ -315,7 +315,7 @@ class FaceStream:
     def _end(self) -> None:
         self._emit(self._processor.clear(self._last))
         self._faces = 0
-        self._report_source()
+        self._report_source(self._reader.changes())
         self._emit([self._maker.statistics(self.statistics(), time.time(), final=True)])
 
     def _emit(self, events: Sequence[Event]) -> None:
@@ -369,3 +369,16 @@ def _parts(
 
 def _seconds(passed: float) -> float | None:
     return None if passed == float("inf") else round(passed, 2)
+
+
+def _around_frame(
+    changes: Iterable[SourceChange], *, has_frame: bool
+) -> tuple[Sequence[SourceChange], Sequence[SourceChange]]:
+    """The changes of the source before a frame and after it: what follows the last time that frames arrived."""
+    ordered = list(changes)
+    if not has_frame:
+        return ordered, ()
+    place = len(ordered)
+    while place and not ordered[place - 1].up:
+        place -= 1
+    return ordered[:place], ordered[place:]

@@ -9,6 +9,8 @@ from edge_sphereface.stream.capture.factory import SourceOptions
 
 _ABOVE_ZERO = Range(least=0, is_open=True)
 _FROM_ZERO = Range(least=0)
+_MOST_LETTERS = 100
+"""Of a stream's name in a file name, which takes 255 bytes in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +168,7 @@ class StreamSettings:
     @property
     def file_name(self) -> str:
         """The name, as it can stand in names of files and topics."""
-        return "".join(letter if letter.isalnum() else "_" for letter in self.name)
+        return "".join(letter if letter.isalnum() else "_" for letter in self.name[:_MOST_LETTERS])
 
     def __post_init__(self) -> None:
         """Refuse values that are not permitted."""

@@ -85,7 +85,7 @@ class Access:
         shown = request.query_params.get("token")
         if shown is not None and _same(shown, token) and request.method == "GET":
             answer = RedirectResponse(
-                request.scope["path"], status_code=303
+                f"/{request.scope['path'].lstrip('/')}", status_code=303
             )  # removes it from the address and the history
             answer.set_cookie(cookie, token, max_age=_COOKIE_S, httponly=True, samesite="lax")
             return answer

@@ -136,7 +136,7 @@ class _Handlers:
     async def enroll(self, request: Request) -> Response:
         """Enroll a tracked face: ``{"track": 3, "name": "Ann"}``."""
         asked = await _body(request)
-        if asked is None or not isinstance(asked.get("track"), int) or not isinstance(asked.get("name"), str):
+        if asked is None or type(asked.get("track")) is not int or not isinstance(asked.get("name"), str):
             return _bad("Expected a track and a name.")
         enrollment = await asyncio.wait_for(
             asyncio.wrap_future(self._stream.enroll(asked["track"], asked["name"].strip())), _ENROLL_S

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +40,7 @@ def text(demo: Demo) -> str:
         f"{known.title[0].upper()}{known.title[1:]}: LFW {known.lfw_accuracy:.2%} ({known.accuracy_source})",
         f"ORL faces (AT&T Laboratories Cambridge): {ENROLLED_PEOPLE} people enrolled, {ENROLLED_EACH} photographs each",
         f"{len(result.answers)} other photographs identified, {strangers} of them of {STRANGERS} strangers",
-        f"Faces found by {demo.detector}; threshold of each form: 1 % of the strangers' photographs reach it",
+        f"Faces found by {demo.detector}; the threshold of each form accepts 1 % of the strangers' photographs",
         "",
         _ROW.format("", "size", "rank-1", "named", "wrong", "strangers", "same", "different", "ms a face"),
         _ROW.format("", "", "", "rightly", "names", "named", "person", "people", "median (p95)"),
@@ -65,9 +67,17 @@ def text(demo: Demo) -> str:
     photograph = model.parent / "photographs" / "others" / name_of(7) / "05.png"
     lines += [
         f"Look at      {demo.files[0]}",
-        f"Try          edge-sphereface identify '{photograph}' --model {model} --gallery {gallery}",
+        f"Try          {_program()} identify '{photograph}' --model {model} --gallery {gallery}",
     ]
     return "\n".join(lines)
+
+
+def _program() -> str:
+    """The command of this environment, as one can type it."""
+    beside = Path(sys.executable).parent / "edge-sphereface"
+    if not beside.exists():
+        return "edge-sphereface"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def _row(name: str, form: Form, strangers: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from edge_sphereface.errors import FingerprintError, GalleryFormatError
 from edge_sphereface.gallery import Threshold, open_gallery
 from export.orl.faces import PEOPLE, PHOTOGRAPHS_EACH
 from export.orl.photographs import ASKED, ENROLLED_EACH, ENROLLED_PEOPLE, name_of
@@ -96,7 +97,7 @@ def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognit
         GalleryError: the gallery cannot be created.
     """
     embeddings = embedder.embed(crops.reshape(-1, *crops.shape[2:])).reshape(PEOPLE, PHOTOGRAPHS_EACH, -1)
-    with open_gallery(location, embedder, create=True) as gallery:
+    with _open_gallery(location, embedder) as gallery:
         for person, rows in enumerate(embeddings[:ENROLLED_PEOPLE, :ENROLLED_EACH], start=1):
             gallery.enroll(name_of(person), rows)
         best = [found[0] for found in gallery.search(np.stack([embeddings[p - 1, n - 1] for p, n in ASKED]), top=1)]
@@ -122,6 +123,24 @@ def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognit
         genuine=genuine,
         impostor=impostor,
     )
+
+
+def _open_gallery(location: Path, embedder: Embedder) -> Gallery:
+    """The gallery without the people of an earlier run; whom the user enrolled stays.
+
+    One of another network is set aside as ``NAME.before``.
+    """
+    try:
+        gallery = open_gallery(location, embedder, create=True)
+    except (FingerprintError, GalleryFormatError):
+        for path in location.parent.glob(f"{location.name}*"):
+            path.replace(path.with_name(path.name.replace(location.name, f"{location.name}.before", 1)))
+        gallery = open_gallery(location, embedder, create=True)
+    ours = {name_of(person) for person in range(1, ENROLLED_PEOPLE + 1)}
+    found = [identity.name for identity in gallery.identities() if identity.name in ours]
+    if found:
+        gallery.remove(found)
+    return gallery
 
 
 def _threshold(strangers: Float32Array) -> float:

@@ -127,7 +127,6 @@ def run_demo(
     assert found is not None  # noqa: S101 -- make_forms has asked for the photographs
     note("enrolling 30 people, identifying the other photographs, timing")
     gallery = folder / "gallery.db"
-    _delete_gallery(gallery)
     forms, provider, load = _measure(made, found.crops, gallery)
     best = INT8 if forms[INT8].path is not None else PLAIN
     sheet, plot = folder / "contact-sheet.png", folder / "similarities.png"
@@ -183,9 +182,3 @@ def _measure(made: NetworkForms, crops: UInt8Array, gallery: Path) -> tuple[dict
 def chosen_checkpoint(official: PinnedFile, path: Path) -> Path:
     """Return the official checkpoint if ``path`` is an intact copy of it, else the pretrained one."""
     return path if official.matches(path) else PRETRAINED
-
-
-def _delete_gallery(path: Path) -> None:
-    """Delete the gallery of an earlier run with its companion files."""
-    for file in path.parent.glob(f"{path.name}*"):
-        file.unlink()

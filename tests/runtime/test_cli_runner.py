@@ -1,6 +1,7 @@
 """What every command promises: interruption, readers that leave, progress, JSON without NaN."""
 
 import argparse
+import json
 import os
 import signal
 import subprocess
@@ -182,3 +183,51 @@ def test_no_message_names_a_python_function():
     for kind in types:
         with pytest.raises(argparse.ArgumentTypeError, match="five"):
             kind("five€\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [["doctor", "--json"], ["completion", "bash"]])
+def test_a_full_disk_under_stdout_is_no_traceback(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_sphereface", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Cannot write to standard output: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("output", ["x" * 300 + ".png", "no/such/folder/x.png"])
+def test_an_output_that_cannot_be_is_an_error(output, small_model, photo, capsys):
+    words = ["verify", "--model", small_model, photo, photo, "--draw", output, "--json"]
+    assert main(list(map(str, words))) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "output"
+
+
+def test_a_model_that_the_environment_names_is_not_replaced(small_model, photo, monkeypatch, tmp_path, capsys):
+    model = tmp_path / "m.png"
+    model.write_bytes(small_model.read_bytes())
+    monkeypatch.setenv("EDGE_SPHEREFACE_MODEL", str(model))
+    assert main(["verify", str(photo), str(photo), "--draw", str(model)]) == 2
+    assert "would be lost" in capsys.readouterr().err
+    assert model.read_bytes() == small_model.read_bytes()
+
+
+@pytest.mark.parametrize("option", ["--events", "--mqtt-spool"])
+def test_a_recording_is_not_replaced_by_events(option, tmp_path, capsys):
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"a film")
+    more = ["--mqtt", "mqtt://127.0.0.1:1"] if option == "--mqtt-spool" else []
+    assert main(["watch", str(film), option, str(film), *more]) == 2
+    assert film.read_bytes() == b"a film"
+    assert list(tmp_path.iterdir()) == [film]
+
+
+def test_abbreviations_are_not_understood(capsys):
+    """They would be understood by one reader of the words and not by another."""
+    assert main(["watch", "0", "--conf", "c.toml"]) == 2
+    assert "did you mean --config?" in capsys.readouterr().err

@@ -2,12 +2,15 @@
 
 import json
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_sphereface.cli.__main__ import main
+from edge_sphereface.cli.arguments import distinct_stems
 from edge_sphereface.image import load_image
+from edge_sphereface.stream.outputs.frames.drawing import FaceLabel, draw_labels
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +74,39 @@ def test_verify_draws_both_photographs(trained_model, orl, photo, tmp_path, caps
     assert main(list(map(str, words))) == 0
     shown = capsys.readouterr().out
     assert shown.count("box ") == 2
-    assert f"{tmp_path / 'both.jpg'}: drawn" in shown
+    assert f"drawn: {tmp_path / 'both.jpg'}" in shown
     first, second = load_image(orl / "01" / "1.png"), load_image(photo)
     height = min(first.shape[0], second.shape[0])
     width = sum(round(image.shape[1] * height / image.shape[0]) for image in (first, second))
     assert load_image(tmp_path / "both.jpg").shape == (height, width, 3)
+
+
+def test_a_photograph_in_the_folder_of_pictures_is_not_replaced(identify, photo, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(photo.read_bytes())
+    code, shown = identify(tmp_path / "photo.jpg", "--draw", tmp_path)
+    assert (code, (tmp_path / "photo.jpg").read_bytes()) == (2, photo.read_bytes())
+    assert "would be lost" in shown.err
+
+
+def test_photographs_of_one_name_get_names_of_their_own(tmp_path):
+    names = ["a/x.jpg", "b/x.jpg", "x-2.jpg", "c/X.png"]
+    assert list(distinct_stems(map(Path, names))) == ["x", "x-2", "x-2-2", "X-3"]
+
+
+@pytest.mark.parametrize("command", ["identify", "verify"])
+def test_a_picture_of_another_kind_is_refused(command, photo, capsys, tmp_path):
+    photographs = [photo] if command == "identify" else [photo, photo]
+    words = [command, *photographs, "--model", "m.onnx", "--draw", tmp_path / "x.webp"]
+    if command == "identify":
+        words += ["--gallery", "none.db"]
+    assert main(list(map(str, words))) in (1, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_stay_inside_the_image():
+    """Filled, above all boxes, also where a face reaches out of the image."""
+    image = np.zeros((120, 200, 3), np.uint8)
+    labels = [FaceLabel(np.float32([-30, -10, 60, 50]), "Ann 0.61", "identified")]
+    drawn = draw_labels(image, labels)
+    filled = (drawn == (80, 190, 60)).all(axis=2)
+    assert filled[:16, :40].mean() > 0.5

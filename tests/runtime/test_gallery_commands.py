@@ -337,3 +337,13 @@ def test_calibration_takes_photographs_or_tracks(run, tmp_path, place, photo):
     (tmp_path / "empty").mkdir()
     code, result, _ = run("calibrate-threshold", "--gallery", place, "--tracks", tmp_path / "empty")
     assert (code, result["error"]["code"]) == (1, "source")
+
+
+def test_photographs_of_different_people_given_as_one_are_a_warning(cli, trained_model, orl, tmp_path):
+    """Within one call, too; they are enrolled all the same, for they may be right."""
+    words = ["enroll", "--gallery", tmp_path / "people.db", "--model", trained_model]
+    code, _, err = cli(*words, "Ann", orl / "01" / "1.png", orl / "01" / "2.png")
+    assert (code, "resembles none of the others" in err) == (0, False)
+    code, _, err = cli(*words, "Bob", orl / "11" / "1.png", orl / "11" / "2.png", orl / "05" / "1.png")
+    assert code == 0
+    assert "a photograph of 'Bob' resembles none of the others" in err

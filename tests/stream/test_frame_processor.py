@@ -98,6 +98,23 @@ def test_two_who_cross_keep_their_names_or_get_new_numbers(play, stage):
     assert names["ann"] > names["bob"]
 
 
+def test_two_who_stand_side_by_side_are_named(play, stage):
+    """Their boxes overlap all the time, as of two who put their heads together for a photograph."""
+    beside = [("ann", stage.face_at(60, 60)), ("bob", stage.face_at(60 + 58, 62))]
+    processor, _acting, told = play(lambda _: beside, 100)
+    assert sorted(track.name for track in processor.tracks) == ["ann", "bob"]
+    assert all(index >= 50 for index, kind, _ in told if kind == "identified"), "two seconds: they do not pass by"
+
+
+def test_arrays_of_a_track_that_was_returned_cannot_be_changed(play, stage):
+    """The tracker goes on with its own."""
+    processor, acting, _ = play(lambda _: [("ann", stage.face_at(100, 60))], 20)
+    (track,) = processor.step(stage.frame_of(20, acting.image(20))).tracks
+    for array in (track.face.box, track.face.landmarks):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 0
+
+
 def test_somebody_else_in_the_same_place_is_another_face(play, stage):
     """A track is one person: when another sits down behind a hand, the old one is lost and a new one appears."""
     there = stage.face_at(100, 60)

@@ -82,7 +82,9 @@ def make_source(source: Source, options: SourceOptions) -> FrameSource:
     from edge_sphereface.stream.capture.stdin import StdinSource
 
     if not isinstance(source, (str, Path, int)):
-        return IteratorSource(cast("Iterable[Any] | Callable[[], Iterable[Any]]", source))
+        frames = cast("Iterable[Any] | Callable[[], Iterable[Any]]", source)
+        is_recording = isinstance(frames, (list, tuple))  # whose frames wait for their turn
+        return IteratorSource(frames, live=not is_recording)
     address = str(source)
     kind = kind_of(address)
     if kind is SourceKind.STDIN:

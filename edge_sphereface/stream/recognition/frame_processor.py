@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.tracking.track import Standing, Track, TrackState
     from edge_sphereface.types import Face, UInt8Array
 
+_BESIDE_S = 2.0
+"""Faces that overlap for so long stand side by side."""
 _SURE_LOOK = 0.6
 """Quality from which one embedding is enough to end a doubtful track; below, it takes two in a row."""
 _GALLERY_ERRORS = (GalleryError, FingerprintError, OutputError, ThresholdError)
@@ -253,7 +255,7 @@ class FrameProcessor:
     def _worth(self, track: TrackState, frame: Frame) -> float | None:
         """Quality, 0 to 1, of a face that should be embedded now; None for another."""
         settings, slower = self._settings.recognition, self.budget.level.slower
-        if not track.confirmed or self._tracker.meeting(track):
+        if not track.confirmed or (self._tracker.meeting(track) and not _stays_beside(track, frame.time_s)):
             return None
         if not worth_embedding(track, 1.0, frame.time_s, settings, slower=slower):
             return None
@@ -324,3 +326,12 @@ class FrameProcessor:
         if own is None:
             raise no_threshold(self.gallery.location)
         return own.value
+
+
+def _stays_beside(track: TrackState, now_s: float) -> bool:
+    """Whether a face stands beside another one, rather than passing it, and was never decided.
+
+    Each of two faces side by side has landmarks of its own, and so a crop of its own. Of two that pass each other the
+    detector may find one, or landmarks of both.
+    """
+    return track.standing == "undecided" and now_s - track.met_s >= _BESIDE_S

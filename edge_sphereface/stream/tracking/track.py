@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from edge_sphereface.types import Face
+
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Candidate
-    from edge_sphereface.types import Face, Float32Array, UInt8Array
+    from edge_sphereface.types import Float32Array, UInt8Array
 
 Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
 
@@ -66,6 +68,7 @@ class TrackState:
             frame to the next, or was not seen for long.
         agreed_s: first embedding in this doubt that agreed with the template; infinity before.
         looked_unlike: whether the last embedding was unlike the template.
+        met_s: since when it has overlapped another face without a break; infinity while it does not.
         weight: evidence, the sum of the qualities of its embeddings.
         embeddings: number of embeddings.
         embedded_s: last embedding.
@@ -86,6 +89,7 @@ class TrackState:
     doubtful: bool = False
     agreed_s: float = np.inf
     looked_unlike: bool = False
+    met_s: float = np.inf
     velocity: Float32Array = field(default_factory=lambda: np.zeros(2, dtype=np.float32))
     weight: float = 0.0
     embeddings: int = 0
@@ -102,7 +106,7 @@ class TrackState:
         """The track as it is now."""
         return Track(
             number=self.number,
-            face=self.face,
+            face=Face(box=_read_only(self.face.box), landmarks=_read_only(self.face.landmarks), score=self.face.score),
             began_s=self.began_s,
             seen_s=self.seen_s,
             in_sight=self.in_sight,
@@ -168,3 +172,10 @@ class TrackState:
         self.seen_s = now_s
         self.detections += 1
         self.misses = 0
+
+
+def _read_only(values: Float32Array) -> Float32Array:
+    """A copy that nobody can change: the tracker goes on with the original."""
+    kept = values.copy()
+    kept.setflags(write=False)
+    return kept

@@ -104,7 +104,7 @@ class Tracker:
         for track in self.tracks:
             if track not in seen:
                 track.misses += 1
-        self._mark_meetings()
+        self._mark_meetings(frame.time_s)
         return seen
 
     def drop_lost(self, now_s: float) -> list[TrackState]:
@@ -142,10 +142,13 @@ class Tracker:
     def _patience(self, track: TrackState) -> float:
         return self._settings.lost_after_s if track.confirmed else min(_UNCONFIRMED_S, self._settings.lost_after_s)
 
-    def _mark_meetings(self) -> None:
+    def _mark_meetings(self, now_s: float) -> None:
         for track in self.tracks:
             if self.meeting(track):
                 track.doubt()
+                track.met_s = min(track.met_s, now_s)
+            else:
+                track.met_s = np.inf
 
 
 def _match(tracks: Sequence[TrackState], faces: Sequence[Face], now_s: float) -> dict[int, TrackState]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _COLORS = {"identified": (80, 190, 60), "unknown": (60, 140, 245), "undecided": (190, 190, 190)}
 """BGR."""
+_TEXT = (20, 20, 20)
 _LINE_PX = 400
 """Lines get one pixel thicker with as many of the image's height."""
 
@@ -81,12 +82,15 @@ def draw_labels(image: UInt8Array, labels: Iterable[FaceLabel], *, scale: float 
 
     drawn = np.ascontiguousarray(check_image(image)).copy()
     line = 1 + drawn.shape[0] // _LINE_PX
+    captions = []
     for label in labels:
         left, top, right, bottom = (round(float(edge) * scale) for edge in label.box)
         color = _COLORS[label.standing]
         cv2.rectangle(drawn, (left, top), (right, bottom), color, line, cv2.LINE_AA)
         if label.caption:
-            _write(drawn, label.caption, (left, top - 4 * line), color)
+            captions.append((label.caption, (left, top - line), color))
+    for caption, place, color in captions:  # above every box
+        _write(drawn, caption, place, color)
     return drawn
 
 
@@ -103,12 +107,22 @@ def _caption(track: Track) -> str:
 
 
 def _write(image: UInt8Array, text: str, place: tuple[int, int], color: tuple[int, int, int]) -> None:
+    """Write text on a filled label whose lower left corner is at ``place``; the label stays inside the image."""
     import cv2
 
     size = max(image.shape[0] // 32, 11)
     font: Any = getattr(cv2, "FontFace", None)
-    if font is not None:  # OpenCV 5 draws every script
-        cv2.putText(image, text, place, color, font("uni"), size)
-        return
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, size / 30, color, 1, cv2.LINE_AA)
+    if font is None:  # OpenCV 5 draws every script, earlier versions ASCII alone
+        text = text.encode("ascii", "replace").decode()
+        width = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size / 30, 1)[0][0]
+    else:
+        width = cv2.getTextSize((image.shape[1], image.shape[0]), text, (0, 0), font("uni"), size)[2]
+    edge = size // 4 + 1
+    left = min(max(place[0], 0), max(image.shape[1] - width - 2 * edge, 0))
+    bottom = max(place[1], size + 2 * edge)
+    cv2.rectangle(image, (left, bottom - size - 2 * edge), (left + width + 2 * edge, bottom), color, cv2.FILLED)
+    start = (left + edge, bottom - edge - size // 8)
+    if font is None:
+        cv2.putText(image, text, start, cv2.FONT_HERSHEY_SIMPLEX, size / 30, _TEXT, 1, cv2.LINE_AA)
+    else:
+        cv2.putText(image, text, start, _TEXT, font("uni"), size)
