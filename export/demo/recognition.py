@@ -97,7 +97,7 @@ def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognit
         GalleryError: the gallery cannot be created.
     """
     embeddings = embedder.embed(crops.reshape(-1, *crops.shape[2:])).reshape(PEOPLE, PHOTOGRAPHS_EACH, -1)
-    with _open_gallery(location, embedder) as gallery:
+    with open_own_gallery(location, embedder) as gallery:
         for person, rows in enumerate(embeddings[:ENROLLED_PEOPLE, :ENROLLED_EACH], start=1):
             gallery.enroll(name_of(person), rows)
         best = [found[0] for found in gallery.search(np.stack([embeddings[p - 1, n - 1] for p, n in ASKED]), top=1)]
@@ -125,22 +125,31 @@ def recognize(embedder: Embedder, crops: UInt8Array, location: Path) -> Recognit
     )
 
 
-def _open_gallery(location: Path, embedder: Embedder) -> Gallery:
-    """The gallery without the people of an earlier run; whom the user enrolled stays.
+def open_own_gallery(location: Path, embedder: Embedder) -> Gallery:
+    """Open the gallery without the people of an earlier run. Whoever the user enrolled stays.
 
-    One of another network is set aside as ``NAME.before``.
+    A file that is no gallery of this network is renamed to ``NAME.before``, ``NAME.before2``, ….
     """
     try:
         gallery = open_gallery(location, embedder, create=True)
     except (FingerprintError, GalleryFormatError):
-        for path in location.parent.glob(f"{location.name}*"):
-            path.replace(path.with_name(path.name.replace(location.name, f"{location.name}.before", 1)))
+        _set_aside(location)
         gallery = open_gallery(location, embedder, create=True)
     ours = {name_of(person) for person in range(1, ENROLLED_PEOPLE + 1)}
     found = [identity.name for identity in gallery.identities() if identity.name in ours]
     if found:
         gallery.remove(found)
     return gallery
+
+
+def _set_aside(location: Path) -> None:
+    """Rename a gallery and its companion files, never onto a file that is there."""
+    names = (f"{location.name}.before{number}" for number in ("", *range(2, 1000)))
+    free = next(name for name in names if not location.with_name(name).exists())
+    for suffix in ("", "-wal", "-shm", "-journal", "-matrix"):
+        file = location.with_name(f"{location.name}{suffix}")
+        if file.exists():
+            file.rename(location.with_name(f"{free}{suffix}"))
 
 
 def _threshold(strangers: Float32Array) -> float:

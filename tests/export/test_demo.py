@@ -17,7 +17,7 @@ from edge_sphereface.storage.files import sha256_of
 from export.commands import build_parser
 from export.convert import ConversionOptions, convert
 from export.demo import demo_report, page, run_demo
-from export.demo.recognition import Answer
+from export.demo.recognition import Answer, open_own_gallery
 from export.demo.run import chosen_checkpoint
 from export.inspection import inspect
 from export.known_checkpoints import known_checkpoint
@@ -84,6 +84,28 @@ def test_the_demo_leaves_what_its_page_names(demo):
     with open_gallery(files["gallery.db"], embedder) as gallery:
         assert len(gallery) == 30
         assert gallery.threshold.value == demo.forms["float"].recognition.threshold
+
+
+def test_a_second_run_keeps_whom_the_user_enrolled(trained_model, tmp_path):
+    """The demo's own people of an earlier run are removed, nobody else."""
+    embedder, row = Embedder(trained_model), np.ones((1, 256), np.float32)
+    with open_gallery(tmp_path / "g.db", embedder, create=True) as gallery:
+        gallery.enroll("Person 01", row)
+        gallery.enroll("Ann Lee", -row)
+    with open_own_gallery(tmp_path / "g.db", embedder) as gallery:
+        assert [identity.name for identity in gallery.identities()] == ["Ann Lee"]
+
+
+def test_a_gallery_of_another_network_is_set_aside(trained_model, small_model, tmp_path):
+    """With its companion files, and never onto one that was set aside before."""
+    (tmp_path / "g.db.backup").write_bytes(b"the user's")
+    for model in (small_model, trained_model, small_model):
+        open_own_gallery(tmp_path / "g.db", Embedder(model)).close()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"g.db", "g.db.before", "g.db.before2", "g.db.backup"}
+    assert (tmp_path / "g.db.backup").read_bytes() == b"the user's"
+    open_gallery(tmp_path / "g.db.before", Embedder(small_model)).close()
+    open_gallery(tmp_path / "g.db.before2", Embedder(trained_model)).close()
 
 
 def test_an_answer_is_right_or_wrong():
