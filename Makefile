@@ -1,5 +1,8 @@
 # The two commands are `make demo` and `make test`. Everything happens in .venv; a second run reuses it.
 
+# Tests start hundreds of interpreters, which need compiled modules whatever the caller's settings are.
+unexport PYTHONDONTWRITEBYTECODE
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -121,7 +121,7 @@ def make_bundle(
         made = make_forms(checkpoint, folder, found, options, note=note, reporter=reporter)
     note("timing the forms, in rounds")
     plain = made.paths[PLAIN]
-    timed = race(PLAIN, plain, {name: path for name, path in made.paths.items() if name != PLAIN})
+    timed = race(PLAIN, plain, {name: path for name, path in made.paths.items() if name != PLAIN}, plan=options.plan)
     spec = made.conversion.spec
     known = known_checkpoint(spec.source_sha256)
     title = spec.source_file

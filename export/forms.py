@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.storage.files import ensure_folder
 from export.convert import ConversionOptions, convert
@@ -51,12 +52,14 @@ class FormOptions:
         precisions: reduced precisions to make, ``int8`` and ``float16``.
         max_drift: mean of 1 - cosine above which layers of the INT8 form remain in float32.
         reference: reference forward pass of the conversion's proof.
+        plan: number of latency samples of each comparison.
     """
 
     tuned: bool = True
     precisions: tuple[str, ...] = (INT8, FLOAT16)
     max_drift: float = 0.002
     reference: ReferenceName = "auto"
+    plan: Plan = DEFAULT_PLAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +117,7 @@ def make_forms(
         is_fast = tune(plain, fast, TuningOptions(), reporter=reporter, note=note).made is not None
     else:
         note("rewriting the float model in faster operators")
-        is_fast = rewrite(plain, fast, note=note).written
+        is_fast = rewrite(plain, fast, plan=options.plan, note=note).written
     paths = {PLAIN: plain, **({FAST: fast} if is_fast else {})}
     if not is_fast:
         _delete(folder, fast.stem)
@@ -127,6 +130,7 @@ def make_forms(
             QuantizationOptions(
                 precision=precision,
                 max_drift=options.max_drift,
+                plan=options.plan,
                 faster_than=[fast] if is_fast and options.tuned else [],  # the untuned one is compared with anyway
             ),
             labeled=found.labeled,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.evaluation.latency import Plan, Ratio, measure_rounds, ratio
+from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan, Ratio, measure_rounds, ratio
 from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.evaluation.model_selection import Setting, inference
 from edge_sphereface.evaluation.timing import LatencySummary, summarize
@@ -36,7 +36,13 @@ class Race:
 
 
 def race(
-    name: str, candidate: Path, others: Mapping[str, Path], *, setting: Setting | None = None, provider: str = "cpu"
+    name: str,
+    candidate: Path,
+    others: Mapping[str, Path],
+    *,
+    plan: Plan = DEFAULT_PLAN,
+    setting: Setting | None = None,
+    provider: str = "cpu",
 ) -> Race:
     """Time a model against others, in rounds (:mod:`edge_sphereface.evaluation.latency`).
 
@@ -44,6 +50,7 @@ def race(
         name: name of the candidate.
         candidate: path of the candidate.
         others: paths of the other models, by name.
+        plan: number of samples.
         setting: session setting of all models; None for all processors.
         provider: execution provider.
     """
@@ -53,7 +60,7 @@ def race(
         return inference(how.open(path, provider))
 
     meter = LoadMeter()
-    samples = measure_rounds({key: partial(load, path) for key, path in {name: candidate, **others}.items()}, Plan())
+    samples = measure_rounds({key: partial(load, path) for key, path in {name: candidate, **others}.items()}, plan)
     return Race(
         latency={key: summarize(taken.ravel()) for key, taken in samples.items()},
         ratios={key: ratio(samples[name], samples[key]) for key in others},

@@ -62,7 +62,7 @@ class Plan(NamedTuple):
         return cls(count, math.ceil(samples / count))
 
 
-_PLAN = Plan()
+DEFAULT_PLAN = Plan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ def ratio(candidate: Float64Array, reference: Float64Array) -> Ratio:
 
 def measure_rounds(
     load: Mapping[str, Callable[[], Run]],
-    plan: Plan = _PLAN,
+    plan: Plan = DEFAULT_PLAN,
     *,
     frames_bytes: int = _FRAMES_BYTES,
     progress: Callable[[int, int], None] | None = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
+from edge_sphereface.evaluation.latency import DEFAULT_PLAN
 from edge_sphereface.evaluation.machine_load import LoadMeter
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.inference.embedder import Embedder
@@ -27,6 +28,7 @@ from export.quantization.quantize import INT8
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from edge_sphereface.evaluation.latency import Plan
     from edge_sphereface.evaluation.machine_load import MachineLoad
     from edge_sphereface.evaluation.timing import LatencySummary
     from edge_sphereface.model.spec import ModelSpec
@@ -95,6 +97,7 @@ def run_demo(
     *,
     checkpoint: Path | None = None,
     reference: ReferenceName = "auto",
+    plan: Plan = DEFAULT_PLAN,
     note: Callable[[str], None] = lambda _: None,
     reporter: Reporter = lambda _: lambda _done, _total: None,
 ) -> Demo:
@@ -104,6 +107,7 @@ def run_demo(
         folder: folder of the files that are made.
         checkpoint: known checkpoint; None for the official one if it is in the cache, else the pretrained one.
         reference: reference forward pass of the conversion's proof.
+        plan: number of latency samples of each comparison of two forms.
         note: called with a description of each step.
         reporter: returns a progress function for a named step.
 
@@ -122,7 +126,7 @@ def run_demo(
         found = write_orl(folder / "photographs", spec, progress=reporter("faces found"))
         return Photographs(calibration=found.enrolled, labeled=found.labeled_pairs())
 
-    options = FormOptions(tuned=False, precisions=(INT8,), max_drift=MAX_DRIFT, reference=reference)
+    options = FormOptions(tuned=False, precisions=(INT8,), max_drift=MAX_DRIFT, reference=reference, plan=plan)
     made = make_forms(source, folder, photographs, options, note=note, reporter=reporter)
     assert found is not None  # noqa: S101 -- make_forms has asked for the photographs
     note("enrolling 30 people, identifying the other photographs, timing")

@@ -78,6 +78,7 @@ def add_quantize(commands: Commands) -> None:
         help="measure the threshold on the labeled pairs instead of transferring the float model's",
     )
     _add_policy(parser)
+    _add_rounds(parser)
     parser.set_defaults(run=quantize)
 
 
@@ -90,6 +91,12 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         help="strict (default), or bounds that differ from it: mean=0.997,p1=0.99 (cosine to float), known=0.985 "
         "(least of the built-in photograph), min=0.9 (least of all), accuracy=0.5,tar=2 (points lost), latency=1 "
         "(divided by float); estimates must meet their bounds with 95 %% confidence; none disables a bound",
+    )
+
+
+def _add_rounds(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--rounds", type=positive, default=100, metavar="N", help="latency samples of each model (default 100)"
     )
 
 
@@ -137,6 +144,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
         UsageError: INT8 without photographs, or judged by another provider than the CPU.
         OutputError: the output cannot be written.
     """
+    from edge_sphereface.evaluation.latency import Plan
     from export.quantization.quantize import QuantizationOptions
     from export.quantization.quantize import quantize as quantize_model
 
@@ -160,6 +168,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
             provider=arguments.provider,
             faster_than=arguments.faster_than,
             threshold_from_pairs=arguments.threshold_from_pairs,
+            plan=Plan.of(arguments.rounds),
         ),
         labeled=labeled,
         detector=open_named_detector(arguments),
@@ -201,6 +210,7 @@ def add_float_options(parser: argparse.ArgumentParser) -> None:
         help="photographs that the model was calibrated with; they are excluded from the proof",
     )
     _add_faster_than(group)
+    _add_rounds(group)
     _add_policy(parser)
 
 
@@ -210,6 +220,7 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     Raises:
         UsageError: neither labeled pairs nor photographs were given.
     """
+    from edge_sphereface.evaluation.latency import Plan
     from edge_sphereface.image import find_images
     from edge_sphereface.inference.embedder import Embedder
     from export.quantization import report
@@ -233,7 +244,7 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
         raise UsageError("No photographs were named.", hint="give --lfw FOLDER, --pairs with --images, or --photos")
     note("timing the models, in rounds")
     others = {PLAIN_NAME: arguments.original, **{str(path): path for path in arguments.faster_than}}
-    latency = Latency(race(reduced.spec.precision, arguments.model, others))
+    latency = Latency(race(reduced.spec.precision, arguments.model, others, plan=Plan.of(arguments.rounds)))
     own = MeasuredThreshold(reduced.spec.threshold, reduced.spec.threshold_source)
     proof = judge(original.spec, embedded, labeled, latency, arguments.policy, own=own)
     text = report.proof_text(proof)

@@ -12,6 +12,7 @@ import onnx
 
 from edge_sphereface import __version__
 from edge_sphereface.detection import open_detector
+from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan
 from edge_sphereface.evaluation.model_selection import require_one_source
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.quantization import (
@@ -61,6 +62,7 @@ class QuantizationOptions:
         provider: execution provider of the proof; INT8 models run on the CPU.
         faster_than: paths of other forms of the float model, such as a tuned one, that the result must be faster than.
         threshold_from_pairs: measure the threshold on the labeled pairs instead of transferring the float model's.
+        plan: number of latency samples.
     """
 
     precision: str = INT8
@@ -71,6 +73,7 @@ class QuantizationOptions:
     provider: str = "cpu"
     faster_than: Sequence[Path] = ()
     threshold_from_pairs: bool = False
+    plan: Plan = DEFAULT_PLAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +195,7 @@ def _latency(
         return Latency(None, reason)
     note("timing the models, in rounds")
     others = {PLAIN_NAME: plain, REWRITTEN_NAME: rewritten, **{str(path): path for path in options.faster_than}}
-    return Latency(race(options.precision, reduced.path, others, provider=options.provider))
+    return Latency(race(options.precision, reduced.path, others, plan=options.plan, provider=options.provider))
 
 
 def _spec(

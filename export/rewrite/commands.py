@@ -56,6 +56,9 @@ def add_rewrite(commands: Commands) -> None:
         metavar="R",
         help="largest latency divided by the source's (default 1)",
     )
+    parser.add_argument(
+        "--rounds", type=positive, default=100, metavar="N", help="latency samples of each model (default 100)"
+    )
     parser.set_defaults(run=rewrite)
 
 
@@ -97,6 +100,7 @@ class RewriteReport:
 
 def rewrite(arguments: argparse.Namespace) -> Outcome:
     """Rewrite a float model, prove it, time it, and write it if it is faster."""
+    from edge_sphereface.evaluation.latency import Plan
     from edge_sphereface.evaluation.model_selection import Setting
     from export.rewrite.fast import rewrite as rewrite_model
     from export.rewrite.tile import read_stages
@@ -111,6 +115,7 @@ def rewrite(arguments: argparse.Namespace) -> Outcome:
         tiles=tiles,
         setting=Setting(threads=arguments.threads) if arguments.threads else None,
         max_ratio=arguments.max_latency,
+        plan=Plan.of(arguments.rounds),
         note=note,
     )
     report = RewriteReport(

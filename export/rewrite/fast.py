@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import onnx
 
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
+from edge_sphereface.evaluation.latency import DEFAULT_PLAN
 from edge_sphereface.evaluation.model_selection import Setting
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
@@ -27,6 +28,7 @@ from export.speed import AFTER, BEFORE, race
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from edge_sphereface.evaluation.latency import Plan
     from edge_sphereface.inference.embedder import Embedder
     from export.parity import Proof
     from export.rewrite.tile import Tile
@@ -72,7 +74,7 @@ class Measured(NamedTuple):
     tuned_ms: float
 
 
-def rewrite(
+def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
     source: Path,
     output: Path,
     *,
@@ -80,6 +82,7 @@ def rewrite(
     setting: Setting | None = None,
     measured: Measured | None = None,
     max_ratio: float = 1.0,
+    plan: Plan = DEFAULT_PLAN,
     note: Callable[[str], None] = lambda _: None,
 ) -> Rewritten:
     """Rewrite a float model, prove it, time it against its source, and write it with its certificate if it is faster.
@@ -93,6 +96,7 @@ def rewrite(
             face here.
         max_ratio: largest latency divided by that of the source on this machine. The upper end of the ratio's
             confidence interval must not exceed it.
+        plan: number of latency samples.
         note: called with a description of each step.
 
     Raises:
@@ -117,7 +121,7 @@ def rewrite(
             timed = None
             if measured is None:
                 note("timing both models, in rounds")
-                timed = race(AFTER, Path(stream.name), {BEFORE: source}, setting=how)
+                timed = race(AFTER, Path(stream.name), {BEFORE: source}, plan=plan, setting=how)
                 measured = _measured_here(timed, how, original)
             growth = weight_bytes(model) / weight_bytes(plain)
             spec = _spec(original.spec, stage_names(tiles, len(original.spec.widths)), growth, measured)

@@ -4,12 +4,13 @@ import onnx
 import pytest
 
 from benchmarks.quantization import derived
+from edge_sphereface.evaluation.latency import Plan
 from export.quantization.quantize import QuantizationOptions, quantize
 
 
 def int8_file(model, crops, target, folder):
     """The model quantized for a target, as a file."""
-    options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target)
+    options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target, plan=Plan(rounds=5, per_round=1))
     path = folder / f"{target}.onnx"
     onnx.save(quantize(model, crops, options).model, path)
     return path

@@ -20,6 +20,7 @@ from benchmarks.emulation import compare
 from benchmarks.emulation.emulator import this_python
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.cli.runner import run
+from edge_sphereface.evaluation.latency import Plan
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.untrained import untrained_parameters
@@ -219,7 +220,8 @@ def test_tuning(printed, no_peers, place):
     from export.rewrite.tile import read_stages
 
     if not (place / "tuned.onnx").exists():
-        rewrite(place / "nchw.onnx", place / "tuned.onnx", tiles=read_stages(["4x4", *["direct"] * 3]), max_ratio=1000)
+        tiles, once = read_stages(["4x4", *["direct"] * 3]), Plan(rounds=1, per_round=1)
+        rewrite(place / "nchw.onnx", place / "tuned.onnx", tiles=tiles, max_ratio=float("inf"), plan=once)
     found = fields(
         printed(
             "tuning", "nchw.onnx", "--tuned", "tuned.onnx", "--photos", "lfw/images/ann", "--peers", *ONCE,

@@ -11,6 +11,7 @@ from benchmarks.runner import Case
 from benchmarks.tuning import gemm_peak, measure
 from benchmarks.tuning.targets import targets
 from edge_sphereface.cli.runner import run
+from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.image import save_image
 from export.faces import astronaut
 from export.rewrite.fast import rewrite
@@ -100,7 +101,8 @@ def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
 @pytest.mark.slow
 def test_the_command_measures_and_judges(small_models, tmp_path, capsys):
     plain, tuned = small_models["nchw"], tmp_path / "tuned.onnx"
-    rewrite(plain, tuned, tiles=read_stages(("4x4", "direct", "2x2w", "direct")), max_ratio=float("inf"))
+    stages = read_stages(("4x4", "direct", "2x2w", "direct"))
+    rewrite(plain, tuned, tiles=stages, max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
     (tmp_path / "photos").mkdir()
     save_image(tmp_path / "photos" / "a.png", astronaut())
     words = ["tuning", plain, "--tuned", tuned, "--photos", tmp_path / "photos", "--peers", "--threads", "1"]

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from edge_sphereface.evaluation import latency
+from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.evaluation.model_selection import Setting
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path
@@ -101,7 +102,7 @@ def test_a_network_that_differs_too_much_is_not_measured(small_model, tmp_path, 
 def tuned_form(small_model, tmp_path):
     """A form as it is shipped to a device."""
     path = tmp_path / "a.onnx"
-    rewrite(small_model, path, tiles=read_stages(TILED), max_ratio=float("inf"))
+    rewrite(small_model, path, tiles=read_stages(TILED), max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
     return path
 
 

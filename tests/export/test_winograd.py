@@ -147,7 +147,7 @@ def test_stages_are_read_as_they_are_written():
 @pytest.mark.slow
 def test_rewrite_writes_proof_and_record(small_model, tmp_path, export_cli, cli):
     output = tmp_path / "w.onnx"
-    words = ("rewrite", small_model, "--stages", "4x4", "direct", "2x2w", "direct", "--threads", "1")
+    words = ("rewrite", small_model, "--stages", "4x4", "direct", "2x2w", "direct", "--threads", "1", "--rounds", "5")
     code, shown, errors = export_cli(*words, "--max-latency", "1000", "-o", output)
     assert code == 0, errors
     assert "PASSED" in shown
