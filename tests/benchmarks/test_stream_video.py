@@ -265,7 +265,7 @@ def test_a_short_soak_grows_nothing(play, yunet, trained_model, run):
     lfw = play((scenarios.cross, 2))
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
-    words = ("stream", "soak", trained_model, "--lfw", lfw, "--rounds", 1, "--frames", 1200, "--json")
+    words = ("stream", "soak", trained_model, "--lfw", lfw, "--rounds", 1, "--frames", 600, "--json")
     code, result = run(*words, *yunet)
     row = result["soak"]
     assert code == 0, f"memory, files or threads grew, or events were lost: {row}"
