@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def answer_server(
     answer: Callable[[str], Answer], host: str, port: int, *, caps: ConnectionCaps, deadline_s: float, name: str
 ) -> Server:
-    """A server that answers GET requests, on uvicorn where it is installed.
+    """A server that answers GET and HEAD requests, on uvicorn where it is installed.
 
     Args:
         answer: gives the answer to a path; must be quick.

@@ -10,7 +10,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.http_server.answer import SERVER_NAME
+from edge_sphereface.http_server.answer import SERVER_NAME, answer_to
 from edge_sphereface.http_server.connections import Connections
 from edge_sphereface.http_server.listener import listen
 
@@ -118,13 +118,18 @@ def _handler(answer: Callable[[str], Answer], deadline_s: float) -> type[BaseHTT
         server_version = SERVER_NAME
         sys_version = ""
 
-        def do_GET(self) -> None:
-            found = answer(self.path.partition("?")[0])
+        def __getattr__(self, name: str) -> Callable[[], None]:
+            if name.startswith("do_"):  # the class before this one answers methods without such a function itself
+                return self._reply
+            raise AttributeError(name)
+
+        def _reply(self) -> None:
+            found = answer_to(self.command, self.path.partition("?")[0], answer)
             self.send_response(found.status)
             for name, value in found.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(found.body)
+            self.wfile.write(b"" if self.command == "HEAD" else found.body)
 
         def log_message(self, *_: object) -> None:
             """Nothing: it is asked every few seconds for months."""

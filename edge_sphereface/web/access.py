@@ -76,7 +76,8 @@ class Access:
             asked_from = None if origin is None else _place(origin)
             if origin is not None and (asked_from is None or asked_from.netloc != host):
                 return _refused(request, 403, "Requests from pages of another origin are refused.")
-            if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            is_json = request.headers.get("content-type", "").partition(";")[0] == "application/json"
+            if request.method == "POST" and not is_json:
                 return _refused(request, 415, "Expected the content type application/json.")
         return None if self._token is None else self._check_token(request, self._token, place.port or 80)
 

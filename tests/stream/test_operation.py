@@ -137,11 +137,29 @@ def test_an_answer_is_the_same_on_either_stack(endpoint, wait_until, stack):
     assert headers["Connection"] == "close"
     assert headers["Server"].strip() == "edge_sphereface"
     assert headers["Date"]
-    for method, status in (("POST", 501), ("HEAD", 501), ("GET", 200)):
-        with socket.create_connection(("127.0.0.1", endpoint.port), timeout=5) as line:
-            line.sendall(f"{method} /metrics HTTP/1.1\r\nHost: anything\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: line.recv(1 << 16), b""))  # to the end of the connection
-        assert int(answer.split()[1]) == status, method
+
+
+def answer_to(endpoint, method, path):
+    """Status, headers and body of an answer, read to the end of its connection."""
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=5) as line:
+        line.sendall(f"{method} {path} HTTP/1.1\r\nHost: anything\r\n\r\n".encode())
+        head, _, body = b"".join(iter(lambda: line.recv(1 << 16), b"")).partition(b"\r\n\r\n")
+    first, *lines = head.decode().splitlines()
+    return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ") for line in lines)}, body
+
+
+def test_methods_are_answered_as_http_asks(endpoint, wait_until):
+    """HEAD as GET without the body, others with those that are allowed: RFC 9110, 9.3.2 and 15.5.6."""
+    wait_until(lambda: health(endpoint)[0] == 200)
+    for path, expected in (("/health", 200), ("/metrics", 200), ("/", 404)):
+        status, headers, body = answer_to(endpoint, "HEAD", path)
+        _, like, _ = answer_to(endpoint, "GET", path)
+        assert (status, body) == (expected, b"")
+        assert headers["content-type"] == like["content-type"]
+        assert int(headers["content-length"]) > 10
+    for method in ("POST", "OPTIONS", "DELETE", "BREW"):
+        status, headers, body = answer_to(endpoint, method, "/health")
+        assert (status, headers["allow"], body) == (405, "GET, HEAD", b"expected GET, HEAD\n"), method
 
 
 @pytest.mark.integration
