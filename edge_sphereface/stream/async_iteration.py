@@ -41,7 +41,7 @@ async def iterate_in_thread(
             raise producer.failure
     finally:
         producer.leave()
-        await producer.ended.wait()
+        await producer.wait_for_end()
 
 
 class _Producer(Generic[ItemT]):
@@ -55,12 +55,12 @@ class _Producer(Generic[ItemT]):
 
     def __init__(self, items: Iterable[ItemT], *, stop: Callable[[], object], most_ahead: int) -> None:
         self.arrived: asyncio.Queue[tuple[ItemT] | None] = asyncio.Queue()
-        self.ended = asyncio.Event()
         self.room = threading.Semaphore(most_ahead)
         self.failure: BaseException | None = None
         self._items, self._stop = items, stop
         self._loop = asyncio.get_running_loop()
         self._leaving = threading.Event()
+        self._ended = asyncio.Event()
 
     def run(self) -> None:
         """Produce all items."""
@@ -73,12 +73,17 @@ class _Producer(Generic[ItemT]):
         except BaseException as error:  # noqa: BLE001 -- it belongs to the consumer
             self.failure = error
         self._post(self.arrived.put_nowait, None)
-        self._post(self.ended.set)
+        self._post(self._ended.set)
 
     def leave(self) -> None:
         """Deliver no more items, and end the iterator."""
         self._leaving.set()
         self._stop()
+
+    async def wait_for_end(self) -> None:
+        """Wait until the iterator has ended; not in an event loop that is closed, where nothing can be awaited."""
+        if not self._loop.is_closed():
+            await self._ended.wait()
 
     def _post(self, callback: Callable[..., object], *arguments: object) -> None:
         try:

@@ -22,7 +22,7 @@ from edge_sphereface.stream.settings import StreamSettings
 from edge_sphereface.stream.statistics import Counters, Quantiles, StreamHealth, StreamStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
     from concurrent.futures import Future
 
     from edge_sphereface.detection import Detector
@@ -55,6 +55,7 @@ class FaceStream:
 
     * ``stream.run()`` works until the source ends, or ``stop`` is called from another thread or a signal handler.
     * ``for event in stream`` does the same and yields the events. The stream waits while the body of the loop works.
+      When the loop is left, the stream ends in order, and its outputs get the last events.
     * ``async for event in stream`` runs the stream in a thread of its own and yields the events in the event loop. The
       stream waits only for a consumer that is 1000 events behind. When the loop is left or canceled, the stream ends in
       order; leave the loop through ``contextlib.aclosing(aiter(stream))`` to wait for that end.
@@ -154,7 +155,7 @@ class FaceStream:
             pass
         return self.statistics()
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Generator[Event, None, None]:
         self._begin()
         yield from self._events()
 
@@ -169,37 +170,22 @@ class FaceStream:
             raise RuntimeError("Expected a stream that has not run yet: make another FaceStream to run again.")
         self._has_begun = True
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Generator[Event, None, None]:
         opened: list[FrameSink] = []
-        failure: SourceError | None = None
         try:
             self._dispatchers.extend(map(EventDispatcher, self._sinks))
             for sink in self._frame_sinks:
                 sink.open(self)
                 opened.append(sink)
             self._reader.start()
-            while not self._stopping.is_set():
-                self._turned_at = self._clock()
-                self._on_turn()
-                frame = None
-                try:
-                    frame = self._reader.next(_TURN_S)
-                except SourceError as error:
-                    if not self.counters.total.frames:
-                        raise
-                    failure = error  # the events of the frames before come first
-                earlier, later = _around_frame(self._reader.changes(), has_frame=frame is not None)
-                self._report_source(earlier)
-                self._commands.serve()
-                if frame is not None:
-                    self._process(frame)
-                self._report_source(later)
-                self._emit_statistics()
+            try:
+                failure = yield from self._turns()
+            except BaseException:  # its consumer has left, or a part failed: the outputs still get the last events
+                self._end()
+                raise
+            if failure is None or self.counters.total.frames:
+                self._end()
                 yield from self._drain()
-                if failure is not None or (frame is None and self._reader.ended):
-                    break
-            self._end()
-            yield from self._drain()
             if failure is not None:
                 raise failure
         finally:
@@ -213,6 +199,31 @@ class FaceStream:
             self.undelivered = sum(
                 dispatcher.close(max(deadline - time.monotonic(), 0.05)) for dispatcher in self._dispatchers
             )
+
+    def _turns(self) -> Generator[Event, None, SourceError | None]:
+        """Process frames until the end; returns the failure of the source after the events of the frames before."""
+        failure: SourceError | None = None
+        while not self._stopping.is_set():
+            self._turned_at = self._clock()
+            self._on_turn()
+            frame = None
+            try:
+                frame = self._reader.next(_TURN_S)
+            except SourceError as error:
+                failure = error
+                if not self.counters.total.frames:
+                    break
+            earlier, later = _around_frame(self._reader.changes(), has_frame=frame is not None)
+            self._report_source(earlier)
+            self._commands.serve()
+            if frame is not None:
+                self._process(frame)
+            self._report_source(later)
+            self._emit_statistics()
+            yield from self._drain()
+            if failure is not None or (frame is None and self._reader.ended):
+                break
+        return failure
 
     def stop(self) -> None:
         """End soon, after the current frame and its events. May be called from any thread or a signal handler."""
@@ -278,7 +289,8 @@ class FaceStream:
 
     def _process(self, frame: Frame) -> None:
         age_ms = (self._clock() - frame.read_at) * 1000
-        result = self._with_snapshots(self._processor.step(frame))
+        result = self._processor.step(frame)
+        result = replace(result, events=self._with_snapshots(result.events, frame))
         for sink in self._frame_sinks:
             sink.take(result)
         self._last, self._faces, self._framed_at = frame, len(result.tracks), self._clock()
@@ -287,11 +299,9 @@ class FaceStream:
         if self._on_frame is not None:
             self._on_frame(result)
 
-    def _with_snapshots(self, result: FrameResult) -> FrameResult:
-        """Add the names of snapshots to the events of a result, before any output sees it."""
-        if not self._snapshot_sinks or not result.events:
-            return result
-        return replace(result, events=tuple(self._with_snapshot(event, result.frame) for event in result.events))
+    def _with_snapshots(self, events: Sequence[Event], frame: Frame) -> tuple[Event, ...]:
+        """Add the names of snapshots to events, before any output sees them."""
+        return tuple(self._with_snapshot(event, frame) for event in events)
 
     def _with_snapshot(self, event: Event, frame: Frame) -> Event:
         if isinstance(event, DecisionEvent):
@@ -325,7 +335,7 @@ class FaceStream:
                 dispatcher.give(event)
             self._unread.append(event)
 
-    def _drain(self) -> Iterator[Event]:
+    def _drain(self) -> Generator[Event, None, None]:
         unread, self._unread = self._unread, []
         yield from unread
 
@@ -340,12 +350,12 @@ class FaceStream:
         if self._last is None:
             raise TrackError("No frame has come yet.", hint="wait for the camera")
         enrollment, events = self._processor.enroll(track, name, self._last)
-        self._emit(events)
+        self._emit(self._with_snapshots(events, self._last))
         return enrollment
 
     def _reconsider(self) -> None:
         if self._last is not None:
-            self._emit(self._processor.reconsider(self._last))
+            self._emit(self._with_snapshots(self._processor.reconsider(self._last), self._last))
 
     def _source(self, source: Source | FrameSource) -> FrameSource:
         from edge_sphereface.stream.capture.source import FrameSource

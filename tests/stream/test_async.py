@@ -179,9 +179,8 @@ def test_a_producer_that_waits_for_room_ends_when_the_consumer_leaves():
     assert asyncio.run(main()) == [1]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's, of the open generator
 def test_an_event_loop_that_was_closed_ends_the_stream():
-    """No thread waits for ever for a consumer that is gone."""
+    """No thread waits for ever for a consumer that is gone, and the generator ends without the loop."""
     stopped = threading.Event()
 
     def numbers():
@@ -193,3 +192,5 @@ def test_an_event_loop_that_was_closed_ends_the_stream():
     assert loop.run_until_complete(anext(iterator)) == 0
     loop.close()
     assert stopped.wait(10)
+    with pytest.raises(StopIteration):
+        iterator.aclose().send(None)

@@ -1,5 +1,6 @@
 """The class as a program has it: iterators, callbacks, enrolling from another thread."""
 
+import json
 import threading
 import time
 from dataclasses import FrozenInstanceError
@@ -9,7 +10,7 @@ import pytest
 
 from edge_sphereface import Embedder, FaceStream, StreamSettings, load_pipeline, open_detector, open_gallery
 from edge_sphereface.errors import SourceError, TrackError
-from edge_sphereface.stream import TrackingSettings
+from edge_sphereface.stream import FileSink, TrackingSettings
 
 
 def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, small_model, tmp_path):
@@ -68,6 +69,43 @@ def test_an_iterator_that_fails_is_an_error_with_its_reason():
     stream = FaceStream(frames(), detector=open_detector("mtcnn"), settings=StreamSettings(reopen=False))
     with pytest.raises(SourceError, match="cable pulled"):
         stream.run()
+
+
+def test_an_iterator_that_ends_the_program_ends_the_stream_at_once(black):
+    """Ctrl-C reaches whoever runs the stream, also where an iterator raises it in the reader's thread."""
+
+    def frames():
+        yield black
+        raise KeyboardInterrupt
+
+    stream = FaceStream(frames, detector=open_detector())
+    kinds = []
+    with pytest.raises(KeyboardInterrupt):
+        kinds.extend(event.kind for event in stream)
+    assert stream.statistics().problems == ()
+    assert stream.counters.events["statistics"] == 1
+
+
+def test_a_loop_that_is_left_gives_the_last_events_to_the_outputs(script, stage, fake_source, tmp_path):
+    acting = script(lambda _: [("ann", stage.face_at(100, 60))])
+    source = fake_source([[acting.image(index) for index in range(50)]], live=False, fps=25.0)
+    outputs = {"sinks": [FileSink(tmp_path / "events.jsonl")], "settings": StreamSettings(pace=False)}
+    for event in FaceStream(source, detector=acting, **outputs):
+        if event.kind == "appeared":
+            break
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["source-up", "appeared", "lost", "statistics"]
+    assert events[-1]["final"]
+
+
+def test_a_loop_that_is_left_after_the_last_event_reports_the_end_once(black, fake_source, tmp_path):
+    stream = FaceStream(
+        fake_source([[black]], live=False), detector=open_detector(), sinks=[FileSink(tmp_path / "events.jsonl")]
+    )
+    for event in stream:
+        if event.kind == "statistics":
+            break
+    assert (tmp_path / "events.jsonl").read_text().count('"final": true') == 1
 
 
 def test_a_stream_runs_once(black, fake_source):

@@ -337,6 +337,31 @@ def test_every_output_sees_the_event_with_the_name_of_its_snapshot(script, stage
         identified.snapshot = None
 
 
+def test_an_enrollment_on_the_page_has_its_snapshot(script, stage, tmp_path, fake_source, gallery_of):
+    """Also the event of a face that loses its name because the gallery has changed."""
+    acting = script(lambda _: [("ann", stage.face_at(100, 60))])
+    gallery = gallery_of(acting, ["bob"])
+    asked, answers = {20: lambda: stream.enroll(1, "ann"), 40: lambda: gallery.remove(["ann"])}, []
+
+    def on_frame(result):
+        if result.frame.number in asked:
+            answers.append(asked[result.frame.number]())
+            stream.reconsider()
+
+    stream = FaceStream(
+        fake_source([[acting.image(index) for index in range(60)]], live=False, fps=25.0),
+        detector=acting,
+        embedder=acting,
+        gallery=gallery,
+        settings=StreamSettings(pace=False),
+        frame_sinks=[Snapshots(tmp_path / "faces")],
+        on_frame=on_frame,
+    )
+    decided = [event for event in stream if event.kind in ("identified", "unknown")]
+    assert [event.kind for event in decided] == ["unknown", "identified", "unknown"]
+    assert [path.name for path in files(tmp_path / "faces")] == [event.snapshot.file_name for event in decided]
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs modes and owners")
 @pytest.mark.parametrize("sink", [Snapshots, VideoRecorder])
 def test_a_folder_in_which_others_replace_files_is_refused(tmp_path, sink):

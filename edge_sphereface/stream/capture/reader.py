@@ -112,7 +112,7 @@ class FrameReader:
         self._last_sign = 0.0
         self._blocked = False
         self._stuck = 0
-        self._error: SourceError | None = None
+        self._error: BaseException | None = None
         self.counts = ReaderCounts()
         self.ended = False
         self.up = False
@@ -140,6 +140,7 @@ class FrameReader:
 
         Raises:
             SourceError: a recording cannot be read, or a source hangs and cannot be reopened.
+            BaseException: a source made of an iterator raised it to end the program, as KeyboardInterrupt.
         """
         deadline = time.monotonic() + timeout_s
         with self._condition:
@@ -193,8 +194,12 @@ class FrameReader:
             except Exception as broken:  # noqa: BLE001 -- an iterator may raise anything
                 error = SourceError(redact(f"{source.name} failed: {type(broken).__name__}: {broken}"))
                 reason = error.message
-            with suppress(Exception):  # a source that failed may fail again
-                source.close()
+            except BaseException as stop:  # noqa: BLE001 -- an iterator asks the program to end, from this thread
+                self._end(stop, type(stop).__name__, "")
+                return
+            finally:
+                with suppress(Exception):  # a source that failed may fail again
+                    source.close()
             if not self._current(generation):
                 return
             self._blocked = False
@@ -264,7 +269,7 @@ class FrameReader:
         self.up = False
         self._changes.append(SourceChange(up=False, reason=reason, hint=hint, retry_s=retry_s))
 
-    def _end(self, error: SourceError | None, reason: str, hint: str) -> None:
+    def _end(self, error: BaseException | None, reason: str, hint: str) -> None:
         if self.counts.read == 0 and error is None:
             error = SourceError(f"{self._source.name} gave no frame.", hint="is it a video?")
         with self._condition:
