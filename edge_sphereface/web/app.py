@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,16 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.http_server.answer import answering
+from edge_sphereface.http_server.answer import ALLOWED, answering
 from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.web.access import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
     from edge_sphereface.http_server.answer import App, Receive, Scope, Send
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
@@ -69,13 +73,14 @@ def make_app(
     handlers = _Handlers(stream, view, side=side, fps=fps)
     app = Starlette(
         routes=[
-            Route("/api/frame", handlers.frame),
-            Route("/api/gallery", handlers.gallery),
-            Route("/api/enroll", handlers.enroll, methods=["POST"]),
-            Route("/api/remove", handlers.remove, methods=["POST"]),
+            Mount("/api", routes=handlers.routes()),  # before the files, which would answer other methods with 404
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],
-        exception_handlers={EdgeSphereFaceError: _told, asyncio.TimeoutError: _busy},
+        exception_handlers={
+            EdgeSphereFaceError: _told,
+            asyncio.TimeoutError: _busy,
+            HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
+        },
     )
     page = Access(guard.admitting(app), token)
     return guard.timed(page if monitoring is None else _beside(page, monitoring))
@@ -97,14 +102,23 @@ class _Handlers:
         self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
         self._described, self._description = float("-inf"), _description(stream)
 
+    def routes(self) -> Sequence[BaseRoute]:
+        """The paths below ``/api``."""
+        return [
+            Route("/frame", self.frame),
+            Route("/gallery", self.gallery),
+            Route("/enroll", self.enroll, methods=["POST"]),
+            Route("/remove", self.remove, methods=["POST"]),
+        ]
+
     async def frame(self, request: Request) -> Response:
-        """The newest frame that is not number ``?after=``.
+        """The newest frame: at once, or the next one that is not number ``?after=``.
 
         The body is the length of the JSON (4 bytes, big-endian), the JSON, and the JPEG file or nothing.
         """
-        after = request.query_params.get("after", "0")
+        after = request.query_params.get("after", "")
         known = int(after) if after.isdecimal() and len(after) <= _NUMBER_DIGITS else 0
-        shown = await self._view.newer(known, _WAIT_S)
+        shown = await self._view.newer(known, _WAIT_S if after else 0.0)
         jpeg = b"" if shown is None else await run_in_threadpool(shown.jpeg, self._side)
         about: JsonObject = {
             "number": 0,
@@ -196,6 +210,12 @@ async def _told(_: Request, error: Exception) -> Response:
         raise error
     about = {"code": error.code, "message": error.message, "hint": error.hint}
     return JSONResponse({"error": about}, status_code=409)
+
+
+async def _not_allowed(_: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None) or {"Allow": ALLOWED}  # Starlette names none for files
+    about = {"code": "usage", "message": f"Expected {headers['Allow']}."}
+    return JSONResponse({"error": about}, status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers=headers)
 
 
 async def _busy(_: Request, __: Exception) -> Response:

@@ -13,19 +13,19 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from edge_sphereface import Embedder
-from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface import Embedder, FaceStream, open_detector
+from edge_sphereface.errors import ExtraError, SinkError, SourceError
 from edge_sphereface.web import PageView
 
 TOKEN = "a token of this test"
 
 
-def fetch(page, path="/", body=None, headers=None):
+def fetch(page, path="/", body=None, headers=None, method=None):
     """Status, headers and body of an answer."""
     data = None if body is None else json.dumps(body).encode()
     kind = {} if body is None else {"Content-Type": "application/json"}
     request = urllib.request.Request(
-        f"http://127.0.0.1:{page.port}{path}", data=data, headers={**kind, **(headers or {})}
+        f"http://127.0.0.1:{page.port}{path}", data=data, headers={**kind, **(headers or {})}, method=method
     )
     opener = urllib.request.build_opener(Stay)
     try:
@@ -120,6 +120,31 @@ def test_pages_of_others_cannot_enroll(served):
     assert fetch(page, "/api/enroll", body, {"Origin": "http://evil.example"})[0] == 403
     assert fetch(page, "/api/enroll", body, {"Content-Type": "text/plain"})[0] == 415
     assert fetch(page, "/api/enroll", body, {"Origin": f"http://127.0.0.1:{page.port}"})[0] == 409
+
+
+def test_other_methods_are_told_what_is_allowed(served):
+    page, _ = served(metrics=True)
+    for method, path, allowed in (
+        ("OPTIONS", "/", "GET, HEAD"),
+        ("PUT", "/page.js", "GET, HEAD"),
+        ("OPTIONS", "/api/frame", "GET, HEAD"),
+        ("OPTIONS", "/api/enroll", "POST"),
+        ("GET", "/api/remove", "POST"),
+        ("OPTIONS", "/health", "GET, HEAD"),
+    ):
+        status, headers, _ = fetch(page, path, method=method)
+        assert status == 405, path
+        assert set(headers["Allow"].split(", ")) == set(allowed.split(", ")), path
+    assert fetch(page, "/api/enroll", headers={"Origin": "http://evil.example"}, method="OPTIONS")[0] == 403
+
+
+def test_head_is_get_without_its_body(served, wait_until):
+    page, _ = served(metrics=True)
+    wait_until(lambda: fetch(page, "/health")[0] == 200)
+    for path in ("/", "/api/gallery", "/health"):
+        status, headers, body = fetch(page, path, method="HEAD")
+        assert (status, body) == (200, b""), path
+        assert int(headers["Content-Length"]) > 10
 
 
 def test_without_the_token_nothing_is_shown(served):
@@ -221,6 +246,70 @@ def test_in_chromium_a_click_on_a_face_enrolls_it(served, browser, gallery):
     tab.wait_for_selector(".face.unknown")
     assert len(gallery) == 0
     assert said == []
+
+
+def enroll_people(gallery, count, size):
+    """Enroll random people, the last with a long name."""
+    names = [f"Person {index}" for index in range(count - 1)] + ["Maria Theodora " * 13]
+    for name, row in zip(names, np.random.default_rng(count).standard_normal((count, size)), strict=True):
+        gallery.enroll(name, np.float32(row / np.linalg.norm(row)))
+
+
+def test_in_chromium_the_page_fits_the_window(served, browser, gallery, small_model):
+    """No scrolling at 1280 x 800, whatever the gallery: its list scrolls. A telephone scrolls vertically alone."""
+    size = Embedder(small_model).spec.embedding_size
+    page, _ = served()
+    tab = browser.new_page()
+    for count in (1, 100):
+        enroll_people(gallery, count, size)
+        tab.set_viewport_size({"width": 1280, "height": 800})
+        tab.goto(page.address)
+        tab.wait_for_selector(".face")
+        tab.wait_for_selector("#people li")
+        root = tab.locator(":root")
+        assert root.evaluate("root => [root.scrollWidth, root.scrollHeight]") == [1280, 800]
+        for part in ("#picture", "#latency", "#hint"):
+            box = tab.locator(part).bounding_box()
+            assert box["y"] + box["height"] <= 800, part
+        tab.set_viewport_size({"width": 390, "height": 844})
+        assert root.evaluate("root => root.scrollWidth") == 390
+    tab.set_viewport_size({"width": 1280, "height": 800})
+    tab.locator("#people li").last.scroll_into_view_if_needed()
+    assert tab.locator("#people").evaluate("list => list.scrollTop") > 0
+
+
+def test_in_chromium_a_camera_that_is_away_is_said_at_once(running, browser, fake_source, wait_until):
+    page = PageView(port=0)
+    source = fake_source([SourceError("The cable was pulled.")])
+    running(FaceStream(source, detector=open_detector(), frame_sinks=[page]))
+    wait_until(lambda: page.port)
+    tab = browser.new_page()
+    tab.goto(page.address)
+    tab.wait_for_selector(".dot.down", timeout=4000)
+    assert tab.inner_text("#absence") == "no picture from the source"
+
+
+def test_in_chromium_a_face_that_is_named_again_is_told(served, browser, gallery):
+    """A name that exists, one face with two names, and a person who was deleted elsewhere meanwhile."""
+    page, _ = served()
+    tab = browser.new_page()
+    tab.goto(page.address)
+    for name in ("Eilen", "Eileen"):
+        tab.wait_for_selector(".face.unknown, .face.identified").click(force=True)
+        tab.fill("#name", name)
+        tab.click("#save")
+        tab.wait_for_selector(f"#people li[data-name={name}]")
+    assert "looks like Eilen" in tab.inner_text("#note")
+    tab.click(".face", force=True)
+    tab.fill("#name", "Eilen")
+    assert "enrolled already" in tab.inner_text("#effect")
+    tab.click("#cancel")
+    gallery.remove(["Eilen"])
+    tab.click("#people li[data-name=Eilen] button")
+    tab.click("#remove .danger")
+    tab.wait_for_function("document.querySelector('#note').textContent.includes('Eilen')")
+    tab.wait_for_selector("#people li[data-name=Eilen]", state="detached")
+    assert "looks like" not in tab.inner_text("#note")
 
 
 def test_in_chromium_names_are_text(served, browser, gallery, small_model):

@@ -1,9 +1,11 @@
 // The page asks for one frame at a time and for the next when it has shown that one: a slow line gets fewer, never older.
 const $ = (id) => document.getElementById(id);
+const sentence = (hint) => (hint ? `${hint[0].toUpperCase()}${hint.slice(1)}.` : "");
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 let shown = { number: 0, faces: [], width: 1, height: 1 };
 let pictureUrl = "";
 let people = [];
+let hasGallery = false;
 let chosen = 0;
 
 async function ask(path, body) {
@@ -11,14 +13,14 @@ async function ask(path, body) {
   const answer = await fetch(path, options);
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({ error: { message: `the server answered ${answer.status}` } }));
-  throw Object.assign(new Error(error.hint ? `${error.message} ${error.hint}.` : error.message), { status: answer.status });
+  throw Object.assign(new Error([error.message, sentence(error.hint)].join(" ").trim()), { status: answer.status });
 }
 
 async function frames() {
   for (;;) {
     const began = performance.now();
     try {
-      const answer = await ask(`api/frame?after=${shown.number}`);
+      const answer = await ask(shown.number ? `api/frame?after=${shown.number}` : "api/frame");
       const arrived = performance.now();
       const data = await answer.arrayBuffer();
       const head = new DataView(data).getUint32(0);
@@ -29,12 +31,12 @@ async function frames() {
         shown = about;
         showFaces();
         tellLatency(about, performance.now() - arrived);
+      } else if (shown.number) {
+        $("latency").textContent = `no new picture for ${Math.round(about.statistics.frame_s)} s`;
       }
-      await pause(Math.max(about.wait_ms - (performance.now() - began), 0));
+      await pause(Math.max((shown.number ? about.wait_ms : 500) - (performance.now() - began), 0));
     } catch (error) {
-      $("dot").className = "dot down";
-      $("state").textContent = error.status ? error.message : "the program does not answer";
-      $("stage").classList.add("old");
+      tellAbsence(error.status ? error.message : "the program does not answer");
       await pause(1000);
     }
   }
@@ -46,6 +48,7 @@ async function showPicture(blob) {
   picture.src = url;
   await picture.decode();
   picture.hidden = false;
+  $("view").style.setProperty("--ratio", picture.naturalWidth / picture.naturalHeight);
   URL.revokeObjectURL(pictureUrl);
   pictureUrl = url;
 }
@@ -65,7 +68,8 @@ function showFaces() {
     const name = face.standing === "undecided" ? "…" : face.name ?? "unknown";
     const similarity = face.similarity === null ? "" : ` ${face.similarity.toFixed(2)}`;
     box.firstChild.textContent = name + similarity;
-    box.title = `face ${face.track}: click to enroll`;
+    box.title = `${name}${hasGallery ? ": click to enroll" : ""}`;
+    box.disabled = !hasGallery;
   }
   for (const box of old.values()) box.remove();
   const here = new Set(shown.faces.map((face) => face.name));
@@ -84,9 +88,16 @@ function newBox(track) {
 function tellState({ stream, statistics }) {
   document.title = stream;
   $("stream").textContent = stream;
-  $("dot").className = `dot ${statistics.healthy ? "up" : "down"}`;
-  $("stage").classList.toggle("old", !statistics.healthy);
-  $("state").textContent = statistics.problems[0] ?? (statistics.source_up ? "" : "no picture from the source");
+  if (!statistics.healthy) return tellAbsence(statistics.problems[0] ?? "no picture from the source");
+  $("dot").className = "dot up";
+  $("stage").classList.remove("old");
+  $("state").textContent = statistics.problems[0] ?? "";
+}
+
+function tellAbsence(reason) {
+  $("dot").className = "dot down";
+  $("stage").classList.add("old");
+  $("state").textContent = $("absence").textContent = reason;
 }
 
 function tellLatency({ statistics, age_ms }, since) {
@@ -104,7 +115,8 @@ function tellLatency({ statistics, age_ms }, since) {
 async function loadPeople() {
   const { people: found, total } = await (await ask("api/gallery")).json();
   people = found ?? [];
-  $("count").textContent = found ? `(${total})` : "";
+  hasGallery = Boolean(found);
+  $("count").textContent = !found ? "" : found.length < total ? `(${found.length} of ${total})` : `(${total})`;
   $("hint").textContent = found ? "Click on a face to enroll it." : "The program runs without a gallery: faces have no names.";
   $("filter").hidden = people.length < 10;
   $("names").replaceChildren(...people.map(({ name }) => new Option(name)));
@@ -119,7 +131,8 @@ function listPeople() {
     const [label, count, remove] = ["span", "small", "button"].map((kind) => document.createElement(kind));
     label.textContent = name;
     count.textContent = embeddings;
-    count.title = `${embeddings} looks`;
+    label.title = name;
+    count.title = `${embeddings} embedding${embeddings === 1 ? "" : "s"}`;
     remove.textContent = "×";
     remove.title = remove.ariaLabel = `delete ${name}`;
     remove.addEventListener("click", () => openRemove(name));
@@ -136,7 +149,19 @@ function openEnroll(track) {
   $("portrait").src = cutOut(face.box);
   $("name").value = face.name ?? "";
   $("problem").textContent = "";
+  tellEffect();
   $("enroll").showModal();
+  $("name").select();
+}
+
+function tellEffect() {
+  const known = people.find(({ name }) => name === $("name").value.trim());
+  $("effect").textContent = known ? `${known.name} is enrolled already. This face is added to that person.` : "";
+}
+
+function tell(note) {
+  $("note").textContent = note;
+  $("note").hidden = !note;
 }
 
 function cutOut([left, top, right, bottom]) {
@@ -155,8 +180,9 @@ async function enroll(event) {
   try {
     const { name, lookalikes } = await (await ask("api/enroll", { track: chosen, name: $("name").value })).json();
     $("enroll").close();
+    const twice = `${name} looks like ${lookalikes.join(", ")}. If this is one person, delete the wrong name with ×.`;
+    tell(lookalikes.length ? twice : `${name} is enrolled.`);
     await loadPeople();
-    if (lookalikes.length) $("hint").textContent = `${name} looks like ${lookalikes.join(", ")}: two names for one face?`;
   } catch (error) {
     $("problem").textContent = error.message;
   } finally {
@@ -170,14 +196,15 @@ function openRemove(name) {
   dialog.returnValue = "no";
   dialog.onclose = async () => {
     if (dialog.returnValue !== "yes") return;
-    await ask("api/remove", { name }).catch((error) => ($("hint").textContent = error.message));
-    await loadPeople();
+    await ask("api/remove", { name }).then(() => tell(`${name} is deleted.`), (error) => tell(error.message));
+    await loadPeople().catch((error) => tell(error.message));
   };
   dialog.showModal();
 }
 
 $("enroll").querySelector("form").addEventListener("submit", enroll);
 $("cancel").addEventListener("click", () => $("enroll").close());
+$("name").addEventListener("input", tellEffect);
 $("filter").addEventListener("input", listPeople);
 setInterval(() => document.hidden || loadPeople().catch(() => {}), 10000);
 loadPeople().catch(() => {});
