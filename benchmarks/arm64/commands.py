@@ -17,8 +17,10 @@ from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.emulation.emulator import Emulator
     from edge_sphereface.cli.runner import Commands
 
+FOLDER = Path("build/arm64")
 DEPENDENCIES = ("numpy", "onnxruntime", "opencv-python-headless")
 
 
@@ -55,31 +57,41 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--no-counts", action="store_true", help="do not count instructions, which requires a C compiler"
     )
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help=f"folder for the files that are made (default {FOLDER})"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write arm64.json and arm64.md")
     parser.set_defaults(run=run_arm64)
 
 
-def run_arm64(arguments: argparse.Namespace) -> Outcome:
-    """Test the wheel on emulated arm64 cores."""
+def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -> Outcome:
+    """Test the wheel on emulated arm64 cores.
+
+    Args:
+        arguments: arguments of the command.
+        emulator: emulator of the cores; None for the one in ``build/emulation``.
+    """
     from benchmarks.arm64.models import prepare
     from benchmarks.arm64.report import text
     from benchmarks.arm64.smoke import SmokeOptions, build_wheel, smoke
+    from benchmarks.emulation.emulator import Emulator
 
     options = SmokeOptions(
         processors=arguments.processors,
         versions=_versions(arguments.versions),
-        release=arguments.release,
         counts=not arguments.no_counts,
     )
+    emulator = emulator or Emulator(release=arguments.release)
     for named in (arguments.wheel, arguments.checkpoint):
         if named is not None and not named.is_file():
             raise UsageError(f"There is no file {named}.", hint="check the path, or leave the option out")
     if arguments.output is not None:
         ensure_folder(arguments.output)
-    wheel = arguments.wheel or build_wheel()
+    wheel = arguments.wheel or build_wheel(arguments.folder)
+    models = prepare(arguments.checkpoint, folder=arguments.folder, note=note)
     result = {
         "environment": json_object(environment.describe()),
-        **smoke(prepare(arguments.checkpoint, note=note), wheel, options, note=note),
+        **smoke(models, wheel, options, emulator=emulator, note=note),
     }
     page = text(result)
     if arguments.output is not None:

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.emulation.debian import EmulationError, run_tool
-from benchmarks.emulation.emulator import FOLDER, emulator_version
 
 if TYPE_CHECKING:
-    from benchmarks.emulation.emulator import EmulatedPython
+    from benchmarks.emulation.emulator import EmulatedPython, Emulator
 
 SOURCE = Path(__file__).with_name("instructions.c")
 WORKER = Path(__file__).with_name("marked.py")
 _COMPILERS = ("cc", "gcc", "clang")
 
 
-def build_plugin(folder: Path = FOLDER) -> Path:
-    """Compile the plugin for the emulator.
+def build_plugin(emulator: Emulator) -> Path:
+    """Compile the plugin for an emulator, into its folder.
 
     Raises:
         EmulationError: there is no compiler, or the compilation failed.
@@ -35,10 +34,10 @@ def build_plugin(folder: Path = FOLDER) -> Path:
             f"Expected a C compiler ({', '.join(_COMPILERS)}) for the counts of instructions, and there is none.",
             hint="apt install gcc libc6-dev, or leave the counts out with --no-counts",
         )
-    version = emulator_version(folder)
+    version = emulator.version()
     # QEMU 9 no longer loads plugins of interface 1; nothing that is used here changed with 2
     interface = 1 if int(re.split(r"\D", version)[0]) < 9 else 2
-    plugin = folder / f"instructions-{version}.so"
+    plugin = emulator.folder / f"instructions-{version}.so"
     words = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", f"-DPLUGIN_VERSION={interface}"]
     run_tool([compiler, *words, str(SOURCE), "-o", str(plugin)])
     return plugin

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "build" / "arm64"
 PLAIN, REWRITTEN, WINOGRAD = "plain", "rewritten", "winograd"
 _STAGES = ("4x4", "4x4w", "2x3w", "2x2w")
 """Tiles of the stages, a good choice on the x86-64 machine of the measurements; boards may be faster with others."""
@@ -68,7 +67,7 @@ class Models:
     count: int = _CROPS
 
 
-def prepare(checkpoint: Path | None, *, folder: Path = FOLDER, note: Callable[[str], None] = lambda _: None) -> Models:
+def prepare(checkpoint: Path | None, *, folder: Path, note: Callable[[str], None] = lambda _: None) -> Models:
     """Make the models, or reuse those that the same code made from the same checkpoint.
 
     INT8 is calibrated on one face without a search for rules, since one file is compared on two processors.

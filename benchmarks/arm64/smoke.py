@@ -12,17 +12,10 @@ from typing import TYPE_CHECKING
 from benchmarks.arm64 import instructions
 from benchmarks.arm64.agreement import compare
 from benchmarks.arm64.features import FEATURES, feature_name
-from benchmarks.arm64.models import FOLDER, ROOT
+from benchmarks.arm64.models import ROOT
 from benchmarks.arm64.runner import Runner
 from benchmarks.emulation.debian import run_tool
-from benchmarks.emulation.emulator import (
-    emulated_python,
-    emulator_version,
-    install,
-    install_here,
-    occupied_mib,
-    this_python,
-)
+from benchmarks.emulation.emulator import this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.json_output import json_object
@@ -33,7 +26,7 @@ if TYPE_CHECKING:
 
     from benchmarks.arm64.models import Models
     from benchmarks.arm64.runner import Run
-    from benchmarks.emulation.emulator import EmulatedPython
+    from benchmarks.emulation.emulator import EmulatedPython, Emulator
     from edge_sphereface.types import JsonObject
 
 HERE = "this machine"
@@ -50,18 +43,16 @@ class SmokeOptions:
     Attributes:
         processors: names in ``PROCESSORS``.
         versions: versions of the wheel's dependencies on arm64, by name.
-        release: release of Debian; empty for the release of this machine.
         counts: count instructions.
     """
 
     processors: Sequence[str]
     versions: Mapping[str, str]
-    release: str = ""
     counts: bool = True
 
 
-def build_wheel(folder: Path = FOLDER) -> Path:
-    """Build the project's wheel as it is released."""
+def build_wheel(folder: Path) -> Path:
+    """Build the project's wheel as it is released, into a folder."""
     target = folder / "wheel"
     target.mkdir(parents=True, exist_ok=True)
     for old in target.glob("*.whl"):
@@ -72,7 +63,12 @@ def build_wheel(folder: Path = FOLDER) -> Path:
 
 
 def smoke(
-    models: Models, wheel: Path, options: SmokeOptions, *, note: Callable[[str], None] = lambda _: None
+    models: Models,
+    wheel: Path,
+    options: SmokeOptions,
+    *,
+    emulator: Emulator,
+    note: Callable[[str], None] = lambda _: None,
 ) -> JsonObject:
     """Run every feature on every processor, compare, and count.
 
@@ -80,18 +76,16 @@ def smoke(
         models: models and inputs.
         wheel: wheel of the project.
         options: options of the test.
+        emulator: emulator of the processors.
         note: called with each line of output.
 
     Raises:
         EmulationError: emulation is not available on this machine.
     """
     start = time.monotonic()
-    plugin = instructions.build_plugin() if options.counts else None
-    packages = _packages(wheel, options)
-    pythons = {
-        name: emulated_python(PROCESSORS[name], packages=packages[name], release=options.release)
-        for name in options.processors
-    }
+    plugin = instructions.build_plugin(emulator) if options.counts else None
+    packages = _packages(wheel, options, emulator)
+    pythons = {name: emulator.python(PROCESSORS[name], packages=packages[name]) for name in options.processors}
     ready = time.monotonic()
     note(f"emulator, system and wheels are there after {ready - start:.0f} s")
     runner = Runner(note)
@@ -116,22 +110,22 @@ def smoke(
         "model": models.name,
         "crops": models.count,
         "wheel": {"name": wheel.name, "bytes": wheel.stat().st_size},
-        "emulator": f"QEMU {emulator_version()} user mode",
-        "release": options.release or "this machine's",
+        "emulator": f"QEMU {emulator.version()} user mode",
+        "release": emulator.release or "this machine's",
         "here": here,
         "processors": rows,
         "instructions": counted,
-        "occupied_mib": occupied_mib(),
+        "occupied_mib": emulator.occupied_mib(),
         "seconds": {"preparing": round(ready - start, 1), "all": round(time.monotonic() - start, 1)},
         "passed": all(row["passed"] for row in (here, *rows)),
     }
 
 
-def _packages(wheel: Path, options: SmokeOptions) -> dict[str, Path]:
+def _packages(wheel: Path, options: SmokeOptions, emulator: Emulator) -> dict[str, Path]:
     """Return the folder with the installed wheel, by processor."""
-    here = install_here(wheel)
+    here = emulator.install_here(wheel)
     wanted = [f"{name}=={version}" for name, version in options.versions.items()]
-    there = install([f"{wheel}[{EXTRAS}]", *wanted], release=options.release)
+    there = emulator.install([f"{wheel}[{EXTRAS}]", *wanted])
     folders = {name: there if PROCESSORS[name].machine == ARM64 else here for name in options.processors}
     return {HERE: here, **folders}
 

@@ -14,6 +14,7 @@ from edge_sphereface.cli.runner import Outcome, Progress, note
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.emulation.emulator import Emulator
     from edge_sphereface.cli.runner import Commands
 
 
@@ -39,8 +40,13 @@ def add_command(commands: Commands) -> None:
     parser.set_defaults(run=run_emulate)
 
 
-def run_emulate(arguments: argparse.Namespace) -> Outcome:
-    """Compare embeddings on this machine and on emulated processors."""
+def run_emulate(arguments: argparse.Namespace, emulator: Emulator | None = None) -> Outcome:
+    """Compare embeddings on this machine and on emulated processors.
+
+    Args:
+        arguments: arguments of the command.
+        emulator: emulator of the processors; None for the one in ``build/emulation``.
+    """
     from benchmarks.emulation.compare import EmulateReport, compare, text
     from edge_sphereface.inference.embedder import Embedder
     from export.quantization.crops import proof_crops
@@ -48,7 +54,9 @@ def run_emulate(arguments: argparse.Namespace) -> Outcome:
     spec = Embedder(arguments.original, provider="cpu").spec
     progress, detector = Progress("crops"), open_named_detector(arguments)
     crops = proof_crops(arguments.photos, spec, detector, count=arguments.count, progress=progress)
-    rows = compare(arguments.model, arguments.original, crops, processors=arguments.processors, note=note)
+    rows = compare(
+        arguments.model, arguments.original, crops, processors=arguments.processors, emulator=emulator, note=note
+    )
     result = EmulateReport(environment=environment.describe(), emulated=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, text(rows))

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from benchmarks.emulation.emulator import emulated_python, install, this_python
+from benchmarks.emulation.emulator import Emulator, this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.compare import normalize
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
@@ -94,6 +94,7 @@ def compare(
     crops: UInt8Array,
     *,
     processors: Sequence[str],
+    emulator: Emulator | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[EmulatedRow]:
     """Embed crops with quantized models on this machine and on emulated processors.
@@ -106,6 +107,7 @@ def compare(
         original: float model.
         crops: (N, H, W, 3) uint8 BGR.
         processors: names in ``PROCESSORS``.
+        emulator: emulator of the processors; None for the one in ``build/emulation``.
         note: called with a description of each step.
 
     Returns:
@@ -114,6 +116,7 @@ def compare(
     Raises:
         EmulationError: emulation is not available, or failed.
     """
+    emulator = emulator or Emulator()
     expected = normalize(Embedder(original, provider="cpu").forward(crops))
     rows: list[EmulatedRow] = []
     with tempfile.TemporaryDirectory() as name:
@@ -124,12 +127,12 @@ def compare(
             bits = spec.quantization.weight_bits if spec.quantization is not None else None
             for variant, model, settings in _variants(path, bits, folder):
                 note(f"{path.name}, {variant}: {HERE}")
-                here = _run_here(model, folder, settings)
+                here = _run(this_python(), model, folder, settings)
                 speed = _latency(model, folder, settings)
                 for processor in (None, *(PROCESSORS[key] for key in processors)):
                     if processor is not None:
                         note(f"{path.name}, {variant}: {processor.name}")
-                    got = here if processor is None else _run_emulated(processor, model, folder, settings)
+                    got = here if processor is None else _run(_python(processor, emulator), model, folder, settings)
                     where = HERE if processor is None else processor.name
                     row = EmulatedRow(
                         model=path.name,
@@ -178,14 +181,11 @@ def _figures(got: Float32Array, here: Float32Array, expected: Float32Array) -> F
     )
 
 
-def _run_here(model: Path, folder: Path, settings: list[str]) -> Float32Array:
-    return _run(this_python(), model, folder, settings)
-
-
-def _run_emulated(processor: Processor, model: Path, folder: Path, settings: list[str]) -> Float32Array:
+def _python(processor: Processor, emulator: Emulator) -> EmulatedPython:
+    """Return the interpreter on an emulated processor, with the versions of numpy and onnxruntime of this process."""
     same_versions = [f"{name}=={version(name)}" for name in ("numpy", "onnxruntime")]
-    packages = install(same_versions) if processor.machine == ARM64 else None
-    return _run(emulated_python(processor, packages=packages), model, folder, settings)
+    packages = emulator.install(same_versions) if processor.machine == ARM64 else None
+    return emulator.python(processor, packages=packages)
 
 
 def _run(python: EmulatedPython, model: Path, folder: Path, settings: list[str]) -> Float32Array:

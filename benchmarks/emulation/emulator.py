@@ -79,66 +79,98 @@ def this_python(packages: Path | None = None) -> EmulatedPython:
     return EmulatedPython((sys.executable,), _variables(packages))
 
 
-def emulated_python(
-    processor: Processor, *, packages: Path | None = None, release: str = "", folder: Path = FOLDER
-) -> EmulatedPython:
-    """Return a Python interpreter on an emulated processor.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulator:
+    """QEMU with an arm64 Debian and the packages for it, all in one folder. What is missing is downloaded.
 
-    Args:
-        processor: processor to emulate.
-        packages: folder of the packages to import, see :func:`install`.
+    Attributes:
+        folder: folder of the emulator, the system and the packages.
         release: release of Debian, for Arm; empty for the release of this machine.
-        folder: folder of the emulator and the system, which are unpacked if missing.
-
-    Raises:
-        EmulationError: emulation is not available on this machine.
     """
-    program = [*_emulator(processor.machine, folder), "-cpu", processor.qemu]
-    if processor.machine != ARM64:
-        return EmulatedPython((*program, sys.executable), _variables(packages))
-    system = arm64_system(release, folder)
-    root = _processor_root(processor, system, program)
-    return EmulatedPython((*program, "-L", str(root), str(_interpreter(system))), _variables(packages))
+
+    folder: Path = FOLDER
+    release: str = ""
+
+    def python(self, processor: Processor, *, packages: Path | None = None) -> EmulatedPython:
+        """Return a Python interpreter on an emulated processor.
+
+        Args:
+            processor: processor to emulate.
+            packages: folder of the packages to import, see :meth:`install`.
+
+        Raises:
+            EmulationError: emulation is not available on this machine.
+        """
+        program = [*self._command(processor.machine), "-cpu", processor.qemu]
+        if processor.machine != ARM64:
+            return EmulatedPython((*program, sys.executable), _variables(packages))
+        system = self.system()
+        root = _processor_root(processor, system, program)
+        return EmulatedPython((*program, "-L", str(root), str(_interpreter(system))), _variables(packages))
+
+    def version(self) -> str:
+        """Version of QEMU, such as ``7.2.22``."""
+        return run_tool([*self._command(ARM64), "--version"]).split()[2]
+
+    def system(self) -> Path:
+        """Return the root of an arm64 Debian with Python; it is unpacked if missing."""
+        root = self.folder / f"arm64{'-' if self.release else ''}{self.release}"
+        if not root.is_dir():
+            unpack_packages(_PYTHON_PACKAGES, root, architecture="arm64", release=self.release)
+        return root
+
+    def install(self, requirements: Sequence[str]) -> Path:
+        """Install wheels for arm64 with their dependencies into a separate folder.
+
+        Args:
+            requirements: requirements for pip, or paths of wheels.
+
+        Returns:
+            The folder that contains the installed packages.
+
+        Raises:
+            EmulationError: there is no wheel for arm64.
+        """
+        version = _interpreter(self.system()).name.removeprefix("python")
+        glibc = [f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_OF_WHEELS]
+        platforms = [word for name in (*glibc, "manylinux2014_aarch64") for word in ("--platform", name)]
+        words = ["--only-binary=:all:", "--implementation", "cp", "--python-version", version, *platforms]
+        return _install(self.folder / f"packages-arm64-python{version}", requirements, words)
+
+    def install_here(self, wheel: Path) -> Path:
+        """Install one wheel without dependencies for the interpreter of this process into a separate folder."""
+        return _install(self.folder / "packages-here", [str(wheel)], ["--no-deps"])
+
+    def occupied_mib(self) -> dict[str, float]:
+        """Size on disk of the emulator, the systems and the installed packages, in MiB."""
+        sizes = {}
+        for path in sorted(self.folder.iterdir()):
+            files = [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
+            sizes[path.name] = round(sum(file.stat().st_size for file in files) / (1 << 20), 1)
+        return {name: size for name, size in sizes.items() if size >= 1}
+
+    def _command(self, machine: str) -> list[str]:
+        """Command of the dynamic emulator with its own loader and libraries; the static one cannot load plugins."""
+        root = self.folder / "qemu"
+        program = root / "usr" / "bin" / f"qemu-{machine}"
+        if not program.is_file():
+            unpack_packages(["qemu-user"], root)
+        loaders = [path for path in sorted(root.glob("**/ld-linux-*.so.*")) if path.is_file() and not path.is_symlink()]
+        if not loaders:
+            raise EmulationError(
+                f"Expected a loader in {root}, and there is none.", hint=f"delete {root} and try again"
+            )
+        triplet = loaders[0].parent.name
+        libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
+        return [str(loaders[0]), "--library-path", libraries, str(program)]
 
 
 def _variables(packages: Path | None) -> dict[str, str]:
     return {"PYTHONNOUSERSITE": "1"} | ({"PYTHONPATH": str(packages)} if packages is not None else {})
 
 
-def _emulator(machine: str, folder: Path) -> list[str]:
-    """Command line of the dynamic emulator with its own loader and libraries; the static one cannot load plugins."""
-    root = folder / "qemu"
-    program = root / "usr" / "bin" / f"qemu-{machine}"
-    if not program.is_file():
-        unpack_packages(["qemu-user"], root)
-    loaders = [path for path in sorted(root.glob("**/ld-linux-*.so.*")) if path.is_file() and not path.is_symlink()]
-    if not loaders:
-        raise EmulationError(f"Expected a loader in {root}, and there is none.", hint=f"delete {root} and try again")
-    triplet = loaders[0].parent.name
-    libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
-    return [str(loaders[0]), "--library-path", libraries, str(program)]
-
-
-def emulator_version(folder: Path = FOLDER) -> str:
-    """Version of QEMU, such as ``7.2.22``."""
-    return run_tool([*_emulator(ARM64, folder), "--version"]).split()[2]
-
-
-def arm64_system(release: str = "", folder: Path = FOLDER) -> Path:
-    """Return the root of an arm64 Debian with Python; it is unpacked if missing."""
-    root = folder / f"arm64{'-' if release else ''}{release}"
-    if not root.is_dir():
-        unpack_packages(_PYTHON_PACKAGES, root, architecture="arm64", release=release)
-    return root
-
-
 def _interpreter(root: Path) -> Path:
     return next(path for path in sorted(root.glob("usr/bin/python3.*")) if path.name[9:].isdecimal())
-
-
-def python_version(release: str = "", folder: Path = FOLDER) -> str:
-    """Return the version of Python in the arm64 system, such as ``3.11``."""
-    return _interpreter(arm64_system(release, folder)).name.removeprefix("python")
 
 
 def _processor_root(processor: Processor, system: Path, emulator: Sequence[str]) -> Path:
@@ -156,29 +188,6 @@ def _processor_root(processor: Processor, system: Path, emulator: Sequence[str])
     return root
 
 
-def install(requirements: Sequence[str], *, release: str = "", folder: Path = FOLDER) -> Path:
-    """Install wheels for arm64 with their dependencies into a separate folder.
-
-    Args:
-        requirements: requirements for pip, or paths of wheels.
-        release: release of Debian whose Python imports them.
-        folder: folder that contains the installed packages.
-
-    Raises:
-        EmulationError: there is no wheel for arm64.
-    """
-    version = python_version(release, folder)
-    glibc = [f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_OF_WHEELS]
-    platforms = [word for name in (*glibc, "manylinux2014_aarch64") for word in ("--platform", name)]
-    words = ["--only-binary=:all:", "--implementation", "cp", "--python-version", version, *platforms]
-    return _install(folder / f"packages-arm64-python{version}", requirements, words)
-
-
-def install_here(wheel: Path, *, folder: Path = FOLDER) -> Path:
-    """Install one wheel without dependencies for the interpreter of this process into a separate folder."""
-    return _install(folder / "packages-here", [str(wheel)], ["--no-deps"])
-
-
 def _install(target: Path, requirements: Sequence[str], words: Sequence[str]) -> Path:
     stamp = target / "installed"
     wheels = [Path(word.split("[")[0]) for word in requirements]
@@ -189,15 +198,6 @@ def _install(target: Path, requirements: Sequence[str], words: Sequence[str]) ->
         run_tool([*pip, "--target", str(target), *words, *requirements])
         stamp.write_text(wanted, encoding="utf-8")
     return target
-
-
-def occupied_mib(folder: Path = FOLDER) -> dict[str, float]:
-    """Size on disk of the emulator, the systems and the installed packages, in MiB."""
-    sizes = {}
-    for path in sorted(folder.iterdir()):
-        files = [file for file in path.rglob("*") if file.is_file() and not file.is_symlink()]
-        sizes[path.name] = round(sum(file.stat().st_size for file in files) / (1 << 20), 1)
-    return {name: size for name, size in sizes.items() if size >= 1}
 
 
 def _empty(folder: Path) -> Path:

@@ -1,8 +1,13 @@
-"""Quantized models."""
+"""Quantized models, programs on the path, and this machine in the place of an emulated one."""
+
+import os
+from pathlib import Path
 
 import onnx
 import pytest
 
+import edge_sphereface
+from benchmarks.emulation.emulator import EmulatedPython, Emulator, this_python
 from benchmarks.quantization import derived
 from edge_sphereface.evaluation.latency import Plan
 from export.quantization.quantize import QuantizationOptions, quantize
@@ -26,3 +31,77 @@ def portable_int8(shallow_models, crop_folder, tmp_path_factory):
 def vnni_int8(shallow_models, crop_folder, tmp_path_factory):
     """The shallow model quantized for x86 processors with VNNI."""
     return int8_file(shallow_models["image"], crop_folder, "x86-vnni", tmp_path_factory.mktemp("vnni"))
+
+
+@pytest.fixture
+def programs(tmp_path_factory, monkeypatch):
+    """A function that makes shell scripts the only programs on the path: by name, the script."""
+
+    def install(**scripts):
+        folder = tmp_path_factory.mktemp("programs")
+        for name, script in scripts.items():
+            write_program(folder / name.replace("_", "-"), script)
+        monkeypatch.setenv("PATH", str(folder))
+        return folder
+
+    return install
+
+
+def write_program(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def unpacked_emulator(tmp_path):
+    """A function that makes the folder of an emulator, whose program is a shell script."""
+
+    def unpack(script):
+        loader = tmp_path / "qemu" / "lib" / "x86_64-linux-gnu" / "ld-linux-x86-64.so.2"
+        loader.parent.mkdir(parents=True, exist_ok=True)
+        write_program(loader, script)
+        program = tmp_path / "qemu" / "usr" / "bin" / "qemu-aarch64"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.touch()
+        return Emulator(folder=tmp_path)
+
+    return unpack
+
+
+class CountedPython(EmulatedPython):
+    """This Python, with the counts of 1000 instructions in the place of the plugin's."""
+
+    def run(self, arguments, plugin=""):
+        if not plugin:
+            return super().run(arguments)
+        Path(plugin.split("output=")[1]).write_text("42\n1042\n")
+        return ""
+
+
+class ThisMachine(Emulator):
+    """An emulator that downloads nothing: every emulated Python is this one, with this package."""
+
+    def python(self, _, *, packages=None):
+        here = this_python(packages)
+        return CountedPython(here.words, here.variables)
+
+    def version(self):
+        return "1.2.3"
+
+    def install(self, _):
+        return Path(edge_sphereface.__file__).parents[1]
+
+    install_here = install
+
+    def occupied_mib(self):
+        return {"arm64": 71.0}
+
+
+@pytest.fixture
+def this_machine(tmp_path, monkeypatch):
+    """This machine in the place of emulated ones, with a C compiler that makes nothing."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    write_program(tools / "cc", "exit 0")
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    return ThisMachine(folder=tmp_path)

@@ -32,7 +32,8 @@ def test_presence(tmp_path, monkeypatch):
     (tmp_path / "dev").mkdir()
     for name in ("davinci0", "davinci1", "davinci_manager"):
         (tmp_path / "dev" / name).touch()
-    monkeypatch.setattr(probe, "find_spec", lambda _: True)
+    (tmp_path / "mindspore.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     found = probe.probe(tmp_path, {"ASCEND_HOME_PATH": "/usr/local/Ascend"})
     assert found.has_npu
     assert found.devices == ("/dev/davinci0", "/dev/davinci1")

@@ -12,15 +12,14 @@ from pathlib import Path
 import cv2
 import pytest
 
-import edge_sphereface
 from benchmarks import runner
 from benchmarks.__main__ import build_parser
-from benchmarks.arm64 import models
-from benchmarks.emulation import compare
-from benchmarks.emulation.emulator import this_python
+from benchmarks.arm64.commands import run_arm64
+from benchmarks.emulation.commands import run_emulate
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.cli.runner import run
 from edge_sphereface.evaluation.latency import Plan
+from edge_sphereface.json_output import json_text
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.untrained import untrained_parameters
@@ -59,12 +58,28 @@ def printed(capsys, place, monkeypatch, require_schema):
 
     def run_with_json(command, *words):
         run(build_parser(), [command, *words, "--json"])
-        found = json.loads(capsys.readouterr().out)
-        if f"benchmarks {command}" in dict(RECORDS):
-            require_schema(f"benchmarks {command}", found)
-        return found
+        return described(command, json.loads(capsys.readouterr().out), require_schema)
 
     return run_with_json
+
+
+@pytest.fixture
+def emulated(place, monkeypatch, this_machine, require_schema):
+    """As ``printed``, for a command that emulates processors: they are this one."""
+    monkeypatch.chdir(place)
+
+    def run_here(run_command, command, *words):
+        outcome = run_command(build_parser().parse_args([command, *words, "--json"]), this_machine)
+        return described(command, json.loads(json_text(outcome.result)), require_schema)
+
+    return run_here
+
+
+def described(command, found, require_schema):
+    """What was found, which the command's schema describes if there is one."""
+    if f"benchmarks {command}" in dict(RECORDS):
+        require_schema(f"benchmarks {command}", found)
+    return found
 
 
 @pytest.fixture
@@ -93,16 +108,6 @@ def no_peers(monkeypatch):
 
     monkeypatch.setattr("benchmarks.runner.measure", ours)
     monkeypatch.setattr("benchmarks.quantization.derived.by_nncf", lambda plain, *_: plain)
-
-
-@pytest.fixture
-def no_emulator(monkeypatch):
-    """What would run on emulated processors runs here."""
-
-    def here(_, model, folder, options):
-        return compare._run_here(model, folder, options)
-
-    monkeypatch.setattr(compare, "_run_emulated", here)
 
 
 def fields(found):
@@ -233,26 +238,15 @@ def test_tuning(printed, no_peers, place):
 
 
 @pytest.mark.slow
-def test_emulate(printed, no_emulator, int8):
-    assert printed("emulate", int8, "--float", "nchw.onnx", "--photos", "lfw/images/ann")["emulated"]
+def test_emulate(emulated, int8):
+    assert emulated(run_emulate, "emulate", int8, "--float", "nchw.onnx", "--photos", "lfw/images/ann")["emulated"]
 
 
 @pytest.mark.slow
-def test_arm64(printed, no_emulator, place, monkeypatch):
-    monkeypatch.chdir(place)
-    packages = Path(edge_sphereface.__file__).parents[1]
-    made = models.prepare(Path("x.ckpt"), folder=Path("forms").resolve())
+def test_arm64(emulated):
     Path("x.whl").touch()
-    monkeypatch.setattr("benchmarks.arm64.models.prepare", lambda *_, **__: made)
-    monkeypatch.setattr("benchmarks.arm64.smoke.build_wheel", lambda: Path("x.whl"))
-    for name in ("install", "install_here"):
-        monkeypatch.setattr(f"benchmarks.arm64.smoke.{name}", lambda *_, **__: packages)
-    monkeypatch.setattr("benchmarks.arm64.smoke.emulated_python", lambda *_, **__: this_python(packages))
-    monkeypatch.setattr("benchmarks.arm64.smoke.emulator_version", lambda: "7.2.22")
-    monkeypatch.setattr("benchmarks.arm64.smoke.occupied_mib", lambda: {"arm64": 71.0})
-    monkeypatch.setattr("benchmarks.arm64.instructions.build_plugin", lambda: Path("plugin.so"))
-    monkeypatch.setattr("benchmarks.arm64.instructions.count", lambda *_: 1000)
-    assert fields(printed("arm64", "--processors", "cortex-a72")) == {
+    words = ("--processors", "cortex-a72", "--checkpoint", "x.ckpt", "--folder", "forms", "--wheel", "x.whl")
+    assert fields(emulated(run_arm64, "arm64", *words)) == {
         **dict.fromkeys(("model", "crops", "wheel", "emulator", "release", "here")),
         "processors": [
             "processor", "title", "versions", "doctor", "features", "agreement", "seconds", "problems", "passed",

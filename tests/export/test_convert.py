@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from dataclasses import replace
 
 import ml_dtypes
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE
 from edge_sphereface.errors import ModelNotFoundError, OutputError
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
@@ -187,7 +189,7 @@ def test_faces_of_the_proof_may_be_ones_own(tmp_path, photo):
 
 def test_a_missing_detector_is_named_as_such(tmp_path, monkeypatch):
     """And not taken for a missing checkpoint or an unwritable output, though its error is a FileNotFoundError."""
-    monkeypatch.setattr("edge_sphereface.detection.detector.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)
     with pytest.raises(ModelNotFoundError, match="No face detector"):
         convert(write(tmp_path / "x.ckpt"), tmp_path / "x.onnx", NUMPY)
     assert os.listdir(tmp_path) == ["x.ckpt"]

