@@ -1,17 +1,18 @@
 """What every command promises: interruption, readers that leave, progress, JSON without NaN."""
 
 import argparse
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import build_parser as benchmarks_parser
-from edge_sphereface.cli import runner
 from edge_sphereface.cli.__main__ import build_parser, main
 from edge_sphereface.cli.runner import Outcome, Parser, Progress, run
 from export.commands import build_parser as export_parser
@@ -86,13 +87,20 @@ def test_progress_is_rare_where_nobody_watches(capsys):
     ]
 
 
-def test_short_work_has_no_estimate(capsys, monkeypatch):
-    monkeypatch.setattr(runner.sys.stderr, "isatty", lambda: True, raising=False)
+class Terminal(io.StringIO):
+    """A terminal that keeps what is written to it."""
+
+    def isatty(self):
+        return True
+
+
+def test_short_work_has_no_estimate():
     now = [0.0]
-    progress = Progress("photographs", clock=lambda: now[0])
-    for now[0], done in ((4.0, 1), (6.0, 2), (9.0, 3)):
-        progress(done, 3)
-    shown = capsys.readouterr().err.split("\r")
+    with redirect_stderr(Terminal()) as terminal:
+        progress = Progress("photographs", clock=lambda: now[0])
+        for now[0], done in ((4.0, 1), (6.0, 2), (9.0, 3)):
+            progress(done, 3)
+    shown = terminal.getvalue().split("\r")
     assert shown[1:] == ["photographs: 1 / 3", "photographs: 2 / 3, about 3 s left", f"{'photographs: 3 / 3':<34}\n"]
 
 
@@ -114,12 +122,12 @@ def test_what_is_like_nothing_is_not_guessed(capsys):
     assert "did you mean" not in capsys.readouterr().err
 
 
-def test_progress_rewrites_its_line_on_a_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(runner.sys.stderr, "isatty", lambda: True, raising=False)
-    progress = Progress("photographs")
-    progress(1, 2)
-    progress(2, 2)
-    assert capsys.readouterr().err == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
+def test_progress_rewrites_its_line_on_a_terminal():
+    with redirect_stderr(Terminal()) as terminal:
+        progress = Progress("photographs")
+        progress(1, 2)
+        progress(2, 2)
+    assert terminal.getvalue() == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
 
 
 @pytest.mark.parametrize(

@@ -73,29 +73,36 @@ def test_the_fastest_comes_first(forms, timed):
 
 
 @pytest.mark.slow
-def test_it_really_measures(forms, monkeypatch):
+def test_it_really_measures(forms):
     seen = []
-    real = Embedder.forward
-    monkeypatch.setattr(Embedder, "forward", lambda self, crops: seen.append(len(crops)) or real(self, crops))
-    found = choose(forms, [Setting(threads=1)], what=Measurement(batch=6, rounds=7))
+
+    class Noting(Embedder):
+        def forward(self, crops):
+            seen.append(len(crops))
+            return super().forward(crops)
+
+    class NotingSetting(Setting):
+        def open(self, model, provider, batch=1):
+            return Noting(model, session=self.config(provider), batch_size=batch)
+
+    found = choose(forms, [NotingSetting(threads=1)], what=Measurement(batch=6, rounds=7))
     assert all(row.latency.samples == 10 and row.latency.median_ms > 0 for row in found.rows)
     again = 2 * (7 + 7 * 3) if found.rivals else 0
     assert seen.count(6) == 2 * (10 + 5 * 3) + again
 
 
-def test_one_model_is_loaded_at_a_time(forms, monkeypatch):
+def test_one_model_is_loaded_at_a_time(forms):
     """The memory needed is that of the largest, which a board counts on."""
     alive, most = weakref.WeakSet(), []
-    real = Setting.open
 
-    def counting(self, *words):
-        most.append(len(alive))
-        embedder = real(self, *words)
-        alive.add(embedder)
-        return embedder
+    class Counting(Setting):
+        def open(self, *words):
+            most.append(len(alive))
+            embedder = super().open(*words)
+            alive.add(embedder)
+            return embedder
 
-    monkeypatch.setattr(Setting, "open", counting)
-    choose(forms, settings([1, 2]), what=Measurement(rounds=4))
+    choose(forms, [Counting(threads=1), Counting(threads=2)], what=Measurement(rounds=4))
     assert len(most) >= 4 * 4
     assert max(most) == 0
 

@@ -1,6 +1,7 @@
 """The record of a quantization, and warnings where a model meets a processor that it was not made for."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from edge_sphereface.cli.__main__ import main
 from edge_sphereface.doctor import checks
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.model.quantization import ProcessorWarning, Quantization, processor_mismatch
+from edge_sphereface.model.quantization import ProcessorWarning, Quantization, mismatch_here, processor_mismatch
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 VNNI = frozenset({"avx2", "avx512_vnni"})
@@ -101,33 +102,37 @@ def test_which_model_on_which_processor(target, processor, flags, words):
 
 
 @pytest.fixture
-def wrong_model(make_onnx, record, monkeypatch):
-    """A model for VNNI on a processor without."""
-    monkeypatch.setattr("edge_sphereface.model.quantization.read_cpuinfo", lambda: ("", AVX2))
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    changes = {"quantization": replace(record, target="x86-vnni", weight_bits=8), "precision": "int8"}
+def wrong_target():
+    """A target that this machine is never: Arm on x86-64, and x86-64 on Arm."""
+    return next(target for target in ("arm64", "x86-vnni") if mismatch_here(target))
+
+
+@pytest.fixture
+def wrong_model(make_onnx, record, wrong_target):
+    """A model for another processor."""
+    changes = {"quantization": replace(record, target=wrong_target, weight_bits=8), "precision": "int8"}
     return make_onnx(changes=changes)
 
 
-def test_a_model_for_another_processor_warns(wrong_model):
-    with pytest.warns(ProcessorWarning, match="has no VNNI.*portable"):
+def test_a_model_for_another_processor_warns(wrong_model, wrong_target):
+    with pytest.warns(ProcessorWarning, match=re.escape(mismatch_here(wrong_target))):
         Embedder(wrong_model, provider="cpu")
 
 
-def test_commands_say_it_on_stderr_and_go_on(wrong_model, capsys, recwarn):
+def test_commands_say_it_on_stderr_and_go_on(wrong_model, wrong_target, capsys, recwarn):
     import warnings
 
     warnings.simplefilter("default")
     assert main(["info", "--model", str(wrong_model), "--json"]) == 0
     captured = capsys.readouterr()
-    assert "warning: This model has 8-bit weights" in captured.err
-    assert json.loads(captured.out)["spec"]["quantization"]["target"] == "x86-vnni"
+    assert f"warning: {mismatch_here(wrong_target)}" in captured.err
+    assert json.loads(captured.out)["spec"]["quantization"]["target"] == wrong_target
     assert main(["info", "--model", str(wrong_model)]) == 0
     assert "quantized" in capsys.readouterr().out
 
 
-def test_the_doctor_says_it_too(wrong_model):
+def test_the_doctor_says_it_too(wrong_model, wrong_target):
     finding = checks.check_model(wrong_model)
     assert finding.status == "warn"
-    assert "VNNI" in finding.message
+    assert mismatch_here(wrong_target) in finding.message
     assert finding.action

@@ -1,6 +1,7 @@
 """Matrices in one block: the same embeddings, only where they are meant, and never from a file that lies."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.inference import weight_memory
-from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.inference.embedder import Embedder, preprocess
+from edge_sphereface.inference.session import CPU, SessionConfig, open_session
 from edge_sphereface.inference.weight_memory import place_matrices
 from export.rewrite.fast import rewrite
 from export.rewrite.tile import read_stages
@@ -51,27 +52,30 @@ def test_every_matrix_is_placed_as_it_stands_in_the_file(tuned):
         np.testing.assert_array_equal(options.given[name], values)
 
 
-def test_they_lie_side_by_side(tuned, monkeypatch):
+def test_they_lie_side_by_side(tuned):
     """In one block that begins at a large page, each at an address that vector instructions like."""
-    options, addresses = Options(), []
-    real = onnxruntime.OrtValue.ortvalue_from_numpy
+    addresses = []
 
-    def noting(values):
-        addresses.append((values.ctypes.data, values.nbytes))
-        return real(values)
+    class Noting(onnxruntime.OrtValue):
+        @staticmethod
+        def ortvalue_from_numpy(values):
+            addresses.append((values.ctypes.data, values.nbytes))
+            return onnxruntime.OrtValue.ortvalue_from_numpy(values)
 
-    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", noting)
-    place_matrices(onnxruntime, tuned, options)
+    place_matrices(SimpleNamespace(OrtValue=Noting), tuned, Options())
     assert addresses[0][0] % (2 << 20) == 0
     for (start, size), (following, _) in itertools.pairwise(addresses):
         assert start % 64 == 0
         assert 0 <= following - (start + size) < 64
 
 
-def test_embeddings_are_the_same_with_and_without(tuned, crops, monkeypatch):
-    placed = Embedder(tuned).forward(crops)
-    monkeypatch.setattr("edge_sphereface.inference.session.place_matrices", lambda *_: [])
-    np.testing.assert_array_equal(Embedder(tuned).forward(crops), placed)
+def test_embeddings_are_the_same_with_and_without(tuned, crops):
+    embedder = Embedder(tuned, provider="cpu", threads=1)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    plain = onnxruntime.InferenceSession(tuned, options, providers=[CPU])
+    (expected,) = plain.run(None, {plain.get_inputs()[0].name: preprocess(crops, embedder.spec)})
+    np.testing.assert_array_equal(embedder.forward(crops), expected)
 
 
 def test_they_live_as_long_as_the_session(tuned):
