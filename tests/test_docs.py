@@ -1,6 +1,5 @@
 """The references of the documentation site: every public name, command, option and JSON field."""
 
-import argparse
 import json
 import re
 import sys
@@ -74,10 +73,9 @@ def site(monkeypatch):
 def commands(parser):
     """A parser and those of its subcommands, to any depth."""
     yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from commands(command)
+    if parser.commands is not None:
+        for command in parser.commands.choices.values():
+            yield from commands(command)
 
 
 @pytest.mark.parametrize("number", range(3))

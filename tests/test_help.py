@@ -1,6 +1,5 @@
 """`--help` of every command and subcommand of the three programs."""
 
-import argparse
 from importlib import import_module
 
 import pytest
@@ -11,10 +10,9 @@ PROGRAMS = ("edge_sphereface.cli.__main__", "export.commands", "benchmarks.__mai
 def commands(parser):
     """A parser, and those of its subcommands, to any depth."""
     yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name in action.choices:
-                yield from commands(action.choices[name])
+    if parser.commands is not None:
+        for command in parser.commands.choices.values():
+            yield from commands(command)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

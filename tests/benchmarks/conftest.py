@@ -69,12 +69,13 @@ def unpacked_emulator(tmp_path):
 
 
 class CountedPython(EmulatedPython):
-    """This Python, with the counts of 1000 instructions in the place of the plugin's."""
+    """This Python, with counts in the place of the plugin's: 1000 instructions of the plain form, 250 of others."""
 
     def run(self, arguments, plugin=""):
         if not plugin:
             return super().run(arguments)
-        Path(plugin.split("output=")[1]).write_text("42\n1042\n")
+        count = 1000 if Path(arguments[1]).stem == "plain" else 250
+        Path(plugin.split("output=")[1]).write_text(f"42\n{42 + count}\n")
         return ""
 
 

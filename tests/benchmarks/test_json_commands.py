@@ -3,7 +3,6 @@
 What would be downloaded (OpenVINO, NNCF, QEMU, Ray) has stand-ins.
 """
 
-import argparse
 import json
 from dataclasses import replace
 from importlib.util import find_spec
@@ -270,14 +269,13 @@ def test_ascend_import(printed):
 
 
 def _commands(parser, words=()):
-    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not below:
+    if parser.commands is None:
         yield " ".join(words), parser
-    for action in below:
-        for name, command in action.choices.items():
+    else:
+        for name, command in parser.commands.choices.items():
             yield from _commands(command, (*words, name))
 
 
 def test_every_command_takes_json():
     for words, parser in _commands(build_parser()):
-        assert "--json" in parser._option_string_actions, words
+        assert "--json" in parser.options(), words

@@ -243,8 +243,7 @@ sys.exit(run(build_parser(), ["convert", {str(source)!r}, "-o", {str(tmp_path / 
 
 
 def test_every_command_has_help_with_an_example():
-    parser = build_parser()
-    chosen = next(action for action in parser._actions if action.choices and "convert" in action.choices).choices
+    chosen = build_parser().commands.choices
     assert set(chosen) == {"fetch", "inspect", "convert", "rewrite", "tune", "quantize", "verify", "model", "demo"}
     for command in chosen.values():
         assert "example" in command.epilog

@@ -108,5 +108,4 @@ def test_quantize_and_verify(export, model):
 def test_every_command_has_a_schema():
     """``test_demo.py`` runs ``demo``, ``test_bundle.py`` ``model``."""
     names = {name.removeprefix("export ") for name, _ in RECORDS if name.startswith("export ")}
-    (commands,) = [action.choices for action in build_parser()._actions if action.choices]
-    assert set(commands) == names
+    assert set(build_parser().commands.choices) == names

@@ -219,14 +219,13 @@ def test_a_provider_that_is_not_there(cli, small_model):
 
 
 def test_every_command_has_help_with_an_example(capsys):
-    parser = build_parser()
-    commands = next(action for action in parser._actions if action.choices and "info" in action.choices).choices
+    commands = build_parser().commands.choices
     assert set(commands) == {
         "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
         "embed-folder", "verify-model", "tune", "doctor", "fetch-detector",
         "watch", "completion", "help",
     }  # fmt: skip
-    (below,) = [action.choices for action in commands["gallery"]._actions if action.choices]
+    below = commands["gallery"].commands.choices
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}
     for command in (*commands.values(), *below.values()):
         assert "example" in command.epilog

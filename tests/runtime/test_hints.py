@@ -20,16 +20,13 @@ PROGRAM = re.compile(r"edge-sphereface [a-z]|python -m|`gallery ")
 
 def parsers(parser):
     yield parser
-    for action in parser._actions:
-        if isinstance(action.choices, dict):
-            for command in action.choices.values():
-                yield from parsers(command)
+    if parser.commands is not None:
+        for command in parser.commands.choices.values():
+            yield from parsers(command)
 
 
 def options():
-    return {
-        option for parser in parsers(build_parser()) for action in parser._actions for option in action.option_strings
-    }
+    return {option for parser in parsers(build_parser()) for option in parser.options()}
 
 
 def texts(path):

@@ -1,7 +1,5 @@
 """With ``--json`` every command of ``edge-sphereface`` prints one JSON object, as its schema says."""
 
-import argparse
-
 import cv2
 import numpy as np
 import pytest
@@ -15,12 +13,11 @@ from scripts.json_schemas import RECORDS
 
 def commands(parser, words=()):
     """The commands below a parser that take ``--json``, as their words."""
-    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not below and "--json" in parser._option_string_actions:
-        yield " ".join(words)
-    for action in below:
-        for name, command in action.choices.items():
+    if parser.commands is not None:
+        for name, command in parser.commands.choices.items():
             yield from commands(command, (*words, name))
+    elif "--json" in parser.options():
+        yield " ".join(words)
 
 
 @pytest.fixture

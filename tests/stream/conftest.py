@@ -239,7 +239,7 @@ def running():
     yield start
     for stream, thread in streams:
         stream.stop()
-        thread.join(5)
+        thread.join(10)
         assert not thread.is_alive()
 
 
@@ -308,6 +308,20 @@ def wait_until():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def end_of():
+    """Send a signal to a process and wait for its end, which takes less than two seconds.
+
+    Beside busy processes it takes longer; a thread, a viewer or a source that is waited for takes ten or more.
+    """
+
+    def end(process, number):
+        process.send_signal(number)
+        return process.wait(6)
+
+    return end
 
 
 @pytest.fixture(scope="module")

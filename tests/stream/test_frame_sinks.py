@@ -123,16 +123,13 @@ def test_files_of_others_stay(result_of, tmp_path):
     assert len(files(tmp_path)) == 3
 
 
-def test_a_disk_that_fails_is_a_problem_and_no_end(result_of, tmp_path):
+def test_a_disk_that_fails_is_a_problem_and_no_end(result_of, tmp_path, wait_until):
     folder = tmp_path / "faces"
     snapshots = Snapshots(folder)
     snapshots.open(Named())
     folder.rmdir()
     save(snapshots, result_of(0, kinds=("unknown",)))
-    end = time.monotonic() + 5
-    while not snapshots.problem:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: snapshots.problem)
     folder.mkdir()
     save(snapshots, result_of(25, kinds=("unknown",)))
     settled(folder, 1)
@@ -153,7 +150,7 @@ def record(recorder, results):
     recorder.open(Named())
     for result in results:
         recorder.take(result)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while recorder.pending() and time.monotonic() < end:
             time.sleep(0.002)
     recorder.close(5.0)
@@ -210,14 +207,15 @@ def test_of_pieces_within_a_second_the_newest_stays(result_of, tmp_path):
 
 def test_a_disk_that_hangs_does_not_hold_up_the_end(result_of, tmp_path):
     held = threading.Event()
-    snapshots = Snapshots(tmp_path, write=lambda *_: held.wait(20))
+    snapshots = Snapshots(tmp_path, write=lambda *_: held.wait(60))
     snapshots.open(Named())
     for index in range(50):
         save(snapshots, result_of(25 * index, kinds=("unknown",)))
     assert "too slow" in snapshots.problem
-    began = time.monotonic()
-    snapshots.close(0.2)
-    assert time.monotonic() - began < 1
+    closing = threading.Thread(target=snapshots.close, args=(0.2,))
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
     held.set()
 
 

@@ -10,6 +10,10 @@ import os
 import socket
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class SystemdNotifier:
@@ -19,7 +23,8 @@ class SystemdNotifier:
     sends notifications.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
         period_us, process = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
         is_ours = process in ("", str(os.getpid()))
@@ -31,7 +36,7 @@ class SystemdNotifier:
         if not self._is_ready:
             self._is_ready = True
             self._notify("READY=1")
-        now = time.monotonic()
+        now = self._clock()
         if self._interval_s is not None and now - self._signed >= self._interval_s:
             self._signed = now
             self._notify("WATCHDOG=1")
