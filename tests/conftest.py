@@ -191,6 +191,27 @@ def spec():
 
 
 @pytest.fixture
+def quantization_record():
+    """What an INT8 model of target portable says of its quantization."""
+    from edge_sphereface.model.quantization import Quantization
+
+    return Quantization(
+        target="portable",
+        weight_bits=7,
+        rules=(("conv1_1", "min-max"), ("fc5", "squared-error")),
+        equalization=0.5,
+        bias_correction=True,
+        float_layers=("fc5",),
+        calibration_crops=300,
+        float_sha256="0" * 64,
+        proof_crops=2000,
+        cosine_mean=0.998,
+        cosine_p1=0.995,
+        cosine_min=0.985,
+    )
+
+
+@pytest.fixture
 def make_onnx(tmp_path, spec):
     """A function that writes a one-node model with given metadata and output function."""
     from onnx import TensorProto, helper, save_model

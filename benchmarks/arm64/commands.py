@@ -78,7 +78,7 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
 
     options = SmokeOptions(
         processors=arguments.processors,
-        versions=_versions(arguments.versions),
+        versions=wanted_versions(arguments.versions),
         counts=not arguments.no_counts,
     )
     emulator = emulator or Emulator(release=arguments.release)
@@ -101,7 +101,8 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
     return Outcome(result, page, result["passed"])
 
 
-def _versions(words: list[str]) -> dict[str, str]:
+def wanted_versions(words: list[str]) -> dict[str, str]:
+    """Return the versions of the dependencies to install, by name: those given as NAME==VERSION, else those here."""
     versions = {name: version(name) for name in DEPENDENCIES}
     for word in words:
         name, separator, value = word.partition("==")

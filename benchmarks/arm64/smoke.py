@@ -93,13 +93,13 @@ def smoke(
 
         def run(name: str) -> Run:
             python = this_python(packages[name]) if name == HERE else pythons[name]
-            return runner.features(name, python, _job(models, name, packages[name], Path(folder)))
+            return runner.features(name, python, features_job(models, name, packages[name], Path(folder)))
 
         try:
             base = run(HERE)
             runs = dict(zip(pythons, pool.map(run, pythons), strict=True))
-            here = _row(HERE, base, base, Path(folder))
-            rows = [_row(name, base, run, Path(folder)) for name, run in runs.items()]
+            here = judged_row(HERE, base, base, Path(folder))
+            rows = [judged_row(name, base, run, Path(folder)) for name, run in runs.items()]
             alive = {name: python for name, python in pythons.items() if not runs[name].died}
             counted = _count(models, alive, plugin, pool, note)
         except BaseException:
@@ -130,7 +130,8 @@ def _packages(wheel: Path, options: SmokeOptions, emulator: Emulator) -> dict[st
     return {HERE: here, **folders}
 
 
-def _job(models: Models, name: str, packages: Path, folder: Path) -> JsonObject:
+def features_job(models: Models, name: str, packages: Path, folder: Path) -> JsonObject:
+    """Return the job of a processor for :mod:`benchmarks.arm64.features`, and make the folder of its output."""
     output = folder / name
     output.mkdir()
     is_arm = name == HERE or PROCESSORS[name].machine == ARM64
@@ -146,7 +147,15 @@ def _job(models: Models, name: str, packages: Path, folder: Path) -> JsonObject:
     }
 
 
-def _row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
+def judged_row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
+    """Return the result of a processor, with a sentence for each failed feature and each difference beyond its bound.
+
+    Args:
+        name: name of the processor.
+        base: the run on this machine.
+        run: the run on the processor.
+        folder: folder of the outputs of both.
+    """
     found = compare(base.details, run.details, (folder / HERE, folder / name))
     is_x86_64 = name != HERE and PROCESSORS[name].machine != ARM64
     opencv = [details.get("imports", {}).get("opencv") for details in (base.details, run.details)]

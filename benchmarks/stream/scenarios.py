@@ -140,18 +140,22 @@ def group(begin: float, people: Sequence[int]) -> Act:
 
 ACTS = ((walk, 1), (approach, 1), (cross, 2), (blur, 1), (turn, 1), (hide, 2), (group, 4))
 """Scenes of one round, with the number of people in each."""
-PEOPLE = sum(count for _, count in ACTS)
+
+
+def round_size() -> int:
+    """Return the number of people in one round of all scenes."""
+    return sum(count for _, count in ACTS)
 
 
 def play(cast: Sequence[int]) -> list[Act]:
     """Return rounds of all scenes for a cast.
 
     Args:
-        cast: numbers of people, ``PEOPLE`` for each round.
+        cast: numbers of people, :func:`round_size` for each round.
     """
     acts: list[Act] = []
     begin, people = 0.0, list(cast)
-    while len(people) >= PEOPLE:
+    while len(people) >= round_size():
         for make, count in ACTS:
             acts.append(make(begin, people[:count]))
             del people[:count]

@@ -90,7 +90,7 @@ class Video:
 
     def __init__(self, lfw: Path, *, rounds: int = 4, seed: int = 0) -> None:
         self.protocol = make_protocol(lfw / "images")
-        self.people = _cast(lfw, self.protocol, scenarios.PEOPLE * rounds, seed)
+        self.people = _cast(lfw, self.protocol, scenarios.round_size() * rounds, seed)
         self.acts = scenarios.play(range(len(self.people)))
         self.visits = [visit for act in self.acts for visit in act.visits]
         self._seed = seed

@@ -21,7 +21,7 @@ from edge_sphereface.storage.cache import cache_file
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 MODEL_FILE = RegularFile(
     what="model file",
@@ -199,7 +199,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
     threads = config.threads or usable_cpus()
     strict = provider != CPU and not config.allow_cpu_fallback
     options = _session_options(ort, config, threads, strict=strict)
-    providers = [(provider, _provider_options(provider, config))]
+    providers = [(provider, provider_options(provider, config))]
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
     placed = place_matrices(ort, model, options) if provider == CPU else []
@@ -235,7 +235,7 @@ def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[
     return session, report
 
 
-def _provider_options(provider: str, config: SessionConfig) -> dict[str, str]:
+def provider_options(provider: str, config: SessionConfig) -> dict[str, str]:
     """Provider options as given; for TensorRT, also the folder where it caches its engines.
 
     Source: onnxruntime's page on the TensorRT execution provider.
@@ -258,7 +258,8 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if config.spinning or pinned else "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if pinned:
-        options.add_session_config_entry("session.intra_op_thread_affinities", _helper_processors(threads))
+        helpers = helper_processors(threads, _usable_processors())
+        options.add_session_config_entry("session.intra_op_thread_affinities", helpers)
         if not config.spinning:
             options.add_session_config_entry("session.force_spinning_stop", "1")
     if strict:
@@ -266,20 +267,31 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
     return options
 
 
-def _helper_processors(threads: int) -> str:
+def helper_processors(threads: int, usable: Collection[int]) -> str:
     """Processors for the helper threads: the last ones, which are the big cores on processors with two kinds of cores.
 
-    onnxruntime counts processors from 1.
+    Args:
+        threads: threads of one inference, at least two.
+        usable: processors that this process may use; empty if unknown.
+
+    Returns:
+        Their numbers as onnxruntime takes them, which counts processors from 1.
+
+    Raises:
+        ProviderError: there are fewer processors than threads.
     """
-    known = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(known) < threads:
+    if len(usable) < threads:
         raise ProviderError(
             f"Expected a processor for each of {threads} threads to bind them, and this process may use "
-            f"{len(known) or 'an unknown number of'} processors.",
+            f"{len(usable) or 'an unknown number of'} processors.",
             hint="ask for fewer threads, or do not pin them",
             remedy="reduce-threads",
         )
-    return ";".join(str(processor + 1) for processor in known[-(threads - 1) :])
+    return ";".join(str(processor + 1) for processor in sorted(usable)[-(threads - 1) :])
+
+
+def _usable_processors() -> Collection[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
 
 
 def _nodes_per_provider(session: Any) -> dict[str, int] | None:

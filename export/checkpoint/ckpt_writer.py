@@ -50,7 +50,7 @@ def write_ckpt(
 
 def _values(name: str, values: np.ndarray[Any, Any], slice_bytes: int) -> Iterator[bytes]:
     dtype = next(key for key, kind in DTYPES.items() if kind == values.dtype)
-    head = b"".join(_varint(1 << 3 | VARINT) + _varint(size) for size in values.shape) + _field(2, dtype.encode())
+    head = b"".join(varint(1 << 3 | VARINT) + varint(size) for size in values.shape) + _field(2, dtype.encode())
     content = values.tobytes()
     for start in range(0, max(len(content), 1), slice_bytes):
         tensor = head + _field(3, content[start : start + slice_bytes])
@@ -58,10 +58,11 @@ def _values(name: str, values: np.ndarray[Any, Any], slice_bytes: int) -> Iterat
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | BYTES) + _varint(len(content)) + content
+    return varint(number << 3 | BYTES) + varint(len(content)) + content
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Encode a number of up to 64 bits as Protocol Buffers do."""
     encoded = bytearray()
     while value > 0x7F:  # seven bits a byte
         encoded.append(value & 0x7F | 0x80)

@@ -82,7 +82,7 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
 def test_what_is_imported_is_the_installed_wheel(made, tmp_path):
     """And the first feature fails where the package comes from elsewhere, such as a checkout."""
     installed = Emulator(folder=tmp_path).install_here(smoke.build_wheel(tmp_path))
-    job = smoke._job(made, smoke.HERE, installed, tmp_path) | {"features": ["imports"]}
+    job = smoke.features_job(made, smoke.HERE, installed, tmp_path) | {"features": ["imports"]}
     for packages, passed in ((installed, True), (None, False)):
         done = Runner(lambda _: None).features("x", this_python(packages), job)
         assert [line["passed"] for line in done.lines] == [passed]
@@ -90,12 +90,12 @@ def test_what_is_imported_is_the_installed_wheel(made, tmp_path):
 
 
 def test_a_feature_that_fails_keeps_no_other_from_running(made, tmp_path):
-    job = smoke._job(made, smoke.HERE, PACKAGES, tmp_path)
+    job = smoke.features_job(made, smoke.HERE, PACKAGES, tmp_path)
     job |= {"photo": str(tmp_path / "none.png"), "features": ["detect", "info"]}
     done = Runner(lambda _: None).features("x", this_python(PACKAGES), job)
     assert [line["passed"] for line in done.lines] == [False, True]
     assert "none.png" in done.lines[0]["detail"]["error"]
-    row = smoke._row("cortex-a72", done, done, tmp_path)
+    row = smoke.judged_row("cortex-a72", done, done, tmp_path)
     assert not row["passed"]
     assert "'detect' failed" in row["problems"][0]
 
@@ -190,7 +190,7 @@ def test_other_versions_are_checked(words, capsys):
 
 
 def test_versions_default_to_those_here():
-    found = commands._versions(["onnxruntime==1.20.0"])
+    found = commands.wanted_versions(["onnxruntime==1.20.0"])
     assert found["onnxruntime"] == "1.20.0"
     assert found["numpy"] == np.__version__
 

@@ -81,9 +81,9 @@ def test_heads_beyond_the_border_are_cut_off(head):
 
 
 def test_a_round_has_every_act_with_its_people():
-    play = scenarios.play(range(scenarios.PEOPLE * 2))
+    play = scenarios.play(range(scenarios.round_size() * 2))
     assert [act.name for act in play] == [make.__name__ for make, _ in scenarios.ACTS] * 2
-    assert sorted(visit.person for act in play for visit in act.visits) == list(range(scenarios.PEOPLE * 2))
+    assert sorted(visit.person for act in play for visit in act.visits) == list(range(scenarios.round_size() * 2))
     for act, following in pairwise(play):
         assert max(visit.begin + visit.seconds for visit in act.visits) <= following.visits[0].begin
 
@@ -204,7 +204,6 @@ def play(shared, few_people, monkeypatch):
     def choose(*chosen, fps=16):
         monkeypatch.setattr(identification, "STRANGERS", identification.MIN_STRANGERS)
         monkeypatch.setattr(scenarios, "ACTS", chosen)
-        monkeypatch.setattr(scenarios, "PEOPLE", sum(count for _, count in chosen))
         monkeypatch.setattr(scenarios, "FPS", fps)
         lfw = few_people(shared("lfw"))
         monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(lfw))  # the gallery is embedded once for all of these tests

@@ -196,7 +196,7 @@ def test_a_type_without_arrays_is_indexed_but_not_read(tmp_path):
 
 @given(st.integers(0, 2**64 - 1))
 def test_varints(value):
-    encoded = ckpt_writer._varint(value)
+    encoded = ckpt_writer.varint(value)
     assert read_varint(encoded, 0, len(encoded)) == (value, len(encoded))
     with pytest.raises(WireError):
         read_varint(encoded[:-1], 0, len(encoded) - 1)

@@ -1,7 +1,9 @@
 """What every kind of gallery promises."""
 
 import json
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -350,14 +352,20 @@ def test_names_that_look_different_are_kept(make, faces, name):
     assert len(gallery) == 2
 
 
+def execute(path, statement, *values):
+    """Change a gallery file as no version of this package does today."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(statement, values)
+
+
 def test_names_that_an_earlier_version_kept(make, faces, tmp_path):
     """They stay, take photographs and move to other galleries; no new name may look like them."""
     gallery = make()
     old = ["Ann  Lee", "Bo\u200bb", "\uff23y"]
     gallery.add(portraits(faces[:3], ["a", "b", "c"]))
-    for name, odd in zip("abc", old, strict=True):
-        gallery._connection.execute("UPDATE identities SET name = ? WHERE name = ?", (odd, name))
     gallery.close()
+    for name, odd in zip("abc", old, strict=True):
+        execute(gallery.location, "UPDATE identities SET name = ? WHERE name = ?", odd, name)
     gallery = make()
     assert [gallery.enroll(name, faces[5]).embeddings for name in old] == [2, 2, 2]
     for name in ("Ann Lee", "Bob", "Cy"):
@@ -405,6 +413,6 @@ def test_a_threshold_that_an_earlier_version_kept(gallery, fingerprint, faces, t
     with open_gallery(tmp_path / "other.db", fingerprint, create=True) as other:
         assert import_gallery(other, tmp_path / "old.jsonl").added == 1
         assert other.threshold == threshold
-        other._connection.execute("UPDATE thresholds SET record = ?", (json.dumps(old),))
+        execute(tmp_path / "other.db", "UPDATE thresholds SET record = ?", json.dumps(old))
         assert other.identify(faces[0]).name == "Ann"
         assert (other.threshold, other.check()) == (threshold, [])

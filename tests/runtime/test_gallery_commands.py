@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import cv2
@@ -152,12 +154,10 @@ def test_remove_export_import_check(run, photo, place, tmp_path):
     _, result, _ = run("gallery", "import", "--gallery", place, tmp_path / "x.jsonl", "--existing", "skip")
     assert (result["added"], result["skipped"], result["identities"]) == (1, 1, 2)
     assert run("gallery", "check", "--gallery", place)[1]["problems"] == []
-    with open_gallery(place) as gallery:
-        gallery._connection.execute("UPDATE identities SET template = (SELECT embedding FROM embeddings) WHERE id = 1")
-        gallery._connection.execute("UPDATE embeddings SET embedding = zeroblob(128) WHERE id = 1")
-        gallery._connection.execute(
-            "UPDATE embeddings SET embedding = ? WHERE id = 2", (np.eye(32, dtype="<f4")[3].tobytes(),)
-        )
+    with closing(sqlite3.connect(place, isolation_level=None)) as database:
+        database.execute("UPDATE identities SET template = (SELECT embedding FROM embeddings) WHERE id = 1")
+        database.execute("UPDATE embeddings SET embedding = zeroblob(128) WHERE id = 1")
+        database.execute("UPDATE embeddings SET embedding = ? WHERE id = 2", (np.eye(32, dtype="<f4")[3].tobytes(),))
     assert run("gallery", "check", "--gallery", place)[0] == 1
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -261,16 +262,11 @@ def test_linked_folders_are_searched_once(tmp_path):
     assert found == ["Bob/2.jpg", "ann/1.jpg"]
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
-    (tmp_path / "secret").mkdir()
-    (tmp_path / "1.jpg").touch()
-    listed = Path.iterdir
-
-    def iterdir(self):
-        if self.name == "secret":
-            raise PermissionError(13, "Permission denied")
-        return listed(self)
-
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-    with pytest.warns(UserWarning, match="secret is skipped: Permission denied"):
-        assert [path.name for path in find_images(tmp_path)] == ["1.jpg"]
+def test_a_folder_that_cannot_be_read_is_named(as_nobody):
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to everybody else
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "secret").mkdir(mode=0)
+        (folder / "1.jpg").touch()
+        with as_nobody(), pytest.warns(UserWarning, match="secret is skipped: Permission denied"):
+            assert [path.name for path in find_images(folder)] == ["1.jpg"]

@@ -4,8 +4,10 @@ import json
 import shutil
 import weakref
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from edge_sphereface.errors import ModelFormatError
@@ -13,6 +15,7 @@ from edge_sphereface.evaluation import latency
 from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose, settings
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.spec import METADATA_KEY
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.untrained import untrained_parameters
@@ -166,16 +169,13 @@ def test_size_and_accuracy_are_bounds(forms, timed):
     assert choose(forms, [Setting(threads=1)], min_cosine=0.9).best is not None
 
 
-def test_quantized_forms_must_be_as_exact_as_is_asked(forms, timed, monkeypatch):
-    real = Embedder.__init__
-
-    def quantized(self, *words, **options):
-        real(self, *words, **options)
-        if self.path.name == "b.onnx":
-            record = type("Record", (), {"cosine_mean": 0.99, "target": "portable"})()
-            object.__setattr__(self.spec, "quantization", record)
-
-    monkeypatch.setattr(Embedder, "__init__", quantized)
+def test_quantized_forms_must_be_as_exact_as_is_asked(forms, timed, quantization_record):
+    record = replace(quantization_record, cosine_mean=0.99)
+    model = onnx.load(forms[1])
+    spec = replace(Embedder(forms[1]).spec, precision="int8", quantization=record)
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, forms[1])
+    certificate_path(forms[1]).unlink()
     found = choose(forms, [Setting(threads=1)], min_cosine=0.995)
     assert found.best.form.path == forms[0]
     assert "0.99000, is less than 0.995" in found.dropped[0].dropped

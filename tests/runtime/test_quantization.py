@@ -10,7 +10,7 @@ from edge_sphereface.cli.__main__ import main
 from edge_sphereface.doctor import checks
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.model.quantization import ProcessorWarning, Quantization, mismatch_here, processor_mismatch
+from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here, processor_mismatch
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 VNNI = frozenset({"avx2", "avx512_vnni"})
@@ -20,26 +20,8 @@ ARM = frozenset({"asimd", "asimddp"})
 NEON = frozenset({"asimd"})
 
 
-@pytest.fixture
-def record():
-    return Quantization(
-        target="portable",
-        weight_bits=7,
-        rules=(("conv1_1", "min-max"), ("fc5", "squared-error")),
-        equalization=0.5,
-        bias_correction=True,
-        float_layers=("fc5",),
-        calibration_crops=300,
-        float_sha256="0" * 64,
-        proof_crops=2000,
-        cosine_mean=0.998,
-        cosine_p1=0.995,
-        cosine_min=0.985,
-    )
-
-
-def test_round_trip(spec, record):
-    made = replace(spec, precision="int8", rewrites=("equalize", "prelu"), quantization=record)
+def test_round_trip(spec, quantization_record):
+    made = replace(spec, precision="int8", rewrites=("equalize", "prelu"), quantization=quantization_record)
     assert ModelSpec.from_metadata({METADATA_KEY: made.to_json()}) == made
 
 
@@ -62,16 +44,16 @@ def test_round_trip(spec, record):
         ("cosine_min", True),
     ],
 )
-def test_impossible_records_are_named(record, field, value):
+def test_impossible_records_are_named(quantization_record, field, value):
     with pytest.raises(ModelFormatError, match=field):
-        replace(record, **{field: value})
+        replace(quantization_record, **{field: value})
 
 
 @pytest.mark.parametrize(
     "change", [{"surprise": 1}, {"target": None}, {"target": {"a": 1}}, {"cosine_min": 10**30}, None]
 )
-def test_damaged_records_are_refused(spec, record, change):
-    text = replace(spec, quantization=record).as_json()
+def test_damaged_records_are_refused(spec, quantization_record, change):
+    text = replace(spec, quantization=quantization_record).as_json()
     text["quantization"] = {**text["quantization"], **change} if change else {"target": "portable"}
     with pytest.raises(ModelFormatError):
         ModelSpec.from_json(json.dumps(text))
@@ -108,9 +90,9 @@ def wrong_target():
 
 
 @pytest.fixture
-def wrong_model(make_onnx, record, wrong_target):
+def wrong_model(make_onnx, quantization_record, wrong_target):
     """A model for another processor."""
-    changes = {"quantization": replace(record, target=wrong_target, weight_bits=8), "precision": "int8"}
+    changes = {"quantization": replace(quantization_record, target=wrong_target, weight_bits=8), "precision": "int8"}
     return make_onnx(changes=changes)
 
 

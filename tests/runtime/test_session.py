@@ -12,7 +12,7 @@ from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.inference import session
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.session import CPU, SessionConfig, open_session, session_config
+from edge_sphereface.inference.session import CPU, SessionConfig, helper_processors, open_session, session_config
 
 TELLS_NODES = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
 needs_node_counts = pytest.mark.skipif(
@@ -83,21 +83,28 @@ def test_options_reach_onnxruntime(make_onnx):
     assert defaults.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+def test_helpers_get_the_last_processors():
+    assert helper_processors(3, {0, 1, 4, 6}) == "5;7"
+    assert helper_processors(4, {0, 1, 4, 6}) == "2;5;7"
+    with pytest.raises(ProviderError, match=r"each of 5 threads.*may use 4 processors.*do not pin them"):
+        helper_processors(5, {0, 1, 4, 6})
+    with pytest.raises(ProviderError, match="an unknown number of processors"):
+        helper_processors(2, ())
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not tell its processors")
-def test_pinned_threads(make_onnx, monkeypatch):
-    """The last processors for helpers, which spin during an inference alone."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4, 6})
-    assert session._helper_processors(3) == "5;7"
-    assert session._helper_processors(4) == "2;5;7"
-    options = session._session_options(onnxruntime, SessionConfig(pinned_threads=True), 2, strict=False)
-    assert options.get_session_config_entry("session.intra_op_thread_affinities") == "7"
+def test_pinned_threads(make_onnx):
+    """The last processor for the helper, which spins during an inference alone."""
+    usable = os.sched_getaffinity(0)
+    with pytest.raises(ProviderError, match="do not pin them"):
+        open_session(make_onnx(), SessionConfig(threads=len(usable) + 1, pinned_threads=True))
+    if len(usable) < 2:
+        pytest.skip("needs a second processor for the helper")
+    opened, _ = open_session(make_onnx(), SessionConfig(threads=2, pinned_threads=True))
+    options = opened.get_session_options()
+    assert options.get_session_config_entry("session.intra_op_thread_affinities") == str(max(usable) + 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
-    with pytest.raises(ProviderError, match=r"each of 5 threads.*may use 4 processors.*do not pin them"):
-        open_session(make_onnx(), SessionConfig(threads=5, pinned_threads=True))
-    monkeypatch.delattr(os, "sched_getaffinity")
-    with pytest.raises(ProviderError, match="an unknown number of processors"):
-        session._helper_processors(2)
 
 
 def test_one_thread_needs_no_helper(make_onnx):
@@ -189,7 +196,7 @@ def test_without_onnxruntime(make_onnx, monkeypatch):
 
 def test_tensorrt_keeps_its_engines_in_the_cache():
     """An engine takes minutes to build: the next start finds it, unless the user keeps it elsewhere."""
-    options = session._provider_options(session.TENSORRT, SessionConfig(provider_options={"trt_fp16_enable": "1"}))
+    options = session.provider_options(session.TENSORRT, SessionConfig(provider_options={"trt_fp16_enable": "1"}))
     folder = Path(os.environ["EDGE_SPHEREFACE_HOME"]) / "tensorrt"
     assert options == {
         "trt_fp16_enable": "1",
@@ -200,8 +207,8 @@ def test_tensorrt_keeps_its_engines_in_the_cache():
     }
     assert folder.is_dir()
     own = {"trt_engine_cache_enable": "0"}
-    assert session._provider_options(session.TENSORRT, SessionConfig(provider_options=own)) == own
-    assert session._provider_options(CPU, SessionConfig()) == {}
+    assert session.provider_options(session.TENSORRT, SessionConfig(provider_options=own)) == own
+    assert session.provider_options(CPU, SessionConfig()) == {}
 
 
 def test_provider_options_come_from_the_command_line(cli, small_model):

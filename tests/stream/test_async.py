@@ -83,7 +83,7 @@ def test_leaving_the_loop_ends_the_stream_in_order(stream_of, tmp_path):
     assert asyncio.run(main()) == "ann"
     assert json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])["final"] is True
     with pytest.raises(TrackError, match="ended"):
-        stream.enroll(1, "Ann").result(1)
+        stream.enroll(1, "Ann").result(10)
 
 
 def test_a_canceled_task_ends_the_stream(stream_of):

@@ -42,7 +42,7 @@ def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, smal
         assert stream.counters.events["identified"] == 1
         assert done[0].frames > 0
         with pytest.raises(TrackError, match="ended"):
-            stream.enroll(1, "Again").result(1)
+            stream.enroll(1, "Again").result(10)
 
 
 def test_a_slow_callback_does_not_stop_the_camera(film):
