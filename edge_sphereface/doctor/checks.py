@@ -205,17 +205,13 @@ def check_providers(machine: Machine) -> Finding:
     return Finding(check="providers", status="ok" if machine.providers else "fail", message=offered)
 
 
-def check_cache(temporary: Path | None = None) -> Finding:
-    """Check that the cache folder is usable and permanent.
-
-    Args:
-        temporary: folder for temporary files; None for that of this process.
-    """
+def check_cache() -> Finding:
+    """Check that the cache folder is usable and permanent."""
     try:
         folder = cache_folder()
     except EdgeSphereFaceError as error:
         return Finding(check="cache", status="fail", message=error.message, action=error.hint)
-    if folder.is_relative_to((temporary or Path(tempfile.gettempdir())).resolve()):
+    if folder.is_relative_to(Path(tempfile.gettempdir()).resolve()):
         return Finding(
             check="cache",
             status="warn",

@@ -10,6 +10,7 @@ from edge_sphereface.cpu import read_cpuinfo
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::edge_sphereface.model.quantization.ProcessorWarning")
 def test_other_ways_to_avoid_saturation_are_the_same_weights(
     shallow_models, portable_int8, vnni_int8, crops, this_machine
 ):

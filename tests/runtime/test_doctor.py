@@ -4,7 +4,6 @@ import sys
 import tempfile
 from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 
 import pytest
 
@@ -35,7 +34,7 @@ def pi():
     )
 
 
-def test_a_healthy_machine(pi, cache):
+def test_a_healthy_machine(pi, lasting_cache):
     report = examine(machine=pi)
     assert report.fit
     assert {finding.status for finding in report.findings} == {"ok"}
@@ -164,34 +163,31 @@ def test_a_cache_among_temporary_files(monkeypatch):
 
 
 @pytest.fixture
-def cache(monkeypatch, tmp_path):
-    """A cache of the test's own."""
+def lasting_cache(monkeypatch, tmp_path):
+    """A cache that the check does not take for a temporary folder, though pytest keeps it there."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/nowhere")
     monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-NOWHERE = Path("/nowhere")
-"""A folder for temporary files other than pytest's."""
-
-
-def test_the_caches_files_with_their_hashes(cache):
-    assert "empty" in checks.check_cache(NOWHERE).message
-    (cache / "models").mkdir(parents=True)
-    (cache / "models" / "x").write_bytes(b"")
+def test_the_caches_files_with_their_hashes(lasting_cache):
+    assert "empty" in checks.check_cache().message
+    (lasting_cache / "models").mkdir(parents=True)
+    (lasting_cache / "models" / "x").write_bytes(b"")
     assert (
         "models/x SHA-256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-        in checks.check_cache(NOWHERE).message
+        in checks.check_cache().message
     )
 
 
-def test_a_cache_that_cannot_be_written(cache, monkeypatch):
+def test_a_cache_that_cannot_be_written(lasting_cache, monkeypatch):
     monkeypatch.setattr(checks.os, "access", lambda *_: False)
-    assert checks.check_cache(NOWHERE).status == "warn"
+    assert checks.check_cache().status == "warn"
 
 
-def test_detectors(cache, monkeypatch):
+def test_detectors(lasting_cache, monkeypatch):
     assert checks.check_detectors().message == "MTCNN"
-    damaged = cache / "detectors" / checks.YUNET.name
+    damaged = lasting_cache / "detectors" / checks.YUNET.name
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"damaged")
     assert checks.check_detectors().status == "fail"
