@@ -276,7 +276,7 @@ def _cases(
     cases: dict[str, Callable[[], object]] = {
         "detect": partial(detector.detect, photograph),
         "find": partial(finder.find, photograph, TrackingSettings().detect_side),
-        "improve": partial(finder.improve, photograph, faces[0]),
+        "improve": partial(finder.improve, photograph, faces[:1]),
         "align": cut,
         "preprocess": partial(preprocess, crops, spec),
         **{

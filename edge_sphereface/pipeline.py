@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from edge_sphereface.alignment import align_for, alignable, stack_landmarks
+from edge_sphereface.detection.detector import detect_batch
 from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.types import EmbeddedFace
 
@@ -69,7 +70,7 @@ class FacePipeline:
             ImageError: an image has another shape or type.
             CropError: an image is already an aligned crop.
         """
-        faces = [self._detect(image) for image in images]
+        faces = [self._usable(found) for found in detect_batch(self.detector, images)]
         crops = [self._align(image, found) for image, found in zip(images, faces, strict=True) if found]
         embeddings = iter(self.embedder.embed(np.concatenate(crops))) if crops else iter(())
         aligned = iter(crops)
@@ -103,7 +104,10 @@ class FacePipeline:
         return self._embed(image, [select_face(faces, image, select)])[0]
 
     def _detect(self, image: UInt8Array) -> list[Face]:
-        faces = self.detector.detect(image)
+        return self._usable(self.detector.detect(image))
+
+    def _usable(self, faces: Sequence[Face]) -> list[Face]:
+        """The faces whose landmarks can be aligned."""
         usable = alignable(stack_landmarks([face.landmarks for face in faces]), self.embedder.spec.landmark_template)
         return [face for face, is_usable in zip(faces, usable, strict=True) if is_usable]
 
@@ -124,6 +128,7 @@ def load_pipeline(
     *,
     detector: str = "auto",
     detector_model: str | os.PathLike[str] | None = None,
+    detector_provider: str | None = None,
     provider: str | None = None,
     threads: int | None = None,
     session: SessionConfig | None = None,
@@ -134,9 +139,10 @@ def load_pipeline(
         model: path of an ONNX file made by ``python -m export convert``.
         detector: ``auto``, ``yunet`` or ``mtcnn``, as :func:`~edge_sphereface.open_detector` takes it.
         detector_model: path of YuNet's ONNX file, instead of the one in the cache.
-        provider: execution provider, as :class:`~edge_sphereface.Embedder` takes it.
-        threads: threads of one inference, also of MTCNN's networks; None for as many as this process may use.
-        session: options of the onnxruntime session.
+        detector_provider: execution provider of the detector; None for the embedder's.
+        provider: execution provider of the embedder, as :class:`~edge_sphereface.Embedder` takes it.
+        threads: threads of one inference, of the embedder and the detector; None for as many as this process may use.
+        session: options of the onnxruntime sessions.
 
     Raises:
         EdgeSphereFaceError: as :class:`~edge_sphereface.Embedder` and :func:`~edge_sphereface.open_detector` do.
@@ -145,7 +151,8 @@ def load_pipeline(
     from edge_sphereface.inference.embedder import Embedder
 
     embedder = Embedder(model, provider=provider, threads=threads, session=session)
-    return FacePipeline(embedder, open_detector(detector, model=detector_model, threads=embedder.config.threads))
+    config = embedder.config.on(detector_provider)
+    return FacePipeline(embedder, open_detector(detector, model=detector_model, session=config))
 
 
 def select_face(faces: Sequence[Face], image: UInt8Array, select: Selection) -> Face:

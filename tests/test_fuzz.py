@@ -37,6 +37,7 @@ from edge_sphereface.gallery.encryption import write_new_key
 from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
 from edge_sphereface.image import load_image
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.session import SessionConfig
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.quantization import Quantization
@@ -56,6 +57,7 @@ CPU_S = 20.0
 MIB = 1024
 """Memory of one file above what was there: a progressive JPEG of as many pixels as are allowed takes 600 MiB."""
 CROP = (112, 96, 3)
+ONE_THREAD = SessionConfig(provider="cpu", threads=1)
 
 NASTY = [
     b"0", b"-1", b"1", b"1.5", b"9" * 5000, b"1e999", b"-1e999", b"NaN", b"Infinity", b"1e-400", b"null", b"true",
@@ -211,7 +213,13 @@ READERS = {
         "inference.session inference.embedder inference.weight_memory storage.protobuf_wire model.external_data",
     ),
     "inspected.onnx": (BINARY, lambda path, _: inspect(path), "export.inspection"),
-    "yunet.onnx": (BINARY, lambda path, _: YuNet(path), "detection.yunet"),
+    "yunet.onnx": (
+        BINARY,
+        lambda path, _: YuNet(path, session=SessionConfig(provider="cpu", threads=1)).find(
+            np.zeros((64, 64, 3), np.uint8)
+        ),
+        "detection.yunet detection.yunet_graph",
+    ),
     "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),
     "people.db-matrix": (
         BINARY,
@@ -406,7 +414,7 @@ def test_a_damaged_file_gives_a_result_or_our_error(name, samples, spec, tmp_pat
 
 _READS = re.compile(
     r"RegularFile\(|parse_json\(|\(Record\)|json\.loads?\(|sqlite3\.connect|imdecode|imread|\.open\(\"r|InferenceSession\("
-    r"|FaceDetectorYN|csv\.(?:Dict)?[rR]eader|read_fields\(|open_stream\("
+    r"|csv\.(?:Dict)?[rR]eader|read_fields\(|open_stream\("
 )
 _ELSEWHERE = {
     "storage.bounded_json": "what each reader of JSON calls",

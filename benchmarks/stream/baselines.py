@@ -176,5 +176,5 @@ class Watch:
 
 
 def _embed(frame: Frame, faces: Sequence[Face], finder: ScaledDetector, embedder: Embedder) -> Float32Array:
-    landmarks = stack_landmarks([finder.improve(frame.image, face).landmarks for face in faces])
+    landmarks = stack_landmarks([face.landmarks for face in finder.improve(frame.image, faces)])
     return embedder.embed(align_for(embedder.spec, frame.image, landmarks))

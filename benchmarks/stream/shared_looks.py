@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edge_sphereface.detection.detector import TwoStepDetector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.inference.embedder import Embedder
@@ -67,12 +68,15 @@ class SharedDetector(_Once):
         look = self._detector.detect if self._steps is None else self._steps.find
         return self._once(("find", image.shape), lambda: look(image))
 
-    def improve(self, image: UInt8Array, face: Face) -> Face:
-        """Improve the landmarks of a face."""
+    def improve(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face]:
+        """Improve the landmarks of faces. Faces are improved one at a time, so that each result can be shared."""
         steps = self._steps
         if steps is None:
-            return face
-        return self._once(("improve", face.landmarks.tobytes()), lambda: steps.improve(image, face))
+            return list(faces)
+        return [
+            self._once(("improve", face.landmarks.tobytes()), partial(steps.improve, image, [face]))[0]
+            for face in faces
+        ]
 
 
 class SharedEmbedder(_Once):

@@ -26,6 +26,7 @@ class OperatorConfig:
         flip: average the embeddings of each crop and its mirror image.
         detector: ``auto``, ``yunet`` or ``mtcnn``.
         detector_model: path of YuNet's file; None for the one in the worker's cache.
+        detector_provider: execution provider of the detector; None for the model's.
         session: session options.
     """
 
@@ -34,6 +35,7 @@ class OperatorConfig:
     flip: bool = False
     detector: str = "auto"
     detector_model: Path | None = None
+    detector_provider: str | None = None
     session: SessionConfig = field(default_factory=SessionConfig)
 
     def open(self) -> FacePipeline:
@@ -53,7 +55,8 @@ class OperatorConfig:
                 hint="on a cluster every worker must see it under the same path, such as a network file system",
             )
         embedder = Embedder(self.model, flip=self.flip, session=self.session)
-        detector = open_detector(self.detector, model=self.detector_model, threads=self.session.threads)
+        session = self.session.on(self.detector_provider)
+        detector = open_detector(self.detector, model=self.detector_model, session=session)
         return FacePipeline(embedder, detector)
 
 

@@ -109,6 +109,12 @@ def detector_group() -> tuple[Option, ...]:
             group="detection",
             help="YuNet's ONNX file (default: in the cache)",
         ),
+        Option(
+            name="detector-provider",
+            metavar="NAME",
+            group="detection",
+            help="execution provider of the detector (default: the model's)",
+        ),
     )
 
 
@@ -339,11 +345,14 @@ def open_named_detector(arguments: argparse.Namespace) -> Detector:
         UsageError: a model file for a detector that takes none.
     """
     from edge_sphereface.detection import open_detector
+    from edge_sphereface.inference.session import SessionConfig
 
     if arguments.detector == "mtcnn" and arguments.detector_model is not None:
         raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")
-    threads = getattr(arguments, "threads", None)
-    return open_detector(arguments.detector, model=arguments.detector_model, threads=threads)
+    session = session_config(arguments) if hasattr(arguments, "provider") else SessionConfig()
+    return open_detector(
+        arguments.detector, model=arguments.detector_model, session=session.on(arguments.detector_provider)
+    )
 
 
 def open_pipeline(arguments: argparse.Namespace) -> FacePipeline:

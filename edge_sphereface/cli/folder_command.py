@@ -64,6 +64,7 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
         flip=arguments.flip,
         detector=arguments.detector,
         detector_model=None if arguments.detector_model is None else arguments.detector_model.absolute(),
+        detector_provider=arguments.detector_provider,
         session=session_config(arguments),
     )
     result = embed(

@@ -9,6 +9,7 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import as_file, files
 from importlib.util import find_spec, module_from_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,10 +40,11 @@ class Mtcnn:
     Args:
         min_face_px: size of the smallest face to detect, in pixels. Half the size costs four times the work.
         thresholds: score thresholds of the three networks, 0 to 1.
-        threads: threads of one inference; None for as many as this process may use.
+        session: options of the onnxruntime sessions, which bind no threads, as those of :class:`YuNet`.
 
     Raises:
         ModelNotFoundError: the extra ``mtcnn`` is not installed.
+        ProviderError: the execution provider is absent, or does not run the networks.
     """
 
     name = "mtcnn"
@@ -52,13 +54,13 @@ class Mtcnn:
         *,
         min_face_px: int = 40,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
-        threads: int | None = None,
+        session: SessionConfig | None = None,
     ) -> None:
         if min_face_px < _CELL:
             raise ValueError(f"Expected a smallest face of at least {_CELL} pixels, got {min_face_px}.")
         self.min_face_px = min_face_px
         self.thresholds = thresholds
-        config = SessionConfig(provider="cpu", threads=threads)
+        config = replace(session or SessionConfig(), pinned_threads=False)
         self._propose = _network("pnet.onnx", config)
         self._refine = _network("rnet.onnx", config)
         self._output = _network("onet.onnx", config)

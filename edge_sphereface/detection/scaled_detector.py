@@ -10,6 +10,8 @@ from edge_sphereface.detection.detector import TwoStepDetector
 from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_sphereface.detection import Detector
     from edge_sphereface.types import UInt8Array
 
@@ -49,6 +51,6 @@ class ScaledDetector:
             for face in look(small)  # type: ignore[arg-type] # OpenCV's types do not keep uint8
         ]
 
-    def improve(self, image: UInt8Array, face: Face) -> Face:
-        """Return the same face with the best landmarks that the detector provides."""
-        return face if self._steps is None else self._steps.improve(image, face)
+    def improve(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face]:
+        """Return the same faces with the best landmarks that the detector provides."""
+        return list(faces) if self._steps is None else self._steps.improve(image, faces)

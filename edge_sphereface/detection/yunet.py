@@ -1,21 +1,23 @@
-"""YuNet face detection with OpenCV.
+"""YuNet face detection on onnxruntime, equal to OpenCV's ``FaceDetectorYN``.
 
 References:
     W. Wu, H. Peng, S. Yu: YuNet: A tiny millisecond-level face detector, Machine Intelligence Research 20, 2023.
+    OpenCV's modules/objdetect/src/face_detect.cpp, for the decoding.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
+from edge_sphereface.detection.yunet_graph import INPUT, STRIDES, YuNetGraphError, dynamic_network, output_name
+from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.image import check_image
-from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.inference.session import MemoryModel, SessionConfig, open_session
+from edge_sphereface.model.external_data import refuse_external_data
 from edge_sphereface.storage.cache import cache_folder
 from edge_sphereface.storage.download import PinnedFile
 from edge_sphereface.storage.regular_file import RegularFile
@@ -23,8 +25,9 @@ from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from edge_sphereface.inference.session import ProviderReport
     from edge_sphereface.types import Float32Array, UInt8Array
 
 YUNET = PinnedFile(
@@ -43,12 +46,15 @@ _FILE = RegularFile(
     hint="give the path of a YuNet file, or fetch the model",
     remedy="fetch-detector",
 )
-_SIZES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-_OUTPUTS = {f"{kind}_{stride}": size for kind, size in _SIZES.items() for stride in (8, 16, 32)}
-"""Names of the outputs that OpenCV expects of a YuNet model, and the size of their last axis."""
+# Source: OpenCV's face_detect.cpp (padding) and the arguments of its sample (overlap, number of candidates).
+_DIVISOR = 32
 _NMS_THRESHOLD = 0.3
 _TOP_K = 5000
 _MIN_FACE_PX = 10
+_LOGIT_SLACK = 1e-3
+"""A margin for rounding, by which candidates are chosen before their scores are computed."""
+_BATCH_PX = 1 << 20
+"""Images are detected together up to this many pixels, which bounds the memory of a batch."""
 _REFINE_PX = 320
 _REFINE_SHARES = (0.65, 0.85)
 """Refinement views a face twice more at 320 x 320 pixels; its box takes these shares of the view."""
@@ -60,7 +66,7 @@ def cached_model() -> Path:
 
 
 class YuNet:
-    """YuNet face detector. Safe to use from several threads, which take turns.
+    """YuNet face detector. Safe to use from several threads.
 
     Args:
         model: path of its ONNX file.
@@ -69,126 +75,223 @@ class YuNet:
             in pixels of the original image. Faces smaller than about 10 pixels after downscaling are missed.
         refine: detect each face twice more in an enlarged view, and average the landmarks. YuNet's landmarks are
             coarse: on LFW's 6,000 pairs, the test checkpoint (half width) verified 92.07 % without refinement, 95.28 %
-            with it, and 95.58 % with the landmarks published with LFW, for 4.3 ms per face (2 threads of an x86-64
-            server).
+            with it, and 95.58 % with the landmarks published with LFW.
+        session: options of the onnxruntime session. The session keeps its memory between images, whatever these
+            options say, and binds no threads, because the embedder's threads are bound to the same processors.
 
     Raises:
         ModelNotFoundError: the file does not exist.
-        ModelFormatError: the file is not a YuNet model, or OpenCV cannot load it.
+        ModelFormatError: the file is not a YuNet model.
+        ProviderError: the execution provider is absent, or does not run the model.
     """
 
     name = "yunet"
 
     def __init__(
-        self, model: str | os.PathLike[str], *, score_threshold: float = 0.7, max_side: int = 1024, refine: bool = True
+        self,
+        model: str | os.PathLike[str],
+        *,
+        score_threshold: float = 0.7,
+        max_side: int = 1024,
+        refine: bool = True,
+        session: SessionConfig | None = None,
     ) -> None:
-        import cv2
-
-        path = Path(model)
-        _FILE.require(path)
-        if not YUNET.matches(path):
-            _require_sound(path)
+        self.score_threshold = score_threshold
         self.max_side = max_side
         self.refine = refine
-        self._lock = threading.Lock()
-        try:
-            with _quiet():
-                self._net = cv2.FaceDetectorYN.create(
-                    str(path), "", (320, 320), score_threshold, _NMS_THRESHOLD, _TOP_K
-                )
-        except cv2.error as error:
-            raise _FILE.refusal(f"OpenCV cannot load {path} as a YuNet model: {error.err}.") from error
+        # Kept memory saves a fifth of the time and half of the peak: freed memory goes back to the system each time.
+        config = replace(session or SessionConfig(), memory_arena=True, pinned_threads=False)
+        self._session, self.provider = _open(Path(model), config)
 
     def detect(self, image: UInt8Array) -> list[Face]:
         """Detect every face of an image, highest score first (see :class:`Detector`)."""
         faces = self.find(image)
-        return [self.improve(image, face) for face in faces] if self.refine else faces
+        return self.improve(image, faces) if self.refine else faces
+
+    def detect_batch(self, images: Sequence[UInt8Array]) -> list[list[Face]]:
+        """Detect every face of several images (see :class:`BatchDetector`). Images of one size share an inference."""
+        found = self._find_batch(images)
+        if not self.refine:
+            return found
+        return [self.improve(image, faces) for image, faces in zip(images, found, strict=True)]
 
     def find(self, image: UInt8Array) -> list[Face]:
         """Detect every face of an image without refinement, with coarse landmarks."""
-        import cv2
+        return self._find_batch([image])[0]
 
-        height, width = check_image(image).shape[:2]
-        if min(height, width) < _MIN_FACE_PX:
-            return []  # OpenCV 4.8 finds false faces in such strips
-        ratio = max(height, width) / self.max_side
-        size = (max(round(width / ratio), 1), max(round(height / ratio), 1)) if ratio > 1 else (width, height)
-        small = image if ratio <= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        scale = np.array([width / size[0], height / size[1]], dtype=np.float32)
-        with self._lock:
-            faces = [_face(row, scale) for row in self._run(small)]
-        return sorted(faces, key=lambda face: -face.score)
+    def improve(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face]:
+        """Refine faces: average their landmarks over enlarged views.
 
-    def improve(self, image: UInt8Array, face: Face) -> Face:
-        """Refine a face: average its landmarks over enlarged views. The face is unchanged if they show no face."""
-        with self._lock:
-            looks = [self._look(image, face, share) for share in _REFINE_SHARES]
-        found = [landmarks for landmarks in looks if landmarks is not None]
-        if not found:
-            return face
-        return Face(box=face.box, landmarks=np.mean(found, axis=0, dtype=np.float32), score=face.score)
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            faces: faces of this image.
 
-    def _run(self, image: np.ndarray[Any, Any]) -> Float32Array:
-        """Run the network; returns rows (N, 15): left, top, width, height, five landmarks (x, y), score."""
-        self._net.setInputSize((image.shape[1], image.shape[0]))
-        _, rows = self._net.detect(image)
-        return np.empty((0, 15), np.float32) if rows is None else rows.astype(np.float32)
+        Returns:
+            The faces in the same order. A face whose views show no face is unchanged.
+        """
+        views = [_View.of(face, share) for face in faces for share in _REFINE_SHARES]
+        found = self._run([view.cut(image) for view in views])
+        looks = [view.landmarks(rows) for view, rows in zip(views, found, strict=True)]
+        each = len(_REFINE_SHARES)
+        return [_averaged(face, looks[at * each : (at + 1) * each]) for at, face in enumerate(faces)]
 
-    def _look(self, image: UInt8Array, face: Face, share: float) -> Float32Array | None:
-        """Landmarks (5, 2), in pixels of the image, from an enlarged view that the face's box fills to ``share``."""
-        import cv2
+    def _find_batch(self, images: Sequence[UInt8Array]) -> list[list[Face]]:
+        shrunk = [_shrunk(check_image(image), self.max_side) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, image in enumerate(shrunk):
+            if min(image.shape[:2]) >= _MIN_FACE_PX:  # narrower strips show false faces
+                groups.setdefault(_padded_size(image), []).append(number)
+        found: list[list[Face]] = [[] for _ in images]
+        for group in groups.values():
+            for number, rows in zip(group, self._run([shrunk[number] for number in group]), strict=True):
+                (height, width), small = images[number].shape[:2], shrunk[number].shape
+                scale = np.array([width / small[1], height / small[0]], dtype=np.float32)
+                found[number] = [_face(row, scale) for row in rows]
+        return found
 
-        middle = (face.box[:2] + face.box[2:]) / 2
+    def _run(self, images: Sequence[UInt8Array]) -> Iterator[Float32Array]:
+        """Run the network on images that are padded to one size.
+
+        Yields:
+            For each image rows (N, 15), highest score first: left, top, width, height, landmarks (x, y), score.
+        """
+        if not images:
+            return
+        height, width = _padded_size(images[0])
+        count = max(_BATCH_PX // (height * width), 1)
+        outputs = [output_name(stride) for stride in STRIDES]
+        for start in range(0, len(images), count):
+            batch = _padded(images[start : start + count], height, width)
+            try:
+                results = self._session.run(outputs, {INPUT: batch})
+            except Exception as error:
+                # onnxruntime's exceptions share no base class of their own.
+                raise ProviderError(
+                    f"{self.provider.active[0]} failed on {len(batch)} images of {width} x {height} pixels: {error}",
+                    hint="the device may be out of memory: detect in smaller images",
+                ) from error
+            for branches in zip(*results, strict=True):
+                yield _decode(branches, self.score_threshold)
+
+
+class _View(NamedTuple):
+    """An enlarged view of a face: a square of the image around the middle of the face's box."""
+
+    face: Face
+    scale: float
+    corner: Float32Array
+
+    @classmethod
+    def of(cls, face: Face, share: float) -> _View:
+        """View that the face's box fills to ``share``."""
         side = max(float((face.box[2:] - face.box[:2]).max()), 1.0) / share
-        scale, corner = _REFINE_PX / side, middle - side / 2
-        transform = np.array([[scale, 0.0, -scale * corner[0]], [0.0, scale, -scale * corner[1]]])
-        rows = self._run(cv2.warpAffine(image, transform, (_REFINE_PX, _REFINE_PX)))
+        corner = ((face.box[:2] + face.box[2:]) / 2 - side / 2).astype(np.float32)
+        return cls(face, _REFINE_PX / side, corner)
+
+    def cut(self, image: UInt8Array) -> UInt8Array:
+        """Cut the view out of its image."""
+        import cv2
+
+        x, y = self.corner * -self.scale
+        transform = np.array([[self.scale, 0.0, x], [0.0, self.scale, y]])
+        return cast("UInt8Array", cv2.warpAffine(image, transform, (_REFINE_PX, _REFINE_PX)))
+
+    def landmarks(self, rows: Float32Array) -> Float32Array | None:
+        """Landmarks (5, 2), in pixels of the image, of the detection nearest to the face; None if there is none."""
         if not len(rows):
             return None
-        landmarks = (rows[:, 4:14].reshape(-1, 5, 2) / scale + corner).astype(np.float32)
-        shifts = np.linalg.norm(landmarks.mean(axis=1) - face.landmarks.mean(axis=0), axis=1)
+        landmarks = (rows[:, 4:14].reshape(-1, 5, 2) / self.scale + self.corner).astype(np.float32)
+        shifts = np.linalg.norm(landmarks.mean(axis=1) - self.face.landmarks.mean(axis=0), axis=1)
         nearest = int(shifts.argmin())
-        return None if shifts[nearest] > side / 4 else landmarks[nearest]  # a farther one is another face
+        # a farther one is another face
+        return None if shifts[nearest] > _REFINE_PX / self.scale / 4 else landmarks[nearest]
 
 
-def _require_sound(path: Path) -> None:
-    """Refuse a damaged model before OpenCV loads it, because some damaged models end the process (SIGFPE).
+def _averaged(face: Face, looks: Sequence[Float32Array | None]) -> Face:
+    """The face with the mean of the landmarks that were found, if any."""
+    found = [landmarks for landmarks in looks if landmarks is not None]
+    return replace(face, landmarks=np.mean(found, axis=0, dtype=np.float32)) if found else face
 
-    Other networks are refused as well: OpenCV would load them and fail on the first photograph.
-    """
+
+def _open(path: Path, config: SessionConfig) -> tuple[Any, ProviderReport]:
+    """Open a session on the dynamic form of a YuNet file."""
+    content = _FILE.read(path)
     try:
-        session, _ = open_session(path, SessionConfig(provider="cpu", threads=1))
+        if not YUNET.matches(path):
+            refuse_external_data(path)
+        return open_session(MemoryModel(name=path.name, content=dynamic_network(content)), config)
+    except YuNetGraphError as error:
+        raise _FILE.refusal(f"{path} is not a YuNet model: {error}.") from error
     except ModelFormatError as error:
         raise _FILE.refusal(f"{path} is not a valid YuNet model: {error.message}") from error
-    inputs = [tuple(item.shape) for item in session.get_inputs()]
-    outputs = {item.name: tuple(item.shape) for item in session.get_outputs()}
-    takes_pictures = len(inputs) == 1 and len(inputs[0]) == 4 and _gives(inputs[0][:2], 3)
-    if not takes_pictures or any(not _gives(outputs.get(name), size) for name, size in _OUTPUTS.items()):
-        raise _FILE.refusal(
-            f"{path} is not a YuNet model: expected an input (1, 3, height, width) and the outputs "
-            f"{', '.join(_OUTPUTS)}; got {inputs} and {', '.join(outputs)[:200]}."
-        )
 
 
-def _gives(shape: tuple[object, ...] | None, size: int) -> bool:
-    """Whether the last axis of a shape has this size. A dynamic size matches any."""
-    return shape is not None and (not shape or not isinstance(shape[-1], int) or shape[-1] == size)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress a warning of OpenCV 5 about a compute target that was not requested."""
+def _shrunk(image: UInt8Array, max_side: int) -> UInt8Array:
+    """The image with at most ``max_side`` pixels on its longer side."""
     import cv2
 
-    if not hasattr(cv2.utils, "logging"):  # OpenCV 4.8, which does not warn
-        yield
-        return
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    height, width = image.shape[:2]
+    ratio = max(height, width) / max_side
+    if ratio <= 1:
+        return image
+    size = (max(round(width / ratio), 1), max(round(height / ratio), 1))
+    return cast("UInt8Array", cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _padded_size(image: UInt8Array) -> tuple[int, int]:
+    height, width = (-(-size // _DIVISOR) * _DIVISOR for size in image.shape[:2])
+    return height, width
+
+
+def _padded(images: Sequence[UInt8Array], height: int, width: int) -> UInt8Array:
+    """Stack images (N, H, W, 3), with black below and right of them. One image of that size is not copied."""
+    if len(images) == 1 and images[0].shape[:2] == (height, width):
+        return images[0][None]
+    batch = np.zeros((len(images), height, width, 3), dtype=np.uint8)
+    for padded, image in zip(batch, images, strict=True):
+        padded[: image.shape[0], : image.shape[1]] = image
+    return batch
+
+
+def _decode(branches: Sequence[Float32Array], score_threshold: float) -> Float32Array:
+    """Decode the outputs of one image.
+
+    Args:
+        branches: for each stride (``CHANNELS``, H, W): the channels of ``BRANCHES``.
+        score_threshold: detections need a higher score.
+
+    Returns:
+        (N, 15) float32, highest score first: left, top, width, height, five landmarks (x, y) in pixels, score.
+    """
+    import cv2
+
+    candidates = np.concatenate(
+        [_candidates(branch, stride, score_threshold) for branch, stride in zip(branches, STRIDES, strict=True)]
+    )
+    if not len(candidates):
+        return candidates
+    boxes = np.trunc(candidates[:, :4]).tolist()  # OpenCV compares whole pixels
+    kept = cv2.dnn.NMSBoxes(boxes, candidates[:, 14].tolist(), score_threshold, _NMS_THRESHOLD, top_k=_TOP_K)
+    return candidates[np.asarray(kept, dtype=np.intp)]
+
+
+def _candidates(branch: Float32Array, stride: int, score_threshold: float) -> Float32Array:
+    """Detections (N, 15) of one stride that may have a score above the threshold, overlaps included."""
+    logits = branch[:2].reshape(2, -1)
+    # The score is the geometric mean of two probabilities: each must exceed the square of the threshold.
+    least = score_threshold**2
+    bound = np.log(least / (1 - least)) - _LOGIT_SLACK if 0 < least < 1 else -np.inf
+    cells = np.flatnonzero((logits > bound).all(axis=0))
+    values = branch.reshape(len(branch), -1)[:, cells].T
+    rows, columns = np.divmod(cells, branch.shape[2])
+    cell = np.stack([columns, rows], axis=1).astype(np.float32)
+    decoded = np.empty((len(cells), 15), dtype=np.float32)
+    scores, offsets, sizes, points = np.split(values, (2, 4, 6), axis=1)
+    decoded[:, 2:4] = np.exp(sizes) * stride
+    decoded[:, :2] = (cell + offsets) * stride - decoded[:, 2:4] / 2
+    decoded[:, 4:14] = (points + np.tile(cell, 5)) * stride
+    decoded[:, 14] = np.sqrt((1 / (1 + np.exp(-scores))).prod(axis=1))
+    return decoded
 
 
 def _face(row: Float32Array, scale: Float32Array) -> Face:

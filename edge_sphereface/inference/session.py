@@ -72,6 +72,12 @@ class SessionConfig:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"Expected at least one thread, got {self.threads}.")
 
+    def on(self, provider: str | None) -> SessionConfig:
+        """The same options on another provider, without the options of this one. None changes nothing."""
+        if provider is None or _short(provider) == _short(self.provider):
+            return self
+        return replace(self, provider=provider, provider_options={})
+
 
 def session_config(session: SessionConfig | None, *, provider: str | None, threads: int | None) -> SessionConfig:
     """Merge session options with a provider and a number of threads that were given separately.
@@ -107,6 +113,22 @@ def _short(provider: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryModel:
+    """An ONNX model in memory.
+
+    Attributes:
+        name: name of the model in error messages.
+        content: the content of an ONNX file that holds all its weights.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReport:
     """What a session runs on, as onnxruntime reports it after loading.
 
@@ -132,8 +154,12 @@ class ProviderReport:
         return f"{ran}; {self.threads} threads; onnxruntime {self.onnxruntime}"
 
 
-def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[Any, ProviderReport]:
-    """Load an ONNX file.
+def open_session(source: str | os.PathLike[str] | MemoryModel, config: SessionConfig) -> tuple[Any, ProviderReport]:
+    """Load an ONNX model.
+
+    Args:
+        source: path of an ONNX file, or a model in memory.
+        config: options of the session.
 
     Returns:
         The ``onnxruntime.InferenceSession`` and a report of what it runs on.
@@ -143,10 +169,17 @@ def open_session(path: str | os.PathLike[str], config: SessionConfig) -> tuple[A
         ModelFormatError: onnxruntime cannot load the file, or its weights are in other files.
         ProviderError: onnxruntime is not installed, or the requested provider is absent, fails, or takes no node.
     """
-    model = Path(path)
+    if isinstance(source, MemoryModel):
+        return _open_best(source, config)
+    model = Path(source)
     MODEL_FILE.require(model)
     _refuse_checkpoint(model)
     refuse_external_data(model)
+    return _open_best(model, config)
+
+
+def _open_best(model: Path | MemoryModel, config: SessionConfig) -> tuple[Any, ProviderReport]:
+    """Open a session on the named provider, or on the best one for ``auto``."""
     ort = import_onnxruntime()
     available = ort.get_available_providers()
     if config.provider.lower() != AUTO:
@@ -172,13 +205,6 @@ def _refuse_checkpoint(path: Path) -> None:
         )
 
 
-def open_bytes(model: bytes, config: SessionConfig) -> Any:
-    """Open a session on the CPU for a model in memory, with the same options as for a file."""
-    ort = import_onnxruntime()
-    options = _session_options(ort, config, config.threads or usable_cpus(), strict=False)
-    return ort.InferenceSession(model, options, providers=[CPU])
-
-
 def _resolve(provider: str, available: list[str], known: list[str]) -> str:
     for name in available:
         if _short(provider) == _short(name):
@@ -195,17 +221,18 @@ def _resolve(provider: str, available: list[str], known: list[str]) -> str:
     )
 
 
-def _open(ort: Any, model: Path, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:
+def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:
     threads = config.threads or usable_cpus()
     strict = provider != CPU and not config.allow_cpu_fallback
     options = _session_options(ort, config, threads, strict=strict)
     providers = [(provider, provider_options(provider, config))]
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
-    placed = place_matrices(ort, model, options) if provider == CPU else []
+    placed = place_matrices(ort, model, options) if provider == CPU and isinstance(model, Path) else []
+    content = str(model) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
     try:
-        session = ort.InferenceSession(str(model), options, providers=providers)
+        session = ort.InferenceSession(content, options, providers=providers)
     except (state.InvalidProtobuf, state.InvalidGraph, state.NoModel, state.NoSuchFile) as error:
         raise ModelFormatError(
             f"onnxruntime cannot read {model}: {error}",
@@ -303,7 +330,7 @@ def _nodes_per_provider(session: Any) -> dict[str, int] | None:
     return dict(counts)
 
 
-def _check_report(report: ProviderReport, provider: str, model: Path) -> None:
+def _check_report(report: ProviderReport, provider: str, model: Path | MemoryModel) -> None:
     if provider not in report.active or (report.nodes is not None and not report.nodes.get(provider)):
         raise ProviderError(
             f"{provider} took no node of {model.name}; onnxruntime would run it on {', '.join(report.active)}.",

@@ -1,4 +1,6 @@
-"""Reads protobuf's wire format as far as checkpoints and ONNX files need it, without copies and with checked lengths.
+"""Reads and writes protobuf's wire format as far as checkpoints and ONNX files need it.
+
+Reading makes no copies and checks every length.
 
 References:
     https://protobuf.dev/programming-guides/encoding/
@@ -80,3 +82,23 @@ def read_varint(data: bytes | mmap, start: int, end: int) -> tuple[int, int]:
         if byte < 0x80:  # a set high bit means that another byte follows
             return value, position + 1
     raise WireError(f"the number at byte {start} has no end")
+
+
+def varint_field(number: int, value: int) -> bytes:
+    """Write a field that holds an integer from 0."""
+    return _varint(number << 3 | VARINT) + _varint(value)
+
+
+def bytes_field(number: int, content: bytes | str) -> bytes:
+    """Write a field that holds bytes, a text or a message."""
+    encoded = content.encode() if isinstance(content, str) else content
+    return _varint(number << 3 | BYTES) + _varint(len(encoded)) + encoded
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

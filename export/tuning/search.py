@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from edge_sphereface.evaluation.timing import measure_interleaved
-from edge_sphereface.inference.session import open_bytes
+from edge_sphereface.inference.session import MemoryModel, open_session
 from export.graph import BATCH
 from export.rewrite import to_winograd
 from export.rewrite.tile import Tile
@@ -107,8 +107,9 @@ def _measure(
     inputs = {name: np.random.RandomState(0).standard_normal((batch, *shape)).astype(np.float32)}
     cases = {}
     for way in ways:
-        model = to_winograd(stage, {} if way is None else {number: way})
-        session = open_bytes(model.SerializeToString(), setting.config("cpu"))
+        made = to_winograd(stage, {} if way is None else {number: way})
+        model = MemoryModel(name=f"stage {number}", content=made.SerializeToString())
+        session, _ = open_session(model, setting.config("cpu"))
         cases[str(way)] = lambda session=session: session.run(None, inputs)
     samples = measure_interleaved(cases, rounds=rounds, progress=lambda done: progress(done, rounds))
     return {way: float(np.median(samples[str(way)])) for way in ways}

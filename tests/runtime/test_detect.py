@@ -133,7 +133,6 @@ def test_a_broken_model(tmp_path, content):
 
 
 def test_a_model_of_something_else(small_model):
-    """OpenCV loads it, and raises an error of its own at the first photograph."""
     with pytest.raises(ModelFormatError, match="is not a YuNet model: expected .*cls_8.*fetch the model"):
         YuNet(small_model)
 

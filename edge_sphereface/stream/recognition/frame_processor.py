@@ -222,7 +222,7 @@ class FrameProcessor:
         due = [(track, quality) for track in seen if (quality := self._worth(track, frame)) is not None]
         if not due or self.embedder is None:
             return 0
-        crops = self._crops(frame.image, [self._improved(track.face, frame) for track, _ in due])
+        crops = self._crops(frame.image, self._improved([track.face for track, _ in due], frame))
         for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
             template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
@@ -243,10 +243,10 @@ class FrameProcessor:
             self._decide(track, frame, events)
         return len(due)
 
-    def _improved(self, face: Face, frame: Frame) -> Face:
-        """The face with improved landmarks, if those can be aligned."""
-        better = self._detector.improve(frame.image, face)
-        return better if self._is_alignable(better) else face
+    def _improved(self, faces: list[Face], frame: Frame) -> list[Face]:
+        """The faces with improved landmarks, as far as those can be aligned."""
+        improved = self._detector.improve(frame.image, faces)
+        return [better if self._is_alignable(better) else face for face, better in zip(faces, improved, strict=True)]
 
     def _is_alignable(self, face: Face) -> bool:
         template = LANDMARK_TEMPLATE if self.embedder is None else self.embedder.spec.landmark_template
