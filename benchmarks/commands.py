@@ -62,14 +62,14 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
             setup, threads=threads, rounds=arguments.rounds, starts=arguments.starts, progress=_Named()
         )
     after = environment.condition()
-    result: JsonObject = {
-        "environment": json_object(timed.describe()),
-        "before": before,
-        "after": after,
-        "throttled": environment.is_throttled(before, after),
-        "rows": rows,
-        "stages": stage_rows,
-    }
+    result = latency.LatencyReport(
+        environment=timed.describe(),
+        before=before,
+        after=after,
+        throttled=environment.is_throttled(before, after),
+        rows=tuple(rows),
+        stages=tuple(stage_rows),
+    )
     keep_result(result, arguments.output)
     text = latency.text(rows) + ("\n\n" + stages.text(stage_rows) if stage_rows else "")
     return Outcome(result, f"{text}\n\n{_foot(result)}")
@@ -266,9 +266,9 @@ class _Named:
         self._progress(done, total)
 
 
-def _foot(result: JsonObject) -> str:
-    where = result["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    slow = " THROTTLED during the run." if result["throttled"] else ""
-    busy = environment.busy_text(where)
-    return f"{where['cpu']}, {where['usable_cpus']} processors; {versions}.{slow}{f' BUSY: {busy}.' if busy else ''}"
+def _foot(result: latency.LatencyReport) -> str:
+    where = result.environment.environment
+    versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
+    slow = " THROTTLED during the run." if result.throttled else ""
+    busy = environment.busy_text(result.environment.other_work)
+    return f"{where.cpu}, {where.usable_cpus} processors; {versions}.{slow}{f' BUSY: {busy}.' if busy else ''}"

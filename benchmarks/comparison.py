@@ -7,13 +7,17 @@ effects from a change. The confidence interval is Welch's, over the logarithms o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from scipy import stats
 
+from benchmarks.case_row import MAX_SAMPLES
+from edge_sphereface.cli.runner import UsageError
+from edge_sphereface.storage.record import Between, Length, Record
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edge_sphereface.types import Float64Array, JsonObject
 
@@ -59,20 +63,59 @@ class CompareReport:
     slower: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Timed(Record):
+    """Samples of one case; a case without starts in the file counts as one start.
+
+    Attributes:
+        samples_ms: latency of each inference in milliseconds.
+        start_samples: number of samples of each process start, in order.
+        correct: whether the embeddings are those of the reference.
+    """
+
+    record_name = "A row of the result"
+    record_error = UsageError
+    record_hint = "measure again: python -m benchmarks latency"
+
+    samples_ms: Annotated[tuple[float, ...], Length(MAX_SAMPLES, least=1)]
+    start_samples: tuple[Annotated[int, Between(1, MAX_SAMPLES)], ...]
+    correct: bool
+
+    @classmethod
+    def _current(cls, values: JsonObject) -> JsonObject:
+        samples = values["samples_ms"]
+        starts = values.get("start_samples", [len(samples)] if isinstance(samples, list) else [])
+        return {"samples_ms": samples, "start_samples": starts, "correct": values.get("correct", True)}
+
+    def _faults(self) -> Iterator[str]:
+        if sum(self.start_samples) != len(self.samples_ms):
+            yield f"start_samples must add up to {len(self.samples_ms)} samples, not {sum(self.start_samples)}"
+        elif min(self.start_medians()) <= 0:
+            yield "the median of every start must be above 0"
+
+    def start_medians(self) -> list[float]:
+        """Median of each start in milliseconds."""
+        parts = np.split(np.asarray(self.samples_ms), np.cumsum(self.start_samples)[:-1])
+        return [float(np.median(part)) for part in parts]
+
+
 def compare(old: JsonObject, new: JsonObject) -> tuple[list[Change], list[str]]:
     """Compare latency and stage rows of two result files.
 
     Returns:
         One change for each case in both results, and the names of cases in only one of them.
+
+    Raises:
+        UsageError: a row has no valid samples.
     """
     before, after = _samples(old), _samples(new)
     changes = [_change(name, before[name], after[name]) for name in before if name in after]
     return changes, sorted(set(before) ^ set(after))
 
 
-def _samples(result: JsonObject) -> dict[str, JsonObject]:
+def _samples(result: JsonObject) -> dict[str, _Timed]:
     rows: Sequence[Any] = [*result.get("rows", []), *result.get("stages", [])]
-    return {_name(row): row for row in rows if "samples_ms" in row}
+    return {_name(row): _Timed.from_values(row) for row in rows if "samples_ms" in row}
 
 
 def _name(row: JsonObject) -> str:
@@ -80,19 +123,12 @@ def _name(row: JsonObject) -> str:
     return " ".join(f"{row[key]}" for key in keys if key in row)
 
 
-def _start_medians(row: JsonObject) -> Float64Array:
-    """Return the logarithm of the median of each start."""
-    samples = np.asarray(row["samples_ms"], dtype=np.float64)
-    ends = np.cumsum(row.get("start_samples", [len(samples)]))
-    return np.log([np.median(part) for part in np.split(samples, ends[:-1])])
-
-
-def _change(name: str, old: JsonObject, new: JsonObject) -> Change:
-    before, after = _start_medians(old), _start_medians(new)
+def _change(name: str, old: _Timed, new: _Timed) -> Change:
+    before, after = np.log(old.start_medians()), np.log(new.start_medians())
     difference = float(after.mean() - before.mean())
     ratio, verdict = float(np.exp(difference)), "same"
     low, high = _interval(before, after, difference)
-    if new.get("correct") is False:
+    if not new.correct:
         verdict = "wrong"
     elif low is None or high is None:
         verdict = "not judged"

@@ -8,23 +8,23 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
 from edge_sphereface import __version__
-from edge_sphereface.cli.runner import note
+from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.doctor.machine import read_machine
-from edge_sphereface.evaluation.machine_load import LoadMeter
+from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.json_output import INLINE, rounded
+from edge_sphereface.storage.record import Count, Length, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from edge_sphereface.evaluation.machine_load import MachineLoad
     from edge_sphereface.types import JsonObject
 
     Run = Callable[[list[str]], str | None]
@@ -44,8 +44,16 @@ _THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3:
 """Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
 
+class _Recorded(Record):
+    """A part of a recorded result."""
+
+    __slots__ = ()
+    record_error = UsageError
+    record_hint = "measure again"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OtherWork:
+class OtherWork(_Recorded):
     """Load by other programs before and during a timed run.
 
     Attributes:
@@ -54,13 +62,15 @@ class OtherWork:
         busy: whether the timings may have suffered.
     """
 
+    record_name = "The load by other programs"
+
     before: MachineLoad
     during: MachineLoad | None
     busy: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class Environment(_Recorded):
     """What the figures of a benchmark depend on.
 
     Attributes:
@@ -69,7 +79,7 @@ class Environment:
         processor: architecture of the kernel, such as ``aarch64``.
         generation: numbers that identify the generation of the processor, from /proc/cpuinfo; empty if unknown.
         load: load average of the system over the last minute; None if there is none.
-        cpu_flags: processor features that /proc/cpuinfo lists.
+        cpu_flags: processor features that /proc/cpuinfo lists, sorted.
         usable_cpus: number of processors that this process can use.
         governor: frequency governor of the processor; None if unknown.
         memory_mib: main memory in MiB; None if unknown.
@@ -77,30 +87,63 @@ class Environment:
         versions: versions of Python and of the relevant packages, by name.
     """
 
+    record_name = "The environment of a result"
+
     time: str
     cpu: str
     processor: str
-    generation: Mapping[str, str]
+    generation: dict[str, str]
     load: float | None = field(metadata=rounded(2))
-    cpu_flags: frozenset[str]
-    usable_cpus: int
+    cpu_flags: Annotated[tuple[str, ...], Length(4096)]
+    usable_cpus: Count
     governor: str | None
-    memory_mib: int | None
+    memory_mib: Count | None
     system: str
-    versions: Mapping[str, str]
+    versions: dict[str, str]
+
+    @classmethod
+    def _current(cls, values: JsonObject) -> JsonObject:
+        """Results from before 26 November 2026 lack generation and load; ``TimedEnvironment`` has fields of its own."""
+        names = {part.name for part in fields(cls)}
+        known = {name: value for name, value in values.items() if name in names}
+        return {"generation": {}, "load": None, **known}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimedEnvironment:
+class TimedEnvironment(_Recorded):
     """What the figures of a timed run depend on.
 
     Attributes:
         environment: machine and versions.
-        other_work: load by other programs.
+        other_work: load by other programs; None if it was not measured.
     """
 
+    record_name = "The environment of a result"
+
     environment: Environment = field(metadata=INLINE)
-    other_work: OtherWork
+    other_work: OtherWork | None
+
+    @classmethod
+    def _current(cls, values: JsonObject) -> JsonObject:
+        """Group the flat fields of JSON. Results from before 26 November 2026 lack the load by other programs."""
+        return {"environment": values, "other_work": values.get("other_work")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Temperature and power of the machine at one moment; None for values that it does not report.
+
+    Attributes:
+        temperature_c: temperature of the hottest zone in degrees Celsius.
+        throttled: limits of a Raspberry Pi, now or since boot.
+        power_w: input power of a Jetson in watts.
+        power_mode: power mode of a Jetson.
+    """
+
+    temperature_c: float | None
+    throttled: tuple[str, ...] | None
+    power_w: float | None
+    power_mode: str | None
 
 
 def describe(root: Path = Path("/")) -> Environment:
@@ -116,7 +159,7 @@ def describe(root: Path = Path("/")) -> Environment:
         processor=machine.processor,
         generation=generation(root),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        cpu_flags=machine.cpu_flags,
+        cpu_flags=tuple(sorted(machine.cpu_flags)),
         usable_cpus=machine.usable_cpus,
         governor=_read(root / GOVERNOR),
         memory_mib=machine.memory_mib,
@@ -168,20 +211,15 @@ class TimedRun:
         )
 
 
-def busy_text(facts: JsonObject) -> str:
-    """Describe the load by other programs during a measurement; empty if it was low or is unknown.
-
-    Args:
-        facts: ``environment`` of the result.
-    """
-    work = facts.get("other_work")
-    if work is None or not work["busy"]:
+def busy_text(work: OtherWork | None) -> str:
+    """Describe the load by other programs during a measurement; empty if it was low or is unknown."""
+    if work is None or not work.busy:
         return ""
-    looks = [look for look in (work["before"], work["during"]) if look is not None]
-    others = [look["other_processors"] for look in looks if look["other_processors"] is not None]
+    looks = [look for look in (work.before, work.during) if look is not None]
+    others = [look.other_processors for look in looks if look.other_processors is not None]
     if not others:
-        return f"the load average was {looks[0]['average']:.2f} on {looks[0]['processors']} processors at the start"
-    return f"other programs kept up to {max(others):.2f} of {looks[0]['processors']} processors busy"
+        return f"the load average was {work.before.average:.2f} on {work.before.processors} processors at the start"
+    return f"other programs kept up to {max(others):.2f} of {work.before.processors} processors busy"
 
 
 def _is_busy_before(load: MachineLoad) -> bool:
@@ -211,16 +249,12 @@ def generation(root: Path = Path("/")) -> dict[str, str]:
     return {name.replace(" ", "_"): value for name, value in _GENERATION.findall(text.split("\n\n")[0])}
 
 
-def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:
+def condition(root: Path = Path("/"), run: Run | None = None) -> Condition:
     """Read the current temperature, throttling, power and power mode, before and after a measurement.
 
     Args:
         root: folder where ``sys`` is mounted.
         run: runs a program and returns its output, or None if the program does not exist.
-
-    Returns:
-        ``temperature_c`` (hottest zone), ``throttled`` (limits of a Raspberry Pi, now or since boot), ``power_w`` and
-        ``power_mode`` (of a Jetson); None for values that this machine does not report.
     """
     call = run or _run
     zones = [_read(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
@@ -228,18 +262,18 @@ def condition(root: Path = Path("/"), run: Run | None = None) -> JsonObject:
     jetson = call(["tegrastats", "--interval", "100"]) or ""
     degrees += [float(text) for text in re.findall(r"\w+@(-?\d+(?:\.\d+)?)C", jetson)]
     power = _JETSON_POWER.search(jetson)
-    return {
-        "temperature_c": max(degrees) if degrees else None,
-        "throttled": _throttled(call(["vcgencmd", "get_throttled"])),
-        "power_w": int(power[1]) / 1000 if power else None,
-        "power_mode": _power_mode(call(["nvpmodel", "-q"])),
-    }
+    return Condition(
+        temperature_c=max(degrees) if degrees else None,
+        throttled=_throttled(call(["vcgencmd", "get_throttled"])),
+        power_w=int(power[1]) / 1000 if power else None,
+        power_mode=_power_mode(call(["nvpmodel", "-q"])),
+    )
 
 
-def is_throttled(before: JsonObject, after: JsonObject) -> bool:
+def is_throttled(before: Condition, after: Condition) -> bool:
     """Whether throttling slowed down a measurement between these two conditions."""
-    limits = after["throttled"]
-    return bool(limits) and any(limit.endswith("now") or limit not in (before["throttled"] or []) for limit in limits)
+    known = before.throttled or ()
+    return any(limit.endswith("now") or limit not in known for limit in after.throttled or ())
 
 
 def energy_j(root: Path = Path("/")) -> float | None:
@@ -248,13 +282,14 @@ def energy_j(root: Path = Path("/")) -> float | None:
     return int(text) / 1e6 if text and text.isdecimal() else None
 
 
-def _throttled(output: str | None) -> list[str] | None:
+def _throttled(output: str | None) -> tuple[str, ...] | None:
     match = re.search(r"throttled=0x([0-9a-fA-F]+)", output or "")
     if match is None:
         return None
     bits = int(match[1], 16)
     now = [f"{name} now" for bit, name in _THROTTLED_BITS.items() if bits >> bit & 1]
-    return now + [f"{name} since boot" for bit, name in _THROTTLED_BITS.items() if bits >> (bit + 16) & 1]
+    since = [f"{name} since boot" for bit, name in _THROTTLED_BITS.items() if bits >> (bit + 16) & 1]
+    return (*now, *since)
 
 
 def _power_mode(output: str | None) -> str | None:

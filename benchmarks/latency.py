@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from benchmarks.case_row import CaseRow
+    from benchmarks.environment import Condition, TimedEnvironment
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject, UInt8Array
 
@@ -40,7 +43,7 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
     peers: Sequence[str] = (),
     checkpoint: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[JsonObject]:
+) -> list[CaseRow]:
     """Time models and peers, interleaved, each in a separate process.
 
     Args:
@@ -54,10 +57,10 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
         progress: called with a description of the case, rounds done and rounds in total.
 
     Returns:
-        One row per case; a contender that is not available has an ``error`` instead of figures.
+        One row per case; a contender that is not available has the reason instead of figures.
     """
     specs = {path: Embedder(path, provider="cpu").spec for path in models}
-    rows: list[JsonObject] = []
+    rows: list[CaseRow] = []
     for count in threads:
         for batch in batches:
             crops = example_crops(specs[models[0]], batch)
@@ -73,6 +76,27 @@ def example_crops(spec: ModelSpec, batch: int) -> UInt8Array:
     """Return faces and golden inputs, (N, H, W, 3) uint8 BGR; N is a multiple of the batch size and at least 12."""
     crops = np.concatenate([face_crops(spec, 8), golden_crops(spec)])
     return np.resize(crops, (batch * math.ceil(len(crops) / batch), *spec.crop_shape))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyReport:
+    """Latency of embedding by all contenders, and of the stages of recognition.
+
+    Attributes:
+        environment: machine, load and versions.
+        before: temperature and power before the measurement.
+        after: temperature and power after it.
+        throttled: whether throttling slowed the machine down during the measurement.
+        rows: one for each contender, number of threads and batch size.
+        stages: one for each stage, detector, number of threads and batch size.
+    """
+
+    environment: TimedEnvironment
+    before: Condition
+    after: Condition
+    throttled: bool
+    rows: tuple[CaseRow, ...]
+    stages: tuple[JsonObject, ...]
 
 
 def _cases(
@@ -118,23 +142,24 @@ def group_name(threads: int, batch: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}, batch {batch}"
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[CaseRow]) -> str:
     """Format the rows as a table; ``x`` is the median divided by that of the first row with equal threads and batch."""
     columns = f"{'median ms':>9} {'p95':>8} {'p99':>8} {'x':>6} {'ms/face':>8} {'cosine':>9} {'MiB':>6} {'load ms':>8}"
     lines, group, base = [], None, math.nan
     for row in rows:
-        if group != (row["threads"], row["batch"]):
-            group = (row["threads"], row["batch"])
+        measured = row.measured
+        if group != (row.threads, row.batch):
+            group = (row.threads, row.batch)
             lines += ["", f"{group_name(*group):<40} {columns}"]
-            base = row["latency"]["median_ms"] if "latency" in row else math.nan
-        if "error" in row:
-            lines.append(f"{row['label'][:40]:<40} not measured: {row['error']}")
+            base = math.nan if measured is None else measured.latency.median_ms
+        if measured is None:
+            lines.append(f"{row.label[:40]:<40} not measured: {row.failure.error if row.failure else ''}")
             continue
-        latency = row["latency"]
-        ratio = f"{latency['median_ms'] / base:.2f}" if row["correct"] else "WRONG"
+        latency = measured.latency
+        ratio = f"{latency.median_ms / base:.2f}" if measured.correct else "WRONG"
         lines.append(
-            f"{row['label'][:40]:<40} {latency['median_ms']:>9.2f} {latency['p95_ms']:>8.2f} {latency['p99_ms']:>8.2f} "
-            f"{ratio:>6} {row['median_ms_per_face']:>8.2f} {row['min_cosine']:>9.6f} "
-            f"{row['peak_rss_mib'] or math.nan:>6.0f} {row['load_ms']:>8.0f}"
+            f"{row.label[:40]:<40} {latency.median_ms:>9.2f} {latency.p95_ms:>8.2f} {latency.p99_ms:>8.2f} "
+            f"{ratio:>6} {measured.median_ms_per_face:>8.2f} {measured.min_cosine:>9.6f} "
+            f"{measured.peak_rss_mib or math.nan:>6.0f} {measured.load_ms:>8.0f}"
         )
     return "\n".join(lines[1:])

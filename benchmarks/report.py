@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from benchmarks import environment, latency, plots, stages
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison_table
+from benchmarks.case_row import CaseRow
+from benchmarks.environment import TimedEnvironment
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
 
 
 def _marked(row: JsonObject, section: str, result: JsonObject) -> JsonObject:
-    busy = environment.busy_text(result["environment"]) if section in _TIMED else ""
+    work = TimedEnvironment.from_values(result["environment"]).other_work
+    busy = environment.busy_text(work) if section in _TIMED else ""
     return {**row, "busy": busy} if busy else row
 
 
@@ -113,7 +116,7 @@ def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[st
         "",
     ]
     parts = [
-        ("Latency of embedding", merged["rows"], latency.text),
+        ("Latency of embedding", merged["rows"], _latency_text),
         ("Stages", merged["stages"], stages.text),
         ("Accuracy on labeled pairs", merged["accuracy"], evaluate.text),
         ("Edge beside native Ascend", merged["ledger"], comparison_table.text),
@@ -128,6 +131,10 @@ def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[st
                 lines += [_settings(rows), ""]
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _latency_text(rows: Sequence[JsonObject]) -> str:
+    return latency.text([CaseRow.from_values(row) for row in rows])
 
 
 def _busy_notes(rows: Sequence[JsonObject]) -> list[str]:

@@ -6,28 +6,31 @@ machine's speed affects all of them equally.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from benchmarks.case_row import CaseRow, Failure, Measurement
 from benchmarks.contenders import find_peer
 from benchmarks.peer_environments import FOLDER, PeerUnavailableError, environment_of, python_of
+from benchmarks.worker import Order, Problem, Ready, Request, Samples
 from edge_sphereface.evaluation.timing import summarize
-from edge_sphereface.json_output import json_object
 from edge_sphereface.metrics import agreement
+from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float32Array, UInt8Array
 
+AnswerT = TypeVar("AnswerT", Ready, Samples)
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 5
 """Number of rounds that a contender runs before the next one."""
@@ -63,28 +66,42 @@ class Case:
     refusal: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inputs:
+    """Files of the crops.
+
+    Attributes:
+        crops: (N, H, W, 3) uint8 BGR.
+        floats: the same crops, (N, 3, H, W) float32, normalized.
+    """
+
+    crops: Path
+    floats: Path
+
+
 class _Worker:
     """Process of one contender."""
 
-    def __init__(self, case: Case, folder: Path, inputs: JsonObject) -> None:
+    def __init__(self, case: Case, folder: Path, inputs: _Inputs) -> None:
         peer = find_peer(case.contender)
         kept = FOLDER / f"{peer.name}-models"
         kept.mkdir(parents=True, exist_ok=True)
         self.output = folder / f"{id(self)}.npy"
-        request = {
-            "contender": case.contender,
-            "model": str(case.model.absolute()),
-            "threads": case.threads,
-            "batch": case.batch,
-            "provider": case.provider,
-            "folder": str(kept),
-            "output": str(self.output),
-            **inputs,
-        }
+        request = Request(
+            contender=case.contender,
+            model=str(case.model.absolute()),
+            threads=case.threads,
+            batch=case.batch,
+            provider=case.provider,
+            folder=str(kept),
+            crops=str(inputs.crops),
+            floats=str(inputs.floats),
+            output=str(self.output),
+        )
         threads = str(case.threads)
         environment = {**environment_of(peer), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "GLOG_v": "3"}
         self._process = subprocess.Popen(  # noqa: S603
-            [python_of(peer), "-m", "benchmarks.worker", json.dumps(request)],
+            [python_of(peer), "-m", "benchmarks.worker", request.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -92,19 +109,26 @@ class _Worker:
             text=True,
         )
 
-    def read(self) -> JsonObject:
+    def ready(self) -> Ready | Problem:
+        """Wait until the contender is loaded."""
+        return self._read(Ready)
+
+    def measure(self, rounds: int, warmup: int) -> Samples | Problem:
+        """Run the contender; ``warmup`` inferences before the counted ones."""
+        assert self._process.stdin is not None  # noqa: S101 -- a pipe was asked for
+        with suppress(OSError):  # the process has died; reading tells how
+            self._process.stdin.write(Order(rounds=rounds, warmup=warmup).to_json() + "\n")
+            self._process.stdin.flush()
+        return self._read(Samples)
+
+    def _read(self, expected: type[AnswerT]) -> AnswerT | Problem:
         assert self._process.stdout is not None  # noqa: S101 -- a pipe was asked for
         line = self._process.stdout.readline()
         if not line:
-            return {"error": f"the process ended with exit code {self._process.wait()}"}
-        return dict(json.loads(line))
-
-    def measure(self, rounds: int, warmup: int) -> JsonObject:
-        assert self._process.stdin is not None  # noqa: S101 -- a pipe was asked for
-        with suppress(OSError):  # the process has died; reading tells how
-            self._process.stdin.write(json.dumps({"rounds": rounds, "warmup": warmup}) + "\n")
-            self._process.stdin.flush()
-        return self.read()
+            return Problem(error=f"the process ended with exit code {self._process.wait()}")
+        answer = parse_json(line, limit=MAX_JSON_BYTES)
+        is_problem = isinstance(answer, dict) and "error" in answer
+        return Problem.from_values(answer) if is_problem else expected.from_values(answer)
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -125,7 +149,7 @@ def measure(
     *,
     rounds: int,
     progress: Callable[[int, int], None] | None = None,
-) -> list[JsonObject]:
+) -> list[CaseRow]:
     """Measure cases of one batch size, interleaved.
 
     Args:
@@ -136,30 +160,32 @@ def measure(
         progress: called with rounds done and rounds in total.
 
     Returns:
-        One row per case, in order; a contender that is not available or fails has an ``error`` instead of figures.
+        One row per case, in order; a contender that is not available or fails has the reason instead of figures.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         np.save(folder / "crops.npy", crops)
         np.save(folder / "floats.npy", floats)
-        inputs = {"crops": str(folder / "crops.npy"), "floats": str(folder / "floats.npy")}
-        workers: dict[Case, _Worker] = {}
-        rows: dict[Case, JsonObject] = {}
+        inputs = _Inputs(crops=folder / "crops.npy", floats=folder / "floats.npy")
+        runs: dict[Case, _Run] = {}
+        problems: dict[Case, str] = {}
         for case in cases:
             if case.refusal:
-                rows[case] = {"error": case.refusal}
+                problems[case] = case.refusal
                 continue
             try:
                 worker = stack.enter_context(_started(case, folder, inputs))
             except PeerUnavailableError as error:
-                rows[case] = {"error": str(error)}
+                problems[case] = str(error)
                 continue
-            rows[case] = worker.read()  # one after the other: loading is measured too
-            if "error" not in rows[case]:
-                workers[case] = worker
-        samples = _interleave(workers, rows, rounds, progress)
-        reference = np.load(workers[cases[0]].output) if cases[0] in workers else None
-        return [_row(case, rows[case], samples.get(case), workers.get(case), reference) for case in cases]
+            answer = worker.ready()  # one after the other: loading is measured too
+            if isinstance(answer, Problem):
+                problems[case] = answer.error
+            else:
+                runs[case] = _Run(worker, answer)
+        _interleave(runs, problems, rounds, progress)
+        reference = np.load(runs[cases[0]].worker.output) if cases[0] in runs else None
+        return [_row(case, runs.get(case), problems.get(case), reference) for case in cases]
 
 
 def measure_restarted(
@@ -170,7 +196,7 @@ def measure_restarted(
     rounds: int,
     restarts: int,
     progress: Callable[[int, int], None] | None = None,
-) -> list[JsonObject]:
+) -> list[CaseRow]:
     """Measure as :func:`measure`, restart every process several times, and combine the samples of all starts.
 
     The placement of memory is random, and a network with large weights is up to a third slower at some places. One
@@ -185,41 +211,51 @@ def measure_restarted(
         progress: called with rounds done and rounds in total.
     """
     restarts = min(restarts, rounds)
-    starts: list[list[JsonObject]] = []
+    starts: list[list[CaseRow]] = []
     for number in range(restarts):
         share = rounds // restarts + (number < rounds % restarts)
         starts.append(measure(cases, crops, floats, rounds=share))
         if progress is not None:
-            progress(sum(len(start[0].get("samples_ms", ())) for start in starts), rounds)
+            progress(sum(start[0].measured.latency.samples for start in starts if start[0].measured), rounds)
     return [_together(rows) for rows in zip(*starts, strict=True)]
 
 
-def _together(rows: Sequence[JsonObject]) -> JsonObject:
+def _together(rows: Sequence[CaseRow]) -> CaseRow:
     """Combine the rows of all starts of one case; values other than latency are the worst of all starts."""
-    failed = next((row for row in rows if "error" in row), None)
-    if failed is not None:
-        return failed
-    samples = [sample for row in rows for sample in row["samples_ms"]]
+    parts = [row.measured for row in rows if row.measured is not None]
+    if len(parts) < len(rows):
+        return next(row for row in rows if row.failure is not None)
+    samples = tuple(sample for part in parts for sample in part.samples_ms)
     latency = summarize(np.array(samples))
-    memory = [row["peak_rss_mib"] for row in rows if row["peak_rss_mib"] is not None]
-    return {
-        **rows[0],
-        "starts": len(rows),
-        "start_samples": [len(row["samples_ms"]) for row in rows],
-        "load_ms": max(row["load_ms"] for row in rows),
-        "first_ms": max(row["first_ms"] for row in rows),
-        "peak_rss_mib": max(memory, default=None),
-        "latency": json_object(latency),
-        "median_ms_per_face": round(latency.median_ms / rows[0]["batch"], 3),
-        "max_abs_error": max(row["max_abs_error"] for row in rows),
-        "min_cosine": min(row["min_cosine"] for row in rows),
-        "correct": all(row["correct"] for row in rows),
-        "samples_ms": samples,
-    }
+    errors = [part.max_abs_error for part in parts]
+    measured = replace(
+        parts[0],
+        load_ms=max(part.load_ms for part in parts),
+        first_ms=max(part.first_ms for part in parts),
+        peak_rss_mib=max((part.peak_rss_mib for part in parts if part.peak_rss_mib is not None), default=None),
+        latency=latency,
+        median_ms_per_face=latency.median_ms / rows[0].batch,
+        max_abs_error=None if None in errors else max(error for error in errors if error is not None),
+        min_cosine=min(part.min_cosine for part in parts),
+        correct=all(part.correct for part in parts),
+        samples_ms=samples,
+        starts=len(parts),
+        start_samples=tuple(len(part.samples_ms) for part in parts),
+    )
+    return replace(rows[0], measured=measured)
+
+
+class _Run:
+    """A worker that has loaded its contender, and its samples so far."""
+
+    def __init__(self, worker: _Worker, ready: Ready) -> None:
+        self.worker, self.ready = worker, ready
+        self.samples_ms: list[float] = []
+        self.peak_rss_mib: float | None = None
 
 
 @contextmanager
-def _started(case: Case, folder: Path, inputs: JsonObject) -> Iterator[_Worker]:
+def _started(case: Case, folder: Path, inputs: _Inputs) -> Iterator[_Worker]:
     worker = _Worker(case, folder, inputs)
     try:
         yield worker
@@ -228,60 +264,58 @@ def _started(case: Case, folder: Path, inputs: JsonObject) -> Iterator[_Worker]:
 
 
 def _interleave(
-    workers: dict[Case, _Worker],
-    rows: dict[Case, JsonObject],
+    runs: dict[Case, _Run],
+    problems: dict[Case, str],
     rounds: int,
     progress: Callable[[int, int], None] | None,
-) -> dict[Case, list[float]]:
-    samples: dict[Case, list[float]] = {case: [] for case in workers}
+) -> None:
     for done in range(0, rounds, BLOCK):
-        for case, worker in workers.items():
-            if "error" in rows[case]:
+        for case, run in runs.items():
+            if case in problems:
                 continue
             # The first round of each turn is not counted: the caches have the data of the previous contender.
-            answer = worker.measure(min(BLOCK, rounds - done), warmup=5 if done == 0 else 1)
-            if "error" in answer:
-                rows[case] = answer
+            answer = run.worker.measure(min(BLOCK, rounds - done), warmup=5 if done == 0 else 1)
+            if isinstance(answer, Problem):
+                problems[case] = answer.error
                 continue
-            samples[case] += answer["samples_ms"]
-            rows[case]["peak_rss_mib"] = answer["peak_rss_mib"]
+            run.samples_ms += answer.samples_ms
+            run.peak_rss_mib = answer.peak_rss_mib
             time.sleep(_SETTLE_S)
         if progress is not None:
             progress(min(done + BLOCK, rounds), rounds)
-    return samples
 
 
-def _row(
-    case: Case,
-    answer: JsonObject,
-    samples: list[float] | None,
-    worker: _Worker | None,
-    reference: Float32Array | None,
-) -> JsonObject:
-    peer = find_peer(case.contender)
-    row: JsonObject = {
-        "label": case.label,
-        "contender": case.contender,
-        "settings": peer.settings,
-        "model": case.model.name,
-        "precision": case.precision,
-        "threads": case.threads,
-        "batch": case.batch,
-        "provider": case.provider,
-    }
-    if "error" in answer or samples is None or worker is None or reference is None:
-        return {**row, "error": answer.get("error", "the reference did not run")}
-    measured = agreement(reference, np.load(worker.output))
-    latency = summarize(np.array(samples))
-    return {
-        **row,
-        "version": answer["version"],
-        "load_ms": round(answer["load_ms"], 1),
-        "first_ms": round(answer["first_ms"], 2),
-        "peak_rss_mib": answer["peak_rss_mib"] and round(answer["peak_rss_mib"], 1),
-        "latency": json_object(latency),
-        "median_ms_per_face": round(latency.median_ms / case.batch, 3),
-        **json_object(measured),
-        "correct": measured.min_cosine >= MIN_COSINE.get(case.precision, MIN_COSINE_OTHER),
-        "samples_ms": [round(value, 4) for value in samples],
-    }
+def _row(case: Case, run: _Run | None, problem: str | None, reference: Float32Array | None) -> CaseRow:
+    measured = None if run is None or problem or reference is None else _measurement(case, run, reference)
+    failure = Failure(error=problem or "the reference did not run") if measured is None else None
+    return CaseRow(
+        label=case.label,
+        contender=case.contender,
+        settings=find_peer(case.contender).settings,
+        model=case.model.name,
+        precision=case.precision,
+        threads=case.threads,
+        batch=case.batch,
+        provider=case.provider,
+        measured=measured,
+        failure=failure,
+    )
+
+
+def _measurement(case: Case, run: _Run, reference: Float32Array) -> Measurement:
+    found = agreement(reference, np.load(run.worker.output))
+    latency = summarize(np.array(run.samples_ms))
+    return Measurement(
+        version=run.ready.version,
+        load_ms=run.ready.load_ms,
+        first_ms=run.ready.first_ms,
+        peak_rss_mib=run.peak_rss_mib,
+        latency=latency,
+        median_ms_per_face=latency.median_ms / case.batch,
+        max_abs_error=found.max_abs_error if isfinite(found.max_abs_error) else None,
+        min_cosine=found.min_cosine,
+        correct=found.min_cosine >= MIN_COSINE.get(case.precision, MIN_COSINE_OTHER),
+        samples_ms=tuple(run.samples_ms),
+        starts=1,
+        start_samples=(len(run.samples_ms),),
+    )

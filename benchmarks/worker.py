@@ -6,10 +6,10 @@ only numpy and the contender's packages, so that it can run in the contender's e
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,48 +17,134 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.contenders.contender import Setup
+from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.timing import measure_interleaved
+from edge_sphereface.json_output import json_text
+from edge_sphereface.storage.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_sphereface.types import JsonObject
+    from edge_sphereface.json_output import Dataclass
 
 
-def main(request: JsonObject) -> None:
-    """Load the contender, and answer requests until stdin ends.
+class _Message(Record):
+    """A line between the benchmark and a worker."""
 
-    Args:
-        request: ``contender``, ``model``, ``threads``, ``batch``, ``provider``, ``folder``, and the paths ``crops`` and
-            ``floats`` (.npy, read) and ``output`` (.npy, written).
+    __slots__ = ()
+    record_name = "The message of a worker"
+    record_error = EdgeSphereFaceError
+    record_hint = "both processes must run the same version"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(_Message):
+    """What a worker loads.
+
+    Attributes:
+        contender: name of the contender's module.
+        model: absolute path of the model.
+        threads: number of threads of one inference.
+        batch: number of crops in one inference.
+        provider: execution provider, for contenders that use onnxruntime.
+        folder: folder for converted models.
+        crops: path of the crops (.npy), (N, H, W, 3) uint8 BGR.
+        floats: path of the same crops (.npy), (N, 3, H, W) float32, normalized.
+        output: path of the embeddings (.npy) that the worker writes, (N, D) float32.
     """
+
+    contender: str
+    model: str
+    threads: int
+    batch: int
+    provider: str
+    folder: str
+    crops: str
+    floats: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready(_Message):
+    """Answer of a worker that has loaded the contender.
+
+    Attributes:
+        version: version of the runtime, and how it runs the model.
+        load_ms: time to load the model in milliseconds.
+        first_ms: time of the first inference in milliseconds.
+    """
+
+    version: str
+    load_ms: float
+    first_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(_Message):
+    """Request for samples.
+
+    Attributes:
+        rounds: number of samples.
+        warmup: number of inferences before those, which are not counted.
+    """
+
+    rounds: int
+    warmup: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples(_Message):
+    """Samples of a worker.
+
+    Attributes:
+        samples_ms: latency of each inference in milliseconds.
+        peak_rss_mib: peak resident memory of the process in MiB; None if the system does not report it.
+    """
+
+    samples_ms: tuple[float, ...]
+    peak_rss_mib: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem(_Message):
+    """Answer of a worker that failed.
+
+    Attributes:
+        error: the reason.
+    """
+
+    error: str
+
+
+def main(request: Request) -> None:
+    """Load the contender, and answer orders until stdin ends."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # libraries print to stdout as they like
 
-        def answer(message: JsonObject) -> None:
-            answers.write(json.dumps(message) + "\n")
+        def answer(message: Dataclass) -> None:
+            answers.write(json_text(message) + "\n")
             answers.flush()
 
         try:
             _serve(request, answer)
         except Exception as error:  # noqa: BLE001 -- whatever a peer raises is its result
-            answer({"error": f"{type(error).__name__}: {str(error).strip()[:500]}"})
+            answer(Problem(error=f"{type(error).__name__}: {str(error).strip()[:500]}"))
 
 
-def _serve(request: JsonObject, answer: Callable[[JsonObject], None]) -> None:
-    module = import_module(f"benchmarks.contenders.{request['contender']}")
-    batch = request["batch"]
-    crops, floats = np.load(request["crops"]), np.load(request["floats"])
+def _serve(request: Request, answer: Callable[[Dataclass], None]) -> None:
+    module = import_module(f"benchmarks.contenders.{request.contender}")
+    batch = request.batch
+    crops, floats = np.load(request.crops), np.load(request.floats)
     start = time.perf_counter()
     setup = Setup(
-        threads=request["threads"],
+        threads=request.threads,
         batch=batch,
         height=floats.shape[2],
         width=floats.shape[3],
-        folder=Path(request["folder"]),
-        provider=request["provider"],
+        folder=Path(request.folder),
+        provider=request.provider,
     )
-    contender = module.Contender(Path(request["model"]), setup)
+    contender = module.Contender(Path(request.model), setup)
     load_ms = (time.perf_counter() - start) * 1e3
     prepared = contender.prepare(crops[:batch], floats[:batch])
     start = time.perf_counter()
@@ -68,14 +154,14 @@ def _serve(request: JsonObject, answer: Callable[[JsonObject], None]) -> None:
     for at in range(0, len(crops) - batch + 1, batch):
         part = contender.prepare(crops[at : at + batch], floats[at : at + batch])
         outputs.append(np.array(contender.run(part), dtype=np.float32).reshape(batch, -1))
-    np.save(request["output"], np.concatenate(outputs))
-    answer({"ready": True, "version": contender.version, "load_ms": load_ms, "first_ms": first_ms})
+    np.save(request.output, np.concatenate(outputs))
+    answer(Ready(version=contender.version, load_ms=load_ms, first_ms=first_ms))
     for line in sys.stdin:
-        order = json.loads(line)
+        order = Order.from_json(line)
         samples = measure_interleaved(
-            {"run": lambda: contender.run(prepared)}, rounds=order["rounds"], warmup=order["warmup"]
+            {"run": lambda: contender.run(prepared)}, rounds=order.rounds, warmup=order.warmup
         )
-        answer({"samples_ms": samples["run"].tolist(), "peak_rss_mib": peak_rss_mib()})
+        answer(Samples(samples_ms=tuple(samples["run"].tolist()), peak_rss_mib=peak_rss_mib()))
 
 
 def peak_rss_mib(status: Path = Path("/proc/self/status")) -> float | None:
@@ -98,4 +184,4 @@ def peak_rss_mib(status: Path = Path("/proc/self/status")) -> float | None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(Request.from_json(sys.argv[1]))

@@ -22,6 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from benchmarks.comparison import CompareReport
 from benchmarks.emulation.compare import EmulateReport
 from benchmarks.gallery.scale import ScaleReport
+from benchmarks.latency import LatencyReport
 from benchmarks.plan import PlanReport
 from benchmarks.report import WrittenReport
 from benchmarks.static_int8 import Int8Model
@@ -98,6 +99,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export verify", export_commands.VerifyReport | FloatProofReport),
     ("export model", Bundle),
     ("export demo", DemoReport),
+    ("benchmarks latency", LatencyReport),
     ("benchmarks embed-folder", ScaleReport),
     ("benchmarks emulate", EmulateReport),
     ("benchmarks plan", PlanReport),

@@ -52,6 +52,7 @@ def add_command(commands: Commands) -> None:
 def run_quantization(arguments: argparse.Namespace) -> Outcome:
     """Measure everything, and compare with the targets."""
     from benchmarks import latency
+    from benchmarks.case_row import read_rows
     from benchmarks.quantization.measure import Setup, measure
     from benchmarks.quantization.targets import targets
     from benchmarks.target import text
@@ -74,7 +75,7 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
     result["targets"] = lines
     keep_result(result, arguments.output)
     refusals = [f"gate, {row['what']}: exit code {row['exit_code']}; {row['reason']}" for row in result["gate"]]
-    page = "\n\n".join([latency.text(result["rows"]), "\n".join(refusals), text(lines)])
+    page = "\n\n".join([latency.text(read_rows(result)), "\n".join(refusals), text(lines)])
     return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))
 
 

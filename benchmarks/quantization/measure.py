@@ -113,7 +113,7 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
         measured = runner.measure(
             list(cases.values()), crops, floats, rounds=setup.rounds, progress=reporter(f"latency, threads: {count}")
         )
-        rows += [{"form": form, **row} for form, row in zip(cases, measured, strict=True)]
+        rows += [{"form": form, **json_object(row)} for form, row in zip(cases, measured, strict=True)]
     return rows
 
 

@@ -59,6 +59,7 @@ def add_command(commands: Commands) -> None:
 def run_tuning(arguments: argparse.Namespace) -> Outcome:
     """Measure everything, and compare with the targets."""
     from benchmarks import latency
+    from benchmarks.case_row import read_rows
     from benchmarks.target import text
     from benchmarks.tuning.measure import Setup, measure
     from benchmarks.tuning.targets import targets
@@ -82,5 +83,5 @@ def run_tuning(arguments: argparse.Namespace) -> Outcome:
     lines = targets(result)
     result["targets"] = lines
     keep_result(result, arguments.output)
-    page = "\n\n".join([latency.text(result["rows"]), text(lines)])
+    page = "\n\n".join([latency.text(read_rows(result)), text(lines)])
     return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))

@@ -25,6 +25,7 @@ from benchmarks.tuning import gemm_peak
 from edge_sphereface.compare import normalize
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.json_output import json_object
 from export.parity import normalize_plainly
 from export.plain import open_plain
 from export.quantization.crops import proof_crops
@@ -92,7 +93,7 @@ def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
         measured = runner.measure_restarted(
             list(cases.values()), crops, floats, rounds=setup.rounds, restarts=setup.restarts, progress=progress
         )
-        rows += [{"form": form, **row} for form, row in zip(cases, measured, strict=True)]
+        rows += [{"form": form, **json_object(row)} for form, row in zip(cases, measured, strict=True)]
         limits[str(count)] = float(np.median([*before, *_product_ms(count)]))
     return {
         "rows": rows,

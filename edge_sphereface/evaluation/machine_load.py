@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.json_output import rounded
+from edge_sphereface.storage.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +24,7 @@ _LOADED_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachineLoad:
+class MachineLoad(Record):
     """Load on a machine during a measurement.
 
     Attributes:
@@ -30,6 +32,10 @@ class MachineLoad:
         average: load average of the system over the last minute, including this process; None if there is none.
         processors: number of processors that this process may use.
     """
+
+    record_name = "The load of the machine"
+    record_error = EdgeSphereFaceError
+    record_hint = "measure again"
 
     other_processors: float | None = field(metadata=rounded(2))
     average: float | None = field(metadata=rounded(2))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.json_output import rounded
+from edge_sphereface.storage.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +21,7 @@ _NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LatencySummary:
+class LatencySummary(Record):
     """Latency of one case, in milliseconds.
 
     Attributes:
@@ -29,6 +31,10 @@ class LatencySummary:
         p95_ms: 95th percentile.
         p99_ms: 99th percentile; with fewer than 100 samples it is close to the maximum.
     """
+
+    record_name = "The summary of a latency"
+    record_error = EdgeSphereFaceError
+    record_hint = "measure again"
 
     samples: int
     min_ms: float = field(metadata=rounded(3))

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.comparison import compare
-from edge_sphereface.cli.runner import run
+from edge_sphereface.cli.runner import UsageError, run
 
 
 def result(ms, noise=0.02, seed=0, **more):
@@ -29,6 +29,21 @@ def test_verdicts(new, noise, verdict):
 
 def test_a_wrong_answer_is_a_regression_however_fast():
     assert compare(result(10), result(1, correct=False))[0][0].verdict == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ({"samples_ms": [1.0, "x"]}, r"samples_ms\[1\] must be a finite number"),
+        ({"samples_ms": []}, "samples_ms must be a list of length 1"),
+        ({"samples_ms": [1.0], "start_samples": [2]}, "add up to 1 samples, not 2"),
+        ({"samples_ms": [0.0, 0.0]}, "median of every start must be above 0"),
+    ],
+)
+def test_invalid_samples_are_refused(row, fault):
+    bad = {"environment": {}, "rows": [{"label": "x", **row}]}
+    with pytest.raises(UsageError, match=fault):
+        compare(bad, bad)
 
 
 def test_cases_in_one_result_only_are_named():

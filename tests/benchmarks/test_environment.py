@@ -68,9 +68,9 @@ def test_condition_of_a_pi(tmp_path):
         },
     )
     now = environment.condition(tmp_path, programs({"vcgencmd": "throttled=0x50004\n"}))
-    assert now["temperature_c"] == 61.2
-    assert now["throttled"] == ["throttled now", "under-voltage since boot", "throttled since boot"]
-    assert now["power_mode"] is None
+    assert now.temperature_c == 61.2
+    assert now.throttled == ("throttled now", "under-voltage since boot", "throttled since boot")
+    assert now.power_mode is None
 
 
 def test_condition_of_a_jetson(tmp_path):
@@ -79,14 +79,14 @@ def test_condition_of_a_jetson(tmp_path):
     )
     mode = "NV Fan Mode:quiet\nNV Power Mode: 15W\n2\n"
     now = environment.condition(tmp_path, programs({"nvpmodel": mode, "tegrastats": line}))
-    assert now == {"temperature_c": 48.25, "throttled": None, "power_w": 4.715, "power_mode": "15W"}
+    assert json_object(now) == {"temperature_c": 48.25, "throttled": None, "power_w": 4.715, "power_mode": "15W"}
     old = environment.condition(tmp_path, programs({"tegrastats": "RAM 1/3964MB CPU@30C POM_5V_IN 2040/2040"}))
-    assert old["power_w"] == 2.04
+    assert old.power_w == 2.04
 
 
 def test_condition_of_a_machine_that_tells_nothing(tmp_path):
     now = environment.condition(tmp_path, programs({}))
-    assert now == {"temperature_c": None, "throttled": None, "power_w": None, "power_mode": None}
+    assert set(json_object(now).values()) == {None}
     assert not environment.is_throttled(now, now)
 
 
@@ -142,10 +142,15 @@ def test_other_work_before_and_during_a_run_is_recorded(tmp_path, monkeypatch, c
     assert work["before"] == {"other_processors": before, "average": 1.5, "processors": 2}
     assert work["during"] == {"other_processors": during, "average": 1.5, "processors": 2}
     assert work["busy"] is busy
-    assert (f"up to {max(before, during):.2f} of 2" in environment.busy_text(facts)) is busy
+    assert (f"up to {max(before, during):.2f} of 2" in environment.busy_text(read(facts))) is busy
     elsewhere = json_object(timed.describe(workers_elsewhere=True))["other_work"]
     assert elsewhere["during"] is None
     assert elsewhere["busy"] is (before > 0.5)
+
+
+def read(facts):
+    """The load by other programs that a recorded environment holds."""
+    return environment.TimedEnvironment.from_values(facts).other_work
 
 
 def test_without_proc_the_load_average_is_judged(tmp_path, monkeypatch, capsys):
@@ -153,13 +158,14 @@ def test_without_proc_the_load_average_is_judged(tmp_path, monkeypatch, capsys):
     facts = json_object(environment.TimedRun(tmp_path, lambda _: None).describe())
     assert "the load average is 1.50 on 2 processors" in capsys.readouterr().err
     assert facts["other_work"]["before"]["other_processors"] is None
-    assert "load average was 1.50 on 2" in environment.busy_text(facts)
+    assert "load average was 1.50 on 2" in environment.busy_text(read(facts))
     monkeypatch.setattr("os.getloadavg", lambda: (0.2, 0.0, 0.0), raising=False)
     idle = json_object(environment.TimedRun(tmp_path, lambda _: None).describe())
+    old = {name: value for name, value in idle.items() if name not in ("generation", "load", "other_work")}
     monkeypatch.delattr("os.getloadavg")
     unknown = json_object(environment.TimedRun(tmp_path, lambda _: None).describe())
     assert capsys.readouterr().err == ""
-    assert [environment.busy_text(facts) for facts in (idle, unknown, {"load": 9.0})] == ["", "", ""]
+    assert [environment.busy_text(read(facts)) for facts in (idle, unknown, old)] == ["", "", ""]
 
 
 def test_programs_that_are_not_there_are_not_run():

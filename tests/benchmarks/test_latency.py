@@ -8,11 +8,13 @@ import pytest
 
 from benchmarks import latency, runner
 from benchmarks.__main__ import build_parser
+from benchmarks.case_row import CaseRow
 from benchmarks.contenders import find_peer, peer_names
 from benchmarks.peer_environments import PeerUnavailableError, python_of
 from benchmarks.runner import Case
-from benchmarks.worker import peak_rss_mib
+from benchmarks.worker import Problem, Ready, Samples, peak_rss_mib
 from edge_sphereface.cli.runner import run
+from edge_sphereface.json_output import json_object
 
 
 @pytest.fixture
@@ -40,23 +42,25 @@ def test_models_and_peers(small_models):
         peers=["onnxruntime_plain", "opencv_dnn"],
         progress=lambda *counts: seen.append(counts),
     )
-    assert [row["label"] for row in rows] == ["nchw", "image", "onnxruntime: nchw", "OpenCV DNN: nchw"]
+    assert [row.label for row in rows] == ["nchw", "image", "onnxruntime: nchw", "OpenCV DNN: nchw"]
     for row in rows:
-        assert len(row["samples_ms"]) == row["latency"]["samples"] == 7
-        assert row["correct"] is True
-        assert row["min_cosine"] == pytest.approx(1, abs=1e-5)
-        assert row["load_ms"] > 0
-        assert row["first_ms"] > 0
-        assert 20 < row["peak_rss_mib"] < 2000
-        assert row["settings"]
-        assert row["version"]
+        measured = row.measured
+        assert len(measured.samples_ms) == measured.latency.samples == 7
+        assert measured.correct is True
+        assert measured.min_cosine == pytest.approx(1, abs=1e-5)
+        assert measured.load_ms > 0
+        assert measured.first_ms > 0
+        assert 20 < measured.peak_rss_mib < 2000
+        assert row.settings
+        assert measured.version
+    assert [json_object(CaseRow.from_values(json_object(row))) for row in rows] == [json_object(row) for row in rows]
     assert seen[-1] == ("1 thread, batch 2", 7, 7)
     assert "OpenCV DNN: nchw" in latency.text(rows)
 
 
 def test_a_wrong_answer_is_never_a_fast_answer(small_models, changed):
     rows = latency.measure([small_models["nchw"], changed], threads=[1], batches=[1], rounds=3)
-    assert [row["correct"] for row in rows] == [True, False]
+    assert [row.measured.correct for row in rows] == [True, False]
     line = next(line for line in latency.text(rows).splitlines() if line.startswith("changed"))
     assert "WRONG" in line
 
@@ -72,16 +76,17 @@ def test_a_contender_that_fails_is_a_row_with_the_reason(small_models, tmp_path)
         Case(contender="opencv_dnn", model=broken, label="bad", **common),
     ]
     good, bad = runner.measure(cases, crops, floats, rounds=2)
-    assert "latency" in good
-    assert "latency" not in bad
-    assert bad["error"]
+    assert good.measured
+    assert bad.measured is None
+    assert bad.failure.error
+    assert [CaseRow.from_values(json_object(row)).failure for row in (good, bad)] == [None, bad.failure]
     assert "not measured" in latency.text([good, bad])
 
 
 def test_a_peer_is_not_fed_what_it_does_not_take(small_models):
     rows = latency.measure([small_models["image"]], threads=[1], batches=[1], rounds=2, peers=["opencv_dnn", "ncnn"])
-    assert "latency" in rows[0]
-    assert [row["error"] for row in rows[1:]] == [latency._TAKES_FLOATS] * 2
+    assert rows[0].measured
+    assert [row.failure.error for row in rows[1:]] == [latency._TAKES_FLOATS] * 2
 
 
 def test_todays_int8_takes_a_float_file_alone(small_models, tmp_path, capsys):
@@ -98,7 +103,7 @@ def test_a_peer_that_cannot_be_installed_is_a_row_with_the_reason(small_models, 
 
     monkeypatch.setattr(runner, "python_of", unavailable)
     rows = latency.measure([small_models["nchw"]], threads=[1], batches=[1], rounds=2, peers=["openvino"])
-    assert rows[1]["error"] == "no network"
+    assert rows[1].failure.error == "no network"
 
 
 def test_turns_are_taken(monkeypatch, small_models, tmp_path):
@@ -110,12 +115,12 @@ def test_turns_are_taken(monkeypatch, small_models, tmp_path):
             self.name, self.output = case.label, tmp_path / "out.npy"
             np.save(self.output, np.ones((1, 4), np.float32))
 
-        def read(self):
-            return {"version": "1", "load_ms": 1.0, "first_ms": 1.0}
+        def ready(self):
+            return Ready(version="1", load_ms=1.0, first_ms=1.0)
 
         def measure(self, rounds, warmup):
             order.append((self.name, rounds, warmup))
-            return {"samples_ms": [1.0] * rounds, "peak_rss_mib": None}
+            return Samples(samples_ms=(1.0,) * rounds, peak_rss_mib=None)
 
         def close(self):
             order.append((self.name, "closed"))
@@ -124,7 +129,7 @@ def test_turns_are_taken(monkeypatch, small_models, tmp_path):
     common = {"contender": "edge", "model": small_models["nchw"], "threads": 1, "batch": 1, "precision": "float32"}
     rows = runner.measure([Case(label=n, **common) for n in "AB"], np.zeros(1), np.zeros(1), rounds=8)
     assert order == [("A", 5, 5), ("B", 5, 5), ("A", 3, 1), ("B", 3, 1), ("B", "closed"), ("A", "closed")]
-    assert [row["latency"]["samples"] for row in rows] == [8, 8]
+    assert [row.measured.latency.samples for row in rows] == [8, 8]
 
 
 def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tmp_path):
@@ -134,11 +139,11 @@ def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tm
         def __init__(self, *_):
             np.save(self.output, np.ones((1, 4), np.float32))
 
-        def read(self):
-            return {"version": "1", "load_ms": 1.0, "first_ms": 1.0}
+        def ready(self):
+            return Ready(version="1", load_ms=1.0, first_ms=1.0)
 
         def measure(self, rounds, warmup):
-            return {"error": "the process ended with exit code -9"}
+            return Problem(error="the process ended with exit code -9")
 
         def close(self):
             pass
@@ -146,23 +151,23 @@ def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tm
     monkeypatch.setattr(runner, "_Worker", Dies)
     case = Case(contender="edge", model=small_models["nchw"], label="A", threads=1, batch=1, precision="float32")
     (row,) = runner.measure([case], np.zeros(1), np.zeros(1), rounds=3)
-    assert row["error"] == "the process ended with exit code -9"
+    assert row.failure.error == "the process ended with exit code -9"
 
 
 def test_a_process_that_is_killed_is_told(small_models, tmp_path):
     """The real thing: a worker is killed between two turns."""
-    from benchmarks.runner import _Worker
+    from benchmarks.runner import _Inputs, _Worker
 
     np.save(tmp_path / "crops.npy", np.zeros((1, 112, 96, 3), np.uint8))
     np.save(tmp_path / "floats.npy", np.zeros((1, 3, 112, 96), np.float32))
     case = Case(contender="edge", model=small_models["nchw"], label="A", threads=1, batch=1, precision="float32")
-    inputs = {"crops": str(tmp_path / "crops.npy"), "floats": str(tmp_path / "floats.npy")}
+    inputs = _Inputs(crops=tmp_path / "crops.npy", floats=tmp_path / "floats.npy")
     worker = _Worker(case, tmp_path, inputs)
-    assert worker.read()["ready"] is True
-    assert len(worker.measure(3, warmup=1)["samples_ms"]) == 3
+    assert worker.ready().load_ms > 0
+    assert len(worker.measure(3, warmup=1).samples_ms) == 3
     worker._process.kill()
     worker._process.wait()
-    assert "exit code" in worker.measure(3, warmup=1)["error"]
+    assert "exit code" in worker.measure(3, warmup=1).error
     worker.close()
 
 

@@ -1,5 +1,7 @@
 """The report: one machine, every section, plots that are pictures."""
 
+from dataclasses import fields
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from benchmarks import report
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison_table
+from benchmarks.case_row import Measurement
 
 
 @pytest.fixture
@@ -28,20 +31,26 @@ def result():
         "peak_rss_mib": 200.0,
         "latency": {"samples": 50, "min_ms": 9.0, "median_ms": 10.0, "p95_ms": 11.0, "p99_ms": 12.0},
         "median_ms_per_face": 10.0,
+        "max_abs_error": 0.0,
         "min_cosine": 1.0,
         "correct": True,
         "samples_ms": samples.tolist(),
     }
     peer = {**row, "label": "OpenVINO: float", "contender": "openvino"}
-    missing = {"label": "ncnn", "contender": "ncnn", "settings": "x", "threads": 1, "batch": 1, "error": "no wheel"}
+    figures = {part.name for part in fields(Measurement)}
+    missing = {name: value for name, value in row.items() if name not in figures}
+    missing |= {"label": "ncnn", "contender": "ncnn", "error": "no wheel"}
     same = np.arange(200) % 2 == 0
     scores = evaluate.Scores(np.where(same, 0.5, 0.0) + random.normal(0, 0.2, 200), same, 0, {})
     return {
         "environment": {
             "time": "2026-01-01",
             "cpu": "some CPU",
+            "processor": "x86_64",
+            "cpu_flags": [],
             "usable_cpus": 2,
             "governor": None,
+            "memory_mib": 1000,
             "system": "x",
             "versions": {"a": "1"},
         },

@@ -85,17 +85,17 @@ def test_starts_are_put_together(small_models, crops):
     (row,) = runner.measure_restarted(
         [case], crops, floats, rounds=7, restarts=3, progress=lambda *words: told.append(words)
     )
-    assert row["starts"] == 3
-    assert len(row["samples_ms"]) == row["latency"]["samples"] == 7
+    assert row.measured.starts == 3
+    assert len(row.measured.samples_ms) == row.measured.latency.samples == 7
     assert told == [(3, 7), (5, 7), (7, 7)]
-    assert row["correct"]
+    assert row.measured.correct
 
 
 def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
     case = Case(contender="edge", model=tmp_path / "no.onnx", label="x", threads=1, batch=1, precision="float32")
     floats = np.zeros((len(crops), 3, 112, 96), np.float32)
     (row,) = runner.measure_restarted([case], crops, floats, rounds=4, restarts=2)
-    assert "no.onnx" in row["error"]
+    assert "no.onnx" in row.failure.error
 
 
 @pytest.mark.slow
