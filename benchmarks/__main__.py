@@ -52,10 +52,14 @@ def _add_latency(added: Commands) -> None:
         help="measure the latency of models, peers and stages, interleaved, each in a separate process",
         description="Measure the latency and memory of models, of other runtimes and of single stages. Contenders "
         "take turns within one run, each in a separate process; ratios have a confidence interval.",
-        epilog="example: python -m benchmarks latency float.onnx int8.onnx --peers openvino ncnn -o latency.json",
+        epilog="example: python -m benchmarks latency float.onnx tuned.onnx int8.onnx fp16.onnx --peers all "
+        "--calibration photos -o latency.json",
     )
     command.add_argument(
-        "model", nargs="+", type=Path, help="ONNX file; the first one, a float model, is the reference"
+        "model",
+        nargs="+",
+        type=Path,
+        help="forms of one network: plain float first, which is the reference, then tuned, FP16, INT8",
     )
     command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
     command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
@@ -72,7 +76,20 @@ def _add_latency(added: Commands) -> None:
         nargs="+",
         choices=(*commands.PEERS, "all"),
         default=[],
-        help="other runtimes; each one is installed in a virtual environment in build/peers on first use",
+        help="other runtimes, each installed in a virtual environment in build/peers on first use; edge_tuned and "
+        "edge_pinned run every form with those settings of the session",
+    )
+    command.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FOLDER",
+        help="photographs: also measure INT8 by onnxruntime's quantize_static and by NNCF, made from the first model",
+    )
+    command.add_argument(
+        "--folder",
+        type=Path,
+        default=commands.FOLDER,
+        help=f"folder for the files of --calibration (default {commands.FOLDER})",
     )
     command.add_argument("--checkpoint", type=Path, metavar="FILE", help="checkpoint for MindSpore")
     command.add_argument("--no-stages", action="store_true", help="measure only the embedding")
@@ -214,8 +231,9 @@ def _add_report(added: Commands) -> None:
         "report",
         parents=[json_option()],
         help="write results as Markdown and plots",
-        description="Write a report of recorded results: a Markdown page with tables, plots and the machine.",
-        epilog="example: python -m benchmarks report latency.json accuracy.json ascend.json -o report",
+        description="Write a report of recorded results: a Markdown page with tables, plots and the machine. Its first "
+        "chart compares the fastest form of this project with the fastest of each runtime, by precision.",
+        epilog="example: python -m benchmarks report latency.json tuning.json quantization.json -o report",
     )
     command.add_argument("result", nargs="+", type=Path, help="results of one machine")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")

@@ -81,6 +81,7 @@ class CaseRow(Record):
         settings: settings of the contender, and the reason for them.
         model: name of the model file.
         precision: precision of the model.
+        graph: ``plain``, or the rewrites of the model's graph; empty if unknown.
         threads: number of threads of one inference.
         batch: number of crops in one inference.
         provider: execution provider, for contenders that use onnxruntime.
@@ -97,6 +98,7 @@ class CaseRow(Record):
     settings: str
     model: str
     precision: str
+    graph: str
     threads: Count
     batch: Count
     provider: str
@@ -105,8 +107,8 @@ class CaseRow(Record):
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
-        """Group the flat fields of JSON. Fields of other commands are ignored; older rows have no starts."""
-        facts = {name: values[name] for name in _FACTS if name in values}
+        """Group the flat fields of JSON. Fields of other commands are ignored; older rows lack starts and graph."""
+        facts = {"graph": "", **{name: values[name] for name in _FACTS if name in values}}
         if "error" in values:
             return {**facts, "measured": None, "failure": {"error": values["error"]}}
         samples = values.get("samples_ms")

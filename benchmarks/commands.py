@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import comparison, environment, latency, plan, report, stages
+from benchmarks import cases, comparison, environment, headline, latency, plan, report, stages
 from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
 from benchmarks.ascend import comparison_table, imported, probe
@@ -18,21 +19,20 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.json_output import json_object
-from edge_sphereface.storage.files import sha256_of
+from edge_sphereface.storage.files import ensure_folder, sha256_of
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject
 
+FOLDER = Path("build/latency")
 PEERS = tuple(name for name in peer_names() if name != "edge")
 
 
 def run_latency(arguments: argparse.Namespace) -> Outcome:
     """Run ``latency``: time models and peers, then the stages of the first model."""
-    timed = environment.TimedRun()
     threads = arguments.threads or list(range(1, usable_cpus() + 1))
     peers = PEERS if "all" in arguments.peers else arguments.peers
     for name in peers:
@@ -45,6 +45,11 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         setup.photograph()  # what cannot be read is told before minutes of timing
         if arguments.video is not None and not stages.read_video(arguments.video, limit=1):
             raise UsageError(f"OpenCV cannot read {arguments.video} as a video.", hint="give an MP4, AVI or MKV file")
+    rivals: list[cases.Rival] = []
+    if arguments.calibration is not None:
+        folder = ensure_folder(arguments.folder)
+        rivals = cases.make_rivals(arguments.model[0], arguments.calibration, folder, peers)
+    timed = environment.TimedRun()
     before = environment.condition()
     rows = latency.measure(
         arguments.model,
@@ -54,6 +59,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         starts=arguments.starts,
         peers=peers,
         checkpoint=arguments.checkpoint,
+        rivals=rivals,
         progress=_Named(),
     )
     stage_rows: list[JsonObject] = []
@@ -71,8 +77,9 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         stages=tuple(stage_rows),
     )
     keep_result(result, arguments.output)
-    text = latency.text(rows) + ("\n\n" + stages.text(stage_rows) if stage_rows else "")
-    return Outcome(result, f"{text}\n\n{_foot(result)}")
+    best = headline.entries(rows)
+    parts = [latency.text(rows), headline.text(best) if best else "", stages.text(stage_rows) if stage_rows else ""]
+    return Outcome(result, "\n\n".join([*filter(None, parts), _foot(result)]))
 
 
 def run_accuracy(arguments: argparse.Namespace) -> Outcome:
@@ -207,8 +214,15 @@ def _spec_of(checkpoint: Path) -> ModelSpec:
 
 def run_report(arguments: argparse.Namespace) -> Outcome:
     """Run ``report``: Markdown and plots of results."""
+    results = {path: load_result(path) for path in arguments.result}
+    for path, result in results.items():
+        if not report.is_shown(result):
+            raise UsageError(
+                f"{path} has no section that a report shows.",
+                hint="give results of latency, accuracy, tuning, quantization, ascend or export quantize",
+            )
     try:
-        merged = report.merge([load_result(path) for path in arguments.result])
+        merged = report.merge(list(results.values()))
     except ValueError as error:
         raise UsageError(str(error), hint="make one report per machine") from error
     written = report.write(merged, arguments.output, title=arguments.title, remark=arguments.remark)
@@ -271,4 +285,6 @@ def _foot(result: latency.LatencyReport) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
     slow = " THROTTLED during the run." if result.throttled else ""
     busy = environment.busy_text(result.environment.other_work)
-    return f"{where.cpu}, {where.usable_cpus} processors; {versions}.{slow}{f' BUSY: {busy}.' if busy else ''}"
+    warning = f" BUSY: {busy}; timings are longer than on an idle machine." if busy else ""
+    load = environment.load_text(result.environment)
+    return f"{where.cpu}, {where.usable_cpus} processors; {versions}.{slow}\n{load}.{warning}"

@@ -222,6 +222,19 @@ def busy_text(work: OtherWork | None) -> str:
     return f"other programs kept up to {max(others):.2f} of {work.before.processors} processors busy"
 
 
+def load_text(timed: TimedEnvironment) -> str:
+    """Describe the load of the machine before and during a measurement."""
+    work, average = timed.other_work, timed.environment.load
+    looks = {} if work is None else {"before": work.before, "during": work.during}
+    shares = " and ".join(
+        f"{look.other_processors / look.processors:.0%} of the processor time {when}"
+        for when, look in looks.items()
+        if look is not None and look.other_processors is not None
+    )
+    others = f"other programs used {shares} the measurement" if shares else "share of other programs unknown"
+    return f"{others}; load average {'unknown' if average is None else f'{average:.2f}'}"
+
+
 def _is_busy_before(load: MachineLoad) -> bool:
     """Without other data, a load average from half a process per processor counts: it includes ended programs."""
     if load.other_processors is not None or load.average is None:

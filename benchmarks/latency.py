@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import runner
-from benchmarks.contenders import find_peer
-from benchmarks.runner import Case
+from benchmarks.cases import select_cases
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.session import AUTO_ORDER, CPU
-from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.model.certificate import golden_crops
-from edge_sphereface.model.spec import LAYOUT_NCHW
 from export.faces import face_crops
 from export.parity import normalize_plainly
 
@@ -25,12 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.case_row import CaseRow
+    from benchmarks.cases import Rival
     from benchmarks.environment import Condition, TimedEnvironment
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import JsonObject, UInt8Array
-
-
-_TAKES_FLOATS = "takes floats alone: convert the checkpoint with --input-layout nchw"
 
 
 def measure(  # noqa: PLR0913 -- what is measured, by name
@@ -42,6 +35,7 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
     starts: int = 1,
     peers: Sequence[str] = (),
     checkpoint: Path | None = None,
+    rivals: Sequence[Rival] = (),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[CaseRow]:
     """Time models and peers, interleaved, each in a separate process.
@@ -52,8 +46,10 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
         batches: numbers of crops per inference.
         rounds: number of samples of each case in total.
         starts: number of process starts of each contender, over which the samples are spread.
-        peers: other contenders, which run the first model or the checkpoint.
+        peers: other contenders. They run the first model, quantized models, or the checkpoint; those of this project
+            run every model.
         checkpoint: checkpoint for peers that require it.
+        rivals: quantized models of other tools, which only their runtimes run.
         progress: called with a description of the case, rounds done and rounds in total.
 
     Returns:
@@ -65,10 +61,10 @@ def measure(  # noqa: PLR0913 -- what is measured, by name
         for batch in batches:
             crops = example_crops(specs[models[0]], batch)
             floats = normalize_plainly(crops, specs[models[0]])
-            cases = _cases(models, specs, peers, checkpoint, count, batch)
+            chosen = select_cases(specs, peers=peers, checkpoint=checkpoint, rivals=rivals, threads=count, batch=batch)
             name = group_name(count, batch)
             report = None if progress is None else lambda done, total, what=name: progress(what, done, total)
-            rows += runner.measure_restarted(cases, crops, floats, rounds=rounds, restarts=starts, progress=report)
+            rows += runner.measure_restarted(chosen, crops, floats, rounds=rounds, restarts=starts, progress=report)
     return rows
 
 
@@ -97,44 +93,6 @@ class LatencyReport:
     throttled: bool
     rows: tuple[CaseRow, ...]
     stages: tuple[JsonObject, ...]
-
-
-def _cases(
-    models: Sequence[Path],
-    specs: dict[Path, ModelSpec],
-    peers: Sequence[str],
-    checkpoint: Path | None,
-    threads: int,
-    batch: int,
-) -> list[Case]:
-    case = partial(Case, threads=threads, batch=batch)
-    cases = [case(contender="edge", model=path, label=path.stem, precision=specs[path].precision) for path in models]
-    offered = [name for name in import_onnxruntime().get_available_providers() if name in AUTO_ORDER and name != CPU]
-    cases += [
-        case(
-            contender="edge",
-            model=models[0],
-            label=f"{models[0].stem} on {provider}",
-            precision=specs[models[0]].precision,
-            provider=provider,
-        )
-        for provider in offered
-    ]
-    for name in peers:
-        peer = find_peer(name)
-        if peer.needs_checkpoint:
-            if checkpoint is not None:
-                cases.append(case(contender=name, model=checkpoint, label=peer.title, precision="float32"))
-            continue
-        for path in models:
-            if specs[path].precision == "float32" and path is not models[0]:
-                continue
-            if specs[path].precision == "float32" or peer.takes_quantized:
-                label = f"{peer.title}: {path.stem}"
-                refusal = "" if peer.takes_crops or specs[path].input_layout == LAYOUT_NCHW else _TAKES_FLOATS
-                precision = specs[path].precision
-                cases.append(case(contender=name, model=path, label=label, precision=precision, refusal=refusal))
-    return cases
 
 
 def group_name(threads: int, batch: int) -> str:

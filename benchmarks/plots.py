@@ -5,50 +5,116 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.headline import is_ours
 from benchmarks.latency import group_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from benchmarks.case_row import CaseRow, Measurement
+    from benchmarks.headline import Entry
     from edge_sphereface.types import JsonObject
 
 _OURS, _PEER, _GRID, _TEXT = "#1f6f8b", "#b8b8b8", "#e6e6e6", "#333333"
+_WHISKERS = "milliseconds per inference (bar: median, tick: 95th, dot: 99th percentile); shorter is better"
+_LONG_MS = 10
+"""Medians from here on have one decimal."""
 _CYCLE = ("#1f6f8b", "#e07a3f", "#6a994e", "#8e5572", "#c9a227", "#555555")
 
 
-def latencies(rows: Sequence[JsonObject]) -> bytes:
-    """Draw box plots of batch 1 with one panel per number of threads; this project's runtime is in color."""
-    chosen = [row for row in rows if row["batch"] == min(r["batch"] for r in rows)]
-    threads = sorted({row["threads"] for row in chosen})
-    height = 1.2 + 0.42 * max(sum(row["threads"] == count for row in chosen) for count in threads)
-    figure, axes = _figure(len(threads), width=5.2 * len(threads) + 1.2, height=height)
-    for axis, count in zip(axes, threads, strict=True):
-        shown = [row for row in chosen if row["threads"] == count][::-1]
-        boxes = axis.boxplot(
-            [row["samples_ms"] for row in shown],
-            orientation="horizontal",
-            patch_artist=True,
-            widths=0.6,
-            showfliers=False,
-            medianprops={"color": _TEXT, "linewidth": 1.4},
-        )
-        for box, row in zip(boxes["boxes"], shown, strict=True):
-            box.set(facecolor=_OURS if row["contender"] == "edge" else _PEER, edgecolor=_TEXT, linewidth=0.7)
-        axis.set_yticks(range(1, len(shown) + 1), [row["label"] for row in shown])
-        axis.set_xlim(left=0)
-        axis.set_title(group_name(count, shown[0]["batch"]), loc="left")
-        axis.set_xlabel("milliseconds (box: middle half, line: median)")
+def headline(entries: Sequence[Entry]) -> bytes:
+    """Draw the fastest form of each runtime: one column per number of threads, one row per precision.
+
+    All panels of a column have one scale. This project is in color.
+    """
+    threads = sorted({entry.threads for entry in entries})
+    precisions = list(dict.fromkeys(entry.precision for entry in entries))
+    counts = [
+        max(sum((entry.precision, entry.threads) == (precision, count) for entry in entries) for count in threads)
+        for precision in precisions
+    ]
+    figure, panels = _grid(
+        counts, len(threads), width=6.4 * len(threads), height=0.46 * sum(counts) + 0.9 * len(precisions) + 0.5
+    )
+    for precision, row in zip(precisions, panels, strict=True):
+        for count, axis in zip(threads, row, strict=True):
+            shown = [entry for entry in entries if (entry.precision, entry.threads) == (precision, count)]
+            _bars(
+                axis,
+                [(f"{entry.runtime}\n{entry.form[:44]}", entry.measured, entry.is_ours) for entry in shown],
+            )
+            axis.set_title(f"{precision}, {group_name(count, entries[0].batch)}", loc="left", fontweight="bold")
+    figure.supxlabel(_WHISKERS, fontsize=10)
     return _png(figure)
 
 
-def accuracy_over_latency(accuracy: Sequence[JsonObject], rows: Sequence[JsonObject]) -> bytes:
+def latencies(rows: Sequence[CaseRow]) -> bytes:
+    """Draw every contender at the smallest batch, one panel per number of threads. This project is in color."""
+    smallest = min(row.batch for row in rows)
+    chosen = [row for row in rows if row.batch == smallest and row.measured is not None]
+    threads = sorted({row.threads for row in chosen})
+    most = max(sum(row.threads == count for row in chosen) for count in threads)
+    figure, panels = _grid([most], len(threads), width=6 * len(threads), height=1.2 + 0.34 * most)
+    for axis, count in zip(panels[0], threads, strict=True):
+        shown = [row for row in chosen if row.threads == count]
+        _bars(
+            axis,
+            [(f"{row.label} · {row.precision}", row.measured, is_ours(row)) for row in shown if row.measured],
+        )
+        axis.set_title(group_name(count, smallest), loc="left")
+    figure.supxlabel(_WHISKERS, fontsize=10)
+    return _png(figure)
+
+
+def _bars(axis: Any, shown: Sequence[tuple[str, Measurement, bool]]) -> None:
+    """Draw medians as bars from top to bottom, with whiskers to p95 and p99 and the median as a number."""
+    latencies = [measured.latency for _, measured, _ in shown]
+    for place, (latency, (_, _, ours)) in enumerate(zip(latencies, shown, strict=True)):
+        axis.barh(place, latency.median_ms, height=0.62, color=_OURS if ours else _PEER)
+        axis.plot([latency.median_ms, latency.p99_ms], [place, place], color=_TEXT, linewidth=0.9)
+        axis.plot(latency.p95_ms, place, color=_TEXT, marker="|", markersize=9, markeredgewidth=1.4)
+        axis.plot(latency.p99_ms, place, color=_TEXT, marker="o", markersize=3.2)
+        axis.annotate(
+            f"{latency.median_ms:.{2 if latency.median_ms < _LONG_MS else 1}f}",
+            (latency.p99_ms, place),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            fontweight="bold" if ours else "normal",
+            color=_TEXT,
+        )
+    axis.set_yticks(range(len(shown)), [label for label, _, _ in shown])
+    axis.set_ylim(len(shown) - 0.4, -0.6)
+    axis.set_xlim(left=0)
+    axis.margins(x=0.12)
+    axis.grid(visible=False, axis="y")
+
+
+def _grid(heights: Sequence[int], columns: int, *, width: float, height: float) -> tuple[Any, Any]:
+    """Make a grid of panels; all panels of a column have one horizontal scale."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(
+        len(heights),
+        columns,
+        figsize=(width, height),
+        squeeze=False,
+        sharex="col",
+        gridspec_kw={"height_ratios": [count + 0.6 for count in heights]},
+    )
+    for axis in axes.flat:
+        _style(axis)
+    return figure, axes
+
+
+def accuracy_over_latency(accuracy: Sequence[JsonObject], rows: Sequence[CaseRow]) -> bytes:
     """Plot the accuracy of each model with its 95 % confidence interval over its fastest median at batch 1."""
     figure, (axis,) = _figure(1, width=6.4, height=4.2)
     for number, row in enumerate(accuracy):
         times = [
-            r["latency"]["median_ms"]
+            r.measured.latency.median_ms
             for r in rows
-            if r["model"] == row["model"] and r["batch"] == 1 and r["contender"] == "edge"
+            if r.measured is not None and r.model == row["model"] and r.batch == 1 and r.contender.startswith("edge")
         ]
         if not times:
             continue
@@ -111,23 +177,30 @@ def identification(rows: Sequence[JsonObject]) -> bytes:
 
 
 def _figure(panels: int, *, width: float, height: float) -> tuple[Any, Any]:
+    figure, axes = _pyplot().subplots(1, panels, figsize=(width, height), squeeze=False)
+    for axis in axes[0]:
+        _style(axis)
+    return figure, axes[0]
+
+
+def _style(axis: Any) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="both", color=_GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(colors=_TEXT, labelsize=9)
+
+
+def _pyplot() -> Any:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, panels, figsize=(width, height), squeeze=False)
-    for axis in axes[0]:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="both", color=_GRID, linewidth=0.8)
-        axis.set_axisbelow(True)
-        axis.tick_params(colors=_TEXT, labelsize=9)
-    return figure, axes[0]
+    return plt
 
 
 def _png(figure: Any) -> bytes:
-    from matplotlib import pyplot as plt
-
+    plt = _pyplot()
     figure.tight_layout()
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=130)

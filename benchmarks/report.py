@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks import environment, latency, plots, stages
+from benchmarks import environment, headline, latency, plots, stages, target
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison_table
-from benchmarks.case_row import CaseRow
+from benchmarks.case_row import CaseRow, read_rows
 from benchmarks.environment import TimedEnvironment
+from benchmarks.quantization import proof_table
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
@@ -24,23 +25,73 @@ _HOW = (
     "samples (`report.json`). `x` is the median over that of the first row of its group; a row whose embeddings differ "
     "from the first row's by more than allowed is marked WRONG instead."
 )
+_BEST = (
+    "The fastest form of each runtime at the smallest batch, by precision, all from one run: contenders took turns on "
+    "the same network. INT8 embeddings differ slightly from those of float32 (`cosine`: least similarity to the "
+    "reference), so compare within one precision."
+)
+_BEST_PICTURE = "best-of-each.png"
+_PROOFS = (
+    "`python -m export quantize` refuses a model that misses a bound. Points lost are against the float model on the "
+    "same pairs, with the upper end of the 95 % interval; the latency has its 95 % interval."
+)
 _TIMED = ("rows", "stages")
 """Sections with timings. Rows that were measured on a busy machine have the field ``busy``."""
 SECTIONS = ("rows", "stages", "accuracy", "ledger")
+"""Lists of rows of a result, which are joined."""
+_WHOLE = ("tuning", "quantization", "proofs")
+"""Kinds of results that are shown whole: of ``tuning``, ``quantization`` and ``export quantize``."""
+
+
+def kind_of(result: JsonObject) -> str | None:
+    """Return the kind of a result that is shown whole; None for one whose rows are joined with others."""
+    if "product" in result and "exactness" in result:
+        return "tuning"
+    if "gate" in result and "rewritten_cosine" in result:
+        return "quantization"
+    if isinstance(result.get("report"), dict) and "proof" in result["report"]:
+        return "proofs"
+    return None
+
+
+def is_shown(result: JsonObject) -> bool:
+    """Whether a report shows anything of a result."""
+    return kind_of(result) is not None or any(result.get(section) for section in (*SECTIONS, *_WHOLE))
 
 
 def merge(results: Sequence[JsonObject]) -> JsonObject:
-    """Merge several results of one machine.
+    """Merge several results of one machine. A merged result can be merged again.
 
     Raises:
         ValueError: the results come from different machines, so that one table cannot show them.
+        UsageError: the environment of a result is not valid.
     """
-    machines = {(result["environment"]["cpu"], result["environment"]["usable_cpus"]) for result in results}
-    if len(machines) != 1:
-        raise ValueError(f"The results come from different machines: {sorted(map(str, machines))}.")
-    merged: JsonObject = {"environment": results[-1]["environment"], "presence": None, "throttled": False}
+    places = [TimedEnvironment.from_values(result["environment"]).environment for result in results]
+    machines = {(place.cpu, place.usable_cpus) for place in places}
+    generations = {tuple(sorted(place.generation.items())) for place in places if place.generation}
+    if len(machines) != 1 or len(generations) > 1:
+        different = sorted(map(str, machines if len(machines) > 1 else generations))
+        raise ValueError(f"The results come from different machines: {different}.")
+    merged: JsonObject = {
+        "environment": results[-1]["environment"],
+        "measurements": [facts for result in results for facts in result.get("measurements", [result["environment"]])],
+        "presence": None,
+        "throttled": False,
+    }
+    kinds = [kind_of(result) for result in results]
     for section in SECTIONS:
-        merged[section] = [_marked(row, section, result) for result in results for row in result.get(section, [])]
+        merged[section] = [
+            _marked(row, section, result)
+            for result, kind in zip(results, kinds, strict=True)
+            if kind is None
+            for row in result.get(section, [])
+        ]
+    for section in _WHOLE:
+        merged[section] = [
+            whole
+            for result, kind in zip(results, kinds, strict=True)
+            for whole in ([result] if kind == section else result.get(section, []) if kind is None else [])
+        ]
     for result in results:
         merged["presence"] = result.get("presence", merged["presence"])
         merged["throttled"] = merged["throttled"] or result.get("throttled", False)
@@ -48,8 +99,7 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
 
 
 def _marked(row: JsonObject, section: str, result: JsonObject) -> JsonObject:
-    work = TimedEnvironment.from_values(result["environment"]).other_work
-    busy = environment.busy_text(work) if section in _TIMED else ""
+    busy = _busy(result) if section in _TIMED else ""
     return {**row, "busy": busy} if busy else row
 
 
@@ -78,7 +128,11 @@ def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> 
     """
     ensure_folder(folder)
     pictures = {}
-    measured = [row for row in merged["rows"] if "latency" in row]
+    rows = read_rows(merged)
+    best = best_of(merged).entries
+    measured = [row for row in rows if row.measured is not None]
+    if best:
+        pictures[_BEST_PICTURE] = plots.headline(best)
     if measured:
         pictures["latency.png"] = plots.latencies(measured)
     if merged["accuracy"] and measured:
@@ -99,38 +153,96 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
+def best_of(merged: JsonObject) -> headline.Headline:
+    """Return the headline of all runs: those of ``latency``, ``quantization`` and ``tuning``."""
+    runs = []
+    start = 0
+    for rows in headline.split_runs(read_rows(merged)):
+        runs.append(headline.Run(rows=tuple(rows), busy=merged["rows"][start].get("busy", "")))
+        start += len(rows)
+    whole = [*merged["quantization"], *merged["tuning"]]
+    runs += [headline.Run(rows=tuple(read_rows(result)), busy=_busy(result)) for result in whole]
+    return headline.choose(runs)
+
+
 def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[str]) -> str:
-    where = merged["environment"]
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    machine = (
-        f"{where['time']}; {where['cpu']}, {where['usable_cpus']} processors, governor {where['governor'] or 'unknown'}"
-    )
-    lines = [
-        f"# {title}",
-        "",
-        f"{machine}; {where['system']}; {versions}.",
-        "",
-        *([remark, ""] if remark else []),
-        *(["The machine was slowed down by heat or power during the run.", ""] if merged["throttled"] else []),
-        _HOW,
-        "",
-    ]
+    lines = [f"# {title}", "", _machine(merged["environment"]), ""]
+    lines += [remark, ""] if remark else []
+    lines += [*_loads(merged["measurements"]), ""]
+    lines += ["The machine was slowed down by heat or power during the run.", ""] if merged["throttled"] else []
+    best = best_of(merged)
+    if best.entries:
+        lines += ["## Fastest form of each runtime", "", f"![Fastest form of each runtime]({_BEST_PICTURE})", ""]
+        lines += [_BEST, "", *_block(headline.text(best.entries)), *_warning(best.busy)]
     parts = [
         ("Latency of embedding", merged["rows"], _latency_text),
         ("Stages", merged["stages"], stages.text),
         ("Accuracy on labeled pairs", merged["accuracy"], evaluate.text),
         ("Edge beside native Ascend", merged["ledger"], comparison_table.text),
     ]
+    before = {"Latency of embedding": _HOW, "Edge beside native Ascend": merged["presence"]}
     for heading, rows, text in parts:
         if rows:
             lines += [f"## {heading}", ""]
-            if heading.startswith("Edge") and merged["presence"]:
-                lines += [merged["presence"], ""]
-            lines += ["```text", text(rows), "```", "", *_busy_notes(rows)]
-            if heading.startswith("Latency"):
-                lines += [_settings(rows), ""]
-    lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
+            lines += [before[heading], ""] if before.get(heading) else []
+            lines += [*_block(text(rows)), *_busy_notes(rows)]
+            lines += [_settings(rows), ""] if text is _latency_text else []
+    for section, heading in {"tuning": "Tuning", "quantization": "Quantization"}.items():
+        for result in merged[section]:
+            lines += [f"## {heading}", "", *_whole(result)]
+    if merged["proofs"]:
+        lines += ["## Proofs of quantized models", "", _PROOFS, "", *_block(proof_table.text(merged["proofs"]))]
+        lines += [line for result in merged["proofs"] for line in _warning(_busy(result))]
+    lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures if name != _BEST_PICTURE]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _machine(facts: JsonObject) -> str:
+    where = TimedEnvironment.from_values(facts).environment
+    versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
+    governor = where.governor or "unknown"
+    return (
+        f"{where.time}; {where.cpu}, {where.usable_cpus} processors, governor {governor}; {where.system}; {versions}."
+    )
+
+
+def _loads(measurements: Sequence[JsonObject]) -> list[str]:
+    """Format the load of the machine at each measurement."""
+    lines = []
+    for facts in measurements:
+        timed = TimedEnvironment.from_values(facts)
+        busy = "**busy**, " if environment.busy_text(timed.other_work) else ""
+        known = timed.other_work is not None or timed.environment.load is not None
+        load = environment.load_text(timed) if known else "not recorded"
+        lines.append(f"* Load at {timed.environment.time}: {busy}{load}.")
+    return lines
+
+
+def _block(text: str) -> list[str]:
+    return ["```text", text, "```", ""]
+
+
+def _whole(result: JsonObject) -> list[str]:
+    """Format a result of ``tuning`` or ``quantization``: latency, models that the gate refuses, targets."""
+    rows = sorted(read_rows(result), key=lambda row: (row.threads, row.batch))  # stable: one group, one reference
+    lines = [f"Measured {result['environment']['time']}.", "", *_block(latency.text(rows))]
+    gate = result.get("gate", [])
+    lines += [f"* gate, {row['what']}: exit code {row['exit_code']}; {row['reason']}" for row in gate]
+    lines += [""] if gate else []
+    lines += _block(target.text([_target(line) for line in result["targets"]]))
+    return lines + _warning(_busy(result))
+
+
+def _target(line: JsonObject) -> target.Target:
+    return target.Target(**{name: line[name] for name in ("figure", "measured", "sense", "bound", "why_not")})
+
+
+def _busy(result: JsonObject) -> str:
+    return environment.busy_text(TimedEnvironment.from_values(result["environment"]).other_work)
+
+
+def _warning(busy: str) -> list[str]:
+    return [f"Measured on a busy machine ({busy}). On an idle machine the timings are shorter.", ""] if busy else []
 
 
 def _latency_text(rows: Sequence[JsonObject]) -> str:

@@ -52,6 +52,7 @@ class Case:
         threads: number of threads of one inference.
         batch: number of crops in one inference.
         precision: precision of the model.
+        graph: ``plain``, or the rewrites of the model's graph; empty if unknown.
         provider: execution provider, for contenders that use onnxruntime.
         refusal: reason why the contender cannot run the model; it is not started then.
     """
@@ -62,6 +63,7 @@ class Case:
     threads: int
     batch: int
     precision: str
+    graph: str = ""
     provider: str = "cpu"
     refusal: str = ""
 
@@ -294,6 +296,7 @@ def _row(case: Case, run: _Run | None, problem: str | None, reference: Float32Ar
         settings=find_peer(case.contender).settings,
         model=case.model.name,
         precision=case.precision,
+        graph=case.graph,
         threads=case.threads,
         batch=case.batch,
         provider=case.provider,

@@ -31,6 +31,7 @@ class Peer:
         needs_checkpoint: whether it runs the checkpoint instead of the ONNX file.
         takes_quantized: whether it runs QDQ files.
         takes_crops: whether it runs files with layout ``image``.
+        is_ours: whether it is this project's runtime, which runs every form of a model.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Peer:
     needs_checkpoint: bool = False
     takes_quantized: bool = False
     takes_crops: bool = False
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

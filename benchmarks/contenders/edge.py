@@ -23,6 +23,7 @@ PEER = Peer(
     settings="the runtime's defaults: no spinning, no arena; input in the model's own layout",
     takes_quantized=True,
     takes_crops=True,
+    is_ours=True,
 )
 
 

@@ -17,6 +17,7 @@ PEER = Peer(
     settings="threads bound to processors, spinning while an inference runs; no arena; input in the model's own layout",
     takes_quantized=True,
     takes_crops=True,
+    is_ours=True,
 )
 
 

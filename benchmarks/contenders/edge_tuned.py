@@ -17,6 +17,7 @@ PEER = Peer(
     settings="memory arena; threads bound to processors, spinning while an inference runs; the model's own layout",
     takes_quantized=True,
     takes_crops=True,
+    is_ours=True,
 )
 
 

@@ -148,6 +148,26 @@ def test_other_work_before_and_during_a_run_is_recorded(tmp_path, monkeypatch, c
     assert elsewhere["busy"] is (before > 0.5)
 
 
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="no /proc/stat here")
+def test_the_load_is_described_as_shares(tmp_path, monkeypatch):
+    others = Others(tmp_path, monkeypatch)
+    others.busy = 1.5
+    others.wait(0)
+    timed = environment.TimedRun(tmp_path, others.wait)
+    others.busy = 0.1
+    others.wait(10)
+    described = environment.load_text(timed.describe())
+    assert described.startswith(
+        "other programs used 75% of the processor time before and 5% of the processor time during the measurement"
+    )
+    unknown = environment.load_text(environment.TimedRun(tmp_path / "none", lambda _: None).describe())
+    assert unknown == "share of other programs unknown; load average 1.50"
+    old = json_object(environment.describe(tmp_path))
+    del old["load"], old["generation"]
+    recorded = environment.TimedEnvironment.from_values(old)
+    assert environment.load_text(recorded) == "share of other programs unknown; load average unknown"
+
+
 def read(facts):
     """The load by other programs that a recorded environment holds."""
     return environment.TimedEnvironment.from_values(facts).other_work

@@ -119,8 +119,8 @@ def fields(found):
 
 
 LATENCY_ROW = [
-    "label", "contender", "settings", "model", "precision", "threads", "batch", "provider", "version", "load_ms",
-    "first_ms", "peak_rss_mib", "latency", "median_ms_per_face", "min_cosine", "max_abs_error", "correct",
+    "label", "contender", "settings", "model", "precision", "graph", "threads", "batch", "provider", "version",
+    "load_ms", "first_ms", "peak_rss_mib", "latency", "median_ms_per_face", "min_cosine", "max_abs_error", "correct",
     "samples_ms", "starts", "start_samples",
 ]  # fmt: skip
 STAGE_ROW = [

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,17 @@ import pytest
 from benchmarks import latency, runner
 from benchmarks.__main__ import build_parser
 from benchmarks.case_row import CaseRow
+from benchmarks.cases import TAKES_FLOATS, Rival, make_rivals, select_cases
 from benchmarks.contenders import find_peer, peer_names
 from benchmarks.peer_environments import PeerUnavailableError, python_of
 from benchmarks.runner import Case
+from benchmarks.static_int8 import PRECISION
 from benchmarks.worker import Problem, Ready, Samples, peak_rss_mib
 from edge_sphereface.cli.runner import run
+from edge_sphereface.image import save_image
+from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.json_output import json_object
+from export.faces import astronaut
 
 
 @pytest.fixture
@@ -86,7 +93,53 @@ def test_a_contender_that_fails_is_a_row_with_the_reason(small_models, tmp_path)
 def test_a_peer_is_not_fed_what_it_does_not_take(small_models):
     rows = latency.measure([small_models["image"]], threads=[1], batches=[1], rounds=2, peers=["opencv_dnn", "ncnn"])
     assert rows[0].measured
-    assert [row.failure.error for row in rows[1:]] == [latency._TAKES_FLOATS] * 2
+    assert [row.failure.error for row in rows[1:]] == [TAKES_FLOATS] * 2
+
+
+def test_every_form_of_ours_meets_every_peer(small_models):
+    """Peers run the plain float model and, if they can, quantized ones; a model of another tool is not run as ours."""
+    spec = Embedder(small_models["nchw"], provider="cpu").spec
+    forms = {
+        "plain": {},
+        "winograd": {"rewrites": ("winograd",)},
+        "half": {"precision": "float16"},
+        "int8": {"precision": "int8"},
+        "static": {"precision": PRECISION},
+    }
+    specs = {Path(f"{name}.onnx"): replace(spec, **changes) for name, changes in forms.items()}
+    rivals = [
+        Rival(contender="openvino", model=Path("nncf.xml"), form="NNCF's INT8", precision="int8", refusal="no network")
+    ]
+    cases = select_cases(specs, peers=["edge_tuned", "mindspore_cpu", "ncnn", "openvino"], rivals=rivals, **AS_MEASURED)
+    assert [(case.contender, case.model.stem) for case in cases] == [
+        *[("edge", name) for name in ("plain", "winograd", "half", "int8")],
+        *[("edge_tuned", name) for name in ("plain", "winograd", "half", "int8")],
+        ("ncnn", "plain"),
+        *[("openvino", name) for name in ("plain", "half", "int8", "static", "nncf")],
+    ]
+    assert [case.graph for case in cases[:3]] == ["plain", "winograd", "plain"]
+    assert (cases[-1].label, cases[-1].refusal) == ("OpenVINO: NNCF's INT8", "no network")
+    with_checkpoint = select_cases(specs, peers=["mindspore_cpu"], checkpoint=Path("x.ckpt"), **AS_MEASURED)
+    assert with_checkpoint[-1].model == Path("x.ckpt")
+
+
+AS_MEASURED = {"threads": 1, "batch": 1}
+
+
+def test_int8_of_other_tools_is_made_for_the_peers_that_run_it(small_models, tmp_path, monkeypatch):
+    def missing(*_):
+        raise PeerUnavailableError("no network")
+
+    monkeypatch.setattr("benchmarks.quantization.derived.by_nncf", missing)
+    save_image(tmp_path / "face.png", astronaut())
+    rivals = make_rivals(small_models["nchw"], tmp_path, tmp_path, ["onnxruntime_plain", "openvino"])
+    assert [(rival.contender, rival.form, rival.refusal) for rival in rivals] == [
+        ("onnxruntime_plain", "quantize_static", ""),
+        ("openvino", "quantize_static", ""),
+        ("openvino", "NNCF's INT8", "no network"),
+    ]
+    assert Embedder(rivals[0].model, provider="cpu").spec.precision == PRECISION
+    assert make_rivals(small_models["nchw"], tmp_path, tmp_path, ["ncnn"]) == []
 
 
 def test_todays_int8_takes_a_float_file_alone(small_models, tmp_path, capsys):

@@ -1,15 +1,22 @@
 """The report: one machine, every section, plots that are pictures."""
 
+import json
 from dataclasses import fields
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from benchmarks import report
+from benchmarks.__main__ import build_parser
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison_table
 from benchmarks.case_row import Measurement
+from benchmarks.result_file import load_result
+from edge_sphereface.cli.runner import run
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def result():
 def test_everything_is_written(result, tmp_path):
     written = report.write(report.merge([result]), tmp_path / "r", title="Title", remark="A note.")
     assert {path.name for path in written} == {
-        "latency.png", "accuracy-over-latency.png", "roc.png", "report.json", "report.md"
+        "best-of-each.png", "latency.png", "accuracy-over-latency.png", "roc.png", "report.json", "report.md"
     }  # fmt: skip
     for path in written:
         if path.suffix == ".png":
@@ -90,6 +97,77 @@ def test_results_of_two_machines_are_not_mixed(result):
     with pytest.raises(ValueError, match="different machines"):
         report.merge([result, other])
     assert len(report.merge([result, result])["rows"]) == 6
+
+
+def test_two_generations_of_one_name_are_two_machines(result):
+    """The name AMD EPYC stands for several processors; results without a generation fit either."""
+    places = [{**result["environment"], "generation": {"model": number}} for number in ("1", "17")]
+    results = [{**result, "environment": place} for place in places]
+    with pytest.raises(ValueError, match="different machines"):
+        report.merge(results)
+    assert report.merge([result, results[0]])
+
+
+def whole(result, **more):
+    """What a command records whole: rows and targets."""
+    missed = {"figure": "tuned over plain", "measured": 0.9, "sense": "<", "bound": 0.8, "verdict": "MISSED"}
+    rows = [{**row, "form": "plain"} for row in result["rows"][:2]]
+    rows.append({**rows[0], "label": "INT8", "precision": "int8", "contender": "edge_tuned"})
+    return {"environment": result["environment"], "rows": rows, "targets": [{**missed, "why_not": ""}], **more}
+
+
+@pytest.mark.slow
+def test_tuning_quantization_and_proofs_have_sections(result, tmp_path):
+    tuning = whole(result, product={}, exactness=[], gflop=1.0)
+    attempt = {"what": "a poisoned calibration", "exit_code": 1, "reason": "mean cosine", "refused": True}
+    quantization = whole(result, gate=[attempt], rewritten_cosine={"crops": 1, "min": 1.0})
+    proof = {
+        "passed": False,
+        "missed": ["mean cosine to float: 0.99 < 0.997  MISSED"],
+        "crops": 100,
+        "cosine": {"mean": 0.99, "p1": 0.98, "min": 0.97},
+        "pairs": {
+            "count": 6000,
+            "accuracy_points_lost": {"points": 0.08, "most": 0.25},
+            "tar_points_lost": {"points": -0.2, "most": 0.5},
+        },
+        "latency_ratios": {"the float model": {"ratio": 0.33, "low": 0.3, "high": 0.36}},
+    }
+    network = {"architecture": "SphereFace-20", "widths": [32, 64, 128, 256]}
+    quantized = {"spec": network, "bytes": 25, "float_bytes": 100, "proof": proof}
+    results = [result, tuning, quantization, {"environment": result["environment"], "report": quantized}]
+    assert all(report.is_shown(one) for one in results)
+    merged = report.merge(results)
+    assert len(merged["rows"]) == 3, "rows of tuning and quantization have sections of their own"
+    report.write(merged, tmp_path, title="x")
+    text = (tmp_path / "report.md").read_text()
+    sections = [line for line in text.splitlines() if line.startswith("## ")]
+    assert sections[0] == "## Fastest form of each runtime"
+    assert sections[-3:] == ["## Tuning", "## Quantization", "## Proofs of quantized models"]
+    assert "INT8, tuned session" in text.split("## Latency")[0], "the run with our INT8 leads"
+    assert "MISSED" in text
+    assert "gate, a poisoned calibration: exit code 1" in text
+    assert "SphereFace-20, 32/64/128/256       REFUSED   0.25" in text
+    assert "0.08 (≤ 0.25)" in text
+    again = report.merge([json.loads((tmp_path / "report.json").read_text())])
+    assert again == merged, "a report can be made again from its own data"
+
+
+def test_a_result_without_a_section_is_refused(result, tmp_path, capsys):
+    path = tmp_path / "sessions.json"
+    path.write_text(json.dumps({"environment": result["environment"], "sessions": []}))
+    assert run(build_parser(), ["report", str(path), "-o", str(tmp_path / "r")]) == 2
+    assert "sessions.json has no section that a report shows" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_recorded_results_remain_readable():
+    for folder in sorted((ROOT / "benchmarks" / "results").iterdir()):
+        results = [load_result(path) for path in folder.glob("*.json")]
+        shown = [one for one in results if report.is_shown(one)]
+        if shown:
+            merged = report.merge(shown)
+            assert report.best_of(merged).entries or not merged["rows"]
 
 
 @pytest.mark.slow
