@@ -226,13 +226,14 @@ def load_text(timed: TimedEnvironment) -> str:
     """Describe the load of the machine before and during a measurement."""
     work, average = timed.other_work, timed.environment.load
     looks = {} if work is None else {"before": work.before, "during": work.during}
-    shares = " and ".join(
-        f"{look.other_processors / look.processors:.0%} of the processor time {when}"
+    shares = ", ".join(
+        f"{look.other_processors / look.processors:.0%} {when}"
         for when, look in looks.items()
         if look is not None and look.other_processors is not None
     )
-    others = f"other programs used {shares} the measurement" if shares else "share of other programs unknown"
-    return f"{others}; load average {'unknown' if average is None else f'{average:.2f}'}"
+    others = f"{shares} the measurement" if shares else "unknown"
+    load = "unknown" if average is None else f"{average:.2f}"
+    return f"other programs' share of the processor time: {others}; load average: {load}"
 
 
 def _is_busy_before(load: MachineLoad) -> bool:

@@ -143,7 +143,8 @@ def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> 
     for name, content in pictures.items():
         written.append(_write(folder / name, content))
     written.append(_write(folder / "report.json", json.dumps(merged, indent=1).encode()))
-    written.append(_write(folder / "report.md", _markdown(merged, title, remark, list(pictures)).encode()))
+    page = markdown(merged, title=title, remark=remark, pictures=list(pictures))
+    written.append(_write(folder / "report.md", page.encode()))
     return written
 
 
@@ -165,7 +166,15 @@ def best_of(merged: JsonObject) -> headline.Headline:
     return headline.choose(runs)
 
 
-def _markdown(merged: JsonObject, title: str, remark: str, pictures: Sequence[str]) -> str:
+def markdown(merged: JsonObject, *, title: str, remark: str = "", pictures: Sequence[str] = ()) -> str:
+    """Format the page of a report.
+
+    Args:
+        merged: result of :func:`merge`.
+        title: first line of the report.
+        remark: notes on the models and the run.
+        pictures: file names of the plots, which are beside the page.
+    """
     lines = [f"# {title}", "", _machine(merged["environment"]), ""]
     lines += [remark, ""] if remark else []
     lines += [*_loads(merged["measurements"]), ""]
