@@ -12,6 +12,7 @@ from benchmarks.ascend import comparison_table
 from benchmarks.case_row import CaseRow, read_rows
 from benchmarks.environment import TimedEnvironment
 from benchmarks.quantization import proof_table
+from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
 
     Raises:
         ValueError: the results come from different machines, so that one table cannot show them.
-        UsageError: the environment of a result is not valid.
+        UsageError: the environment or a section of a result is not valid.
     """
     places = [TimedEnvironment.from_values(result["environment"]).environment for result in results]
     machines = {(place.cpu, place.usable_cpus) for place in places}
@@ -84,18 +85,26 @@ def merge(results: Sequence[JsonObject]) -> JsonObject:
             _marked(row, section, result)
             for result, kind in zip(results, kinds, strict=True)
             if kind is None
-            for row in result.get(section, [])
+            for row in _objects(result, section)
         ]
     for section in _WHOLE:
         merged[section] = [
             whole
             for result, kind in zip(results, kinds, strict=True)
-            for whole in ([result] if kind == section else result.get(section, []) if kind is None else [])
+            for whole in ([result] if kind == section else _objects(result, section) if kind is None else [])
         ]
     for result in results:
         merged["presence"] = result.get("presence", merged["presence"])
         merged["throttled"] = merged["throttled"] or result.get("throttled", False)
     return merged
+
+
+def _objects(result: JsonObject, section: str) -> list[JsonObject]:
+    """Return a section of a result, a list of JSON objects; empty if the result lacks it."""
+    found = result.get(section, [])
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise UsageError(f"{section!r} of the result is not a list of JSON objects.", hint="measure again")
+    return found
 
 
 def _marked(row: JsonObject, section: str, result: JsonObject) -> JsonObject:

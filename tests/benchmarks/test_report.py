@@ -158,6 +158,14 @@ def test_a_result_without_a_section_is_refused(result, tmp_path, capsys):
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("rows", [{}, ["x"], [{"label": "x"}]])
+def test_sections_that_are_not_rows_are_refused(result, rows, tmp_path, capsys):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({**result, "rows": rows}))
+    assert run(build_parser(), ["report", str(path), "-o", str(tmp_path / "r")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_the_recorded_results_remain_readable():
     for folder in sorted((ROOT / "benchmarks" / "results").iterdir()):
         results = [load_result(path) for path in folder.glob("*.json")]
