@@ -101,11 +101,9 @@ _TRUSTED_JSON = {
     "benchmarks/arm64/runner.py": "lines of a process that it started",
     "benchmarks/figures.py": "records of this repository",
     "benchmarks/quantization/gate.py": "output of a process that it started",
-    "benchmarks/runner.py": "output of a process that it started",
     "benchmarks/sessions.py": "output of a process that it started, and its arguments",
     "benchmarks/stages.py": "output of a process that it started, and its arguments",
     "benchmarks/tuning/measure.py": "output of a process that it started",
-    "benchmarks/worker.py": "orders of the process that started it",
     "edge_sphereface/storage/bounded_json.py": "the bounded parser itself",
 }
 _TRUSTED_FILES = {
