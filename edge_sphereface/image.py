@@ -17,7 +17,8 @@ from edge_sphereface.storage.regular_file import RegularFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_sphereface.types import UInt8Array
+    from edge_sphereface.image_header import ImageHeader
+    from edge_sphereface.types import Float64Array, UInt8Array
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """File suffixes that identify photographs in a folder."""
@@ -66,6 +67,93 @@ def check_image(image: object) -> UInt8Array:
     return image
 
 
+class ImageFile:
+    """A photograph in a file. It is decoded on demand, at the scale that its use needs.
+
+    Args:
+        data: content of a JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM file.
+        name: name of the file, for messages.
+        max_pixels: largest number of pixels; half as many for a progressive JPEG file. The header is checked before
+            memory is allocated.
+
+    Raises:
+        ImageError: the file has another format, or the image is too large.
+    """
+
+    def __init__(self, data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> None:
+        self._data = data
+        self._name = name
+        self._header = _accepted_header(data, name, max_pixels)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> ImageFile:
+        """Read a file.
+
+        Raises:
+            ImageError: the file does not exist, has another format, or the image is too large.
+        """
+        return cls(_FILE.read(path), str(path))
+
+    def reduction(self, side: int) -> int:
+        """Largest reduction at which the longer side of the image keeps ``side`` pixels.
+
+        Returns:
+            8, 4, 2, or 1 for the full image; always 1 for formats whose decoders read every pixel.
+        """
+        longer = max(self._header.width, self._header.height)
+        return next((factor for factor in (8, 4, 2) if longer >= factor * side), 1)
+
+    def steps(self, image: UInt8Array) -> Float64Array:
+        """Size of a pixel of a decoded image in pixels of the full photograph.
+
+        A reduced image may extend beyond the photograph by a fraction of a pixel, which is distributed evenly.
+
+        Args:
+            image: (H, W, 3), as :meth:`decode` returned it.
+
+        Returns:
+            (2,) float64, horizontally and vertically; 1 for a full image.
+        """
+        height, width = image.shape[:2]
+        full = self._header.width or width, self._header.height or height
+        turned = (width > height) != (full[0] > full[1])
+        return np.array(full[::-1] if turned else full) / (width, height)
+
+    def decode(self, reduction: int = 1) -> UInt8Array:
+        """Decode the photograph and rotate it upright according to its EXIF orientation.
+
+        Grayscale, 16-bit and transparent images are converted to 8-bit BGR.
+
+        Args:
+            reduction: 1, 2, 4 or 8: pixels of the photograph per pixel of the result, horizontally and vertically. A
+                JPEG decoder computes only these pixels.
+
+        Returns:
+            (H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: OpenCV cannot decode the file.
+        """
+        # A second limit, in case a decoder reads the header differently; OpenCV reads this variable when it is loaded
+        os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
+        import cv2
+
+        flags = {
+            1: cv2.IMREAD_COLOR,
+            2: cv2.IMREAD_REDUCED_COLOR_2,
+            4: cv2.IMREAD_REDUCED_COLOR_4,
+            8: cv2.IMREAD_REDUCED_COLOR_8,
+        }
+        hint = "convert it to JPEG or PNG"
+        try:
+            image = cv2.imdecode(np.frombuffer(self._data, np.uint8), flags[reduction])
+        except cv2.error as error:
+            raise ImageError(f"Cannot decode {self._name}: {error.err}.", hint=hint) from error
+        if image is None:
+            raise ImageError(f"Cannot decode {self._name}: the {self._header.kind} file is damaged.", hint=hint)
+        return cast("UInt8Array", image)
+
+
 def load_image(path: str | os.PathLike[str]) -> UInt8Array:
     """Read a photograph from a file and rotate it upright according to its EXIF orientation.
 
@@ -77,17 +165,11 @@ def load_image(path: str | os.PathLike[str]) -> UInt8Array:
     Raises:
         ImageError: the file does not exist, the image is too large, or OpenCV cannot decode it.
     """
-    return decode_image(_FILE.read(path), str(path))
+    return ImageFile.read(path).decode()
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
-    """Decode a photograph and rotate it upright according to its EXIF orientation.
-
-    Args:
-        data: content of a JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM file.
-        name: name of the file, for messages.
-        max_pixels: largest number of pixels; half as many for a progressive JPEG file. The header is checked before
-            memory is allocated.
+    """Decode a photograph in full, like :meth:`ImageFile.decode`; the arguments are those of :class:`ImageFile`.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -95,6 +177,10 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
     Raises:
         ImageError: the file has another format, the image is too large, or OpenCV cannot decode it.
     """
+    return ImageFile(data, name, max_pixels=max_pixels).decode()
+
+
+def _accepted_header(data: bytes, name: str, max_pixels: int) -> ImageHeader:
     header = read_header(data)
     if header is None:
         refused = refused_format(data)
@@ -113,17 +199,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> UIn
             f"{max_pixels} pixels and {_MAX_SCANS} scans.",
             hint="scale it down first; a face needs only about 100 pixels",
         )
-    # A second limit, in case a decoder reads the header differently; OpenCV reads this variable when it is loaded
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-    import cv2
-
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise ImageError(f"Cannot decode {name}: {error.err}.", hint="convert it to JPEG or PNG") from error
-    if image is None:
-        raise ImageError(f"Cannot decode {name}: the {header.kind} file is damaged.", hint="convert it to JPEG or PNG")
-    return cast("UInt8Array", image)
+    return header
 
 
 def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:

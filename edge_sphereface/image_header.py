@@ -50,11 +50,16 @@ class ImageHeader(NamedTuple):
         pixels: number of pixels that a decoder allocates memory for.
         scans: passes over the pixels: 1, or more in JPEG files. With several scans, a decoder keeps all coefficients
             in memory.
+        width: width of the stored image in pixels, before it is rotated upright; 0 if a decoder cannot reduce files of
+            this format.
+        height: its height in pixels; 0 as for ``width``.
     """
 
     kind: str
     pixels: int
     scans: int = 1
+    width: int = 0
+    height: int = 0
 
 
 def read_header(data: bytes) -> ImageHeader | None:
@@ -93,9 +98,9 @@ def _jpeg(data: bytes) -> ImageHeader | None:
         position = found.end()
         if header is None and marker in _FRAMES:
             height, width = struct.unpack_from(">HH", data, position + 3)
-            header = _sized("JPEG", width, height)
-            if header is None:
+            if not width or not height:
                 return None
+            header = ImageHeader("JPEG", width * height, width=width, height=height)
         scans += marker == _START_OF_SCAN
         position += int.from_bytes(data[position : position + 2], "big")
     return None

@@ -8,7 +8,9 @@ import numpy as np
 
 from edge_sphereface.alignment import align_for, alignable, stack_landmarks
 from edge_sphereface.detection.detector import detect_batch
+from edge_sphereface.detection.in_file import find_in_file
 from edge_sphereface.errors import NoFaceError, SeveralFacesError
+from edge_sphereface.image import ImageFile
 from edge_sphereface.types import EmbeddedFace
 
 if TYPE_CHECKING:
@@ -97,11 +99,70 @@ class FacePipeline:
         """
         faces = self._detect(image)
         if not faces:
-            raise NoFaceError(
-                f"No face was found in an image of {image.shape[1]} x {image.shape[0]} pixels by {self.detector.name}.",
-                hint="the face must be upright, at least about 40 pixels high and not hidden",
-            )
+            raise self._no_face(image.shape[1], image.shape[0])
         return self._embed(image, [select_face(faces, image, select)])[0]
+
+    def process_file(self, path: str | os.PathLike[str]) -> list[EmbeddedFace]:
+        """Detect and embed every face of a photograph in a file, like :meth:`process`.
+
+        A JPEG file that the detector would shrink to half its size or less is decoded at a half, a quarter or an eighth
+        of it, which takes less time and memory. It is decoded again, larger, if a face has fewer pixels than its crop.
+
+        Returns:
+            The faces in pixels of the full photograph, highest score first; an empty list if there is none.
+
+        Raises:
+            ImageError: the file cannot be read or decoded.
+            CropError: the image is already an aligned crop.
+        """
+        faces, crops = self.crop_file(ImageFile.read(path))
+        return self._embedded(faces, crops)
+
+    def process_one_file(self, path: str | os.PathLike[str], *, select: Selection = "largest") -> EmbeddedFace:
+        """Embed one face of a photograph in a file, like :meth:`process_one`, decoded like :meth:`process_file`.
+
+        Raises:
+            ImageError: the file cannot be read or decoded.
+            NoFaceError: the photograph shows no face.
+            SeveralFacesError: the photograph shows several faces, and ``select`` is ``only``.
+        """
+        faces, crops = self.crop_file(ImageFile.read(path), select=select)
+        return self._embedded(faces, crops)[0]
+
+    def crop_file(self, file: ImageFile, *, select: Selection | None = None) -> tuple[list[Face], UInt8Array]:
+        """Detect and align the faces of a photograph in a file, decoded like :meth:`process_file`.
+
+        Args:
+            file: the file.
+            select: which face to use if there are several; None for all.
+
+        Returns:
+            The faces in pixels of the full photograph, highest score first, and their crops (N, H, W, 3) uint8 BGR.
+
+        Raises:
+            ImageError: the file cannot be decoded.
+            CropError: the image is already an aligned crop.
+            NoFaceError: the photograph shows no face, and ``select`` is given.
+            SeveralFacesError: the photograph shows several faces, and ``select`` is ``only``.
+        """
+        found = find_in_file(self.detector, file)
+        faces = self._usable(found.faces)
+        if select is not None:
+            if not faces:
+                raise self._no_face(*found.size)
+            faces = [select_face(faces, found.image, select)]
+        spec = self.embedder.spec
+        sharp = found.of(faces).sharp(spec.landmark_template, fit=spec.alignment_fit).improved(self.detector)
+        usable = sharp.of(self._usable(sharp.faces))
+        if select is not None and not usable.faces:
+            raise self._no_face(*found.size)
+        return usable.in_full(), self._align(usable.image, usable.faces)
+
+    def _no_face(self, width: int, height: int) -> NoFaceError:
+        return NoFaceError(
+            f"No face was found in an image of {width} x {height} pixels by {self.detector.name}.",
+            hint="the face must be upright, at least about 40 pixels high and not hidden",
+        )
 
     def _detect(self, image: UInt8Array) -> list[Face]:
         return self._usable(self.detector.detect(image))
@@ -115,7 +176,9 @@ class FacePipeline:
         return align_for(self.embedder.spec, image, stack_landmarks([face.landmarks for face in faces]))
 
     def _embed(self, image: UInt8Array, faces: Sequence[Face]) -> list[EmbeddedFace]:
-        crops = self._align(image, faces)
+        return self._embedded(faces, self._align(image, faces))
+
+    def _embedded(self, faces: Sequence[Face], crops: UInt8Array) -> list[EmbeddedFace]:
         embeddings = self.embedder.embed(crops)
         return [
             EmbeddedFace(face=face, crop=crop, embedding=embedding)

@@ -19,13 +19,24 @@ if sys.platform == "linux":
     import resource
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.ascend import imported
 from benchmarks.result_file import load_result
+from edge_sphereface.batch.earlier_result import EarlierResult
 from edge_sphereface.batch.journal import Journal
+from edge_sphereface.batch.photograph_list import ListedPhotograph, decode_list, encode_list
+from edge_sphereface.batch.tables import (
+    PHOTOGRAPHS_KEY,
+    Photograph,
+    face_schema,
+    faces_table,
+    photographs_table,
+)
+from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.cli.configuration import read_configuration
 from edge_sphereface.cli.watch_options import watch_group
 from edge_sphereface.detection.yunet import YuNet
@@ -35,7 +46,7 @@ from edge_sphereface.gallery import Threshold, open_gallery, read_key
 from edge_sphereface.gallery.crops import decode_crop, encode_crop
 from edge_sphereface.gallery.encryption import write_new_key
 from edge_sphereface.gallery.transfer import export_gallery, import_gallery, read_fingerprint
-from edge_sphereface.image import load_image
+from edge_sphereface.image import ImageFile
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
 from edge_sphereface.model.certificate import certificate_path, load_certificate
@@ -44,6 +55,7 @@ from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.model.tuning import Tuning
 from edge_sphereface.stream.outputs.events.outbox import Outbox
+from edge_sphereface.types import EmbeddedFace, Face
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.inspection import inspect
@@ -181,7 +193,7 @@ def checkpoint(path, _):
 def journal(path, _):
     opened = Journal(path, {"a": 1})
     try:
-        for place in opened.places:
+        for place in opened.places.values():
             opened.read(place.offset)
     finally:
         opened.close()
@@ -195,6 +207,20 @@ def spool(path, _):
 
 def configuration(path, _):
     read_configuration(watch_group(), ["--config", str(path)])
+
+
+def photograph(path, _):
+    file = ImageFile.read(path)
+    for reduction in (1, file.reduction(8)):
+        file.steps(file.decode(reduction))
+
+
+def result(path, spec):
+    opened = EarlierResult(path, Fingerprint.of(spec), "mtcnn")
+    try:
+        list(opened.faces(opened.photographs))
+    finally:
+        opened.close()
 
 
 READERS = {
@@ -230,7 +256,7 @@ READERS = {
     "key": (TEXT, lambda path, _: read_key(path), "gallery.encryption"),
     "crop.png": (BINARY, lambda path, _: decode_crop(path.read_bytes(), CROP), "gallery.crops"),
     **{
-        f"photo.{kind}": (BINARY, lambda path, _: load_image(path), "image image_header")
+        f"photo.{kind}": (BINARY, photograph, "image image_header")
         for kind in ("jpg", "progressive.jpg", "png", "bmp", "gif", "webp", "tiff", "ppm")
     },
     "pairs.txt": (TEXT, lambda path, _: read_lfw_pairs(path), "evaluation.pairs"),
@@ -241,6 +267,8 @@ READERS = {
     "watch.toml": (TEXT, configuration, "cli.configuration"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
     "faces.partial": (BINARY, journal, "batch.journal"),
+    "faces.parquet": (BINARY, result, "batch.earlier_result"),
+    "photographs": (TEXT, lambda path, _: decode_list(path.read_bytes(), "x"), "batch.photograph_list"),
     "result.json": (TEXT, lambda path, _: load_result(path), "benchmarks.result_file"),
     "device.json": (TEXT, lambda path, _: read_device_report(path), "export.tuning.device_report"),
     "recorded.json": (TEXT, lambda path, _: imported.read(path, source="test"), "benchmarks.ascend.imported"),
@@ -312,6 +340,16 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
     opened = Journal(folder / "faces.partial", {"a": 1})
     opened.append(_rows())
     opened.close()
+    photographs = {"a.jpg": ListedPhotograph(FileVersion(1, 2), 1, None)}
+    (folder / "photographs").write_bytes(encode_list(photographs))
+    face = EmbeddedFace(
+        face=Face(box=np.zeros(4), landmarks=np.zeros((5, 2)), score=1.0), crop=None, embedding=faces[0]
+    )
+    rows = photographs_table([Photograph("a.jpg", FileVersion(1, 2), None, [face])], spec.embedding_size)
+    schema = face_schema(kind, "mtcnn")
+    with pq.ParquetWriter(folder / "faces.parquet", schema) as writer:
+        writer.write_table(faces_table(rows, kind, "mtcnn"))
+        writer.add_key_value_metadata({PHOTOGRAPHS_KEY: encode_list(photographs)})
     return folder
 
 
@@ -325,9 +363,9 @@ def _photographs(folder, image):
 
 
 def _rows():
-    from edge_sphereface.batch.tables import Photograph, photographs_table
-
-    return photographs_table([Photograph("a.jpg", None, ()), Photograph("b.jpg", "broken", ())], 4)
+    return photographs_table(
+        [Photograph("a.jpg", FileVersion(1, 2), None, ()), Photograph("b.jpg", FileVersion(3, 4), "broken", ())], 4
+    )
 
 
 @contextlib.contextmanager

@@ -51,9 +51,8 @@ class LocalEngine:
 
     def run(self, config: OperatorConfig, paths: Sequence[str]) -> Iterator[Any]:
         """Iterate over tables of rows, in the order of the paths."""
-        operator = PhotographOperator(config)
-        for start in range(0, len(paths), self._batch):
-            yield operator(arrow().table({"path": list(paths[start : start + self._batch])}))
+        batches = (paths[start : start + self._batch] for start in range(0, len(paths), self._batch))
+        yield from PhotographOperator(config).run(batches)
 
 
 class RayEngine:

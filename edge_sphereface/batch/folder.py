@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edge_sphereface.batch.earlier_result import EarlierResult
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.batch.journal import Journal, in_order
 from edge_sphereface.batch.names import to_text
-from edge_sphereface.batch.tables import arrow, face_schema, faces_table
+from edge_sphereface.batch.photograph_list import encode_list
+from edge_sphereface.batch.tables import (
+    PHOTOGRAPHS_KEY,
+    arrow,
+    by_photograph,
+    face_schema,
+    faces_table,
+    listed_photographs,
+)
+from edge_sphereface.batch.versions import NO_VERSION, version_of
 from edge_sphereface.errors import ImageError, OutputError
 from edge_sphereface.image import find_images
 from edge_sphereface.storage.files import PRIVATE, atomic_write
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from edge_sphereface.batch.engines import Engine
+    from edge_sphereface.batch.journal import Place
     from edge_sphereface.batch.operator import OperatorConfig
+    from edge_sphereface.batch.photograph_list import ListedPhotograph
+    from edge_sphereface.batch.versions import FileVersion
     from edge_sphereface.model.fingerprint import Fingerprint
 
 _ROWS = 1024
-"""Photographs per row group of the result."""
+"""Photographs that are read from the journal together, and faces that are written together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +50,12 @@ class FolderResult:
 
     Attributes:
         output: path of the Parquet file.
-        photographs: number of photographs processed.
+        photographs: number of photographs in the result.
         resumed: number of them that an earlier, interrupted run had processed.
+        unchanged: number of them that an update took over from the earlier result.
+        replaced: number of them that changed since the earlier result and were processed again.
+        deleted: number of photographs of the earlier result that the folder no longer holds. An update keeps them in
+            the result unless it is asked to remove them.
         faces: number of faces, which are the rows of the Parquet file.
         without_face: number of photographs without a face.
         unreadable: number of photographs that could not be read.
@@ -46,6 +66,9 @@ class FolderResult:
     output: Path
     photographs: int
     resumed: int
+    unchanged: int
+    replaced: int
+    deleted: int
     faces: int
     without_face: int
     unreadable: int
@@ -59,6 +82,8 @@ def embed_folder(
     *,
     engine: Engine | None = None,
     overwrite: bool = False,
+    update: bool = False,
+    remove_deleted: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> FolderResult:
     """Embed every face of every photograph below a folder.
@@ -71,61 +96,128 @@ def embed_folder(
         output: path of the Parquet file, whose rows are sorted by path and face.
         engine: engine that runs the work; None for this process.
         overwrite: replace an existing result.
+        update: process only photographs that an existing result does not have, or whose file has another size or time
+            of modification since. Without an existing result, all are processed.
+        remove_deleted: with ``update``, remove the faces of photographs that the folder no longer holds.
         progress: called with the number of photographs done and their total.
 
     Raises:
         ImageError: the folder does not exist or holds no photograph.
-        OutputError: the result exists or cannot be written, or the interrupted run had other options.
+        OutputError: the result exists or cannot be written, the interrupted run had other options, or the result to
+            update has another model or detector, or no list of its photographs.
         ExtraError: pyarrow is not installed.
         ModelError, ProviderError: the model cannot be run.
+        ValueError: ``update`` and ``overwrite`` are given together, or ``remove_deleted`` without ``update``.
     """
+    if (update and overwrite) or (remove_deleted and not update):
+        raise ValueError("Expected update or overwrite, and remove_deleted only with update.")
     target = Path(output)
     if not target.name:
         raise OutputError(f"Expected a file for the embeddings, got {str(output)!r}.", hint="name it faces.parquet")
     partial = target.with_name(f"{target.name}.partial")
     arrow()
     # With a journal next to it, the result is that of an interrupted run that was killed after writing it
-    if target.exists() and not overwrite and not partial.exists():
+    if target.exists() and not (overwrite or update) and not partial.exists():
         raise OutputError(
-            f"{target} exists already.", hint="name another file, or allow it to be replaced", remedy="overwrite"
+            f"{target} exists already.",
+            hint="name another file, or allow it to be replaced or updated",
+            remedy="overwrite",
         )
     if target.exists() and not target.is_file():
         raise OutputError(
             f"Expected a regular file as output, got {target}.", hint="name a regular file in a folder with free space"
         )
-    names = _names(config.folder)
+    versions = _versions(config.folder)
     pipeline = config.open()
     fingerprint, detector = pipeline.embedder.fingerprint, pipeline.detector.name
     del pipeline
-    settings = {"folder": str(config.folder), "fingerprint": fingerprint.as_json(), "detector": detector}
-    journal = Journal(partial, settings)
-    try:
-        done = {place.path for place in journal.places}
-        _work(journal, engine or LocalEngine(), config, [name for name in names if name not in done], progress)
-        faces, without_face, unreadable = _finish(journal, target, fingerprint, detector)
-        listed = _list_unreadable(target, unreadable)
-    except BaseException:
-        journal.close()
-        raise
-    total = len(journal.places)
+    settings = {
+        "folder": str(config.folder),
+        "fingerprint": fingerprint.as_json(),
+        "detector": detector,
+        "update": update,
+    }
+    earlier = EarlierResult(target, fingerprint, detector) if update and target.exists() else None
+    with nullcontext() if earlier is None else closing(earlier):
+        journal = Journal(partial, settings)
+        try:
+            plan = _Plan(versions, {} if earlier is None else earlier.photographs, remove_deleted=remove_deleted)
+            resumed = sum(plan.is_current(path, journal) for path in journal.places)
+            names = [path for path in versions if path not in plan.kept and not plan.is_current(path, journal)]
+            _work(journal, engine or LocalEngine(), config, names, resumed, progress)
+            places = [place for path, place in journal.places.items() if plan.takes(path)]
+            if earlier is not None and not places and len(plan.kept) == len(earlier.photographs):
+                photographs = earlier.photographs
+            else:
+                photographs = _write(target, journal, places, earlier, plan.kept, fingerprint, detector)
+            listed = _list_unreadable(
+                target, [(path, known.error) for path, known in photographs.items() if known.error]
+            )
+        except BaseException:
+            journal.close()
+            raise
     journal.discard()
     return FolderResult(
         output=target,
-        photographs=total,
-        resumed=len(done),
-        faces=faces,
-        without_face=without_face,
-        unreadable=len(unreadable),
+        photographs=len(photographs),
+        resumed=resumed,
+        unchanged=len(plan.kept & versions.keys()),
+        replaced=sum(place.path in plan.listed for place in places),
+        deleted=len(plan.listed.keys() - versions.keys()),
+        faces=sum(known.faces for known in photographs.values()),
+        without_face=sum(known.error is None and not known.faces for known in photographs.values()),
+        unreadable=sum(known.error is not None for known in photographs.values()),
         unreadable_list=listed,
         fingerprint=fingerprint.digest,
     )
 
 
-def _names(folder: Path) -> list[str]:
-    names = [to_text(path.relative_to(folder)) for path in find_images(folder)]
-    if not names:
+class _Plan:
+    """Which photographs come from the earlier result, and which from the journal.
+
+    Args:
+        versions: photographs in the folder and their versions.
+        listed: photographs of the earlier result; empty if there is none.
+        remove_deleted: leave out photographs that the folder no longer holds.
+
+    Attributes:
+        listed: photographs of the earlier result.
+        kept: paths of the photographs whose rows are taken over from the earlier result.
+    """
+
+    def __init__(
+        self, versions: Mapping[str, FileVersion], listed: Mapping[str, ListedPhotograph], *, remove_deleted: bool
+    ) -> None:
+        self.listed = listed
+        self._versions = versions
+        self._remove_deleted = remove_deleted
+        self.kept = {
+            path
+            for path, known in listed.items()
+            if (_same(known.version, versions[path]) if path in versions else not remove_deleted)
+        }
+
+    def is_current(self, path: str, journal: Journal) -> bool:
+        """Whether the journal has the present version of a photograph, or the last one of a deleted photograph."""
+        if path not in journal.places:
+            return False
+        return path not in self._versions or _same(journal.places[path].version, self._versions[path])
+
+    def takes(self, path: str) -> bool:
+        """Whether a photograph in the journal belongs to the result."""
+        return path not in self.kept and (path in self._versions or not self._remove_deleted)
+
+
+def _same(known: FileVersion, present: FileVersion) -> bool:
+    return known == present != NO_VERSION
+
+
+def _versions(folder: Path) -> dict[str, FileVersion]:
+    """Versions of the photographs below a folder, in the order of their paths."""
+    versions = {to_text(path.relative_to(folder)): version_of(path) for path in find_images(folder)}
+    if not versions:
         raise ImageError(f"There are no photographs below {folder}.", hint="JPEG, PNG, BMP, TIFF and WebP are found")
-    return names
+    return versions
 
 
 def _work(
@@ -133,11 +225,11 @@ def _work(
     engine: Engine,
     config: OperatorConfig,
     names: Sequence[str],
+    done: int,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     if not names:
         return
-    done = len(journal.places)
     total = done + len(names)
     for table in engine.run(config, names):
         journal.append(table)
@@ -146,29 +238,59 @@ def _work(
             progress(done, total)
 
 
-def _finish(
-    journal: Journal, target: Path, fingerprint: Fingerprint, detector: str
-) -> tuple[int, int, list[tuple[str, str]]]:
-    """Write the result.
+def _write(
+    target: Path,
+    journal: Journal,
+    places: Sequence[Place],
+    earlier: EarlierResult | None,
+    kept: Collection[str],
+    fingerprint: Fingerprint,
+    detector: str,
+) -> dict[str, ListedPhotograph]:
+    """Write the result: photographs of the journal at ``places``, and photographs of the earlier result.
 
     Returns:
-        Number of faces, number of photographs without a face, and path and reason of each unreadable photograph.
+        Every photograph of the result, sorted by path.
     """
     import pyarrow.parquet as pq
 
-    faces = without_face = 0
-    unreadable: list[tuple[str, str]] = []
+    photographs: dict[str, ListedPhotograph] = {}
+
+    def new_faces() -> Iterator[tuple[str, Any]]:
+        for table in in_order(journal, places, _ROWS):
+            photographs.update(listed_photographs(table))
+            yield from by_photograph(faces_table(table, fingerprint, detector))
+
+    old_faces: Iterator[tuple[str, Any]] = iter(())
+    if earlier is not None:
+        photographs.update({path: earlier.photographs[path] for path in kept})
+        old_faces = earlier.faces(kept)
     schema = face_schema(fingerprint, detector)
-    with atomic_write(target, mode=PRIVATE) as stream, pq.ParquetWriter(stream, schema) as writer:
-        for photographs in in_order(journal, _ROWS):
-            rows = faces_table(photographs, fingerprint, detector)
+    with (
+        atomic_write(target, mode=PRIVATE) as stream,
+        pq.ParquetWriter(stream, schema, write_page_checksum=True) as writer,
+    ):
+        for rows in _joined(merge(old_faces, new_faces(), key=itemgetter(0))):
             writer.write_table(rows)
-            faces += rows.num_rows
-            failed = photographs.filter(photographs.column("error").is_valid())
-            unreadable += zip(failed.column("path").to_pylist(), failed.column("error").to_pylist(), strict=True)
-            found = len(set(rows.column("path").to_pylist()))
-            without_face += photographs.num_rows - failed.num_rows - found
-    return faces, without_face, unreadable
+        photographs = dict(sorted(photographs.items()))
+        encoded = encode_list(photographs)
+        if encoded is not None:
+            writer.add_key_value_metadata({PHOTOGRAPHS_KEY: encoded})
+    return photographs
+
+
+def _joined(tables: Iterator[tuple[str, Any]]) -> Iterator[Any]:
+    """Join the tables of photographs to tables of at least ``_ROWS`` faces; the last one may be smaller."""
+    waiting: list[Any] = []
+    count = 0
+    for _, table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count >= _ROWS:
+            yield arrow().concat_tables(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield arrow().concat_tables(waiting)
 
 
 def _list_unreadable(target: Path, unreadable: Sequence[tuple[str, str]]) -> Path | None:

@@ -14,15 +14,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edge_sphereface.batch.tables import arrow
+from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.errors import OutputError
 from edge_sphereface.storage.files import open_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _FRAME = struct.Struct("<QI")
 _MAX_RECORD = 1 << 30
+_FORMAT = 2
+"""Version of the records' schema. Journals of other versions are refused."""
 
 
 class Place(NamedTuple):
@@ -30,11 +33,13 @@ class Place(NamedTuple):
 
     Attributes:
         path: path of the photograph.
+        version: version of the photograph that was read.
         offset: offset of the record in bytes.
         row: index of the row in the record.
     """
 
     path: str
+    version: FileVersion
     offset: int
     row: int
 
@@ -47,7 +52,7 @@ class Journal:
         settings: JSON object that the rows depend on.
 
     Attributes:
-        places: place of every completed photograph.
+        places: place of every completed photograph, by path; the last one if it was completed twice.
 
     Raises:
         OutputError: the file cannot be written, is not a regular file of this user, is in use by another process, or
@@ -56,7 +61,7 @@ class Journal:
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
-        self.places: list[Place] = []
+        self.places: dict[str, Place] = {}
         try:
             self._stream = os.fdopen(open_private(path, os.O_RDWR | os.O_CREAT), "r+b")
         except OutputError:
@@ -65,7 +70,7 @@ class Journal:
             raise OutputError(f"Cannot write {path}: {error.strerror or error}.", hint="check the folder") from error
         try:
             self._lock()
-            self._recover(json.dumps(settings, sort_keys=True).encode())
+            self._recover(json.dumps({"format": _FORMAT, **settings}, sort_keys=True).encode())
         except BaseException:
             self._stream.close()
             raise
@@ -106,7 +111,7 @@ class Journal:
             return
         if begun != settings:
             raise OutputError(
-                f"{self.path} was started with another folder, model, detector or option.",
+                f"{self.path} was started with another folder, model, detector, option or version.",
                 hint="finish it with those, or delete it to start again",
             )
         while True:
@@ -144,7 +149,9 @@ class Journal:
         return offset
 
     def _note(self, table: Any, offset: int) -> None:
-        self.places += [Place(path, offset, row) for row, path in enumerate(table.column("path").to_pylist())]
+        columns = (table.column(name).to_pylist() for name in ("path", "bytes", "modified_ns"))
+        for row, (path, size, modified_ns) in enumerate(zip(*columns, strict=True)):
+            self.places[path] = Place(path, FileVersion(size, modified_ns), offset, row)
 
     def _lock(self) -> None:
         try:
@@ -163,10 +170,10 @@ def _table(record: bytes) -> Any:
     return arrow().ipc.open_stream(record).read_all()
 
 
-def in_order(journal: Journal, count: int, kept: int = 64) -> Iterator[Any]:
-    """Iterate over all photographs sorted by path, in tables of ``count``, with at most ``kept`` records in memory."""
+def in_order(journal: Journal, places: Iterable[Place], count: int, kept: int = 64) -> Iterator[Any]:
+    """Iterate over photographs sorted by path, in tables of ``count``, with at most ``kept`` records in memory."""
     pa = arrow()
-    places = sorted(journal.places)
+    places = sorted(places)
     records: dict[int, Any] = {}
     for start in range(0, len(places), count):
         rows = []

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from edge_sphereface.batch.names import find
 from edge_sphereface.batch.tables import Photograph, photographs_table
+from edge_sphereface.batch.versions import NO_VERSION, version_of
+from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import CropError, ImageError, LandmarksError
+from edge_sphereface.image import ImageFile
 from edge_sphereface.inference.session import SessionConfig
+from edge_sphereface.types import EmbeddedFace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
+    from edge_sphereface.batch.versions import FileVersion
     from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.types import Face, UInt8Array
+
+_MAX_WORKERS = 8
+"""Largest number of threads that decode photographs. Each holds at most one decoded photograph in memory."""
+_BATCHES_AHEAD = 1
+"""Batches of photographs that are read while one is embedded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +78,7 @@ class OperatorConfig:
 
 
 class PhotographOperator:
-    """Embeds every face of photographs, one photograph at a time, so that results do not depend on the batch.
+    """Embeds every face of photographs: several threads decode, detect and align while another embeds the crops.
 
     Args:
         config: configuration of the operator.
@@ -75,16 +92,64 @@ class PhotographOperator:
             cv2.setNumThreads(opencv_threads)
         self._folder = config.folder
         self._pipeline = config.open()
+        self._workers = min(config.session.threads or usable_cpus(), _MAX_WORKERS)
 
     def __call__(self, paths: Any) -> Any:
         """Map a table with the column ``path`` to rows of photographs."""
-        size = self._pipeline.embedder.spec.embedding_size
-        return photographs_table([self._embed(path) for path in paths.column("path").to_pylist()], size)
+        return next(self.run([paths.column("path").to_pylist()]))
 
-    def _embed(self, path: str) -> Photograph:
-        from edge_sphereface.image import load_image
-
+    def run(self, batches: Iterable[Sequence[str]]) -> Iterator[Any]:
+        """Iterate over the tables of batches of paths. The crops of a batch are embedded while the next one is read."""
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="photographs")
+        reading: deque[list[Future[_CroppedPhotograph]]] = deque()
         try:
-            return Photograph(path, None, self._pipeline.process(load_image(find(self._folder, path))))
+            for batch in batches:
+                reading.append([pool.submit(self._crop, path) for path in batch])
+                if len(reading) > _BATCHES_AHEAD:
+                    yield self._embed([future.result() for future in reading.popleft()])
+            while reading:
+                yield self._embed([future.result() for future in reading.popleft()])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _crop(self, path: str) -> _CroppedPhotograph:
+        file = find(self._folder, path)
+        version = version_of(file)  # before it is read, so that a later change is noticed
+        try:
+            faces, crops = self._pipeline.crop_file(ImageFile.read(file))
         except (ImageError, CropError, LandmarksError) as error:
-            return Photograph(path, error.message, ())
+            # What the system refused to read may be readable without a change of the file
+            seen = NO_VERSION if isinstance(error.__cause__, OSError) else version
+            return _CroppedPhotograph(path, seen, error.message, [], None)
+        return _CroppedPhotograph(path, version, None, faces, crops)
+
+    def _embed(self, photographs: Sequence[_CroppedPhotograph]) -> Any:
+        embedder = self._pipeline.embedder
+        stacks = [photograph.crops for photograph in photographs if photograph.crops is not None]
+        embeddings = iter(embedder.embed(np.concatenate(stacks)) if stacks else ())
+        rows = []
+        for path, version, error, faces, crops in photographs:
+            embedded = [
+                EmbeddedFace(face=face, crop=crop, embedding=next(embeddings))
+                for face, crop in zip(faces, () if crops is None else crops, strict=True)
+            ]
+            rows.append(Photograph(path, version, error, embedded))
+        return photographs_table(rows, embedder.spec.embedding_size)
+
+
+class _CroppedPhotograph(NamedTuple):
+    """A photograph whose faces are not embedded yet.
+
+    Attributes:
+        path: path below the folder.
+        version: size and time of modification of the file.
+        error: why the photograph could not be read; None if it was read.
+        faces: faces of the photograph.
+        crops: (N, H, W, 3) uint8 BGR, their crops; None if the photograph could not be read.
+    """
+
+    path: str
+    version: FileVersion
+    error: str | None
+    faces: Sequence[Face]
+    crops: UInt8Array | None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from edge_sphereface.batch.photograph_list import ListedPhotograph
+from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.errors import ExtraError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.types import EmbeddedFace
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 FINGERPRINT_KEY = b"edge_sphereface.fingerprint"
 """Metadata key of the result for the embeddings' fingerprint as JSON; every row holds its digest."""
 DETECTOR_KEY = b"edge_sphereface.detector"
+PHOTOGRAPHS_KEY = b"edge_sphereface.photographs"
+"""Metadata key of the result for the list of its photographs (:mod:`edge_sphereface.batch.photograph_list`)."""
 
 _BOX, _LANDMARKS = 4, 10
 
@@ -26,11 +31,13 @@ class Photograph(NamedTuple):
 
     Attributes:
         path: path below the folder, with ``/`` as separator.
+        version: version of the file that was read.
         error: why the photograph could not be read; None if it was read.
         faces: faces of the photograph, highest score first.
     """
 
     path: str
+    version: FileVersion
     error: str | None
     faces: Sequence[EmbeddedFace]
 
@@ -58,6 +65,8 @@ def photograph_schema(size: int) -> Any:
     return pa.schema(
         [
             ("path", pa.string()),
+            ("bytes", pa.int64()),
+            ("modified_ns", pa.int64()),
             ("error", pa.string()),
             ("score", pa.list_(pa.float32())),
             *((name, pa.list_(pa.list_(pa.float32(), width))) for name, width in lists.items()),
@@ -97,6 +106,8 @@ def photographs_table(photographs: Sequence[Photograph], size: int) -> Any:
     return pa.Table.from_arrays(
         [
             pa.array([photograph.path for photograph in photographs], pa.string()),
+            pa.array([photograph.version.bytes for photograph in photographs], pa.int64()),
+            pa.array([photograph.version.modified_ns for photograph in photographs], pa.int64()),
             pa.array([photograph.error for photograph in photographs], pa.string()),
             pa.ListArray.from_arrays(ends, pa.array([face.face.score for face in faces], pa.float32())),
             listed([face.face.box for face in faces], _BOX),
@@ -126,6 +137,24 @@ def faces_table(photographs: Any, fingerprint: Fingerprint, detector: str) -> An
         ],
         schema=face_schema(fingerprint, detector),
     )
+
+
+def by_photograph(faces: Any) -> Iterator[tuple[str, Any]]:
+    """Split a table of faces: path and table of each run of faces with the same path."""
+    start = 0
+    for path, rows in groupby(faces.column("path").to_pylist()):
+        count = sum(1 for _ in rows)
+        yield path, faces.slice(start, count)
+        start += count
+
+
+def listed_photographs(photographs: Any) -> dict[str, ListedPhotograph]:
+    """What the result lists of a table of photographs, by path."""
+    columns = [photographs.column(name).to_pylist() for name in ("path", "bytes", "modified_ns", "score", "error")]
+    return {
+        path: ListedPhotograph(FileVersion(size, modified_ns), len(scores), error)
+        for path, size, modified_ns, scores, error in zip(*columns, strict=True)
+    }
 
 
 def _column(table: Any, name: str) -> Any:

@@ -82,14 +82,15 @@ class DetectReport:
 
 def detect(arguments: argparse.Namespace) -> Outcome:
     """Faces of each photograph; exit code 1 if one shows none."""
-    from edge_sphereface.image import load_image
+    from edge_sphereface.detection.in_file import find_in_file
+    from edge_sphereface.image import ImageFile
 
     detector = open_named_detector(arguments)
     images = []
     for path in arguments.image:
-        image = load_image(path)
-        height, width, _ = image.shape
-        faces = tuple(face.report() for face in detector.detect(image))
+        found = find_in_file(detector, ImageFile.read(path)).improved(detector)
+        width, height = found.size
+        faces = tuple(face.report() for face in found.in_full())
         images.append(DetectedImage(path=path, height=height, width=width, faces=faces))
     report = DetectReport(detector=detector.name, images=tuple(images))
     return Outcome(report, _detect_text(report), passed=all(image.faces for image in images))
@@ -238,11 +239,10 @@ def embed(arguments: argparse.Namespace) -> Outcome:
     """
     import numpy as np
 
-    from edge_sphereface.image import load_image
     from edge_sphereface.storage.files import PRIVATE, atomic_write
 
     pipeline = open_pipeline(arguments)
-    found = [(path, face) for path in arguments.image for face in pipeline.process(load_image(path))]
+    found = [(path, face) for path in arguments.image for face in pipeline.process_file(path)]
     if not found:
         raise NoFaceError(f"No face was found by {pipeline.detector.name}.", hint="nothing was written")
     faces: tuple[EmbeddedPhotoFace, ...] | tuple[PhotoFace, ...]
@@ -331,15 +331,13 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     pipeline = open_pipeline(arguments)
     spec = pipeline.embedder.spec
 
-    images = [load_image(path) for path in (arguments.first, arguments.second)]
-
-    def face_of(path: Path, image: UInt8Array) -> EmbeddedFace:
+    def face_of(path: Path) -> EmbeddedFace:
         try:
-            return pipeline.process_one(image, select=arguments.select)
+            return pipeline.process_one_file(path, select=arguments.select)
         except NoFaceError as error:
             raise error.about(path) from error
 
-    first, second = face_of(arguments.first, images[0]), face_of(arguments.second, images[1])
+    first, second = face_of(arguments.first), face_of(arguments.second)
     threshold = spec.threshold if arguments.threshold is None else arguments.threshold
     answer = verify_embeddings(first, second, threshold=threshold)
     report = VerifyReport(
@@ -356,6 +354,7 @@ def verify(arguments: argparse.Namespace) -> Outcome:
         drawn=arguments.draw,
     )
     if arguments.draw is not None:
+        images = [load_image(path) for path in (arguments.first, arguments.second)]
         _draw_pair(arguments.draw, images, (first, second), report)
     return Outcome(report, _verify_text(report))
 

@@ -19,6 +19,7 @@ from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from edge_sphereface.batch import FolderResult
     from edge_sphereface.batch.engines import Engine
     from edge_sphereface.cli.runner import Commands
 
@@ -36,7 +37,16 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("folder", type=Path, help="folder of photographs")
     parser.add_argument("output", type=Path, metavar="OUT.parquet", help="output, one row per face")
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing result")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace an existing result")
+    existing.add_argument(
+        "--update", action="store_true", help="embed only new and changed photographs, and keep the rest of the result"
+    )
+    parser.add_argument(
+        "--remove-deleted",
+        action="store_true",
+        help="with --update: remove the faces of photographs that are no longer in the folder (default: keep them)",
+    )
     parser.add_argument(
         "--engine", choices=("local", "ray"), default="local", help="this process (default), or Ray Data"
     )
@@ -53,8 +63,10 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
     """A table of faces.
 
     Raises:
-        UsageError: options of another engine.
+        UsageError: options of another engine, or ``--remove-deleted`` without ``--update``.
     """
+    if arguments.remove_deleted and not arguments.update:
+        raise UsageError("--remove-deleted is for --update.", hint="add --update")
     from edge_sphereface.batch import OperatorConfig
     from edge_sphereface.batch import embed_folder as embed
 
@@ -72,17 +84,28 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
         arguments.output,
         engine=_engine(arguments),
         overwrite=arguments.overwrite,
+        update=arguments.update,
+        remove_deleted=arguments.remove_deleted,
         progress=Progress("embedding", "photographs"),
     )
+    return Outcome(result, _text(result, arguments))
+
+
+def _text(result: FolderResult, arguments: argparse.Namespace) -> str:
     text = (
         f"{result.output}: {result.faces} faces of {result.photographs} photographs; {result.without_face} show none, "
         f"{result.unreadable} cannot be read"
     )
     if result.unreadable_list is not None:
         text += f" ({result.unreadable_list})"
+    if arguments.update:
+        text += f"; {result.unchanged} are unchanged, {result.replaced} were replaced"
     if result.resumed:
         text += f"; {result.resumed} were done by an earlier run"
-    return Outcome(result, text)
+    if result.deleted:
+        fate = "were removed" if arguments.remove_deleted else "were kept: remove them with --remove-deleted"
+        text += f"\n{result.deleted} of the earlier result are no longer in the folder and {fate}"
+    return text
 
 
 def _engine(arguments: argparse.Namespace) -> Engine:

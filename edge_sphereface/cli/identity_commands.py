@@ -143,10 +143,8 @@ def _enroll_text(report: EnrollReport) -> str:
 
 
 def _face(pipeline: FacePipeline, path: Path, select: Selection) -> EmbeddedFace:
-    from edge_sphereface.image import load_image
-
     try:
-        return pipeline.process_one(load_image(path), select=select)
+        return pipeline.process_one_file(path, select=select)
     except (NoFaceError, SeveralFacesError) as error:
         raise error.about(path) from error
 
@@ -309,8 +307,7 @@ def identify(arguments: argparse.Namespace) -> Outcome:
         if arguments.threshold is None:
             warn_uncalibrated(gallery)
         for path, target in zip(arguments.image, _drawings(arguments), strict=True):
-            image = load_image(path)
-            faces = pipeline.process(image)
+            faces = pipeline.process_file(path)
             answers = gallery.identify_faces(
                 [face.embedding for face in faces],
                 top=arguments.top,
@@ -322,7 +319,7 @@ def identify(arguments: argparse.Namespace) -> Outcome:
                 for face, answer in zip(faces, answers, strict=True)
             )
             if target is not None:
-                _draw(target, image, faces, answers)
+                _draw(target, load_image(path), faces, answers)
             images.append(IdentifiedImage(path=path, faces=identified, drawn=target))
         location = gallery.location
     report = IdentifyReport(gallery=location, detector=pipeline.detector.name, images=tuple(images))

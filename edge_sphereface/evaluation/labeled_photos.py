@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edge_sphereface.errors import CropError, ImageError, LandmarksError, NoFaceError, SeveralFacesError
-from edge_sphereface.image import find_images, load_image
+from edge_sphereface.image import find_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ def embed_labeled_photos(
     skipped: list[SkippedPhoto] = []
     for number, path in enumerate(paths, start=1):
         try:
-            rows.append(pipeline.process_one(load_image(path), select=select).embedding)
+            rows.append(pipeline.process_one_file(path, select=select).embedding)
             people.append(person_of(path, folder))
         except (ImageError, NoFaceError, SeveralFacesError, CropError, LandmarksError) as error:
             skipped.append(SkippedPhoto(path=path, reason=reason(error, path)))

@@ -1,5 +1,6 @@
 """A folder of photographs to one Parquet file: every face once, whatever happens on the way."""
 
+import base64
 import csv
 import os
 import random
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,9 @@ import pytest
 from edge_sphereface.batch import embed_folder
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.batch.journal import Journal, in_order
+from edge_sphereface.batch.photograph_list import ListedPhotograph, decode_list, encode_list
 from edge_sphereface.batch.tables import Photograph, photographs_table
+from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.errors import ImageError, ModelNotFoundError, OutputError
 from edge_sphereface.image import load_image
 from edge_sphereface.model.fingerprint import Fingerprint
@@ -106,8 +110,111 @@ def test_errors_before_any_work(config, tmp_path):
     assert list(tmp_path.glob("x*")) == []
 
 
+def test_update_takes_new_and_changed_photographs_only(config, tmp_path):
+    output, root = tmp_path / "x.parquet", config.folder
+    assert embed_folder(config, output, update=True).faces == 7, "without a result, an update embeds all"
+    first = {row["path"]: row for row in rows(output)}
+    idle = CountingEngine()
+    before = output.stat()
+    result = embed_folder(config, output, engine=idle, update=True)
+    assert (idle.paths, result.unchanged, result.faces, result.unreadable) == ((), 10, 7, 3)
+    assert output.stat() == before, "nothing is new: nothing is written"
+
+    shutil.copy(root / "a.png", root / "aa.png")
+    shutil.copy(root / "two.png", root / "z.webp")
+    shutil.copy(root / "a.png", root / "broken.jpg")
+    (root / "b" / "c" / "x.PNG").unlink()
+    counting = CountingEngine()
+    result = embed_folder(config, output, engine=counting, update=True)
+    assert counting.paths == ("aa.png", "broken.jpg", "z.webp")
+    assert (result.photographs, result.unchanged, result.replaced, result.deleted) == (11, 7, 2, 1)
+    assert (result.faces, result.without_face, result.unreadable) == (10, 1, 2)
+    found = rows(output)
+    keys = [(row["path"], row["face_index"]) for row in found]
+    assert keys == sorted(keys)
+    assert [row for row in found if row["path"] == "b/c/x.PNG"] == [first["b/c/x.PNG"]], "deleted ones are kept"
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+    result = embed_folder(config, output, engine=idle, update=True, remove_deleted=True)
+    assert (idle.paths, result.photographs, result.deleted, result.faces) == ((), 10, 1, 9)
+    embed_folder(config, tmp_path / "whole.parquet")
+    assert pq.read_table(output).equals(pq.read_table(tmp_path / "whole.parquet"))
+    assert embed_folder(config, output, update=True, remove_deleted=True).deleted == 0
+
+
+def test_an_update_of_another_model_or_without_a_list_is_refused(config, tmp_path):
+    output = tmp_path / "x.parquet"
+    embed_folder(config, output)
+    content = output.read_bytes()
+    with pytest.raises(OutputError, match="another model"):
+        embed_folder(replace(config, flip=True), output, update=True)
+    table = pq.read_table(output)
+    for damaged, match in (
+        (lambda: pq.write_table(table, output), "no list of its photographs"),
+        (lambda: pq.write_table(table.select(["path"]), output), "Expected a result with embeddings of 32 values"),
+        (lambda: output.write_bytes(content[: len(content) // 2]), "Cannot read .* as a Parquet file"),
+    ):
+        damaged()
+        with pytest.raises(OutputError, match=match):
+            embed_folder(config, output, update=True)
+        assert not (tmp_path / "x.parquet.partial").exists()
+    for options in ({"overwrite": True, "update": True}, {"remove_deleted": True}):
+        with pytest.raises(ValueError, match="update or overwrite"):
+            embed_folder(config, output, **options)
+
+
+def test_an_update_that_was_stopped_resumes(config, tmp_path):
+    """What was done is kept unless the photograph changed meanwhile; the earlier result stays until the end."""
+    output, root = tmp_path / "x.parquet", config.folder
+    embed_folder(config, output)
+    before = output.read_bytes()
+    for name in ("n1.png", "n2.png", "n3.png"):
+        shutil.copy(root / "a.png", root / name)
+    with pytest.raises(StopError):
+        embed_folder(config, output, engine=LocalEngine(batch=1), update=True, progress=stop_after(2))
+    assert output.read_bytes() == before
+    with pytest.raises(OutputError, match="started with another"):
+        embed_folder(config, output, overwrite=True)
+    shutil.copy(root / "two.png", root / "n1.png")
+    counting = CountingEngine()
+    result = embed_folder(config, output, engine=counting, update=True)
+    assert counting.paths == ("n1.png", "n3.png")
+    assert (result.resumed, result.unchanged, result.photographs) == (1, 10, 13)
+    embed_folder(config, tmp_path / "whole.parquet")
+    assert rows(output) == rows(tmp_path / "whole.parquet")
+
+
+def test_the_list_of_photographs_is_read_as_it_was_written():
+    photographs = {
+        "a/ä 王.jpg": ListedPhotograph(FileVersion(3, 1_700_000_000_123_456_789), 2, None),
+        "b.jpg": ListedPhotograph(FileVersion(-1, -1), 0, "Cannot read b.jpg."),
+    }
+    encoded = encode_list(photographs)
+    assert decode_list(encoded, "x") == photographs
+    for damaged in (
+        b"",
+        encoded[:-4],
+        b"?" + encoded[1:],
+        base64.b64encode(zlib.compress(b"[]")),
+        base64.b64encode(zlib.compress(b'{"path":["a"],"bytes":[1],"modified_ns":[1],"faces":[true],"error":[null]}')),
+        base64.b64encode(zlib.compress(b'{"path":["a"],"bytes":[1],"modified_ns":[1],"faces":[],"error":[null]}')),
+    ):
+        with pytest.raises(OutputError, match="list of photographs in x is damaged"):
+            decode_list(damaged, "x")
+
+
 class StopError(Exception):
     pass
+
+
+class CountingEngine(LocalEngine):
+    """The local engine, which notes the paths that it was given."""
+
+    paths = ()
+
+    def run(self, config, paths):
+        self.paths = tuple(paths)
+        return super().run(config, paths)
 
 
 def stop_after(count):
@@ -126,15 +233,9 @@ def test_it_goes_on_where_it_stopped(config, tmp_path):
     with pytest.raises(StopError):
         embed_folder(config, output, engine=by_twos, progress=stop_after(5))
     assert stat.S_IMODE((tmp_path / "x.parquet.partial").stat().st_mode) == 0o600
-    left = []
-
-    class Noting(LocalEngine):
-        def run(self, config, names):
-            left.extend(names)
-            return super().run(config, names)
-
-    result = embed_folder(config, output, engine=Noting(batch=2))
-    assert (result.resumed, result.photographs, len(left)) == (6, 10, 4)
+    counting = CountingEngine(batch=2)
+    result = embed_folder(config, output, engine=counting)
+    assert (result.resumed, result.photographs, len(counting.paths)) == (6, 10, 4)
     assert pq.read_table(output).equals(pq.read_table(whole))
 
 
@@ -236,7 +337,9 @@ def test_killed_again_and_again(many, tmp_path):
 @pytest.mark.parametrize("cut", [1, 7, 11, 12, 13, 200])
 def test_a_record_that_was_not_written_to_its_end_is_cut_off(tmp_path, cut):
     path = tmp_path / "journal"
-    tables = [photographs_table([Photograph(f"{n}{m}", None, ()) for m in range(2)], 4) for n in range(3)]
+    tables = [
+        photographs_table([Photograph(f"{n}{m}", FileVersion(1, 2), None, ()) for m in range(2)], 4) for n in range(3)
+    ]
     journal = Journal(path, {"x": 1})
     for table in tables[:2]:
         journal.append(table)
@@ -246,10 +349,11 @@ def test_a_record_that_was_not_written_to_its_end_is_cut_off(tmp_path, cut):
     with path.open("r+b") as stream:
         stream.truncate(min(whole + cut, path.stat().st_size - 1))
     again = Journal(path, {"x": 1})
-    assert [place.path for place in again.places] == ["00", "01", "10", "11"]
+    assert list(again.places) == ["00", "01", "10", "11"]
     assert path.stat().st_size == whole
     again.append(tables[2])
-    assert [row for table in in_order(again, 4, kept=1) for row in table.column("path").to_pylist()] == [
+    tables = in_order(again, again.places.values(), 4, kept=1)
+    assert [row for table in tables for row in table.column("path").to_pylist()] == [
         "00", "01", "10", "11", "20", "21",
     ]  # fmt: skip
     again.close()
@@ -258,13 +362,13 @@ def test_a_record_that_was_not_written_to_its_end_is_cut_off(tmp_path, cut):
 def test_a_record_with_a_wrong_byte_is_not_believed(tmp_path):
     path = tmp_path / "journal"
     journal = Journal(path, {})
-    journal.append(photographs_table([Photograph("a", None, ())], 4))
+    journal.append(photographs_table([Photograph("a", FileVersion(1, 2), None, ())], 4))
     journal.close()
     data = bytearray(path.read_bytes())
     data[-30] ^= 1
     path.write_bytes(data)
     again = Journal(path, {})
-    assert again.places == []
+    assert again.places == {}
     again.close()
 
 
