@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Face, UInt8Array
 
 _MAX_WORKERS = 8
-"""Largest number of threads that decode photographs. Each holds at most one decoded photograph in memory."""
+"""Largest number of threads that decode photographs. Each holds at most one full photograph in memory."""
 _BATCHES_AHEAD = 1
 """Batches of photographs that are read while one is embedded."""
 

@@ -142,6 +142,21 @@ def test_update_takes_new_and_changed_photographs_only(config, tmp_path):
     assert embed_folder(config, output, update=True, remove_deleted=True).deleted == 0
 
 
+def test_an_update_tries_again_what_the_system_did_not_read(config, tmp_path):
+    output, hidden, elsewhere = tmp_path / "x.parquet", config.folder / "a.png", tmp_path / "a.png"
+
+    class Hiding(LocalEngine):
+        def run(self, config, paths):
+            hidden.rename(elsewhere)
+            return super().run(config, paths)
+
+    assert embed_folder(config, output, engine=Hiding()).unreadable == 4
+    elsewhere.rename(hidden)
+    counting = CountingEngine()
+    result = embed_folder(config, output, engine=counting, update=True)
+    assert (counting.paths, result.unreadable, result.replaced) == (("a.png",), 3, 1)
+
+
 def test_an_update_of_another_model_or_without_a_list_is_refused(config, tmp_path):
     output = tmp_path / "x.parquet"
     embed_folder(config, output)
