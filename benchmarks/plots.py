@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _OURS, _PEER, _GRID, _TEXT = "#1f6f8b", "#b8b8b8", "#e6e6e6", "#333333"
 _WHISKERS = "milliseconds per inference (bar: median, tick: 95th, dot: 99th percentile); shorter is better"
+_ROOM = 1.15
+"""Width of a panel over its longest whisker, so that the number fits."""
 _LONG_MS = 10
 """Medians from here on have one decimal."""
 _CYCLE = ("#1f6f8b", "#e07a3f", "#6a994e", "#8e5572", "#c9a227", "#555555")
@@ -86,8 +88,9 @@ def _bars(axis: Any, shown: Sequence[tuple[str, Measurement, bool]]) -> None:
         )
     axis.set_yticks(range(len(shown)), [label for label, _, _ in shown])
     axis.set_ylim(len(shown) - 0.4, -0.6)
-    axis.set_xlim(left=0)
-    axis.margins(x=0.12)
+    # The right limit is of all panels that share the axis: a fixed one would cut those that are drawn later
+    longest = max([axis.get_xlim()[1] / _ROOM, *(latency.p99_ms for latency in latencies)])
+    axis.set_xlim(0, longest * _ROOM)
     axis.grid(visible=False, axis="y")
 
 
