@@ -83,6 +83,7 @@ __all__ = [
 Remedy: TypeAlias = Literal[
     "allow-cpu-fallback",
     "bring-file",
+    "bring-models",
     "calibrate-threshold",
     "change-detector",
     "change-engine",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface import __version__
 from edge_sphereface.json_output import json_text
 from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.manifest import MANIFEST, write_manifest
 from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
 from export.forms import FAST, PLAIN, FormOptions, Photographs, make_forms
 from export.known_checkpoints import known_checkpoint
@@ -135,12 +136,22 @@ def make_bundle(
         environment=measured_on("cpu"),
         load=timed.load,
         forms=tuple(_figures(made, timed.latency)),
-        files=(*made.paths.values(), *made.reports, folder / FIGURES, folder / README),
+        files=(
+            *made.paths.values(),
+            *([] if made.fast is None else [certificate_path(made.fast)]),
+            *made.reports,
+            *(folder / name for name in (FIGURES, README, MANIFEST)),
+        ),
     )
-    for name, text in ((FIGURES, json_text(bundle)), (README, readme(bundle))):
-        with atomic_write(folder / name, mode=SHARED) as stream:
-            stream.write(f"{text}\n".encode())
+    _write(folder / FIGURES, f"{json_text(bundle)}\n")
+    _write(folder / README, f"{readme(bundle)}\n")
+    _write(folder / MANIFEST, write_manifest(path for path in bundle.files if path.name != MANIFEST))
     return bundle
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path, mode=SHARED) as stream:
+        stream.write(text.encode())
 
 
 def _figures(made: NetworkForms, latency: Mapping[str, LatencySummary]) -> list[FormFigures]:
@@ -190,6 +201,10 @@ def readme(bundle: Bundle) -> str:
         f"  To be on the safe side  {_pair(plain)}",
         "  Another form may be faster on your device. Copy all of them and let it choose:",
         f"    edge-sphereface tune {' '.join(_name(form) for form in written.values())}",
+        "",
+        "Or publish this folder, and take it from there on each device",
+        f"  sha256sum {MANIFEST}   # HEX, which proves every file of the folder",
+        "  edge-sphereface fetch-model https://ADDRESS/ --sha256 HEX",
         "",
         "On the device",
         "  pip install 'edge-sphereface[cpu,mtcnn]'",

@@ -29,6 +29,7 @@ from benchmarks.static_int8 import Int8Model
 from edge_sphereface.batch.folder import FolderResult
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
+from edge_sphereface.cli.fetch_model_command import FetchModelReport
 from edge_sphereface.cli.gallery_commands import (
     CheckReport,
     ExportReport,
@@ -84,6 +85,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("embed-folder", FolderResult),
     ("info", ModelInfo),
     ("verify-model", SeparationReport | VerifyModelReport),
+    ("fetch-model", FetchModelReport),
     ("fetch-detector", FetchReport),
     ("doctor", Report),
     ("tune", TuneReport),

@@ -51,6 +51,7 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.model.manifest import MANIFEST, read_manifest
 from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.model.tuning import Tuning
@@ -259,6 +260,7 @@ READERS = {
         f"photo.{kind}": (BINARY, photograph, "image image_header")
         for kind in ("jpg", "progressive.jpg", "png", "bmp", "gif", "webp", "tiff", "ppm")
     },
+    MANIFEST: (TEXT, lambda path, _: read_manifest(path.read_bytes(), place="x"), "model.fetch"),
     "pairs.txt": (TEXT, lambda path, _: read_lfw_pairs(path), "evaluation.pairs"),
     "pairs.csv": (TEXT, lambda path, _: read_csv_pairs(path), "evaluation.pairs"),
     "landmarks.txt": (TEXT, lambda path, _: read_landmarks(path), "evaluation.pairs"),
@@ -304,6 +306,7 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
         "spec.json": replace(spec, quantization=quantization, tuning=tuning).to_json(),
         "fingerprint.json": kind.to_json(),
         "threshold.json": threshold.to_json(),
+        MANIFEST: f"{'0' * 64}  m.onnx\n{'1' * 64} *m.parity.json\n",
         "pairs.txt": "10\t300\nAnn\t1\t2\nAnn\t1\tBob\t13\n",
         "pairs.csv": 'image1_path,image2_path,label\n"a, b.jpg",c.jpg,1\nd.jpg,e.jpg,0\n',
         "landmarks.txt": f"a/1.jpg\t{' '.join(['12.5'] * 10)}\nb/2.jpg {' '.join(['-1e2'] * 10)}\n",

@@ -12,6 +12,7 @@ from edge_sphereface._version import __version__
 from edge_sphereface.cli import (
     completion,
     face_commands,
+    fetch_model_command,
     folder_command,
     gallery_commands,
     identity_commands,
@@ -45,6 +46,7 @@ def build_parser() -> Parser:
     threshold_command.add_command(commands)
     folder_command.add_command(commands)
     model_commands.add_commands(commands)
+    fetch_model_command.add_command(commands)
     tune_command.add_command(commands)
     watch_command.add_command(commands)
     completion.add_command(parser)

@@ -13,6 +13,7 @@ _CONVERT = "python -m export convert"
 COMMANDS: dict[Remedy, str] = {
     "allow-cpu-fallback": "--allow-cpu-fallback",
     "bring-file": "--from FILE",
+    "bring-models": "edge-sphereface fetch-model FOLDER",
     "calibrate-threshold": "edge-sphereface calibrate-threshold",
     "change-detector": "--detector NAME",
     "change-engine": "--engine local",

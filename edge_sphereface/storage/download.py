@@ -1,4 +1,4 @@
-"""Downloads one pinned file: resumes interrupted transfers and verifies the digest before use."""
+"""Downloads files: a pinned one, resuming an interrupted transfer, or a small one into memory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from edge_sphereface.storage.files import SHARED, atomic_write, open_private, se
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import IO
+
+    from edge_sphereface.errors import Remedy
 
     Progress = Callable[[int, int], None]
 
@@ -23,6 +26,9 @@ _BLOCK = 1 << 16
 _TIMEOUT_S = 30.0
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
+_MISSING = (403, 404, 410)
+"""Answers of servers that have no such file; object stores answer 403."""
+_USER_AGENT = {"User-Agent": "edge-sphereface"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +40,16 @@ class PinnedFile:
         url: URL of the file.
         sha256: SHA-256 of the file in hexadecimal.
         max_bytes: size at which a download is aborted.
-        license: license of the file.
+        license: license of the file; empty if unknown.
+        remedy: what installs a copy from another machine.
     """
 
     name: str
     url: str
     sha256: str
     max_bytes: int
-    license: str
+    license: str = ""
+    remedy: Remedy = "bring-file"
 
     def matches(self, path: Path) -> bool:
         """Whether ``path`` is exactly this file."""
@@ -61,7 +69,7 @@ def install(file: PinnedFile, source: Path, target: Path) -> Path:
     if not file.matches(source):
         raise ChecksumError(
             f"{source} is not {file.name}: expected SHA-256 {file.sha256}, got {sha256_of(source)}.",
-            hint=f"download it again from {file.url}",
+            hint=f"get it again from {file.url}",
         )
     with source.open("rb") as stream, atomic_write(target, mode=SHARED) as output:
         while block := stream.read(_BLOCK):
@@ -92,7 +100,7 @@ def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -
         raise OfflineError(
             f"{file.name} is not in {target.parent}, and {OFFLINE_VARIABLE} forbids downloads.",
             hint=f"download {file.url} on another machine and copy it here",
-            remedy="bring-file",
+            remedy=file.remedy,
         )
     part = target.with_name(target.name + ".part")
     _receive(file, part, progress)
@@ -108,9 +116,67 @@ def fetch(file: PinnedFile, target: Path, *, progress: Progress | None = None) -
     return part.replace(target)
 
 
+def read_url(url: str, *, limit: int, remedy: Remedy) -> bytes | None:
+    """Download a small file into memory. A redirection from https to another protocol is refused.
+
+    Args:
+        url: URL of the file.
+        limit: largest size in bytes.
+        remedy: what helps where there is no network.
+
+    Returns:
+        The content; None if the server has no such file.
+
+    Raises:
+        OfflineError: ``EDGE_SPHEREFACE_OFFLINE`` forbids downloads.
+        DownloadError: the connection failed or broke, or the server sends something else or too much.
+    """
+    hint = "try again, or download it on another machine and copy it here"
+    if is_offline():
+        raise OfflineError(f"{OFFLINE_VARIABLE} forbids to download {url}.", hint=hint, remedy=remedy)
+    try:
+        request = urllib.request.Request(url, headers=_USER_AGENT)
+        with urllib.request.build_opener(_SecureRedirects).open(request, timeout=_TIMEOUT_S) as response:
+            announced = response.headers.get("Content-Length") or ""
+            content: bytes = response.read(limit + 1)
+        if len(content) <= limit and announced.isdecimal() and len(content) < int(announced):
+            raise ConnectionError(f"the connection ended after {len(content)} of {announced} bytes")
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in _MISSING:
+            return None
+        reason = f"the server answered {error.code} {error.reason}"
+        raise DownloadError(f"Cannot download {url}: {reason}.", hint=hint, remedy=remedy) from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a URL that names no host
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        raise DownloadError(f"Cannot download {url}: {reason}.", hint=hint, remedy=remedy) from error
+    if len(content) > limit:
+        raise DownloadError(
+            f"{url} sends more than {limit} bytes.", hint="check the address: another file or a page answers there"
+        )
+    return content
+
+
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    """Refuses to leave https, where anybody on the way could answer."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and not newurl.startswith("https:"):
+            raise urllib.error.HTTPError(newurl, code, "and redirects to an address without https", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _receive(file: PinnedFile, part: Path, progress: Progress | None) -> None:
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(file.url, headers={"User-Agent": "edge-sphereface"})
+    request = urllib.request.Request(file.url, headers=_USER_AGENT)
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
@@ -165,5 +231,5 @@ def _failed(file: PinnedFile, part: Path, reason: str) -> DownloadError:
     return DownloadError(
         f"Cannot download {file.name} from {file.url}: {reason}." + (f" {kept.capitalize()}." if kept else ""),
         hint="try again, or download it on another machine and copy it here",
-        remedy="bring-file",
+        remedy=file.remedy,
     )

@@ -11,6 +11,7 @@ from edge_sphereface.cli.__main__ import build_parser, main
 from edge_sphereface.cli.runner import run
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.fetch import fetch_models
 from export.bundle import FIGURES, README, make_bundle, readme
 from export.commands import build_parser as export_parser
 from export.forms import FormOptions, Photographs
@@ -33,7 +34,7 @@ def bundle(tmp_path_factory, orl):
 @pytest.mark.slow
 def test_every_file_is_there_and_every_model_proves_itself(bundle):
     assert all(path.is_file() for path in bundle.files)
-    assert {path.name for path in bundle.files} >= {README, FIGURES, "sphereface20.onnx", "sphereface20.float16.onnx"}
+    assert {path.name for path in bundle.files} == {path.name for path in bundle.files[0].parent.iterdir()}
     for form in bundle.forms:
         assert Embedder(form.path).spec.source_sha256 == bundle.sha256
         assert main(["verify-model", str(form.path), "--provider", "cpu"]) == 0
@@ -50,7 +51,16 @@ def test_the_readme_names_what_exists(bundle):
     commands = [line for line in lines if line.startswith("edge-sphereface ")]
     assert len(commands) >= 6
     for line in commands:
-        build_parser().parse_args(shlex.split(line)[1:])
+        build_parser().parse_args(shlex.split(line.replace("HEX", "0" * 64))[1:])
+
+
+@pytest.mark.slow
+def test_the_folder_can_be_published(bundle, tmp_path):
+    """Its manifest lists every file with its SHA-256, so that a device takes and verifies all of them."""
+    folder = bundle.files[0].parent
+    took = fetch_models(str(folder), tmp_path / "new", reporter=lambda _: lambda _done, _total: None)
+    assert {path.name for path in took.files} == {path.name for path in folder.iterdir()}
+    assert took.left_out == ()
 
 
 @pytest.mark.slow

@@ -222,7 +222,7 @@ def test_every_command_has_help_with_an_example(capsys):
     commands = build_parser().commands.choices
     assert set(commands) == {
         "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
-        "embed-folder", "verify-model", "tune", "doctor", "fetch-detector",
+        "embed-folder", "verify-model", "tune", "doctor", "fetch-detector", "fetch-model",
         "watch", "completion", "help",
     }  # fmt: skip
     below = commands["gallery"].commands.choices
