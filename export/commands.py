@@ -28,6 +28,7 @@ from export import inspection, official, parity
 from export.errors import ParityError
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
+from export.quantization.crops import require_photographs
 from export.reference import REFERENCE_NAMES
 from export.rewrite.commands import add_rewrite
 from export.tuning.commands import add_tune
@@ -352,6 +353,7 @@ def model(arguments: argparse.Namespace) -> Outcome:
 
     Raises:
         UsageError: two checkpoints were named, or labeled pairs without photographs for the calibration.
+        CalibrationError: the folder for the calibration holds no photograph.
     """
     from export.bundle import make_bundle, readme
     from export.forms import FormOptions, Photographs
@@ -361,6 +363,8 @@ def model(arguments: argparse.Namespace) -> Outcome:
     labeled = read_named_pairs(arguments)
     if labeled is not None and arguments.calibration is None:
         raise UsageError("Labeled pairs need photographs for the calibration.", hint="add --calibration FOLDER")
+    if arguments.calibration is not None:
+        require_photographs(arguments.calibration)  # before the conversion, which takes long
     made = make_bundle(
         _checkpoint_for_model(arguments),
         arguments.output,

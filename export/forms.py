@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from export.rewrite.fast import rewrite
 from export.tuning.tune import TuningOptions, tune
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from edge_sphereface.evaluation.pairs import LabeledPairs
@@ -105,11 +106,11 @@ def make_forms(
         ParityError: a form differs from its source; it is not written.
         OutputError: a file cannot be written.
     """
-    ensure_folder(folder)
     plain = folder / f"{STEM}.onnx"
-    conversion = convert(
-        checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference=options.reference), note=note
-    )
+    with _removed_if_empty(folder):
+        conversion = convert(
+            checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference=options.reference), note=note
+        )
     found = photographs(conversion.spec)
     fast = folder / f"{STEM}.{'tuned' if options.tuned else 'fast'}.onnx"
     if options.tuned:
@@ -151,6 +152,20 @@ def make_forms(
         paths=paths,
         reports=tuple(reports),
     )
+
+
+@contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Make a folder, and remove it again if the block fails and leaves nothing in it."""
+    is_new = not folder.exists()
+    ensure_folder(folder)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
+        raise
 
 
 def _delete(folder: Path, stem: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.option import Option, option_parser
-from edge_sphereface.cli.runner import Parser, UsageError, note
+from edge_sphereface.cli.runner import Parser, UsageError, note, refuse_to_replace_inputs
 from edge_sphereface.setting import Range
 
 if TYPE_CHECKING:
@@ -22,14 +22,21 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.types import UInt8Array
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
 GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
+MAX_THREADS = 1024
 
 
 def json_option() -> Parser:
     """``--json``."""
     return option_parser([Option(name="json", read=None, help="print exactly one JSON object on stdout")])
+
+
+def thread_count(text: str) -> int:
+    """A number of threads that can be started."""
+    return int(_read(Range(least=1, most=MAX_THREADS, is_whole=True), text))
 
 
 def session_group() -> tuple[Option, ...]:
@@ -45,7 +52,7 @@ def session_group() -> tuple[Option, ...]:
         ),
         Option(
             name="threads",
-            read=positive,
+            read=thread_count,
             metavar="N",
             group=group,
             help="of model and detector (default: all usable)",
@@ -229,6 +236,56 @@ def require_picture(path: Path) -> None:
         raise UsageError(f"Expected a picture that ends in .jpg or .png, got {path}.", hint=f"name it {path.stem}.jpg")
 
 
+def draw_option() -> Parser:
+    """``--draw`` of commands that take several photographs."""
+    return option_parser(
+        [
+            Option(
+                name="draw",
+                read=Path,
+                metavar="PATH",
+                help="write the photographs with boxes: FILE.jpg or FILE.png for one photograph, or a folder",
+            )
+        ]
+    )
+
+
+def drawing_paths(arguments: argparse.Namespace) -> list[Path | None]:
+    """Where the picture of each photograph goes; photographs of one name get numbers.
+
+    Raises:
+        UsageError: a file was named for several photographs, is no picture, or would replace an input.
+    """
+    paths: list[Path] = arguments.image
+    if arguments.draw is None:
+        return [None] * len(paths)
+    if _is_picture(arguments.draw):
+        require_picture(arguments.draw)
+        if len(paths) > 1:
+            raise UsageError(
+                f"{arguments.draw} can hold one photograph, and {len(paths)} were named.", hint="name a folder"
+            )
+        return [arguments.draw]
+    targets = [arguments.draw / f"{stem}.jpg" for stem in distinct_stems(paths)]
+    for target in targets:
+        refuse_to_replace_inputs(arguments, target)
+    return [*targets]
+
+
+def write_drawing(arguments: argparse.Namespace, path: Path, picture: UInt8Array) -> None:
+    """Write a picture to one of :func:`drawing_paths`."""
+    from edge_sphereface.image import save_image
+    from edge_sphereface.storage.files import ensure_folder
+
+    if not _is_picture(arguments.draw):
+        ensure_folder(arguments.draw, mode=0o700)
+    save_image(path, picture)
+
+
+def _is_picture(path: Path) -> bool:
+    return bool(path.suffix) and not path.is_dir()
+
+
 def require_gallery(arguments: argparse.Namespace) -> str:
     """Where the gallery is.
 
@@ -307,7 +364,8 @@ def named_model(arguments: argparse.Namespace) -> Path:
     if not model:
         raise UsageError(
             "No model was named.",
-            hint=f"give --model FILE or set {MODEL_VARIABLE}; `python -m export convert` makes one",
+            hint=f"give --model FILE or set {MODEL_VARIABLE}; `edge-sphereface fetch-model` takes a published one, and "
+            "`python -m export model` in a checkout makes one (docs/models.md)",
         )
     return Path(model)
 
@@ -338,6 +396,16 @@ def open_embedder(arguments: argparse.Namespace) -> Embedder:
     return Embedder(named_model(arguments), flip=getattr(arguments, "flip", False), session=session_config(arguments))
 
 
+def require_detector(arguments: argparse.Namespace) -> None:
+    """Refuse options of the detector that contradict each other.
+
+    Raises:
+        UsageError: a model file for a detector that takes none.
+    """
+    if arguments.detector == "mtcnn" and arguments.detector_model is not None:
+        raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")
+
+
 def open_named_detector(arguments: argparse.Namespace) -> Detector:
     """The detector that was named.
 
@@ -347,8 +415,7 @@ def open_named_detector(arguments: argparse.Namespace) -> Detector:
     from edge_sphereface.detection import open_detector
     from edge_sphereface.inference.session import SessionConfig
 
-    if arguments.detector == "mtcnn" and arguments.detector_model is not None:
-        raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")
+    require_detector(arguments)
     session = session_config(arguments) if hasattr(arguments, "provider") else SessionConfig()
     return open_detector(
         arguments.detector, model=arguments.detector_model, session=session.on(arguments.detector_provider)
@@ -359,4 +426,5 @@ def open_pipeline(arguments: argparse.Namespace) -> FacePipeline:
     """Model and detector together."""
     from edge_sphereface.pipeline import FacePipeline
 
+    require_detector(arguments)
     return FacePipeline(open_embedder(arguments), open_named_detector(arguments))

@@ -79,7 +79,7 @@ def _values(options: Mapping[str, Option], path: Path) -> dict[str, Any]:
                 f"{path}: there is no setting {key[:_SHOWN]!r}.",
                 hint=f"do you mean {near[0]!r}?" if near else _HINT,
             )
-        for item in found if isinstance(found, list) else [found]:
+        for item in found if option.is_list and isinstance(found, list) else [found]:
             _check_type(option, item, path)
             if option.read is not None:
                 value = _parsed(option, str(item), path)

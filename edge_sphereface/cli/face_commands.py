@@ -10,11 +10,14 @@ from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
     distinct_stems,
+    draw_option,
+    drawing_paths,
     json_option,
     model_option,
     open_named_detector,
     open_pipeline,
     require_picture,
+    write_drawing,
 )
 from edge_sphereface.cli.runner import Outcome
 from edge_sphereface.errors import NoFaceError
@@ -40,11 +43,11 @@ def add_commands(commands: Commands) -> None:
 def _add_detect(commands: Commands) -> None:
     parser = commands.add_parser(
         "detect",
-        parents=[json_option(), detector_options()],
+        parents=[json_option(), detector_options(), draw_option()],
         help="find faces and their landmarks",
         description="Find the faces of photographs: box, five landmarks and score of each, in pixels of the "
         "photograph. Exit code 1 if a photograph shows no face.",
-        epilog="example: edge-sphereface detect --json photo.jpg",
+        epilog="examples: edge-sphereface detect --json photo.jpg; edge-sphereface detect --draw out.jpg photo.jpg",
     )
     parser.add_argument("image", nargs="+", type=Path, help="photograph")
     parser.set_defaults(run=detect)
@@ -59,12 +62,14 @@ class DetectedImage:
         height: height of the photograph, in pixels.
         width: width of the photograph, in pixels.
         faces: faces in the photograph; empty if it shows none.
+        drawn: path of the picture written by ``--draw``, which its owner alone may read (mode 0600); None without it.
     """
 
     path: Path
     height: int
     width: int
     faces: tuple[DetectedFace, ...]
+    drawn: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +88,20 @@ class DetectReport:
 def detect(arguments: argparse.Namespace) -> Outcome:
     """Faces of each photograph; exit code 1 if one shows none."""
     from edge_sphereface.detection.in_file import find_in_file
-    from edge_sphereface.image import ImageFile
+    from edge_sphereface.image import ImageFile, load_image
+    from edge_sphereface.stream.outputs.frames.drawing import draw_faces
 
+    targets = drawing_paths(arguments)
     detector = open_named_detector(arguments)
     images = []
-    for path in arguments.image:
+    for path, target in zip(arguments.image, targets, strict=True):
         found = find_in_file(detector, ImageFile.read(path)).improved(detector)
         width, height = found.size
-        faces = tuple(face.report() for face in found.in_full())
-        images.append(DetectedImage(path=path, height=height, width=width, faces=faces))
+        in_full = found.in_full()
+        if target is not None:
+            write_drawing(arguments, target, draw_faces(load_image(path), in_full))
+        faces = tuple(face.report() for face in in_full)
+        images.append(DetectedImage(path=path, height=height, width=width, faces=faces, drawn=target))
     report = DetectReport(detector=detector.name, images=tuple(images))
     return Outcome(report, _detect_text(report), passed=all(image.faces for image in images))
 
@@ -102,6 +112,7 @@ def _detect_text(report: DetectReport) -> str:
         size = f"{image.width} x {image.height} pixels"
         lines.append(f"{image.path}: {_count(len(image.faces), 'face')} ({report.detector}, {size})")
         lines += [f"  {number}. {_describe(face)}" for number, face in enumerate(image.faces, start=1)]
+        lines += [] if image.drawn is None else [f"  drawn: {image.drawn}"]
     return "\n".join(lines)
 
 

@@ -70,7 +70,7 @@ class FetchModelReport:
         verified: whether ``--sha256`` confirmed that value. Without it, nothing shows who made the files.
         models: the models.
         files: paths of all files that were taken.
-        left_out: names in the manifest that were not taken, because they are not models, certificates, reports or texts.
+        left_out: names in the manifest that were not taken: neither models nor certificates, reports or texts.
     """
 
     passed: bool

@@ -12,6 +12,7 @@ from edge_sphereface.cli.arguments import (
     model_option,
     named_model,
     positive,
+    require_detector,
     session_config,
 )
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError
@@ -70,6 +71,8 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.batch import OperatorConfig
     from edge_sphereface.batch import embed_folder as embed
 
+    require_detector(arguments)
+    engine = _engine(arguments)
     config = OperatorConfig(
         folder=arguments.folder.absolute(),
         model=named_model(arguments).absolute(),
@@ -82,7 +85,7 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
     result = embed(
         config,
         arguments.output,
-        engine=_engine(arguments),
+        engine=engine,
         overwrite=arguments.overwrite,
         update=arguments.update,
         remove_deleted=arguments.remove_deleted,

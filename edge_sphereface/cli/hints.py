@@ -42,10 +42,16 @@ COMMANDS: dict[Remedy, str] = {
 
 def hint_of(error: EdgeSphereFaceError) -> str:
     """The hint of an error, with the command or the option that does what it recommends."""
-    if error.remedy is None:
-        return error.hint
-    command = COMMANDS[error.remedy]
-    if error.remedy == "convert-model" and error.file:
-        model = Path(error.file).with_suffix(".onnx").name
-        command = f"{_CONVERT} {shlex.quote(error.file)} -o {shlex.quote(model)}"
-    return f"{error.hint}: {command}"
+    return advice(error.hint, error.remedy, error.file)
+
+
+def advice(hint: str, remedy: Remedy | None, file: str = "") -> str:
+    """A recommendation with the command or the option that does it, for a file if it is tied to one."""
+    if remedy is None:
+        return hint
+    command = COMMANDS[remedy]
+    if remedy == "convert-model" and file:
+        command = f"{_CONVERT} {shlex.quote(file)} -o {shlex.quote(Path(file).with_suffix('.onnx').name)}"
+    if remedy == "verify-model" and file:
+        command = f"{command} {shlex.quote(file)}"
+    return f"{hint}: {command}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
-    distinct_stems,
+    draw_option,
+    drawing_paths,
     gallery_options,
     json_option,
     model_option,
@@ -19,12 +21,12 @@ from edge_sphereface.cli.arguments import (
     open_pipeline,
     positive,
     require_gallery,
-    require_picture,
     warn_without_crops,
+    write_drawing,
 )
-from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note, refuse_to_replace_inputs
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
-from edge_sphereface.errors import EdgeSphereFaceError, ImageError, NoFaceError, SeveralFacesError
+from edge_sphereface.errors import EdgeSphereFaceError, GalleryNotFoundError, ImageError, NoFaceError, SeveralFacesError
 from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
     from edge_sphereface.gallery import Enrollment, Gallery, Identification
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.pipeline import FacePipeline, Selection
     from edge_sphereface.types import DetectedFace, EmbeddedFace, JsonObject, UInt8Array
 
@@ -119,11 +122,18 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         if one
         else _people(pipeline, arguments.people, select, skipped)
     )
-    first = next(people, None)  # before the gallery is opened: a command that fails here makes none
-    if first is None:
-        raise NoFaceError(f"No photograph below {arguments.people} could be used.", hint="nothing was enrolled")
     enrolled = []
-    with open_named_gallery(arguments, pipeline.embedder, create=True, keep_crops=arguments.keep_crops) as gallery:
+    with ExitStack() as stack:
+        gallery = _existing_gallery(arguments, pipeline.embedder)  # that of another model is refused at once
+        if gallery is not None:
+            stack.enter_context(gallery)
+        first = next(people, None)  # before a gallery is made: a command that fails here makes none
+        if first is None:
+            raise NoFaceError(f"No photograph below {arguments.people} could be used.", hint="nothing was enrolled")
+        if gallery is None:
+            keep = arguments.keep_crops
+            gallery = open_named_gallery(arguments, pipeline.embedder, create=True, keep_crops=keep)
+            stack.enter_context(gallery)
         warn_without_crops(arguments, gallery)
         for name, faces in chain([first], people):
             enrolled.append(_enroll(gallery, name, faces, metadata))
@@ -133,6 +143,13 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         warn_uncalibrated(gallery)
     report = EnrollReport(gallery=location, identities=total, enrolled=tuple(enrolled), skipped=tuple(skipped))
     return Outcome(report, _enroll_text(report))
+
+
+def _existing_gallery(arguments: argparse.Namespace, embedder: Embedder) -> Gallery | None:
+    try:
+        return open_named_gallery(arguments, embedder)
+    except GalleryNotFoundError:
+        return None
 
 
 def _enroll_text(report: EnrollReport) -> str:
@@ -224,7 +241,7 @@ def _warn_different(name: str, faces: list[EmbeddedFace], gallery: Gallery) -> N
 def _add_identify(commands: Commands) -> None:
     parser = commands.add_parser(
         "identify",
-        parents=[json_option(), gallery_options(), model_option(), detector_options()],
+        parents=[json_option(), gallery_options(), model_option(), detector_options(), draw_option()],
         help="identify the faces in photographs",
         description="Look every face of the photographs up in a gallery. In one photograph, each identity is given to "
         "one face only, the most similar. Exit code 1 if a photograph shows no face.",
@@ -244,12 +261,6 @@ def _add_identify(commands: Commands) -> None:
         default=0.0,
         metavar="COSINE",
         help="minimum lead of the best identity over the second (default: 0)",
-    )
-    parser.add_argument(
-        "--draw",
-        type=Path,
-        metavar="PATH",
-        help="write the photographs with boxes and names: FILE.jpg or FILE.png for one photograph, or a folder",
     )
     parser.set_defaults(run=identify)
 
@@ -301,12 +312,14 @@ def identify(arguments: argparse.Namespace) -> Outcome:
     """A name, or none, for each face."""
     from edge_sphereface.image import load_image
 
+    require_gallery(arguments)
+    targets = drawing_paths(arguments)
     pipeline = open_pipeline(arguments)
     images = []
     with open_named_gallery(arguments, pipeline.embedder) as gallery:
         if arguments.threshold is None:
             warn_uncalibrated(gallery)
-        for path, target in zip(arguments.image, _drawings(arguments), strict=True):
+        for path, target in zip(arguments.image, targets, strict=True):
             faces = pipeline.process_file(path)
             answers = gallery.identify_faces(
                 [face.embedding for face in faces],
@@ -319,40 +332,14 @@ def identify(arguments: argparse.Namespace) -> Outcome:
                 for face, answer in zip(faces, answers, strict=True)
             )
             if target is not None:
-                _draw(target, load_image(path), faces, answers)
+                write_drawing(arguments, target, _with_names(load_image(path), faces, answers))
             images.append(IdentifiedImage(path=path, faces=identified, drawn=target))
         location = gallery.location
     report = IdentifyReport(gallery=location, detector=pipeline.detector.name, images=tuple(images))
     return Outcome(report, _identify_text(report), passed=all(image.faces for image in images))
 
 
-def _drawings(arguments: argparse.Namespace) -> list[Path | None]:
-    """Where the picture of each photograph goes; photographs of one name get numbers.
-
-    Raises:
-        UsageError: a file was named for several photographs.
-    """
-    from edge_sphereface.storage.files import ensure_folder
-
-    paths: list[Path] = arguments.image
-    if arguments.draw is None:
-        return [None] * len(paths)
-    if arguments.draw.suffix and not arguments.draw.is_dir():
-        require_picture(arguments.draw)
-        if len(paths) > 1:
-            raise UsageError(
-                f"{arguments.draw} can hold one photograph, and {len(paths)} were named.", hint="name a folder"
-            )
-        return [arguments.draw]
-    folder = ensure_folder(arguments.draw, mode=0o700)
-    targets = [folder / f"{stem}.jpg" for stem in distinct_stems(paths)]
-    for target in targets:
-        refuse_to_replace_inputs(arguments, target)
-    return [*targets]
-
-
-def _draw(path: Path, image: UInt8Array, faces: list[EmbeddedFace], answers: Sequence[Identification]) -> None:
-    from edge_sphereface.image import save_image
+def _with_names(image: UInt8Array, faces: list[EmbeddedFace], answers: Sequence[Identification]) -> UInt8Array:
     from edge_sphereface.stream.outputs.frames.drawing import FaceLabel, draw_labels
 
     labels = [
@@ -363,7 +350,7 @@ def _draw(path: Path, image: UInt8Array, faces: list[EmbeddedFace], answers: Seq
         )
         for face, answer in zip(faces, answers, strict=True)
     ]
-    save_image(path, draw_labels(image, labels))
+    return draw_labels(image, labels)
 
 
 def _identify_text(report: IdentifyReport) -> str:

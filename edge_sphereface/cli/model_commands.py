@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,10 @@ from edge_sphereface.cli.arguments import (
     model_option,
     open_embedder,
     open_named_detector,
-    positive,
     session_options,
+    thread_count,
 )
-from edge_sphereface.cli.hints import hint_of
+from edge_sphereface.cli.hints import advice
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.json_output import INLINE
 
@@ -64,7 +64,7 @@ def add_commands(commands: Commands) -> None:
         epilog="example: edge-sphereface doctor --model model.onnx",
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="check this model as well")
-    parser.add_argument("--threads", type=positive, metavar="N", help="number of threads you plan to use")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="number of threads you plan to use")
     parser.set_defaults(run=doctor)
 
 
@@ -257,7 +257,13 @@ def doctor(arguments: argparse.Namespace) -> Outcome:
     """The page of :mod:`edge_sphereface.doctor`."""
     from edge_sphereface.doctor import examine, render
 
-    report = examine(model=arguments.model, threads=arguments.threads, hint_of=hint_of)
+    found = examine(model=arguments.model, threads=arguments.threads)
+    report = replace(
+        found,
+        findings=tuple(
+            replace(finding, action=advice(finding.action, finding.remedy, finding.file)) for finding in found.findings
+        ),
+    )
     return Outcome(report, render(report), passed=report.fit)
 
 

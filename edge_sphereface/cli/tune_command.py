@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.arguments import above_zero, cosine, json_option, positive
+from edge_sphereface.cli.arguments import above_zero, cosine, json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def add_command(commands: Commands) -> None:
         epilog="example: edge-sphereface tune face.onnx face.fast.onnx face.int8.onnx -o best.onnx",
     )
     parser.add_argument("model", nargs="+", type=Path, help="ONNX files made from one checkpoint")
-    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 and all usable processors")
+    parser.add_argument(
+        "--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 and all usable processors"
+    )
     parser.add_argument("--pinned-threads", action="store_true", help="try pinned threads as well")
     parser.add_argument("--memory-arena", action="store_true", help="try the memory arena as well")
     parser.add_argument("--provider", default="cpu", metavar="NAME", help="execution provider (default cpu)")

@@ -17,6 +17,7 @@ from edge_sphereface.cli.arguments import (
     open_embedder,
     open_named_detector,
     open_named_gallery,
+    require_detector,
 )
 from edge_sphereface.cli.configuration import OPTION, read_configuration
 from edge_sphereface.cli.option import option_parser, settings_from
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.stream import FaceStream
+    from edge_sphereface.web import PageView
 
 
 def add_command(commands: Commands) -> None:
@@ -79,10 +81,17 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     source = arguments.source or options.named_source
     if source is None:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 opens the first camera")
+    require_detector(arguments)
     page, supervisor = make_page(options), SystemdNotifier()
     notes = ProblemNotes(lambda: stream.health().problems)
 
+    announced = False
+
     def on_turn() -> None:
+        nonlocal announced
+        if not announced:  # every output is open now
+            announced = True
+            _announce(stream, page, options)
         supervisor.alive()
         notes.look()
 
@@ -106,22 +115,27 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         )
         stops = stack.enter_context(_stopped_by_signals(stream))
         stack.enter_context(make_endpoint(options, stream))
-        note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
-        if gallery is not None and options.stream.recognition.threshold is None:
-            warn_uncalibrated(gallery, tracks=True)
-        if page is not None:
-            note(f"live picture: {_reachable(page.url)}")
-            if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
-                print(f"with its token: {_reachable(page.address)}", file=sys.stderr, flush=True)
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:
-        note(f"warning: {stream.undelivered} events could not be delivered before the end")
+        why = "; ".join(stream.health().problems)
+        note(f"warning: {stream.undelivered} events could not be delivered before the end{why and f': {why}'}")
     if kept:
         note(f"events kept on the disk for the MQTT broker: {kept}; the next run sends them")
     if signal.SIGINT in stops:
         raise KeyboardInterrupt
-    return Outcome(None, "")
+    return Outcome(None, "", passed=not stream.undelivered)
+
+
+def _announce(stream: FaceStream, page: PageView | None, options: WatchOptions) -> None:
+    gallery = stream.gallery
+    note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
+    if gallery is not None and options.stream.recognition.threshold is None:
+        warn_uncalibrated(gallery, tracks=True)
+    if page is not None:
+        note(f"live picture: {_reachable(page.url)}")
+        if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
+            print(f"with its token: {_reachable(page.address)}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -23,9 +22,10 @@ from edge_sphereface.storage.cache import HOME_VARIABLE, OFFLINE_VARIABLE, cache
 from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from edge_sphereface.doctor.machine import Machine
+    from edge_sphereface.errors import Remedy
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 
@@ -49,12 +49,16 @@ class Finding:
         status: ``ok``, ``warn`` (works, with a drawback) or ``fail`` (must be fixed).
         message: what was found.
         action: what to do; empty if there is nothing to do.
+        remedy: stable name of what the action recommends, as in an error; None if there is none.
+        file: path of the file that the remedy applies to; empty if it is not tied to a file.
     """
 
     check: str
     status: Status
     message: str
     action: str = ""
+    remedy: Remedy | None = None
+    file: str = ""
 
 
 def check_python(machine: Machine) -> Finding:
@@ -172,7 +176,7 @@ def check_threads(machine: Machine, threads: int | None) -> Finding:
             check="threads",
             status="warn",
             message=f"{threads} threads would share {machine.usable_cpus} processors ({where})",
-            action=f"use --threads {machine.usable_cpus}, the default; more threads than processors are slower",
+            action=f"use {machine.usable_cpus}, the default; more threads than processors are slower",
         )
     return Finding(check="threads", status="ok", message=f"{machine.usable_cpus} threads by default ({where})")
 
@@ -239,7 +243,8 @@ def check_detectors() -> Finding:
             check="detectors",
             status="fail",
             message=f"{yunet} is not the pinned YuNet: it is damaged",
-            action=f"delete {yunet} and run `edge-sphereface fetch-detector`",
+            action=f"delete {yunet} and download it again",
+            remedy="fetch-detector",
         )
     here = {"YuNet": yunet.is_file(), "MTCNN": find_spec(WEIGHTS_PACKAGE) is not None}
     names = [name for name, present in here.items() if present]
@@ -248,15 +253,16 @@ def check_detectors() -> Finding:
             check="detectors",
             status="warn",
             message="no face detector on this machine",
-            action="run `edge-sphereface fetch-detector`, or pip install 'edge-sphereface[mtcnn]'",
+            action="pip install 'edge-sphereface[mtcnn]', or download YuNet",
+            remedy="fetch-detector",
         )
     return Finding(check="detectors", status="ok", message=", ".join(names))
 
 
-def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint")) -> Finding:
+def check_model(model: Path | None) -> Finding:
     """Check that the model loads and has a certificate next to it."""
     if model is None:
-        return Finding(check="model", status="ok", message="no model was named; --model FILE checks one")
+        return Finding(check="model", status="ok", message="no model was named, and none was checked")
     from edge_sphereface.inference.embedder import Embedder
 
     try:
@@ -265,7 +271,14 @@ def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str
             embedder = Embedder(model)
         digest = sha256_of(model)
     except EdgeSphereFaceError as error:
-        return Finding(check="model", status="fail", message=error.message, action=hint_of(error))
+        return Finding(
+            check="model",
+            status="fail",
+            message=error.message,
+            action=error.hint,
+            remedy=error.remedy,
+            file=error.file,
+        )
     what = f"{model}: {embedder.spec.architecture} {embedder.spec.precision}, SHA-256 {digest}; {embedder.provider}"
     if warned:
         return Finding(
@@ -280,7 +293,9 @@ def check_model(model: Path | None, hint_of: Callable[[EdgeSphereFaceError], str
             check="model",
             status="warn",
             message=f"{what}; no parity certificate next to it",
-            action=f"copy {certificate.name} next to it, then run `edge-sphereface verify-model {model}`",
+            action=f"copy {certificate.name} next to it, then verify the model here",
+            remedy="verify-model",
+            file=str(model),
         )
     return Finding(check="model", status="ok", message=f"{what}; certificate {certificate.name}")
 
@@ -295,7 +310,8 @@ def check_offline(detectors: Finding, model: Finding) -> Finding:
         check="offline",
         status="fail" if is_offline() else "warn",
         message=f"not ready for work without a network: see {' and '.join(missing)}; {mode}",
-        action="fix those first; files from another machine can be installed with --from FILE",
+        action="fix those first; without a network, copy the files from another machine",
+        remedy="bring-file",
     )
 
 

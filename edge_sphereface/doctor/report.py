@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from edge_sphereface.doctor import checks
 from edge_sphereface.doctor.machine import read_machine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from edge_sphereface.doctor.checks import Finding
     from edge_sphereface.doctor.machine import Machine
-    from edge_sphereface.errors import EdgeSphereFaceError
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 _WIDTH = 120
@@ -45,7 +42,6 @@ def examine(
     model: Path | None = None,
     threads: int | None = None,
     machine: Machine | None = None,
-    hint_of: Callable[[EdgeSphereFaceError], str] = attrgetter("hint"),
 ) -> Report:
     """Run every check.
 
@@ -53,10 +49,9 @@ def examine(
         model: path of an ONNX file to check as well.
         threads: number of threads that will be used.
         machine: facts about a machine; None for this machine.
-        hint_of: returns the advice for an error.
     """
     facts = machine or read_machine()
-    detectors, model_finding = checks.check_detectors(), checks.check_model(model, hint_of)
+    detectors, model_finding = checks.check_detectors(), checks.check_model(model)
     return Report(
         machine=facts,
         findings=(

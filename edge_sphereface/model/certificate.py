@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KIND: Final = "edge_sphereface.parity_certificate"
 SCHEMA_VERSION: Final = 1
 SUFFIX = ".parity.json"
-_HINT = "write one by verifying the model with its checkpoint"
+_HINT = "copy it beside the model from where both were made, or write one by verifying the model with its checkpoint"
 _REMEDY: Remedy = "verify-conversion"
 _FILE = RegularFile(what="certificate", limit=16 << 20, error=CertificateError, hint=_HINT, remedy=_REMEDY)
 _GOLDEN_SEED = 1704_08063

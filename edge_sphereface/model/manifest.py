@@ -23,7 +23,8 @@ FLOAT = "float"
 _MAX_FILES = 256
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]([^\n]{1,255})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.(?:onnx|json|md|txt|png)")
-"""Models, certificates, reports and texts. No name leads out of the folder, hides a file, or is that of a gallery or a program."""
+"""Models, certificates, reports and texts. No name leads out of the folder, or is that of a hidden file, a gallery or a
+program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -173,10 +173,10 @@ class FaceStream:
     def _events(self) -> Generator[Event, None, None]:
         opened: list[FrameSink] = []
         try:
-            self._dispatchers.extend(map(EventDispatcher, self._sinks))
-            for sink in self._frame_sinks:
+            for sink in self._frame_sinks:  # first: one that fails must not fail after a broker was connected
                 sink.open(self)
                 opened.append(sink)
+            self._dispatchers.extend(map(EventDispatcher, self._sinks))
             self._reader.start()
             try:
                 failure = yield from self._turns()

@@ -74,6 +74,20 @@ class CalibrationCrops:
         return np.concatenate([chosen, vivid(chosen[::4])])
 
 
+def require_photographs(folder: Path) -> None:
+    """Refuse a folder that cannot be calibrated with.
+
+    Raises:
+        ImageError: it is not a folder.
+        CalibrationError: it holds no photograph.
+    """
+    if not find_images(folder):
+        raise CalibrationError(
+            f"Expected photographs in {folder} for the calibration, found none.",
+            hint="calibrate with photographs from your cameras, with faces of 40 pixels or more",
+        )
+
+
 def calibration_crops(
     folder: Path,
     spec: ModelSpec,

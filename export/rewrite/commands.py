@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.arguments import above_zero, json_option, positive
+from edge_sphereface.cli.arguments import above_zero, json_option, thread_count
 from edge_sphereface.cli.runner import Outcome, UsageError, note
 from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.certificate import certificate_path
@@ -48,7 +48,9 @@ def add_rewrite(commands: Commands) -> None:
         metavar="TILE",
         help="for each stage `direct` or the outputs of a tile, such as 4x4 or 2x3w (w: weights as the left factor)",
     )
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads of the timed inferences (default: all)")
+    parser.add_argument(
+        "--threads", type=thread_count, metavar="N", help="threads of the timed inferences (default: all)"
+    )
     parser.add_argument(
         "--max-latency",
         type=above_zero,

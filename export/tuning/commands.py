@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.arguments import above_zero, json_option, positive
+from edge_sphereface.cli.arguments import above_zero, json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cli.tune_command import rival_lines
 from edge_sphereface.json_output import INLINE, rounded
@@ -46,7 +46,7 @@ def add_tune(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument(
-        "--threads", nargs="+", type=positive, metavar="N", help="numbers of threads to try (default: all)"
+        "--threads", nargs="+", type=thread_count, metavar="N", help="numbers of threads to try (default: all)"
     )
     parser.add_argument("--pinned-threads", action="store_true", help="also try threads bound to processors")
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")

@@ -82,9 +82,12 @@ def test_a_form_that_was_refused_is_named_with_its_reason(bundle):
     assert "Jetson" not in text
 
 
-@pytest.mark.parametrize("words", [["--pretrained", "x.ckpt"], ["--lfw", "lfw"]])
-def test_wrong_usage(words, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "words", [["--pretrained", "x.ckpt"], ["--lfw", "lfw"], ["--pretrained", "--calibration", "missing"], [__file__]]
+)
+def test_what_cannot_work_is_said_first_and_leaves_nothing(words, capsys, tmp_path, monkeypatch):
+    """Also a folder without photographs, and a file that is no checkpoint."""
     monkeypatch.chdir(tmp_path)
     assert run(export_parser(), ["model", *words]) in (1, 2)
     assert "error" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert not list(tmp_path.rglob("model"))

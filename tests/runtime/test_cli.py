@@ -40,6 +40,7 @@ def test_info(cli, small_model):
 def test_the_model_may_come_from_the_environment(cli, small_model, monkeypatch):
     code, out, _ = cli("info", "--json")
     assert (code, one_json(out)["error"]["code"]) == (2, "usage")
+    assert "edge-sphereface fetch-model" in one_json(out)["error"]["hint"]
     monkeypatch.setenv("EDGE_SPHEREFACE_MODEL", str(small_model))
     assert cli("info")[0] == 0
 
@@ -146,6 +147,7 @@ def test_verify_model(cli, small_model, tmp_path):
     assert report["parity"]["bounds"] == {"max_abs_error": 1e-3, "min_cosine": 0.99999}
     code, out, _ = cli("verify-model", small_model, "--json", "--certificate", tmp_path / "no")
     assert (code, one_json(out)["error"]["code"]) == (1, "certificate")
+    assert "copy it beside the model" in one_json(out)["error"]["hint"]
 
 
 def test_verify_model_with_photos(cli, small_model, photo, tmp_path):
@@ -211,6 +213,12 @@ def test_errors_are_one_object_and_one_exit_code(cli, words, code, kind):
     assert (got, out) == (code, "")
     assert err.startswith("error: ")
     assert "Traceback" not in err
+
+
+def test_more_threads_than_can_be_started(cli, small_model):
+    code, _, err = cli("info", "--model", small_model, "--threads", "2147483647")
+    assert code == 2
+    assert "--threads: expected an integer from 1 to 1024" in err
 
 
 def test_a_provider_that_is_not_there(cli, small_model):

@@ -144,7 +144,7 @@ def test_32_bit_arm(pi, processor, bits, status):
 def test_threads_against_cgroup(pi):
     limited = replace(pi, cgroup_cpus=1.5, usable_cpus=2)
     assert checks.check_threads(limited, 4).status == "warn"
-    assert "--threads 2" in checks.check_threads(limited, 4).action
+    assert "use 2, the default" in checks.check_threads(limited, 4).action
     assert checks.check_threads(limited, 2).status == "ok"
     assert "cgroup limit 1.5" in checks.check_threads(limited, None).message
 

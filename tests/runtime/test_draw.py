@@ -1,4 +1,4 @@
-"""`--draw` of identify and verify: pictures with boxes and names, private, and never in an input's place."""
+"""`--draw` of detect, identify and verify: pictures with boxes and names, private, and never in an input's place."""
 
 import json
 import stat
@@ -66,6 +66,19 @@ def test_a_photograph_is_not_replaced(identify, photo):
     code, shown = identify(photo, "--draw", photo)
     assert (code, photo.read_bytes()) == (2, before)
     assert "would be lost" in shown.err
+
+
+def test_detect_draws_a_photograph(photo, orl, tmp_path, capsys, require_schema):
+    target = tmp_path / "out.png"
+    assert main(["detect", str(photo), "--draw", str(target), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    require_schema("detect", report)
+    assert report["images"][0]["drawn"] == str(target)
+    left, top, _right, bottom = (round(edge) for edge in report["images"][0]["faces"][0]["box"])
+    assert tuple(load_image(target)[(top + bottom) // 2, left]) != tuple(load_image(photo)[(top + bottom) // 2, left])
+    assert main(["detect", str(photo), str(orl / "01" / "1.png"), "--draw", str(target)]) == 2
+    assert main(["detect", str(photo), str(orl / "01" / "1.png"), "--draw", str(tmp_path / "new")]) == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["1.jpg", "astronaut.jpg"]
 
 
 def test_verify_draws_both_photographs(trained_model, orl, photo, tmp_path, capsys):

@@ -204,6 +204,7 @@ def test_rebuild(run, photo, place, small_models, cli):
     code, out, _ = cli("identify", "--gallery", place, "--model", small_models["nchw"], "--flip", photo, "--json")
     assert json.loads(out)["images"][0]["faces"][0]["name"] == "Ann"
     assert run("identify", "--gallery", place, photo)[1]["error"]["code"] == "fingerprint"
+    assert run("enroll", "--gallery", place, "Bob", "missing.jpg")[1]["error"]["code"] == "fingerprint"  # said first
 
 
 def test_rebuild_for_a_model_of_another_fit(run, photo, place, small_model, make_onnx, cli):

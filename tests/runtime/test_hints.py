@@ -13,8 +13,8 @@ from edge_sphereface.cli.hints import COMMANDS, hint_of
 from edge_sphereface.errors import GalleryNotFoundError, ModelFormatError, Remedy
 
 PACKAGE = Path(edge_sphereface.__file__).parent
-OF_THE_TERMINAL = ("cli", "doctor")
-"""Folders whose texts are read at a terminal: `doctor` advises what to type."""
+OF_THE_TERMINAL = "cli"
+"""Folder whose texts are read at a terminal."""
 PROGRAM = re.compile(r"edge-sphereface [a-z]|python -m|`gallery ")
 
 
@@ -40,7 +40,7 @@ def texts(path):
 
 def library():
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.relative_to(PACKAGE).parts[0] not in OF_THE_TERMINAL:
+        if path.relative_to(PACKAGE).parts[0] != OF_THE_TERMINAL:
             yield path
 
 

@@ -114,6 +114,31 @@ def test_what_cannot_work_is_one_error(cli, words, code, kind):
     assert (got, objects(out)[-1]["error"]["code"]) == (code, kind)
 
 
+def test_nothing_is_printed_before_every_output_is_open(cli, film, tmp_path):
+    """Not the banner, and not a picture that nobody can open."""
+    words = (film, "--view", "no-host.invalid:8080", "--mqtt", "mqtt://127.0.0.1:1", "--mqtt-spool", tmp_path / "spool")
+    code, out, err = cli("watch", *words)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: Cannot listen on no-host.invalid")
+    assert list(tmp_path.iterdir()) == []  # no connection to the broker was begun
+    code, _, err = cli("watch", film, "--detector", "mtcnn", "--detector-model", "x.onnx")
+    assert (code, err.partition("\n")[0]) == (2, "error: --detector-model is YuNet's, and --detector is mtcnn.")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_events_that_standard_output_does_not_take_are_an_error(film):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "edge_sphereface", "watch", str(film), "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "events could not be delivered before the end: stdout: [Errno 28]" in done.stderr
+
+
 def test_settings_come_from_a_file_and_the_command_line_counts_more(cli, film, tmp_path):
     pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     file = tmp_path / "watch.toml"
@@ -131,6 +156,8 @@ def test_settings_come_from_a_file_and_the_command_line_counts_more(cli, film, t
         ("fast = 3", "true or false"),
         ("fps = true", "a string or a number"),
         ("[source]\nname = 3", "a string or a number"),
+        ("fps = [3, 5]", "a string or a number for 'fps', got a list"),
+        ("fast = [true]", "true or false for 'fast', got a list"),
         ("fps = ", "not TOML"),
     ],
 )

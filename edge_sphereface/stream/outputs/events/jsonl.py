@@ -32,18 +32,26 @@ class StreamSink:
     def __init__(self, stream: IO[str], *, form: Callable[[Event], str | None], left: Callable[[], None]) -> None:
         self._stream, self._form, self._left = stream, form, left
         self._open = True
+        self._printed: Event | None = None
 
     def open(self) -> None:
         """Nothing to do."""
 
     def write(self, event: Event) -> None:
-        """Write the line of an event, if it has one."""
+        """Write the line of an event, if it has one.
+
+        Raises:
+            OSError: the stream does not take it, as on a full disk; the line is kept and written once.
+        """
         line = self._form(event) if self._open else None
         if line is None:
             return
         encoding = getattr(self._stream, "encoding", None) or "utf-8"  # the name of a file may not be valid text
         try:
-            print(line.encode(encoding, "backslashreplace").decode(encoding), file=self._stream, flush=True)
+            if self._printed is not event:  # else it is in the stream's buffer already
+                self._printed = event
+                print(line.encode(encoding, "backslashreplace").decode(encoding), file=self._stream)
+            self._stream.flush()
         except BrokenPipeError:
             self._open = False
             self._left()
