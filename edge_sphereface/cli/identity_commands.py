@@ -118,7 +118,7 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
     select: Selection = "largest" if arguments.largest else "only"
     skipped: list[SkippedPhoto] = []
     people = (
-        iter([(arguments.name, [_face(pipeline, path, select) for path in arguments.image])])
+        ((name, [_face(pipeline, path, select) for path in arguments.image]) for name in [arguments.name])
         if one
         else _people(pipeline, arguments.people, select, skipped)
     )

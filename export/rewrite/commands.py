@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.cli.arguments import above_zero, json_option, thread_count
+from edge_sphereface.cli.arguments import above_zero, json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, UsageError, note
 from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.certificate import certificate_path

@@ -183,7 +183,7 @@ def test_doctor(cli, small_model):
     code, out, err = cli("doctor", "--model", small_model, "--json")
     report = one_json(out)
     assert (code, report["fit"], err) == (0, True, "")
-    assert {"check", "status", "message", "action"} == set(report["findings"][0])
+    assert {"check", "status", "message", "action", "remedy", "file"} == set(report["findings"][0])
     code, out, _ = cli("doctor", "--model", "/no/such.onnx")
     assert code == 1
     assert "FAIL  model" in out
