@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,22 +16,128 @@ from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 from edge_sphereface.evaluation.pairs import images_of, read_lfw
 from edge_sphereface.image import load_image
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE, json_object
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from benchmarks.environment import Environment
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import Float32Array, Float64Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
 
 _BATCH = 16
 _SMALLER = 0.97
 _ENLARGED, _FACTORS, _NOISE = 60, (2, 3, 6), 10.0
 """Number of photographs, factors of their enlargement, and noise of the camera in levels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Crops of one photograph, and their differences from those of the original's evaluation.
+
+    Attributes:
+        crop: (H, W, 3) uint8 BGR, by the fit of MATLAB's ``cp2tform``, the original's.
+        umeyama_crop: the same by Umeyama's fit.
+        to_reference: largest difference of a pixel from the independent solution, in levels.
+        warp: largest difference of a pixel between a warp of integers and of floats, in levels.
+        to_original: largest difference of a pixel from the original's crop, in levels.
+        to_original_mean: mean difference of a pixel from the original's crop, in levels.
+        decoder: largest difference of a pixel between the JPEG decoders, in levels.
+        scale_ratio: scale of Umeyama's fit over that of ``cp2tform``.
+        reflects: whether a reflection fits better.
+    """
+
+    crop: UInt8Array
+    umeyama_crop: UInt8Array
+    to_reference: float
+    warp: float
+    to_original: float
+    to_original_mean: float
+    decoder: float
+    scale_ratio: float
+    reflects: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignmentFigures:
+    """Differences over all photographs.
+
+    Attributes:
+        to_reference_max_levels: largest difference of a pixel from the independent solution, in levels.
+        umeyama_scale_ratio_median: median of the scale of Umeyama's fit over that of ``cp2tform``.
+        umeyama_scale_ratio_min: least of these ratios.
+        umeyama_smaller_by_3_percent: share of the photographs whose ratio is below 0.97.
+        cosine_of_fits_mean: mean cosine similarity of the embeddings of both fits.
+        cosine_of_fits_min: least of these similarities.
+        reflection_fits_better: number of photographs that a reflection fits better.
+        float_warp_max_levels: largest difference of a pixel between a warp of integers and of floats, in levels.
+        decoder_max_levels: largest difference of a pixel between the JPEG decoders, in levels.
+        to_original_max_levels: largest difference of a pixel from the original's crop, in levels.
+        to_original_mean_levels: mean difference of a pixel from the original's crop, in levels.
+    """
+
+    to_reference_max_levels: float
+    umeyama_scale_ratio_median: float
+    umeyama_scale_ratio_min: float
+    umeyama_smaller_by_3_percent: float
+    cosine_of_fits_mean: float
+    cosine_of_fits_min: float
+    reflection_fits_better: int
+    float_warp_max_levels: float
+    decoder_max_levels: float
+    to_original_max_levels: float
+    to_original_mean_levels: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnlargedRow:
+    """Crops of enlarged photographs with noise, compared with crops of the photographs as they are.
+
+    Attributes:
+        by: factor of the enlargement.
+        photographs: number of photographs.
+        noise_levels: standard deviation of the noise in levels.
+        averaged_cosine_mean: mean cosine similarity of the embeddings of crops with averaging.
+        averaged_cosine_min: least of these similarities.
+        averaged_median_ms: median duration of such an alignment in milliseconds.
+        plain_cosine_mean: mean cosine similarity of the embeddings of crops without averaging.
+        plain_cosine_min: least of these similarities.
+        plain_median_ms: median duration of such an alignment in milliseconds.
+    """
+
+    by: int
+    photographs: int
+    noise_levels: float
+    averaged_cosine_mean: float
+    averaged_cosine_min: float
+    averaged_median_ms: float
+    plain_cosine_mean: float
+    plain_cosine_min: float
+    plain_median_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlignmentReport:
+    """What ``alignment`` measured.
+
+    Attributes:
+        environment: machine and versions.
+        model: file name of the model.
+        photographs: number of photographs.
+        figures: differences over all photographs.
+        enlarged: one row for each factor of enlargement.
+    """
+
+    environment: Environment
+    model: str
+    photographs: int
+    figures: AlignmentFigures = field(metadata=INLINE)
+    enlarged: tuple[EnlargedRow, ...]
 
 
 def add_command(added: Commands) -> None:
@@ -69,15 +175,16 @@ def run(arguments: argparse.Namespace) -> Outcome:
     for number, name in enumerate(names, start=1):
         faces.append(_compare(folder / name, landmarks[name], embedder.spec))
         show(number, len(names))
-    result: JsonObject = {
-        "environment": json_object(environment.describe()),
-        "model": arguments.model.name,
-        "photographs": len(names),
-        **summarize(faces, embedder),
-        "enlarged": [_enlarged(names[:_ENLARGED], folder, landmarks, embedder, by) for by in _FACTORS],
-    }
+    result = AlignmentReport(
+        environment=environment.describe(),
+        model=arguments.model.name,
+        photographs=len(names),
+        figures=summarize(faces, embedder),
+        enlarged=tuple(_enlarged(names[:_ENLARGED], folder, landmarks, embedder, by) for by in _FACTORS),
+    )
     keep_result(result, arguments.output)
-    return Outcome(result, "\n".join(f"{name:<36} {value}" for name, value in result.items() if name != "environment"))
+    shown = {name: value for name, value in json_object(result).items() if name != "environment"}
+    return Outcome(result, "\n".join(f"{name:<36} {value}" for name, value in shown.items()))
 
 
 def reference_transform(landmarks: Float64Array, template: Float64Array) -> tuple[Float64Array, float]:
@@ -92,7 +199,7 @@ def reference_transform(landmarks: Float64Array, template: Float64Array) -> tupl
     return transform, float(np.linalg.norm(np.column_stack([landmarks, one]) @ transform.T - template))
 
 
-def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> JsonObject:
+def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> Comparison:
     """Compare the crops of one photograph."""
     from PIL import Image
 
@@ -111,46 +218,47 @@ def _compare(path: Path, landmarks: Float64Array, spec: ModelSpec) -> JsonObject
         float(np.hypot(*similarity_transform(landmarks[None], template, fit=fit)[0, :, 0]))
         for fit in (FIT_UMEYAMA, FIT_CP2TFORM)
     ]
-    return {
-        "crops": (ours, umeyama),
-        "to_reference": _furthest(ours, reference),
-        "warp": _furthest(reference, as_float),
-        "original": _furthest(ours, as_original),
-        "original_mean": float(np.abs(ours - as_original).mean()),
-        "decoder": _furthest(image, decoded),
-        "scale_ratio": scales[0] / scales[1],
-        "reflects": mirrored < residual,
-    }
+    return Comparison(
+        crop=ours,
+        umeyama_crop=umeyama,
+        to_reference=_furthest(ours, reference),
+        warp=_furthest(reference, as_float),
+        to_original=_furthest(ours, as_original),
+        to_original_mean=float(np.abs(ours - as_original).mean()),
+        decoder=_furthest(image, decoded),
+        scale_ratio=scales[0] / scales[1],
+        reflects=mirrored < residual,
+    )
 
 
-def summarize(faces: list[JsonObject], embedder: Embedder) -> JsonObject:
+def summarize(faces: Sequence[Comparison], embedder: Embedder) -> AlignmentFigures:
     """Summarize the comparisons of all photographs.
 
     Args:
         faces: comparisons of each face.
         embedder: embeds the crops of both kinds of fit.
     """
-    ratios = np.array([face["scale_ratio"] for face in faces])
-    first, second = (_embed(embedder, [face["crops"][which] for face in faces]) for which in (0, 1))
-    cosines = np.einsum("nd,nd->n", first, second)
-    return {
-        "to_reference_max_levels": max(face["to_reference"] for face in faces),
-        "umeyama_scale_ratio_median": float(np.median(ratios)),
-        "umeyama_scale_ratio_min": float(ratios.min()),
-        "umeyama_smaller_by_3_percent": float((ratios < _SMALLER).mean()),
-        "cosine_of_fits_mean": float(cosines.mean()),
-        "cosine_of_fits_min": float(cosines.min()),
-        "reflection_fits_better": sum(face["reflects"] for face in faces),
-        "float_warp_max_levels": max(face["warp"] for face in faces),
-        "decoder_max_levels": max(face["decoder"] for face in faces),
-        "to_original_max_levels": max(face["original"] for face in faces),
-        "to_original_mean_levels": float(np.mean([face["original_mean"] for face in faces])),
-    }
+    ratios = np.array([face.scale_ratio for face in faces])
+    crops = [face.crop for face in faces], [face.umeyama_crop for face in faces]
+    cosines = np.einsum("nd,nd->n", *(_embed(embedder, some) for some in crops))
+    return AlignmentFigures(
+        to_reference_max_levels=max(face.to_reference for face in faces),
+        umeyama_scale_ratio_median=float(np.median(ratios)),
+        umeyama_scale_ratio_min=float(ratios.min()),
+        umeyama_smaller_by_3_percent=float((ratios < _SMALLER).mean()),
+        cosine_of_fits_mean=float(cosines.mean()),
+        cosine_of_fits_min=float(cosines.min()),
+        reflection_fits_better=sum(face.reflects for face in faces),
+        float_warp_max_levels=max(face.warp for face in faces),
+        decoder_max_levels=max(face.decoder for face in faces),
+        to_original_max_levels=max(face.to_original for face in faces),
+        to_original_mean_levels=float(np.mean([face.to_original_mean for face in faces])),
+    )
 
 
 def _enlarged(
     names: list[str], folder: Path, landmarks: dict[str, Float64Array], embedder: Embedder, by: int
-) -> JsonObject:
+) -> EnlargedRow:
     """Compare crops of enlarged photographs, with and without averaging, with crops of the originals.
 
     The enlarged photographs get noise, as from a camera with more pixels.
@@ -176,12 +284,18 @@ def _enlarged(
         took[0].append(1000 * (middle - begin))
         took[1].append(1000 * (time.perf_counter() - middle))
     as_is, averaged, plain = (_embed(embedder, some) for some in crops)
-    row: JsonObject = {"by": by, "photographs": len(names), "noise_levels": _NOISE}
-    for kind, rows, samples in (("averaged", averaged, took[0]), ("plain", plain, took[1])):
-        cosines = np.einsum("nd,nd->n", as_is, rows)
-        row[f"{kind}_cosine_mean"], row[f"{kind}_cosine_min"] = float(cosines.mean()), float(cosines.min())
-        row[f"{kind}_median_ms"] = float(np.median(samples))
-    return row
+    to_averaged, to_plain = (np.einsum("nd,nd->n", as_is, rows) for rows in (averaged, plain))
+    return EnlargedRow(
+        by=by,
+        photographs=len(names),
+        noise_levels=_NOISE,
+        averaged_cosine_mean=float(to_averaged.mean()),
+        averaged_cosine_min=float(to_averaged.min()),
+        averaged_median_ms=float(np.median(took[0])),
+        plain_cosine_mean=float(to_plain.mean()),
+        plain_cosine_min=float(to_plain.min()),
+        plain_median_ms=float(np.median(took[1])),
+    )
 
 
 def _embed(embedder: Embedder, crops: list[UInt8Array]) -> Float32Array:

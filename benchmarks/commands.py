@@ -10,6 +10,7 @@ from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
 from benchmarks.ascend import comparison_table, imported, probe
 from benchmarks.contenders import find_peer, peer_names
+from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface import __version__
 from edge_sphereface.cli.arguments import read_named_pairs
@@ -18,14 +19,13 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import ensure_folder, sha256_of
 
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.ascend.native import NativeRow
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import JsonObject
 
 FOLDER = Path("build/latency")
 PEERS = tuple(name for name in peer_names() if name != "edge")
@@ -62,7 +62,7 @@ def run_latency(arguments: argparse.Namespace) -> Outcome:
         rivals=rivals,
         progress=_Named(),
     )
-    stage_rows: list[JsonObject] = []
+    stage_rows: list[stages.StageRow] = []
     if not arguments.no_stages:
         stage_rows = stages.measure(
             setup, threads=threads, rounds=arguments.rounds, starts=arguments.starts, progress=_Named()
@@ -95,7 +95,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         detector = open_detector(arguments.detector, model=arguments.detector_model)
         kind, locate = detector.name, detected_landmarks(detector)
         located_by = f"{kind}-{__version__}"
-    rows: list[JsonObject] = []
+    rows = []
     reference = None
     for path in arguments.model:
         embedder = Embedder(path, flip=arguments.flip)
@@ -110,25 +110,27 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
             progress=Progress(f"{path.name}: photographs"),
         )
         scores = evaluate.score(listed, found)
-        row = {
-            "label": path.stem if kind == "given" else f"{path.stem}, {kind}",
-            "model": path.name,
-            "precision": embedder.spec.precision,
-            "landmarks": kind,
-            "flip": arguments.flip,
-            "provider": json_object(embedder.provider),
-        }
-        rows.append({**row, **evaluate.judge(scores, reference)})
+        rows.append(
+            evaluate.AccuracyRow(
+                label=path.stem if kind == "given" else f"{path.stem}, {kind}",
+                model=path.name,
+                precision=embedder.spec.precision,
+                landmarks=kind,
+                flip=arguments.flip,
+                provider=embedder.provider,
+                figures=evaluate.judge(scores, reference),
+            )
+        )
         reference = reference or scores
-    result: JsonObject = {"environment": json_object(environment.describe()), "accuracy": rows}
+    result = evaluate.AccuracyReport(environment=environment.describe(), accuracy=tuple(rows))
     keep_result(result, arguments.output)
-    return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0]['pairs']} pairs, {rows[0]['landmarks']} landmarks")
+    return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0].figures.pairs} pairs, {kind} landmarks")
 
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:
     """Run ``plan``: a plan from measured stages."""
     if arguments.result is not None:
-        rows = load_result(arguments.result).get("stages", [])
+        rows = read_records(stages.StageRow, load_result(arguments.result).get("stages", []))
         name = None if arguments.model is None else arguments.model.name
     elif arguments.model is None:
         raise UsageError("No stage costs were named.", hint="give a result of `latency`, or --model to measure now")
@@ -154,28 +156,28 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
     results = [load_result(path) for path in arguments.edge]
     rows = comparison_table.collect(
         [row for result in results for row in result.get("rows", [])],
-        [row for result in results for row in result.get("accuracy", [])],
+        [row for result in results for row in read_records(evaluate.AccuracyRow, result.get("accuracy", []))],
         native,
     )
-    result: JsonObject = {
-        "environment": json_object(timed.describe()),
-        "presence": presence.sentence(),
-        "probe": presence,
-        "native": native,
-        "ledger": rows,
-    }
+    result = comparison_table.AscendReport(
+        environment=timed.describe(),
+        presence=presence.sentence(),
+        probe=presence,
+        native=tuple(native),
+        ledger=tuple(rows),
+    )
     keep_result(result, arguments.output)
     return Outcome(result, f"{presence.sentence()}\n\n{comparison_table.text(rows)}")
 
 
-def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
+def _run_native(arguments: argparse.Namespace, device: str) -> list[NativeRow]:
     from benchmarks.ascend import native
     from export.parity import normalize_plainly
 
     note(f"running {arguments.checkpoint.name} by MindSpore on device_target={device!r}")
     spec = _spec_of(arguments.checkpoint)
 
-    def judge(forward: native.Forward) -> JsonObject:
+    def judge(forward: native.Forward) -> native.NativeAccuracy:
         listed, folder, landmarks = read_lfw(arguments.lfw)
         found = embed_images(
             images_of(listed),
@@ -186,8 +188,14 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
             locate=given_landmarks(landmarks or {}),
             progress=Progress("photographs by MindSpore"),
         )
-        row = evaluate.judge(evaluate.score(listed, found))
-        return {name: row[name] for name in ("accuracy", "accuracy_std", "accuracy_interval", "threshold", "pairs")}
+        figures = evaluate.judge(evaluate.score(listed, found))
+        return native.NativeAccuracy(
+            accuracy=figures.accuracy,
+            accuracy_std=figures.accuracy_std,
+            accuracy_interval=figures.accuracy_interval,
+            threshold=figures.threshold,
+            pairs=figures.pairs,
+        )
 
     floats = normalize_plainly(latency.example_crops(spec, 1)[:4], spec)
     chosen = judge if arguments.lfw is not None else None
@@ -197,7 +205,7 @@ def _run_native(arguments: argparse.Namespace, device: str) -> list[JsonObject]:
 def run_import(arguments: argparse.Namespace) -> Outcome:
     """Run ``ascend import``: read runs from another machine."""
     rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
-    result: JsonObject = {"environment": json_object(environment.describe()), "ledger": rows}
+    result = comparison_table.ImportedReport(environment=environment.describe(), ledger=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, comparison_table.text(rows))
 
@@ -262,7 +270,7 @@ def run_sessions(arguments: argparse.Namespace) -> Outcome:
         pause_ms=arguments.pause_ms,
         progress=Progress("processes"),
     )
-    result: JsonObject = {"environment": json_object(timed.describe()), "sessions": rows}
+    result = sessions.SessionsReport(environment=timed.describe(), sessions=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, sessions.text(rows))
 

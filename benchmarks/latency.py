@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from benchmarks.case_row import CaseRow
     from benchmarks.cases import Rival
     from benchmarks.environment import Condition, TimedEnvironment
+    from benchmarks.stages import StageRow
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import JsonObject, UInt8Array
+    from edge_sphereface.types import UInt8Array
 
 
 def measure(  # noqa: PLR0913 -- what is measured, by name
@@ -92,7 +93,7 @@ class LatencyReport:
     after: Condition
     throttled: bool
     rows: tuple[CaseRow, ...]
-    stages: tuple[JsonObject, ...]
+    stages: tuple[StageRow, ...]
 
 
 def group_name(threads: int, batch: int) -> str:

@@ -11,17 +11,19 @@ medians.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.stages import Subject
 from edge_sphereface.json_output import INLINE, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge_sphereface.types import Float64Array, JsonObject
+    from benchmarks.stages import StageRow
+    from edge_sphereface.types import Float64Array
 
 MAX_STRIDE = 60
 MAX_DROP = 0.01
@@ -32,8 +34,6 @@ class PlanError(ValueError):
 
 
 _MEASURE_AGAIN = "Measure again: python -m benchmarks latency MODEL.onnx -o FILE.json"
-_NAMED_BY = ("model", "precision", "form", "provider", "shipped_detector")
-"""Fields that rows of an earlier version of `latency` lack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +129,10 @@ class PlanReport:
     plan: Plan = field(metadata=INLINE)
 
 
-def select(rows: Sequence[JsonObject], *, model: str | None = None, detector: str = "auto") -> list[JsonObject]:
-    """Select the rows of one model with one detector.
+def select(
+    rows: Sequence[StageRow], *, model: str | None = None, detector: str = "auto"
+) -> tuple[Subject, list[StageRow]]:
+    """Select the rows of one model with one detector, and return them with what they measured.
 
     Args:
         rows: rows of :func:`benchmarks.stages.measure`.
@@ -142,30 +144,31 @@ def select(rows: Sequence[JsonObject], *, model: str | None = None, detector: st
     """
     if not rows:
         raise PlanError(f"Expected rows of measured stages, got none. {_MEASURE_AGAIN}.")
-    missing = sorted({name for row in rows for name in _NAMED_BY if name not in row})
-    if missing:
-        raise PlanError(
-            f"The stages of this record do not say what they measured ({_words(missing)}). {_MEASURE_AGAIN}."
-        )
-    found = sorted({row["model"] for row in rows})
+    named = [(row.subject, row) for row in rows if row.subject is not None]
+    if len(named) < len(rows):
+        missing = _words(sorted(field.name for field in fields(Subject)))
+        raise PlanError(f"The stages of this record do not say what they measured ({missing}). {_MEASURE_AGAIN}.")
+    found = sorted({subject.model for subject, _ in named})
     if model is None and len(found) > 1:
         raise PlanError(f"The record holds the stages of several models: choose one with --model: {_words(found)}.")
-    chosen = [row for row in rows if row["model"] == (model or found[0])]
+    chosen = [(subject, row) for subject, row in named if subject.model == (model or found[0])]
     if not chosen:
         raise PlanError(f"The record holds no stages of {model}, but of {_words(found)}.")
-    variants = sorted({f"{row['precision']}, {row['form']} on {row['provider']}" for row in chosen})
+    variants = sorted({f"{subject.precision}, {subject.form} on {subject.provider}" for subject, _ in chosen})
     if len(variants) > 1:
         raise PlanError(
-            f"The record holds measurements of several files named {chosen[0]['model']} ({'; '.join(variants)}); "
+            f"The record holds measurements of several files named {model or found[0]} ({'; '.join(variants)}); "
             "give a record with one of them."
         )
     with_detector = [
-        row for row in chosen if (row["detector"] == detector if detector != "auto" else row["shipped_detector"])
+        (subject, row)
+        for subject, row in chosen
+        if (row.detector == detector if detector != "auto" else subject.shipped_detector)
     ]
     if not with_detector:
-        others = _words(sorted({row["detector"] for row in chosen}))
+        others = _words(sorted({row.detector for _, row in chosen}))
         raise PlanError(f"The record holds no stages with the detector {detector}, but with {others}.")
-    return with_detector
+    return with_detector[0][0], [row for _, row in with_detector]
 
 
 def _words(names: Sequence[str]) -> str:
@@ -173,7 +176,7 @@ def _words(names: Sequence[str]) -> str:
 
 
 def make_plan(
-    rows: Sequence[JsonObject],
+    rows: Sequence[StageRow],
     *,
     fps: float,
     faces: int,
@@ -196,29 +199,49 @@ def make_plan(
     """
     if not (fps > 0 and budget_ms > 0 and faces >= 0):
         raise PlanError("Expected a positive frame rate and budget, and no negative number of faces.")
-    chosen = select(rows, model=model, detector=detector)
-    threads = sorted({row["threads"] for row in chosen})
-    batches = sorted({row["batch"] for row in chosen if row["stage"] == "embed"})
+    subject, chosen = select(rows, model=model, detector=detector)
+    measured = _measured(subject, chosen[0])
+    threads = sorted({row.threads for row in chosen})
+    batches = sorted({row.batch for row in chosen if row.stage == "embed"})
     plans = [
-        _plan(chosen, count, batch, fps=fps, faces=faces, budget_ms=budget_ms) for count in threads for batch in batches
+        _plan(measured, work_samples(chosen, count, batch, faces), count, batch, fps=fps, budget_ms=budget_ms)
+        for count in threads
+        for batch in batches
     ]
     if not plans:
         raise PlanError(f"The stage embed was not measured. {_MEASURE_AGAIN}.")
     return min(plans, key=lambda plan: (not plan.fits, plan.stride, plan.work_ms, plan.threads))
 
 
-def _plan(rows: Sequence[JsonObject], threads: int, batch: int, *, fps: float, faces: int, budget_ms: float) -> Plan:
-    work, costs = work_samples(rows, threads, batch, faces)
+def _measured(subject: Subject, row: StageRow) -> Measured:
+    return Measured(
+        model=subject.model,
+        precision=subject.precision,
+        form=subject.form,
+        provider=subject.provider,
+        detector=row.detector,
+        image=row.image,
+    )
+
+
+def _plan(
+    measured: Measured,
+    sampled: tuple[Float64Array, tuple[Cost, ...]],
+    threads: int,
+    batch: int,
+    *,
+    fps: float,
+    budget_ms: float,
+) -> Plan:
+    work, costs = sampled
     median, interval = float(np.median(work)), 1000 / fps
     stride = 1
     while stride < MAX_STRIDE and (median / stride > budget_ms or predicted_drop(median, stride, interval) > MAX_DROP):
         stride += 1
     predicted = predicted_drop(median, stride, interval)
     simulated, age = simulate(work, stride=stride, interval_ms=interval)
-    first = rows[0]
-    names = {name: first[name] for name in ("model", "precision", "form", "provider", "detector")}
     return Plan(
-        measured=Measured(**names, image=(first["image"][0], first["image"][1])),
+        measured=measured,
         threads=threads,
         batch=batch,
         stride=stride,
@@ -233,7 +256,7 @@ def _plan(rows: Sequence[JsonObject], threads: int, batch: int, *, fps: float, f
 
 
 def work_samples(
-    rows: Sequence[JsonObject], threads: int, batch: int, faces: int
+    rows: Sequence[StageRow], threads: int, batch: int, faces: int
 ) -> tuple[Float64Array, tuple[Cost, ...]]:
     """Return samples of the work on one frame in milliseconds (sums of the stages' raw samples), and its stages.
 
@@ -247,7 +270,7 @@ def work_samples(
         PlanError: a stage was not measured.
     """
     parts, costs = [], []
-    for name, size, times in _work(rows[0]["faces"], batch, faces):
+    for name, size, times in _work(rows[0].faces, batch, faces):
         samples = _samples(rows, name, threads, size)
         parts.append(samples * times)
         costs.append(Cost(stage=name, batch=size, times=times, median_ms=float(np.median(samples))))
@@ -266,10 +289,10 @@ def _work(measured_faces: int, batch: int, faces: int) -> list[tuple[str, int, f
     return work
 
 
-def _samples(rows: Sequence[JsonObject], stage: str, threads: int, batch: int) -> Float64Array:
+def _samples(rows: Sequence[StageRow], stage: str, threads: int, batch: int) -> Float64Array:
     for row in rows:
-        if (row["stage"], row["threads"], row["batch"]) == (stage, threads, batch):
-            return np.asarray(row["samples_ms"], dtype=np.float64)
+        if (row.stage, row.threads, row.batch) == (stage, threads, batch):
+            return np.asarray(row.samples_ms, dtype=np.float64)
     raise PlanError(f"The stage {stage} (batch {batch}, {threads} threads) was not measured. {_MEASURE_AGAIN}.")
 
 

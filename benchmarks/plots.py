@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.case_row import CaseRow, Measurement
+    from benchmarks.gallery.identification import IdentificationRow
     from benchmarks.headline import Entry
     from edge_sphereface.types import JsonObject
 
@@ -153,27 +154,26 @@ def roc(accuracy: Sequence[JsonObject]) -> bytes:
     return _png(figure)
 
 
-def identification(rows: Sequence[JsonObject]) -> bytes:
+def identification(rows: Sequence[IdentificationRow]) -> bytes:
     """Plot identification over false alarms (left), and the best similarities of known people and strangers (right)."""
     figure, (left, right) = _figure(2, width=10.5, height=4.2)
     for number, row in enumerate(rows):
-        curve = row["curve"]
-        rates = [100 * value for value in curve["dir"]]
-        left.plot(curve["false_alarm_rate"], rates, color=_CYCLE[number % len(_CYCLE)], label=row["label"])
-    left.axvline(rows[0]["false_alarm_rate"], color=_TEXT, linewidth=0.8, linestyle=":")
+        curve = row.figures.curve
+        rates = [100 * value for value in curve.dir]
+        left.plot(curve.false_alarm_rate, rates, color=_CYCLE[number % len(_CYCLE)], label=row.label)
+    first = rows[0].figures
+    left.axvline(first.false_alarm_rate, color=_TEXT, linewidth=0.8, linestyle=":")
     left.set_xscale("log")
     left.set_xlabel("false alarm rate: strangers taken for somebody")
     left.set_ylabel("known people identified, %")
     left.legend(frameon=False)
-    first = rows[0]
-    for kind, color in (("probes", _OURS), ("strangers", _CYCLE[1])):
-        label = {
-            "probes": f"{first['probes']} photographs of known people",
-            "strangers": f"{first['strangers']} strangers",
-        }
-        right.hist(first["similarities"][kind], bins=50, density=True, alpha=0.6, color=color, label=label[kind])
-    right.axvline(first["threshold"], color=_TEXT, linewidth=0.8, linestyle=":")
-    right.set_xlabel(f"similarity of the best candidate, {first['label']}; dotted: 1 % false alarms")
+    for values, color, label in (
+        (first.similarities.probes, _OURS, f"{first.probes} photographs of known people"),
+        (first.similarities.strangers, _CYCLE[1], f"{first.strangers} strangers"),
+    ):
+        right.hist(values, bins=50, density=True, alpha=0.6, color=color, label=label)
+    right.axvline(first.threshold, color=_TEXT, linewidth=0.8, linestyle=":")
+    right.set_xlabel(f"similarity of the best candidate, {rows[0].label}; dotted: 1 % false alarms")
     right.set_yticks([])
     right.legend(frameon=False)
     return _png(figure)

@@ -12,6 +12,7 @@ from benchmarks.ascend import comparison_table
 from benchmarks.case_row import CaseRow, read_rows
 from benchmarks.environment import TimedEnvironment
 from benchmarks.quantization import proof_table
+from benchmarks.recorded import read_record
 from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
@@ -194,9 +195,9 @@ def markdown(merged: JsonObject, *, title: str, remark: str = "", pictures: Sequ
         lines += [_BEST, "", *_block(headline.text(best.entries)), *_warning(best.busy)]
     parts = [
         ("Latency of embedding", merged["rows"], _latency_text),
-        ("Stages", merged["stages"], stages.text),
-        ("Accuracy on labeled pairs", merged["accuracy"], evaluate.text),
-        ("Edge beside native Ascend", merged["ledger"], comparison_table.text),
+        ("Stages", merged["stages"], _stages_text),
+        ("Accuracy on labeled pairs", merged["accuracy"], _accuracy_text),
+        ("Edge beside native Ascend", merged["ledger"], _ledger_text),
     ]
     before = {"Latency of embedding": _HOW, "Edge beside native Ascend": merged["presence"]}
     for heading, rows, text in parts:
@@ -265,6 +266,18 @@ def _warning(busy: str) -> list[str]:
 
 def _latency_text(rows: Sequence[JsonObject]) -> str:
     return latency.text([CaseRow.from_values(row) for row in rows])
+
+
+def _stages_text(rows: Sequence[JsonObject]) -> str:
+    return stages.text([read_record(stages.StageRow, row) for row in rows])
+
+
+def _accuracy_text(rows: Sequence[JsonObject]) -> str:
+    return evaluate.text([read_record(evaluate.AccuracyRow, row) for row in rows])
+
+
+def _ledger_text(rows: Sequence[JsonObject]) -> str:
+    return comparison_table.text([read_record(comparison_table.LedgerRow, row) for row in rows])
 
 
 def _busy_notes(rows: Sequence[JsonObject]) -> list[str]:

@@ -11,23 +11,24 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.evaluation.timing import summarize
+from benchmarks.recorded import read_record
+from edge_sphereface.evaluation.timing import LatencySummary, summarize
 from edge_sphereface.inference.embedder import preprocess
 from edge_sphereface.inference.session import SessionConfig, open_session
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import json_text, rounded
 from edge_sphereface.model.certificate import golden_crops
 from edge_sphereface.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge_sphereface.types import JsonObject
+    from benchmarks.environment import TimedEnvironment
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {
@@ -39,6 +40,100 @@ SETTINGS = {
 _WARMUP = 10
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One setting of one model.
+
+    Attributes:
+        model: path of the ONNX file.
+        setting: name among :data:`SETTINGS`.
+        threads: number of threads of one inference.
+        rounds: number of inferences with a pause, and without, in each start.
+        pause_ms: pause after each inference in milliseconds.
+    """
+
+    model: Path
+    setting: str
+    threads: int
+    rounds: int
+    pause_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Measurement of one process.
+
+    Attributes:
+        precision: precision of the model.
+        provider: execution provider of the session.
+        samples_ms: latencies without pauses in milliseconds.
+        paused_ms: latencies with pauses in milliseconds.
+        cpu_ms: processor time of an inference and its pause in milliseconds.
+        resident_mib: resident memory at the end in MiB; 0 if the system does not report it.
+    """
+
+    precision: str
+    provider: str
+    samples_ms: tuple[float, ...] = field(metadata=rounded(4))
+    paused_ms: tuple[float, ...] = field(metadata=rounded(4))
+    cpu_ms: float
+    resident_mib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRow:
+    """Latency, processor time and memory with one setting.
+
+    Attributes:
+        model: file name of the model.
+        precision: precision of the model.
+        provider: execution provider of the session.
+        setting: name of the setting.
+        threads: number of threads of one inference.
+        batch: number of crops in one inference.
+        starts: number of processes.
+        pause_ms: pause after each inference of ``paused`` in milliseconds.
+        latency: latency without pauses.
+        median_ms: lowest and highest median of a start without pauses, in milliseconds.
+        paused: latency with pauses.
+        paused_median_ms: lowest and highest median of a start with pauses, in milliseconds.
+        cpu_ms: processor time of an inference and its pause in milliseconds, median of the starts.
+        resident_mib: resident memory in MiB, median of the starts.
+        samples_ms: latencies without pauses of each start in milliseconds.
+        paused_ms: latencies with pauses of each start in milliseconds.
+    """
+
+    model: str
+    precision: str
+    provider: str
+    setting: str
+    threads: int
+    batch: int
+    starts: int
+    pause_ms: float
+    latency: LatencySummary
+    median_ms: tuple[float, float] = field(metadata=rounded(3))
+    paused: LatencySummary
+    paused_median_ms: tuple[float, float] = field(metadata=rounded(3))
+    cpu_ms: float = field(metadata=rounded(2))
+    resident_mib: float = field(metadata=rounded(1))
+    samples_ms: tuple[tuple[float, ...], ...]
+    paused_ms: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsReport:
+    """What ``sessions`` measured.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        sessions: one row for each model, setting and number of threads.
+    """
+
+    environment: TimedEnvironment
+    sessions: tuple[SessionRow, ...]
+
+
 def measure(
     models: Sequence[Path],
     *,
@@ -47,7 +142,7 @@ def measure(
     starts: int,
     pause_ms: float,
     progress: Callable[[int, int], None] | None = None,
-) -> list[JsonObject]:
+) -> list[SessionRow]:
     """Measure all settings of all models with all numbers of threads.
 
     Args:
@@ -59,8 +154,7 @@ def measure(
         progress: called with the number of finished processes and their total.
 
     Returns:
-        One row per case. ``latency`` is without pauses, ``paused`` with pauses. ``cpu_ms`` is the processor time of an
-        inference and its pause. ``median_ms`` and ``paused_median_ms`` are the lowest and highest median of a start.
+        One row per case.
 
     Raises:
         ModelError: a file is not a model.
@@ -68,13 +162,13 @@ def measure(
     for model in models:
         open_session(model, SessionConfig(provider="cpu", threads=1))
     cases = [
-        {"model": str(model.absolute()), "setting": setting, "threads": count, "rounds": rounds, "pause_ms": pause_ms}
+        Case(model=model.absolute(), setting=setting, threads=count, rounds=rounds, pause_ms=pause_ms)
         for model in models
         for count in threads
         for setting in SETTINGS
         if count > 1 or setting != "pinned threads"  # one thread has no helpers to pin
     ]
-    answers: list[list[JsonObject]] = [[] for _ in cases]
+    answers: list[list[Start]] = [[] for _ in cases]
     for start in range(starts):
         for number, case in enumerate(cases):
             answers[number].append(_run(case))
@@ -83,55 +177,60 @@ def measure(
     return [_row(case, found) for case, found in zip(cases, answers, strict=True)]
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[SessionRow]) -> str:
     """Format the rows as a table."""
     head = f"{'model':<24}{'threads':>8}  {'setting':<16}{'ms':>8}{'with pause':>12}{'processor':>11}{'MiB':>7}"
     lines = [
-        f"{row['model']:<24}{row['threads']:>8}  {row['setting']:<16}{row['latency']['median_ms']:>8.2f}"
-        f"{row['paused']['median_ms']:>12.2f}{row['cpu_ms']:>11.1f}{row['resident_mib']:>7.0f}"
+        f"{row.model:<24}{row.threads:>8}  {row.setting:<16}{row.latency.median_ms:>8.2f}"
+        f"{row.paused.median_ms:>12.2f}{row.cpu_ms:>11.1f}{row.resident_mib:>7.0f}"
         for row in rows
     ]
     return "\n".join([head, "-" * len(head), *lines])
 
 
-def _run(case: JsonObject) -> JsonObject:
+def _run(case: Case) -> Start:
     """Run one start in a separate process."""
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "benchmarks.sessions", json.dumps(case)],
+        [sys.executable, "-m", "benchmarks.sessions", json_text(case)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return read_record(Start, json.loads(done.stdout.splitlines()[-1]))
 
 
-def _row(case: JsonObject, starts: Sequence[JsonObject]) -> JsonObject:
-    samples = {name: [start[name] for start in starts] for name in ("samples_ms", "paused_ms")}
-    medians = {name: [round(float(np.median(start)), 3) for start in values] for name, values in samples.items()}
-    return {
-        "model": Path(case["model"]).name,
-        "precision": starts[0]["precision"],
-        "provider": starts[0]["provider"],
-        "setting": case["setting"],
-        "threads": case["threads"],
-        "batch": 1,
-        "starts": len(starts),
-        "pause_ms": case["pause_ms"],
-        "latency": json_object(summarize(np.concatenate(samples["samples_ms"]))),
-        "median_ms": [min(medians["samples_ms"]), max(medians["samples_ms"])],
-        "paused": json_object(summarize(np.concatenate(samples["paused_ms"]))),
-        "paused_median_ms": [min(medians["paused_ms"]), max(medians["paused_ms"])],
-        "cpu_ms": round(float(np.median([start["cpu_ms"] for start in starts])), 2),
-        "resident_mib": round(float(np.median([start["resident_mib"] for start in starts])), 1),
-        **samples,
-    }
+def _row(case: Case, starts: Sequence[Start]) -> SessionRow:
+    samples, paused = ([start.samples_ms for start in starts], [start.paused_ms for start in starts])
+    return SessionRow(
+        model=case.model.name,
+        precision=starts[0].precision,
+        provider=starts[0].provider,
+        setting=case.setting,
+        threads=case.threads,
+        batch=1,
+        starts=len(starts),
+        pause_ms=case.pause_ms,
+        latency=summarize(np.concatenate(samples)),
+        median_ms=_range_of_medians(samples),
+        paused=summarize(np.concatenate(paused)),
+        paused_median_ms=_range_of_medians(paused),
+        cpu_ms=float(np.median([start.cpu_ms for start in starts])),
+        resident_mib=float(np.median([start.resident_mib for start in starts])),
+        samples_ms=tuple(samples),
+        paused_ms=tuple(paused),
+    )
 
 
-def _measure_here(case: JsonObject) -> JsonObject:
+def _range_of_medians(starts: Sequence[Sequence[float]]) -> tuple[float, float]:
+    medians = [float(np.median(start)) for start in starts]
+    return min(medians), max(medians)
+
+
+def _measure_here(case: Case) -> Start:
     """Measure one case in this process."""
-    config = replace(SETTINGS[case["setting"]], provider="cpu", threads=case["threads"])
-    session, provider = open_session(Path(case["model"]), config)
+    config = replace(SETTINGS[case.setting], provider="cpu", threads=case.threads)
+    session, provider = open_session(case.model, config)
     spec = ModelSpec.from_metadata(session.get_modelmeta().custom_metadata_map)
     given = {session.get_inputs()[0].name: preprocess(golden_crops(spec)[:1], spec)}
 
@@ -142,20 +241,20 @@ def _measure_here(case: JsonObject) -> JsonObject:
 
     for _ in range(_WARMUP):
         inference()
-    samples = [round(inference(), 4) for _ in range(case["rounds"])]
+    samples = [inference() for _ in range(case.rounds)]
     paused, before = [], time.process_time()
-    for _ in range(case["rounds"]):
-        paused.append(round(inference(), 4))
-        time.sleep(case["pause_ms"] / 1e3)
-    cpu_ms = (time.process_time() - before) * 1e3 / case["rounds"]
-    return {
-        "precision": spec.precision,
-        "provider": provider.active[0],
-        "samples_ms": samples,
-        "paused_ms": paused,
-        "cpu_ms": cpu_ms,
-        "resident_mib": _resident_mib(),
-    }
+    for _ in range(case.rounds):
+        paused.append(inference())
+        time.sleep(case.pause_ms / 1e3)
+    cpu_ms = (time.process_time() - before) * 1e3 / case.rounds
+    return Start(
+        precision=spec.precision,
+        provider=provider.active[0],
+        samples_ms=tuple(samples),
+        paused_ms=tuple(paused),
+        cpu_ms=cpu_ms,
+        resident_mib=_resident_mib(),
+    )
 
 
 def _resident_mib(status: Path = Path("/proc/self/status")) -> float:
@@ -168,4 +267,4 @@ def _resident_mib(status: Path = Path("/proc/self/status")) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_measure_here(json.loads(sys.argv[1]))) + "\n")
+    sys.stdout.write(json_text(_measure_here(read_record(Case, json.loads(sys.argv[1])))) + "\n")

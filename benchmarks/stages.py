@@ -10,23 +10,24 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.recorded import read_record
 from edge_sphereface.alignment import align_for, stack_landmarks
-from edge_sphereface.cli.runner import THREADS_VARIABLES
+from edge_sphereface.cli.runner import THREADS_VARIABLES, UsageError
 from edge_sphereface.compare import cosine_similarity
 from edge_sphereface.detection import open_detector
 from edge_sphereface.detection.scaled_detector import ScaledDetector
-from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError, NoFaceError
-from edge_sphereface.evaluation.timing import measure_interleaved, summarize
+from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError, NoFaceError, Remedy
+from edge_sphereface.evaluation.timing import LatencySummary, measure_interleaved, summarize
 from edge_sphereface.image import load_image
 from edge_sphereface.inference.embedder import Embedder, preprocess
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE, json_text, rounded
 from edge_sphereface.pipeline import FacePipeline
 from edge_sphereface.stream.settings import TrackingSettings
 from export.faces import astronaut
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.model.spec import ModelSpec
-    from edge_sphereface.types import JsonObject, UInt8Array
+    from edge_sphereface.types import UInt8Array
 
 ROOT = Path(__file__).resolve().parents[1]
 GALLERY = 1000
@@ -61,6 +62,12 @@ class StageSetup:
     video: Path | None = None
     yunet: Path | None = None
 
+    def absolute(self) -> StageSetup:
+        """Return the same files by their absolute paths, for a process elsewhere."""
+        named = (self.photo, self.video, self.yunet)
+        photo, video, yunet = (None if path is None else path.absolute() for path in named)
+        return StageSetup(model=self.model.absolute(), photo=photo, video=video, yunet=yunet)
+
     def photograph(self) -> UInt8Array:
         """Read the photograph, (H, W, 3) uint8 BGR.
 
@@ -74,6 +81,99 @@ class StageSetup:
         return moving_frames(self.photograph()) if self.video is None else read_video(self.video)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What the stages were measured with.
+
+    Attributes:
+        model: file name of the model.
+        precision: precision of the model.
+        form: ``plain``, or the rewrites of its graph.
+        provider: execution provider of the model.
+        shipped_detector: whether the commands use this detector by default on the machine of the measurement.
+    """
+
+    model: str
+    precision: str
+    form: str
+    provider: str
+    shipped_detector: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRow:
+    """Latency of one stage.
+
+    Attributes:
+        stage: name of the stage.
+        subject: model and detector; None in a result of an earlier version.
+        detector: name of the detector.
+        threads: number of threads of inference and detection.
+        batch: number of crops in one run of ``embed``; else 1.
+        faces: number of faces in the photograph.
+        image: height and width of the photograph in pixels.
+        latency: latency of the stage.
+        samples_ms: raw samples in milliseconds.
+        starts: number of process starts.
+        start_samples: number of samples of each start; empty in a result of an earlier version.
+    """
+
+    stage: str
+    subject: Subject | None = field(metadata=INLINE)
+    detector: str
+    threads: int
+    batch: int
+    faces: int
+    image: tuple[int, int]
+    latency: LatencySummary
+    samples_ms: tuple[float, ...] = field(metadata=rounded(4))
+    starts: int = 1
+    start_samples: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What one process is to measure.
+
+    Attributes:
+        setup: inputs of the measurement.
+        threads: number of threads of inference and detection.
+        rounds: number of samples of each stage.
+    """
+
+    setup: StageSetup
+    threads: int
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """Why a process could not measure.
+
+    Attributes:
+        message: message of the error.
+        hint: hint of the error.
+        remedy: remedy of the error.
+    """
+
+    message: str
+    hint: str
+    remedy: Remedy | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What one process measured.
+
+    Attributes:
+        rows: one row for each stage.
+        failure: why there are none.
+    """
+
+    rows: tuple[StageRow, ...] = ()
+    failure: _Failure | None = None
+
+
 def measure(
     setup: StageSetup,
     *,
@@ -81,7 +181,7 @@ def measure(
     rounds: int = 50,
     starts: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[JsonObject]:
+) -> list[StageRow]:
     """Time detect, find, improve, align, preprocess, embed, compare, and the whole, with every available detector.
 
     :class:`FacePipeline` runs ``detect``. ``watch`` runs ``find`` on a frame and ``improve`` on each face that it
@@ -95,15 +195,15 @@ def measure(
         progress: called with a description, starts done and starts in total.
 
     Returns:
-        One row per stage: model, provider, detector, threads, batch, faces, latency, raw samples of each start.
+        One row per stage, detector and number of threads.
 
     Raises:
         EdgeSphereFaceError: the process of a start failed.
     """
     starts = min(starts, rounds)
-    rows: list[JsonObject] = []
+    rows: list[StageRow] = []
     for count in threads:
-        taken: list[list[JsonObject]] = []
+        taken: list[tuple[StageRow, ...]] = []
         for number in range(starts):
             taken.append(_start(setup, count, rounds // starts + (number < rounds % starts)))
             if progress is not None:
@@ -112,14 +212,12 @@ def measure(
     return rows
 
 
-def _start(setup: StageSetup, threads: int, rounds: int) -> list[JsonObject]:
+def _start(setup: StageSetup, threads: int, rounds: int) -> tuple[StageRow, ...]:
     """Return the rows of one process start."""
-    named = {"model": setup.model, "photo": setup.photo, "video": setup.video, "yunet": setup.yunet}
-    files = {name: None if path is None else str(path.absolute()) for name, path in named.items()}
-    request = {"files": files, "threads": threads, "rounds": rounds}
+    request = _Request(setup=setup.absolute(), threads=threads, rounds=rounds)
     bounds = dict.fromkeys(THREADS_VARIABLES, str(threads))  # as `--threads` of the commands
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "benchmarks.stages", json.dumps(request)],
+        [sys.executable, "-m", "benchmarks.stages", json_text(request)],
         env={**os.environ, "PYTHONPATH": str(ROOT), **bounds},
         capture_output=True,
         text=True,
@@ -132,32 +230,32 @@ def _start(setup: StageSetup, threads: int, rounds: int) -> list[JsonObject]:
             f"The process that measures the stages ended with exit code {done.returncode}: {reason}.",
             hint="leave the stages out: --no-stages",
         )
-    if "error" in answer:
-        raise EdgeSphereFaceError(answer["error"], hint=answer["hint"], remedy=answer["remedy"])
-    return list(answer["rows"])
+    if answer.failure is not None:
+        raise EdgeSphereFaceError(answer.failure.message, hint=answer.failure.hint, remedy=answer.failure.remedy)
+    return answer.rows
 
 
-def _answer(output: str) -> JsonObject | None:
+def _answer(output: str) -> _Answer | None:
     """Parse the last line of a process's output, which may be incomplete."""
     try:
-        return dict(json.loads(output.splitlines()[-1]))
-    except (ValueError, IndexError):
+        return read_record(_Answer, json.loads(output.splitlines()[-1]))
+    except (ValueError, IndexError, UsageError):
         return None
 
 
-def _together(rows: Sequence[JsonObject]) -> JsonObject:
+def _together(rows: Sequence[StageRow]) -> StageRow:
     """Combine the rows of one stage from all starts."""
-    samples = [sample for row in rows for sample in row["samples_ms"]]
-    return {
-        **rows[0],
-        "starts": len(rows),
-        "start_samples": [len(row["samples_ms"]) for row in rows],
-        "latency": json_object(summarize(np.array(samples))),
-        "samples_ms": samples,
-    }
+    samples = tuple(sample for row in rows for sample in row.samples_ms)
+    return replace(
+        rows[0],
+        starts=len(rows),
+        start_samples=tuple(len(row.samples_ms) for row in rows),
+        latency=summarize(np.array(samples)),
+        samples_ms=samples,
+    )
 
 
-def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[JsonObject]:
+def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[StageRow]:
     """Measure one start in this process.
 
     Args:
@@ -176,28 +274,32 @@ def measure_here(setup: StageSetup, *, threads: int, rounds: int) -> list[JsonOb
     photograph, frames = setup.photograph(), setup.frames()
     embedder = Embedder(setup.model, threads=threads)
     shipped = _shipped(setup.yunet, threads)
-    rows: list[JsonObject] = []
+    rows: list[StageRow] = []
     for detector in _detectors(setup.yunet, threads):
+        subject = Subject(
+            model=setup.model.name,
+            precision=embedder.spec.precision,
+            form=form_of(embedder.spec),
+            provider=embedder.provider.active[0],
+            shipped_detector=detector.name == shipped,
+        )
         cases, faces = _cases(embedder, detector, photograph, frames)
         samples = measure_interleaved(cases, rounds=rounds, warmup=_WARMUP)
         for stage, values in samples.items():
             kind, _, batch = stage.partition(" x")
             rows.append(
-                {
-                    "stage": kind,
-                    "model": setup.model.name,
-                    "precision": embedder.spec.precision,
-                    "form": form_of(embedder.spec),
-                    "provider": embedder.provider.active[0],
-                    "detector": detector.name,
-                    "shipped_detector": detector.name == shipped,
-                    "threads": threads,
-                    "batch": int(batch) if batch else 1,
-                    "faces": faces,
-                    "image": [photograph.shape[0], photograph.shape[1]],
-                    "latency": json_object(summarize(values)),
-                    "samples_ms": [round(float(value), 4) for value in values],
-                }
+                StageRow(
+                    stage=kind,
+                    subject=subject,
+                    detector=detector.name,
+                    threads=threads,
+                    batch=int(batch) if batch else 1,
+                    faces=faces,
+                    image=(photograph.shape[0], photograph.shape[1]),
+                    latency=summarize(values),
+                    samples_ms=tuple(values.tolist()),
+                    start_samples=(len(values),),
+                )
             )
     return rows
 
@@ -289,7 +391,7 @@ def _cases(
     return cases, len(faces)
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[StageRow]) -> str:
     """Format the rows as one table per model."""
     parts = []
     for name, group in itertools.groupby(rows, key=_heading):
@@ -298,29 +400,27 @@ def text(rows: Sequence[JsonObject]) -> str:
             f"{'stage':<14} {'detector':<9} {'threads':>7} {'batch':>5} {'median ms':>9} {'p95':>8} {'p99':>8}"
         )
         for row in group:
-            latency = row["latency"]
+            latency = row.latency
             lines.append(
-                f"{row['stage']:<14} {row['detector']:<9} {row['threads']:>7} {row['batch']:>5} "
-                f"{latency['median_ms']:>9.3f} {latency['p95_ms']:>8.3f} {latency['p99_ms']:>8.3f}"
+                f"{row.stage:<14} {row.detector:<9} {row.threads:>7} {row.batch:>5} "
+                f"{latency.median_ms:>9.3f} {latency.p95_ms:>8.3f} {latency.p99_ms:>8.3f}"
             )
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _heading(row: JsonObject) -> str:
-    """Heading of a model's table; empty for an older record, which does not name its model."""
-    return f"{row['model']} ({row['precision']}, {row['form']}), {row['provider']}" if "model" in row else ""
+def _heading(row: StageRow) -> str:
+    """Heading of a model's table; empty for a result of an earlier version, which does not name its model."""
+    subject = row.subject
+    return "" if subject is None else f"{subject.model} ({subject.precision}, {subject.form}), {subject.provider}"
 
 
-def _serve(request: JsonObject) -> JsonObject:
-    files = request["files"]
-    photo, video, yunet = (None if files[name] is None else Path(files[name]) for name in ("photo", "video", "yunet"))
-    setup = StageSetup(model=Path(files["model"]), photo=photo, video=video, yunet=yunet)
+def _serve(request: _Request) -> _Answer:
     try:
-        return {"rows": measure_here(setup, threads=request["threads"], rounds=request["rounds"])}
+        return _Answer(rows=tuple(measure_here(request.setup, threads=request.threads, rounds=request.rounds)))
     except EdgeSphereFaceError as error:
-        return {"error": error.message, "hint": error.hint, "remedy": error.remedy}
+        return _Answer(failure=_Failure(message=error.message, hint=error.hint, remedy=error.remedy))
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_serve(json.loads(sys.argv[1]))) + "\n")
+    sys.stdout.write(json_text(_serve(read_record(_Request, json.loads(sys.argv[1])))) + "\n")

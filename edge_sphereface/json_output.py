@@ -1,7 +1,8 @@
 """Converts records to JSON.
 
 A record is a dataclass. Its fields become the fields of a JSON object, in order. The metadata of a field describes how
-its JSON differs from its value: :func:`rounded`, :func:`named`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`.
+its JSON differs from its value: :func:`rounded`, :func:`named`, :data:`NULL_UNLESS_FINITE`, :data:`INLINE`,
+:data:`OMIT_NONE`.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ class JsonForm:
         null_unless_finite: whether infinity and NaN become null. Otherwise they are an error.
         name: name of the field in JSON; None for the field's own name.
         inline: whether the fields of a nested record replace the field itself. A value of None adds no fields.
+        omit_none: whether a value of None is left out. Otherwise it is written as null.
     """
 
     decimals: int | None = None
     null_unless_finite: bool = False
     name: str | None = None
     inline: bool = False
+    omit_none: bool = False
 
 
 def rounded(decimals: int, *, null_unless_finite: bool = False) -> Mapping[str, JsonForm]:
@@ -70,6 +73,8 @@ NULL_UNLESS_FINITE: Mapping[str, JsonForm] = {_KEY: JsonForm(null_unless_finite=
 """Metadata of a number that may be infinite or NaN, which becomes null because JSON has neither."""
 INLINE: Mapping[str, JsonForm] = {_KEY: JsonForm(inline=True)}
 """Metadata of a nested record whose fields replace the field itself. A value of None adds no fields."""
+OMIT_NONE: Mapping[str, JsonForm] = {_KEY: JsonForm(omit_none=True)}
+"""Metadata of a field that is left out where it is None."""
 _PLAIN = JsonForm()
 
 
@@ -144,6 +149,8 @@ def _written(record: Dataclass, field: Field[Any]) -> Iterable[tuple[str, Any]]:
     """Names and values in JSON of a field."""
     form = json_form(field.metadata)
     value = _value(getattr(record, field.name), form)
+    if form.omit_none and value is None:
+        return ()
     return (value or {}).items() if form.inline else [(form.name or field.name, value)]
 
 

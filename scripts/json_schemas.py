@@ -19,13 +19,21 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from benchmarks.accuracy.evaluate import AccuracyReport
+from benchmarks.alignment import AlignmentReport
+from benchmarks.arm64.report import Arm64Report
+from benchmarks.ascend.comparison_table import AscendReport, ImportedReport
 from benchmarks.comparison import CompareReport
 from benchmarks.emulation.compare import EmulateReport
+from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
+from benchmarks.gallery.search import SearchReport
 from benchmarks.latency import LatencyReport
 from benchmarks.plan import PlanReport
 from benchmarks.report import WrittenReport
+from benchmarks.sessions import SessionsReport
 from benchmarks.static_int8 import Int8Model
+from benchmarks.stream.commands import EconomyReport, SoakReport, StrangersReport, VideoReport
 from edge_sphereface.batch.folder import FolderResult
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
@@ -102,8 +110,20 @@ RECORDS: list[tuple[str, Any]] = [
     ("export model", Bundle),
     ("export demo", DemoReport),
     ("benchmarks latency", LatencyReport),
+    ("benchmarks sessions", SessionsReport),
+    ("benchmarks accuracy", AccuracyReport),
+    ("benchmarks alignment", AlignmentReport),
+    ("benchmarks identification", IdentificationReport),
+    ("benchmarks gallery-search", SearchReport),
     ("benchmarks embed-folder", ScaleReport),
+    ("benchmarks stream video", VideoReport),
+    ("benchmarks stream economy", EconomyReport),
+    ("benchmarks stream strangers", StrangersReport),
+    ("benchmarks stream soak", SoakReport),
     ("benchmarks emulate", EmulateReport),
+    ("benchmarks arm64", Arm64Report),
+    ("benchmarks ascend run", AscendReport),
+    ("benchmarks ascend import", ImportedReport),
     ("benchmarks plan", PlanReport),
     ("benchmarks compare", CompareReport),
     ("benchmarks report", WrittenReport),
@@ -153,6 +173,7 @@ class _RecordSchema(GenerateJsonSchema):
         summary, attributes = _documented(record)
         found["description"] = summary
         parts, found["properties"] = found["properties"], {}
+        omitted: set[str] = set()
         for field in fields(record):
             part, form = parts[field.name], json_form(field.metadata)
             if form.null_unless_finite:
@@ -160,9 +181,19 @@ class _RecordSchema(GenerateJsonSchema):
             if form.inline:
                 part = {**part, _INLINE: True}
             part.pop("default", None)
+            if form.omit_none:
+                part = _not_null(part)
+                omitted.add(form.name or field.name)
             found["properties"][form.name or field.name] = {"description": attributes[field.name], **part}
-        found["required"] = list(found["properties"])
+        found["required"] = [name for name in found["properties"] if name not in omitted]
         return found
+
+
+def _not_null(part: JsonSchemaValue) -> JsonSchemaValue:
+    """The schema of a value that is not null."""
+    options = [option for option in part["anyOf"] if option != {"type": "null"}]
+    rest = {name: value for name, value in part.items() if name != "anyOf"}
+    return {**rest, **options[0]} if len(options) == 1 else {**rest, "anyOf": options}
 
 
 def _documented(record: type) -> tuple[str, dict[str, str]]:

@@ -11,7 +11,6 @@ from benchmarks.emulation.processors import PROCESSORS
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option
 from edge_sphereface.cli.runner import Outcome, UsageError, note
-from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
         emulator: emulator of the cores; None for the one in ``build/emulation``.
     """
     from benchmarks.arm64.models import prepare
-    from benchmarks.arm64.report import text
+    from benchmarks.arm64.report import Arm64Report, text
     from benchmarks.arm64.smoke import SmokeOptions, build_wheel, smoke
     from benchmarks.emulation.emulator import Emulator
 
@@ -89,16 +88,16 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
         ensure_folder(arguments.output)
     wheel = arguments.wheel or build_wheel(arguments.folder)
     models = prepare(arguments.checkpoint, folder=arguments.folder, note=note)
-    result = {
-        "environment": json_object(environment.describe()),
-        **smoke(models, wheel, options, emulator=emulator, note=note),
-    }
+    result = Arm64Report(
+        environment=environment.describe(),
+        result=smoke(models, wheel, options, emulator=emulator, note=note),
+    )
     page = text(result)
     if arguments.output is not None:
         keep_result(result, arguments.output / "arm64.json")
         with atomic_write(arguments.output / "arm64.md", mode=SHARED) as stream:
             stream.write(f"# arm64, emulated\n\n{page}\n".encode())
-    return Outcome(result, page, result["passed"])
+    return Outcome(result, page, result.result.passed)
 
 
 def wanted_versions(words: list[str]) -> dict[str, str]:

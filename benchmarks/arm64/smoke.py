@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +13,21 @@ from benchmarks.arm64 import instructions
 from benchmarks.arm64.agreement import compare
 from benchmarks.arm64.features import FEATURES, feature_name
 from benchmarks.arm64.models import ROOT
-from benchmarks.arm64.runner import Runner
+from benchmarks.arm64.runner import Job, Runner
 from benchmarks.emulation.debian import run_tool
 from benchmarks.emulation.emulator import this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import rounded
 from edge_sphereface.model.quantization import TARGET_X86_VNNI
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from benchmarks.arm64.agreement import Agreement
     from benchmarks.arm64.models import Models
-    from benchmarks.arm64.runner import Run
+    from benchmarks.arm64.runner import FeatureLine, Run
     from benchmarks.emulation.emulator import EmulatedPython, Emulator
-    from edge_sphereface.types import JsonObject
 
 HERE = "this machine"
 EXTRAS = "cpu,mtcnn"
@@ -51,6 +51,105 @@ class SmokeOptions:
     counts: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorRow:
+    """Results of one processor.
+
+    Attributes:
+        processor: name in ``PROCESSORS``, or ``this machine``.
+        title: name in tables.
+        versions: versions of Python and of the installed packages; empty if the import failed.
+        doctor: findings of ``doctor`` that are not fine, by check.
+        features: result of each feature.
+        agreement: agreement with this machine.
+        seconds: duration of all features in seconds.
+        problems: failures and differences that exceed their bounds, in sentences.
+        passed: whether there are none.
+    """
+
+    processor: str
+    title: str
+    versions: Mapping[str, str]
+    doctor: Mapping[str, str]
+    features: tuple[FeatureLine, ...]
+    agreement: Agreement
+    seconds: float = field(metadata=rounded(1))
+    problems: tuple[str, ...]
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstructionCount:
+    """Instructions of one inference.
+
+    Attributes:
+        processor: name of the core.
+        form: form of the model.
+        instructions: number of instructions.
+    """
+
+    processor: str
+    form: str
+    instructions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelFile:
+    """Tested wheel.
+
+    Attributes:
+        name: file name.
+        bytes: size of the file.
+    """
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durations:
+    """Durations in seconds.
+
+    Attributes:
+        preparing: until emulator, system and wheels were there.
+        all: of the whole test.
+    """
+
+    preparing: float = field(metadata=rounded(1))
+    all: float = field(metadata=rounded(1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmokeResult:
+    """Results of all processors.
+
+    Attributes:
+        model: name of the network and its weights.
+        crops: number of crops.
+        wheel: tested wheel.
+        emulator: name and version of the emulator.
+        release: release of Debian.
+        here: results of this machine.
+        processors: one row for each emulated processor.
+        instructions: one row for each Arm core and form; empty if not counted.
+        occupied_mib: size of the downloaded files in MiB, by kind.
+        seconds: durations.
+        passed: whether every feature passed and every difference is within its bound.
+    """
+
+    model: str
+    crops: int
+    wheel: WheelFile
+    emulator: str
+    release: str
+    here: ProcessorRow
+    processors: tuple[ProcessorRow, ...]
+    instructions: tuple[InstructionCount, ...]
+    occupied_mib: Mapping[str, float]
+    seconds: Durations
+    passed: bool
+
+
 def build_wheel(folder: Path) -> Path:
     """Build the project's wheel as it is released, into a folder."""
     target = folder / "wheel"
@@ -69,7 +168,7 @@ def smoke(
     *,
     emulator: Emulator,
     note: Callable[[str], None] = lambda _: None,
-) -> JsonObject:
+) -> SmokeResult:
     """Run every feature on every processor, compare, and count.
 
     Args:
@@ -106,19 +205,19 @@ def smoke(
             pool.shutdown(wait=False, cancel_futures=True)
             runner.kill()
             raise
-    return {
-        "model": models.name,
-        "crops": models.count,
-        "wheel": {"name": wheel.name, "bytes": wheel.stat().st_size},
-        "emulator": f"QEMU {emulator.version()} user mode",
-        "release": emulator.release or "this machine's",
-        "here": here,
-        "processors": rows,
-        "instructions": counted,
-        "occupied_mib": emulator.occupied_mib(),
-        "seconds": {"preparing": round(ready - start, 1), "all": round(time.monotonic() - start, 1)},
-        "passed": all(row["passed"] for row in (here, *rows)),
-    }
+    return SmokeResult(
+        model=models.name,
+        crops=models.count,
+        wheel=WheelFile(name=wheel.name, bytes=wheel.stat().st_size),
+        emulator=f"QEMU {emulator.version()} user mode",
+        release=emulator.release or "this machine's",
+        here=here,
+        processors=tuple(rows),
+        instructions=tuple(counted),
+        occupied_mib=emulator.occupied_mib(),
+        seconds=Durations(preparing=ready - start, all=time.monotonic() - start),
+        passed=all(row.passed for row in (here, *rows)),
+    )
 
 
 def _packages(wheel: Path, options: SmokeOptions, emulator: Emulator) -> dict[str, Path]:
@@ -130,24 +229,24 @@ def _packages(wheel: Path, options: SmokeOptions, emulator: Emulator) -> dict[st
     return {HERE: here, **folders}
 
 
-def features_job(models: Models, name: str, packages: Path, folder: Path) -> JsonObject:
+def features_job(models: Models, name: str, packages: Path, folder: Path) -> Job:
     """Return the job of a processor for :mod:`benchmarks.arm64.features`, and make the folder of its output."""
     output = folder / name
     output.mkdir()
     is_arm = name == HERE or PROCESSORS[name].machine == ARM64
-    return {
-        "photo": str(models.photo),
-        "mirrored": str(models.mirrored),
-        "crops": str(models.crops),
-        "floats": {form: str(path) for form, path in models.floats.items()},
-        "int8": {form: str(path) for form, path in models.int8.items()},
-        "features": ALL_FEATURES if is_arm else _OTHER_X86_64,
-        "packages": str(packages),
-        "output": str(output),
-    }
+    return Job(
+        photo=models.photo,
+        mirrored=models.mirrored,
+        crops=models.crops,
+        floats=models.floats,
+        int8=models.int8,
+        features=ALL_FEATURES if is_arm else _OTHER_X86_64,
+        packages=packages,
+        output=output,
+    )
 
 
-def judged_row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
+def judged_row(name: str, base: Run, run: Run, folder: Path) -> ProcessorRow:
     """Return the result of a processor, with a sentence for each failed feature and each difference beyond its bound.
 
     Args:
@@ -160,21 +259,19 @@ def judged_row(name: str, base: Run, run: Run, folder: Path) -> JsonObject:
     is_x86_64 = name != HERE and PROCESSORS[name].machine != ARM64
     opencv = [details.get("imports", {}).get("opencv") for details in (base.details, run.details)]
     judged = found.problems(int8_judged=not is_x86_64, crops_judged=opencv[0] == opencv[1])
-    failed = [
-        f"'{line['feature']}' failed: {line['detail'].get('error', '')}" for line in run.lines if not line["passed"]
-    ]
+    failed = [f"'{feature}' failed: {error}" for feature, error in run.errors.items()]
     problems = [*([run.died] if run.died else []), *failed, *judged]
-    return {
-        "processor": name,
-        "title": name if name == HERE else PROCESSORS[name].name,
-        "versions": run.details.get("imports", {}),
-        "doctor": run.details.get("doctor", {}),
-        "features": [{key: line[key] for key in ("feature", "passed", "seconds")} for line in run.lines],
-        "agreement": json_object(found),
-        "seconds": round(run.seconds, 1),
-        "problems": problems,
-        "passed": not problems,
-    }
+    return ProcessorRow(
+        processor=name,
+        title=name if name == HERE else PROCESSORS[name].name,
+        versions=run.details.get("imports", {}),
+        doctor=run.details.get("doctor", {}),
+        features=tuple(run.lines),
+        agreement=found,
+        seconds=run.seconds,
+        problems=tuple(problems),
+        passed=not problems,
+    )
 
 
 def _count(
@@ -183,17 +280,17 @@ def _count(
     plugin: Path | None,
     pool: ThreadPoolExecutor,
     note: Callable[[str], None],
-) -> list[JsonObject]:
+) -> list[InstructionCount]:
     """Count the instructions of an inference for each Arm core and each form for it."""
     if plugin is None:
         return []
     forms = {**models.floats, **{target: path for target, path in models.int8.items() if target != TARGET_X86_VNNI}}
     cores = [name for name in pythons if PROCESSORS[name].machine == ARM64]
 
-    def one(case: tuple[str, str]) -> JsonObject:
+    def one(case: tuple[str, str]) -> InstructionCount:
         core, form = case
         number = instructions.count(pythons[core], plugin, forms[form], models.crops)
         note(f"{core:<12} {form:<16} {number / 1e6:>7.0f} million instructions")
-        return {"processor": core, "form": form, "instructions": number}
+        return InstructionCount(processor=core, form=form, instructions=number)
 
     return list(pool.map(one, [(core, form) for core in cores for form in forms]))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from benchmarks import environment
+from benchmarks.ascend.comparison_table import Power
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE, OMIT_NONE, rounded
 from edge_sphereface.metrics import agreement
 from export.checkpoint import open_checkpoint
 from export.mindspore_reference import MindsporeReference
@@ -22,9 +24,70 @@ from export.topology import infer_topology
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from edge_sphereface.types import Float32Array, JsonObject
+    from edge_sphereface.evaluation.timing import LatencySummary
+    from edge_sphereface.metrics import Agreement
+    from edge_sphereface.types import Float32Array
 
     Forward = Callable[[Float32Array], Float32Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeFigures:
+    """Latency of one way to run the network, and agreement with numpy.
+
+    Attributes:
+        latency: latency of one crop.
+        faces_per_second: crops per second.
+        power: power during the run.
+        agreement: agreement of the embeddings with numpy's.
+        samples_ms: raw samples in milliseconds.
+    """
+
+    latency: LatencySummary
+    faces_per_second: float = field(metadata=rounded(2))
+    power: Power = field(metadata=INLINE)
+    agreement: Agreement = field(metadata=INLINE)
+    samples_ms: tuple[float, ...] = field(metadata=rounded(4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeAccuracy:
+    """Accuracy on LFW's pairs by the 10-fold protocol.
+
+    Attributes:
+        accuracy: mean accuracy of the folds.
+        accuracy_std: standard deviation of the folds' accuracies.
+        accuracy_interval: 95 % confidence interval of the accuracy.
+        threshold: mean threshold of the folds, a cosine similarity.
+        pairs: number of pairs.
+    """
+
+    accuracy: float
+    accuracy_std: float
+    accuracy_interval: tuple[float, float]
+    threshold: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NativeRow:
+    """One way to run the checkpoint natively.
+
+    Attributes:
+        path: ``MindSpore``, ``MINDIR``, or how a MINDIR was run.
+        device: ``Ascend`` or ``CPU``.
+        precision: ``float16`` or ``float32``.
+        figures: what was measured; None if it did not run.
+        judged: accuracy; None if it was not measured.
+        error: why it did not run; left out if it ran.
+    """
+
+    path: str
+    device: str
+    precision: str
+    figures: NativeFigures | None = field(default=None, metadata=INLINE)
+    judged: NativeAccuracy | None = field(default=None, metadata=INLINE)
+    error: str | None = field(default=None, metadata=OMIT_NONE)
 
 
 def run(
@@ -33,8 +96,8 @@ def run(
     floats: Float32Array,
     *,
     rounds: int,
-    judge: Callable[[Forward], JsonObject] | None = None,
-) -> list[JsonObject]:
+    judge: Callable[[Forward], NativeAccuracy] | None = None,
+) -> list[NativeRow]:
     """Time the network in MindSpore and as MINDIR, and compare both with numpy.
 
     The precisions are float16, which the original evaluation uses on Ascend (``add_flags_recursive(fp16=True)``), and
@@ -53,23 +116,23 @@ def run(
     with open_checkpoint(checkpoint) as opened:
         topology = infer_topology(opened.entries)
         expected = NumpyReference(opened, topology).forward(floats)
-    rows: list[JsonObject] = []
+    rows: list[NativeRow] = []
     for half in (True, False):
-        where: JsonObject = {"device": device, "precision": "float16" if half else "float32"}
-        path = "MindSpore"
+        row = NativeRow(path="MindSpore", device=device, precision="float16" if half else "float32")
         try:
             network = MindsporeReference(checkpoint, topology, device=device, half=half)
-            rows.append({"path": path, **where, **_measure(network.forward, floats, expected, rounds)})
-            if judge is not None and half:
-                rows[-1] |= judge(network.forward)
-            path = "MINDIR"
+            figures = _measure(network.forward, floats, expected, rounds)
+            judged = judge(network.forward) if judge is not None and half else None
+            rows.append(replace(row, figures=figures, judged=judged))
+            row = replace(row, path="MINDIR")
             with tempfile.TemporaryDirectory() as folder:
                 path, forward = _mindir(network, floats[:1], Path(folder), device)
-                rows.append({"path": path, **where, **_measure(forward, floats[:1], expected[:1], rounds)})
+                row = replace(row, path=path)
+                rows.append(replace(row, figures=_measure(forward, floats[:1], expected[:1], rounds)))
         except EdgeSphereFaceError:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever MindSpore raises is the result
-            rows.append({"path": path, **where, "error": f"{type(error).__name__}: {error}"[:300]})
+            rows.append(replace(row, error=f"{type(error).__name__}: {error}"[:300]))
     return rows
 
 
@@ -101,16 +164,16 @@ def _lite(lite: Any, path: Path, device: str) -> Forward:
     return forward
 
 
-def _measure(forward: Forward, floats: Float32Array, expected: Float32Array, rounds: int) -> JsonObject:
+def _measure(forward: Forward, floats: Float32Array, expected: Float32Array, rounds: int) -> NativeFigures:
     measured = agreement(expected, np.concatenate([forward(picture[None]) for picture in floats]))
     before, start = environment.energy_j(), time.perf_counter()
     samples = measure_interleaved({"run": lambda: forward(floats[:1])}, rounds=rounds)["run"]
     after, seconds = environment.energy_j(), time.perf_counter() - start
     latency = summarize(samples)
-    return {
-        "latency": json_object(latency),
-        "faces_per_second": round(1000 / latency.median_ms, 2),
-        "watts": None if before is None or after is None else round((after - before) / seconds, 2),
-        **json_object(measured),
-        "samples_ms": [round(float(value), 4) for value in samples],
-    }
+    return NativeFigures(
+        latency=latency,
+        faces_per_second=1000 / latency.median_ms,
+        power=Power(watts=None if before is None or after is None else (after - before) / seconds),
+        agreement=measured,
+        samples_ms=tuple(samples.tolist()),
+    )

@@ -9,14 +9,12 @@ from benchmarks import environment
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import detector_options, json_option, open_named_detector, positive
 from edge_sphereface.cli.runner import Outcome, Progress
-from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.files import SHARED, atomic_write
 
 if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.types import JsonObject
 
 
 def add_commands(commands: Commands) -> None:
@@ -64,7 +62,7 @@ def run_identification(arguments: argparse.Namespace) -> Outcome:
         landmarks = read_landmarks(arguments.lfw / "lfw_landmark.txt")
         kind, locate = "given", given_landmarks(landmarks)
         located_by = f"given-{landmarks_digest(landmarks)}"
-    rows: list[JsonObject] = []
+    rows = []
     for path in arguments.model:
         embedder = Embedder(path)
         found = embed_images(
@@ -76,11 +74,17 @@ def run_identification(arguments: argparse.Namespace) -> Outcome:
             locate=locate,
             progress=Progress(f"{path.name}: photographs"),
         )
-        label = path.stem if kind == "given" else f"{path.stem}, {kind}"
-        about = {"label": label, "model": path.name, "precision": embedder.spec.precision, "landmarks": kind}
-        answers = identification.ask(protocol, found, embedder)
-        rows.append({**about, "provider": json_object(embedder.provider), **identification.judge(answers)})
-    result: JsonObject = {"environment": json_object(environment.describe()), "identification": rows}
+        rows.append(
+            identification.IdentificationRow(
+                label=path.stem if kind == "given" else f"{path.stem}, {kind}",
+                model=path.name,
+                precision=embedder.spec.precision,
+                landmarks=kind,
+                provider=embedder.provider,
+                figures=identification.judge(identification.ask(protocol, found, embedder)),
+            )
+        )
+    result = identification.IdentificationReport(environment=environment.describe(), identification=tuple(rows))
     keep_result(result, arguments.output)
     if arguments.plot is not None:
         with atomic_write(arguments.plot, mode=SHARED) as stream:
@@ -121,10 +125,7 @@ def run_search(arguments: argparse.Namespace) -> Outcome:
         milvus=arguments.milvus,
         reporter=Progress,
     )
-    result: JsonObject = {
-        "environment": json_object(timed.describe(workers_elsewhere=arguments.milvus)),
-        "galleries": rows,
-    }
+    result = search.SearchReport(environment=timed.describe(workers_elsewhere=arguments.milvus), galleries=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, search.text(rows))
 

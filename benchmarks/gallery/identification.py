@@ -8,6 +8,7 @@ References:
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,13 +17,16 @@ import numpy as np
 
 from edge_sphereface.errors import PairsError
 from edge_sphereface.gallery import open_gallery
+from edge_sphereface.json_output import INLINE, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from benchmarks.environment import Environment
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array, JsonObject
+    from edge_sphereface.inference.session import ProviderReport
+    from edge_sphereface.types import BoolArray, Float32Array, Float64Array, Int64Array
 
 ENROLLED_FROM, EACH = 20, 5
 """Least number of photographs of an enrolled person, and number of photographs enrolled per person."""
@@ -75,6 +79,103 @@ class Answers(NamedTuple):
     strangers: Float64Array
     pair_threshold: float
     enrolled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """DIR at several false alarm rates.
+
+    Attributes:
+        false_alarm_rate: false alarm rates.
+        dir: detection-and-identification rate at each of them.
+    """
+
+    false_alarm_rate: tuple[float, ...]
+    dir: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similarities:
+    """Cosine similarity of each best candidate.
+
+    Attributes:
+        probes: those of the probes.
+        strangers: those of the strangers.
+    """
+
+    probes: tuple[float, ...] = field(metadata=rounded(4))
+    strangers: tuple[float, ...] = field(metadata=rounded(4))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identification:
+    """Rates of identification, with 95 % confidence intervals.
+
+    Attributes:
+        enrolled: number of enrolled people.
+        probes: number of other photographs of them.
+        strangers: number of strangers.
+        rank_1: share of the probes whose best candidate is correct.
+        rank_1_interval: confidence interval of it.
+        false_alarm_rate: share of the strangers that may reach the threshold.
+        threshold: threshold at that rate, a cosine similarity.
+        dir: detection-and-identification rate at the threshold.
+        dir_interval: confidence interval of it.
+        pair_false_accept_rate: share of the pairs of strangers that reach the pair threshold.
+        pair_threshold: threshold at that share, a cosine similarity.
+        false_alarm_rate_at_pair_threshold: share of the strangers that reach the pair threshold.
+        curve: DIR at several false alarm rates.
+        similarities: cosine similarity of each best candidate.
+    """
+
+    enrolled: int
+    probes: int
+    strangers: int
+    rank_1: float
+    rank_1_interval: tuple[float, float]
+    false_alarm_rate: float
+    threshold: float
+    dir: float
+    dir_interval: tuple[float, float]
+    pair_false_accept_rate: float
+    pair_threshold: float
+    false_alarm_rate_at_pair_threshold: float
+    curve: Curve
+    similarities: Similarities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentificationRow:
+    """Identification by one model, and how it was measured.
+
+    Attributes:
+        label: name in tables.
+        model: file name of the model.
+        precision: precision of the model.
+        landmarks: ``given``, or the name of the detector.
+        provider: what the model ran on.
+        figures: rates of identification.
+    """
+
+    label: str
+    model: str
+    precision: str
+    landmarks: str
+    provider: ProviderReport
+    figures: Identification = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentificationReport:
+    """What ``identification`` measured.
+
+    Attributes:
+        environment: machine and versions.
+        identification: one row for each model.
+    """
+
+    environment: Environment
+    identification: tuple[IdentificationRow, ...]
 
 
 def make_protocol(folder: Path, *, seed: int = 0) -> Protocol:
@@ -146,7 +247,7 @@ def threshold_at(strangers: Float64Array, false_alarms: float) -> float:
     return float(np.nextafter(falling[allowed], 2.0)) if allowed < len(falling) else -1.0
 
 
-def judge(answers: Answers) -> JsonObject:
+def judge(answers: Answers) -> Identification:
     """Compute the rank-1 rate, DIR and its curve; 95 % confidence intervals by resampling people and strangers."""
     rate, threshold = _identified(answers, FALSE_ALARMS)
     random = np.random.default_rng(0)
@@ -154,40 +255,45 @@ def judge(answers: Answers) -> JsonObject:
     ranks = [float(sample.right.mean()) for sample in resampled]
     rates = [_identified(sample, FALSE_ALARMS)[0] for sample in resampled]
     curve = [_identified(answers, float(alarm))[0] for alarm in _RATES]
-    return {
-        "enrolled": answers.enrolled,
-        "probes": len(answers.right),
-        "strangers": len(answers.strangers),
-        "rank_1": float(answers.right.mean()),
-        "rank_1_interval": np.percentile(ranks, [2.5, 97.5]).tolist(),
-        "false_alarm_rate": FALSE_ALARMS,
-        "threshold": threshold,
-        "dir": rate,
-        "dir_interval": np.percentile(rates, [2.5, 97.5]).tolist(),
-        "pair_false_accept_rate": PAIR_FALSE_ACCEPTS,
-        "pair_threshold": answers.pair_threshold,
-        "false_alarm_rate_at_pair_threshold": float((answers.strangers >= answers.pair_threshold).mean()),
-        "curve": {"false_alarm_rate": _RATES.tolist(), "dir": curve},
-        "similarities": {
-            "probes": np.round(answers.similarity, 4).tolist(),
-            "strangers": np.round(answers.strangers, 4).tolist(),
-        },
-    }
+    return Identification(
+        enrolled=answers.enrolled,
+        probes=len(answers.right),
+        strangers=len(answers.strangers),
+        rank_1=float(answers.right.mean()),
+        rank_1_interval=_interval_of(ranks),
+        false_alarm_rate=FALSE_ALARMS,
+        threshold=threshold,
+        dir=rate,
+        dir_interval=_interval_of(rates),
+        pair_false_accept_rate=PAIR_FALSE_ACCEPTS,
+        pair_threshold=answers.pair_threshold,
+        false_alarm_rate_at_pair_threshold=float((answers.strangers >= answers.pair_threshold).mean()),
+        curve=Curve(false_alarm_rate=tuple(_RATES.tolist()), dir=tuple(curve)),
+        similarities=Similarities(
+            probes=tuple(answers.similarity.tolist()), strangers=tuple(answers.strangers.tolist())
+        ),
+    )
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def _interval_of(values: Sequence[float]) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def text(rows: Sequence[IdentificationRow]) -> str:
     """Format the rows as a table."""
     head = f"{'model':<28}{'rank-1':>9}{'95 %':>18}{'DIR at 1 %':>13}{'95 %':>18}{'threshold':>11}"
     lines = [head, "-" * len(head)]
-    lines += [
-        f"{row['label']:<28}{100 * row['rank_1']:>7.2f} %{_interval(row['rank_1_interval']):>18}"
-        f"{100 * row['dir']:>11.2f} %{_interval(row['dir_interval']):>18}{row['threshold']:>11.3f}"
-        for row in rows
-    ]
-    first = rows[0]
+    for row in rows:
+        found = row.figures
+        lines.append(
+            f"{row.label:<28}{100 * found.rank_1:>7.2f} %{_interval(found.rank_1_interval):>18}"
+            f"{100 * found.dir:>11.2f} %{_interval(found.dir_interval):>18}{found.threshold:>11.3f}"
+        )
+    first = rows[0].figures
     foot = (
-        f"{first['enrolled']} people enrolled from {EACH} photographs each, {first['probes']} other photographs of "
-        f"them, {first['strangers']} strangers"
+        f"{first.enrolled} people enrolled from {EACH} photographs each, {first.probes} other photographs of "
+        f"them, {first.strangers} strangers"
     )
     return "\n".join([*lines, "", foot])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -12,13 +13,15 @@ import numpy as np
 from edge_sphereface.alignment import FIT_CP2TFORM, LANDMARK_TEMPLATE
 from edge_sphereface.evaluation.timing import measure_interleaved
 from edge_sphereface.gallery import Portrait, open_gallery
+from edge_sphereface.json_output import INLINE, rounded
 from edge_sphereface.model.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchmarks.environment import TimedEnvironment
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.types import Float32Array, JsonObject
+    from edge_sphereface.types import Float32Array
 
 SIZE = 512
 TOP = 5
@@ -26,6 +29,76 @@ _GENUINE = 0.6
 """Cosine similarity of a probe and its template, typical of a trained network for two photographs of a person."""
 _CHANGES = 20
 _BLOCK = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recall:
+    """Answers of a gallery, compared with the product over all templates.
+
+    Attributes:
+        probes: number of probes.
+        recall_at_1: share of the probes with the right best candidate.
+        recall_at_1_known: the same over probes that resemble an identity.
+        recall_at_1_strangers: the same over probes of strangers.
+    """
+
+    probes: int
+    recall_at_1: float
+    recall_at_1_known: float
+    recall_at_1_strangers: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Durations of changes.
+
+    Attributes:
+        enroll_ms: median duration of one enrollment in milliseconds.
+        remove_s: duration of one removal in seconds.
+        first_search_ms: duration of the first search after reopening the gallery in milliseconds.
+    """
+
+    enroll_ms: float
+    remove_s: float
+    first_search_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GalleryRow:
+    """Latency and recall of one gallery.
+
+    Attributes:
+        gallery: kind of the gallery.
+        identities: number of enrolled identities.
+        fill_s: duration of the enrollment of all identities in seconds.
+        recall: answers compared with exact search.
+        changes: durations of changes.
+        median_ms: median latency of one search in milliseconds.
+        p99_ms: 99th percentile of it.
+        samples_ms: raw samples of it.
+    """
+
+    gallery: str
+    identities: int
+    fill_s: float
+    recall: Recall = field(metadata=INLINE)
+    changes: Changes = field(metadata=INLINE)
+    median_ms: float
+    p99_ms: float
+    samples_ms: tuple[float, ...] = field(metadata=rounded(3))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchReport:
+    """What ``gallery-search`` measured.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        galleries: one row for each gallery.
+    """
+
+    environment: TimedEnvironment
+    galleries: tuple[GalleryRow, ...]
 
 
 def unit_rows(count: int, seed: int) -> Float32Array:
@@ -47,7 +120,7 @@ def make_probes(templates: Float32Array, count: int, seed: int) -> Float32Array:
 
 def measure(
     identities: int, *, probes: int, rounds: int, milvus: bool, reporter: Callable[[str], Callable[[int, int], None]]
-) -> list[JsonObject]:
+) -> list[GalleryRow]:
     """Fill galleries, search them in turn, and compare each answer with the product over all templates.
 
     Args:
@@ -63,32 +136,29 @@ def measure(
     with TemporaryDirectory() as folder:
         galleries = _open(Path(folder), milvus=milvus)
         try:
-            rows = [
-                {
-                    "gallery": name,
-                    "identities": identities,
-                    **_fill(gallery, templates, reporter(f"{name}: identities")),
-                }
-                for name, gallery in galleries.items()
-            ]
+            filled = {
+                name: _fill(gallery, templates, reporter(f"{name}: identities")) for name, gallery in galleries.items()
+            }
             samples = _latencies(galleries, asked, rounds)
             return [
-                {
-                    **row,
-                    **_answers(gallery, asked, expected),
-                    **_changes(gallery, name),
-                    "median_ms": float(np.median(samples[name])),
-                    "p99_ms": float(np.percentile(samples[name], 99)),
-                    "samples_ms": np.round(samples[name], 3).tolist(),
-                }
-                for row, (name, gallery) in zip(rows, galleries.items(), strict=True)
+                GalleryRow(
+                    gallery=name,
+                    identities=identities,
+                    fill_s=filled[name],
+                    recall=_answers(gallery, asked, expected),
+                    changes=_changes(gallery, name),
+                    median_ms=float(np.median(samples[name])),
+                    p99_ms=float(np.percentile(samples[name], 99)),
+                    samples_ms=tuple(samples[name].tolist()),
+                )
+                for name, gallery in galleries.items()
             ]
         finally:
             for gallery in galleries.values():
                 gallery.close()
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[GalleryRow]) -> str:
     """Format the rows as a table."""
     head = (
         f"{'gallery':<22}{'search ms':>11}{'p99':>9}{'recall@1':>10}{'known':>8}{'fill s':>9}{'reopened ms':>13}"
@@ -96,11 +166,12 @@ def text(rows: Sequence[JsonObject]) -> str:
     )
     lines = [head, "-" * len(head)]
     lines += [
-        f"{row['gallery']:<22}{row['median_ms']:>11.1f}{row['p99_ms']:>9.1f}{row['recall_at_1']:>10.4f}{row['recall_at_1_known']:>8.4f}"
-        f"{row['fill_s']:>9.1f}{row['first_search_ms']:>13.1f}{row['enroll_ms']:>11.1f}{row['remove_s']:>10.1f}"
+        f"{row.gallery:<22}{row.median_ms:>11.1f}{row.p99_ms:>9.1f}{row.recall.recall_at_1:>10.4f}"
+        f"{row.recall.recall_at_1_known:>8.4f}{row.fill_s:>9.1f}{row.changes.first_search_ms:>13.1f}"
+        f"{row.changes.enroll_ms:>11.1f}{row.changes.remove_s:>10.1f}"
         for row in rows
     ]
-    return "\n".join([*lines, "", f"{rows[0]['identities']} identities, top {TOP} of one probe at a time"])
+    return "\n".join([*lines, "", f"{rows[0].identities} identities, top {TOP} of one probe at a time"])
 
 
 def _kind() -> Fingerprint:
@@ -132,7 +203,8 @@ def _open(folder: Path, *, milvus: bool) -> dict[str, Gallery]:
     return galleries
 
 
-def _fill(gallery: Gallery, templates: Float32Array, progress: Callable[[int, int], None]) -> JsonObject:
+def _fill(gallery: Gallery, templates: Float32Array, progress: Callable[[int, int], None]) -> float:
+    """Enroll all templates, and return the duration in seconds."""
     start = time.perf_counter()
     for first in range(0, len(templates), _BLOCK):
         block = templates[first : first + _BLOCK]
@@ -143,7 +215,7 @@ def _fill(gallery: Gallery, templates: Float32Array, progress: Callable[[int, in
             ]
         )
         progress(first + len(block), len(templates))
-    return {"fill_s": time.perf_counter() - start}
+    return time.perf_counter() - start
 
 
 def _latencies(galleries: dict[str, Gallery], probes: Float32Array, rounds: int) -> dict[str, Any]:
@@ -154,19 +226,19 @@ def _latencies(galleries: dict[str, Gallery], probes: Float32Array, rounds: int)
     return measure_interleaved({name: one(gallery) for name, gallery in galleries.items()}, rounds=rounds)
 
 
-def _answers(gallery: Gallery, probes: Float32Array, expected: Any) -> JsonObject:
+def _answers(gallery: Gallery, probes: Float32Array, expected: Any) -> Recall:
     found = [candidates[0].name for candidates in gallery.search(probes, top=1)]
     right = [name == f"p{number:07d}" for name, number in zip(found, expected, strict=True)]
     known = len(probes) // 2
-    return {
-        "probes": len(probes),
-        "recall_at_1": float(np.mean(right)),
-        "recall_at_1_known": float(np.mean(right[:known])),
-        "recall_at_1_strangers": float(np.mean(right[known:])),
-    }
+    return Recall(
+        probes=len(probes),
+        recall_at_1=float(np.mean(right)),
+        recall_at_1_known=float(np.mean(right[:known])),
+        recall_at_1_strangers=float(np.mean(right[known:])),
+    )
 
 
-def _changes(gallery: Gallery, name: str) -> JsonObject:
+def _changes(gallery: Gallery, name: str) -> Changes:
     """Measure single enrollments, one removal, and the first search of a gallery after reopening it."""
     times = []
     for number, row in enumerate(unit_rows(_CHANGES, 77)):
@@ -182,8 +254,6 @@ def _changes(gallery: Gallery, name: str) -> JsonObject:
             again.search(probe)
     else:
         gallery.search(probe)
-    return {
-        "enroll_ms": float(np.median(times)),
-        "remove_s": removed,
-        "first_search_ms": 1e3 * (time.perf_counter() - first),
-    }
+    return Changes(
+        enroll_ms=float(np.median(times)), remove_s=removed, first_search_ms=1e3 * (time.perf_counter() - first)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -18,16 +19,98 @@ from edge_sphereface.cli.arguments import (
     positive,
 )
 from edge_sphereface.cli.runner import Outcome, Parser, Progress
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.environment import TimedEnvironment
     from benchmarks.gallery.identification import Protocol
+    from benchmarks.stream.efficiency import EfficiencyRow
+    from benchmarks.stream.soak import SoakFigures
+    from benchmarks.stream.strangers import StrangersFigures
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.detection import Detector
     from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.types import Float32Array, JsonObject
+    from edge_sphereface.inference.session import ProviderReport
+    from edge_sphereface.types import Float32Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoReport:
+    """What ``stream video`` wrote.
+
+    Attributes:
+        video: path of the video.
+        frames: number of frames.
+        visits: number of visits of people.
+    """
+
+    video: Path
+    frames: int
+    visits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Conditions that the figures of a stream depend on.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        model: file name of the model.
+        precision: precision of the model.
+        detector: name of the detector.
+        provider: what the model ran on.
+        seed: seed of the rendered video.
+    """
+
+    environment: TimedEnvironment
+    model: str
+    precision: str
+    detector: str
+    provider: ProviderReport
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EconomyReport:
+    """What ``stream economy`` measured.
+
+    Attributes:
+        setting: conditions of the measurement.
+        seeds: seeds of the pooled casts.
+        economy: one row for each contender.
+    """
+
+    setting: Setting = field(metadata=INLINE)
+    seeds: tuple[int, ...]
+    economy: tuple[EfficiencyRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrangersReport:
+    """What ``stream strangers`` measured.
+
+    Attributes:
+        setting: conditions of the measurement.
+        strangers: shares of the strangers that are ever named.
+    """
+
+    setting: Setting = field(metadata=INLINE)
+    strangers: StrangersFigures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakReport:
+    """What ``stream soak`` measured.
+
+    Attributes:
+        setting: conditions of the measurement.
+        soak: figures of the run.
+    """
+
+    setting: Setting = field(metadata=INLINE)
+    soak: SoakFigures
 
 
 def add_command(commands: Commands) -> None:
@@ -76,7 +159,7 @@ def run_video(arguments: argparse.Namespace) -> Outcome:
 
     video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
     write_video(video, arguments.output, Progress("frames"))
-    result: JsonObject = {"video": str(arguments.output), "frames": len(video), "visits": len(video.visits)}
+    result = VideoReport(video=arguments.output, frames=len(video), visits=len(video.visits))
     return Outcome(result, f"{arguments.output}: {len(video)} frames, {len(video.visits)} visits")
 
 
@@ -129,7 +212,9 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
         report=Progress("frames"),
     )
     rows = efficiency.rows_of(found)
-    result: JsonObject = {**_setting(timed, arguments, embedder, detector), "seeds": seeds, "economy": rows}
+    result = EconomyReport(
+        setting=_setting(timed, arguments, embedder, detector), seeds=tuple(seeds), economy=tuple(rows)
+    )
     keep_result(result, arguments.output)
     return Outcome(result, efficiency.text(rows))
 
@@ -172,7 +257,7 @@ def run_strangers(arguments: argparse.Namespace) -> Outcome:
         photographs=_photographs(arguments, make_protocol(arguments.lfw / "images"), embedder, detector),
         report=Progress("strangers"),
     )
-    result: JsonObject = {**_setting(timed, arguments, embedder, detector), "strangers": row}
+    result = StrangersReport(setting=_setting(timed, arguments, embedder, detector), strangers=row)
     keep_result(result, arguments.output)
     return Outcome(result, strangers.text(row))
 
@@ -220,23 +305,23 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
             paced=arguments.paced,
             report=Progress("frames"),
         )
-    result: JsonObject = {**_setting(timed, arguments, embedder, detector), "soak": row}
+    result = SoakReport(setting=_setting(timed, arguments, embedder, detector), soak=row)
     keep_result(result, arguments.output)
     return Outcome(result, soak.text(row), passed=soak.holds(row))
 
 
 def _setting(
     timed: environment.TimedRun, arguments: argparse.Namespace, embedder: Embedder, detector: Detector
-) -> JsonObject:
+) -> Setting:
     """Return the conditions that the figures depend on."""
-    return {
-        "environment": json_object(timed.describe()),
-        "model": arguments.model.name,
-        "precision": embedder.spec.precision,
-        "detector": detector.name,
-        "provider": json_object(embedder.provider),
-        "seed": arguments.seed,
-    }
+    return Setting(
+        environment=timed.describe(),
+        model=arguments.model.name,
+        precision=embedder.spec.precision,
+        detector=detector.name,
+        provider=embedder.provider,
+        seed=arguments.seed,
+    )
 
 
 def _photographs(

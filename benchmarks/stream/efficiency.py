@@ -22,6 +22,7 @@ from benchmarks.stream.baselines import EveryFace, OrdinaryTracker, Watch
 from benchmarks.stream.shared_looks import SharedDetector, SharedEmbedder
 from benchmarks.stream.video import middle_of
 from edge_sphereface.gallery import open_gallery
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.stream.capture.frame import Frame
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.types import Float32Array, Float64Array, JsonObject
+    from edge_sphereface.types import Float32Array, Float64Array
 
 _NEAR = 0.8
 """Largest distance between an answer and its face, in interocular distances."""
@@ -95,16 +96,83 @@ class Tally:
                 marks.wrong += name is not None and name != expected
                 marks.unfound += said is None
 
-    def share(self, what: str, visits: Sequence[int] | None = None) -> float:
-        """Share of the visible faces with a judgment.
+    def shares(self, visits: Sequence[int] | None = None) -> Shares:
+        """Shares of the visible faces by judgment.
 
         Args:
-            what: ``right``, ``wrong`` or ``unfound``.
             visits: numbers of the visits to count, possibly with repetitions; None for each visit once.
         """
         chosen = [self.marks[visit] for visit in (self.marks if visits is None else visits)]
-        having: int = sum(getattr(marks, what) for marks in chosen)
-        return having / max(sum(marks.visible for marks in chosen), 1)
+        visible = max(sum(marks.visible for marks in chosen), 1)
+        return Shares(
+            right=sum(marks.right for marks in chosen) / visible,
+            wrong=sum(marks.wrong for marks in chosen) / visible,
+            unfound=sum(marks.unfound for marks in chosen) / visible,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """Shares of the visible faces by judgment.
+
+    Attributes:
+        right: with the correct name, or without a name for a stranger.
+        wrong: with the name of another person.
+        unfound: without an answer.
+    """
+
+    right: float
+    wrong: float
+    unfound: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EfficiencyRow:
+    """Work and accuracy of one contender.
+
+    Attributes:
+        contender: name of the contender.
+        threshold: least cosine similarity of a match.
+        false_alarm_rate: share of other strangers' photographs that reach the threshold.
+        frames: number of frames of all videos.
+        seconds: duration of all videos in seconds.
+        visits: number of visits in which a face is visible.
+        visible: number of visible faces in all frames.
+        embeddings: number of requested embeddings.
+        embeddings_per_s: embeddings per second of video.
+        detections_per_s: detections per second of video.
+        work_ms: mean work on a frame in milliseconds.
+        work_ms_p99: 99th percentile of the work on a frame in milliseconds.
+        shares: shares of the visible faces by judgment.
+        less: 95 % confidence interval of the difference of the share ``right`` from each baseline's, by baseline.
+        visits_right: number of visits that are right in more than half of the frames.
+        strangers: number of visits of strangers.
+        strangers_named: number of visits of strangers with a name in at least one frame.
+        by_act: shares by scene.
+        work_ratio: work over that of the first baseline.
+        embeddings_ratio: embeddings over those of the first baseline.
+    """
+
+    contender: str
+    threshold: float
+    false_alarm_rate: float
+    frames: int
+    seconds: float
+    visits: int
+    visible: int
+    embeddings: int
+    embeddings_per_s: float
+    detections_per_s: float
+    work_ms: float
+    work_ms_p99: float
+    shares: Shares = field(metadata=INLINE)
+    less: Mapping[str, tuple[float, float]]
+    visits_right: int
+    strangers: int
+    strangers_named: int
+    by_act: Mapping[str, Shares]
+    work_ratio: float
+    embeddings_ratio: float
 
 
 @dataclass(slots=True)
@@ -192,12 +260,12 @@ def measure(
     return Found(contenders=counts, frames=total, threshold=threshold)
 
 
-def rows_of(found: Found) -> list[JsonObject]:
+def rows_of(found: Found) -> list[EfficiencyRow]:
     """Return one row per contender."""
     return [_row(name, counts, found) for name, counts in found.contenders.items()]
 
 
-def text(rows: Sequence[JsonObject]) -> str:
+def text(rows: Sequence[EfficiencyRow]) -> str:
     """Format the rows as a table."""
     head = (
         f"{'':<26}{'embeddings/s':>13}{'detections/s':>14}{'ms/frame':>10}{'right':>10}"
@@ -206,16 +274,16 @@ def text(rows: Sequence[JsonObject]) -> str:
     )
     lines = [head, "-" * len(head)]
     lines += [
-        f"{row['contender']:<26}{row['embeddings_per_s']:>13.2f}{row['detections_per_s']:>14.1f}{row['work_ms']:>10.2f}"
-        f"{100 * row['right']:>8.2f} %{_interval(row['less'][EVERY]):>24}{_interval(row['less'][TRACKED]):>20}"
-        f"{_interval(row['less'][ORDINARY]):>21}{100 * row['wrong']:>7.2f} %"
-        f"{row['strangers_named']:>13}/{row['strangers']}"
+        f"{row.contender:<26}{row.embeddings_per_s:>13.2f}{row.detections_per_s:>14.1f}{row.work_ms:>10.2f}"
+        f"{100 * row.shares.right:>8.2f} %{_interval(row.less[EVERY]):>24}{_interval(row.less[TRACKED]):>20}"
+        f"{_interval(row.less[ORDINARY]):>21}{100 * row.shares.wrong:>7.2f} %"
+        f"{row.strangers_named:>13}/{row.strangers}"
         for row in rows
     ]
     first = rows[0]
     foot = (
-        f"{first['frames']} frames of {first['seconds']:.0f} s, {first['visits']} visits, {first['visible']} visible "
-        f"faces; threshold {first['threshold']:.3f}. Differences in points, by resampling visits. Strangers named: "
+        f"{first.frames} frames of {first.seconds:.0f} s, {first.visits} visits, {first.visible} visible "
+        f"faces; threshold {first.threshold:.3f}. Differences in points, by resampling visits. Strangers named: "
         "visits of strangers with a name in at least one frame"
     )
     return "\n".join([*lines, "", foot])
@@ -251,35 +319,35 @@ def _contenders(
     return found
 
 
-def _row(name: str, counts: Counts, found: Found) -> JsonObject:
+def _row(name: str, counts: Counts, found: Found) -> EfficiencyRow:
     tally, reference = counts.tally, found.contenders[EVERY]
     seconds, work = found.frames / scenarios.FPS, float(np.mean(tally.work_ms))
     strangers = [marks for marks in tally.marks.values() if marks.stranger]
-    return {
-        "contender": name,
-        "threshold": found.threshold,
-        "false_alarm_rate": FALSE_ALARMS,
-        "frames": found.frames,
-        "seconds": seconds,
-        "visits": len(tally.marks),
-        "visible": sum(marks.visible for marks in tally.marks.values()),
-        "embeddings": counts.embeddings,
-        "embeddings_per_s": counts.embeddings / seconds,
-        "detections_per_s": counts.detections / seconds,
-        "work_ms": work,
-        "work_ms_p99": float(np.percentile(tally.work_ms, 99)),
-        **{what: tally.share(what) for what in ("right", "wrong", "unfound")},
-        "less": {other: _differences(tally, found.contenders[other].tally) for other in (EVERY, TRACKED, ORDINARY)},
-        "visits_right": sum(marks.right > marks.visible / 2 for marks in tally.marks.values()),
-        "strangers": len(strangers),
-        "strangers_named": sum(marks.wrong > 0 for marks in strangers),
-        "by_act": _by_act(tally),
-        "work_ratio": work / float(np.mean(reference.tally.work_ms)),
-        "embeddings_ratio": counts.embeddings / max(reference.embeddings, 1),
-    }
+    return EfficiencyRow(
+        contender=name,
+        threshold=found.threshold,
+        false_alarm_rate=FALSE_ALARMS,
+        frames=found.frames,
+        seconds=seconds,
+        visits=len(tally.marks),
+        visible=sum(marks.visible for marks in tally.marks.values()),
+        embeddings=counts.embeddings,
+        embeddings_per_s=counts.embeddings / seconds,
+        detections_per_s=counts.detections / seconds,
+        work_ms=work,
+        work_ms_p99=float(np.percentile(tally.work_ms, 99)),
+        shares=tally.shares(),
+        less={other: _differences(tally, found.contenders[other].tally) for other in (EVERY, TRACKED, ORDINARY)},
+        visits_right=sum(marks.right > marks.visible / 2 for marks in tally.marks.values()),
+        strangers=len(strangers),
+        strangers_named=sum(marks.wrong > 0 for marks in strangers),
+        by_act=_by_act(tally),
+        work_ratio=work / float(np.mean(reference.tally.work_ms)),
+        embeddings_ratio=counts.embeddings / max(reference.embeddings, 1),
+    )
 
 
-def _differences(tally: Tally, reference: Tally) -> list[float]:
+def _differences(tally: Tally, reference: Tally) -> tuple[float, float]:
     """Return the 95 % confidence interval of the difference of the shares ``right``, by resampling visits."""
     random = np.random.default_rng(0)
     visits = list(tally.marks)
@@ -287,15 +355,13 @@ def _differences(tally: Tally, reference: Tally) -> list[float]:
         [(tally.marks[visit].right - reference.marks[visit].right, tally.marks[visit].visible) for visit in visits]
     )
     drawn = counts[random.integers(0, len(visits), (_RESAMPLES, len(visits)))].sum(axis=1)
-    return [float(bound) for bound in np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])]
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return float(low), float(high)
 
 
-def _by_act(tally: Tally) -> JsonObject:
-    found: JsonObject = {}
-    for make, _ in scenarios.ACTS:
-        visits = [visit for visit, marks in tally.marks.items() if marks.act == make.__name__]
-        found[make.__name__] = {what: tally.share(what, visits) for what in ("right", "wrong", "unfound")}
-    return found
+def _by_act(tally: Tally) -> dict[str, Shares]:
+    names = [make.__name__ for make, _ in scenarios.ACTS]
+    return {name: tally.shares([visit for visit, marks in tally.marks.items() if marks.act == name]) for name in names}
 
 
 def _about(truth: Truth, answers: Sequence[Said]) -> Said | None:

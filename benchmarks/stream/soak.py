@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from edge_sphereface.json_output import INLINE, named, rounded
 from edge_sphereface.stream import (
     FaceStream,
     FileSink,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.stream import Event, FrameResult
-    from edge_sphereface.types import Float64Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float64Array, UInt8Array
 
 _SIZE = (640, 360)
 _EVERY = 250
@@ -51,6 +52,88 @@ _WINDOW = 0.1
 _ASK_S = 1.0
 _MOST_GROWTH_MIB = 5.0
 _COMING = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """Levels of one quantity after the warm-up and at the end.
+
+    Attributes:
+        warm: median after the warm-up.
+        end: median at the end.
+        growth: difference of both.
+        most: maximum after the warm-up.
+    """
+
+    warm: float
+    end: float
+    growth: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """Percentiles of the time from reading a frame to the end of its work, in milliseconds.
+
+    Attributes:
+        p50: median.
+        p99: 99th percentile.
+        p99_9: 99.9th percentile.
+    """
+
+    p50: float
+    p99: float
+    p99_9: float = field(metadata=named("p99.9"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFigures:
+    """Memory, files, threads and latency over a run.
+
+    Attributes:
+        rss_mib: resident memory in MiB.
+        files: open file descriptors.
+        threads: running threads.
+        latency_ms: latency after the warm-up in milliseconds.
+        rss_samples_mib: samples of the resident memory in MiB.
+    """
+
+    rss_mib: Levels
+    files: Levels
+    threads: Levels
+    latency_ms: Percentiles
+    rss_samples_mib: tuple[float, ...] = field(metadata=rounded(2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoakFigures:
+    """Figures of a long run.
+
+    Attributes:
+        frames: number of frames.
+        paced: whether frames were delivered at the speed of a camera.
+        dropped: number of dropped frames.
+        seconds: duration of the run in seconds.
+        frames_per_s: frames per second.
+        process: memory, files, threads and latency.
+        events: number of events.
+        events_undelivered: number of events that no output got.
+        events_lost: number of events that the callback did not get.
+        problems: problems of the outputs.
+        embeddings: number of embeddings.
+    """
+
+    frames: int
+    paced: bool
+    dropped: int
+    seconds: float
+    frames_per_s: float
+    process: ProcessFigures = field(metadata=INLINE)
+    events: int
+    events_undelivered: int
+    events_lost: int
+    problems: tuple[str, ...]
+    embeddings: int
 
 
 @dataclass(slots=True)
@@ -78,23 +161,23 @@ class Samples:
         self.files.append(len(list(Path("/proc/self/fd").iterdir())) - 1)  # without the one that lists them
         self.threads.append(len(list(Path("/proc/self/task").iterdir())))
 
-    def describe(self) -> JsonObject:
+    def describe(self) -> ProcessFigures:
         """Return the levels after the warm-up and at the end."""
         count = len(self.rss_mib)
         warm, window = int(count * _WARM), max(int(count * _WINDOW), 1)
 
-        def levels(values: Sequence[float]) -> JsonObject:
+        def levels(values: Sequence[float]) -> Levels:
             before, after = float(np.median(values[warm : warm + window])), float(np.median(values[-window:]))
-            return {"warm": before, "end": after, "growth": after - before, "most": float(max(values[warm:]))}
+            return Levels(warm=before, end=after, growth=after - before, most=float(max(values[warm:])))
 
-        late = self.latencies_ms[int(self.seen * _WARM) : self.seen]
-        return {
-            "rss_mib": levels(self.rss_mib),
-            "files": levels(self.files),
-            "threads": levels(self.threads),
-            "latency_ms": {f"p{share}": float(np.percentile(late, share)) for share in (50, 99, 99.9)},
-            "rss_samples_mib": np.round(self.rss_mib, 2).tolist(),
-        }
+        p50, p99, p99_9 = np.percentile(self.latencies_ms[int(self.seen * _WARM) : self.seen], [50, 99, 99.9]).tolist()
+        return ProcessFigures(
+            rss_mib=levels(self.rss_mib),
+            files=levels(self.files),
+            threads=levels(self.threads),
+            latency_ms=Percentiles(p50=p50, p99=p99, p99_9=p99_9),
+            rss_samples_mib=tuple(self.rss_mib),
+        )
 
 
 def measure(  # noqa: PLR0913 -- the parts of a stream, by name
@@ -107,7 +190,7 @@ def measure(  # noqa: PLR0913 -- the parts of a stream, by name
     threshold: float,
     paced: bool,
     report: Callable[[int, int], None],
-) -> JsonObject:
+) -> SoakFigures:
     """Run a stream on the repeated video.
 
     Args:
@@ -163,38 +246,41 @@ def measure(  # noqa: PLR0913 -- the parts of a stream, by name
         began = time.perf_counter()
         counts = stream.run()
         seconds = time.perf_counter() - began
-    return {
-        "frames": samples.seen,
-        "paced": paced,
-        "dropped": counts.dropped,
-        "seconds": seconds,
-        "frames_per_s": samples.seen / seconds,
-        **samples.describe(),
-        "events": counts.events,
-        "events_undelivered": stream.undelivered,
-        "events_lost": counts.events - told[0],
-        "problems": counts.problems,
-        "embeddings": counts.embeddings,
-    }
+    return SoakFigures(
+        frames=samples.seen,
+        paced=paced,
+        dropped=counts.dropped,
+        seconds=seconds,
+        frames_per_s=samples.seen / seconds,
+        process=samples.describe(),
+        events=counts.events,
+        events_undelivered=stream.undelivered,
+        events_lost=counts.events - told[0],
+        problems=tuple(counts.problems),
+        embeddings=counts.embeddings,
+    )
 
 
-def holds(row: JsonObject) -> bool:
+def holds(row: SoakFigures) -> bool:
     """Whether nothing grew and no event was lost. A viewer adds and removes one or two files and threads."""
-    grew = row["rss_mib"]["growth"] >= _MOST_GROWTH_MIB
-    return not grew and all(row[what]["growth"] <= _COMING for what in ("files", "threads")) and not row["events_lost"]
+    process = row.process
+    grew = process.rss_mib.growth >= _MOST_GROWTH_MIB
+    returned = all(levels.growth <= _COMING for levels in (process.files, process.threads))
+    return not grew and returned and not row.events_lost
 
 
-def text(row: JsonObject) -> str:
+def text(row: SoakFigures) -> str:
     """Format the result as text."""
-    memory, files, threads, late = row["rss_mib"], row["files"], row["threads"], row["latency_ms"]
+    memory, files, threads = row.process.rss_mib, row.process.files, row.process.threads
+    late = row.process.latency_ms
     return "\n".join(
         [
-            f"{row['frames']} frames in {row['seconds']:.0f} s ({row['frames_per_s']:.0f} a second)",
-            f"memory        {memory['warm']:.1f} MiB after the first fifth, {memory['growth']:+.2f} at the end",
-            f"files         {files['warm']:.0f}, {files['end']:.0f} at the end; at most {files['most']:.0f}",
-            f"threads       {threads['warm']:.0f}, {threads['end']:.0f} at the end; at most {threads['most']:.0f}",
-            f"latency       {late['p50']:.2f} ms in the middle, p99 {late['p99']:.2f} ms, p99.9 {late['p99.9']:.2f} ms",
-            f"events        {row['events']}, {row['events_lost']} lost",
+            f"{row.frames} frames in {row.seconds:.0f} s ({row.frames_per_s:.0f} a second)",
+            f"memory        {memory.warm:.1f} MiB after the first fifth, {memory.growth:+.2f} at the end",
+            f"files         {files.warm:.0f}, {files.end:.0f} at the end; at most {files.most:.0f}",
+            f"threads       {threads.warm:.0f}, {threads.end:.0f} at the end; at most {threads.most:.0f}",
+            f"latency       {late.p50:.2f} ms in the middle, p99 {late.p99:.2f} ms, p99.9 {late.p99_9:.2f} ms",
+            f"events        {row.events}, {row.events_lost} lost",
         ]
     )
 

@@ -6,6 +6,7 @@ the others are judged.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -27,11 +28,56 @@ if TYPE_CHECKING:
     from benchmarks.gallery.identification import Protocol
     from edge_sphereface.detection import Detector
     from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.types import Float32Array, JsonObject, UInt8Array
+    from edge_sphereface.types import Float32Array, UInt8Array
 
 _LOOKS = 3
 _FPS, _SECONDS = 8.0, 4.0
 _WIDTH, _HEIGHT = 640, 360
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByPhotographs:
+    """Strangers named with the threshold for photographs.
+
+    Attributes:
+        threshold: the threshold, a cosine similarity.
+        named: share of the tracks that are ever named.
+    """
+
+    threshold: float
+    named: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByTracks:
+    """Strangers named with the thresholds for tracks.
+
+    Attributes:
+        thresholds: threshold that each half of the strangers calibrated, a cosine similarity.
+        named: share of the tracks that are ever named, each half judged by the threshold of the other.
+    """
+
+    thresholds: tuple[float, ...]
+    named: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrangersFigures:
+    """Shares of the strangers that are ever named.
+
+    Attributes:
+        strangers: number of strangers.
+        tracks: number of their tracks.
+        rate: nominal rate of both thresholds.
+        by_photographs: with the threshold for photographs.
+        by_tracks: with the thresholds for tracks.
+    """
+
+    strangers: int
+    tracks: int
+    rate: float
+    by_photographs: ByPhotographs
+    by_tracks: ByTracks
 
 
 def choose(lfw: Path, protocol: Protocol, count: int, seed: int) -> list[list[str]]:
@@ -57,7 +103,7 @@ def measure(
     detector: Detector,
     photographs: Mapping[str, Float32Array],
     report: Callable[[int, int], None],
-) -> JsonObject:
+) -> StrangersFigures:
     """Track strangers in rendered videos.
 
     Args:
@@ -89,7 +135,7 @@ def measure(
     return judge(scores, of_photographs)
 
 
-def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> JsonObject:
+def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> StrangersFigures:
     """Return the share of strangers that are ever named, for both thresholds.
 
     Args:
@@ -103,25 +149,25 @@ def judge(scores: Sequence[Sequence[float]], of_photographs: float) -> JsonObjec
     total = sum(map(len, tracks))
     named = sum(int((judged >= threshold).sum()) for judged, threshold in zip(tracks, thresholds[::-1], strict=True))
     before = sum(int((judged >= of_photographs).sum()) for judged in tracks)
-    return {
-        "strangers": len(scores),
-        "tracks": total,
-        "rate": FALSE_ALARMS,
-        "by_photographs": {"threshold": of_photographs, "named": before / total},
-        "by_tracks": {"thresholds": thresholds, "named": named / total},
-    }
+    return StrangersFigures(
+        strangers=len(scores),
+        tracks=total,
+        rate=FALSE_ALARMS,
+        by_photographs=ByPhotographs(threshold=of_photographs, named=before / total),
+        by_tracks=ByTracks(thresholds=tuple(thresholds), named=named / total),
+    )
 
 
-def text(row: JsonObject) -> str:
+def text(row: StrangersFigures) -> str:
     """Format the result as text."""
-    photographs, tracks = row["by_photographs"], row["by_tracks"]
-    thresholds = " and ".join(f"{value:.3f}" for value in tracks["thresholds"])
+    photographs, tracks = row.by_photographs, row.by_tracks
+    thresholds = " and ".join(f"{value:.3f}" for value in tracks.thresholds)
     return (
-        f"{row['strangers']} strangers tracked for {_SECONDS:g} s each, {row['tracks']} tracks; share ever named:\n"
-        f"threshold {photographs['threshold']:.3f}, which {100 * row['rate']:g} % of photographs of strangers reach: "
-        f"{100 * photographs['named']:.2f} %\n"
-        f"threshold {thresholds}, which {100 * row['rate']:g} % of the other half's tracks reach: "
-        f"{100 * tracks['named']:.2f} %"
+        f"{row.strangers} strangers tracked for {_SECONDS:g} s each, {row.tracks} tracks; share ever named:\n"
+        f"threshold {photographs.threshold:.3f}, which {100 * row.rate:g} % of photographs of strangers reach: "
+        f"{100 * photographs.named:.2f} %\n"
+        f"threshold {thresholds}, which {100 * row.rate:g} % of the other half's tracks reach: "
+        f"{100 * tracks.named:.2f} %"
     )
 
 

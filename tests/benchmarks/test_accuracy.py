@@ -13,6 +13,7 @@ from benchmarks.accuracy.embeddings import EmbeddingStore
 from edge_sphereface import metrics
 from edge_sphereface.cli.runner import run
 from edge_sphereface.errors import EmbeddingError
+from edge_sphereface.inference.session import ProviderReport
 
 
 def example(count=600, seed=0, gap=1.5):
@@ -105,20 +106,35 @@ def test_mcnemar():
     assert evaluate.mcnemar_p(a, b) == pytest.approx(2 * 0.5**12)
 
 
+def row_of(figures):
+    provider = ProviderReport(
+        requested="cpu", active=("CPUExecutionProvider",), nodes=None, threads=1, onnxruntime="1.20.0"
+    )
+    return evaluate.AccuracyRow(
+        label="x",
+        model="x.onnx",
+        precision="float32",
+        landmarks="given",
+        flip=False,
+        provider=provider,
+        figures=figures,
+    )
+
+
 def test_a_difference_is_told_from_chance():
     scores, same = example(3000)
     worse = scores.copy()
     worse[: len(worse) // 5] *= -1
     embeddings = {"a": np.ones(4, np.float32) / 2}
     alone = evaluate.judge(evaluate.Scores(scores, same, 1, {}), evaluate.Scores(scores, same, 1, {}))
-    assert alone["difference"]["cosine_mean"] is None
-    assert "no more than chance" in evaluate.text([{"label": "x", **alone}])
-    row = evaluate.judge(evaluate.Scores(worse, same, 3, embeddings), evaluate.Scores(scores, same, 3, embeddings))
-    assert row["difference"]["mcnemar_p"] < 1e-3
-    assert row["difference"]["interval"][1] < 0
-    assert row["difference"]["cosine_min"] == 1
-    assert (row["undetected"], row["photographs"]) == (3, 4)
-    text = evaluate.text([{"label": "x", **row}])
+    assert alone.difference.cosine_mean is None
+    assert "no more than chance" in evaluate.text([row_of(alone)])
+    found = evaluate.judge(evaluate.Scores(worse, same, 3, embeddings), evaluate.Scores(scores, same, 3, embeddings))
+    assert found.difference.mcnemar_p < 1e-3
+    assert found.difference.interval[1] < 0
+    assert found.difference.cosine_min == 1
+    assert (found.undetected, found.photographs) == (3, 4)
+    text = evaluate.text([row_of(found)])
     assert "more than chance" in text
 
 

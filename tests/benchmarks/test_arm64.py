@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import edge_sphereface
 from benchmarks.__main__ import build_parser
 from benchmarks.arm64 import commands, instructions, marked, models, report, smoke
 from benchmarks.arm64.agreement import Agreement, compare
-from benchmarks.arm64.runner import Runner
+from benchmarks.arm64.runner import Job, Runner
 from benchmarks.emulation.debian import EmulationError
 from benchmarks.emulation.emulator import Emulator, this_python
 from edge_sphereface.cli.runner import run
@@ -82,22 +83,22 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
 def test_what_is_imported_is_the_installed_wheel(made, tmp_path):
     """And the first feature fails where the package comes from elsewhere, such as a checkout."""
     installed = Emulator(folder=tmp_path).install_here(smoke.build_wheel(tmp_path))
-    job = smoke.features_job(made, smoke.HERE, installed, tmp_path) | {"features": ["imports"]}
+    job = replace(smoke.features_job(made, smoke.HERE, installed, tmp_path), features=("imports",))
     for packages, passed in ((installed, True), (None, False)):
         done = Runner(lambda _: None).features("x", this_python(packages), job)
-        assert [line["passed"] for line in done.lines] == [passed]
+        assert [line.passed for line in done.lines] == [passed]
         assert not done.died
 
 
 def test_a_feature_that_fails_keeps_no_other_from_running(made, tmp_path):
     job = smoke.features_job(made, smoke.HERE, PACKAGES, tmp_path)
-    job |= {"photo": str(tmp_path / "none.png"), "features": ["detect", "info"]}
+    job = replace(job, photo=tmp_path / "none.png", features=("detect", "info"))
     done = Runner(lambda _: None).features("x", this_python(PACKAGES), job)
-    assert [line["passed"] for line in done.lines] == [False, True]
-    assert "none.png" in done.lines[0]["detail"]["error"]
+    assert [line.passed for line in done.lines] == [False, True]
+    assert "none.png" in done.errors["detect"]
     row = smoke.judged_row("cortex-a72", done, done, tmp_path)
-    assert not row["passed"]
-    assert "'detect' failed" in row["problems"][0]
+    assert not row.passed
+    assert "'detect' failed" in row.problems[0]
 
 
 def test_a_process_that_dies_is_told_with_its_signal(tmp_path):
@@ -105,7 +106,16 @@ def test_a_process_that_dies_is_told_with_its_signal(tmp_path):
     script = 'import os, signal; print(\'{"feature": "imports", "passed": true, "seconds": 1, "detail": {}}\', '
     script += "flush=True); os.kill(os.getpid(), signal.SIGILL)"
     python = type("Dying", (), {"start": lambda _, __: start(script)})()
-    job = {"output": str(tmp_path), "features": ["imports", "detect"]}
+    job = Job(
+        photo=tmp_path,
+        mirrored=tmp_path,
+        crops=tmp_path,
+        floats={},
+        int8={},
+        features=("imports", "detect"),
+        packages=tmp_path,
+        output=tmp_path,
+    )
     notes = []
     done = Runner(notes.append).features("cortex-a72", python, job)
     assert done.died.startswith("died of SIGILL at 'detect'")

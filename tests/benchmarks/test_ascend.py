@@ -1,15 +1,20 @@
 """The native path: probed, run on the CPU, imported, and never mixed with what others published."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import build_parser
+from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison_table, imported, probe
+from benchmarks.ascend.comparison_table import LedgerRow, PartialLatency
 from benchmarks.ascend.imported import ImportedError
+from benchmarks.ascend.native import NativeRow
 from edge_sphereface.cli.runner import run
+from edge_sphereface.inference.session import ProviderReport
 from edge_sphereface.json_output import json_object
 
 AIS_BENCH = """
@@ -53,8 +58,9 @@ def test_logs(tmp_path, text, expected):
     path = tmp_path / "x.log"
     path.write_text(text)
     (row,) = imported.read(path, source="our lab")
-    assert {name: row[name] for name in expected} == expected
-    assert (row["origin"], row["source"], row["file"]) == ("imported", "our lab", "x.log")
+    written = json_object(row)
+    assert {name: written[name] for name in expected} == expected
+    assert (row.origin, row.source, row.file) == ("imported", "our lab", "x.log")
 
 
 @pytest.mark.parametrize("text", ["", "nothing here", "{}", "{broken", "LFWACC=abc std=1 thd=2", '{"native": [1]}'])
@@ -75,13 +81,29 @@ def test_json_of_another_machine(tmp_path):
     ]
     path.write_text(json.dumps({"environment": {"cpu": "Kunpeng 920"}, "native": native}))
     (row,) = imported.read(path, source="a friend")
-    assert (row["device"], row["machine"], row["latency"]) == ("Ascend", "Kunpeng 920", {"median_ms": 1.5})
+    assert (row.device, row.machine) == ("Ascend", "Kunpeng 920")
+    assert json_object(row)["latency"] == {"median_ms": 1.5}
 
 
 def test_every_published_figure_has_its_source():
     for row in comparison_table.PUBLISHED:
-        assert row["source"]
-        assert "accuracy" in row or "latency_ms" in row
+        assert row.source
+        assert row.accuracy is not None or row.latency_ms is not None
+
+
+def accuracy_row(*, landmarks, share):
+    """A model that is right in this share of pairs."""
+    same = np.arange(200) % 2 == 0
+    figures = evaluate.judge(evaluate.Scores(np.where(same, 0.5, 0.0), same, 0, {}))
+    return evaluate.AccuracyRow(
+        label="m",
+        model="m.onnx",
+        precision="float32",
+        landmarks=landmarks,
+        flip=False,
+        provider=ProviderReport(requested="cpu", active=(), nodes=None, threads=1, onnxruntime="1.20.0"),
+        figures=replace(figures, accuracy=share),
+    )
 
 
 def test_origins_never_share_a_column():
@@ -93,21 +115,22 @@ def test_origins_never_share_a_column():
             "provider": "cpu",
             "threads": 1,
             "batch": 1,
-            "latency": {"median_ms": 4.0},
+            "latency": {"samples": 5, "min_ms": 3.9, "median_ms": 4.0, "p95_ms": 4.1, "p99_ms": 4.2},
         },
         {"label": "m", "batch": 4, "latency": {"median_ms": 9.0}},
         {"label": "broken", "batch": 1, "error": "x"},
     ]
-    given = {"model": "m.onnx", "landmarks": "given", "accuracy": 0.95, "accuracy_std": 0.01, "threshold": 0.2}
-    accuracy = [given, {**given, "landmarks": "yunet", "accuracy": 0.5}]
-    rows = comparison_table.collect(edge, accuracy, [{"path": "MindSpore", "device": "CPU", "error": "x"}])
-    rows.append({"path": "msame", "latency": {"mean_ms": 2.66}, "origin": "imported", "source": "our lab"})
-    assert [row["origin"] for row in rows[:2]] == ["measured here", "measured here"]
-    assert {row["origin"] for row in rows[2:-1]} == {"published"}
+    accuracy = [accuracy_row(landmarks="given", share=0.95), accuracy_row(landmarks="yunet", share=0.5)]
+    native = NativeRow(path="MindSpore", device="CPU", precision="float32", error="x")
+    rows = comparison_table.collect(edge, accuracy, [native])
+    msame = PartialLatency(mean_ms=2.66)
+    rows.append(LedgerRow(path="msame", latency=msame, origin="imported", source="our lab"))
+    assert [row.origin for row in rows[:2]] == ["measured here", "measured here"]
+    assert {row.origin for row in rows[2:-1]} == {"published"}
     head, *lines = comparison_table.text(rows).splitlines()
     ends = [head.index(name) + len(name) for name in ("measured here", "imported", "published")]
     for row, line in zip(rows, lines, strict=True):
-        column = ["measured here", "imported", "published"].index(row["origin"])
+        column = ["measured here", "imported", "published"].index(row.origin)
         filled = [
             line[: ends[i]].rstrip() == line[: ends[i]] and not line[ends[i] - 2 : ends[i]].isspace() for i in range(3)
         ]
@@ -171,15 +194,21 @@ def test_the_native_path_runs_on_the_cpu(small_checkpoint):
     from benchmarks.ascend import native
 
     floats = np.random.default_rng(0).standard_normal((2, 3, 112, 96)).astype(np.float32)
-    rows = native.run(small_checkpoint, "CPU", floats, rounds=3, judge=lambda forward: {"judged": len(forward(floats))})
-    assert [(row["device"], row["precision"]) for row in rows] == [
+
+    def judge(forward):
+        return native.NativeAccuracy(
+            accuracy=0.9, accuracy_std=0.1, accuracy_interval=(0.8, 1.0), threshold=0.3, pairs=len(forward(floats))
+        )
+
+    rows = native.run(small_checkpoint, "CPU", floats, rounds=3, judge=judge)
+    assert [(row.device, row.precision) for row in rows] == [
         ("CPU", "float16"), ("CPU", "float16"), ("CPU", "float32"), ("CPU", "float32")
     ]  # fmt: skip
-    assert [row["path"] for row in rows[:2]] == ["MindSpore", "MINDIR by MindSpore"]
-    assert rows[0]["judged"] == 2
-    assert all(row["min_cosine"] > 0.999 for row in rows)
-    assert rows[2]["max_abs_error"] < 1e-5
-    assert all(len(row["samples_ms"]) == 3 for row in rows)
+    assert [row.path for row in rows[:2]] == ["MindSpore", "MINDIR by MindSpore"]
+    assert [row.judged and row.judged.pairs for row in rows] == [2, None, None, None]
+    assert all(row.figures.agreement.min_cosine > 0.999 for row in rows)
+    assert rows[2].figures.agreement.max_abs_error < 1e-5
+    assert all(len(row.figures.samples_ms) == 3 for row in rows)
 
 
 @pytest.mark.mindspore
@@ -192,8 +221,8 @@ def test_a_device_that_fails_is_a_row_with_the_reason(small_checkpoint, monkeypa
 
     monkeypatch.setattr(native, "MindsporeReference", fails)
     rows = native.run(small_checkpoint, "Ascend", np.zeros((1, 3, 112, 96), np.float32), rounds=2)
-    assert [(row["path"], row["precision"]) for row in rows] == [("MindSpore", "float16"), ("MindSpore", "float32")]
-    assert rows[0]["error"] == "RuntimeError: no such device"
+    assert [(row.path, row.precision) for row in rows] == [("MindSpore", "float16"), ("MindSpore", "float32")]
+    assert rows[0].error == "RuntimeError: no such device"
     assert "not measured" in comparison_table.text(comparison_table.collect([], [], rows))
 
 
@@ -206,4 +235,4 @@ def test_watts_are_energy_over_the_time_it_was_read_over(monkeypatch):
     monkeypatch.setattr(native, "measure_interleaved", lambda *_, **__: {"run": np.full(4, 1000.0)})
     monkeypatch.setattr(native.time, "perf_counter", lambda: next(clock))
     row = native._measure(lambda batch: batch[:, 0, 0], np.ones((1, 3, 2, 2), np.float32), np.ones((1, 2)), 4)
-    assert row["watts"] == 3.0
+    assert row.power.watts == 3.0

@@ -57,7 +57,7 @@ def printed(capsys, place, monkeypatch, require_schema):
 
     def run_with_json(command, *words):
         run(build_parser(), [command, *words, "--json"])
-        return described(command, json.loads(capsys.readouterr().out), require_schema)
+        return described([command, *words], json.loads(capsys.readouterr().out), require_schema)
 
     return run_with_json
 
@@ -69,15 +69,15 @@ def emulated(place, monkeypatch, this_machine, require_schema):
 
     def run_here(run_command, command, *words):
         outcome = run_command(build_parser().parse_args([command, *words, "--json"]), this_machine)
-        return described(command, json.loads(json_text(outcome.result)), require_schema)
+        return described([command, *words], json.loads(json_text(outcome.result)), require_schema)
 
     return run_here
 
 
-def described(command, found, require_schema):
-    """What was found, which the command's schema describes if there is one."""
-    if f"benchmarks {command}" in dict(RECORDS):
-        require_schema(f"benchmarks {command}", found)
+def described(words, found, require_schema):
+    """What was found, which the command's schema describes."""
+    (name,) = dict(RECORDS).keys() & {f"benchmarks {words[0]}", f"benchmarks {' '.join(words[:2])}"}
+    require_schema(name, found)
     return found
 
 
@@ -177,6 +177,23 @@ def test_accuracy(printed, int8):
         "accuracy", "accuracy_std", "accuracy_interval", "threshold", "tar_at_far", "eer", "eer_interval", "roc",
     ]  # fmt: skip
     assert found["accuracy"][1].keys() - found["accuracy"][0].keys() == {"difference"}
+
+
+def test_alignment(printed, place, astronaut):
+    for person in ("ann", "bob"):
+        target = place / "faces" / "images" / person / f"{person}_0001.jpg"
+        target.parent.mkdir(parents=True)
+        cv2.imwrite(str(target), astronaut)
+    lines = [f"{person}/{person}_0001.jpg {LANDMARKS}\n" for person in ("ann", "bob")]
+    (place / "faces" / "lfw_landmark.txt").write_text("".join(lines))
+    (place / "faces" / "pairs.txt").write_text("1\t1\nann\t1\t1\nann\t1\tbob\t1\n")
+    found = fields(printed("alignment", "image.onnx", "--lfw", "faces", "--count", "1"))
+    assert len(found.pop("enlarged")) == 9
+    assert list(found) == [
+        "model", "photographs", "to_reference_max_levels", "umeyama_scale_ratio_median", "umeyama_scale_ratio_min",
+        "umeyama_smaller_by_3_percent", "cosine_of_fits_mean", "cosine_of_fits_min", "reflection_fits_better",
+        "float_warp_max_levels", "decoder_max_levels", "to_original_max_levels", "to_original_mean_levels",
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from benchmarks.__main__ import build_parser
 from benchmarks.plan import PlanError, make_plan, predicted_drop, simulate, text, work_samples
-from benchmarks.stages import StageSetup, measure, measure_here
+from benchmarks.stages import StageRow, StageSetup, Subject, measure, measure_here
 from edge_sphereface.cli.runner import run
 from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.evaluation.timing import summarize
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.json_output import json_object
 
@@ -21,21 +22,33 @@ NAMED = {
     "precision": "float32",
     "form": "plain",
     "provider": "CPUExecutionProvider",
-    "detector": "yunet",
     "shipped_detector": True,
-    "image": [480, 640],
 }
 
 
-def rows(find=10.0, embed=20.0, improve=0.0, threads=(1, 2), faces=1, **named):
+def rows(find=10.0, embed=20.0, improve=0.0, threads=(1, 2), faces=1, detector="yunet", **named):
     made = []
+
+    def add(stage, count, batch, ms):
+        made.append(
+            StageRow(
+                stage=stage,
+                subject=Subject(**{**NAMED, **named}),
+                detector=detector,
+                threads=count,
+                batch=batch,
+                faces=faces,
+                image=(480, 640),
+                latency=summarize(np.full(9, ms)),
+                samples_ms=(ms,) * 9,
+            )
+        )
+
     for count in threads:
-        common = {**NAMED, "threads": count, "faces": faces, **named}
         for stage, ms in {"find": find, "improve": improve, "align": 0.5, "compare": 0.5, "detect": 99.0}.items():
-            made.append({**common, "stage": stage, "batch": 1, "samples_ms": [ms / count] * 9})
+            add(stage, count, 1, ms / count)
         for batch, per_face in {1: 1.0, 4: 0.8, 16: 0.9}.items():
-            ms = embed * per_face * batch / count
-            made.append({**common, "stage": "embed", "batch": batch, "samples_ms": [ms] * 9})
+            add("embed", count, batch, embed * per_face * batch / count)
     return made
 
 
@@ -91,9 +104,9 @@ def test_missing_stages():
     with pytest.raises(PlanError, match="got none"):
         make_plan([], fps=15, faces=1, budget_ms=60)
     with pytest.raises(PlanError, match=r"align .* Measure again"):
-        work_samples([row for row in rows() if row["stage"] != "align"], 1, 1, 1)
+        work_samples([row for row in rows() if row.stage != "align"], 1, 1, 1)
     with pytest.raises(PlanError, match="embed was not measured"):
-        make_plan([row for row in rows() if row["stage"] != "embed"], **WISH)
+        make_plan([row for row in rows() if row.stage != "embed"], **WISH)
 
 
 WISH = {"fps": 15, "faces": 1, "budget_ms": 60}
@@ -112,8 +125,9 @@ def test_work_is_that_of_watch():
 def test_a_plan_says_what_it_rests_on():
     made = make_plan(rows(), **WISH)
     shown, printed = json_object(made), text(made, **WISH)
-    for name in ("model", "precision", "form", "provider", "detector", "image"):
+    for name in ("model", "precision", "form", "provider"):
         assert shown[name] == NAMED[name]
+    assert (shown["detector"], shown["image"]) == ("yunet", [480, 640])
     assert "float.onnx (float32, plain) on CPUExecutionProvider, yunet, a frame of 640 x 480 pixels" in printed
     assert "1 x find 5.00 ms" in printed
     assert shown["costs"][0] == {"stage": "find", "batch": 1, "times": 1.0, "median_ms": 5.0}
@@ -142,7 +156,8 @@ def test_the_shipped_detector_is_planned_for_however_fast_another_is():
 
 
 def test_a_record_that_does_not_name_its_model_is_refused(tmp_path, capsys):
-    old = [{name: value for name, value in row.items() if name not in ("model", "form")} for row in rows()]
+    written = [json_object(row) for row in rows()]
+    old = [{name: value for name, value in row.items() if name not in ("model", "form")} for row in written]
     path = tmp_path / "old.json"
     path.write_text(json.dumps({"environment": {}, "stages": old}))
     wishes = ["--fps", "15", "--faces", "1", "--budget-ms", "60"]
@@ -158,10 +173,11 @@ def test_stages_run_what_is_shipped(small_model):
     measured = measure_here(StageSetup(model=small_model), threads=1, rounds=1)
     spec = Embedder(small_model).spec
     for row in measured:
-        assert (row["model"], row["precision"], row["form"]) == (small_model.name, spec.precision, "plain")
-        assert row["provider"] == Embedder(small_model).provider.active[0]
-        assert row["shipped_detector"] is (row["detector"] == open_detector().name)
-    assert {row["stage"] for row in measured} >= {"find", "improve", "align", "embed", "compare"}
+        subject = row.subject
+        assert (subject.model, subject.precision, subject.form) == (small_model.name, spec.precision, "plain")
+        assert subject.provider == Embedder(small_model).provider.active[0]
+        assert subject.shipped_detector is (row.detector == open_detector().name)
+    assert {row.stage for row in measured} >= {"find", "improve", "align", "embed", "compare"}
     assert make_plan(measured, **WISH).measured.detector == open_detector().name
 
 
@@ -169,9 +185,9 @@ def test_stages_run_what_is_shipped(small_model):
 def test_stages_have_starts_of_their_own(small_model):
     measured = measure(StageSetup(model=small_model), threads=[1], rounds=3, starts=2)
     for row in measured:
-        assert row["start_samples"] == [2, 1]
-        assert row["starts"] == 2
-        assert row["latency"]["samples"] == len(row["samples_ms"]) == 3
+        assert row.start_samples == (2, 1)
+        assert row.starts == 2
+        assert row.latency.samples == len(row.samples_ms) == 3
 
 
 def test_a_process_of_the_stages_that_fails_is_told(small_model, tmp_path):

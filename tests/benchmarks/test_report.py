@@ -15,6 +15,7 @@ from benchmarks.ascend import comparison_table
 from benchmarks.case_row import Measurement
 from benchmarks.result_file import load_result
 from edge_sphereface.cli.runner import run
+from edge_sphereface.json_output import json_object, json_value
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,8 +64,18 @@ def result():
         },
         "rows": [row, peer, missing],
         "stages": [],
-        "accuracy": [{"label": "float", "model": "float.onnx", **evaluate.judge(scores)}],
-        "ledger": comparison_table.collect([row], [], []),
+        "accuracy": [
+            {
+                "label": "float",
+                "model": "float.onnx",
+                "precision": "float32",
+                "landmarks": "given",
+                "flip": False,
+                "provider": {"requested": "cpu", "active": [], "nodes": None, "threads": 1, "onnxruntime": "1"},
+                **json_object(evaluate.judge(scores)),
+            }
+        ],
+        "ledger": json_value(comparison_table.collect([row], [], [])),
         "presence": "No Ascend NPU can be used here.",
         "throttled": True,
     }

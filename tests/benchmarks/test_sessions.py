@@ -15,17 +15,17 @@ def test_every_setting_is_measured(small_model, monkeypatch):
     rows = sessions.measure(
         [small_model], threads=[1, 2], rounds=3, starts=2, pause_ms=1, progress=lambda *step: seen.append(step)
     )
-    assert [(row["threads"], row["setting"]) for row in rows] == [
+    assert [(row.threads, row.setting) for row in rows] == [
         *((1, setting) for setting in ("default", "spinning", "memory arena")),
         *((2, setting) for setting in ("default", "spinning", "memory arena", "pinned threads")),
     ]
     assert seen[-1] == (14, 14)
     for row in rows:
-        assert [len(start) for start in row["samples_ms"]] == [3, 3]
-        assert row["latency"]["samples"] == row["paused"]["samples"] == 6
-        assert row["median_ms"][0] <= row["latency"]["median_ms"] <= row["median_ms"][1]
-        assert row["cpu_ms"] > 0
-        assert row["provider"] == "CPUExecutionProvider"
+        assert [len(start) for start in row.samples_ms] == [3, 3]
+        assert row.latency.samples == row.paused.samples == 6
+        assert row.median_ms[0] <= row.latency.median_ms <= row.median_ms[1]
+        assert row.cpu_ms > 0
+        assert row.provider == "CPUExecutionProvider"
     assert "pinned threads" in sessions.text(rows)
 
 
@@ -36,7 +36,7 @@ def test_settings_are_those_of_the_session(small_model):
         seen.update(spinning=config.spinning, arena=config.memory_arena, threads=config.threads)
         raise RuntimeError
 
-    case = {"model": str(small_model), "setting": "memory arena", "threads": 2, "rounds": 1, "pause_ms": 0}
+    case = sessions.Case(model=small_model, setting="memory arena", threads=2, rounds=1, pause_ms=0)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(sessions, "open_session", open_session)
         sessions._measure_here(case)

@@ -106,10 +106,10 @@ def test_answers_are_counted():
     tally.add(faces, [said(0, "p0"), said(200, "p0"), said(400, None), said(800, "p0")])
     tally.add(faces, [said(0, None), said(200, "p1"), said(400, "p1"), said(640, "p3")])
     assert set(tally.marks) == {0, 1, 2, 3}
-    assert tally.share("right") == pytest.approx(3 / 8)
-    assert tally.share("wrong") == pytest.approx(2 / 8)
-    assert tally.share("unfound") == pytest.approx(2 / 8)
-    assert tally.share("right", [0, 0, 3]) == pytest.approx(2 / 6)
+    assert tally.shares().right == pytest.approx(3 / 8)
+    assert tally.shares().wrong == pytest.approx(2 / 8)
+    assert tally.shares().unfound == pytest.approx(2 / 8)
+    assert tally.shares([0, 0, 3]).right == pytest.approx(2 / 6)
 
 
 def test_what_is_asked_for_twice_is_made_once_and_charged_twice(stub_detector):
@@ -151,10 +151,10 @@ def test_strangers_are_judged_by_the_threshold_of_the_other_half():
     random = np.random.default_rng(1)
     scores = [[score] for score in random.normal(0.4, 0.05, 800)]
     row = strangers.judge(scores, 0.45)
-    assert row["by_photographs"]["named"] == np.mean([score >= 0.45 for (score,) in scores])
-    assert 0.002 <= row["by_tracks"]["named"] <= 0.03
-    assert min(row["by_tracks"]["thresholds"]) > 0.45
-    assert row["tracks"] == 800
+    assert row.by_photographs.named == np.mean([score >= 0.45 for (score,) in scores])
+    assert 0.002 <= row.by_tracks.named <= 0.03
+    assert min(row.by_tracks.thresholds) > 0.45
+    assert row.tracks == 800
     with pytest.raises(ThresholdError, match="at least 300 tracks"):
         strangers.judge(scores[:200], 0.45)
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_sphereface.json_output import INLINE, NULL_UNLESS_FINITE, json_object, json_text, json_value, rounded
+from edge_sphereface.json_output import (
+    INLINE,
+    NULL_UNLESS_FINITE,
+    OMIT_NONE,
+    json_object,
+    json_text,
+    json_value,
+    rounded,
+)
 
 
 class Color(Enum):
@@ -48,6 +56,16 @@ def test_a_record_that_is_not_there_leaves_no_fields():
         size: Size | None = field(metadata=INLINE)
 
     assert json_object(Maybe(size=None)) == {}
+
+
+def test_a_value_that_is_not_there_is_left_out_where_its_field_says_so():
+    @dataclass(frozen=True)
+    class Maybe:
+        name: str | None = field(metadata=OMIT_NONE)
+        size: Size | None = None
+
+    assert json_object(Maybe(name=None)) == {"size": None}
+    assert json_object(Maybe(name="")) == {"name": "", "size": None}
 
 
 def test_numbers_are_rounded_however_deep():
