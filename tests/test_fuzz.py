@@ -25,6 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.ascend import imported
+from benchmarks.ascend.comparison_table import PUBLISHED, LedgerRow
+from benchmarks.recorded import read_records
 from benchmarks.result_file import load_result
 from edge_sphereface.batch.earlier_result import EarlierResult
 from edge_sphereface.batch.journal import Journal
@@ -49,6 +51,7 @@ from edge_sphereface.gallery.transfer import export_gallery, import_gallery, rea
 from edge_sphereface.image import ImageFile
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
+from edge_sphereface.json_output import json_value
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
@@ -273,6 +276,11 @@ READERS = {
     "photographs": (TEXT, lambda path, _: decode_list(path.read_bytes(), "x"), "batch.photograph_list"),
     "result.json": (TEXT, lambda path, _: load_result(path), "benchmarks.result_file"),
     "device.json": (TEXT, lambda path, _: read_device_report(path), "export.tuning.device_report"),
+    "ledger.json": (
+        TEXT,
+        lambda path, _: read_records(LedgerRow, load_result(path).get("ledger")),
+        "benchmarks.recorded",
+    ),
     "recorded.json": (TEXT, lambda path, _: imported.read(path, source="test"), "benchmarks.ascend.imported"),
 }
 
@@ -313,6 +321,7 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
         "watch.toml": 'fps = 5.5\nfast = true\nprovider-option = ["a=1", "b=2"]\n',
         "result.json": json.dumps({"environment": {"cpu": "x"}, "rows": [{"a": 1.5}]}),
         "device.json": json.dumps(device_report()),
+        "ledger.json": json.dumps({"environment": {"cpu": "x"}, "ledger": json_value(PUBLISHED)}),
         "recorded.json": json.dumps({"environment": {"cpu": "x"}, "native": [{"path": "a", "latency": {"p50_ms": 1}}]}),
     }
     for name, text in texts.items():

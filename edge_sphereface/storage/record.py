@@ -113,6 +113,7 @@ class Record:
         record_hint: hint of that error.
         record_remedy: remedy of that error.
         record_bytes: largest size of the JSON text.
+        record_is_partial: whether a JSON object may have other fields, which are ignored.
     """
 
     __slots__ = ()
@@ -121,6 +122,7 @@ class Record:
     record_hint: ClassVar[str]
     record_remedy: ClassVar[Remedy | None] = None
     record_bytes: ClassVar[int] = MAX_JSON_BYTES
+    record_is_partial: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         faults: list[str] = []
@@ -207,6 +209,8 @@ def _read_record(values: object, record: type[RecordT], place: str, faults: list
     values = record._current(values)  # noqa: SLF001 -- a hook of its own base
     hints = _hints(record)
     missing, unknown = sorted(set(hints) - set(values)), sorted(set(values) - set(hints))
+    if record.record_is_partial:
+        unknown = []
     if missing or unknown:
         words = [f"{verb} {_listed(keys)}" for verb, keys in (("lacks", missing), ("has unknown", unknown)) if keys]
         faults.append(f"{where} {' and '.join(words)}")

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.http_server.answer import ALLOWED, answering
-from edge_sphereface.json_output import json_object
-from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.json_output import json_text
 from edge_sphereface.web.access import Access
+from edge_sphereface.web.messages import (
+    EnrollAnswer,
+    EnrollRequest,
+    FrameAnswer,
+    NoFrame,
+    PeopleAnswer,
+    Person,
+    Problem,
+    ProblemAnswer,
+    RemoveAnswer,
+    RemoveRequest,
+    RequestError,
+    ShownFace,
+    ShownFrame,
+    StreamState,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from edge_sphereface.http_server.answer import App, Receive, Scope, Send
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
+    from edge_sphereface.json_output import Dataclass
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.monitoring.health import MonitoringAnswers
     from edge_sphereface.stream.tracking.track import Track
-    from edge_sphereface.types import JsonObject
-    from edge_sphereface.web.live_view import LiveView
+    from edge_sphereface.web.live_view import LiveView, Shown
 
 _PAGE = Path(__file__).parent / "page"
 _WAIT_S = 5.0
@@ -77,6 +91,7 @@ def make_app(
             Mount("/", StaticFiles(directory=_PAGE, html=True)),
         ],
         exception_handlers={
+            RequestError: _refused,
             EdgeSphereFaceError: _told,
             asyncio.TimeoutError: _busy,
             HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
@@ -100,7 +115,7 @@ def _beside(page: App, monitoring: MonitoringAnswers) -> App:
 class _Handlers:
     def __init__(self, stream: FaceStream, view: LiveView, *, side: int, fps: float) -> None:
         self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
-        self._described, self._description = float("-inf"), _description(stream)
+        self._described, self._state = float("-inf"), _state(stream)
 
     def routes(self) -> Sequence[BaseRoute]:
         """The paths below ``/api``."""
@@ -120,103 +135,111 @@ class _Handlers:
         known = int(after) if after.isdecimal() and len(after) <= _NUMBER_DIGITS else 0
         shown = await self._view.newer(known, _WAIT_S if after else 0.0)
         jpeg = b"" if shown is None else await run_in_threadpool(shown.jpeg, self._side)
-        about: JsonObject = {
-            "number": 0,
-            "stream": self._stream.settings.name,
-            "wait_ms": self._interval_ms,
-            "statistics": self._describe(),
-        }
-        if shown is not None:
-            height, width = shown.frame.image.shape[:2]
-            about.update(number=shown.number, width=width, height=height, age_ms=round(shown.age_ms, 1))
-            about["faces"] = [_about_track(track) for track in shown.faces]
-        head = json.dumps(about).encode()
+        about = FrameAnswer(
+            frame=NoFrame() if shown is None else _about_frame(shown),
+            stream=self._stream.settings.name,
+            wait_ms=self._interval_ms,
+            statistics=self._describe(),
+        )
+        head = json_text(about, ascii_only=True).encode()
         return Response(len(head).to_bytes(4, "big") + head + jpeg, media_type="application/octet-stream")
 
     async def gallery(self, _: Request) -> Response:
         """The enrolled identities; null without a gallery."""
         gallery = self._stream.gallery
         if gallery is None:
-            return JSONResponse({"people": None})
+            return _json(PeopleAnswer(people=None))
 
-        def people() -> list[JsonObject]:
-            return [
-                {"name": person.name, "embeddings": person.embeddings, "enrolled_at": person.enrolled_at}
+        def people() -> tuple[Person, ...]:
+            return tuple(
+                Person(name=person.name, embeddings=person.embeddings, enrolled_at=person.enrolled_at)
                 for person in islice(gallery.identities(), _MOST_PEOPLE)
-            ]
+            )
 
-        return JSONResponse({"people": await run_in_threadpool(people), "total": await run_in_threadpool(len, gallery)})
+        return _json(PeopleAnswer(people=await run_in_threadpool(people), total=await run_in_threadpool(len, gallery)))
 
     async def enroll(self, request: Request) -> Response:
         """Enroll a tracked face: ``{"track": 3, "name": "Ann"}``."""
-        asked = await _body(request)
-        if asked is None or type(asked.get("track")) is not int or not isinstance(asked.get("name"), str):
-            return _bad("Expected a track and a name.")
+        asked = EnrollRequest.from_json(await _body(request))
         enrollment = await asyncio.wait_for(
-            asyncio.wrap_future(self._stream.enroll(asked["track"], asked["name"].strip())), _ENROLL_S
+            asyncio.wrap_future(self._stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
-        alike = [candidate.name for candidate in enrollment.lookalikes]
-        return JSONResponse({"name": enrollment.name, "embeddings": enrollment.embeddings, "lookalikes": alike})
+        alike = tuple(candidate.name for candidate in enrollment.lookalikes)
+        return _json(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
 
     async def remove(self, request: Request) -> Response:
         """Remove an identity: ``{"name": "Ann"}``."""
-        asked, gallery = await _body(request), self._stream.gallery
-        if asked is None or not isinstance(asked.get("name"), str) or gallery is None:
-            return _bad("Expected a name.")
-        await run_in_threadpool(gallery.remove, [asked["name"]])
+        asked, gallery = RemoveRequest.from_json(await _body(request)), self._stream.gallery
+        if gallery is None:
+            raise RequestError("Expected a gallery, but the program runs without one.")
+        await run_in_threadpool(gallery.remove, [asked.name])
         await asyncio.wait_for(asyncio.wrap_future(self._stream.reconsider()), _ENROLL_S)
-        return JSONResponse({"removed": asked["name"]})
+        return _json(RemoveAnswer(removed=asked.name))
 
-    def _describe(self) -> JsonObject:
+    def _describe(self) -> StreamState:
         now = time.monotonic()
         if now - self._described > _DESCRIBE_S:
-            self._described, self._description = now, _description(self._stream)
-        return self._description
+            self._described, self._state = now, _state(self._stream)
+        return self._state
 
 
-def _about_track(track: Track) -> JsonObject:
-    return {
-        "track": track.number,
-        "box": [round(float(edge), 1) for edge in track.face.box],
-        "standing": track.standing,
-        "name": track.name,
-        "similarity": None if track.similarity is None else round(track.similarity, 3),
-    }
+def _about_frame(shown: Shown) -> ShownFrame:
+    height, width = shown.frame.image.shape[:2]
+    return ShownFrame(
+        number=shown.number,
+        width=width,
+        height=height,
+        age_ms=shown.age_ms,
+        faces=tuple(map(_about_track, shown.faces)),
+    )
 
 
-def _description(stream: FaceStream) -> JsonObject:
-    return {**json_object(stream.statistics()), **json_object(stream.health())}
+def _about_track(track: Track) -> ShownFace:
+    left, top, right, bottom = track.face.box.tolist()
+    return ShownFace(
+        track=track.number,
+        box=(left, top, right, bottom),
+        standing=track.standing,
+        name=track.name,
+        similarity=track.similarity,
+    )
 
 
-async def _body(request: Request) -> JsonObject | None:
+def _state(stream: FaceStream) -> StreamState:
+    return StreamState(statistics=stream.statistics(), health=stream.health())
+
+
+async def _body(request: Request) -> bytes:
     data = b""
     try:
         async for chunk in request.stream():
             data += chunk
             if len(data) > _BODY_BYTES:
-                return None
-        found: Any = parse_json(data, limit=_BODY_BYTES)
-    except (ClientDisconnect, JsonError):
-        return None
-    return found if isinstance(found, dict) else None
+                raise RequestError(f"Expected a body of at most {_BODY_BYTES} bytes.")
+    except ClientDisconnect as error:
+        raise RequestError("The client left before the end of the request.") from error
+    return data
 
 
-def _bad(text: str) -> Response:
-    return JSONResponse({"error": {"code": "usage", "message": text}}, status_code=400)
+def _json(answer: Dataclass, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json_text(answer), status_code=status, headers=headers, media_type="application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _json(ProblemAnswer(error=Problem(code=RequestError.code, message=str(error))), 400)
 
 
 async def _told(_: Request, error: Exception) -> Response:
     if not isinstance(error, EdgeSphereFaceError):  # Starlette gives no others
         raise error
-    about = {"code": error.code, "message": error.message, "hint": error.hint}
-    return JSONResponse({"error": about}, status_code=409)
+    return _json(ProblemAnswer(error=Problem(code=error.code, message=error.message, hint=error.hint)), 409)
 
 
 async def _not_allowed(_: Request, error: Exception) -> Response:
     headers = getattr(error, "headers", None) or {"Allow": ALLOWED}  # Starlette names none for files
-    about = {"code": "usage", "message": f"Expected {headers['Allow']}."}
-    return JSONResponse({"error": about}, status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers=headers)
+    problem = Problem(code="usage", message=f"Expected {headers['Allow']}.")
+    return _json(ProblemAnswer(error=problem), HTTPStatus.METHOD_NOT_ALLOWED, headers=headers)
 
 
 async def _busy(_: Request, __: Exception) -> Response:
-    return JSONResponse({"error": {"code": "busy", "message": "The camera's thread did not answer."}}, status_code=503)
+    return _json(ProblemAnswer(error=Problem(code="busy", message="The camera's thread did not answer.")), 503)

@@ -2,25 +2,110 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.evaluation.model_selection import Setting
-from edge_sphereface.storage.bounded_json import parse_json
+from edge_sphereface.storage.record import Above, Between, Record
 from edge_sphereface.storage.regular_file import RegularFile
 from export.rewrite.fast import Measured
 from export.rewrite.tile import read_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from edge_sphereface.types import JsonObject
 
 _MAX_BYTES = 1 << 20
 _FILE = RegularFile(what="report", limit=_MAX_BYTES, error=UsageError)
 _FLOAT = "float32"
+_Positive = Annotated[int, Between(1, (1 << 31) - 1)]
+
+
+class _Part(Record):
+    """Base of what is read of a report."""
+
+    __slots__ = ()
+    record_name = "its content"
+    record_error = UsageError
+    record_hint = "run it on the device: edge-sphereface tune FORMS… --json > report.json"
+    record_bytes = _MAX_BYTES
+    record_is_partial = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Latency(_Part):
+    """Latency of a form.
+
+    Attributes:
+        samples: number of samples.
+        median_ms: median in milliseconds.
+    """
+
+    samples: _Positive
+    median_ms: Annotated[float, Above(0)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form(_Part):
+    """A form with one setting.
+
+    Attributes:
+        model: path on the device.
+        precision: precision of the model.
+        rewrites: names of the rewrites applied to the model.
+        stages: name of the tile of each stage; None for a model that was not rewritten.
+        threads: threads of one inference.
+        pinned_threads: whether each helper thread was bound to a processor of its own.
+        memory_arena: whether the session kept freed memory.
+        latency: latency of the form.
+    """
+
+    model: str
+    precision: str
+    rewrites: tuple[str, ...]
+    stages: tuple[str, ...] | None
+    threads: _Positive
+    pinned_threads: bool
+    memory_arena: bool
+    latency: _Latency
+
+    @property
+    def setting(self) -> Setting:
+        """Setting of the session."""
+        return Setting(threads=self.threads, pinned_threads=self.pinned_threads, memory_arena=self.memory_arena)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the plain float model."""
+        return self.precision == _FLOAT and not self.rewrites
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report(_Part):
+    """What is read of a report.
+
+    Attributes:
+        processor: name of the processor or board.
+        onnxruntime: version of onnxruntime; None if its wheel is not known.
+        batch: number of faces in an inference.
+        source_sha256: SHA-256 of the source checkpoint; None in a report of an earlier version.
+        best: the chosen form; None if the device could run none.
+        rivals: forms measured once more, the simplest first.
+        rows: forms of the search, the fastest first.
+    """
+
+    processor: str
+    onnxruntime: str | None
+    batch: _Positive
+    source_sha256: str | None
+    best: _Form | None
+    rivals: tuple[_Form, ...]
+    rows: tuple[_Form, ...]
+
+    @classmethod
+    def _current(cls, values: JsonObject) -> JsonObject:
+        return {"source_sha256": None, "rivals": [], **values}
 
 
 class DeviceChoice(NamedTuple):
@@ -54,68 +139,36 @@ def read_device_report(path: Path) -> DeviceChoice | None:
     Raises:
         UsageError: the file cannot be read, or is not such a report.
     """
+    text = _FILE.read_text(path)
     try:
-        content = parse_json(_FILE.read_text(path), limit=_MAX_BYTES)
-        best = content["best"]
-        return None if best is None else _choice(content, best)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+        report = _Report.from_json(text)
+        return None if report.best is None else _choice(report, report.best)
+    except (UsageError, ValueError) as error:
         raise UsageError(
-            f"{path} is not a report of `edge-sphereface tune --json`: {reason}.",
-            hint="run it on the device: edge-sphereface tune FORMS… --json > report.json",
+            f"{path} is not a report of `edge-sphereface tune --json`: {error}", hint=_Report.record_hint
         ) from error
 
 
-def _choice(content: JsonObject, best: JsonObject) -> DeviceChoice:
-    setting = _setting(best)
-    rows: list[JsonObject] = [*content.get("rivals", []), *content["rows"]]  # those measured anew come first
-    plain = [row for row in rows if row["precision"] == _FLOAT and not row["rewrites"] and _setting(row) == setting]
-    latency = best["latency"]
+def _choice(report: _Report, best: _Form) -> DeviceChoice:
+    stages = best.stages or ()
+    read_stages(stages)  # refuses what is none
+    if report.onnxruntime is None:
+        raise UsageError("its content lacks the version of onnxruntime.")
+    rows = [*report.rivals, *report.rows]  # those measured anew come first
+    plain = next((row for row in rows if row.is_plain and row.setting == best.setting), None)
     return DeviceChoice(
-        model=Path(_text(best["model"])).name,
-        precision=_text(best["precision"]),
-        rewrites=tuple(map(_text, best["rewrites"])),
-        stages=_stages(best["stages"] or ()),
-        source_sha256=_text(content.get("source_sha256") or ""),
+        model=Path(best.model).name,
+        precision=best.precision,
+        rewrites=best.rewrites,
+        stages=stages,
+        source_sha256=report.source_sha256 or "",
         measured=Measured(
-            processor=_text(content["processor"]),
-            onnxruntime=_text(content["onnxruntime"]),
-            setting=setting,
-            batch=_count(content["batch"]),
-            samples=_count(latency["samples"]),
-            plain_ms=_milliseconds(plain[0]["latency"]["median_ms"]) if plain else None,
-            tuned_ms=_milliseconds(latency["median_ms"]),
+            processor=report.processor,
+            onnxruntime=report.onnxruntime,
+            setting=best.setting,
+            batch=report.batch,
+            samples=best.latency.samples,
+            plain_ms=None if plain is None else plain.latency.median_ms,
+            tuned_ms=best.latency.median_ms,
         ),
     )
-
-
-def _setting(row: JsonObject) -> Setting:
-    return Setting(
-        threads=_count(row["threads"]),
-        pinned_threads=row["pinned_threads"] is True,
-        memory_arena=row["memory_arena"] is True,
-    )
-
-
-def _stages(values: Iterable[Any]) -> tuple[str, ...]:
-    names = tuple(map(_text, values))
-    read_stages(names)  # refuses what is none
-    return names
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, got {value!r:.60}")
-    return value
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 < value < 1 << 31:
-        raise TypeError(f"expected a count, got {value!r:.60}")
-    return value
-
-
-def _milliseconds(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 < value < math.inf:
-        raise TypeError(f"expected milliseconds, got {value!r:.60}")
-    return float(value)
