@@ -117,6 +117,19 @@ class CaseRow(Record):
         return {**facts, "measured": measured, "failure": None}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormRow:
+    """Result of one form of a network.
+
+    Attributes:
+        form: name of the form.
+        row: result of the contender.
+    """
+
+    form: str
+    row: CaseRow = field(metadata=INLINE)
+
+
 _FIGURES = frozenset(part.name for part in fields(Measurement))
 _FACTS = frozenset(part.name for part in fields(CaseRow)) - {"measured", "failure"}
 

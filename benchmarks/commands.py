@@ -9,6 +9,7 @@ from benchmarks import cases, comparison, environment, headline, latency, plan, 
 from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
 from benchmarks.ascend import comparison_table, imported, probe
+from benchmarks.case_row import read_rows
 from benchmarks.contenders import find_peer, peer_names
 from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
@@ -155,7 +156,7 @@ def run_ascend(arguments: argparse.Namespace) -> Outcome:
     native = _run_native(arguments, device) if arguments.checkpoint is not None else []
     results = [load_result(path) for path in arguments.edge]
     rows = comparison_table.collect(
-        [row for result in results for row in result.get("rows", [])],
+        [row for result in results for row in read_rows(result)],
         [row for result in results for row in read_records(evaluate.AccuracyRow, result.get("accuracy", []))],
         native,
     )

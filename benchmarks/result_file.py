@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.runner import UsageError
-from edge_sphereface.json_output import json_value
+from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.storage.files import SHARED, atomic_write
 from edge_sphereface.storage.regular_file import RegularFile
@@ -14,7 +14,6 @@ from edge_sphereface.storage.regular_file import RegularFile
 _FILE = RegularFile(what="result", limit=256 << 20, error=UsageError, hint="give a JSON file written with -o")
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from edge_sphereface.json_output import Dataclass
@@ -38,8 +37,8 @@ def load_result(path: Path) -> JsonObject:
     return content
 
 
-def keep_result(result: Dataclass | Mapping[str, object], output: Path | None) -> None:
-    """Write a result, which may hold records, if a path is given."""
+def keep_result(result: Dataclass, output: Path | None) -> None:
+    """Write a result if a path is given."""
     if output is not None:
         with atomic_write(output, mode=SHARED) as stream:
-            stream.write(json.dumps(json_value(result), indent=1).encode())
+            stream.write(json.dumps(json_object(result), indent=1).encode())

@@ -30,10 +30,12 @@ from benchmarks.gallery.scale import ScaleReport
 from benchmarks.gallery.search import SearchReport
 from benchmarks.latency import LatencyReport
 from benchmarks.plan import PlanReport
+from benchmarks.quantization.commands import QuantizationResult
 from benchmarks.report import WrittenReport
 from benchmarks.sessions import SessionsReport
 from benchmarks.static_int8 import Int8Model
 from benchmarks.stream.commands import EconomyReport, SoakReport, StrangersReport, VideoReport
+from benchmarks.tuning.commands import TuningReport
 from edge_sphereface.batch.folder import FolderResult
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
@@ -110,6 +112,8 @@ RECORDS: list[tuple[str, Any]] = [
     ("export model", Bundle),
     ("export demo", DemoReport),
     ("benchmarks latency", LatencyReport),
+    ("benchmarks quantization", QuantizationResult),
+    ("benchmarks tuning", TuningReport),
     ("benchmarks sessions", SessionsReport),
     ("benchmarks accuracy", AccuracyReport),
     ("benchmarks alignment", AlignmentReport),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.recorded import read_record
-from edge_sphereface.evaluation.timing import LatencySummary
+from edge_sphereface.evaluation.timing import LatencySummary  # noqa: TC001 -- read with the annotations of the row
 from edge_sphereface.json_output import INLINE, OMIT_NONE, rounded
 from edge_sphereface.metrics import Agreement  # noqa: TC001 -- read with the annotations of the row
 
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from benchmarks.accuracy.evaluate import AccuracyRow
     from benchmarks.ascend.native import NativeRow
     from benchmarks.ascend.probe import Presence
+    from benchmarks.case_row import CaseRow
     from benchmarks.environment import Environment, TimedEnvironment
-    from edge_sphereface.types import JsonObject
 
 _README = "README of mindspore-ai/models, research/cv/sphereface"
 _HERE = "this machine"
@@ -158,9 +157,7 @@ PUBLISHED = (
 """Published figures with their sources. None was measured by this project."""
 
 
-def collect(
-    edge: Sequence[JsonObject], accuracy: Sequence[AccuracyRow], native: Sequence[NativeRow]
-) -> list[LedgerRow]:
+def collect(edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], native: Sequence[NativeRow]) -> list[LedgerRow]:
     """Combine rows in one list; each row states the origin of its figures.
 
     Args:
@@ -172,15 +169,14 @@ def collect(
     known = {row.model: row.figures for row in accuracy if row.landmarks == "given"}
     rows = []
     for row in edge:
-        if row.get("batch") != 1 or "latency" not in row:
+        if row.batch != 1 or row.measured is None:
             continue
-        judged = known.get(row["model"])
-        latency = read_record(LatencySummary, row["latency"], "latency of a row")
+        judged, latency = known.get(row.model), row.measured.latency
         rows.append(
             LedgerRow(
-                path=f"edge: {row['label']}",
-                device=f"{row['provider']}, {row['threads']} threads",
-                precision=row["precision"],
+                path=f"edge: {row.label}",
+                device=f"{row.provider}, {row.threads} threads",
+                precision=row.precision,
                 latency=latency,
                 faces_per_second=round(1000 / latency.median_ms, 2),
                 accuracy=None if judged is None else judged.accuracy,

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import environment
+from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface.cli.arguments import json_option, pairs_options, positive, read_named_pairs
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.emulation.compare import EmulatedRow
+    from benchmarks.environment import TimedEnvironment
+    from benchmarks.quantization.measure import Figures
+    from benchmarks.target import Target
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.types import JsonObject
 
 FOLDER = Path("build/quantization")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizationResult:
+    """What ``quantization`` measured.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        figures: what the quantization promises, measured.
+        emulated: rows of a recorded result of ``emulate``; empty without one.
+        targets: targets, and whether they are reached.
+    """
+
+    environment: TimedEnvironment
+    figures: Figures = field(metadata=INLINE)
+    emulated: tuple[EmulatedRow, ...]
+    targets: tuple[Target, ...]
 
 
 def add_command(commands: Commands) -> None:
@@ -52,12 +74,14 @@ def add_command(commands: Commands) -> None:
 def run_quantization(arguments: argparse.Namespace) -> Outcome:
     """Measure everything, and compare with the targets."""
     from benchmarks import latency
-    from benchmarks.case_row import read_rows
+    from benchmarks.emulation.compare import EmulatedRow
     from benchmarks.quantization.measure import Setup, measure
     from benchmarks.quantization.targets import targets
     from benchmarks.target import text
 
-    emulated = [] if arguments.emulated is None else load_result(arguments.emulated)["emulated"]
+    emulated = []
+    if arguments.emulated is not None:
+        emulated = read_records(EmulatedRow, load_result(arguments.emulated).get("emulated"))
     setup = Setup(
         plain=arguments.model,
         trained=arguments.trained or arguments.model,
@@ -70,12 +94,13 @@ def run_quantization(arguments: argparse.Namespace) -> Outcome:
     )
     timed = environment.TimedRun()
     figures = measure(setup, reporter=Progress, note=note)
-    result: JsonObject = {"environment": json_object(timed.describe()), **figures, "emulated": emulated}
-    lines = targets(result)
-    result["targets"] = lines
+    lines = targets(figures, emulated)
+    result = QuantizationResult(
+        environment=timed.describe(), figures=figures, emulated=tuple(emulated), targets=tuple(lines)
+    )
     keep_result(result, arguments.output)
-    refusals = [f"gate, {row['what']}: exit code {row['exit_code']}; {row['reason']}" for row in result["gate"]]
-    page = "\n\n".join([latency.text(read_rows(result)), "\n".join(refusals), text(lines)])
+    refusals = [f"gate, {row.what}: exit code {row.exit_code}; {row.reason}" for row in figures.gate]
+    page = "\n\n".join([latency.text([row.row for row in figures.rows]), "\n".join(refusals), text(lines)])
     return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +23,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.quantization.derived import Forms
-    from edge_sphereface.types import JsonObject, UInt8Array
+    from edge_sphereface.types import UInt8Array
 
 SCALE_FACTOR = 4
 POISONED_CROPS = 120
 _BALLAST_REPEATS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """Attempt to pass a harmful model.
+
+    Attributes:
+        what: what is harmful.
+        exit_code: exit code of the command.
+        reason: bounds that the model missed, or the error.
+        written: whether a model was written.
+        refused: whether the command refused with a reason and wrote nothing.
+    """
+
+    what: str
+    exit_code: int
+    reason: str
+    written: bool
+    refused: bool
 
 
 def poisoned_photographs(folder: Path, crops: UInt8Array) -> Path:
@@ -73,7 +93,7 @@ def with_ballast(int8: Path, target: Path) -> Path:
     return target
 
 
-def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Sequence[str]) -> list[JsonObject]:
+def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Sequence[str]) -> list[Attempt]:
     """Try every harmful model, and return its exit code and the reason.
 
     Args:
@@ -97,17 +117,17 @@ def attempts(forms: Forms, folder: Path, crops: UInt8Array, proof_options: Seque
     ]
 
 
-def _attempt(what: str, words: list[str], target: Path | None = None) -> JsonObject:
+def _attempt(what: str, words: list[str], target: Path | None = None) -> Attempt:
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "export", *words, "--json"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     answer = json.loads(done.stdout)
     missed = answer["proof"]["missed"] if "proof" in answer else [answer["error"]["message"]]
     written = target is not None and target.exists()
-    return {
-        "what": what,
-        "exit_code": done.returncode,
-        "reason": "; ".join(missed),
-        "written": written,
-        "refused": done.returncode == 1 and bool(missed) and not written,
-    }
+    return Attempt(
+        what=what,
+        exit_code=done.returncode,
+        reason="; ".join(missed),
+        written=written,
+        refused=done.returncode == 1 and bool(missed) and not written,
+    )

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks import runner
+from benchmarks.case_row import FormRow
 from benchmarks.latency import example_crops
 from benchmarks.peer_environments import PeerUnavailableError
 from benchmarks.quantization import derived, gate
 from benchmarks.runner import Case
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.json_output import json_object
 from export.parity import normalize_plainly
 from export.quantization.crops import calibration_crops
 from export.quantization.paired_embeddings import embed_pairs, embed_photographs
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.quantization.derived import Forms
+    from benchmarks.quantization.gate import Attempt
     from edge_sphereface.evaluation.pairs import LabeledPairs
-    from edge_sphereface.types import JsonObject
-    from export.quantization.search import Reporter
+    from edge_sphereface.model.spec import ModelSpec
+    from export.quantization.proof import ProofReport
+    from export.quantization.search import Reporter, SearchReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,43 @@ class Setup:
     rounds: int
 
 
-def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) -> JsonObject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exactness:
+    """Agreement of the rewritten and the plain float model.
+
+    Attributes:
+        crops: number of crops.
+        min: least cosine similarity of their embeddings.
+    """
+
+    crops: int
+    min: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What the quantization promises, measured.
+
+    Attributes:
+        rows: latency of each form and number of threads.
+        file_ratio: size of the INT8 file over that of the float file.
+        rewritten_cosine: agreement of the rewritten and the plain float model.
+        spec: specification of the INT8 model.
+        search: search for the settings of the quantization; None if there was none.
+        proof: comparison of the INT8 and the float model.
+        gate: attempts to pass harmful models.
+    """
+
+    rows: tuple[FormRow, ...]
+    file_ratio: float
+    rewritten_cosine: Exactness
+    spec: ModelSpec
+    search: SearchReport | None
+    proof: ProofReport
+    gate: tuple[Attempt, ...]
+
+
+def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) -> Figures:
     """Derive every form of the models, time them, compare them with float, and try the gate.
 
     Args:
@@ -69,19 +107,19 @@ def measure(setup: Setup, *, reporter: Reporter, note: Callable[[str], None]) ->
     if setup.plain != setup.trained:
         timed = derived.derive(setup.plain, folder, photographs, labeled=None, reporter=reporter, note=note)
     crops = calibration_crops(photographs, judged.made.spec, open_detector(), count=gate.POISONED_CROPS).crops
-    return {
-        "rows": _rows(timed, setup, reporter),
-        "file_ratio": timed.int8.stat().st_size / timed.plain.stat().st_size,
-        "rewritten_cosine": _exactness(judged, photographs, labeled, reporter),
-        "spec": judged.made.spec.as_json(),
-        "search": None if judged.made.search is None else json_object(judged.made.search.report()),
-        "proof": json_object(judged.made.proof.report()),
-        "gate": gate.attempts(judged, folder, crops, setup.proof_options),
-    }
+    return Figures(
+        rows=tuple(_rows(timed, setup, reporter)),
+        file_ratio=timed.int8.stat().st_size / timed.plain.stat().st_size,
+        rewritten_cosine=_exactness(judged, photographs, labeled, reporter),
+        spec=judged.made.spec,
+        search=None if judged.made.search is None else judged.made.search.report(),
+        proof=judged.made.proof.report(),
+        gate=tuple(gate.attempts(judged, folder, crops, setup.proof_options)),
+    )
 
 
-def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
-    """Return the latency of every form, interleaved in separate processes; ``form`` names the form."""
+def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[FormRow]:
+    """Return the latency of every form, interleaved in separate processes."""
     folder, photographs = setup.folder, setup.photographs
     habit = derived.habit(forms.plain, folder, photographs)
     missing = ""
@@ -92,7 +130,7 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
     spec = Embedder(forms.plain, provider="cpu").spec
     crops = example_crops(spec, 1)
     floats = normalize_plainly(crops, spec)
-    rows: list[JsonObject] = []
+    rows: list[FormRow] = []
     for count in setup.threads:
         case = partial(Case, threads=count, batch=1)
         cases = {
@@ -113,11 +151,11 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[JsonObject]:
         measured = runner.measure(
             list(cases.values()), crops, floats, rounds=setup.rounds, progress=reporter(f"latency, threads: {count}")
         )
-        rows += [{"form": form, **json_object(row)} for form, row in zip(cases, measured, strict=True)]
+        rows += [FormRow(form=form, row=row) for form, row in zip(cases, measured, strict=True)]
     return rows
 
 
-def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, reporter: Reporter) -> JsonObject:
+def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, reporter: Reporter) -> Exactness:
     """Return the cosine similarity of the rewritten and the plain float model over photographs."""
     plain, rewritten = Embedder(forms.plain, provider="cpu"), Embedder(forms.rewritten, provider="cpu")
     detector, progress = open_detector(), reporter("rewritten against plain")
@@ -127,4 +165,4 @@ def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, re
         unused = calibration_crops(photographs, plain.spec, detector, count=1).unused
         embedded = embed_photographs(plain, rewritten, unused, detector, progress=progress)
     cosines = embedded.cosines
-    return {"crops": len(cosines), "min": float(np.minimum(cosines, 1).min())}
+    return Exactness(crops=len(cosines), min=float(np.minimum(cosines, 1).min()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,34 @@ from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import INLINE
 from edge_sphereface.storage.files import ensure_folder
 
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.environment import TimedEnvironment
+    from benchmarks.target import Target
+    from benchmarks.tuning.measure import Figures
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.types import JsonObject
 
 FOLDER = Path("build/tuning")
 _PEERS = ("ncnn", "openvino", "mnn", "opencv_dnn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningReport:
+    """What ``tuning`` measured.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        figures: what the tuning promises, measured.
+        targets: targets, and whether they are reached.
+    """
+
+    environment: TimedEnvironment
+    figures: Figures = field(metadata=INLINE)
+    targets: tuple[Target, ...]
 
 
 def add_command(commands: Commands) -> None:
@@ -59,7 +77,6 @@ def add_command(commands: Commands) -> None:
 def run_tuning(arguments: argparse.Namespace) -> Outcome:
     """Measure everything, and compare with the targets."""
     from benchmarks import latency
-    from benchmarks.case_row import read_rows
     from benchmarks.target import text
     from benchmarks.tuning.measure import Setup, measure
     from benchmarks.tuning.targets import targets
@@ -79,9 +96,8 @@ def run_tuning(arguments: argparse.Namespace) -> Outcome:
     )
     timed = environment.TimedRun()
     figures = measure(setup, reporter=Progress)
-    result: JsonObject = {"environment": json_object(timed.describe()), **figures}
-    lines = targets(result)
-    result["targets"] = lines
+    lines = targets(figures)
+    result = TuningReport(environment=timed.describe(), figures=figures, targets=tuple(lines))
     keep_result(result, arguments.output)
-    page = "\n\n".join([latency.text(read_rows(result)), text(lines)])
+    page = "\n\n".join([latency.text([row.row for row in figures.rows]), text(lines)])
     return Outcome(result, page, passed=all(line.verdict != "MISSED" for line in lines))

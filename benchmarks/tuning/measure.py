@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 
 from benchmarks import runner
+from benchmarks.case_row import FormRow
 from benchmarks.contenders import find_peer
 from benchmarks.latency import example_crops
 from benchmarks.peer_environments import PeerUnavailableError
@@ -25,7 +26,6 @@ from benchmarks.tuning import gemm_peak
 from edge_sphereface.compare import normalize
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.json_output import json_object
 from export.parity import normalize_plainly
 from export.plain import open_plain
 from export.quantization.crops import proof_crops
@@ -33,9 +33,8 @@ from export.rewrite import to_winograd
 from export.rewrite.tile import read_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from edge_sphereface.types import JsonObject
     from export.quantization.search import Reporter
 
 PEERS = ("ncnn", "openvino", "mnn", "opencv_dnn")
@@ -73,7 +72,52 @@ class Setup:
     folder: Path
 
 
-def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """Matrix product, whose rate limits direct convolution.
+
+    Attributes:
+        size: rows and columns of the square matrices.
+        median_ms: median duration in milliseconds by number of threads.
+    """
+
+    size: int
+    median_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exactness:
+    """Agreement of a tuned graph and the plain one.
+
+    Attributes:
+        stages: name of the tile of each stage.
+        crops: number of crops.
+        min_cosine: least cosine similarity of their embeddings.
+    """
+
+    stages: tuple[str, ...]
+    crops: int
+    min_cosine: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What the tuning promises, measured.
+
+    Attributes:
+        rows: latency of each form and number of threads.
+        gflop: multiplications and additions of one inference of the plain model, in billions.
+        product: matrix product of this machine.
+        exactness: agreement of each tuned graph and the plain one.
+    """
+
+    rows: tuple[FormRow, ...]
+    gflop: float
+    product: Product
+    exactness: tuple[Exactness, ...]
+
+
+def measure(setup: Setup, *, reporter: Reporter) -> Figures:
     """Time every form and peer in turn, and compare the tuned graphs with the plain one.
 
     Args:
@@ -84,7 +128,7 @@ def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
     crops = example_crops(spec, BATCH)
     floats = normalize_plainly(crops, spec)
     nncf = _nncf(setup)
-    rows: list[JsonObject] = []
+    rows: list[FormRow] = []
     limits = {}
     for count in setup.threads:
         cases = _cases(setup, count, nncf)
@@ -93,14 +137,14 @@ def measure(setup: Setup, *, reporter: Reporter) -> JsonObject:
         measured = runner.measure_restarted(
             list(cases.values()), crops, floats, rounds=setup.rounds, restarts=setup.restarts, progress=progress
         )
-        rows += [{"form": form, **json_object(row)} for form, row in zip(cases, measured, strict=True)]
+        rows += [FormRow(form=form, row=row) for form, row in zip(cases, measured, strict=True)]
         limits[str(count)] = float(np.median([*before, *_product_ms(count)]))
-    return {
-        "rows": rows,
-        "gflop": _flop(setup.plain) / 1e9,
-        "product": {"size": gemm_peak.SIZE, "median_ms": limits},
-        "exactness": _exactness(setup, reporter),
-    }
+    return Figures(
+        rows=tuple(rows),
+        gflop=_flop(setup.plain) / 1e9,
+        product=Product(size=gemm_peak.SIZE, median_ms=limits),
+        exactness=tuple(_exactness(setup, reporter)),
+    )
 
 
 def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str, Case]:
@@ -175,7 +219,7 @@ def _flop(path: Path) -> int:
     return total
 
 
-def _exactness(setup: Setup, reporter: Reporter) -> list[JsonObject]:
+def _exactness(setup: Setup, reporter: Reporter) -> list[Exactness]:
     """Cosine similarity of each tuned graph and the plain one with trained weights, over crops of photographs."""
     original, plain = open_plain(setup.trained, "cpu")
     progress = reporter("crops")
@@ -188,5 +232,5 @@ def _exactness(setup: Setup, reporter: Reporter) -> list[JsonObject]:
             onnx.save(to_winograd(plain, read_stages(stages)), path)
             got = normalize(Embedder(path, provider="cpu").forward(crops))
         cosine = float(np.minimum(np.einsum("nd,nd->n", got, expected), 1).min())
-        rows.append({"stages": list(stages), "crops": len(crops), "min_cosine": cosine})
+        rows.append(Exactness(stages=stages, crops=len(crops), min_cosine=cosine))
     return rows

@@ -10,7 +10,8 @@ from benchmarks.tuning.measure import BATCH, PEERS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from edge_sphereface.types import JsonObject
+    from benchmarks.case_row import CaseRow
+    from benchmarks.tuning.measure import Figures
 
 OVER_PLAIN = {1: 0.65, 2: 0.70}
 """Largest latency divided by the plain model's, by number of threads; the last one applies to more threads."""
@@ -18,27 +19,27 @@ OVER_LIMIT = 0.80
 BATCH_OVER_ONE = 0.85
 
 
-def targets(result: JsonObject) -> list[Target]:
+def targets(figures: Figures) -> list[Target]:
     """Return the targets with the values that ``python -m benchmarks tuning`` measured."""
     lines = []
-    for threads in sorted({row["threads"] for row in result["rows"]}):
-        chosen = {row["form"]: row for row in result["rows"] if row["threads"] == threads}
-        lines += list(_latency(chosen, threads, result))
-    for row in result["exactness"]:
-        figure = f"{', '.join(row['stages'])}: least cosine to plain, {row['crops']} crops"
-        lines.append(Target(figure=figure, measured=row["min_cosine"], bound=0.99999, sense=">="))
+    for threads in sorted({row.row.threads for row in figures.rows}):
+        chosen = {row.form: row.row for row in figures.rows if row.row.threads == threads}
+        lines += list(_latency(chosen, threads, figures))
+    for row in figures.exactness:
+        figure = f"{', '.join(row.stages)}: least cosine to plain, {row.crops} crops"
+        lines.append(Target(figure=figure, measured=row.min_cosine, bound=0.99999, sense=">="))
     return lines
 
 
-def _latency(chosen: Mapping[str, JsonObject], threads: int, result: JsonObject) -> Iterator[Target]:
+def _latency(chosen: Mapping[str, CaseRow], threads: int, figures: Figures) -> Iterator[Target]:
     where = f"{threads} thread{'s' if threads > 1 else ''}"
-    times = {form: row["latency"]["median_ms"] for form, row in chosen.items() if "error" not in row}
+    times = {form: row.measured.latency.median_ms for form, row in chosen.items() if row.measured is not None}
     yield _ratio(f"{where}: tuned over the plain export", times, "tuned", "plain", OVER_PLAIN.get(threads, 0.70), "<=")
     yield _against_best(f"{where}: tuned over the best peer", times, "tuned", PEERS)
     if threads == 1:
-        size, median = result["product"]["size"], result["product"]["median_ms"]["1"]
+        size, median = figures.product.size, figures.product.median_ms["1"]
         rate = 2 * size**3 / median / 1e6
-        limit = result["gflop"] / rate * 1e3
+        limit = figures.gflop / rate * 1e3
         yield Target(
             figure=f"{where}: tuned over direct convolution at {rate:.0f} GFLOP/s ({limit:.1f} ms)",
             measured=times["tuned"] / limit if "tuned" in times else None,

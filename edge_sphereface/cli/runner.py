@@ -24,7 +24,7 @@ from edge_sphereface.json_output import json_text
 from edge_sphereface.redaction import redact, redact_pipeline, redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from edge_sphereface.json_output import Dataclass
 
@@ -54,7 +54,7 @@ class Outcome(NamedTuple):
         passed: False for a check that was made and did not hold.
     """
 
-    result: Dataclass | Mapping[str, object] | None
+    result: Dataclass | None
     text: str
     passed: bool = True
 

@@ -1,4 +1,4 @@
-"""Quantized models, programs on the path, and this machine in the place of an emulated one."""
+"""Quantized models, rows of contenders, programs on the path, and this machine in the place of an emulated one."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,11 @@ import onnx
 import pytest
 
 import edge_sphereface
+from benchmarks.case_row import CaseRow, Failure, FormRow, Measurement
 from benchmarks.emulation.emulator import EmulatedPython, Emulator, this_python
 from benchmarks.quantization import derived
 from edge_sphereface.evaluation.latency import Plan
+from edge_sphereface.evaluation.timing import LatencySummary
 from export.quantization.quantize import QuantizationOptions, quantize
 
 
@@ -106,3 +108,49 @@ def this_machine(tmp_path, monkeypatch):
     write_program(tools / "cc", "exit 0")
     monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
     return ThisMachine(folder=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def case_row():
+    """A function that makes a row: of this median latency, or of a contender that failed."""
+
+    def make(ms=None, *, error="", label="x", model="x.onnx", threads=1, batch=1):
+        measured = ms and Measurement(
+            version="1",
+            load_ms=1.0,
+            first_ms=1.0,
+            peak_rss_mib=None,
+            latency=LatencySummary(samples=2, min_ms=ms, median_ms=ms, p95_ms=ms, p99_ms=ms),
+            median_ms_per_face=ms,
+            max_abs_error=0.0,
+            min_cosine=1.0,
+            correct=True,
+            samples_ms=(ms, ms),
+            starts=1,
+            start_samples=(2,),
+        )
+        return CaseRow(
+            label=label,
+            contender="edge",
+            settings="x",
+            graph="",
+            model=model,
+            precision="float32",
+            threads=threads,
+            batch=batch,
+            provider="cpu",
+            measured=measured,
+            failure=Failure(error=error) if error else None,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def form_rows(case_row):
+    """A function that makes a row for each form of this median latency."""
+
+    def make(threads=1, **times):
+        return tuple(FormRow(form=form, row=case_row(float(ms), threads=threads)) for form, ms in times.items())
+
+    return make

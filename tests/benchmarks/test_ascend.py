@@ -106,20 +106,8 @@ def accuracy_row(*, landmarks, share):
     )
 
 
-def test_origins_never_share_a_column():
-    edge = [
-        {
-            "label": "m",
-            "model": "m.onnx",
-            "precision": "float32",
-            "provider": "cpu",
-            "threads": 1,
-            "batch": 1,
-            "latency": {"samples": 5, "min_ms": 3.9, "median_ms": 4.0, "p95_ms": 4.1, "p99_ms": 4.2},
-        },
-        {"label": "m", "batch": 4, "latency": {"median_ms": 9.0}},
-        {"label": "broken", "batch": 1, "error": "x"},
-    ]
+def test_origins_never_share_a_column(case_row):
+    edge = [case_row(4.0, label="m", model="m.onnx"), case_row(9.0, batch=4), case_row(error="x")]
     accuracy = [accuracy_row(landmarks="given", share=0.95), accuracy_row(landmarks="yunet", share=0.5)]
     native = NativeRow(path="MindSpore", device="CPU", precision="float32", error="x")
     rows = comparison_table.collect(edge, accuracy, [native])

@@ -15,6 +15,7 @@ from benchmarks import runner
 from benchmarks.__main__ import build_parser
 from benchmarks.arm64.commands import run_arm64
 from benchmarks.emulation.commands import run_emulate
+from benchmarks.quantization.gate import Attempt
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.cli.runner import run
 from edge_sphereface.evaluation.latency import Plan
@@ -227,7 +228,7 @@ def test_embed_folder(printed, monkeypatch):
 
 @pytest.mark.slow
 def test_quantization(printed, no_peers, monkeypatch):
-    attempt = {"what": "a poisoned calibration", "exit_code": 1, "reason": "x", "written": False, "refused": True}
+    attempt = Attempt(what="a poisoned calibration", exit_code=1, reason="x", written=False, refused=True)
     monkeypatch.setattr("benchmarks.quantization.gate.attempts", lambda *_: [attempt])
     found = fields(printed("quantization", "nchw.onnx", "--calibration", "lfw/images", *ONCE))
     assert set(found.pop("rows")) >= {"form", "label", "median_ms_per_face"}

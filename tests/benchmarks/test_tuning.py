@@ -1,12 +1,14 @@
 """The benchmark of tuned models: its table, its limit, and processes that are started anew."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmarks import runner
 from benchmarks.__main__ import build_parser
+from benchmarks.case_row import FormRow
 from benchmarks.runner import Case
 from benchmarks.tuning import gemm_peak, measure
 from benchmarks.tuning.targets import targets
@@ -18,22 +20,24 @@ from export.rewrite.fast import rewrite
 from export.rewrite.tile import read_stages
 
 
-def example(threads=1, **times):
-    rows = [{"form": form, "threads": threads, "latency": {"median_ms": median}} for form, median in times.items()]
-    return {
-        "rows": rows,
-        "gflop": 2.0,
-        "product": {"size": 1000, "median_ms": {"1": 20.0}},
-        "exactness": [{"stages": ["4x4"], "crops": 5, "min_cosine": 0.999}],
-    }
+@pytest.fixture
+def figures(form_rows):
+    """A function that makes figures with these median latencies."""
+
+    def make(threads=1, **times):
+        return measure.Figures(
+            rows=form_rows(threads, **times),
+            gflop=2.0,
+            product=measure.Product(size=1000, median_ms={"1": 20.0}),
+            exactness=(measure.Exactness(stages=("4x4",), crops=5, min_cosine=0.999),),
+        )
+
+    return make
 
 
-def lines(**times):
-    return {line.figure: line for line in targets(example(**times))}
-
-
-def test_every_line_is_judged():
-    got = lines(plain=20.0, tuned=12.0, tuned_batch=80.0, openvino=15.0, ncnn=13.0, int8=4.0, int8_openvino=5.0)
+def test_every_line_is_judged(figures):
+    times = {"plain": 20.0, "tuned": 12.0, "tuned_batch": 80.0, "openvino": 15.0, "ncnn": 13.0}
+    got = {line.figure: line for line in targets(figures(**times, int8=4.0, int8_openvino=5.0))}
     assert got["1 thread: tuned over the plain export"].measured == pytest.approx(0.6)
     assert got["1 thread: tuned over the best peer (ncnn)"].measured == pytest.approx(12 / 13)
     # 2e9 flop in 20 ms are 100 GFLOP/s, so 2 GFLOP take 20 ms
@@ -44,17 +48,17 @@ def test_every_line_is_judged():
     assert {line.verdict for line in got.values()} == {"reached", "MISSED"}
 
 
-def test_more_threads_have_their_own_bound_and_no_limit():
-    got = {line.figure: line for line in targets(example(threads=2, plain=20.0, tuned=14.1))}
+def test_more_threads_have_their_own_bound_and_no_limit(figures):
+    got = {line.figure: line for line in targets(figures(threads=2, plain=20.0, tuned=14.1))}
     assert got["2 threads: tuned over the plain export"].verdict == "MISSED"
     assert not [figure for figure in got if "GFLOP" in figure]
     assert got["2 threads: tuned over the best peer"].verdict == "not measured"
 
 
-def test_a_peer_that_failed_is_no_peer():
-    result = example(plain=20.0, tuned=12.0, ncnn=10.0)
-    result["rows"][2] = {"form": "ncnn", "threads": 1, "error": "no wheel"}
-    (line,) = [line for line in targets(result) if "best peer" in line.figure]
+def test_a_peer_that_failed_is_no_peer(figures, case_row):
+    found = figures(plain=20.0, tuned=12.0)
+    failed = FormRow(form="ncnn", row=case_row(error="no wheel"))
+    (line,) = [line for line in targets(replace(found, rows=(*found.rows, failed))) if "best peer" in line.figure]
     assert line.verdict == "not measured"
 
 
