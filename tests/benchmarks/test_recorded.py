@@ -12,7 +12,7 @@ from benchmarks.recorded import read_record, read_records
 from benchmarks.result_file import load_result
 from benchmarks.stages import StageRow
 from edge_sphereface.cli.runner import UsageError
-from edge_sphereface.json_output import INLINE, NULL_UNLESS_FINITE, OMIT_NONE, json_object
+from edge_sphereface.json_output import INLINE, NULL_UNLESS_FINITE, OMIT_NONE, json_object, named
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
@@ -36,7 +36,7 @@ class Row:
     color: Literal["red", "blue"] = "red"
     size: tuple[int, int] = (1, 2)
     points: tuple[Point, ...] = ()
-    named: dict[str, Point] = field(default_factory=dict)
+    by_name: dict[str, Point] = field(default_factory=dict)
     error_level: float = field(default=float("inf"), metadata=NULL_UNLESS_FINITE)
     share: float | None = field(default=None, metadata=OMIT_NONE)
     kind: Point | Failure | None = None
@@ -54,7 +54,7 @@ class Row:
             color="blue",
             size=(3, 4),
             points=(Point(x=1.0), Point(x=2.0)),
-            named={"a": Point(x=3.0)},
+            by_name={"a": Point(x=3.0)},
             error_level=0.5,
             share=0.25,
             kind=Failure(error="y"),
@@ -80,7 +80,7 @@ def test_earlier_versions_lack_fields_and_have_others():
         ({"path": "a", "x": True}, "float as x of a row, got True"),
         ({"path": "a", "x": 1, "size": [1]}, "tuple.* as size of a row"),
         ({"path": "a", "x": 1, "color": "green"}, "as color of a row, got 'green'"),
-        ({"path": "a", "x": 1, "named": {"b": 1}}, "a JSON object as b of named of a row, got 1"),
+        ({"path": "a", "x": 1, "by_name": {"b": 1}}, "a JSON object as b of by_name of a row, got 1"),
         ({"path": "a", "x": 1, "p99.9": 0.5}, "int as p99.9 of a row"),
     ],
 )
