@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.runner import UsageError
@@ -23,11 +23,7 @@ class _Part(Record):
     record_name = "The recorded proof"
     record_error = UsageError
     record_hint = "give a file that holds the output of export quantize --json as report"
-
-    @classmethod
-    def _current(cls, values: JsonObject) -> JsonObject:
-        names = {part.name for part in fields(cls)}  # type: ignore[arg-type] # every record is a dataclass
-        return {name: value for name, value in values.items() if name in names}
+    record_is_partial = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
