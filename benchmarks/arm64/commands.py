@@ -88,16 +88,16 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
         ensure_folder(arguments.output)
     wheel = arguments.wheel or build_wheel(arguments.folder)
     models = prepare(arguments.checkpoint, folder=arguments.folder, note=note)
-    result = Arm64Report(
+    report = Arm64Report(
         environment=environment.describe(),
         result=smoke(models, wheel, options, emulator=emulator, note=note),
     )
-    page = text(result)
+    page = text(report)
     if arguments.output is not None:
-        keep_result(result, arguments.output / "arm64.json")
+        keep_result(report, arguments.output / "arm64.json")
         with atomic_write(arguments.output / "arm64.md", mode=SHARED) as stream:
             stream.write(f"# arm64, emulated\n\n{page}\n".encode())
-    return Outcome(result, page, result.result.passed)
+    return Outcome(report, page, report.result.passed)
 
 
 def wanted_versions(words: list[str]) -> dict[str, str]:

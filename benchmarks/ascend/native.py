@@ -14,7 +14,7 @@ from benchmarks import environment
 from benchmarks.ascend.comparison_table import Power
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
-from edge_sphereface.json_output import INLINE, OMIT_NONE, rounded
+from edge_sphereface.json_output import INLINE, OMIT_NONE
 from edge_sphereface.metrics import agreement
 from export.checkpoint import open_checkpoint
 from export.mindspore_reference import MindsporeReference
@@ -44,10 +44,10 @@ class NativeFigures:
     """
 
     latency: LatencySummary
-    faces_per_second: float = field(metadata=rounded(2))
+    faces_per_second: float
     power: Power = field(metadata=INLINE)
     agreement: Agreement = field(metadata=INLINE)
-    samples_ms: tuple[float, ...] = field(metadata=rounded(4))
+    samples_ms: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +172,8 @@ def _measure(forward: Forward, floats: Float32Array, expected: Float32Array, rou
     latency = summarize(samples)
     return NativeFigures(
         latency=latency,
-        faces_per_second=1000 / latency.median_ms,
+        faces_per_second=round(1000 / latency.median_ms, 2),
         power=Power(watts=None if before is None or after is None else (after - before) / seconds),
         agreement=measured,
-        samples_ms=tuple(samples.tolist()),
+        samples_ms=tuple(np.round(samples, 4).tolist()),
     )
