@@ -268,8 +268,20 @@ def _import_types(name: str) -> None:
     for block in ast.parse(inspect.getsource(module)).body:
         if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
             for node in block.body:
-                with suppress(ImportError):  # a name that another module has for types alone, and no record needs
-                    exec(compile(ast.Module([node], []), name, "exec"), vars(module))  # noqa: S102 -- our own imports
+                for part in _single_names(node):
+                    # A name that another module has for types alone, or that is made of one, is not needed by a record.
+                    with suppress(ImportError, NameError):
+                        exec(compile(ast.Module([part], []), name, "exec"), vars(module))  # noqa: S102 -- our own imports
+
+
+def _single_names(node: ast.stmt) -> list[ast.stmt]:
+    """A statement as statements that import one name each."""
+    if isinstance(node, ast.ImportFrom):
+        return [
+            ast.copy_location(ast.ImportFrom(module=node.module, names=[name], level=node.level), node)
+            for name in node.names
+        ]
+    return [node]
 
 
 def main() -> None:
