@@ -27,7 +27,7 @@ from benchmarks.comparison import CompareReport
 from benchmarks.emulation.compare import EmulateReport
 from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
-from benchmarks.gallery.search import SearchReport
+from benchmarks.gallery.search import GallerySearchReport
 from benchmarks.latency import LatencyReport
 from benchmarks.plan import PlanReport
 from benchmarks.quantization.commands import QuantizationResult
@@ -118,7 +118,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks accuracy", AccuracyReport),
     ("benchmarks alignment", AlignmentReport),
     ("benchmarks identification", IdentificationReport),
-    ("benchmarks gallery-search", SearchReport),
+    ("benchmarks gallery-search", GallerySearchReport),
     ("benchmarks embed-folder", ScaleReport),
     ("benchmarks stream video", VideoReport),
     ("benchmarks stream economy", EconomyReport),

@@ -125,7 +125,9 @@ def run_search(arguments: argparse.Namespace) -> Outcome:
         milvus=arguments.milvus,
         reporter=Progress,
     )
-    result = search.SearchReport(environment=timed.describe(workers_elsewhere=arguments.milvus), galleries=tuple(rows))
+    result = search.GallerySearchReport(
+        environment=timed.describe(workers_elsewhere=arguments.milvus), galleries=tuple(rows)
+    )
     keep_result(result, arguments.output)
     return Outcome(result, search.text(rows))
 

@@ -89,7 +89,7 @@ class GalleryRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchReport:
+class GallerySearchReport:
     """What ``gallery-search`` measured.
 
     Attributes:

@@ -58,7 +58,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exactness:
+class RewrittenCosine:
     """Agreement of the rewritten and the plain float model.
 
     Attributes:
@@ -86,7 +86,7 @@ class Figures:
 
     rows: tuple[FormRow, ...]
     file_ratio: float
-    rewritten_cosine: Exactness
+    rewritten_cosine: RewrittenCosine
     spec: ModelSpec
     search: SearchReport | None
     proof: ProofReport
@@ -155,7 +155,7 @@ def _rows(forms: Forms, setup: Setup, reporter: Reporter) -> list[FormRow]:
     return rows
 
 
-def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, reporter: Reporter) -> Exactness:
+def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, reporter: Reporter) -> RewrittenCosine:
     """Return the cosine similarity of the rewritten and the plain float model over photographs."""
     plain, rewritten = Embedder(forms.plain, provider="cpu"), Embedder(forms.rewritten, provider="cpu")
     detector, progress = open_detector(), reporter("rewritten against plain")
@@ -165,4 +165,4 @@ def _exactness(forms: Forms, photographs: Path, labeled: LabeledPairs | None, re
         unused = calibration_crops(photographs, plain.spec, detector, count=1).unused
         embedded = embed_photographs(plain, rewritten, unused, detector, progress=progress)
     cosines = embedded.cosines
-    return Exactness(crops=len(cosines), min=float(np.minimum(cosines, 1).min()))
+    return RewrittenCosine(crops=len(cosines), min=float(np.minimum(cosines, 1).min()))

@@ -34,7 +34,7 @@ def figures(form_rows):
     return measure.Figures(
         rows=form_rows(plain=10, rewritten=8, int8=4, int8_pinned=4, openvino=5, nncf=3),
         file_ratio=0.25,
-        rewritten_cosine=measure.Exactness(crops=2000, min=0.999999),
+        rewritten_cosine=measure.RewrittenCosine(crops=2000, min=0.999999),
         spec=None,
         search=None,
         proof=SimpleNamespace(crops=2000, judgments=judgments),
