@@ -50,12 +50,11 @@ from edge_sphereface.cli.gallery_commands import (
     RemoveReport,
 )
 from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
-from edge_sphereface.cli.model_commands import FetchReport, SeparationReport, VerifyModelReport
+from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
 from edge_sphereface.cli.runner import ErrorReport
 from edge_sphereface.cli.threshold_command import ThresholdReport, TrackThresholdReport
 from edge_sphereface.cli.tune_command import TuneReport
 from edge_sphereface.doctor.report import Report
-from edge_sphereface.inference.embedder import ModelInfo
 from edge_sphereface.json_output import json_form
 from edge_sphereface.stream.events import AnyEvent
 from edge_sphereface.stream.statistics import StreamHealth
@@ -93,7 +92,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("gallery new-key", NewKeyReport),
     ("calibrate-threshold", ThresholdReport | TrackThresholdReport),
     ("embed-folder", FolderResult),
-    ("info", ModelInfo),
+    ("info", InfoReport),
     ("verify-model", SeparationReport | VerifyModelReport),
     ("fetch-model", FetchModelReport),
     ("fetch-detector", FetchReport),

@@ -248,7 +248,7 @@ READERS = {
         lambda path, _: YuNet(path, session=SessionConfig(provider="cpu", threads=1)).find(
             np.zeros((64, 64, 3), np.uint8)
         ),
-        "detection.yunet detection.yunet_graph",
+        "detection.yunet inference.onnx_graph",
     ),
     "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),
     "people.db-matrix": (
@@ -473,6 +473,7 @@ _ELSEWHERE = {
     "export.quantization.activation_statistics": "a model in memory",
     "export.orl.faces": "photographs of an installed package, in test_demo",
     "storage.files": "hashes a file",
+    "detection.mtcnn": "networks of an installed package, in test_landmarks",
     "web.app": "bodies of requests, in test_view",
 }
 

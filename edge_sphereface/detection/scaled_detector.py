@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.detection.detector import TwoStepDetector
-from edge_sphereface.types import Face
+from edge_sphereface.detection.scaling import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_sphereface.detection import Detector
-    from edge_sphereface.types import UInt8Array
+    from edge_sphereface.types import Face, UInt8Array
 
 
 class ScaledDetector:
@@ -46,10 +46,7 @@ class ScaledDetector:
         # INTER_AREA costs more than the detector gains from it, except for an exact halving, where it is a mean
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if ratio <= 0.5 else cv2.INTER_LINEAR)
         scale = np.array([width / size[0], height / size[1]], dtype=np.float32)
-        return [
-            Face(box=face.box * np.tile(scale, 2), landmarks=face.landmarks * scale, score=face.score)
-            for face in look(small)  # type: ignore[arg-type] # OpenCV's types do not keep uint8
-        ]
+        return [scaled(face, scale) for face in look(small)]  # type: ignore[arg-type] # OpenCV's types do not keep uint8
 
     def improve(self, image: UInt8Array, faces: Sequence[Face]) -> list[Face]:
         """Return the same faces with the best landmarks that the detector provides."""

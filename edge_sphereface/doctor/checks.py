@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE
+from edge_sphereface.detection.detector import choose_installed
+from edge_sphereface.detection.mtcnn import is_installed
 from edge_sphereface.detection.yunet import YUNET, cached_model
 from edge_sphereface.doctor.machine import ONNXRUNTIME_WHEELS, OPENCV_WHEELS
-from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError
 from edge_sphereface.inference.telemetry import LOADED_BEFORE, VARIABLE
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.quantization import ProcessorWarning
@@ -141,7 +142,7 @@ def _known_bad(machine: Machine, version: tuple[int, ...]) -> Finding | None:
 
 
 def check_opencv(machine: Machine) -> Finding:
-    """Check that exactly one OpenCV is installed and is new enough for YuNet."""
+    """Check that exactly one OpenCV is installed, and is new enough."""
     installed = _installed(machine, OPENCV_WHEELS)
     listed = _listed(installed)
     if len(installed) > 1:
@@ -161,7 +162,7 @@ def check_opencv(machine: Machine) -> Finding:
         return Finding(
             check="opencv",
             status="fail",
-            message=f"{listed} is too old for YuNet",
+            message=f"{listed} is too old",
             action="pip install -U opencv-python-headless",
         )
     return Finding(check="opencv", status="ok", message=f"{listed} (OpenCV 4 and 5 are both supported)")
@@ -246,9 +247,9 @@ def check_detectors() -> Finding:
             action=f"delete {yunet} and download it again",
             remedy="fetch-detector",
         )
-    here = {"YuNet": yunet.is_file(), "MTCNN": find_spec(WEIGHTS_PACKAGE) is not None}
-    names = [name for name, present in here.items() if present]
-    if not names:
+    try:
+        choice = choose_installed()
+    except ModelNotFoundError:
         return Finding(
             check="detectors",
             status="warn",
@@ -256,7 +257,9 @@ def check_detectors() -> Finding:
             action="pip install 'edge-sphereface[mtcnn]', or download YuNet",
             remedy="fetch-detector",
         )
-    return Finding(check="detectors", status="ok", message=", ".join(names))
+    here = {"YuNet": yunet.is_file(), "MTCNN": is_installed()}
+    names = ", ".join(name for name, is_here in here.items() if is_here)
+    return Finding(check="detectors", status="ok", message=f"{names}; auto chooses {choice.name}, {choice.reason}")
 
 
 def check_model(model: Path | None) -> Finding:

@@ -34,7 +34,10 @@ def test_info(cli, small_model):
     assert "CPUExecutionProvider" in out
     code, out, err = cli("info", "--model", small_model, "--json", "--threads", "1")
     assert (code, err) == (0, "")
-    assert one_json(out)["provider"]["threads"] == 1
+    report = one_json(out)
+    assert report["provider"]["threads"] == 1
+    assert report["detector"]["name"] == "mtcnn"
+    assert report["detector"]["reason"].endswith("the only one here")
 
 
 def test_the_model_may_come_from_the_environment(cli, small_model, monkeypatch):

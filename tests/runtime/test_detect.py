@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from edge_sphereface.alignment import align
 from edge_sphereface.detection import open_detector
+from edge_sphereface.detection.choice import choose_detector
 from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE, Mtcnn, suppress
 from edge_sphereface.detection.yunet import YUNET, YuNet, cached_model
 from edge_sphereface.errors import CropError, ImageError, ModelFormatError, ModelNotFoundError
@@ -158,6 +159,15 @@ def test_auto_takes_yunet_if_it_is_in_the_cache(shared):
     assert YUNET.matches(cached_model())
     assert open_detector().name == "yunet"
     assert open_detector("mtcnn").name == "mtcnn"
+
+
+def test_the_choice_follows_accuracy_and_time():
+    both, one, other = (choose_detector(yunet=y, mtcnn=m) for y, m in ((True, True), (True, False), (False, True)))
+    assert (both.name, one.name, other.name) == ("yunet", "yunet", "mtcnn")
+    assert both.reason.startswith("YuNet with MTCNN's landmarks: ")
+    assert "; MTCNN " in both.reason, "the other one and its figures"
+    assert one.reason.startswith("YuNet with closer looks: ")
+    assert choose_detector(yunet=False, mtcnn=False) is None
 
 
 def test_without_any_detector(monkeypatch):

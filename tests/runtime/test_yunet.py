@@ -10,9 +10,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_sphereface.detection.yunet import YUNET, YuNet
-from edge_sphereface.detection.yunet_graph import YuNetGraphError, dynamic_network
+from edge_sphereface.detection.yunet_graph import dynamic_network
 from edge_sphereface.errors import ModelFormatError, ProviderError
 from edge_sphereface.image import load_image
+from edge_sphereface.inference.onnx_graph import OnnxGraphError
 from edge_sphereface.inference.session import CPU, SessionConfig
 from export.orl.faces import read_orl
 
@@ -177,7 +178,7 @@ def with_two_inputs(model):
 def test_another_graph_is_refused(file, tmp_path, change):
     model = onnx.load(file)
     change(model)
-    with pytest.raises(YuNetGraphError, match="expected"):
+    with pytest.raises(OnnxGraphError, match="expected"):
         dynamic_network(model.SerializeToString())
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(ModelFormatError, match=r"other\.onnx is not a YuNet model: expected .*fetch the model"):
@@ -187,5 +188,5 @@ def test_another_graph_is_refused(file, tmp_path, change):
 def test_a_truncated_file_is_refused(file):
     content = file.read_bytes()
     for length in (1, 100, len(content) // 2, len(content) - 1):
-        with pytest.raises(YuNetGraphError):
+        with pytest.raises(OnnxGraphError):
             dynamic_network(content[:length])
