@@ -202,7 +202,7 @@ def load_pipeline(
         model: path of an ONNX file made by ``python -m export convert``.
         detector: ``auto``, ``yunet`` or ``mtcnn``, as :func:`~edge_sphereface.open_detector` takes it.
         detector_model: path of YuNet's ONNX file, instead of the one in the cache.
-        detector_provider: execution provider of the detector; None for the embedder's.
+        detector_provider: execution provider of the detector; None for the embedder's, or CUDA if that is TensorRT.
         provider: execution provider of the embedder, as :class:`~edge_sphereface.Embedder` takes it.
         threads: threads of one inference, of the embedder and the detector; None for as many as this process may use.
         session: options of the onnxruntime sessions.
@@ -214,7 +214,7 @@ def load_pipeline(
     from edge_sphereface.inference.embedder import Embedder
 
     embedder = Embedder(model, provider=provider, threads=threads, session=session)
-    config = embedder.config.on(detector_provider)
+    config = embedder.config.for_detector(detector_provider)
     return FacePipeline(embedder, open_detector(detector, model=detector_model, session=config))
 
 

@@ -43,7 +43,7 @@ class OperatorConfig:
         flip: average the embeddings of each crop and its mirror image.
         detector: ``auto``, ``yunet`` or ``mtcnn``.
         detector_model: path of YuNet's file; None for the one in the worker's cache.
-        detector_provider: execution provider of the detector; None for the model's.
+        detector_provider: execution provider of the detector; None for the model's, or CUDA if that is TensorRT.
         session: session options.
     """
 
@@ -72,7 +72,7 @@ class OperatorConfig:
                 hint="on a cluster every worker must see it under the same path, such as a network file system",
             )
         embedder = Embedder(self.model, flip=self.flip, session=self.session)
-        session = self.session.on(self.detector_provider)
+        session = self.session.for_detector(self.detector_provider)
         detector = open_detector(self.detector, model=self.detector_model, session=session)
         return FacePipeline(embedder, detector)
 

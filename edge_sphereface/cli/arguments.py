@@ -416,9 +416,10 @@ def open_named_detector(arguments: argparse.Namespace) -> Detector:
     from edge_sphereface.inference.session import SessionConfig
 
     require_detector(arguments)
-    session = session_config(arguments) if hasattr(arguments, "provider") else SessionConfig()
+    has_session = hasattr(arguments, "memory_arena")  # other commands run no model, or choose its options themselves
+    session = session_config(arguments) if has_session else SessionConfig(threads=getattr(arguments, "threads", None))
     return open_detector(
-        arguments.detector, model=arguments.detector_model, session=session.on(arguments.detector_provider)
+        arguments.detector, model=arguments.detector_model, session=session.for_detector(arguments.detector_provider)
     )
 
 

@@ -72,11 +72,18 @@ class SessionConfig:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"Expected at least one thread, got {self.threads}.")
 
-    def on(self, provider: str | None) -> SessionConfig:
-        """The same options on another provider, without the options of this one. None changes nothing."""
-        if provider is None or _short(provider) == _short(self.provider):
+    def for_detector(self, provider: str | None) -> SessionConfig:
+        """The same options for a detector beside the model.
+
+        Args:
+            provider: execution provider of the detector; None for that of these options, and for CUDA instead of
+                TensorRT, which would build an engine for each size of image, for minutes. Another provider takes none
+                of ``provider_options``.
+        """
+        named = provider or ("cuda" if _short(self.provider) == _short(TENSORRT) else self.provider)
+        if _short(named) == _short(self.provider):
             return self
-        return replace(self, provider=provider, provider_options={})
+        return replace(self, provider=named, provider_options={})
 
 
 def session_config(session: SessionConfig | None, *, provider: str | None, threads: int | None) -> SessionConfig:

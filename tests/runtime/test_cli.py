@@ -1,5 +1,6 @@
 """The commands, as people and as machines call them."""
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.arguments import open_named_detector
 from edge_sphereface.model.certificate import certificate_path
 
 
@@ -46,6 +48,12 @@ def test_the_model_may_come_from_the_environment(cli, small_model, monkeypatch):
     assert "edge-sphereface fetch-model" in one_json(out)["error"]["hint"]
     monkeypatch.setenv("EDGE_SPHEREFACE_MODEL", str(small_model))
     assert cli("info")[0] == 0
+
+
+def test_a_command_of_another_program_opens_a_detector():
+    """`python -m export quantize --provider` names what judges a model, and has no other option of a session."""
+    named = {"detector": "mtcnn", "detector_model": None, "detector_provider": None, "provider": "cuda"}
+    assert open_named_detector(argparse.Namespace(**named)).name == "mtcnn"
 
 
 def test_detect(cli, photo, empty_photo):

@@ -218,3 +218,19 @@ def test_provider_options_come_from_the_command_line(cli, small_model):
     code, _, errors = cli(*words, "--provider-option", "nonsense")
     assert code == 2
     assert "expected NAME=VALUE" in errors
+
+
+def test_a_detector_takes_the_options_of_the_model():
+    fast = SessionConfig(provider="cuda", threads=2, provider_options={"device_id": "1"})
+    assert fast.for_detector(None) is fast
+    assert fast.for_detector("CUDAExecutionProvider") is fast
+    assert fast.for_detector("cpu") == SessionConfig(provider="cpu", threads=2), "options of CUDA are not for another"
+    assert SessionConfig(provider="auto").for_detector(None).provider == "auto"
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "TensorrtExecutionProvider"])
+def test_a_detector_beside_tensorrt_takes_cuda(name):
+    """TensorRT would build an engine for each size of image."""
+    engines = SessionConfig(provider=name, provider_options={"trt_fp16_enable": "1"})
+    assert engines.for_detector(None) == SessionConfig(provider="cuda")
+    assert engines.for_detector("tensorrt") is engines
