@@ -192,7 +192,7 @@ def test_what_follows_a_photograph_holds_no_scans(tmp_path):
     (tmp_path / "x.jpg").write_bytes(content + b"\0\0\0\x18ftypmp42" + b"\xff\xda\0\x0c" * 300)
     assert load_image(tmp_path / "x.jpg").shape == (17, 301, 3)
     restarts = cv2.imencode(".jpg", GOOD, [cv2.IMWRITE_JPEG_RST_INTERVAL, 1])[1].tobytes()
-    assert read_header(restarts) == ("JPEG", 40 * 30, 1, 40, 30)
+    assert read_header(restarts) == ("JPEG", 40 * 30, 1, 30, 40)
     assert read_header(content[:-2] + b"\xff\0" * (8 << 20) + b"\xff\xd9") == ("JPEG", 301 * 17, 1, 301, 17)
 
 
