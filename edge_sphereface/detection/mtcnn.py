@@ -18,7 +18,7 @@ import numpy as np
 
 from edge_sphereface.detection.mtcnn_graph import without_prelu
 from edge_sphereface.detection.scaling import scaled, shrunk
-from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
+from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.image import check_image
 from edge_sphereface.inference.onnx_graph import OnnxGraphError
 from edge_sphereface.inference.session import MemoryModel, SessionConfig, open_session
@@ -180,7 +180,7 @@ def open_network(file: str, config: SessionConfig) -> Any:
 
     Raises:
         ModelNotFoundError: the extra ``mtcnn`` is not installed.
-        ProviderError: the execution provider is absent, or does not run the network.
+        ProviderError: the execution provider is absent, or does not run the network. The function raises it as well.
     """
     spec = find_spec(WEIGHTS_PACKAGE)
     if spec is None:
@@ -194,9 +194,20 @@ def open_network(file: str, config: SessionConfig) -> Any:
         network = without_prelu(content)
     except OnnxGraphError as error:
         raise _FILE.refusal(f"{path} is not an ONNX file: {error}.") from error
-    session, _ = open_session(MemoryModel(name=file, content=network), config)
+    session, provider = open_session(MemoryModel(name=file, content=network), config)
     name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})
+
+    def run(batch: Float32Array) -> Any:
+        try:
+            return session.run(None, {name: batch})
+        except Exception as error:
+            # onnxruntime's exceptions share no base class of their own.
+            raise ProviderError(
+                f"{provider.active[0]} failed in {file} on an input of {batch.shape}: {error}",
+                hint="the device may be out of memory: detect in smaller images",
+            ) from error
+
+    return run
 
 
 def _normalized(images: UInt8Array) -> Float32Array:

@@ -10,9 +10,10 @@ import onnx
 import pytest
 
 from edge_sphereface.detection.landmarks import VIEW_PX, CloserLooks, OutputNetwork
-from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE, Mtcnn
+from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE, Mtcnn, open_network
 from edge_sphereface.detection.mtcnn_graph import without_prelu
 from edge_sphereface.detection.yunet import YUNET, YuNet
+from edge_sphereface.errors import ProviderError
 from edge_sphereface.evaluation.pairs import read_landmarks
 from edge_sphereface.image import load_image
 from edge_sphereface.inference.session import MemoryModel, SessionConfig, open_session
@@ -129,3 +130,9 @@ def test_networks_without_prelu_are_equal(name):
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-5)
     assert without_prelu(rewritten) == rewritten
+
+
+def test_a_provider_that_fails_is_named():
+    network = open_network("onet.onnx", ONE_THREAD)
+    with pytest.raises(ProviderError, match=r"CPUExecutionProvider failed in onet\.onnx on an input of \(1, 7, 7, 3\)"):
+        network(np.zeros((1, 7, 7, 3), np.float32))
