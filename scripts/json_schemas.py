@@ -52,6 +52,7 @@ from edge_sphereface.cli.gallery_commands import (
 from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
 from edge_sphereface.cli.runner import ErrorReport
+from edge_sphereface.cli.service_command import ServiceFile
 from edge_sphereface.cli.threshold_command import ThresholdReport, TrackThresholdReport
 from edge_sphereface.cli.tune_command import TuneReport
 from edge_sphereface.doctor.report import Report
@@ -99,6 +100,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("doctor", Report),
     ("tune", TuneReport),
     ("completion", CompletionScript),
+    ("service", ServiceFile),
     ("watch", AnyEvent),
     ("health", StreamHealth),
     ("export fetch", FetchReport),

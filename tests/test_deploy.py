@@ -1,4 +1,4 @@
-"""What is in deploy/ is judged by the tools that it is for, where they are here."""
+"""The unit, its settings and the Dockerfile are judged by the tools that they are for, where they are here."""
 
 import re
 import shutil
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_sphereface.cli.configuration import read_configuration
+from edge_sphereface.cli.service_command import service_text
 from edge_sphereface.cli.watch_options import watch_group
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
@@ -21,8 +22,9 @@ def unit(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze: scripts/install-test-servers")
     path = tmp_path / "edge-sphereface@door.service"
-    text = (DEPLOY / "edge-sphereface@.service").read_text(encoding="utf-8")
-    path.write_text(text.replace("/opt/edge-sphereface/bin/edge-sphereface", sys.executable), encoding="utf-8")
+    path.write_text(
+        service_text("unit").replace("/opt/edge-sphereface/bin/edge-sphereface", sys.executable), encoding="utf-8"
+    )
     return path
 
 
@@ -50,7 +52,7 @@ def test_the_sandbox_is_as_tight_as_the_page_says(unit):
 
 def test_the_settings_are_options_of_the_command(tmp_path):
     pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
-    text = (DEPLOY / "watch.toml").read_text(encoding="utf-8")
+    text = service_text("settings")
     commented = re.findall(r"^# (\S+ = .*)$", text, re.MULTILINE)
     assert len(commented) >= 4
     everything = tmp_path / "watch.toml"
@@ -63,7 +65,5 @@ def test_the_settings_are_options_of_the_command(tmp_path):
 def test_the_image_runs_as_a_user_and_names_the_health_port():
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
     assert text.index("USER faces") < text.index("ENTRYPOINT")
-    port = re.search(
-        r'^metrics = "127\.0\.0\.1:(\d+)"', (DEPLOY / "watch.toml").read_text(encoding="utf-8"), re.MULTILINE
-    )
+    port = re.search(r'^metrics = "127\.0\.0\.1:(\d+)"', service_text("settings"), re.MULTILINE)
     assert f"127.0.0.1:{port[1]}/health" in text

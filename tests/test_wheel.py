@@ -23,7 +23,11 @@ def wheel(tmp_path_factory):
 def test_holds_the_runtime_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"edge_sphereface", wheel.name.split("-py3")[0] + ".dist-info"}
-    assert {"edge_sphereface/py.typed", "edge_sphereface/web/page/page.js"} <= set(names)
+    assert {
+        "edge_sphereface/py.typed",
+        "edge_sphereface/web/page/page.js",
+        "edge_sphereface/cli/service/watch.toml",
+    } <= set(names)
     size = sum(item.file_size for item in zipfile.ZipFile(wheel).infolist())
     assert size < 1_000_000, "code alone: no model, no picture"
 

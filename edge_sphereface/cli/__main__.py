@@ -17,6 +17,7 @@ from edge_sphereface.cli import (
     gallery_commands,
     identity_commands,
     model_commands,
+    service_command,
     threshold_command,
     tune_command,
     watch_command,
@@ -49,6 +50,7 @@ def build_parser() -> Parser:
     fetch_model_command.add_command(commands)
     tune_command.add_command(commands)
     watch_command.add_command(commands)
+    service_command.add_command(commands)
     completion.add_command(parser)
     add_help_command(parser)
     return parser

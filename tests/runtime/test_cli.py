@@ -242,7 +242,7 @@ def test_every_command_has_help_with_an_example(capsys):
     assert set(commands) == {
         "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
         "embed-folder", "verify-model", "tune", "doctor", "fetch-detector", "fetch-model",
-        "watch", "completion", "help",
+        "watch", "service", "completion", "help",
     }  # fmt: skip
     below = commands["gallery"].commands.choices
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}

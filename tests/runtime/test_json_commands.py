@@ -53,6 +53,7 @@ def place(tmp_path, monkeypatch, astronaut, photo, small_model):
         ("doctor", "doctor --model {model}"),
         ("gallery new-key", "gallery new-key people.key"),
         ("completion", "completion bash"),
+        ("service", "service unit"),
     ],
 )
 def test_command(printed, place, name, words):
