@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -327,8 +328,7 @@ def _run(words: list[str], *, check: bool = True) -> None:
 
 def prepare(folder: Path) -> None:
     """Write what a reader has: the wheel, the model, photographs of people, and films of what the camera sees."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.chmod(0o755)
     shutil.copytree(MODEL, folder / "model")
     _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder / "dist"), str(ROOT)])
     photographs = {(item.person, item.number): item.image for item in read_orl()}
@@ -427,21 +427,22 @@ def main() -> int:
         parser.error(f"there is no system {', '.join(unknown)}" if unknown else "it makes systems and needs root")
     if not MODEL.is_dir():
         parser.error(f"{MODEL} is missing: make model MODEL_ARGS=--pretrained")
-    given = BUILD / "given"
-    prepare(given)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="given-") as name:
+        prepare(Path(name))
+        trips = {SYSTEMS[key].name: travel(key, Path(name)) for key in arguments.systems or SYSTEMS}
     arguments.output.mkdir(parents=True, exist_ok=True)
     record = arguments.output / "pages.json"
     facts, outcomes = read_record(record)
-    for key in arguments.systems or SYSTEMS:
-        name = SYSTEMS[key].name
-        facts[name], tried = travel(key, given)
-        outcomes = [*(item for item in outcomes if item.system != name), *tried]
+    for system, (told, tried) in trips.items():
+        facts[system] = told
+        outcomes = [*(item for item in outcomes if item.system != system), *tried]
     pages = [page for trip in TRIPS.values() for page in trip]
     outcomes.sort(key=lambda item: pages.index(item.page))
     report = PagesReport(facts=facts, outcomes=(*outcomes, *untried()))
     record.write_text(f"{json_text(report)}\n", encoding="utf-8")
     record.with_suffix(".md").write_text(table(report), encoding="utf-8")
-    return int(any(item.outcome == FAILED for item in outcomes))
+    return int(any(item.outcome == FAILED for _, tried in trips.values() for item in tried))
 
 
 if __name__ == "__main__":
