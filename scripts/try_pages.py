@@ -30,11 +30,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from benchmarks.emulation.emulator import READ_FEATURES
+from benchmarks.emulation.processors import PROCESSORS, cpuinfo
 from edge_sphereface.json_output import json_text
 from export.orl.faces import read_orl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from benchmarks.emulation.processors import Processor
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "pages"
@@ -62,6 +66,7 @@ class System:
         mirror: address of the registry.
         architecture: Debian architecture.
         boots: whether systemd is started; otherwise there are processes only.
+        core: name of the emulated core in ``PROCESSORS``; empty for this machine's.
     """
 
     name: str
@@ -69,6 +74,7 @@ class System:
     mirror: str = _DEBIAN
     architecture: str = "amd64"
     boots: bool = False
+    core: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +126,12 @@ class Rule:
 
 
 SYSTEMS = {
-    "bookworm-arm64": System(name="Debian 12, arm64 (emulated)", release="bookworm", architecture="arm64"),
-    "trixie-arm64": System(name="Debian 13, arm64 (emulated)", release="trixie", architecture="arm64"),
+    "bookworm-arm64": System(
+        name="Debian 12, emulated Cortex-A72", release="bookworm", architecture="arm64", core="cortex-a72"
+    ),
+    "trixie-arm64": System(
+        name="Debian 13, emulated Cortex-A76", release="trixie", architecture="arm64", core="cortex-a76"
+    ),
     "jammy": System(name="Ubuntu 22.04, amd64", release="jammy", mirror=_UBUNTU),
     "bookworm": System(name="Debian 12, amd64, systemd", release="bookworm", boots=True),
 }
@@ -159,6 +169,7 @@ RULES = (
     Rule(
         r"^sudoedit (\S+)", r"""sudo sed -i 's|^source = .*|source = "/var/lib/edge-sphereface/film.avi"|' \1""", FILM
     ),
+    Rule(r"^(edge-sphereface tune .*)", r"\1 --rounds 2", "in 2 rounds"),
     Rule(r"^(journalctl .*--follow)", r"timeout --signal=INT 5 \1 || test $? = 124", "ended after 5 s"),
 )
 SYSTEMD = Rule(r"\b(systemctl|journalctl|127\.0\.0\.1:9464)\b", None, "needs systemd")
@@ -173,7 +184,7 @@ set -e
 echo "127.0.1.1 $(hostname)" >> /etc/hosts
 useradd --create-home --shell /bin/bash pi
 echo 'pi ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/pi
-echo 'Defaults env_keep += "PIP_CERT PIP_FIND_LINKS PIP_DEFAULT_TIMEOUT"' >> /etc/sudoers.d/pi
+echo 'Defaults env_keep += "PIP_CERT PIP_FIND_LINKS PIP_DEFAULT_TIMEOUT QEMU_CPU"' >> /etc/sudoers.d/pi
 echo 'APT::Get::Assume-Yes "true";' > /etc/apt/apt.conf.d/90yes
 printf '%s' '{_RPICAM_VID}' > /usr/local/bin/rpicam-vid
 chmod 755 /usr/local/bin/rpicam-vid
@@ -267,6 +278,9 @@ def started(key: str, given: Path) -> Iterator[Shell]:
             "LANG": "C.UTF-8",
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin",
         }
+        if system.core:
+            variables["QEMU_CPU"] = PROCESSORS[system.core].qemu
+            _tell_core(PROCESSORS[system.core], inside)
         pairs = [f"{name}={value}" for name, value in (variables | kept).items()]
         shell = Shell([*inside, "runuser", "-u", "pi", "--", "env", "-i", *pairs, "sh", "-c", "cd && exec bash"])
         try:
@@ -281,9 +295,19 @@ def started(key: str, given: Path) -> Iterator[Shell]:
         container.wait()
 
 
+def _tell_core(processor: Processor, inside: list[str]) -> None:
+    """Give a system the /proc/cpuinfo of an emulated core, which onnxruntime reads."""
+    words = [*inside, "env", f"QEMU_CPU={processor.qemu}", "python3", "-c", READ_FEATURES]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    hwcap, hwcap2 = map(int, said.split())
+    text = cpuinfo(processor, hwcap, hwcap2, os.cpu_count() or 1)
+    mount = "cat > /run/cpuinfo && mount --bind /run/cpuinfo /proc/cpuinfo"
+    subprocess.run([*inside, "/bin/sh", "-c", mount], input=text, text=True, check=True)  # noqa: S603
+
+
 def _leader(pid: int) -> str:
     """The first process of a container, which appears a moment after its monitor."""
-    for _ in range(100):
+    for _ in range(3000):
         found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
         for child in found.stdout.split():
             root = Path(f"/proc/{child}/root/given")

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "emulation"
 _PYTHON_PACKAGES = ("python3", "libstdc++6")
 _GLIBC_OF_WHEELS = (28, 27, 17)
-_READ_FEATURES = (
+READ_FEATURES = (
     "import ctypes; get = ctypes.CDLL(None).getauxval; get.restype = ctypes.c_ulong; print(get(16), get(26))"
 )
+"""Program that prints the features of the processor that it runs on, see :func:`cpuinfo`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ def _processor_root(processor: Processor, system: Path, emulator: Sequence[str])
     """Link the system with the /proc/cpuinfo of one core, so that several cores can run at the same time."""
     root = system.with_name(f"{system.name}.{processor.qemu}")
     if not root.is_dir():
-        words = run_tool([*emulator, "-L", str(system), str(_interpreter(system)), "-c", _READ_FEATURES]).split()
+        words = run_tool([*emulator, "-L", str(system), str(_interpreter(system)), "-c", READ_FEATURES]).split()
         part = _empty(root.with_name(f"{root.name}.part"))
         for entry in system.iterdir():
             (part / entry.name).symlink_to(Path("..") / system.name / entry.name)
