@@ -47,6 +47,7 @@ BUILD = ROOT / "build" / "pages"
 RAN, FAILED, NOT_RUN, ELSEWHERE = "ran", "failed", "not run", "on the workstation"
 _MARK = "@@ended"
 _LIMIT_S, _HALT_S = 3600, 10
+_BAR = "\u2501"  # of pip's progress
 _SAID_LINES, _SAID_WIDTH = 4, 160
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 _DEBIAN, _UBUNTU = "http://deb.debian.org/debian", "http://archive.ubuntu.com/ubuntu"
@@ -170,7 +171,7 @@ RULES = (
         r"^sudoedit (\S+)", r"""sudo sed -i 's|^source = .*|source = "/var/lib/edge-sphereface/film.avi"|' \1""", FILM
     ),
     Rule(r"^(edge-sphereface tune .*)", r"\1 --rounds 2", "in 2 rounds"),
-    Rule(r"^(journalctl .*--follow)", r"timeout --signal=INT 5 \1 || test $? = 124", "ended after 5 s"),
+    Rule(r"^sudo (journalctl .*--follow)", r"sudo timeout --signal=INT 5 \1 || test $? = 124", "ended after 5 s"),
 )
 SYSTEMD = Rule(r"\b(systemctl|journalctl|127\.0\.0\.1:9464)\b", None, "needs systemd")
 UNTRIED = "its arguments are parsed by tests/test_readme.py"
@@ -234,7 +235,7 @@ class Shell:
             lines: list[str] = []
             for line in self._process.stdout:
                 if line.startswith(_MARK):
-                    return int(line.split()[1]), [text for text in lines if text]
+                    return int(line.split()[1]), [text for text in lines if text and _BAR not in text]
                 lines.append(line.rstrip().split("\r")[-1])
         finally:
             timer.cancel()
@@ -361,8 +362,8 @@ def prepare(folder: Path) -> None:
         for number in (1, 2, 3):
             cv2.imwrite(str(folder / "people" / name / f"{number}.jpg"), photographs[person, number])
     cv2.imwrite(str(folder / "group.jpg"), cv2.hconcat([photographs[person, 4] for person in (1, 2, 3)]))
-    for name, person in (("a", 1), ("b", 1), ("ann1", 1), ("ann2", 1)):
-        cv2.imwrite(str(folder / f"{name}.jpg"), photographs[person, 5 + len(name) % 2])
+    for number, name in enumerate(("a", "b", "ann1", "ann2"), start=5):
+        cv2.imwrite(str(folder / f"{name}.jpg"), photographs[1, number])
     frame = np.zeros((480, 640, 3), np.uint8)
     frame[60:364, 180:444] = photographs[1, 4]
     film = cv2.VideoWriter(str(folder / "film.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (640, 480))
