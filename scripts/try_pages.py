@@ -145,6 +145,7 @@ TRIPS = {
 """Pages that are read one after the other on a system."""
 
 FILM = "a film of a known face in place of the camera"
+TUNE = "tune model/sphereface20.onnx model/sphereface20.tuned.onnx --threads 1 --rounds 2"
 RULES = (
     Rule(r"^make model", None, "makes the folder that the next command copies", ELSEWHERE),
     Rule(
@@ -170,7 +171,7 @@ RULES = (
     Rule(
         r"^sudoedit (\S+)", r"""sudo sed -i 's|^source = .*|source = "/var/lib/edge-sphereface/film.avi"|' \1""", FILM
     ),
-    Rule(r"^(edge-sphereface tune .*)", r"\1 --rounds 2", "in 2 rounds"),
+    Rule(r"tune model/\*\.onnx --pinned-threads", TUNE, "two forms and one thread: emulation is slow"),
     Rule(r"^sudo (journalctl .*--follow)", r"sudo timeout --signal=INT 5 \1 || test $? = 124", "ended after 5 s"),
 )
 SYSTEMD = Rule(r"\b(systemctl|journalctl|127\.0\.0\.1:9464)\b", None, "needs systemd")
