@@ -379,10 +379,12 @@ def test_a_client_that_leaves_in_the_middle_is_no_error():
     from starlette.requests import Request
 
     from edge_sphereface.web.app import _body
+    from edge_sphereface.web.messages import RequestError
 
     messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
 
     async def receive():
         return next(messages)
 
-    assert asyncio.run(_body(Request({"type": "http", "headers": []}, receive))) is None
+    with pytest.raises(RequestError, match="The client left"):  # answered with 400, as other bad requests
+        asyncio.run(_body(Request({"type": "http", "headers": []}, receive)))
