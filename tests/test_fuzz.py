@@ -474,7 +474,9 @@ _ELSEWHERE = {
     "export.orl.faces": "photographs of an installed package, in test_demo",
     "storage.files": "hashes a file",
     "detection.mtcnn": "networks of an installed package, in test_landmarks",
-    "web.app": "bodies of requests, in test_view",
+    "evaluation.machine_load": "a part of results of benchmarks, in test_recorded",
+    "evaluation.timing": "a part of results of benchmarks, in test_recorded",
+    "web.messages": "bodies of requests, in test_view",
 }
 
 
