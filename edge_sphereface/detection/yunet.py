@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -219,12 +220,15 @@ def _decode(branches: Sequence[Float32Array], score_threshold: float) -> Float32
 
 def _candidates(branch: Float32Array, stride: int, score_threshold: float) -> Float32Array:
     """Detections (N, 15) of one stride that may have a score above the threshold, overlaps included."""
-    logits = branch[:2].reshape(2, -1)
     # The score is the geometric mean of two probabilities: each must exceed the square of the threshold.
     least = score_threshold**2
-    bound = np.log(least / (1 - least)) - _LOGIT_SLACK if 0 < least < 1 else -np.inf
-    cells = np.flatnonzero((logits > bound).all(axis=0))
-    values = branch.reshape(len(branch), -1)[:, cells].T
+    bound = math.log(least / (1 - least)) - _LOGIT_SLACK if 0 < least < 1 else -math.inf
+    values = branch.reshape(len(branch), -1)
+    cells = np.flatnonzero(values[1] > bound)
+    cells = cells[values[0, cells] > bound]
+    if not cells.size:  # the case at most strides
+        return np.empty((0, 15), dtype=np.float32)
+    values = values[:, cells].T
     rows, columns = np.divmod(cells, branch.shape[2])
     cell = np.stack([columns, rows], axis=1).astype(np.float32)
     decoded = np.empty((len(cells), 15), dtype=np.float32)
