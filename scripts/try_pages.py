@@ -32,13 +32,15 @@ import numpy as np
 
 from benchmarks.emulation.emulator import READ_FEATURES
 from benchmarks.emulation.processors import PROCESSORS, cpuinfo
+from benchmarks.environment import describe
 from edge_sphereface.json_output import json_text
 from export.orl.faces import read_orl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from benchmarks.emulation.processors import Processor
+    from benchmarks.environment import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "pages"
@@ -108,10 +110,12 @@ class PagesReport:
     """The record.
 
     Attributes:
-        facts: system, Python and processor of each system, by its name.
+        environment: the machine that the systems ran on.
+        facts: system, processor and Python of each system, by its name.
         outcomes: every command, in the order of the pages.
     """
 
+    environment: Environment
     facts: dict[str, str]
     outcomes: tuple[Outcome, ...]
 
@@ -146,6 +150,7 @@ TRIPS = {
 
 FILM = "a film of a known face in place of the camera"
 TUNE = "tune model/sphereface20.onnx model/sphereface20.tuned.onnx --threads 1 --rounds 2"
+TEST_PICTURE = r"timeout --preserve-status 60 \1'videotestsrc is-live=true !"
 RULES = (
     Rule(r"^make model", None, "makes the folder that the next command copies", ELSEWHERE),
     Rule(
@@ -165,7 +170,7 @@ RULES = (
     Rule(
         r"apt install python3-picamera2", "apt install python3-numpy", "Debian's numpy; Picamera2 is in Raspberry Pi's"
     ),
-    Rule(r"'libcamerasrc !", "'videotestsrc num-buffers=20 is-live=true !", "a test picture in place of the camera"),
+    Rule(r"^(edge.*)'libcamerasrc !", TEST_PICTURE, "a test picture in place of the camera, ended by SIGTERM"),
     Rule(r"watch (0|rtsp://camera/stream)(?= |$)", "watch /given/film.avi", FILM),
     Rule(r"^rpicam-vid", "rpicam-vid", "a script that writes the same formats in place of `rpicam-vid`"),
     Rule(
@@ -442,6 +447,21 @@ def read_record(path: Path) -> tuple[dict[str, str], list[Outcome]]:
     return earlier["facts"], [replace(item, said=tuple(item.said)) for item in tried]
 
 
+def keep(folder: Path, trips: Mapping[str, tuple[str, list[Outcome]]]) -> None:
+    """Write the record of the systems that were tried; for the others, that of an earlier run stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "pages.json"
+    facts, outcomes = read_record(record)
+    for system, (told, tried) in trips.items():
+        facts[system] = told
+        outcomes = [*(item for item in outcomes if item.system != system), *tried]
+    pages = [page for trip in TRIPS.values() for page in trip]
+    outcomes.sort(key=lambda item: pages.index(item.page))
+    report = PagesReport(environment=describe(), facts=facts, outcomes=(*outcomes, *untried()))
+    record.write_text(f"{json_text(report)}\n", encoding="utf-8")
+    record.with_suffix(".md").write_text(table(report), encoding="utf-8")
+
+
 def main() -> int:
     """Run the pages of some systems, keep the outcomes of the others, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -457,17 +477,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=BUILD, prefix="given-") as name:
         prepare(Path(name))
         trips = {SYSTEMS[key].name: travel(key, Path(name)) for key in arguments.systems or SYSTEMS}
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    record = arguments.output / "pages.json"
-    facts, outcomes = read_record(record)
-    for system, (told, tried) in trips.items():
-        facts[system] = told
-        outcomes = [*(item for item in outcomes if item.system != system), *tried]
-    pages = [page for trip in TRIPS.values() for page in trip]
-    outcomes.sort(key=lambda item: pages.index(item.page))
-    report = PagesReport(facts=facts, outcomes=(*outcomes, *untried()))
-    record.write_text(f"{json_text(report)}\n", encoding="utf-8")
-    record.with_suffix(".md").write_text(table(report), encoding="utf-8")
+    keep(arguments.output, trips)
     return int(any(item.outcome == FAILED for _, tried in trips.values() for item in tried))
 
 
