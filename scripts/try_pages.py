@@ -70,6 +70,7 @@ class System:
         architecture: Debian architecture.
         boots: whether systemd is started; otherwise there are processes only.
         core: name of the emulated core in ``PROCESSORS``; empty for this machine's.
+        others: pattern of commands that a page has for other systems.
     """
 
     name: str
@@ -78,6 +79,7 @@ class System:
     architecture: str = "amd64"
     boots: bool = False
     core: str = ""
+    others: str = r"(?!)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +134,18 @@ class Rule:
 
 SYSTEMS = {
     "bookworm-arm64": System(
-        name="Debian 12, emulated Cortex-A72", release="bookworm", architecture="arm64", core="cortex-a72"
+        name="Debian 12, emulated Cortex-A72",
+        release="bookworm",
+        architecture="arm64",
+        core="cortex-a72",
+        others=r"picamera2/bin/pip .*\]'$",
     ),
     "trixie-arm64": System(
-        name="Debian 13, emulated Cortex-A76", release="trixie", architecture="arm64", core="cortex-a76"
+        name="Debian 13, emulated Cortex-A76",
+        release="trixie",
+        architecture="arm64",
+        core="cortex-a76",
+        others=r"picamera2/bin/pip .*'numpy<2'",
     ),
     "jammy": System(name="Ubuntu 22.04, amd64", release="jammy", mirror=_UBUNTU),
     "bookworm": System(name="Debian 12, amd64, systemd", release="bookworm", boots=True),
@@ -380,10 +390,10 @@ def prepare(folder: Path) -> None:
     (folder / "film.yuv").write_bytes(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420).tobytes() * 40)
 
 
-def attempt(shell: Shell, asked: Outcome, *, boots: bool) -> Outcome:
+def attempt(shell: Shell, asked: Outcome, system: System) -> Outcome:
     """Run the command of an outcome that is still open, or say why not."""
     instead, notes = asked.command, []
-    for rule in (*RULES, *(() if boots else (SYSTEMD,))):
+    for rule in (Rule(system.others, None, "for another system"), *RULES, *(() if system.boots else (SYSTEMD,))):
         if not re.search(rule.pattern, instead, re.MULTILINE):
             continue
         if rule.instead is None:
@@ -407,7 +417,7 @@ def travel(key: str, given: Path) -> tuple[str, list[Outcome]]:
         _emulate()
     with started(key, given) as shell:
         asked = [item for page in TRIPS[key] for item in read_commands(page, system.name)]
-        outcomes = [attempt(shell, item, boots=system.boots) for item in asked]
+        outcomes = [attempt(shell, item, system) for item in asked]
         _, facts = shell.run(_FACTS)
     return facts[-1], outcomes
 
