@@ -159,7 +159,6 @@ TRIPS = {
 """Pages that are read one after the other on a system."""
 
 FILM = "a film of a known face in place of the camera"
-TUNE = "tune model/sphereface20.onnx model/sphereface20.tuned.onnx --threads 1 --rounds 2"
 TEST_PICTURE = r"timeout --preserve-status 60 \1'videotestsrc is-live=true !"
 RULES = (
     Rule(r"^make model", None, "makes the folder that the next command copies", ELSEWHERE),
@@ -178,7 +177,9 @@ RULES = (
         r"pip install onnxruntime-gpu --index-url \S+", "pip install onnxruntime", "PyPI's wheel in place of NVIDIA's"
     ),
     Rule(
-        r"apt install python3-picamera2", "apt install python3-numpy", "Debian's numpy; Picamera2 is in Raspberry Pi's"
+        r"apt install python3-picamera2",
+        "apt install python3-numpy",
+        "Debian's numpy alone: Raspberry Pi's registry was not reached",
     ),
     Rule(r"^(edge.*)'libcamerasrc !", TEST_PICTURE, "a test picture in place of the camera, ended by SIGTERM"),
     Rule(r"watch (0|rtsp://camera/stream)(?= |$)", "watch /given/film.avi", FILM),
@@ -186,7 +187,7 @@ RULES = (
     Rule(
         r"^sudoedit (\S+)", r"""sudo sed -i 's|^source = .*|source = "/var/lib/edge-sphereface/film.avi"|' \1""", FILM
     ),
-    Rule(r"tune model/\*\.onnx --pinned-threads", TUNE, "two forms and one thread: emulation is slow"),
+    Rule(r"^edge-sphereface tune ", None, "emulation is slow: it did not end within seven minutes"),
     Rule(r"^sudo (journalctl .*--follow)", r"sudo timeout --signal=INT 5 \1 || test $? = 124", "ended after 5 s"),
 )
 SYSTEMD = Rule(r"\b(systemctl|journalctl|127\.0\.0\.1:9464)\b", None, "needs systemd")
