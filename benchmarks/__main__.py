@@ -11,6 +11,7 @@ from benchmarks.alignment import add_command as add_alignment
 from benchmarks.arm64.commands import add_command as add_arm64
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
+from benchmarks.pipeline.commands import add_command as add_pipeline
 from benchmarks.quantization.commands import add_command as add_quantization
 from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
@@ -33,6 +34,7 @@ def build_parser() -> Parser:
     _add_latency(added)
     _add_accuracy(added)
     add_alignment(added)
+    add_pipeline(added)
     add_quantization(added)
     add_tuning(added)
     add_gallery(added)

@@ -6,38 +6,35 @@ machine's speed affects all of them equally.
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.case_row import CaseRow, Failure, Measurement
 from benchmarks.contenders import find_peer
-from benchmarks.peer_environments import FOLDER, PeerUnavailableError, environment_of, python_of
+from benchmarks.peer_environments import FOLDER, PeerUnavailableError
+from benchmarks.peer_process import PeerProcess
 from benchmarks.worker import Order, Problem, Ready, Request, Samples
 from edge_sphereface.evaluation.timing import summarize
 from edge_sphereface.metrics import agreement
-from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from edge_sphereface.types import Float32Array, UInt8Array
 
-AnswerT = TypeVar("AnswerT", Ready, Samples)
-ROOT = Path(__file__).resolve().parents[1]
 BLOCK = 5
 """Number of rounds that a contender runs before the next one."""
 MIN_COSINE = {"float32": 0.9999}
 """Least cosine similarity to the reference, by precision. The row of a contender below it is marked as wrong."""
 MIN_COSINE_OTHER = 0.98
-_SETTLE_S = 0.03
+SETTLE_S = 0.03
 """Pause between turns in seconds, after which the threads of the previous contender no longer spin."""
 
 
@@ -81,7 +78,7 @@ class _Inputs:
     floats: Path
 
 
-class _Worker:
+class _Worker(PeerProcess):
     """Process of one contender."""
 
     def __init__(self, case: Case, folder: Path, inputs: _Inputs) -> None:
@@ -100,48 +97,16 @@ class _Worker:
             floats=str(inputs.floats),
             output=str(self.output),
         )
-        threads = str(case.threads)
-        environment = {**environment_of(peer), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "GLOG_v": "3"}
-        self._process = subprocess.Popen(  # noqa: S603
-            [python_of(peer), "-m", "benchmarks.worker", request.to_json()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-        )
+        super().__init__(peer, "benchmarks.worker", request, threads=case.threads)
 
     def ready(self) -> Ready | Problem:
         """Wait until the contender is loaded."""
-        return self._read(Ready)
+        return self.read(Ready)
 
     def measure(self, rounds: int, warmup: int) -> Samples | Problem:
         """Run the contender; ``warmup`` inferences before the counted ones."""
-        assert self._process.stdin is not None  # noqa: S101 -- a pipe was asked for
-        with suppress(OSError):  # the process has died; reading tells how
-            self._process.stdin.write(Order(rounds=rounds, warmup=warmup).to_json() + "\n")
-            self._process.stdin.flush()
-        return self._read(Samples)
-
-    def _read(self, expected: type[AnswerT]) -> AnswerT | Problem:
-        assert self._process.stdout is not None  # noqa: S101 -- a pipe was asked for
-        line = self._process.stdout.readline()
-        if not line:
-            return Problem(error=f"the process ended with exit code {self._process.wait()}")
-        answer = parse_json(line, limit=MAX_JSON_BYTES)
-        is_problem = isinstance(answer, dict) and "error" in answer
-        return Problem.from_values(answer) if is_problem else expected.from_values(answer)
-
-    def close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                if pipe is not None:
-                    pipe.close()
-        try:
-            self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.send(Order(rounds=rounds, warmup=warmup))
+        return self.read(Samples)
 
 
 def measure(
@@ -282,7 +247,7 @@ def _interleave(
                 continue
             run.samples_ms += answer.samples_ms
             run.peak_rss_mib = answer.peak_rss_mib
-            time.sleep(_SETTLE_S)
+            time.sleep(SETTLE_S)
         if progress is not None:
             progress(min(done + BLOCK, rounds), rounds)
 

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from edge_sphereface.json_output import Dataclass
 
 
-class _Message(Record):
+class Message(Record):
     """A line between the benchmark and a worker."""
 
     __slots__ = ()
@@ -38,7 +39,7 @@ class _Message(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request(_Message):
+class Request(Message):
     """What a worker loads.
 
     Attributes:
@@ -65,7 +66,7 @@ class Request(_Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready(_Message):
+class Ready(Message):
     """Answer of a worker that has loaded the contender.
 
     Attributes:
@@ -80,7 +81,7 @@ class Ready(_Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order(_Message):
+class Order(Message):
     """Request for samples.
 
     Attributes:
@@ -93,7 +94,7 @@ class Order(_Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Samples(_Message):
+class Samples(Message):
     """Samples of a worker.
 
     Attributes:
@@ -106,7 +107,7 @@ class Samples(_Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem(_Message):
+class Problem(Message):
     """Answer of a worker that failed.
 
     Attributes:
@@ -116,8 +117,12 @@ class Problem(_Message):
     error: str
 
 
-def main(request: Request) -> None:
-    """Load the contender, and answer orders until stdin ends."""
+def main(serve: Callable[[Callable[[Dataclass], None]], None]) -> None:
+    """Serve the parent process.
+
+    Args:
+        serve: loads the contender and answers orders until stdin ends, by the function that it is given.
+    """
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)  # libraries print to stdout as they like
 
@@ -126,7 +131,7 @@ def main(request: Request) -> None:
             answers.flush()
 
         try:
-            _serve(request, answer)
+            serve(answer)
         except Exception as error:  # noqa: BLE001 -- whatever a peer raises is its result
             answer(Problem(error=f"{type(error).__name__}: {str(error).strip()[:500]}"))
 
@@ -184,4 +189,4 @@ def peak_rss_mib(status: Path = Path("/proc/self/status")) -> float | None:
 
 
 if __name__ == "__main__":
-    main(Request.from_json(sys.argv[1]))
+    main(partial(_serve, Request.from_json(sys.argv[1])))

@@ -29,6 +29,7 @@ from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
 from benchmarks.gallery.search import GallerySearchReport
 from benchmarks.latency import LatencyReport
+from benchmarks.pipeline.measure import PipelineReport
 from benchmarks.plan import PlanReport
 from benchmarks.quantization.commands import QuantizationResult
 from benchmarks.report import WrittenReport
@@ -118,6 +119,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks sessions", SessionsReport),
     ("benchmarks accuracy", AccuracyReport),
     ("benchmarks alignment", AlignmentReport),
+    ("benchmarks pipeline", PipelineReport),
     ("benchmarks identification", IdentificationReport),
     ("benchmarks gallery-search", GallerySearchReport),
     ("benchmarks embed-folder", ScaleReport),

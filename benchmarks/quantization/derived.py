@@ -12,7 +12,7 @@ import onnx
 from benchmarks import static_int8
 from benchmarks.contenders.contender import Peer
 from benchmarks.peer_environments import PeerUnavailableError, environment_of, python_of
-from benchmarks.runner import ROOT
+from benchmarks.peer_process import ROOT
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.spec import LAYOUT_NCHW

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from benchmarks.runner import ROOT
+from benchmarks.peer_process import ROOT
 from edge_sphereface.image import save_image
 from export.graph import OUTPUT_NAME
 from export.rewrite.weights import read_weights, rebuild

@@ -85,6 +85,11 @@ class FacesInFile:
         faces = _scaled(self.faces, self.file.steps(self.image) / self.file.steps(image))
         return replace(self, reduction=reduction, image=image, faces=tuple(faces))
 
+    def detected(self, detector: Detector) -> FacesInFile:
+        """The same photograph with every face, without refinement of the landmarks."""
+        steps = _two_steps(detector)
+        return self.of(detector.detect(self.image) if steps is None else steps.find(self.image))
+
     def improved(self, detector: Detector) -> FacesInFile:
         """The faces with refined landmarks, if this detector refines them."""
         steps = _two_steps(detector)
@@ -97,11 +102,17 @@ def find_in_file(detector: Detector, file: ImageFile) -> FacesInFile:
     Raises:
         ImageError: OpenCV cannot decode the file.
     """
+    return decode_for(detector, file).detected(detector)
+
+
+def decode_for(detector: Detector, file: ImageFile) -> FacesInFile:
+    """Decode a photograph at the scale at which this detector reads it; its faces are not yet detected.
+
+    Raises:
+        ImageError: OpenCV cannot decode the file.
+    """
     reduction = file.reduction(detector.max_side) if isinstance(detector, BoundedDetector) else 1
-    image = file.decode(reduction)
-    steps = _two_steps(detector)
-    faces = detector.detect(image) if steps is None else steps.find(image)
-    return FacesInFile(file=file, reduction=reduction, image=image, faces=tuple(faces))
+    return FacesInFile(file=file, reduction=reduction, image=file.decode(reduction), faces=())
 
 
 def _two_steps(detector: Detector) -> TwoStepDetector | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from edge_sphereface.storage.files import ensure_folder
 from export.orl.faces import PEOPLE, PHOTOGRAPHS_EACH, read_orl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from edge_sphereface.model.spec import ModelSpec
@@ -49,15 +50,7 @@ class OrlPhotographs:
 
     def labeled_pairs(self) -> LabeledPairs:
         """Return all genuine pairs of the photographs that are not enrolled, and as many random impostor pairs."""
-        every = [(one, other) for index, one in enumerate(ASKED) for other in ASKED[index + 1 :]]
-        genuine = [pair for pair in every if pair[0][0] == pair[1][0]]
-        impostor = [pair for pair in every if pair[0][0] != pair[1][0]]
-        random = np.random.RandomState(_PAIRS_SEED)  # the same stream in every numpy
-        chosen = random.choice(len(impostor), len(genuine), replace=False)
-        pairs = [*genuine, *(impostor[index] for index in chosen)]
-        mixed = [pairs[index] for index in random.permutation(len(pairs))]  # each fold has pairs of both kinds
-        labeled = [Pair(file_of(*one), file_of(*other), same=one[0] == other[0]) for one, other in mixed]
-        return LabeledPairs(labeled, self.others, self.landmarks)
+        return LabeledPairs(balanced_pairs([file_of(*each) for each in ASKED]), self.others, self.landmarks)
 
 
 ASKED = tuple(
@@ -67,6 +60,23 @@ ASKED = tuple(
     if person > ENROLLED_PEOPLE or number > ENROLLED_EACH
 )
 """Person and number of the photographs that are not enrolled."""
+
+
+def balanced_pairs(photographs: Sequence[str]) -> list[Pair]:
+    """Return all genuine pairs of photographs, and as many random impostor pairs, mixed.
+
+    Args:
+        photographs: paths ``PERSON/photo.jpg``.
+    """
+    every = [
+        Pair(one, other, same=one.partition("/")[0] == other.partition("/")[0])
+        for one, other in itertools.combinations(photographs, 2)
+    ]
+    genuine, impostor = [pair for pair in every if pair.same], [pair for pair in every if not pair.same]
+    random = np.random.RandomState(_PAIRS_SEED)  # the same stream in every numpy
+    chosen = random.choice(len(impostor), min(len(genuine), len(impostor)), replace=False)
+    pairs = [*genuine, *(impostor[index] for index in chosen)]
+    return [pairs[index] for index in random.permutation(len(pairs))]  # each fold has pairs of both kinds
 
 
 def name_of(person: int) -> str:

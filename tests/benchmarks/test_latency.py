@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import latency, runner
+from benchmarks import latency, peer_process, runner
 from benchmarks.__main__ import build_parser
 from benchmarks.case_row import CaseRow
 from benchmarks.cases import TAKES_FLOATS, Rival, make_rivals, select_cases
@@ -154,7 +154,7 @@ def test_a_peer_that_cannot_be_installed_is_a_row_with_the_reason(small_models, 
             raise PeerUnavailableError("no network")
         return python_of(peer)
 
-    monkeypatch.setattr(runner, "python_of", unavailable)
+    monkeypatch.setattr(peer_process, "python_of", unavailable)
     rows = latency.measure([small_models["nchw"]], threads=[1], batches=[1], rounds=2, peers=["openvino"])
     assert rows[1].failure.error == "no network"
 
