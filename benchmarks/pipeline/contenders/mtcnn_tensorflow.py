@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import Peer, onnxruntime_plain
@@ -30,7 +31,7 @@ class Contender(PlainWay):
 
         tf.config.threading.set_intra_op_parallelism_threads(setup.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        network = onnxruntime_plain.Contender(setup.model, setup.of_network())
+        network = onnxruntime_plain.Contender(Path(setup.model), setup.of_network())
         self._detector = MTCNN(device="CPU:0")
         self.version = f"mtcnn {version('mtcnn')}, TensorFlow {tf.__version__}, {network.version}"
         super().__init__(self._detect, network, setup)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import Peer, opencv_dnn
@@ -24,8 +25,8 @@ class Contender(PlainWay):
     def __init__(self, setup: Setup) -> None:
         import cv2
 
-        network = opencv_dnn.Contender(setup.model, setup.of_network())
-        self._detector = cv2.FaceDetectorYN.create(str(setup.yunet), "", (320, 320))
+        network = opencv_dnn.Contender(Path(setup.model), setup.of_network())
+        self._detector = cv2.FaceDetectorYN.create(setup.yunet, "", (320, 320))
         self.version = network.version
         super().__init__(self._detect, network, setup)
 
