@@ -88,7 +88,11 @@ def _cases(arguments: argparse.Namespace, threads: int) -> list[measure.Case]:
     """Cases of one number of threads: this project with each model and detector, and the peers with the first model."""
     yunet = arguments.detector_model or cached_model()
     specs = {path: Embedder(path).spec for path in arguments.model}
-    ours = [("edge", f"{path.stem}, {detector}", path, detector) for path in specs for detector in _DETECTORS]
+    ours = [
+        ("edge", f"edge_sphereface: {path.stem}, {detector}", path, detector)
+        for path in specs
+        for detector in _DETECTORS
+    ]
     peers = [(name, find_contender(name).title, arguments.model[0], "") for name in arguments.peers]
     return [
         measure.Case(

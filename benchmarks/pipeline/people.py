@@ -69,4 +69,7 @@ def choose_photographs(folder: Path, count: int) -> list[Photograph]:
             hint="give a folder with one folder for each person, and enough photographs",
         )
     mixed = [probes[index] for index in random.permutation(len(probes))]
-    return [Photograph(path=path, enrolled=path in set(enrolled)) for path in (*enrolled, *mixed)]
+    return [
+        *(Photograph(path=path, enrolled=True) for path in enrolled),
+        *(Photograph(path=path, enrolled=False) for path in mixed),
+    ]

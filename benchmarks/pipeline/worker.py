@@ -14,7 +14,7 @@ from benchmarks.pipeline.contenders.contender import Setup  # noqa: TC001 -- rea
 from benchmarks.worker import Message, main, peak_rss_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from benchmarks.pipeline.contenders import Contender, Faces
     from edge_sphereface.json_output import Dataclass
@@ -73,8 +73,7 @@ class Turn(Message):
     """Request to process photographs.
 
     Attributes:
-        photographs: the photographs. The first one is processed once more before them, which is not counted: the caches
-            have the data of the previous contender.
+        photographs: the photographs.
     """
 
     photographs: tuple[Photograph, ...]
@@ -139,6 +138,19 @@ def process(
     return Processed(times_ms=times_ms, embedding=() if embedding is None else tuple(embedding.tolist()), name=name)
 
 
+def warm_up(contender: Contender, paths: Sequence[str]) -> None:
+    """Decode the photographs of a turn and process the first one, neither of which is counted.
+
+    No contender is then the first to read a file, and the caches no longer have the data of the previous contender.
+    """
+    decode, *others = contender.stages.values()
+    value: Any = None
+    for path in reversed(paths):
+        value = decode(path)
+    for run in others:
+        value = run(value)
+
+
 def serve(request: Request, answer: Callable[[Dataclass], None]) -> None:
     """Load the contender, and process photographs until stdin ends."""
     module = import_module(f"benchmarks.pipeline.contenders.{request.contender}")
@@ -148,9 +160,7 @@ def serve(request: Request, answer: Callable[[Dataclass], None]) -> None:
     folder = Path(request.photographs)
     for line in sys.stdin:
         turn = Turn.from_json(line)
-        value: Any = str(folder / turn.photographs[0].path)
-        for run in contender.stages.values():
-            value = run(value)
+        warm_up(contender, [str(folder / each.path) for each in turn.photographs])
         processed = tuple(process(contender, folder / each.path, each) for each in turn.photographs)
         answer(Results(processed=processed, peak_rss_mib=peak_rss_mib()))
 

@@ -14,7 +14,7 @@ from benchmarks.pipeline.contenders.edge import Contender
 from benchmarks.pipeline.contenders.plain import Detected, PlainWay, from_keypoints
 from benchmarks.pipeline.measure import Case, measure, score, text
 from benchmarks.pipeline.people import choose_photographs
-from benchmarks.pipeline.worker import Loaded, Photograph, Processed, Results, process
+from benchmarks.pipeline.worker import Loaded, Photograph, Processed, Results, process, warm_up
 from benchmarks.worker import Problem
 from edge_sphereface.errors import PairsError
 from edge_sphereface.evaluation.pairs import Pair
@@ -137,6 +137,14 @@ def test_each_stage_is_timed_and_the_largest_face_counts(tmp_path):
     assert list(contender.enrolled) == ["ann"]
 
 
+def test_before_a_turn_all_files_are_read_and_one_is_processed():
+    contender = Stub()
+    seen = []
+    contender.stages = {"decode": lambda path: seen.append(path) or path, "embed": lambda path: seen.append([path])}
+    warm_up(contender, ["a.png", "b.png"])
+    assert seen == ["b.png", "a.png", ["a.png"]]
+
+
 def test_scores_are_distances():
     photographs = [Photograph(path=f"{person}/1.png", enrolled=False) for person in "abcd"]
     rows = [(1.0, 0.0), (0.0, 1.0), (), (1.2, 0.0)]
@@ -208,7 +216,8 @@ def test_what_is_written_around_a_detector(small_model, photo, tmp_path):
         def run(self, prepared):
             return 2 * np.ones((len(prepared), 4), np.float32)
 
-    way = PlainWay(lambda _: from_keypoints([face]), Network(), setup)
+    degenerate = {"box": [0, 0, 999, 999], "keypoints": dict.fromkeys(names, (5, 5))}
+    way = PlainWay(lambda _: from_keypoints([degenerate, face]), Network(), setup)
     found = through(way, str(photo))
     np.testing.assert_allclose(found.embeddings, [[0.5] * 4])
     assert found.areas.tolist() == [90 * 120]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from benchmarks.pipeline.contenders.contender import Setup
     from edge_sphereface.types import Float32Array, UInt8Array
 
-
 _KEYPOINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 """From left to right in the image."""
 
@@ -43,12 +42,7 @@ class PlainWay:
         setup: setup of the contender.
     """
 
-    def __init__(
-        self,
-        detect: Callable[[UInt8Array], Detected],
-        network: Network,
-        setup: Setup,
-    ) -> None:
+    def __init__(self, detect: Callable[[UInt8Array], Detected], network: Network, setup: Setup) -> None:
         import cv2
 
         cv2.setNumThreads(setup.threads)
@@ -68,8 +62,12 @@ class PlainWay:
 
         image, faces = found
         size = (self._spec.input_width, self._spec.input_height)
-        transforms = [cv2.estimateAffinePartial2D(points, self._template)[0] for points in faces.landmarks]
-        return faces.areas, [cv2.warpAffine(image, transform, size) for transform in transforms]
+        fitted = [
+            (area, transform)
+            for area, points in zip(faces.areas, faces.landmarks, strict=True)
+            if (transform := cv2.estimateAffinePartial2D(points, self._template)[0]) is not None
+        ]
+        return [area for area, _ in fitted], [cv2.warpAffine(image, transform, size) for _, transform in fitted]
 
     def _embed(self, aligned: tuple[list[float], list[Any]]) -> Faces:
         areas, crops = aligned
