@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class Contender:
         self._package = face_recognition
         self._names: list[str] = []
         self._known: list[Float32Array] = []
-        self.version = f"face_recognition {face_recognition.__version__}, dlib {dlib.__version__}"
+        options = f"AVX {dlib.USE_AVX_INSTRUCTIONS}, BLAS {dlib.DLIB_USE_BLAS}"
+        self.version = f"face_recognition {version('face_recognition')}, dlib {dlib.__version__} ({options})"
         self.stages = {"decode": face_recognition.load_image_file, "detect": self._detect, "embed": self._embed}
 
     def _detect(self, image: Any) -> Any:
