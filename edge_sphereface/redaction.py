@@ -74,7 +74,7 @@ def _public(rest: str) -> str:
         return _HIDDEN
     place, *query = re.split(r"[?#]", rest, maxsplit=1)
     host, *segments = place.split("/")
-    shown = [host if _HOST.fullmatch(host) else _HIDDEN]
+    shown = [host if not host or _HOST.fullmatch(host) else _HIDDEN]
     for segment in segments:
         if not _SEGMENT.fullmatch(segment):
             shown.append(_HIDDEN)

@@ -20,10 +20,10 @@ from edge_sphereface.model.certificate import Certificate, certificate_path
 from edge_sphereface.model.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
-    MODEL_SUFFIX,
     ListedFile,
     files_of_form,
     is_file_name,
+    is_model,
     read_manifest,
 )
 from edge_sphereface.storage.bounded_json import shortened
@@ -117,7 +117,7 @@ def fetch_models(
         with atomic_write(folder / own, mode=SHARED) as stream:
             stream.write(content)
     return FetchedModels(
-        models=tuple(folder / file.name for file in files if file.name.endswith(MODEL_SUFFIX)),
+        models=tuple(folder / file.name for file in files if is_model(file.name)),
         files=(*(folder / file.name for file in files), *([] if content is None else [folder / own])),
         sha256=digest,
         is_verified=sha256 is not None,
@@ -143,7 +143,7 @@ def _bring(
         name=file.name,
         url=origin.named(file.name),
         sha256=file.sha256,
-        max_bytes=_MAX_MODEL_BYTES if file.name.endswith(MODEL_SUFFIX) else _MAX_OTHER_BYTES,
+        max_bytes=_MAX_MODEL_BYTES if is_model(file.name) else _MAX_OTHER_BYTES,
         remedy=_REMEDY,
     )
     if pinned.matches(folder / file.name):
@@ -216,11 +216,13 @@ def _origin(place: str, *, is_pinned: bool) -> tuple[_Remote | _Local, str | Non
     except ValueError as error:
         raise DownloadError(f"{place} is not a URL: {error}.", hint="check the address") from error
     if parts.scheme == "file":
+        if parts.netloc.lower() not in ("", "localhost"):
+            raise DownloadError(
+                f"{place} names another machine.", hint="name a path on this machine, as in file:///media/usb/models"
+            )
         return _local(Path(url2pathname(parts.path)))
     if parts.scheme not in ("https", "http") or not host:
-        raise DownloadError(
-            f"Expected an address that begins with https://, got {place}.", hint="a path on this machine is taken, too"
-        )
+        raise DownloadError(f"Expected an https address, got {place}.", hint="a path on this machine is taken, too")
     if has_user:
         raise DownloadError(
             f"{place} holds a user name or a password, and none is sent.", hint="download the files by other means"
@@ -232,7 +234,7 @@ def _origin(place: str, *, is_pinned: bool) -> tuple[_Remote | _Local, str | Non
         )
     parent, _, last = parts.path.rpartition("/")
     name = unquote(last)
-    is_file = name == MANIFEST or name.endswith(MODEL_SUFFIX)
+    is_file = name == MANIFEST or is_model(name)
     path = parent if is_file else parts.path.rstrip("/")
     origin = _Remote((parts.scheme, parts.netloc, f"{quote(path, safe='/%')}/", parts.query))
     return origin, _model_name(name) if is_file else None
@@ -252,7 +254,7 @@ def _model_name(name: str) -> str | None:
     """Name of a model file, as it was named; None for the manifest."""
     if name == MANIFEST:
         return None
-    if not (name.endswith(MODEL_SUFFIX) and is_file_name(name)):
+    if not (is_model(name) and is_file_name(name)):
         raise DownloadError(
             f"Expected a model with a name such as m.int8.onnx, got {shortened(name)!r}.",
             hint="name a folder of models, or one .onnx file",

@@ -22,7 +22,7 @@ FLOAT = "float"
 
 _MAX_FILES = 256
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]([^\n]{1,255})")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.(?:onnx|json|md|txt|png)")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.(?i:onnx|json|md|txt|png)")
 """Models, certificates, reports and texts. No name leads out of the folder, or is that of a hidden file, a gallery or a
 program."""
 
@@ -46,7 +46,7 @@ def write_manifest(files: Iterable[Path]) -> str:
 
 
 def read_manifest(content: bytes, *, place: str) -> tuple[list[ListedFile], list[str]]:
-    """Read an untrusted manifest.
+    """Read an untrusted manifest. Empty lines and lines that begin with ``#`` are skipped.
 
     Args:
         content: content of the file.
@@ -60,10 +60,12 @@ def read_manifest(content: bytes, *, place: str) -> tuple[list[ListedFile], list
     """
     files: dict[str, ListedFile] = {}
     others: list[str] = []
-    lines = content.decode("utf-8", "replace").splitlines()
+    lines = content.decode("utf-8-sig", "replace").splitlines()
     if len(lines) > _MAX_FILES:
         raise _invalid(place, f"it has {len(lines)} lines, and at most {_MAX_FILES} are read")
     for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
         found = _LINE.fullmatch(line)
         if found is None:
             raise _invalid(place, f"line {number} is not a SHA-256 and a file name: {shortened(line)!r}")
@@ -74,7 +76,7 @@ def read_manifest(content: bytes, *, place: str) -> tuple[list[ListedFile], list
             raise _invalid(place, f"it lists {name} twice")
         else:
             files[name.casefold()] = ListedFile(name=name, sha256=digest)
-    if not any(file.name.endswith(MODEL_SUFFIX) for file in files.values()):
+    if not any(is_model(file.name) for file in files.values()):
         raise _invalid(place, "it lists no .onnx file")
     return list(files.values()), others
 
@@ -84,9 +86,14 @@ def is_file_name(name: str) -> bool:
     return _FILE_NAME.fullmatch(name) is not None
 
 
+def is_model(name: str) -> bool:
+    """Whether a file of this name is a model."""
+    return name.lower().endswith(MODEL_SUFFIX)
+
+
 def form_of(name: str) -> str:
     """Form that the name of a model file states: ``int8`` for ``m.int8.onnx``, ``float`` for ``m.onnx``."""
-    return name.removesuffix(MODEL_SUFFIX).partition(".")[2] or FLOAT
+    return _stem(name).partition(".")[2] or FLOAT
 
 
 def files_of_form(files: Iterable[ListedFile], form: str) -> list[ListedFile]:
@@ -96,7 +103,7 @@ def files_of_form(files: Iterable[ListedFile], form: str) -> list[ListedFile]:
         DownloadError: there is no model of that form.
     """
     every = list(files)
-    stems = {file.name.removesuffix(MODEL_SUFFIX) for file in every if file.name.endswith(MODEL_SUFFIX)}
+    stems = {_stem(file.name) for file in every if is_model(file.name)}
     forms = {stem: form_of(stem) for stem in stems}
     if form not in forms.values():
         raise DownloadError(
@@ -109,6 +116,10 @@ def files_of_form(files: Iterable[ListedFile], form: str) -> list[ListedFile]:
         return not owners or forms[max(owners, key=len)] == form
 
     return [file for file in every if is_chosen(file)]
+
+
+def _stem(name: str) -> str:
+    return name[: -len(MODEL_SUFFIX)] if is_model(name) else name
 
 
 def _invalid(place: str, reason: str) -> DownloadError:

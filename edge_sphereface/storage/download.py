@@ -28,6 +28,7 @@ _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
 _MISSING = (403, 404, 410)
 """Answers of servers that have no such file; object stores answer 403."""
+_MOST_DIGITS = 18
 _USER_AGENT = {"User-Agent": "edge-sphereface"}
 
 
@@ -137,9 +138,9 @@ def read_url(url: str, *, limit: int, remedy: Remedy) -> bytes | None:
     try:
         request = urllib.request.Request(url, headers=_USER_AGENT)
         with urllib.request.build_opener(_SecureRedirects).open(request, timeout=_TIMEOUT_S) as response:
-            announced = response.headers.get("Content-Length") or ""
+            announced = _announced(response)
             content: bytes = response.read(limit + 1)
-        if len(content) <= limit and announced.isdecimal() and len(content) < int(announced):
+        if len(content) <= limit and len(content) < announced:
             raise ConnectionError(f"the connection ended after {len(content)} of {announced} bytes")
     except urllib.error.HTTPError as error:
         error.close()
@@ -190,15 +191,15 @@ def _receive(file: PinnedFile, part: Path, progress: Progress | None) -> None:
         raise _failed(file, part, f"the server answered {error.code} {error.reason}") from error
     except EdgeSphereFaceError:
         raise
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: redirected to what is no URL
         raise _failed(file, part, str(getattr(error, "reason", error)) or type(error).__name__) from error
 
 
 def _save(
     file: PinnedFile, response: http.client.HTTPResponse, part: Path, have: int, progress: Progress | None
 ) -> None:
-    announced = response.headers.get("Content-Length") or ""
-    total = have + int(announced) if announced.isdecimal() else 0
+    announced = _announced(response)
+    total = have + announced if announced else 0
     try:
         # Unbuffered, so that only bytes on disk are counted.
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if have else os.O_TRUNC)
@@ -224,6 +225,12 @@ def _save(
         )
     if total > have:
         raise ConnectionError(f"the connection ended after {have} of {total} bytes")
+
+
+def _announced(response: http.client.HTTPResponse) -> int:
+    """The length that a server states; 0 if it states none, or none that a file can have."""
+    length = response.headers.get("Content-Length") or ""
+    return int(length) if length.isdecimal() and len(length) <= _MOST_DIGITS else 0
 
 
 def _failed(file: PinnedFile, part: Path, reason: str) -> DownloadError:

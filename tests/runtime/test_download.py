@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from edge_sphereface.errors import ChecksumError, DownloadError, OfflineError
-from edge_sphereface.storage.download import PinnedFile, fetch, install
+from edge_sphereface.storage.download import PinnedFile, fetch, install, read_url
 
 CONTENT = os.urandom(300_000)
 
@@ -28,6 +28,7 @@ class Server(ThreadingHTTPServer):
         self.ranges = True
         self.status = None
         self.length = None
+        self.location = None
         self.requests = []
 
 
@@ -37,6 +38,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(wanted)
         if self.server.status:
             self.send_error(self.server.status)
+            return
+        if self.server.location:
+            self.send_response(302)
+            self.send_header("Location", self.server.location)
+            self.end_headers()
             return
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
         if start and start >= len(self.server.content):
@@ -136,8 +142,10 @@ def test_a_damaged_file_in_place_is_fetched_again(pinned, tmp_path):
     assert fetch(pinned, tmp_path / "x.bin").read_bytes() == CONTENT
 
 
-def test_a_length_that_is_no_number_is_not_believed(server, pinned, tmp_path):
-    server.length = "plenty"
+@pytest.mark.parametrize("length", ["plenty", "9" * 5000])
+def test_a_length_that_no_file_has_is_not_believed(server, pinned, tmp_path, length):
+    server.length = length
+    assert read_url(pinned.url, limit=400_000, remedy=pinned.remedy) == CONTENT
     assert fetch(pinned, tmp_path / "x.bin").read_bytes() == CONTENT
 
 
@@ -167,6 +175,14 @@ def test_no_such_file_on_the_server(server, pinned, tmp_path):
     server.status = 404
     with pytest.raises(DownloadError, match="404.*copy it here"):
         fetch(pinned, tmp_path / "x.bin")
+
+
+def test_a_redirection_to_what_is_no_url(server, pinned, tmp_path):
+    server.location = "http://[bad/"
+    with pytest.raises(DownloadError, match="Invalid IPv6 URL"):
+        fetch(pinned, tmp_path / "x.bin")
+    with pytest.raises(DownloadError, match="Invalid IPv6 URL"):
+        read_url(pinned.url, limit=400_000, remedy=pinned.remedy)
 
 
 def test_no_network_says_what_to_do(server, pinned, tmp_path):

@@ -13,7 +13,7 @@ from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.errors import ChecksumError, DownloadError, OfflineError
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.fetch import fetch_models
-from edge_sphereface.model.manifest import MANIFEST, read_manifest, write_manifest
+from edge_sphereface.model.manifest import MANIFEST, files_of_form, read_manifest, write_manifest
 
 DIGEST = "a" * 64
 
@@ -168,13 +168,14 @@ def test_no_network_and_none_allowed(server, tmp_path, monkeypatch, cli):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("ftp://example.org/m.onnx", "begins with https"),
-        ("https:///m.onnx", "begins with https"),
+        ("ftp://example.org/m.onnx", "Expected an https address, got ftp://example.org/m.onnx."),
+        ("https:///m.onnx", "Expected an https address, got https:///m.onnx."),
+        ("file://nas/models", "names another machine"),
         ("https://[::1/m.onnx", "not a URL"),
         ("https://ann:geheim@example.org/", "user name or a password"),
         ("https://example.org/..%2f..%2fm.onnx", "a name such as"),
         ("https://example.org/.m.onnx", "a name such as"),
-        ("nowhere", "no folder or model nowhere"),
+        ("nowhere", "check the path; an address begins with https://\n"),
     ],
 )
 def test_places_that_are_refused(cli, tmp_path, monkeypatch, place, message):
@@ -239,6 +240,14 @@ def test_a_manifest_names_only_files_of_models():
     assert len(others) == 5
 
 
+def test_a_manifest_that_an_editor_changed():
+    """A byte order mark, comments, empty lines and capital letters change nothing."""
+    text = f"\ufeff# models\n\n{DIGEST}  M.INT8.ONNX\n{DIGEST}  m.onnx\n{DIGEST}  M.INT8.parity.json\n \n"
+    files, others = read_manifest(text.encode(), place="x")
+    assert [file.name for file in files_of_form(files, "INT8")] == ["M.INT8.ONNX", "M.INT8.parity.json"]
+    assert others == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -247,7 +256,7 @@ def test_a_manifest_names_only_files_of_models():
         (f"{DIGEST}  m.onnx\n{DIGEST}  M.onnx", "twice"),
         (f"{DIGEST} m.onnx", "line 1"),
         (f"{DIGEST[:-1]}  m.onnx", "line 1"),
-        (f"{DIGEST}  m.onnx\n\n", "line 2"),
+        (f"\n{DIGEST}  m.onnx\nm.onnx", "line 3"),
         (f"{DIGEST}  m.onnx\n" * 300, "300 lines"),
     ],
 )
