@@ -207,7 +207,7 @@ def readme(bundle: Bundle) -> str:
         "  edge-sphereface fetch-model https://ADDRESS/ --sha256 HEX",
         "",
         "On the device",
-        "  pip install 'edge-sphereface[cpu,mtcnn]'",
+        "  pip install 'edge-sphereface[cpu,mtcnn,web]'   # before the first release: a wheel made in a checkout",
         f"  export EDGE_SPHEREFACE_MODEL=$PWD/{_name(fastest)}",
         f"  edge-sphereface verify-model {_name(fastest)}   # repeats the proof there, without the checkpoint",
         "  edge-sphereface doctor",
@@ -217,6 +217,11 @@ def readme(bundle: Bundle) -> str:
         "",
         "Forms",
         *(f"  {_describe(form)}" for form in bundle.forms),
+        *(
+            []
+            if FAST in written
+            else [f"  {_TITLES[FAST]:<19} NOT WRITTEN: none was measurably faster on this machine"]
+        ),
         f"  Reduced precisions were calibrated and judged with: {bundle.photographs}.",
         f"  Latency is that of one face on: {machine}; {bundle.load}.",
         f"  All figures: {FIGURES}; the proofs: *.parity.json, *.quantization.md",

@@ -11,6 +11,7 @@ from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.storage.files import ensure_folder
 from export.convert import ConversionOptions, convert
 from export.quantization.output import write_quantized
+from export.quantization.policy import Policy
 from export.quantization.quantize import FLOAT16, INT8, QuantizationOptions, quantize
 from export.rewrite.fast import rewrite
 from export.tuning.tune import TuningOptions, tune
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 STEM = "sphereface20"
 """Stem of the file names. The specification in each file names the network."""
 PLAIN, FAST = "float", "float, faster"
+_POLICY = Policy(latency=None)
+"""The forms are for other devices, which this machine's latency says nothing about: it is measured, not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,7 @@ def make_forms(
         is_fast = rewrite(plain, fast, plan=options.plan, note=note).written
     paths = {PLAIN: plain, **({FAST: fast} if is_fast else {})}
     if not is_fast:
+        note("no other float form is measurably faster on this machine: the plain one remains alone")
         _delete(folder, fast.stem)
     quantized, reports = {}, [conversion.certificate]
     for precision in options.precisions:
@@ -131,6 +135,7 @@ def make_forms(
             QuantizationOptions(
                 precision=precision,
                 max_drift=options.max_drift,
+                policy=_POLICY,
                 plan=options.plan,
                 faster_than=[fast] if is_fast and options.tuned else [],  # the untuned one is compared with anyway
             ),

@@ -61,8 +61,9 @@ class CalibrationCrops:
 
     @property
     def for_ranges(self) -> UInt8Array:
-        """Crops that determine the ranges, (M, H, W, 3) uint8 BGR."""
-        return self.crops[: len(self.crops) - self.judging_count]
+        """Crops that determine the ranges, (2 M, H, W, 3) uint8 BGR: each one as it is, then all of them mirrored."""
+        chosen = self.crops[: len(self.crops) - self.judging_count]
+        return np.concatenate([chosen, chosen[:, :, ::-1]])
 
     @property
     def for_judging(self) -> UInt8Array:

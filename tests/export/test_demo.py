@@ -55,10 +55,8 @@ def test_the_demo_recognizes_people(demo):
 
 @pytest.mark.slow
 def test_int8_keeps_every_bound_of_accuracy(demo):
-    """Latency is judged as well where the demo runs; beside other tests it means nothing."""
     proof = demo.quantized.proof
-    missed = [judgment for judgment in proof.judgments if not judgment.holds]
-    assert all("latency" in judgment.what for judgment in missed), missed
+    assert proof.missed == []
     assert demo.quantized.doubts == ()
     assert proof.pairs.left_out == 0
     assert abs(proof.threshold - demo.made.spec.threshold) < 0.02
