@@ -12,7 +12,8 @@ from benchmarks.ascend import comparison_table
 from benchmarks.case_row import CaseRow, read_rows
 from benchmarks.environment import TimedEnvironment
 from benchmarks.quantization import proof_table
-from benchmarks.recorded import read_record
+from benchmarks.recorded import read_record, read_records
+from benchmarks.target import Target
 from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
@@ -43,6 +44,21 @@ SECTIONS = ("rows", "stages", "accuracy", "ledger")
 """Lists of rows of a result, which are joined."""
 _WHOLE = ("tuning", "quantization", "proofs")
 """Kinds of results that are shown whole: of ``tuning``, ``quantization`` and ``export quantize``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GateRow:
+    """What a report shows of an attempt to pass a harmful model.
+
+    Attributes:
+        what: what is harmful.
+        exit_code: exit code of the command.
+        reason: bounds that the model missed, or the error.
+    """
+
+    what: str
+    exit_code: int
+    reason: str
 
 
 def kind_of(result: JsonObject) -> str | None:
@@ -245,15 +261,11 @@ def _whole(result: JsonObject) -> list[str]:
     """Format a result of ``tuning`` or ``quantization``: latency, models that the gate refuses, targets."""
     rows = sorted(read_rows(result), key=lambda row: (row.threads, row.batch))  # stable: one group, one reference
     lines = [f"Measured {result['environment']['time']}.", "", *_block(latency.text(rows))]
-    gate = result.get("gate", [])
-    lines += [f"* gate, {row['what']}: exit code {row['exit_code']}; {row['reason']}" for row in gate]
+    gate = read_records(_GateRow, result.get("gate", []))
+    lines += [f"* gate, {row.what}: exit code {row.exit_code}; {row.reason}" for row in gate]
     lines += [""] if gate else []
-    lines += _block(target.text([_target(line) for line in result["targets"]]))
+    lines += _block(target.text(read_records(Target, result.get("targets"))))
     return lines + _warning(_busy(result))
-
-
-def _target(line: JsonObject) -> target.Target:
-    return target.Target(**{name: line[name] for name in ("figure", "measured", "sense", "bound", "why_not")})
 
 
 def _busy(result: JsonObject) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Sense: TypeAlias = Literal["<=", "<", ">="]
+"""Relation of a value to its bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Target:
 
     figure: str
     measured: float | None
-    sense: str
+    sense: Sense
     bound: float
     verdict: str = field(init=False, default="not measured")
     why_not: str = ""
@@ -41,7 +44,7 @@ class Target:
 
 def text(lines: Sequence[Target]) -> str:
     """Format the targets as a table."""
-    width = max(len(line.figure) for line in lines)
+    width = max((len(line.figure) for line in lines), default=0)
     shown = [f"{'figure':<{width}} {'measured':>10}   {'must be':>9}"]
     for line in lines:
         measured = "" if line.measured is None else f"{line.measured:.5g}"

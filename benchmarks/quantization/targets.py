@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.target import Target
+from benchmarks.target import Sense, Target
 from export.quantization.policy import Judgment, Policy
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def targets(figures: Figures, emulated: Sequence[EmulatedRow]) -> list[Target]:
 def _latency(rows: Sequence[FormRow]) -> Iterator[Target]:
     for threads in sorted({row.row.threads for row in rows}):
         chosen = {row.form: row.row for row in rows if row.row.threads == threads}
-        pairs = [
+        pairs: list[tuple[str, str, str, float, Sense]] = [
             ("float rewritten over plain", "rewritten", "plain", 0.90, "<="),
             ("INT8 over plain float", "int8", "plain", 0.47, "<="),
             # OpenVINO binds its threads, which spin: each runtime has its best settings.
@@ -64,7 +64,7 @@ def _drift(figures: Figures) -> Iterator[Target]:
         yield from _judged(judgment, f"INT8: {judgment.what}", bound, "<=")
 
 
-def _judged(judgment: Judgment, figure: str, bound: float | None, sense: str) -> Iterator[Target]:
+def _judged(judgment: Judgment, figure: str, bound: float | None, sense: Sense) -> Iterator[Target]:
     """Value that the gate judges: the worse end of the confidence interval, if there is one."""
     worst = judgment.worst
     end = "" if worst is None else f", {'lower' if judgment.at_least else 'upper'} end of the 95 % interval"

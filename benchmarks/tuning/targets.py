@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.target import Target
+from benchmarks.target import Sense, Target
 from benchmarks.tuning.measure import BATCH, PEERS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _latency(chosen: Mapping[str, CaseRow], threads: int, figures: Figures) -> I
         yield _against_best(f"{where}: INT8 over the best peer's", times, "int8", ("int8_openvino", "int8_nncf"))
 
 
-def _ratio(figure: str, times: Mapping[str, float], ours: str, theirs: str, bound: float, sense: str) -> Target:
+def _ratio(figure: str, times: Mapping[str, float], ours: str, theirs: str, bound: float, sense: Sense) -> Target:
     if ours not in times or theirs not in times:
         return Target(figure=figure, measured=None, bound=bound, sense=sense, why_not="one of them did not run")
     return Target(figure=figure, measured=times[ours] / times[theirs], bound=bound, sense=sense)

@@ -106,6 +106,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         # An abbreviation would be understood here, and not where words are looked for, such as --config and --json
         super().__init__(**{"allow_abbrev": False, **options})
+        self._is_mixing = False
 
     def add_subparsers(self, **options: Any) -> Any:
         """Add commands; see :meth:`argparse.ArgumentParser.add_subparsers`."""
@@ -113,14 +114,29 @@ class Parser(argparse.ArgumentParser):
         return self.commands
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse what is left over; words count over :attr:`preset`, and that over defaults."""
+        """Parse, and refuse what is left over; words count over :attr:`preset`, and that over defaults.
+
+        Options may stand anywhere among the other words of a command. argparse alone would give all positional
+        arguments their words at the first of them.
+        """
+        if self._is_mixing:  # argparse parses the options first and then the other words, both by this method
+            return super().parse_known_args(args, namespace)
         words = list(sys.argv[1:] if args is None else args)
         if self.preset is not None:
             namespace = argparse.Namespace(**{**self.preset(words), **vars(namespace or argparse.Namespace())})
-        arguments, rest = super().parse_known_args(words, namespace)
+        arguments, rest = self._parse(words, namespace)
         if rest:  # an address that it may hold is not shown
             self._refuse(f"unrecognized arguments: {' '.join(map(_shown, rest))}", _shown(rest[0]), self.options())
         return arguments, rest
+
+    def _parse(self, words: list[str], namespace: argparse.Namespace | None) -> tuple[argparse.Namespace, list[str]]:
+        if self.commands is not None:
+            return super().parse_known_args(words, namespace)
+        self._is_mixing = True
+        try:
+            return self.parse_known_intermixed_args(words, namespace)
+        finally:
+            self._is_mixing = False
 
     def options(self) -> list[str]:
         """The long options of this parser, as its help lists them."""

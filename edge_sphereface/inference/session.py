@@ -239,7 +239,8 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     content = str(model) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
     try:
-        session = ort.InferenceSession(content, options, providers=providers)
+        # onnxruntime would print an error on stdout and try again on providers that nobody asked for
+        session = ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
     except (state.InvalidProtobuf, state.InvalidGraph, state.NoModel, state.NoSuchFile) as error:
         raise ModelFormatError(
             f"onnxruntime cannot read {model}: {error}",

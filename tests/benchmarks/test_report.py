@@ -177,6 +177,22 @@ def test_sections_that_are_not_rows_are_refused(result, rows, tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"targets": None},
+        {"targets": [{"figure": [[]], "measured": None, "sense": "<", "bound": 1.0}]},
+        {"targets": [{"figure": "x", "measured": 1.0, "sense": "=", "bound": 1.0}]},
+        {"gate": [[]]},
+    ],
+)
+def test_targets_and_attempts_that_are_none_are_refused(result, change, tmp_path, capsys):
+    path = tmp_path / "bad.json"
+    path.write_text(json.dumps({**whole(result, gate=[], rewritten_cosine={}), **change}))
+    assert run(build_parser(), ["report", str(path), "-o", str(tmp_path / "r")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_the_recorded_results_remain_readable():
     for folder in sorted((ROOT / "benchmarks" / "results").iterdir()):
         results = [load_result(path) for path in folder.glob("*.json")]

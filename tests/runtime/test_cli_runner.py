@@ -239,3 +239,19 @@ def test_abbreviations_are_not_understood(capsys):
     """They would be understood by one reader of the words and not by another."""
     assert main(["watch", "0", "--conf", "c.toml"]) == 2
     assert "did you mean --config?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("enroll Ann --gallery g.db a.jpg b.jpg", {"name": "Ann", "image": [Path("a.jpg"), Path("b.jpg")]}),
+        ("enroll --gallery g.db Ann --largest a.jpg", {"name": "Ann", "image": [Path("a.jpg")], "largest": True}),
+        ("enroll Ann --meta a=b -- -a.jpg", {"name": "Ann", "image": [Path("-a.jpg")], "meta": [("a", "b")]}),
+        ("detect a.jpg --json b.jpg", {"image": [Path("a.jpg"), Path("b.jpg")], "json": True}),
+        ("gallery remove Ann --gallery g.db Bob", {"name": ["Ann", "Bob"], "gallery": "g.db"}),
+        ("watch --budget-ms 50 0", {"source": "0", "budget_ms": 50.0}),
+    ],
+)
+def test_options_may_stand_between_other_words(line, expected):
+    parsed = vars(build_parser().parse_args(line.split()))
+    assert {name: parsed[name] for name in expected} == expected

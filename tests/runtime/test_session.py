@@ -45,6 +45,15 @@ def test_a_provider_that_is_not_there(make_onnx):
         open_session(make_onnx(), SessionConfig(provider="tpu"))
 
 
+def test_a_damaged_operator_is_one_error_and_prints_nothing(make_onnx, capsys):
+    """By default, onnxruntime prints to stdout and tries again."""
+    path = make_onnx()
+    path.write_bytes(path.read_bytes().replace(b"ReduceMean", b"Reduce\xd1ean"))
+    with pytest.raises(ModelFormatError, match="onnxruntime cannot"):
+        open_session(path, SessionConfig(provider="cpu"))
+    assert capsys.readouterr().out == ""
+
+
 @needs_azure
 def test_a_provider_that_would_leave_all_to_the_cpu(make_onnx):
     with pytest.raises(ProviderError, match="does not take every node"):
