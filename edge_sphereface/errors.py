@@ -104,6 +104,7 @@ Remedy: TypeAlias = Literal[
     "reduce-workers",
     "select-largest",
     "tune-model",
+    "update-result",
     "verify-conversion",
     "verify-model",
 ]

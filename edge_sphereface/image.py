@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -32,6 +33,8 @@ The limit of a progressive JPEG file is half of this: its decoder keeps up to 6 
 _FORMATS = "JPEG, PNG, BMP, GIF, TIFF, WebP, PBM, PGM, PPM or PAM"
 _MAX_SCANS = 100
 """Largest number of scans of a JPEG file. Each scan costs a pass over all pixels; cameras write about ten."""
+_NAMED = 3
+"""Links that a warning names."""
 
 _HINTS = {
     2: "grayscale: convert it with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)",
@@ -222,6 +225,19 @@ def save_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
         output.write(data.tobytes())
 
 
+class FoundImages(NamedTuple):
+    """Photographs below a folder.
+
+    Attributes:
+        photographs: their paths, sorted.
+        unknown: subfolders that could not be searched, and links that lead nowhere, such as to a disk that is not
+            mounted. What is below them is unknown.
+    """
+
+    photographs: list[Path]
+    unknown: list[Path]
+
+
 def find_images(folder: Path) -> list[Path]:
     """List the photographs below ``folder``, identified by their suffixes and sorted by path.
 
@@ -231,32 +247,56 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         ImageError: ``folder`` is not a folder.
     """
+    return search_images(folder).photographs
+
+
+def search_images(folder: Path) -> FoundImages:
+    """Find what :func:`find_images` lists, and where it could not look.
+
+    Raises:
+        ImageError: ``folder`` is not a folder.
+    """
     if not folder.is_dir():
         raise ImageError(f"Expected a folder of photographs, got {folder}.", hint="check the path")
-    return sorted(
-        path
-        for place in _folders(folder)
-        for path in place.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-
-
-def _folders(folder: Path) -> list[Path]:
-    """A folder and all folders below it, each once; symbolic links may form cycles."""
-    found: dict[tuple[int, int], Path] = {}
+    photographs: list[Path] = []
+    closed: list[Path] = []
+    dangling: list[Path] = []
+    searched: set[tuple[int, int]] = set()  # symbolic links may form cycles
     real: deque[Path] = deque([folder])
     links: deque[Path] = deque()
     while real or links:
         place = real.popleft() if real else links.popleft()
-        status = place.stat()
-        if (status.st_dev, status.st_ino) in found:
-            continue
         try:
-            below = sorted(path for path in place.iterdir() if path.is_dir())
+            status = place.stat()
+            if (status.st_dev, status.st_ino) in searched:
+                continue
+            modes = {path: _mode(path) for path in sorted(place.iterdir())}
         except OSError as error:
-            warnings.warn(f"The folder {place} is skipped: {error.strerror or error}.", stacklevel=4)
+            warnings.warn(f"The folder {place} is skipped: {error.strerror or error}.", stacklevel=3)
+            closed.append(place)
             continue
-        found[status.st_dev, status.st_ino] = place
-        real += (path for path in below if not path.is_symlink())
-        links += (path for path in below if path.is_symlink())
-    return list(found.values())
+        searched.add((status.st_dev, status.st_ino))
+        for path, mode in modes.items():
+            if mode is None:
+                dangling.append(path)
+            elif stat.S_ISDIR(mode):
+                (links if path.is_symlink() else real).append(path)
+            elif stat.S_ISREG(mode) and path.suffix.lower() in IMAGE_SUFFIXES:
+                photographs.append(path)
+    if dangling:
+        more = len(dangling) - _NAMED
+        named = ", ".join(map(str, dangling[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+        warnings.warn(f"Links that lead nowhere are skipped: {named}.", stacklevel=3)
+    return FoundImages(sorted(photographs), closed + dangling)
+
+
+def _mode(path: Path) -> int | None:
+    """Mode of what a path leads to: None for a link that leads nowhere, 0 for a file that was deleted meanwhile."""
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return None
+        if isinstance(error, FileNotFoundError):
+            return 0
+        raise

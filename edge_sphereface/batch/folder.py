@@ -8,10 +8,10 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from heapq import merge
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.batch.earlier_result import EarlierResult
+from edge_sphereface.batch.earlier_result import EarlierResult, require_result
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.batch.journal import Journal, in_order
 from edge_sphereface.batch.names import to_text
@@ -26,7 +26,7 @@ from edge_sphereface.batch.tables import (
 )
 from edge_sphereface.batch.versions import NO_VERSION, version_of
 from edge_sphereface.errors import ImageError, OutputError
-from edge_sphereface.image import find_images
+from edge_sphereface.image import search_images
 from edge_sphereface.storage.files import PRIVATE, atomic_write
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _ROWS = 1024
 """Photographs that are read from the journal together, and faces that are written together."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet takes for a formula."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,11 @@ class FolderResult:
         resumed: number of them that an earlier, interrupted run had processed.
         unchanged: number of them that an update took over from the earlier result.
         replaced: number of them that changed since the earlier result and were processed again.
+        added: number of them that an earlier result does not have.
         deleted: number of photographs of the earlier result that the folder no longer holds. An update keeps them in
             the result unless it is asked to remove them.
+        unknown: number of photographs of the earlier result in subfolders that could not be searched, or behind links
+            that lead nowhere. An update keeps them in the result.
         faces: number of faces, which are the rows of the Parquet file.
         without_face: number of photographs without a face.
         unreadable: number of photographs that could not be read.
@@ -68,7 +73,9 @@ class FolderResult:
     resumed: int
     unchanged: int
     replaced: int
+    added: int
     deleted: int
+    unknown: int
     faces: int
     without_face: int
     unreadable: int
@@ -93,18 +100,20 @@ def embed_folder(
 
     Args:
         config: folder, model, detector and session options.
-        output: path of the Parquet file, whose rows are sorted by path and face.
+        output: path of the Parquet file, whose rows are sorted by path and face. It ends in ``.parquet``.
         engine: engine that runs the work; None for this process.
         overwrite: replace an existing result.
         update: process only photographs that an existing result does not have, or whose file has another size or time
             of modification since. Without an existing result, all are processed.
-        remove_deleted: with ``update``, remove the faces of photographs that the folder no longer holds.
+        remove_deleted: with ``update``, remove the faces of photographs that the folder no longer holds. What is below
+            a subfolder that cannot be searched, or a link that leads nowhere, is kept.
         progress: called with the number of photographs done and their total.
 
     Raises:
         ImageError: the folder does not exist or holds no photograph.
-        OutputError: the result exists or cannot be written, the interrupted run had other options, or the result to
-            update has another model or detector, or no list of its photographs.
+        OutputError: the result exists or cannot be written, the output is no result of this function or has another
+            suffix, the interrupted run had other options, the result to update has another model or detector, or no
+            list of its photographs, or none of them is in the folder and they are to be removed.
         ExtraError: pyarrow is not installed.
         ModelError, ProviderError: the model cannot be run.
         ValueError: ``update`` and ``overwrite`` are given together, or ``remove_deleted`` without ``update``.
@@ -116,18 +125,22 @@ def embed_folder(
         raise OutputError(f"Expected a file for the embeddings, got {str(output)!r}.", hint="name it faces.parquet")
     partial = target.with_name(f"{target.name}.partial")
     arrow()
-    # With a journal next to it, the result is that of an interrupted run that was killed after writing it
-    if target.exists() and not (overwrite or update) and not partial.exists():
-        raise OutputError(
-            f"{target} exists already.",
-            hint="name another file, or allow it to be replaced or updated",
-            remedy="overwrite",
-        )
     if target.exists() and not target.is_file():
         raise OutputError(
             f"Expected a regular file as output, got {target}.", hint="name a regular file in a folder with free space"
         )
-    versions = _versions(config.folder)
+    if target.suffix.lower() != ".parquet":
+        raise OutputError(f"Expected a name that ends in .parquet, got {target}.", hint="name it faces.parquet")
+    if target.exists():
+        require_result(target)
+    # With a journal next to it, the result is that of an interrupted run that was killed after writing it
+    if target.exists() and not (overwrite or update) and not partial.exists():
+        raise OutputError(
+            f"{target} exists already.",
+            hint="name another file, or allow it to be updated or replaced",
+            remedy="update-result",
+        )
+    versions, unknown = _search(config.folder)
     pipeline = config.open()
     fingerprint, detector = pipeline.embedder.fingerprint, pipeline.detector.name
     del pipeline
@@ -139,9 +152,15 @@ def embed_folder(
     }
     earlier = EarlierResult(target, fingerprint, detector) if update and target.exists() else None
     with nullcontext() if earlier is None else closing(earlier):
+        listed_before = {} if earlier is None else earlier.photographs
+        plan = _Plan(versions, unknown, listed_before, remove_deleted=remove_deleted)
+        if remove_deleted and plan.deleted and not plan.listed.keys() & versions.keys():
+            raise OutputError(
+                f"None of the {len(plan.listed)} photographs of {target} is in {config.folder}: all would be removed.",
+                hint="check the folder",
+            )
         journal = Journal(partial, settings)
         try:
-            plan = _Plan(versions, {} if earlier is None else earlier.photographs, remove_deleted=remove_deleted)
             resumed = sum(plan.is_current(path, journal) for path in journal.places)
             names = [path for path in versions if path not in plan.kept and not plan.is_current(path, journal)]
             _work(journal, engine or LocalEngine(), config, names, resumed, progress)
@@ -163,7 +182,9 @@ def embed_folder(
         resumed=resumed,
         unchanged=len(plan.kept & versions.keys()),
         replaced=sum(place.path in plan.listed for place in places),
-        deleted=len(plan.listed.keys() - versions.keys()),
+        added=sum(place.path not in plan.listed for place in places),
+        deleted=len(plan.deleted),
+        unknown=len(plan.listed.keys() - versions.keys() - plan.deleted),
         faces=sum(known.faces for known in photographs.values()),
         without_face=sum(known.error is None and not known.faces for known in photographs.values()),
         unreadable=sum(known.error is not None for known in photographs.values()),
@@ -177,24 +198,33 @@ class _Plan:
 
     Args:
         versions: photographs in the folder and their versions.
+        unknown: paths of photographs and subfolders that could not be searched.
         listed: photographs of the earlier result; empty if there is none.
         remove_deleted: leave out photographs that the folder no longer holds.
 
     Attributes:
         listed: photographs of the earlier result.
+        deleted: paths of those that the folder no longer holds.
         kept: paths of the photographs whose rows are taken over from the earlier result.
     """
 
     def __init__(
-        self, versions: Mapping[str, FileVersion], listed: Mapping[str, ListedPhotograph], *, remove_deleted: bool
+        self,
+        versions: Mapping[str, FileVersion],
+        unknown: Collection[str],
+        listed: Mapping[str, ListedPhotograph],
+        *,
+        remove_deleted: bool,
     ) -> None:
         self.listed = listed
         self._versions = versions
+        self._unknown = unknown
         self._remove_deleted = remove_deleted
+        self.deleted = {path for path in listed if self._is_deleted(path)}
         self.kept = {
             path
             for path, known in listed.items()
-            if (_same(known.version, versions[path]) if path in versions else not remove_deleted)
+            if (_same(known.version, versions[path]) if path in versions else not self._is_removed(path))
         }
 
     def is_current(self, path: str, journal: Journal) -> bool:
@@ -205,19 +235,30 @@ class _Plan:
 
     def takes(self, path: str) -> bool:
         """Whether a photograph in the journal belongs to the result."""
-        return path not in self.kept and (path in self._versions or not self._remove_deleted)
+        return path not in self.kept and not self._is_removed(path)
+
+    def _is_removed(self, path: str) -> bool:
+        return self._remove_deleted and self._is_deleted(path)
+
+    def _is_deleted(self, path: str) -> bool:
+        if path in self._versions:
+            return False
+        return path not in self._unknown and not any(
+            str(parent) in self._unknown for parent in PurePosixPath(path).parents
+        )
 
 
 def _same(known: FileVersion, present: FileVersion) -> bool:
     return known == present != NO_VERSION
 
 
-def _versions(folder: Path) -> dict[str, FileVersion]:
-    """Versions of the photographs below a folder, in the order of their paths."""
-    versions = {to_text(path.relative_to(folder)): version_of(path) for path in find_images(folder)}
+def _search(folder: Path) -> tuple[dict[str, FileVersion], set[str]]:
+    """Versions of the photographs below a folder, in the order of their paths; and what could not be searched."""
+    found = search_images(folder)
+    versions = {to_text(path.relative_to(folder)): version_of(path) for path in found.photographs}
     if not versions:
         raise ImageError(f"There are no photographs below {folder}.", hint="JPEG, PNG, BMP, TIFF and WebP are found")
-    return versions
+    return versions, {to_text(path.relative_to(folder)) for path in found.unknown}
 
 
 def _work(
@@ -302,7 +343,7 @@ def _list_unreadable(target: Path, unreadable: Sequence[tuple[str, str]]) -> Pat
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "reason"))
-    writer.writerows(unreadable)
+    writer.writerows([f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in row] for row in unreadable)
     with atomic_write(side, mode=PRIVATE) as stream:
         stream.write(text.getvalue().encode("utf-8"))
     return side

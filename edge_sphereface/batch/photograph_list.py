@@ -83,6 +83,8 @@ def decode_list(encoded: bytes, name: str) -> dict[str, ListedPhotograph]:
             raise _damaged(name)
         if not all(isinstance(value, kinds) and not isinstance(value, bool) for value in columns[key]):
             raise _damaged(name)
+    if min(columns["faces"], default=0) < 0 or len(set(columns["path"])) != len(columns["path"]):
+        raise _damaged(name)
     return {
         path: ListedPhotograph(FileVersion(size, modified_ns), faces, error)
         for path, size, modified_ns, faces, error in zip(*(columns[key] for key in _COLUMNS), strict=True)

@@ -102,12 +102,14 @@ def _text(result: FolderResult, arguments: argparse.Namespace) -> str:
     if result.unreadable_list is not None:
         text += f" ({result.unreadable_list})"
     if arguments.update:
-        text += f"; {result.unchanged} are unchanged, {result.replaced} were replaced"
+        text += f"; new: {result.added}, changed: {result.replaced}, unchanged: {result.unchanged}"
     if result.resumed:
         text += f"; {result.resumed} were done by an earlier run"
     if result.deleted:
-        fate = "were removed" if arguments.remove_deleted else "were kept: remove them with --remove-deleted"
-        text += f"\n{result.deleted} of the earlier result are no longer in the folder and {fate}"
+        fate = "removed" if arguments.remove_deleted else "kept; --remove-deleted removes them"
+        text += f"\nphotographs of the earlier result that are no longer in the folder: {result.deleted}, {fate}"
+    if result.unknown:
+        text += f"\nphotographs of the earlier result where the folder could not be searched: {result.unknown}, kept"
     return text
 
 

@@ -34,6 +34,7 @@ COMMANDS: dict[Remedy, str] = {
     "reduce-workers": "--workers N, --threads N",
     "select-largest": "--largest",
     "tune-model": "python -m export tune MODEL.onnx",
+    "update-result": "--update, or --overwrite",
     "verify-conversion": "python -m export verify MODEL.onnx --checkpoint CHECKPOINT",
     "verify-model": "edge-sphereface verify-model",
 }

@@ -113,6 +113,14 @@ class Fingerprint(Record):
     def _current(cls, values: JsonObject) -> JsonObject:
         return {"alignment_fit": FIT_UMEYAMA, **values}
 
+    def differences(self, other: Fingerprint) -> list[str]:
+        """What differs, in words: ``there`` is this fingerprint, ``here`` the other one."""
+        return [
+            f"{_WORDS.get(name, name)} {_short(getattr(self, name))} there, {_short(getattr(other, name))} here"
+            for name in (field.name for field in fields(self))
+            if getattr(self, name) != getattr(other, name)
+        ]
+
     def require(self, other: Fingerprint, what: str) -> None:
         """Require that embeddings are comparable with those of this fingerprint.
 
@@ -125,13 +133,9 @@ class Fingerprint(Record):
         """
         if self == other:
             return
-        differing = [
-            f"{_WORDS.get(name, name)} {_short(getattr(self, name))} there, {_short(getattr(other, name))} here"
-            for name in (field.name for field in fields(self))
-            if getattr(self, name) != getattr(other, name)
-        ]
+        differing = "; ".join(self.differences(other))
         raise FingerprintError(
-            f"{what} holds embeddings of another kind: {'; '.join(differing)}. Their similarities are meaningless.",
+            f"{what} holds embeddings of another kind: {differing}. Their similarities are meaningless.",
             hint="use the model that it was made with, or rebuild the gallery from its kept crops",
             remedy="rebuild-gallery",
         )

@@ -16,15 +16,18 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from edge_sphereface.batch import embed_folder
+from edge_sphereface.batch.earlier_result import EarlierResult
 from edge_sphereface.batch.engines import LocalEngine
 from edge_sphereface.batch.journal import Journal, in_order
 from edge_sphereface.batch.photograph_list import ListedPhotograph, decode_list, encode_list
 from edge_sphereface.batch.tables import Photograph, photographs_table
 from edge_sphereface.batch.versions import FileVersion
+from edge_sphereface.cli.hints import hint_of
 from edge_sphereface.errors import ImageError, ModelNotFoundError, OutputError
 from edge_sphereface.image import load_image
 from edge_sphereface.model.fingerprint import Fingerprint
@@ -84,15 +87,90 @@ def test_a_folder_without_faces_is_an_empty_table(config, tmp_path):
 
 def test_a_result_is_not_overwritten_unasked(config, tmp_path):
     output = tmp_path / "x.parquet"
-    output.write_bytes(b"precious")
-    (tmp_path / "x.unreadable.csv").write_text("of an earlier run")
-    with pytest.raises(OutputError, match="exists already"):
+    embed_folder(config, output)
+    before = output.read_bytes()
+    with pytest.raises(OutputError, match="exists already") as refused:
         embed_folder(config, output)
-    assert output.read_bytes() == b"precious"
+    assert hint_of(refused.value).endswith("--update, or --overwrite")
+    assert output.read_bytes() == before
+    assert (tmp_path / "x.unreadable.csv").exists()
     for name in ("broken.jpg", "text.jpg", "nothing.png"):
         (config.folder / name).unlink()
     assert embed_folder(config, output, overwrite=True).faces == 7
     assert not (tmp_path / "x.unreadable.csv").exists(), "there is nothing to list any more"
+
+
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"update": True}])
+def test_only_a_result_is_ever_replaced(config, tmp_path, options):
+    photograph = config.folder / "a.png"
+    (tmp_path / "link.parquet").symlink_to(photograph)
+    (tmp_path / "text.parquet").write_text("precious")
+    pq.write_table(pa.table({"mine": [1]}), tmp_path / "mine.parquet")
+    for name, match in (
+        ("photos/a.png", "ends in .parquet"),
+        ("new.csv", "ends in .parquet"),
+        ("link.parquet", "Cannot read .* as a Parquet file"),
+        ("text.parquet", "Cannot read .* as a Parquet file"),
+        ("mine.parquet", "is another Parquet file"),
+    ):
+        target = tmp_path / name
+        before = target.read_bytes() if target.exists() else None
+        with pytest.raises(OutputError, match=match):
+            embed_folder(config, target, **options)
+        assert (target.read_bytes() if target.exists() else None) == before
+        assert not target.with_name(f"{target.name}.partial").exists()
+
+
+def test_what_cannot_be_searched_is_not_deleted(config, tmp_path):
+    """A link to a disk that is not mounted says nothing about the photographs on the disk."""
+    output, disk, link = tmp_path / "x.parquet", tmp_path / "disk", config.folder / "b"
+    link.rename(disk)
+    link.symlink_to(disk)
+    first = embed_folder(config, output)
+    before = rows(output)
+    assert (first.added, first.photographs) == (10, 10)
+    disk.rename(tmp_path / "away")
+    (config.folder / "two.png").unlink()
+    with pytest.warns(UserWarning, match="lead nowhere are skipped: .*photos/b"):
+        result = embed_folder(config, output, update=True, remove_deleted=True)
+    assert (result.unknown, result.deleted, result.photographs) == (3, 1, 9)
+    assert rows(output) == [row for row in before if row["path"] != "two.png"]
+
+
+def test_another_folder_does_not_empty_a_result(config, tmp_path):
+    output, other = tmp_path / "x.parquet", tmp_path / "other"
+    embed_folder(config, output)
+    before = output.read_bytes()
+    other.mkdir()
+    shutil.copy(config.folder / "a.png", other / "new.png")
+    with pytest.raises(OutputError, match="None of the 10 photographs of"):
+        embed_folder(replace(config, folder=other), output, update=True, remove_deleted=True)
+    assert output.read_bytes() == before
+    assert not (tmp_path / "x.parquet.partial").exists()
+
+
+def test_rows_that_the_list_does_not_count_are_refused(config, tmp_path):
+    output = tmp_path / "x.parquet"
+    embed_folder(config, output)
+    table = pq.read_table(output)
+    key = b"edge_sphereface.photographs"
+    listed = pq.read_metadata(output).metadata[key]
+    (config.folder / "empty.png").unlink()
+    for order in ([0, 1, 2], [0, 0, *range(1, len(table))], [0, 0, *range(2, len(table))]):
+        with pq.ParquetWriter(output, table.schema) as writer:
+            writer.write_table(table.take(order))
+            writer.add_key_value_metadata({key: listed})
+        damaged = output.read_bytes()
+        with pytest.raises(OutputError, match="not those that its list of photographs counts"):
+            embed_folder(config, output, update=True, remove_deleted=True)
+        assert output.read_bytes() == damaged
+
+
+def test_a_name_is_no_formula(config, tmp_path):
+    (config.folder / "=cmd|x.png").write_text("no photograph")
+    embed_folder(config, tmp_path / "x.parquet")
+    with (tmp_path / "x.unreadable.csv").open(newline="", encoding="utf-8") as stream:
+        assert "'=cmd|x.png" in [row["path"] for row in csv.DictReader(stream)]
 
 
 def test_errors_before_any_work(config, tmp_path):
@@ -128,6 +206,7 @@ def test_update_takes_new_and_changed_photographs_only(config, tmp_path):
     result = embed_folder(config, output, engine=counting, update=True)
     assert counting.paths == ("aa.png", "broken.jpg", "z.webp")
     assert (result.photographs, result.unchanged, result.replaced, result.deleted) == (11, 7, 2, 1)
+    assert (result.added, result.unknown) == (1, 0)
     assert (result.faces, result.without_face, result.unreadable) == (10, 1, 2)
     found = rows(output)
     keys = [(row["path"], row["face_index"]) for row in found]
@@ -161,8 +240,10 @@ def test_an_update_of_another_model_or_without_a_list_is_refused(config, tmp_pat
     output = tmp_path / "x.parquet"
     embed_folder(config, output)
     content = output.read_bytes()
-    with pytest.raises(OutputError, match="another model"):
+    with pytest.raises(OutputError, match="another model.*: averaging with the mirrored crop False there, True here"):
         embed_folder(replace(config, flip=True), output, update=True)
+    with pytest.raises(OutputError, match="detector mtcnn.* there, yunet here"):
+        EarlierResult(output, config.open().embedder.fingerprint, "yunet")
     table = pq.read_table(output)
     for damaged, match in (
         (lambda: pq.write_table(table, output), "no list of its photographs"),
@@ -213,6 +294,10 @@ def test_the_list_of_photographs_is_read_as_it_was_written():
         base64.b64encode(zlib.compress(b"[]")),
         base64.b64encode(zlib.compress(b'{"path":["a"],"bytes":[1],"modified_ns":[1],"faces":[true],"error":[null]}')),
         base64.b64encode(zlib.compress(b'{"path":["a"],"bytes":[1],"modified_ns":[1],"faces":[],"error":[null]}')),
+        base64.b64encode(zlib.compress(b'{"path":["a"],"bytes":[1],"modified_ns":[1],"faces":[-1],"error":[null]}')),
+        base64.b64encode(
+            zlib.compress(b'{"path":["a","a"],"bytes":[1,1],"modified_ns":[1,1],"faces":[1,1],"error":[null,null]}')
+        ),
     ):
         with pytest.raises(OutputError, match="list of photographs in x is damaged"):
             decode_list(damaged, "x")

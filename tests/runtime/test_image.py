@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from edge_sphereface.errors import ImageError, OutputError
-from edge_sphereface.image import MAX_PIXELS, check_image, find_images, load_image, save_image
+from edge_sphereface.image import MAX_PIXELS, check_image, find_images, load_image, save_image, search_images
 from edge_sphereface.image_header import read_header
 
 GOOD = np.random.default_rng(1).integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -258,7 +258,10 @@ def test_linked_folders_are_searched_once(tmp_path):
     (tmp_path / "album/a-link").symlink_to("ann")
     (tmp_path / "album/ann/up").symlink_to("..")
     (tmp_path / "album/broken").symlink_to("nowhere")
-    found = [path.relative_to(tmp_path / "album").as_posix() for path in find_images(tmp_path / "album")]
+    with pytest.warns(UserWarning, match="lead nowhere are skipped: .*broken"):
+        images, unknown = search_images(tmp_path / "album")
+    assert unknown == [tmp_path / "album/broken"]
+    found = [path.relative_to(tmp_path / "album").as_posix() for path in images]
     assert found == ["Bob/2.jpg", "ann/1.jpg"]
 
 
@@ -269,4 +272,5 @@ def test_a_folder_that_cannot_be_read_is_named(as_nobody):
         (folder / "secret").mkdir(mode=0)
         (folder / "1.jpg").touch()
         with as_nobody(), pytest.warns(UserWarning, match="secret is skipped: Permission denied"):
-            assert [path.name for path in find_images(folder)] == ["1.jpg"]
+            images, unknown = search_images(folder)
+        assert ([path.name for path in images], unknown) == (["1.jpg"], [folder / "secret"])
