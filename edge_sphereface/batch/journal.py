@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from edge_sphereface.batch.tables import arrow
 from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.errors import OutputError
-from edge_sphereface.storage.files import open_private
+from edge_sphereface.storage.files import open_private, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -154,16 +154,8 @@ class Journal:
             self.places[path] = Place(path, FileVersion(size, modified_ns), offset, row)
 
     def _lock(self) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows, where two simultaneous runs are not detected
-            return
-        try:
-            fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(
-                f"Another process works on {self.path}.", hint="wait for it, or name another file"
-            ) from error
+        if not try_lock(self._stream.fileno()):
+            raise OutputError(f"Another process works on {self.path}.", hint="wait for it, or name another file")
 
 
 def _table(record: bytes) -> Any:

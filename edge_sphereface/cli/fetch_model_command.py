@@ -25,9 +25,9 @@ def add_command(commands: Commands) -> None:
         parents=[json_option(), session_options()],
         help="download or copy models, and verify them on this device",
         description=f"Take the models of a folder that holds {MANIFEST}, as `python -m export model` makes it, or one "
-        "model with its certificate. Every file is verified by its SHA-256, and every model by its certificate on this "
-        "device. An interrupted download continues where it stopped. Exit code 1 if a model does not meet its "
-        "certificate.",
+        "model with its certificate. Every listed file, or the one model, is verified by its SHA-256. The models "
+        "are then compared with their certificates on this device. An interrupted download continues where it "
+        "stopped. Exit code 1 if a model does not meet its certificate; it stays in the folder.",
         epilog="example: edge-sphereface fetch-model https://example.org/models/ --sha256 HEX --form int8",
     )
     parser.add_argument("place", metavar="ADDRESS", help="https address or path of a folder, or of one .onnx file")
@@ -41,6 +41,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("model"), metavar="FOLDER", help="default: model, in this folder"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace files of the same names that differ")
     parser.set_defaults(run=fetch_model)
 
 
@@ -91,6 +92,7 @@ def fetch_model(arguments: argparse.Namespace) -> Outcome:
         arguments.output,
         sha256=arguments.sha256,
         form=arguments.form,
+        overwrite=arguments.overwrite,
         reporter=lambda name: Progress(f"downloading {name}", "MiB"),
     )
     if fetched.left_out:
@@ -123,9 +125,11 @@ def _verified(path: Path, arguments: argparse.Namespace) -> FetchedModel:
 def _text(report: FetchModelReport, fetched: FetchedModels) -> str:
     width = max(len(str(model.path)) for model in report.models)
     lines = [f"{model.path!s:<{width}}  {_size(model.path)}, {_parity(model)}" for model in report.models]
-    subject = MANIFEST if report.folder / MANIFEST in fetched.files else report.models[0].path.name
+    has_manifest = report.folder / MANIFEST in fetched.files
+    subject = MANIFEST if has_manifest else report.models[0].path.name
     if report.verified:
-        lines.append(f"{subject} has the SHA-256 that you gave, and every file the one that belongs to it")
+        others = "every file the one that it lists" if has_manifest else "nothing shows who made its certificate"
+        lines.append(f"{subject} has the SHA-256 that you gave, and {others}")
     else:
         lines.append(
             f"who made these files is not verified: compare the SHA-256 of {subject}, {report.sha256}, with the "

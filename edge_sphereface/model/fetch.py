@@ -7,8 +7,9 @@ caller knows its SHA-256 from the publisher.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,11 +29,11 @@ from edge_sphereface.model.manifest import (
 )
 from edge_sphereface.storage.bounded_json import shortened
 from edge_sphereface.storage.download import PinnedFile, fetch, install, read_url
-from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
+from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder, may_write, try_lock
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from edge_sphereface.errors import Remedy
     from edge_sphereface.storage.download import Progress
@@ -70,25 +71,27 @@ def fetch_models(
     *,
     sha256: str | None = None,
     form: str | None = None,
+    overwrite: bool = False,
     reporter: Callable[[str], Progress],
 ) -> FetchedModels:
     """Download or copy models into a folder, with their certificates.
 
-    The folder changes only when every file has arrived and has the SHA-256 that it must have. An interrupted download
-    continues where it stopped.
+    Files are placed only when every file has arrived and has the SHA-256 that it must have. Whether the models run is
+    not tried. An interrupted download continues where it stopped.
 
     Args:
         place: ``https`` URL or path of a folder with a manifest, or of one model.
         folder: target; created if missing.
         sha256: SHA-256 of the manifest or of the model, in hexadecimal. An ``http`` URL requires it.
         form: form to take, such as ``int8``; None for all forms.
+        overwrite: replace files of the folder that have these names and another content.
         reporter: returns a progress function for a file's name.
 
     Raises:
         DownloadError: the files are missing there, cannot be downloaded, or are not models.
         ChecksumError: a file has another SHA-256.
         OfflineError: ``EDGE_SPHEREFACE_OFFLINE`` forbids downloads.
-        OutputError: the folder cannot be written.
+        OutputError: the folder cannot be written, holds another file of one of the names, or is that of another run.
     """
     origin, model = _origin(place, is_pinned=sha256 is not None)
     left_out: list[str] = []
@@ -110,12 +113,19 @@ def fetch_models(
             )
         files, left_out = read_manifest(content, place=origin.named(MANIFEST))
         files = files if form is None else files_of_form(files, form)
-    incoming = ensure_folder(folder / _INCOMING / digest[:16])  # a resumed file is of the same manifest
-    arrived = [file.name for file in files if _bring(file, origin, folder, incoming, reporter)]
-    _move(arrived, incoming, folder)
-    if content is not None:
-        with atomic_write(folder / own, mode=SHARED) as stream:
-            stream.write(content)
+    pinned = [_pinned(origin, file.name, file.sha256) for file in files]
+    listing = [] if content is None else [_pinned(origin, own, hashlib.sha256(content).hexdigest())]
+    with _sole_run(ensure_folder(folder)):
+        missing = [file for file in pinned if not file.matches(folder / file.name)]
+        changed = [file for file in listing if not file.matches(folder / file.name)]
+        _require_free([file.name for file in (*missing, *changed)], folder, overwrite=overwrite)
+        incoming = ensure_folder(folder / _INCOMING / digest[:16])  # a resumed file is of the same manifest
+        for file in missing:
+            origin.bring(file, incoming / file.name, reporter(file.name))
+        _move([file.name for file in missing], incoming, folder)
+        if content is not None and changed:
+            with atomic_write(folder / own, mode=SHARED) as stream:
+                stream.write(content)
     return FetchedModels(
         models=tuple(folder / file.name for file in files if is_model(file.name)),
         files=(*(folder / file.name for file in files), *([] if content is None else [folder / own])),
@@ -135,21 +145,48 @@ def _certified(certificate: bytes | None, named: str) -> str:
     return Certificate.from_json(certificate, name=f"The certificate {named}").onnx.sha256
 
 
-def _bring(
-    file: ListedFile, origin: _Remote | _Local, folder: Path, incoming: Path, reporter: Callable[[str], Progress]
-) -> bool:
-    """Bring a file to ``incoming``; False if the folder has it already."""
-    pinned = PinnedFile(
-        name=file.name,
-        url=origin.named(file.name),
-        sha256=file.sha256,
-        max_bytes=_MAX_MODEL_BYTES if is_model(file.name) else _MAX_OTHER_BYTES,
+def _pinned(origin: _Remote | _Local, name: str, sha256: str) -> PinnedFile:
+    return PinnedFile(
+        name=name,
+        url=origin.named(name),
+        sha256=sha256,
+        max_bytes=_MAX_MODEL_BYTES if is_model(name) else _MAX_OTHER_BYTES,
         remedy=_REMEDY,
     )
-    if pinned.matches(folder / file.name):
-        return False
-    origin.bring(pinned, incoming / file.name, reporter(file.name))
-    return True
+
+
+@contextmanager
+def _sole_run(folder: Path) -> Iterator[None]:
+    """Refuse a second run into the same folder."""
+    if os.name != "posix":  # folders cannot be opened
+        yield
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(f"Cannot read {folder}: {error.strerror}.", hint="name another folder") from error
+    try:
+        if not try_lock(descriptor):
+            raise OutputError(f"Another process fetches models into {folder}.", hint="wait, or name another folder")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_free(names: list[str], folder: Path, *, overwrite: bool) -> None:
+    """Check that files can be placed, before any is brought."""
+    if names and not may_write(folder):
+        raise OutputError(f"This user may not write into {folder}.", hint="name another folder")
+    for name in names:
+        path = folder / name
+        if os.path.isdir(path):  # noqa: PTH112 -- False where the path cannot be looked at
+            raise OutputError(f"Cannot write {path}: it is a folder.", hint="name another folder")
+        if os.path.lexists(path) and not overwrite:
+            raise OutputError(
+                f"{path} exists already, and is another file or cannot be read.",
+                hint="name another folder, or allow files to be replaced",
+                remedy="overwrite",
+            )
 
 
 def _move(names: list[str], incoming: Path, folder: Path) -> None:
@@ -158,8 +195,19 @@ def _move(names: list[str], incoming: Path, folder: Path) -> None:
             (incoming / name).replace(folder / name)
         except OSError as error:
             raise OutputError(f"Cannot write {folder / name}: {error.strerror}.", hint="name another folder") from error
-    with suppress(OSError):  # with what an earlier download left
-        shutil.rmtree(incoming.parent)
+    shutil.rmtree(incoming, ignore_errors=True)
+    with suppress(OSError):  # it may hold an interrupted download of other files
+        incoming.parent.rmdir()
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DownloadError(
+            f"Cannot read {path}: {error.strerror or error}.", hint="it must be readable for this user"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +221,16 @@ class _Local:
 
     def read(self, name: str, limit: int) -> bytes | None:
         path = self.folder / name
-        if not path.exists():
-            return None
+        with _readable(path):
+            if not path.exists():
+                return None
         return RegularFile(what="file", limit=limit, error=DownloadError).read(path)
 
     def bring(self, file: PinnedFile, target: Path, progress: Progress) -> None:  # noqa: ARG002 -- copying is quick
         source = self.folder / file.name
-        if not source.is_file():
+        with _readable(source):
+            is_there = source.is_file()
+        if not is_there:
             raise DownloadError(f"{self.folder} lists {file.name}, and there is no such file.", hint="copy all of them")
         install(file, source, target)
 
@@ -241,9 +292,11 @@ def _origin(place: str, *, is_pinned: bool) -> tuple[_Remote | _Local, str | Non
 
 
 def _local(path: Path) -> tuple[_Local, str | None]:
-    if path.is_dir():
+    with _readable(path):
+        is_folder, is_file = path.is_dir(), path.is_file()
+    if is_folder:
         return _Local(path), None
-    if not path.is_file():
+    if not is_file:
         raise DownloadError(
             f"There is no folder or model {path}.", hint="check the path; an address begins with https://"
         )

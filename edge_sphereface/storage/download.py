@@ -53,8 +53,11 @@ class PinnedFile:
     remedy: Remedy = "bring-file"
 
     def matches(self, path: Path) -> bool:
-        """Whether ``path`` is exactly this file."""
-        return path.is_file() and path.stat().st_size <= self.max_bytes and sha256_of(path) == self.sha256
+        """Whether ``path`` is exactly this file; False if it cannot be read."""
+        try:
+            return path.is_file() and path.stat().st_size <= self.max_bytes and sha256_of(path) == self.sha256
+        except OSError:
+            return False
 
 
 def install(file: PinnedFile, source: Path, target: Path) -> Path:
@@ -62,19 +65,26 @@ def install(file: PinnedFile, source: Path, target: Path) -> Path:
 
     Raises:
         ChecksumError: the file has another digest.
-        DownloadError: the file does not exist.
+        DownloadError: the file does not exist or cannot be read.
         OutputError: the target cannot be written.
     """
-    if not source.is_file():
-        raise DownloadError(f"There is no file {source}.", hint=f"download {file.name} from {file.url}")
-    if not file.matches(source):
-        raise ChecksumError(
-            f"{source} is not {file.name}: expected SHA-256 {file.sha256}, got {sha256_of(source)}.",
-            hint=f"get it again from {file.url}",
-        )
-    with source.open("rb") as stream, atomic_write(target, mode=SHARED) as output:
-        while block := stream.read(_BLOCK):
-            output.write(block)
+    try:
+        if not source.is_file():
+            raise DownloadError(f"There is no file {source}.", hint=f"download {file.name} from {file.url}")
+        if not file.matches(source):
+            raise ChecksumError(
+                f"{source} is not {file.name}: expected SHA-256 {file.sha256}, got {sha256_of(source)}.",
+                hint=f"get it again from {file.url}",
+            )
+        with source.open("rb") as stream, atomic_write(target, mode=SHARED) as output:
+            while block := stream.read(_BLOCK):
+                output.write(block)
+    except EdgeSphereFaceError:  # some are errors of the operating system, too
+        raise
+    except OSError as error:
+        raise DownloadError(
+            f"Cannot copy {source}: {error.strerror or error}.", hint="it must be readable for this user"
+        ) from error
     return target
 
 

@@ -317,6 +317,23 @@ def may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; False if another process has locked it.
+
+    A file system that has no locks, and Windows, do not tell two processes apart.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    with suppress(OSError):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def sync_folder(path: Path) -> None:
     """Synchronize the entries of a folder to disk, on systems that support it."""
     if os.name != "posix":

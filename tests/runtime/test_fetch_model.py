@@ -3,14 +3,17 @@
 import hashlib
 import json
 import shutil
+import sys
+import tempfile
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from edge_sphereface.cli.__main__ import build_parser
-from edge_sphereface.errors import ChecksumError, DownloadError, OfflineError
+from edge_sphereface.errors import ChecksumError, DownloadError, OfflineError, OutputError
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.fetch import fetch_models
 from edge_sphereface.model.manifest import MANIFEST, files_of_form, read_manifest, write_manifest
@@ -187,6 +190,16 @@ def test_places_that_are_refused(cli, tmp_path, monkeypatch, place, message):
     assert names(tmp_path) == []
 
 
+def test_the_output_says_what_the_sha256_verifies(cli, published, tmp_path):
+    """That of the manifest covers all files, that of a model no certificate."""
+    for name, message in ((MANIFEST, "every file the one that it lists"), ("m.onnx", "who made its certificate")):
+        place = published / name
+        code, out, _ = cli("fetch-model", place, "--sha256", sha256(place), "-o", tmp_path / "here", "--form", "float")
+        assert code == 0
+        assert f"{name} has the SHA-256 that you gave, and " in out
+        assert message in out
+
+
 def test_a_folder_of_this_machine(cli, published, tmp_path):
     """Copied; without the publisher's SHA-256 the output says what is not verified."""
     code, out, _ = cli("fetch-model", published.as_uri(), "-o", tmp_path / "here", "--form", "int8")
@@ -214,6 +227,75 @@ def test_one_model_is_verified_by_its_certificate(server, published, tmp_path):
     took = take(f"{server.address}m.int8.onnx?token=x", tmp_path / "there", sha256=took.sha256)
     assert names(tmp_path / "there") == ["m.int8.onnx"]
     assert server.requests[-1] == "/m.int8.onnx?token=x"
+
+
+def test_another_file_of_the_same_name_stays(cli, published, tmp_path):
+    """Only ``--overwrite`` replaces it. A folder in the way is found before anything is moved."""
+    here = tmp_path / "here"
+    shutil.copytree(published, here)
+    (here / "m.int8.onnx").write_text("mine")
+    (here / "m.onnx").unlink()
+    code, _, err = cli("fetch-model", published, "-o", here)
+    assert code == 1
+    assert "m.int8.onnx exists already" in err
+    assert "allow files to be replaced: --overwrite" in err
+    assert (here / "m.int8.onnx").read_text() == "mine"
+    (here / "README.txt").unlink()
+    (here / "README.txt").mkdir()
+    with pytest.raises(OutputError, match=r"README\.txt: it is a folder"):
+        take(published, here, overwrite=True)
+    assert not (here / "m.onnx").exists()
+    (here / "README.txt").rmdir()
+    take(published, here, overwrite=True)
+    assert names(here) == names(published)
+    assert (here / "m.int8.onnx").read_bytes() == (published / "m.int8.onnx").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be locked")
+def test_two_runs_into_one_folder(published, tmp_path):
+    """The second is refused. What another interrupted run has left stays."""
+
+    def second(_name):
+        with pytest.raises(OutputError, match="Another process"):
+            take(published, tmp_path / "here")
+        return lambda _done, _total: None
+
+    other = tmp_path / "here" / ".incoming" / "other"
+    other.mkdir(parents=True)
+    fetch_models(str(published), tmp_path / "here", reporter=second)
+    assert names(tmp_path / "here") == [".incoming", *names(published)]
+    assert names(other.parent) == ["other"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
+@pytest.mark.parametrize(
+    ("closed", "mode", "message"),
+    [
+        ("published/m.onnx", 0, "Cannot copy .*m.onnx: Permission denied"),
+        ("published/SHA256SUMS", 0, "Cannot read .*SHA256SUMS: Permission denied"),
+        ("published", 0o600, "Permission denied|There is no"),
+        ("here/m.onnx", 0, "m.onnx exists already, and is another file or cannot be read"),
+        ("here", 0o500, "may not write into"),
+        ("here", 0, "Cannot read .*here: Permission denied"),
+    ],
+)
+def test_what_this_user_may_not_read_or_write(published, as_nobody, closed, mode, message):
+    with as_nobody(), tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        for folder in ("published", "here"):
+            (place / folder).mkdir()
+        content = b"model"
+        (place / "published" / "m.onnx").write_bytes(content)
+        (place / "published" / MANIFEST).write_text(write_manifest([place / "published" / "m.onnx"]))
+        if closed == "here/m.onnx":
+            (place / closed).write_bytes(b"another")
+        before = (place / closed).stat().st_mode
+        (place / closed).chmod(mode)
+        try:
+            with pytest.raises((DownloadError, OutputError), match=message):
+                take(place / "published", place / "here")
+        finally:
+            (place / closed).chmod(before)
 
 
 def test_a_model_that_misses_its_certificate(printed, cli, published, tmp_path):
