@@ -119,10 +119,11 @@ def fetch_models(
         missing = [file for file in pinned if not file.matches(folder / file.name)]
         changed = [file for file in listing if not file.matches(folder / file.name)]
         _require_free([file.name for file in (*missing, *changed)], folder, overwrite=overwrite)
-        incoming = ensure_folder(folder / _INCOMING / digest[:16])  # a resumed file is of the same manifest
-        for file in missing:
-            origin.bring(file, incoming / file.name, reporter(file.name))
-        _move([file.name for file in missing], incoming, folder)
+        if missing:
+            incoming = ensure_folder(folder / _INCOMING / digest[:16])  # a resumed file is of the same manifest
+            for file in missing:
+                origin.bring(file, incoming / file.name, reporter(file.name))
+            _move([file.name for file in missing], incoming, folder)
         if content is not None and changed:
             with atomic_write(folder / own, mode=SHARED) as stream:
                 stream.write(content)

@@ -213,6 +213,16 @@ def test_a_folder_of_this_machine(cli, published, tmp_path):
     assert "lists m.onnx, and there is no such file" in err
 
 
+def test_a_folder_that_has_everything_needs_no_writing(published, as_nobody):
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders cannot be entered by another user
+        here = Path(name) / "here"
+        shutil.copytree(published, here)
+        Path(name).chmod(0o755)
+        here.chmod(0o555)
+        with as_nobody():
+            assert len(take(here, here).models) == 2
+
+
 def test_one_model_is_verified_by_its_certificate(server, published, tmp_path):
     took = take(published / "m.int8.onnx", tmp_path / "here")
     assert names(tmp_path / "here") == ["m.int8.onnx", "m.int8.parity.json"]
