@@ -238,7 +238,9 @@ def run(
 
 
 def refuse_to_replace_inputs(arguments: argparse.Namespace, output: Path) -> None:
-    """Refuse a file to write that is an input: one that the arguments or the environment's settings name.
+    """Refuse a file to write that is an input.
+
+    Inputs are files that the arguments or the environment's settings name, and photographs in folders that they name.
 
     Raises:
         UsageError: it is one, under whatever name.
@@ -257,9 +259,19 @@ def _settings() -> dict[str, str]:
 
 def _is_same(output: Path, item: str | Path) -> bool:
     try:
-        return output.is_file() and output.samefile(item)
+        if not output.is_file():
+            return False
+        if Path(item).is_dir():
+            return _is_photograph_below(output.resolve(), Path(item).resolve())
+        return output.samefile(item)
     except (OSError, ValueError):  # whoever opens it says what is wrong
         return False
+
+
+def _is_photograph_below(output: Path, folder: Path) -> bool:
+    from edge_sphereface.image import IMAGE_SUFFIXES
+
+    return output.suffix.lower() in IMAGE_SUFFIXES and output.is_relative_to(folder)
 
 
 def note(text: str) -> None:

@@ -137,6 +137,25 @@ def test_what_cannot_be_searched_is_not_deleted(config, tmp_path):
     assert rows(output) == [row for row in before if row["path"] != "two.png"]
 
 
+def test_the_command_counts_what_is_new_changed_and_gone(cli, config, tmp_path):
+    words = ["embed-folder", config.folder, tmp_path / "x.parquet", "--model", config.model, "--detector", "mtcnn"]
+    photograph = config.folder / "a.png"
+    before = photograph.read_bytes()
+    code, _, errors = cli("embed-folder", config.folder, photograph, *words[3:], "--overwrite")
+    assert (code, photograph.read_bytes()) == (2, before)
+    assert "is an input of this command" in errors
+    assert cli(*words)[0] == 0
+    code, _, errors = cli(*words)
+    assert code == 1
+    assert "--update, or --overwrite" in errors
+    (config.folder / "b/c/y.bmp").unlink()
+    photograph.rename(config.folder / "renamed.png")
+    code, out, _ = cli(*words, "--update")
+    assert code == 0
+    assert "; new: 1, changed: 0, unchanged: 8\n" in out
+    assert "that are no longer in the folder: 2, kept; --remove-deleted removes them" in out
+
+
 def test_another_folder_does_not_empty_a_result(config, tmp_path):
     output, other = tmp_path / "x.parquet", tmp_path / "other"
     embed_folder(config, output)
