@@ -91,6 +91,7 @@ Remedy: TypeAlias = Literal[
     "convert-model",
     "create-gallery",
     "fetch-detector",
+    "get-model",
     "give-key",
     "import-gallery",
     "keep-crops",

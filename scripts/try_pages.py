@@ -165,7 +165,7 @@ RULES = (
     Rule(
         r"^cp -r build/model ~/model", "cp -r /given/model /given/people /given/*.jpg ~", "with photographs of people"
     ),
-    Rule(r"^edge-sphereface fetch-detector", None, "GitHub was not reached"),
+    Rule(r"edge-sphereface fetch-detector", None, "GitHub was not reached"),
     Rule(r"^scp -r build/model .*", "cp -r /given/model model", "copied without a network"),
     Rule(r"^scp -r people .*", "cp -r /given/people /given/group.jpg .", "copied without a network"),
     Rule(r"^(vcgencmd|sudo nvpmodel|sudo jetson_clocks|tegrastats)\b", None, "a program of the board's maker"),

@@ -365,7 +365,7 @@ def named_model(arguments: argparse.Namespace) -> Path:
         raise UsageError(
             "No model was named.",
             hint=f"give --model FILE or set {MODEL_VARIABLE}; `edge-sphereface fetch-model` takes a published one, and "
-            "`python -m export model` in a checkout makes one (docs/models.md)",
+            "`make model` in a checkout makes one (docs/models.md)",
         )
     return Path(model)
 

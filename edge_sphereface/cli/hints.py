@@ -21,6 +21,7 @@ COMMANDS: dict[Remedy, str] = {
     "convert-model": f"{_CONVERT} CHECKPOINT -o MODEL.onnx",
     "create-gallery": "edge-sphereface enroll",
     "fetch-detector": "edge-sphereface fetch-detector, or --detector-model FILE",
+    "get-model": "edge-sphereface fetch-model FOLDER, or make model in a checkout",
     "give-key": "--key-file FILE",
     "import-gallery": "edge-sphereface gallery import",
     "keep-crops": "--keep-crops",

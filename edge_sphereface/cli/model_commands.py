@@ -18,7 +18,7 @@ from edge_sphereface.cli.arguments import (
     thread_count,
 )
 from edge_sphereface.cli.hints import advice
-from edge_sphereface.cli.runner import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.errors import ModelNotFoundError
 from edge_sphereface.json_output import INLINE
 
@@ -42,8 +42,9 @@ def add_commands(commands: Commands) -> None:
         help="describe a model, and the provider that really runs it",
         description="Describe a model: network, input, alignment, threshold, origin, quantization and tuning; and "
         "the execution provider that runs each node of its graph, and the detector that is chosen, on this machine.",
-        epilog="example: edge-sphereface info --model model.onnx",
+        epilog="example: edge-sphereface info model.onnx",
     )
+    parser.add_argument("file", nargs="?", type=Path, metavar="MODEL", help="ONNX model, the same as --model")
     parser.set_defaults(run=info)
     _add_verify_model(commands)
     parser = commands.add_parser(
@@ -84,9 +85,17 @@ class InfoReport:
 
 
 def info(arguments: argparse.Namespace) -> Outcome:
-    """Model, specification, provider, detector."""
+    """Model, specification, provider, detector.
+
+    Raises:
+        UsageError: two models were named, or none.
+    """
     from edge_sphereface.detection.detector import choose_installed
 
+    if arguments.file is not None:
+        if arguments.model is not None:
+            raise UsageError("Two models were named.", hint="give one, with or without --model")
+        arguments.model = arguments.file
     try:
         detector = choose_installed()
     except ModelNotFoundError:

@@ -20,7 +20,11 @@ def warn_uncalibrated(gallery: Gallery, *, tracks: bool = False) -> None:
     threshold = gallery.threshold
     if threshold is None or (threshold.far is not None and (threshold.tracks or not tracks)):
         return
-    kind = "--far 0.01 --tracks STRANGERS" if tracks else "--far 0.001 PHOTOS"
+    from edge_sphereface.evaluation.threshold import people_needed, tracks_needed
+
+    far = 0.01 if tracks else 0.001
+    needed = f"{tracks_needed(far)} tracks of strangers" if tracks else f"{people_needed(far)} people"
+    kind = f"--far {far} --tracks STRANGERS" if tracks else f"--far {far} PHOTOS"
     state = (
         "was not calibrated for this gallery"
         if threshold.far is None
@@ -28,5 +32,6 @@ def warn_uncalibrated(gallery: Gallery, *, tracks: bool = False) -> None:
     )
     note(
         f"warning: the threshold {threshold.value:.3f} of {gallery.location} {state}: edge-sphereface "
-        f"calibrate-threshold --gallery {gallery.location} {kind}"
+        f"calibrate-threshold --gallery {gallery.location} {kind} (needs {needed}; "
+        "with fewer, identify and watch take a higher --threshold: docs/gallery.md has starting values)"
     )

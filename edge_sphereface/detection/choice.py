@@ -65,10 +65,10 @@ def choose_detector(*, yunet: bool, mtcnn: bool) -> DetectorChoice | None:
     accurate = max(way.accuracy for way in ways) - _WORTH_POINTS
     best = min((way for way in ways if way.accuracy >= accurate), key=lambda way: way.relative_time)
     others = [f"{way.title} {_figures(way)}" for way in ways if way is not best]
-    reason = f"{best.title}: {_figures(best)}" + (f"; {others[0]}" if others else "; the only one here")
+    reason = f"{best.title}: {_figures(best)}" + (f"; {others[0]}" if others else "; no other detector is here")
     return DetectorChoice(name=best.name, reason=reason)
 
 
 def _figures(way: _Measured) -> str:
     share = "" if way is _MTCNN else f" in {100 * way.relative_time:.0f} % of MTCNN's time"
-    return f"{way.accuracy:.2f} % of LFW's pairs verified{share}"
+    return f"{way.accuracy:.2f} % of LFW's pairs decided correctly{share}"

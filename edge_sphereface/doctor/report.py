@@ -75,7 +75,11 @@ def render(report: Report) -> str:
     """Render a report as text for people."""
     counts = {status: sum(f.status == status for f in report.findings) for status in _MARKS}
     verdict = "This machine is fit." if report.fit else "This machine is NOT fit: fix what is marked FAIL."
-    lines = [f"{verdict} {counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failures", ""]
+    warned, failed = (
+        f"{counts[status]} {noun}{'' if counts[status] == 1 else 's'}"
+        for status, noun in (("warn", "warning"), ("fail", "failure"))
+    )
+    lines = [f"{verdict} {counts['ok']} ok, {warned}, {failed}", ""]
     for finding in report.findings:
         head = f"{_MARKS[finding.status]}  {finding.check:<13}"
         lines += textwrap.wrap(

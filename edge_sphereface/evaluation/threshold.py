@@ -146,7 +146,7 @@ def calibrate_tracks(sequences: Sequence[Sequence[float]], far: float, *, seed: 
         least = MIN_FALSE_PEOPLE / max(len(scores), 1)
         supported = f"they support a rate of {least:.2g} or more" if least < 1 else "they support none"
         raise ThresholdError(
-            f"A false alarm rate of {far:g} needs at least {math.ceil(MIN_FALSE_PEOPLE / far)} tracks of strangers; "
+            f"A false alarm rate of {far:g} needs at least {tracks_needed(far)} tracks of strangers; "
             f"got {len(scores)} in {len(sequences)} sequences: {supported}.",
             hint="add sequences of more strangers, or ask for a rate that they support",
         )
@@ -166,16 +166,25 @@ def calibrate_tracks(sequences: Sequence[Sequence[float]], far: float, *, seed: 
     )
 
 
+def people_needed(far: float) -> int:
+    """Smallest number of people whose photographs can support a false accept rate."""
+    return math.ceil((1 + math.sqrt(1 + 8 * MIN_FALSE_PEOPLE / far)) / 2)
+
+
+def tracks_needed(far: float) -> int:
+    """Smallest number of tracks of strangers that can support a false alarm rate."""
+    return math.ceil(MIN_FALSE_PEOPLE / far)
+
+
 def _require_support(far: float, people: int, impostors: int) -> None:
     people_pairs = people * (people - 1) // 2
     if far * impostors >= MIN_FALSE_ACCEPTS and far * people_pairs >= MIN_FALSE_PEOPLE:
         return
     least = max(MIN_FALSE_ACCEPTS / max(impostors, 1), MIN_FALSE_PEOPLE / max(people_pairs, 1))
-    needed = math.ceil((1 + math.sqrt(1 + 8 * MIN_FALSE_PEOPLE / far)) / 2)
     supported = f"they support a rate of {least:.2g} or more" if least < 1 else "they support none"
     raise ThresholdError(
         f"A false accept rate of {far:g} needs at least {MIN_FALSE_ACCEPTS / far:.0f} pairs of photographs of "
-        f"different people and {needed} people; got {impostors} pairs of {people} people: {supported}.",
+        f"different people and {people_needed(far)} people; got {impostors} pairs of {people} people: {supported}.",
         hint="add photographs of more people, or ask for a rate that they support",
     )
 

@@ -28,8 +28,8 @@ MODEL_FILE = RegularFile(
     limit=(1 << 31) - 1,  # protobuf's limit
     error=ModelFormatError,
     missing=ModelNotFoundError,
-    hint="make one by converting a checkpoint",
-    remedy="convert-model",
+    hint="check the path; take a published model, or make one",
+    remedy="get-model",
 )
 _CHECKPOINTS = (".ckpt", ".safetensors")
 AUTO = "auto"

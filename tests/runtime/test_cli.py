@@ -34,12 +34,13 @@ def test_info(cli, small_model):
     assert code == 0
     assert "SphereFace-20" in out
     assert "CPUExecutionProvider" in out
-    code, out, err = cli("info", "--model", small_model, "--json", "--threads", "1")
+    assert cli("info", small_model, "--model", small_model)[0] == 2
+    code, out, err = cli("info", small_model, "--json", "--threads", "1")
     assert (code, err) == (0, "")
     report = one_json(out)
     assert report["provider"]["threads"] == 1
     assert report["detector"]["name"] == "mtcnn"
-    assert report["detector"]["reason"].endswith("the only one here")
+    assert report["detector"]["reason"].endswith("no other detector is here")
 
 
 def test_the_model_may_come_from_the_environment(cli, small_model, monkeypatch):
