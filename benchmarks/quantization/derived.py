@@ -14,6 +14,7 @@ from benchmarks.contenders.contender import Peer
 from benchmarks.peer_environments import PeerUnavailableError, environment_of, python_of
 from benchmarks.peer_process import ROOT
 from edge_sphereface.detection import open_detector
+from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.spec import LAYOUT_NCHW
 from export.parity import normalize_plainly
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 NO_BOUNDS = Policy(mean=None, p1=None, known=None, min=None, accuracy=None, tar=None, latency=None)
 """No bounds, so that the benchmark also reports models that the gate would refuse."""
+_BRIEF = Plan(rounds=5, per_round=1)
+"""The benchmark times the forms itself."""
 NNCF = Peer(
     name="nncf",
     title="OpenVINO on NNCF's INT8",
@@ -68,8 +71,8 @@ def derive(
 ) -> Forms:
     """Rewrite and quantize a model without bounds."""
     rewritten, int8 = folder / f"{plain.stem}.fast.onnx", folder / f"{plain.stem}.int8.onnx"
-    rewrite(plain, rewritten, max_ratio=float("inf"), note=note)
-    options = QuantizationOptions(policy=NO_BOUNDS)
+    rewrite(plain, rewritten, max_ratio=float("inf"), plan=_BRIEF, note=note)
+    options = QuantizationOptions(policy=NO_BOUNDS, plan=_BRIEF)
     made = quantize(plain, photographs, options, labeled=labeled, reporter=reporter, note=note)
     onnx.save(made.model, int8)
     return Forms(plain=plain, rewritten=rewritten, int8=int8, made=made)

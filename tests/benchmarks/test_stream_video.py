@@ -214,7 +214,7 @@ def play(shared, few_people, monkeypatch):
 
 @pytest.mark.slow
 def test_a_video_and_its_truth_are_written(play, tmp_path, run):
-    lfw = play((scenarios.walk, 1), (scenarios.cross, 2))
+    lfw = play((scenarios.walk, 1), (scenarios.cross, 2), fps=8)
     code, result = run("stream", "video", "--lfw", lfw, "--rounds", 1, "-o", tmp_path / "v.avi", "--json")
     assert code == 0
     capture = cv2.VideoCapture(str(tmp_path / "v.avi"))
