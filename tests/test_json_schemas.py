@@ -16,6 +16,7 @@ from scripts.json_schemas import FOLDER, RECORDS, schema_of, schema_path, text_o
 NAMES = [name for name, _ in RECORDS]
 
 
+@pytest.mark.slow
 @pytest.mark.checkout
 @pytest.mark.parametrize("name", NAMES)
 def test_schemas_are_up_to_date(name):
@@ -28,6 +29,7 @@ def test_there_is_no_other_schema():
     assert {path.name for path in FOLDER.iterdir()} == {schema_path(name).name for name in NAMES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_schemas_are_valid_and_describe_every_field(name):
     schema = schema_of(name)

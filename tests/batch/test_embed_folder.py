@@ -39,6 +39,7 @@ def rows(path):
     return pq.read_table(path).to_pylist()
 
 
+@pytest.mark.slow
 def test_every_face_with_all_that_is_known_of_it(config, tmp_path):
     output = tmp_path / "faces.parquet"
     seen = []
@@ -85,6 +86,7 @@ def test_a_folder_without_faces_is_an_empty_table(config, tmp_path):
     assert not (tmp_path / "x.unreadable.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_result_is_not_overwritten_unasked(config, tmp_path):
     output = tmp_path / "x.parquet"
     embed_folder(config, output)
@@ -137,6 +139,7 @@ def test_what_cannot_be_searched_is_not_deleted(config, tmp_path):
     assert rows(output) == [row for row in before if row["path"] != "two.png"]
 
 
+@pytest.mark.slow
 def test_the_command_counts_what_is_new_changed_and_gone(cli, config, tmp_path):
     words = ["embed-folder", config.folder, tmp_path / "x.parquet", "--model", config.model, "--detector", "mtcnn"]
     photograph = config.folder / "a.png"
@@ -156,6 +159,7 @@ def test_the_command_counts_what_is_new_changed_and_gone(cli, config, tmp_path):
     assert "that are no longer in the folder: 2, kept; --remove-deleted removes them" in out
 
 
+@pytest.mark.slow
 def test_another_folder_does_not_empty_a_result(config, tmp_path):
     output, other = tmp_path / "x.parquet", tmp_path / "other"
     embed_folder(config, output)
@@ -168,6 +172,7 @@ def test_another_folder_does_not_empty_a_result(config, tmp_path):
     assert not (tmp_path / "x.parquet.partial").exists()
 
 
+@pytest.mark.slow
 def test_rows_that_the_list_does_not_count_are_refused(config, tmp_path):
     output = tmp_path / "x.parquet"
     embed_folder(config, output)
@@ -207,6 +212,7 @@ def test_errors_before_any_work(config, tmp_path):
     assert list(tmp_path.glob("x*")) == []
 
 
+@pytest.mark.slow
 def test_update_takes_new_and_changed_photographs_only(config, tmp_path):
     output, root = tmp_path / "x.parquet", config.folder
     assert embed_folder(config, output, update=True).faces == 7, "without a result, an update embeds all"
@@ -240,6 +246,7 @@ def test_update_takes_new_and_changed_photographs_only(config, tmp_path):
     assert embed_folder(config, output, update=True, remove_deleted=True).deleted == 0
 
 
+@pytest.mark.slow
 def test_an_update_tries_again_what_the_system_did_not_read(config, tmp_path):
     output, hidden, elsewhere = tmp_path / "x.parquet", config.folder / "a.png", tmp_path / "a.png"
 
@@ -255,6 +262,7 @@ def test_an_update_tries_again_what_the_system_did_not_read(config, tmp_path):
     assert (counting.paths, result.unreadable, result.replaced) == (("a.png",), 3, 1)
 
 
+@pytest.mark.slow
 def test_an_update_of_another_model_or_without_a_list_is_refused(config, tmp_path):
     output = tmp_path / "x.parquet"
     embed_folder(config, output)
@@ -278,6 +286,7 @@ def test_an_update_of_another_model_or_without_a_list_is_refused(config, tmp_pat
             embed_folder(config, output, **options)
 
 
+@pytest.mark.slow
 def test_an_update_that_was_stopped_resumes(config, tmp_path):
     """What was done is kept unless the photograph changed meanwhile; the earlier result stays until the end."""
     output, root = tmp_path / "x.parquet", config.folder
@@ -388,6 +397,7 @@ def test_photographs_that_came_meanwhile_are_taken_in_their_place(config, tmp_pa
     assert rows(tmp_path / "x.parquet") == rows(tmp_path / "whole.parquet")
 
 
+@pytest.mark.slow
 def test_what_was_begun_with_another_model_is_not_mixed_in(config, tmp_path):
     with pytest.raises(StopError):
         embed_folder(config, tmp_path / "x.parquet", progress=stop_after(1))
@@ -396,6 +406,7 @@ def test_what_was_begun_with_another_model_is_not_mixed_in(config, tmp_path):
     embed_folder(config, tmp_path / "x.parquet")
 
 
+@pytest.mark.slow
 def test_two_runs_at_once(config, tmp_path):
     def second(done, total):
         with pytest.raises(OutputError, match="Another process works"):

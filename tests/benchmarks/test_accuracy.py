@@ -39,6 +39,7 @@ def original_ten_fold(scores, same):
     return np.mean(accuracies), np.std(accuracies), np.mean(chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_ten_fold_is_the_originals(seed):
     scores, same = example(120, seed)
@@ -47,6 +48,7 @@ def test_ten_fold_is_the_originals(seed):
     assert folds.correct.mean() == pytest.approx(folds.accuracy)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(-9, 9), st.booleans()), min_size=4, max_size=60))
 def test_roc_is_scikit_learns(rows):
@@ -121,6 +123,7 @@ def row_of(figures):
     )
 
 
+@pytest.mark.slow
 def test_a_difference_is_told_from_chance():
     scores, same = example(3000)
     worse = scores.copy()
@@ -166,6 +169,7 @@ def test_undetected_faces_are_counted_and_stated(photographs, small_model, capsy
     assert row["landmarks"] == "mtcnn"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_broke_off(photographs, small_model, capsys):
     """The second run embeds nothing, so it writes nothing; the embeddings lie in the cache for their owner alone."""
     from edge_sphereface.storage.cache import cache_folder
@@ -181,6 +185,7 @@ def test_a_run_goes_on_where_it_broke_off(photographs, small_model, capsys):
     assert kept.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_other_landmarks_make_other_embeddings(photographs, small_model, capsys):
     """Embeddings in the cache belong to the landmarks that made them."""
     figures = []

@@ -128,6 +128,7 @@ def test_origins_never_share_a_column(case_row):
     assert "not measured" in lines[1]
 
 
+@pytest.mark.slow
 def test_commands_without_an_npu(tmp_path, capsys):
     log = tmp_path / "eval.log"
     log.write_text("LFWACC=0.9923 std=0.0050 thd=0.3050")

@@ -69,6 +69,7 @@ def null_result(random, starts):
     return {"samples_ms": (luck * random.lognormal(0, 0.02, len(luck))).tolist(), "start_samples": [20] * starts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("starts", [3, 5])
 def test_one_program_is_rarely_called_slower_than_itself(starts):
     """Starts differ more than the samples of one start, so only starts can be judged."""

@@ -39,6 +39,7 @@ def row_of(figures):
     )
 
 
+@pytest.mark.slow
 def test_rank_1_and_dir_by_hand(answers):
     row = judge(answers)
     assert row.rank_1 == pytest.approx(0.9)
@@ -59,6 +60,7 @@ def test_a_gallery_that_cannot_tell_identifies_nobody(answers):
     assert judge(blind).dir == 0
 
 
+@pytest.mark.slow
 def test_the_protocol_of_lfw(shared):
     protocol = make_protocol(shared("lfw") / "images")
     assert len(protocol.enrolled) == 62
@@ -131,6 +133,7 @@ def test_recall_is_measured_against_the_product():
     assert known == pytest.approx(search._GENUINE, abs=0.15)
 
 
+@pytest.mark.slow
 def test_a_folder_is_timed(tmp_path, photo, small_model):
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(photo.read_bytes())

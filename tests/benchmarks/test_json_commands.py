@@ -180,6 +180,7 @@ def test_accuracy(printed, int8):
     assert found["accuracy"][1].keys() - found["accuracy"][0].keys() == {"difference"}
 
 
+@pytest.mark.slow
 def test_alignment(printed, place, astronaut):
     for person in ("ann", "bob"):
         target = place / "faces" / "images" / person / f"{person}_0001.jpg"

@@ -65,6 +65,7 @@ def test_models_and_peers(small_models):
     assert "OpenCV DNN: nchw" in latency.text(rows)
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_is_never_a_fast_answer(small_models, changed):
     rows = latency.measure([small_models["nchw"], changed], threads=[1], batches=[1], rounds=3)
     assert [row.measured.correct for row in rows] == [True, False]
@@ -72,6 +73,7 @@ def test_a_wrong_answer_is_never_a_fast_answer(small_models, changed):
     assert "WRONG" in line
 
 
+@pytest.mark.slow
 def test_a_contender_that_fails_is_a_row_with_the_reason(small_models, tmp_path):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"rubbish")
@@ -90,6 +92,7 @@ def test_a_contender_that_fails_is_a_row_with_the_reason(small_models, tmp_path)
     assert "not measured" in latency.text([good, bad])
 
 
+@pytest.mark.slow
 def test_a_peer_is_not_fed_what_it_does_not_take(small_models):
     rows = latency.measure([small_models["image"]], threads=[1], batches=[1], rounds=2, peers=["opencv_dnn", "ncnn"])
     assert rows[0].measured
@@ -126,6 +129,7 @@ def test_every_form_of_ours_meets_every_peer(small_models):
 AS_MEASURED = {"threads": 1, "batch": 1}
 
 
+@pytest.mark.slow
 def test_int8_of_other_tools_is_made_for_the_peers_that_run_it(small_models, tmp_path, monkeypatch):
     def missing(*_):
         raise PeerUnavailableError("no network")
@@ -148,6 +152,7 @@ def test_todays_int8_takes_a_float_file_alone(small_models, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "model-format"
 
 
+@pytest.mark.slow
 def test_a_peer_that_cannot_be_installed_is_a_row_with_the_reason(small_models, monkeypatch):
     def unavailable(peer):
         if peer.requirements:

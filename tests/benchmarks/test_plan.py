@@ -65,6 +65,7 @@ def test_a_small_budget_means_a_longer_stride():
     assert made.work_per_frame_ms <= 8
 
 
+@pytest.mark.slow
 def test_batches_are_used_where_they_pay():
     assert make_plan(rows(), fps=5, faces=4, budget_ms=100).batch == 4
 
@@ -75,10 +76,12 @@ def test_an_impossible_wish_is_said_to_be_one():
     assert "does NOT fit" in text(made, fps=60, faces=1, budget_ms=1)
 
 
+@pytest.mark.slow
 def test_without_faces_only_detection_counts():
     assert make_plan(rows(), fps=10, faces=0, budget_ms=60).work_ms == 5
 
 
+@pytest.mark.slow
 @given(st.floats(1, 400), st.integers(1, 8), st.floats(5, 120))
 def test_simulation_confirms_the_prediction(work, stride, interval):
     predicted = predicted_drop(work, stride, interval)
@@ -122,6 +125,7 @@ def test_work_is_that_of_watch():
     assert sum(cost.times * cost.median_ms for cost in costs) == pytest.approx(samples[0])
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_it_rests_on():
     made = make_plan(rows(), **WISH)
     shown, printed = json_object(made), text(made, **WISH)
@@ -133,6 +137,7 @@ def test_a_plan_says_what_it_rests_on():
     assert shown["costs"][0] == {"stage": "find", "batch": 1, "times": 1.0, "median_ms": 5.0}
 
 
+@pytest.mark.slow
 def test_a_model_is_chosen_and_never_guessed():
     """The INT8 rows are faster; they may not stand for the float model, nor the other way round."""
     both = rows() + rows(model="int8.onnx", precision="int8", embed=5.0)
@@ -147,6 +152,7 @@ def test_a_model_is_chosen_and_never_guessed():
         make_plan(rows() + rows(form="winograd"), **WISH)
 
 
+@pytest.mark.slow
 def test_the_shipped_detector_is_planned_for_however_fast_another_is():
     both = rows() + rows(detector="mtcnn", shipped_detector=False, find=1.0)
     assert make_plan(both, **WISH).measured.detector == "yunet"
@@ -190,6 +196,7 @@ def test_stages_have_starts_of_their_own(small_model):
         assert row.latency.samples == len(row.samples_ms) == 3
 
 
+@pytest.mark.slow
 def test_a_process_of_the_stages_that_fails_is_told(small_model, tmp_path):
     import cv2
 

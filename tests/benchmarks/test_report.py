@@ -81,6 +81,7 @@ def result():
     }
 
 
+@pytest.mark.slow
 def test_everything_is_written(result, tmp_path):
     written = report.write(report.merge([result]), tmp_path / "r", title="Title", remark="A note.")
     assert {path.name for path in written} == {
@@ -193,6 +194,7 @@ def test_targets_and_attempts_that_are_none_are_refused(result, change, tmp_path
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_the_recorded_results_remain_readable():
     for folder in sorted((ROOT / "benchmarks" / "results").iterdir()):
         results = [load_result(path) for path in folder.glob("*.json")]
@@ -216,6 +218,7 @@ def test_rows_of_a_busy_machine_are_named(result):
     assert "busy machine" not in report.markdown(report.merge([result]), title="x")
 
 
+@pytest.mark.slow
 def test_a_result_of_accuracy_alone(result, tmp_path):
     alone = {"environment": result["environment"], "accuracy": result["accuracy"]}
     names = {path.name for path in report.write(report.merge([alone]), tmp_path, title="x", remark="")}

@@ -9,6 +9,7 @@ from benchmarks.__main__ import build_parser
 from edge_sphereface.cli.runner import run
 
 
+@pytest.mark.slow
 def test_every_setting_is_measured(small_model, monkeypatch):
     monkeypatch.setattr(sessions, "_run", sessions._measure_here)
     seen = []
@@ -43,6 +44,7 @@ def test_settings_are_those_of_the_session(small_model):
     assert seen == {"spinning": False, "arena": True, "threads": 2}
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_model_is_an_error(tmp_path, capsys):
     (tmp_path / "x.onnx").write_bytes(b"rubbish")
     assert run(build_parser(), ["sessions", str(tmp_path / "x.onnx"), "--json"]) == 1

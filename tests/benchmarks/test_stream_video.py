@@ -159,6 +159,7 @@ def test_strangers_are_judged_by_the_threshold_of_the_other_half():
         strangers.judge(scores[:200], 0.45)
 
 
+@pytest.mark.slow
 def test_strangers_are_neither_enrolled_nor_asked_before(shared):
     lfw = shared("lfw")
     protocol = identification.make_protocol(lfw / "images")

@@ -95,6 +95,7 @@ def test_starts_are_put_together(small_models, crops):
     assert row.measured.correct
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
     case = Case(contender="edge", model=tmp_path / "no.onnx", label="x", threads=1, batch=1, precision="float32")
     floats = np.zeros((len(crops), 3, 112, 96), np.float32)

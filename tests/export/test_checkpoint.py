@@ -48,6 +48,7 @@ def test_slices_are_several_spans_of_one_parameter(tmp_path):
         assert len(checkpoint.entries["network.conv1_1.weight"].spans) == 14
 
 
+@pytest.mark.slow
 def test_indexing_does_not_read_values(tmp_path):
     """A map of 64 MiB of values is indexed with next to no memory."""
     write_ckpt(tmp_path / "x.ckpt", {"big": np.zeros(16 << 20, np.float32), "small": np.ones(2, np.float32)})

@@ -34,6 +34,7 @@ def source(tmp_path):
     return tmp_path / "x.ckpt"
 
 
+@pytest.mark.slow
 def test_convert(export, source):
     code, out, err = export("convert", source, "-o", source.with_suffix(".onnx"), "--reference", "numpy")
     assert code == 0
@@ -225,6 +226,7 @@ def test_the_official_file_is_the_one_of_the_mission():
     assert official_path().name == OFFICIAL.name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
 def test_a_disk_that_fills_up_leaves_nothing_half_written(source, tmp_path):
     """The kernel refuses to write more than 8 KiB of a file."""

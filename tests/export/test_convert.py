@@ -36,6 +36,7 @@ def write(path, **options):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", RESIDUAL_PAIRS)
 def test_every_depth_with_and_without_bias(tmp_path, depth):
     for bias in (False, True):
@@ -47,6 +48,7 @@ def test_every_depth_with_and_without_bias(tmp_path, depth):
         assert sum(node.op_type == "Add" for node in model.graph.node) == sum(RESIDUAL_PAIRS[depth])
 
 
+@pytest.mark.slow
 def test_the_same_checkpoint_gives_the_same_bytes(tmp_path):
     source = write(tmp_path / "x.ckpt")
     for layout in ("nchw", "image"):
@@ -103,6 +105,7 @@ def test_safetensors(tmp_path):
     assert convert(tmp_path / "x.safetensors", tmp_path / "x.onnx", NUMPY).proof.passed
 
 
+@pytest.mark.slow
 def test_the_kind_of_fit_is_kept_in_model_and_certificate(tmp_path):
     write(tmp_path / "x.ckpt")
     for chosen, fit in ((NUMPY, "cp2tform"), (replace(NUMPY, alignment_fit="umeyama"), "umeyama")):
@@ -195,6 +198,7 @@ def test_a_missing_detector_is_named_as_such(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["x.ckpt"]
 
 
+@pytest.mark.slow
 def test_the_official_file_is_known_by_its_hash_alone(tmp_path, monkeypatch):
     source = write(tmp_path / OFFICIAL.name)
     assert not convert(source, tmp_path / "x.onnx", NUMPY).spec.source_is_official

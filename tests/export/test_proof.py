@@ -203,6 +203,7 @@ def test_a_photograph_of_the_calibration_is_known_by_its_content(shallow_models,
     assert unseen == {"renamed.png": False, "packed.png": False, "2.png": True, "3.png": True}
 
 
+@pytest.mark.slow
 def test_one_odd_crop_of_thousands_is_harmless_and_a_broken_one_is_not(spec):
     """The floor is for what is broken; the rest is judged by figures that do not fall with the number of crops."""
     made, labeled = embedded_pairs(2000, 0.5, harm=0.01)
@@ -242,6 +243,7 @@ def test_latency_is_judged_by_the_upper_end_of_the_ratio(spec, high, passes):
 # --- thresholds --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_threshold_says_where_it_comes_from(spec):
     made = embedded_pairs(2000, 1.0)
     carried = verdicts(spec, made)

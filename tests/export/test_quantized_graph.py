@@ -155,6 +155,7 @@ def test_layers(shallow_models):
 # --- ranges ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     low=st.floats(-50, 0),
@@ -216,6 +217,7 @@ def test_histograms_count_every_value(shallow_models, faces):
 # --- biases and search -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_corrected_biases_take_the_mean_error_out(shallow_models, faces):
     path = shallow_models["image"]
     spec = Embedder(path).spec

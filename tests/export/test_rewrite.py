@@ -48,6 +48,7 @@ SLOPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SLOPES)
 @pytest.mark.parametrize("layout", ["nchw", "image"])
 def test_prelu_decomposed_equals_prelu(tmp_path, kind, layout, crops):

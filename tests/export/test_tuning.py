@@ -87,6 +87,7 @@ def test_a_network_that_is_too_large_is_not_measured(small_model, tmp_path, few_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_network_that_differs_too_much_is_not_measured(small_model, tmp_path, few_tiles, export_cli):
     words = ("tune", small_model, "--threads", "1", "--rounds", "2", "--max-error", "1e-12", "-o", tmp_path / "t.onnx")
     code, shown, _ = export_cli(*words, "--json")

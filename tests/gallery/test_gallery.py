@@ -109,6 +109,7 @@ def test_removing_a_name_that_is_not_there_removes_none(gallery, faces):
     assert len(gallery) == 2
 
 
+@pytest.mark.slow
 def test_names_of_any_script_and_of_any_malice(gallery, faces):
     gallery.enroll("bystander", faces[30])
     for name, face in zip(NAMES, faces, strict=False):
@@ -202,6 +203,7 @@ def test_the_closest_pair(gallery, faces):
     assert similarity == pytest.approx(float(faces[7] @ gallery.template("p20")), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_embeddings_of_another_kind_are_refused_with_a_sentence(gallery, fingerprint, faces):
     gallery.enroll("Ann", faces[0])
     gallery.close()
@@ -232,6 +234,7 @@ def test_what_was_enrolled_is_there_when_it_is_opened_again(gallery, fingerprint
         assert again.keep_crops
 
 
+@pytest.mark.slow
 def test_several_threads_may_use_one_gallery(gallery, faces):
     failures = []
 

@@ -23,6 +23,7 @@ def place(tmp_path):
     return f"milvus:{tmp_path / 'people.db'}"
 
 
+@pytest.mark.slow
 def test_the_folder_is_private(make, place, faces, tmp_path):
     previous = os.umask(0)
     try:

@@ -43,6 +43,7 @@ def umeyama(landmarks, template):
 REFERENCES = {"cp2tform": cp2tform, "umeyama": umeyama}
 
 
+@pytest.mark.slow
 @both_fits
 @given(deviations, st.floats(0.1, 10), st.floats(-np.pi, np.pi), st.floats(-2000, 2000), st.floats(-2000, 2000))
 def test_equals_an_independent_least_squares(fit, deviation, scale, angle, x, y):
@@ -52,6 +53,7 @@ def test_equals_an_independent_least_squares(fit, deviation, scale, angle, x, y)
     np.testing.assert_allclose(corners @ ours.T, corners @ reference.T, rtol=1e-9, atol=1e-7)
 
 
+@pytest.mark.slow
 @given(deviations)
 def test_the_fits_differ_in_scale_alone(deviation):
     """Both turn alike and bring the mean onto the mean; that of the original is never the smaller."""
@@ -64,6 +66,7 @@ def test_the_fits_differ_in_scale_alone(deviation):
         np.testing.assert_allclose([*points.mean(0), 1] @ transform.T, TEMPLATE.mean(0), atol=1e-9)
 
 
+@pytest.mark.slow
 @both_fits
 @given(coordinates)
 def test_any_points_are_fitted_or_refused(fit, points):
@@ -94,6 +97,7 @@ def test_a_models_crops_follow_its_specification(astronaut, spec):
         np.testing.assert_array_equal(align_for(changed, astronaut, points), expected)
 
 
+@pytest.mark.slow
 @given(coordinates)
 def test_likeness_is_what_the_best_similarity_explains(points):
     """Beside numpy's least squares without reflection, in the direction of either fit."""

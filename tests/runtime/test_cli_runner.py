@@ -53,6 +53,7 @@ sys.exit(run(parser, []))
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_traceback(photo):
     process = subprocess.Popen(
         [sys.executable, "-m", "edge_sphereface", "detect", photo], stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -130,6 +131,7 @@ def test_progress_rewrites_its_line_on_a_terminal():
     assert terminal.getvalue() == "\rphotographs: 1 / 2\rphotographs: 2 / 2\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value", ["nan", "inf", "-inf", "1e999", "9" * 5000, "99999999999", "0x10", "", "1_0_", "\u00bd"]
 )
@@ -193,6 +195,7 @@ def test_no_message_names_a_python_function():
             kind("five€\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("words", [["doctor", "--json"], ["completion", "bash"]])
 def test_a_full_disk_under_stdout_is_no_traceback(words):

@@ -14,6 +14,7 @@ vectors = hnp.arrays(
 ).filter(lambda rows: bool((np.linalg.norm(rows, axis=1) > 1e-3).all()))
 
 
+@pytest.mark.slow
 @given(vectors, vectors)
 def test_equals_the_definition(probes, gallery):
     got = cosine_similarity(probes, gallery)

@@ -107,6 +107,7 @@ def test_photographs_with_several_faces(detector, shared):
     assert len(detector.detect(load_image(shared("photos/identification1.jpg")))) == 4
 
 
+@pytest.mark.slow
 def test_mtcnn_lands_where_lfw_says(shared):
     """The landmarks that come with LFW are MTCNN's: ours must be near them."""
     lines = shared("lfw/lfw_landmark.txt").read_text().splitlines()[::200]
@@ -202,6 +203,7 @@ boxes = hnp.arrays(np.float32, st.tuples(st.integers(0, 12), st.just(4)), elemen
 )
 
 
+@pytest.mark.slow
 @given(boxes, st.randoms(use_true_random=False), st.sampled_from(["union", "smaller"]))
 def test_suppression_keeps_the_best_of_each_overlap(found, random, measure):
     scores = np.array([random.random() for _ in found], np.float32)

@@ -81,6 +81,7 @@ def server(published):
     made.server_close()
 
 
+@pytest.mark.slow
 def test_all_forms_of_an_address(printed, server, published, tmp_path):
     words = server.address, "--sha256", sha256(published / MANIFEST).upper(), "-o", tmp_path / "here"
     found = printed(build_parser, "fetch-model", "fetch-model", *words)

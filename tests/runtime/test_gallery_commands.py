@@ -84,6 +84,7 @@ def test_several_faces_are_an_error_unless_the_largest_is_asked_for(run, two_fac
     assert len(result["images"][0]["faces"]) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_of_people(run, cli, photo, two_faces, place, tmp_path, small_model):
     for name in ("people/Ann/1.png", "people/Ann/2.png", "people/Боб/1.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +141,7 @@ def test_an_import_says_what_was_new(run, cli, photo, place, tmp_path):
     assert f"1 new identity and 3 embeddings added to {place}, 0 identities skipped; it holds 2" in out
 
 
+@pytest.mark.slow
 def test_remove_export_import_check(run, photo, place, tmp_path):
     run("enroll", "--gallery", place, "Ann", photo)
     run("enroll", "--gallery", place, "Bob", photo)
@@ -197,6 +199,7 @@ def test_an_encrypted_gallery(run, photo, place, tmp_path, monkeypatch):
     assert run("gallery", "list")[1]["encrypted"] is True
 
 
+@pytest.mark.slow
 def test_rebuild(run, photo, place, small_models, cli):
     run("enroll", "--gallery", place, "Ann", photo, "--keep-crops")
     code, out, _ = cli("gallery", "rebuild", "--gallery", place, "--model", small_models["nchw"], "--flip", "--json")
@@ -261,6 +264,7 @@ def test_calibrate_refuses_few_photographs(run, photo, tmp_path):
     assert "1 people" in result["error"]["message"]
 
 
+@pytest.mark.slow
 def test_calibrate_writes_into_the_gallery(run, cli, place, photo, tmp_path, monkeypatch, small_model):
     """Forty people that a stand-in for photographs gives; the closest pair is the one that was enrolled twice."""
     from edge_sphereface.evaluation.labeled_photos import EmbeddedPhotos

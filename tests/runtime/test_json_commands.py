@@ -35,6 +35,7 @@ def place(tmp_path, monkeypatch, astronaut, photo, small_model):
     return {"model": small_model, "photo": photo}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -86,6 +87,7 @@ def test_rebuild(printed, place, cli):
     printed(build_parser, "gallery rebuild", "gallery", "rebuild", "--gallery", "people.db", *model, "--flip")
 
 
+@pytest.mark.slow
 def test_calibrate_threshold(printed, place, people, astronaut, tmp_path):
     """Four strangers of four photographs each support a rate of one half."""
     for number in range(16):
@@ -99,6 +101,7 @@ def test_calibrate_threshold(printed, place, people, astronaut, tmp_path):
     assert found["strangers"]["people"] == 4
 
 
+@pytest.mark.slow
 def test_calibrate_threshold_on_tracks(printed, place, people, photo, tmp_path):
     for number in range(4):
         for frame in range(6):
@@ -119,6 +122,7 @@ def test_fetch_detector(printed, place, monkeypatch):
     printed(build_parser, "fetch-detector", "fetch-detector", "--from", place["photo"])
 
 
+@pytest.mark.slow
 def test_tune(printed, place, small_models):
     printed(
         build_parser, "tune", "tune", small_models["image"], small_models["nchw"],

@@ -45,6 +45,7 @@ def refiner(request):
     return OutputNetwork(ONE_THREAD) if request.param == "output network" else request.getfixturevalue("closer_looks")
 
 
+@pytest.mark.slow
 def test_they_come_nearer_to_those_of_training(refiner, yunet, shared):
     """The landmarks that come with LFW are those that SphereFace was trained with."""
     given = read_landmarks(shared("lfw/lfw_landmark.txt"))
@@ -66,6 +67,7 @@ def test_of_a_large_photograph(refiner, yunet, astronaut):
     assert refined.landmarks.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_many_faces_keep_their_order(refiner, yunet, astronaut):
     crowd = np.tile(astronaut[20:220, 120:320], (3, 4, 1))
     faces = [(crowd, face) for face in yunet.find(crowd)] + [(astronaut, face) for face in yunet.find(astronaut)]

@@ -60,6 +60,7 @@ def test_settings_are_every_combination():
     assert str(every[-1]) == "2 threads, pinned, arena"
 
 
+@pytest.mark.slow
 def test_the_fastest_comes_first(forms, timed):
     found = choose(forms, settings([1, 2]), what=Measurement(rounds=12))
     assert [(row.form.path.name, row.setting.threads) for row in found.rows] == [
@@ -94,6 +95,7 @@ def test_it_really_measures(forms):
     assert seen.count(6) == 2 * (10 + 5 * 3) + again
 
 
+@pytest.mark.slow
 def test_one_model_is_loaded_at_a_time(forms):
     """The memory needed is that of the largest, which a board counts on."""
     alive, most = weakref.WeakSet(), []
@@ -120,6 +122,7 @@ def test_a_form_whose_certificate_does_not_hold_is_dropped(forms, timed):
     assert "certificate does not hold" in dropped.dropped
 
 
+@pytest.mark.slow
 def test_a_form_without_certificate_is_measured_and_said(forms, timed, cli):
     certificate_path(forms[1]).unlink()
     code, shown, errors = cli("tune", *forms, "--threads", "1", "--json")
@@ -128,6 +131,7 @@ def test_a_form_without_certificate_is_measured_and_said(forms, timed, cli):
     assert "b.onnx has no certificate" in errors
 
 
+@pytest.mark.slow
 def test_a_lucky_winner_of_the_search_is_measured_anew(forms, monkeypatch):
     """b.onnx looked faster while it was searched for; once more it is not, and the two tie."""
     times(monkeypatch, lambda name, _, load: 0.8 if name == "b.onnx" and load <= 5 else 1.0)
@@ -164,6 +168,7 @@ def test_forms_that_are_measured_beside_are_not_chosen(forms, timed):
     assert found.rivals == ()
 
 
+@pytest.mark.slow
 def test_size_and_accuracy_are_bounds(forms, timed):
     assert choose(forms, [Setting(threads=1)], max_mib=0.001).best is None
     assert choose(forms, [Setting(threads=1)], min_cosine=0.9).best is not None
@@ -188,6 +193,7 @@ def test_forms_of_different_networks_are_not_compared(small_model, tmp_path):
         choose([small_model, other], [Setting(threads=1)])
 
 
+@pytest.mark.slow
 def test_the_fastest_is_copied_with_its_certificate(forms, timed, cli, tmp_path):
     output = tmp_path / "best.onnx"
     certificate_path(output).write_text("of another file")

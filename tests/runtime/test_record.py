@@ -191,6 +191,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from([*VALUES, None]), JSON)
 @example("free", {"": -(10**19)})
 @example("free", {"": [float("inf")]})

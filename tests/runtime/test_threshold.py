@@ -24,6 +24,7 @@ def all_pairs(embeddings, people):
     return similarity[rows, columns][same], similarity[rows, columns][~same]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", [0.1, 0.01, 0.002])
 def test_at_most_the_wanted_share_is_accepted(far):
     """The strictest reading of the rate, of more photographs than are compared at once."""
@@ -49,6 +50,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert np.mean([item.high - item.low for item in intervals]) < 0.2
 
 
+@pytest.mark.slow
 def test_more_people_narrow_the_interval():
     few, many = calibrate(*crowd(30, 5, 3), 0.01), calibrate(*crowd(300, 5, 3), 0.01)
     assert many.high - many.low < 0.5 * (few.high - few.low)

@@ -72,6 +72,7 @@ def test_many_overlapping_faces_of_any_score(file, astronaut):
     assert len(counts) == 3, "the thresholds divide these faces"
 
 
+@pytest.mark.slow
 def test_photographs_of_people(file, yunet):
     faces = 0
     for photograph in read_orl()[::16]:
@@ -81,6 +82,7 @@ def test_photographs_of_people(file, yunet):
     assert faces >= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "pattern"), [("photos", "[d-i]*.jpg"), ("lfw/images", "Ab*/*_0001.jpg")])
 def test_photographs_of_the_shared_data(file, yunet, shared, folder, pattern):
     images = [load_image(path) for path in sorted(shared(folder).glob(pattern))]

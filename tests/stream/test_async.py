@@ -129,6 +129,7 @@ def test_its_error_comes_after_the_events_before_it(script, fake_source, black):
     assert kinds == ["source-up", "source-down", "statistics"]
 
 
+@pytest.mark.slow
 def test_a_stream_runs_once_and_a_second_loop_does_not_stop_the_first(stream_of):
     stream = stream_of(frames=60, live=True, interval_s=0.01)
 

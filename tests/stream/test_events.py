@@ -69,6 +69,7 @@ def test_the_decision_before_is_absent_in_the_first_one_alone(events):
     assert [json.loads(event.line()).get("before", "absent") for event in decisions] == ["absent", "ann", None]
 
 
+@pytest.mark.slow
 def test_the_schema_describes_every_event(events, require_schema):
     for event in events:
         require_schema("watch", json.loads(event.line()))

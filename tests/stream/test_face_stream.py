@@ -13,6 +13,7 @@ from edge_sphereface.errors import SourceError, TrackError
 from edge_sphereface.stream import FileSink, TrackingSettings
 
 
+@pytest.mark.slow
 def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, small_model, tmp_path):
     embedder = Embedder(small_model)
     told = threading.Event()
@@ -45,6 +46,7 @@ def test_frames_of_an_iterator_and_enrolling_from_another_thread(astronaut, smal
             stream.enroll(1, "Again").result(10)
 
 
+@pytest.mark.slow
 def test_a_slow_callback_does_not_stop_the_camera(film):
     """A fifth of a second for each event; what it raises is counted and not lost."""
     seen = []
@@ -115,6 +117,7 @@ def test_a_stream_runs_once(black, fake_source):
         stream.run()
 
 
+@pytest.mark.slow
 def test_a_pipeline_stands_for_its_detector_and_its_embedder(film, people, small_model):
     pipeline = load_pipeline(small_model)
     with open_gallery(people, pipeline.embedder) as gallery:

@@ -266,6 +266,7 @@ def test_boxes_are_scaled_with_the_image(stage):
     assert (rows.min(), rows.max()) == (pytest.approx(top, abs=2), pytest.approx(bottom, abs=2))
 
 
+@pytest.mark.slow
 def test_the_command_writes_both(cli, astronaut, people, small_model, tmp_path):
     (tmp_path / "pictures").mkdir()
     for index in range(12):

@@ -57,6 +57,7 @@ def test_before_the_first_frame_it_is_not(portrait, stack):
         assert (status, about["healthy"], about["frame_s"]) == (503, False, None)
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_gone_is_not_healthy(running, fake_source, black, wait_until):
     source = fake_source([[black] * 20, OSError("unplugged")], interval_s=0.05)
     stream = FaceStream(source, detector=open_detector(), settings=StreamSettings(source=SourceOptions(stall_s=1)))

@@ -58,6 +58,7 @@ def files_of_at_most(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 30])
 def test_a_full_disk_delays_events_and_loses_none(tmp_path, make_event, wait_until, room):
     """Whether it takes nothing of a line or a part of it. The file is larger than any other of this process."""

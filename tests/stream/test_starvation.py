@@ -238,6 +238,7 @@ def served_health(portrait, stack):
         yield endpoint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start",
     [
@@ -293,6 +294,7 @@ def test_a_viewer_who_stays_is_not_cut_off(served_page):
     assert answers > 5
 
 
+@pytest.mark.slow
 def test_drops_of_a_request_do_not_hold_the_health_endpoint(served_health):
     with closing(socket.create_connection(("127.0.0.1", served_health.port))) as line:
         line.sendall(b"GET /health HTTP/1.1\r\n")

@@ -115,6 +115,7 @@ def test_what_is_no_video_is_refused(data, options, message):
         read_all(data, **options)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=300), at=st.integers(0, 600), kind=st.sampled_from(["jpeg", "y4m"]))
 def test_damage_gives_pictures_an_end_or_our_error(data, at, kind):

@@ -29,6 +29,7 @@ def objects(out):
     return [json.loads(line) for line in out.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_film_from_the_first_face_to_the_end(cli, film, people, small_model, tmp_path, require_schema):
     log = tmp_path / "events.jsonl"
     words = ("--gallery", people, "--model", small_model, "--fast", "--threshold", "0.1", "--events", log)
@@ -58,6 +59,7 @@ def test_the_page_lists_every_kind_of_event():
     assert "(schema/watch.json)" in section
 
 
+@pytest.mark.slow
 def test_for_people(cli, film, people, small_model):
     code, out, err = cli("watch", film, "--gallery", people, "--model", small_model, "--fast", "--threshold", "0.1")
     assert code == 0
@@ -82,6 +84,7 @@ def test_a_broker_that_is_not_there_is_told_and_stops_nothing(cli, astronaut, tm
     assert f"kept on the disk for the MQTT broker: {final['sequence']};" in err
 
 
+@pytest.mark.slow
 def test_without_a_gallery_no_model_is_needed(cli, film):
     code, out, _ = cli("watch", film, "--fast", "--json")
     assert code == 0
@@ -125,6 +128,7 @@ def test_nothing_is_printed_before_every_output_is_open(cli, film, tmp_path):
     assert (code, err.partition("\n")[0]) == (2, "error: --detector-model is YuNet's, and --detector is mtcnn.")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_events_that_standard_output_does_not_take_are_an_error(film):
     with open("/dev/full", "w") as full:
@@ -428,6 +432,7 @@ def test_a_damaged_recording_is_read_to_its_end_and_said_to_be_damaged(cli, dama
     assert 210 <= events[-1]["frames"] < 226  # 2 % of the bytes are about five frames
 
 
+@pytest.mark.slow
 def test_a_whole_recording_is_not_said_to_be_damaged(cli, film):
     code, out, _ = cli("watch", film, "--fast", "--json")
     assert code == 0
@@ -451,6 +456,7 @@ def test_frames_of_a_recording_are_looked_at_at_the_rate_that_was_asked(cli, fil
     assert objects(out)[-1]["frames"] == 20
 
 
+@pytest.mark.slow
 def test_a_thread_inside_opencv_does_not_abort_the_end():
     """Python unwinds a daemon thread through C++ code, which ends the process by SIGABRT."""
     code = """

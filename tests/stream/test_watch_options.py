@@ -47,6 +47,7 @@ def named(options):
     return [pytest.param(option, id=option.name) for option in options]
 
 
+@pytest.mark.slow
 @needs_toml
 @pytest.mark.parametrize("option", named(option for option in watch_group() if option.read is not None))
 def test_a_value_is_the_same_from_the_command_line_and_from_a_file(option, tmp_path):
@@ -71,6 +72,7 @@ def test_a_switch_is_the_same_from_the_command_line_and_from_a_file(option, tmp_
     assert from_file(tmp_path, f"{option.name} = false") == parsed([])
 
 
+@pytest.mark.slow
 @needs_toml
 @pytest.mark.parametrize(
     "option", named(option for option in watch_group() if option.read is not None and not option.is_list)

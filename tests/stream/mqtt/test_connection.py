@@ -157,6 +157,7 @@ class Deaf:
                     line.sendall(b"\x40\x02" + body[2 + topic : 4 + topic])
 
 
+@pytest.mark.slow
 def test_a_broker_that_confirms_nothing_is_a_problem_until_it_does(dispatcher_to, give, wait_for):
     broker = Deaf()
     dispatcher = dispatcher_to(broker.port, unconfirmed_s=0.5)

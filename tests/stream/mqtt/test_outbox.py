@@ -12,6 +12,7 @@ from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 
 
+@pytest.mark.slow
 def test_a_spool_keeps_what_is_not_delivered_and_bounds_itself(tmp_path):
     spool = Outbox(tmp_path / "deep" / "spool.db", most=3)
     for payload in "abcde":
@@ -90,6 +91,7 @@ def test_a_damaged_spool_is_set_aside_and_another_begun(tmp_path, damage):
     assert stat.S_IMODE(kept.stat().st_mode) == stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*damaged")
 def test_no_byte_of_the_header_stops_a_spool(tmp_path):
     path = tmp_path / "spool.db"
@@ -115,6 +117,7 @@ def test_a_damaged_database_of_something_else_stays_where_it_is(tmp_path):
         assert os.listdir(tmp_path) == ["other.db"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_watch_goes_on_with_a_damaged_spool(cli, tmp_path, photo):
     (tmp_path / "spool.db").write_bytes(b"no database" * 100)
@@ -138,6 +141,7 @@ def test_a_row_that_is_no_message_is_dropped_and_counted(tmp_path):
     spool.close()
 
 
+@pytest.mark.slow
 def test_an_event_that_is_too_large_is_told_and_the_next_one_kept(tmp_path, make_event, wait_until):
     dispatcher = EventDispatcher(
         MqttSink(Broker.parse("mqtt://127.0.0.1:1/faces", stream="x"), spool=tmp_path / "spool.db")
@@ -188,6 +192,7 @@ def test_a_spool_that_others_may_read_is_closed_to_them(tmp_path):
     assert stat.S_IMODE((tmp_path / "spool.db").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_what_a_full_spool_gives_up_is_counted(tmp_path, make_event):
     """In the statistics of a stream, which ask its dispatchers."""
     dispatcher = EventDispatcher(
