@@ -27,12 +27,13 @@ from export.untrained import untrained_parameters
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL = {"widths": (8, 8, 16, 16), "embedding_size": 32}
-SLOW = {"made", "portable_int8", "vnni_int8", "quantized", "faults"}
+SLOW = {"made", "portable_int8", "vnni_int8", "quantized", "half_width_model", "faults"}
 """Fixtures that take longest to make: tests that need one are slow."""
 INTEGRATION = {"make_broker", "browser", "namespaces", "wheel"}
 """Fixtures that start something: tests that need one are integration tests."""
 LONGEST_FIRST = (
     "test_demo.py",
+    "test_quantize_trained.py",
     "test_stream_video.py",
     "test_json_commands.py",
     "test_quantize_command.py",
@@ -147,6 +148,15 @@ def crop_folder(shallow_models, tmp_path_factory):
     return folder
 
 
+def converted_checkpoint(name, folder):
+    """A trained checkpoint of the shared data as ONNX; skips the test where it is not here."""
+    source = SHARED / "checkpoints" / name
+    if not source.exists():
+        pytest.skip("needs the trained checkpoint of the shared data beside the project, which is not here")
+    target = folder / "trained.onnx"
+    return convert(source, target, ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)).model
+
+
 @pytest.fixture(scope="session")
 def trained_model(tmp_path_factory):
     """The trained network of the project, converted: of quarter width, the fastest that recognizes people."""
@@ -163,6 +173,12 @@ def orl(tmp_path_factory):
             (folder / f"{person:02d}").mkdir(exist_ok=True)
             save_image(folder / f"{person:02d}" / f"{number}.png", image)
     return folder
+
+
+@pytest.fixture(scope="session")
+def half_width_model(tmp_path_factory):
+    """A trained network of half width, whose every layer can be quantized with few crops."""
+    return converted_checkpoint("sphere20a-w050-lfw.ckpt", tmp_path_factory.mktemp("half"))
 
 
 @pytest.fixture(scope="session")

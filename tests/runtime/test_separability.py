@@ -24,10 +24,10 @@ def lfw_folder(shared, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_traps_show(trained_model, lfw_folder):
+def test_the_traps_show(half_width_model, lfw_folder):
     seen = []
     check = check_separation(
-        Embedder(trained_model),
+        Embedder(half_width_model),
         open_detector("mtcnn"),
         lfw_folder,
         progress=lambda done, total: seen.append((done, total)),
@@ -39,21 +39,21 @@ def test_the_traps_show(trained_model, lfw_folder):
     assert intended.genuine_mean > intended.impostor_mean + 0.3
     assert (intended.feeding, *wrong) == FEEDINGS
     for row in wrong.values():
-        assert row.auc < intended.auc - 0.01
-        assert row.genuine_mean - row.impostor_mean < 0.9 * (intended.genuine_mean - intended.impostor_mean)
+        assert row.auc < intended.auc - 0.02
+        assert row.genuine_mean - row.impostor_mean < 0.7 * (intended.genuine_mean - intended.impostor_mean)
     assert (check.people, check.photographs, check.genuine_pairs) == (12, 48, 72)
     assert seen[-1] == (48, 48)
 
 
 @pytest.mark.slow
-def test_a_model_that_was_fed_rgb_all_along_fails(trained_model, lfw_folder):
+def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, lfw_folder):
     """The model runs, the shapes are right, only the colors are swapped: the check says so."""
 
     class Swapped(Embedder):
         def embed(self, crops):
             return super().embed(np.ascontiguousarray(crops[..., ::-1]))
 
-    check = check_separation(Swapped(trained_model), open_detector("mtcnn"), lfw_folder)
+    check = check_separation(Swapped(half_width_model), open_detector("mtcnn"), lfw_folder)
     assert not check.passed
 
 
