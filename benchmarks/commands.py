@@ -213,12 +213,11 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
 
 def _spec_of(checkpoint: Path) -> ModelSpec:
     """Specification of a model made from this checkpoint."""
-    from export.checkpoint import open_checkpoint
     from export.convert import ConversionOptions, model_spec
-    from export.topology import infer_topology
+    from export.source import open_network
 
-    with open_checkpoint(checkpoint) as opened:
-        return model_spec(opened, infer_topology(opened.entries), ConversionOptions())
+    with open_network(checkpoint) as network:
+        return model_spec(network, ConversionOptions())
 
 
 def run_report(arguments: argparse.Namespace) -> Outcome:

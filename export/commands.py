@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.alignment import ALIGNMENT_FITS, FIT_CP2TFORM
+from edge_sphereface.alignment import ALIGNMENT_FITS
 from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
@@ -26,6 +26,7 @@ from edge_sphereface.storage.download import install
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import inspection, official, parity
 from export.errors import ParityError
+from export.presets import PRESET_NAMES
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
 from export.quantization.crops import require_photographs
@@ -115,6 +116,14 @@ def _add_proof_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset",
+        choices=PRESET_NAMES,
+        help="publisher of the weights, which determines how crops are made (default: recognized from the file)",
+    )
+
+
 def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
@@ -162,9 +171,10 @@ def _add_convert(commands: Commands) -> None:
     parser.add_argument(
         "--alignment-fit",
         choices=ALIGNMENT_FITS,
-        default=FIT_CP2TFORM,
-        help="alignment of the training crops: cp2tform (default), as in the original; umeyama, as in scikit-image",
+        help="alignment of the training crops: cp2tform, as in the original; umeyama, as in scikit-image (default: as "
+        "the publisher of the weights does)",
     )
+    _add_preset(parser)
     _add_proof_options(parser)
     parser.set_defaults(run=convert)
 
@@ -210,6 +220,7 @@ def convert(arguments: argparse.Namespace) -> Outcome:
             threshold_source=arguments.threshold_source,
             threshold_pairs=labeled,
             input_size=arguments.input_size,
+            preset=arguments.preset,
             alignment_fit=arguments.alignment_fit,
             reference=arguments.reference,
             photos=arguments.photos,
@@ -257,6 +268,7 @@ def _add_verify(commands: Commands) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="source of the model (default: the official one, in the cache)"
     )
+    _add_preset(parser)
     _add_proof_options(parser)
     add_float_options(parser)
     parser.set_defaults(run=verify)
@@ -283,9 +295,8 @@ def verify(arguments: argparse.Namespace) -> Outcome:
         ParityError: the model was made from another checkpoint, or is of reduced precision.
     """
     from edge_sphereface.inference.embedder import Embedder
-    from export.checkpoint import open_checkpoint
     from export.reference import open_reference
-    from export.topology import infer_topology
+    from export.source import open_network
 
     if arguments.original is not None:
         return verify_against_float(arguments)
@@ -297,16 +308,18 @@ def verify(arguments: argparse.Namespace) -> Outcome:
             hint="compare it with its float model: --float FILE.onnx",
         )
     source = arguments.checkpoint or official.official_path()
-    with open_checkpoint(source) as checkpoint:
+    size = (spec.input_height, spec.input_width)
+    with open_network(source, preset=arguments.preset, input_size=size) as network:
+        checkpoint = network.checkpoint
         if checkpoint.sha256 != spec.source_sha256:
             raise ParityError(
                 f"{arguments.model} was made from {spec.source_file} (SHA-256 {spec.source_sha256}), but "
                 f"{source} has SHA-256 {checkpoint.sha256}.",
                 hint="use the checkpoint that it was made from",
             )
-        topology = infer_topology(checkpoint.entries, input_size=(spec.input_height, spec.input_width))
-        reference = open_reference(arguments.reference, checkpoint, topology)
-        proof = parity.prove(embedder, reference, photos=arguments.photos, note=note)
+        reference = open_reference(arguments.reference, checkpoint, network.topology)
+        order = network.preset.preprocessing.color_order
+        proof = parity.prove(embedder, reference, color_order=order, photos=arguments.photos, note=note)
         target = certificate_path(arguments.model)
         if proof.passed:
             record = parity.certificate(proof, embedder, model_name=arguments.model.name)

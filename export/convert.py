@@ -10,22 +10,21 @@ import numpy as np
 import onnx
 
 from edge_sphereface import __version__
-from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, FIT_CP2TFORM, LANDMARK_TEMPLATE
+from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH, LANDMARK_TEMPLATE
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.spec import LAYOUT_NCHW, METADATA_KEY, Layout, ModelSpec
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import official
-from export.checkpoint import open_checkpoint
 from export.errors import CheckpointError, TopologyError
+from export.folding import fold_color_order, fold_normalization
 from export.graph import build_graph
-from export.known_checkpoints import known_checkpoint
 from export.outputs import check_output
 from export.parity import Proof, certificate, prove, require
 from export.reference import ReferenceName, open_reference
+from export.source import open_network
 from export.threshold import measure_threshold
-from export.topology import infer_topology
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
     from edge_sphereface.alignment import AlignmentFit
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
-    from export.checkpoint import Checkpoint
+    from export.presets import PresetName
+    from export.source import SourceNetwork
     from export.topology import Topology
 
 
@@ -48,7 +48,8 @@ class ConversionOptions:
         threshold_source: origin of that threshold, in words.
         threshold_pairs: labeled pairs to measure the threshold on, in place of ``threshold``.
         input_size: height and width of the input in pixels, if the checkpoint allows more than one.
-        alignment_fit: kind of fit that aligned the training crops.
+        preset: conventions of the publisher of the weights; None to recognize them.
+        alignment_fit: kind of fit that aligned the training crops; None for that of the publisher.
         reference: forward pass to compare with, one of :data:`export.reference.REFERENCE_NAMES`.
         photos: folder of photographs for the proof; None for the built-in photograph.
     """
@@ -58,7 +59,8 @@ class ConversionOptions:
     threshold_source: str = "chosen at conversion"
     threshold_pairs: LabeledPairs | None = None
     input_size: tuple[int, int] | None = None
-    alignment_fit: AlignmentFit = FIT_CP2TFORM
+    preset: PresetName | None = None
+    alignment_fit: AlignmentFit | None = None
     reference: ReferenceName = "auto"
     photos: Path | None = None
 
@@ -71,15 +73,20 @@ class Conversion:
         model: path of the ONNX file.
         certificate: path of its parity certificate.
         spec: specification stored in the model.
-        topology: topology of the network.
+        source: what the file of weights holds. The file is closed.
         proof: comparisons with the checkpoint.
     """
 
     model: Path
     certificate: Path
     spec: ModelSpec
-    topology: Topology
+    source: SourceNetwork
     proof: Proof
+
+    @property
+    def topology(self) -> Topology:
+        """Topology of the network."""
+        return self.source.topology
 
 
 def convert(
@@ -110,21 +117,21 @@ def convert(
     check_output(output, source)
     # Both files are complete on disk before either takes its place.
     with (
-        open_checkpoint(source) as checkpoint,
+        open_network(source, preset=chosen.preset, input_size=chosen.input_size) as network,
         atomic_write(certificate_path(output), mode=SHARED) as certificate_stream,
         atomic_write(output, mode=SHARED) as stream,
     ):
         note(f"reading {source}")
-        topology = infer_topology(checkpoint.entries, input_size=chosen.input_size)
-        spec = model_spec(checkpoint, topology, chosen)
-        note(f"building {topology.name}, {spec.input_layout} input")
-        parameters = _read_parameters(checkpoint, topology)
-        stream.write(build_graph(topology, parameters, spec).SerializeToString(deterministic=True))
+        spec = model_spec(network, chosen)
+        note(f"building {network.topology.name}, {spec.input_layout} input")
+        parameters = _folded_parameters(network)
+        stream.write(build_graph(network.topology, parameters, spec).SerializeToString(deterministic=True))
         stream.flush()
         del parameters
         embedder = Embedder(stream.name, provider="cpu")
-        reference = open_reference(chosen.reference, checkpoint, topology)
-        proof = prove(embedder, reference, photos=chosen.photos, note=note)
+        reference = open_reference(chosen.reference, network.checkpoint, network.topology)
+        order = network.preset.preprocessing.color_order
+        proof = prove(embedder, reference, color_order=order, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
         if chosen.threshold_pairs is not None:
             note(f"measuring the threshold on {len(chosen.threshold_pairs.pairs)} labeled pairs")
@@ -137,7 +144,7 @@ def convert(
         certificate_stream.write(json.dumps(record.as_json(), indent=1).encode())
         certificate_stream.flush()
         del embedder  # Windows cannot rename a file that is mapped
-    return Conversion(model=output, certificate=certificate_path(output), spec=spec, topology=topology, proof=proof)
+    return Conversion(model=output, certificate=certificate_path(output), spec=spec, source=network, proof=proof)
 
 
 def _write_spec(stream: IO[bytes], spec: ModelSpec) -> None:
@@ -151,8 +158,17 @@ def _write_spec(stream: IO[bytes], spec: ModelSpec) -> None:
     stream.flush()
 
 
-def _read_parameters(checkpoint: Checkpoint, topology: Topology) -> dict[str, np.ndarray[Any, Any]]:
-    parameters = {name: checkpoint.read(stored) for name, stored in topology.parameters.items()}
+def _folded_parameters(network: SourceNetwork) -> dict[str, np.ndarray[Any, Any]]:
+    """Parameters of the graph, which takes BGR crops and has no batch normalization."""
+    parameters = _read_parameters(network)
+    if network.preset.preprocessing.color_order == "RGB":
+        parameters = fold_color_order(parameters)
+    return fold_normalization(parameters, network.topology.epsilon)
+
+
+def _read_parameters(network: SourceNetwork) -> dict[str, np.ndarray[Any, Any]]:
+    stored = network.topology.parameters
+    parameters = {name: network.checkpoint.read(source) for name, source in stored.items()}
     broken = [name for name, values in parameters.items() if not np.isfinite(values.astype(np.float32)).all()]
     if broken:
         raise CheckpointError(
@@ -162,17 +178,17 @@ def _read_parameters(checkpoint: Checkpoint, topology: Topology) -> dict[str, np
     return parameters
 
 
-def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOptions) -> ModelSpec:
-    """Specification of the model that is made from a checkpoint.
+def model_spec(network: SourceNetwork, options: ConversionOptions) -> ModelSpec:
+    """Specification of the model that is made from a network.
 
     Raises:
         TopologyError: no landmark template is known for the size of its crops.
     """
-    is_official = checkpoint.sha256 == official.OFFICIAL.sha256
-    known = known_checkpoint(checkpoint.sha256)
+    checkpoint, topology, known = network.checkpoint, network.topology, network.known
+    preprocessing = network.preset.preprocessing
     if options.threshold is not None:
         threshold, threshold_source = options.threshold, options.threshold_source
-    elif known is not None:
+    elif known is not None and known.threshold is not None:
         threshold, threshold_source = known.threshold, known.threshold_source
     else:
         threshold, threshold_source = official.LFW_THRESHOLD, official.THRESHOLD_SOURCE_OTHER
@@ -184,16 +200,16 @@ def model_spec(checkpoint: Checkpoint, topology: Topology, options: ConversionOp
         input_width=topology.input_width,
         input_layout=options.input_layout,
         color_order="BGR",
-        pixel_mean=official.PIXEL_MEAN,
-        pixel_scale=official.PIXEL_SCALE,
+        pixel_mean=preprocessing.pixel_mean,
+        pixel_scale=preprocessing.pixel_scale,
         landmark_template=_template(topology),
-        alignment_fit=options.alignment_fit,
+        alignment_fit=options.alignment_fit or preprocessing.alignment_fit,
         precision="float32",
         threshold=threshold,
         threshold_source=threshold_source,
         source_file=checkpoint.path.name,
         source_sha256=checkpoint.sha256,
-        source_is_official=is_official,
+        source_is_official=checkpoint.sha256 == official.OFFICIAL.sha256,
         exporter_version=__version__,
     )
 

@@ -1,8 +1,8 @@
 """Build the ONNX graph of a SphereFace network from its topology and parameters.
 
 Each stage is a stride-2 convolution followed by residual pairs x + f(x). Every convolution is 3 x 3 with padding 1 and
-is followed by a PReLU with one slope per channel. The embedding is a fully connected layer over the last stage in NCHW
-order.
+is followed by a PReLU with one slope per channel, or by a ReLU; the second activation of a pair stands before or after
+the addition. The embedding is a fully connected layer over the last stage in NCHW order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def build_graph(topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any
 
     Args:
         topology: topology of the network.
-        parameters: arrays of any floating-point type by name in the network; the graph stores float32.
+        parameters: arrays of any floating-point type by name in the network, without batch normalization; the graph
+            stores float32.
         spec: specification, stored in the metadata; its layout determines the input.
 
     Returns:
@@ -45,7 +46,11 @@ def build_graph(topology: Topology, parameters: Mapping[str, np.ndarray[Any, Any
         if number % 2 == 0:
             shortcut = value
         value = builder.convolution(value, stage, number, stride=2 if number == 1 else 1)
-        if number > 1 and number % 2 == 1:
+        ends_pair = number > 1 and number % 2 == 1
+        if ends_pair and topology.shortcut == "before_activation":
+            value = builder.node("Add", [shortcut, value], f"add{stage}_{number}")
+        value = builder.activation(value, stage, number)
+        if ends_pair and topology.shortcut == "after_activation":
             value = builder.node("Add", [shortcut, value], f"add{stage}_{number}")
     value = builder.node("Flatten", [value], "flatten", axis=1)
     weights = [builder.weight("fc5.weight"), builder.weight("fc5.bias")]
@@ -94,8 +99,12 @@ class _Builder:
         inputs = [value, self.weight(f"{name}.weight")]
         if f"{name}.bias" in self._parameters:
             inputs.append(self.weight(f"{name}.bias"))
-        value = self.node("Conv", inputs, name, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride])
+        return self.node("Conv", inputs, name, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride])
+
+    def activation(self, value: str, stage: int, number: int) -> str:
         slope_name = f"relu{stage}_{number}.w"
+        if slope_name not in self._parameters:
+            return self.node("Relu", [value], f"relu{stage}_{number}")
         slope = self.weight(slope_name, self._parameters[slope_name].reshape(-1, 1, 1))
         return self.node("PRelu", [value, slope], f"relu{stage}_{number}")
 

@@ -15,8 +15,9 @@ from edge_sphereface.storage.files import sha256_of
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.known_checkpoints import known_checkpoint
+from export.naming import training_reasons
 from export.official import LFW_ACCURACY, OFFICIAL
-from export.topology import infer_topology, training_reason
+from export.topology import infer_topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -167,6 +168,7 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
                     math.prod(checkpoint.entries[stored].shape) for stored in topology.parameters.values()
                 ),
             )
+        reasons = training_reasons(checkpoint.entries)
         is_official = checkpoint.sha256 == OFFICIAL.sha256
         known = known_checkpoint(checkpoint.sha256)
         return CheckpointReport(
@@ -184,7 +186,7 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
                     dtype=info.dtype,
                     shape=tuple(info.shape),
                     bytes=info.nbytes,
-                    role=training_reason(name, info) or "network",
+                    role=reasons.get(name) or "network",
                 )
                 for name, info in checkpoint.entries.items()
             ),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
+    from export.presets import ColorOrder
     from export.reference import Reference
 
 BATCHES = (1, 7)
@@ -100,19 +101,26 @@ class Proof:
 
 
 def prove(
-    embedder: Embedder, reference: Reference, *, photos: Path | None = None, note: Callable[[str], None] | None = None
+    embedder: Embedder,
+    reference: Reference,
+    *,
+    color_order: ColorOrder = "BGR",
+    photos: Path | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Proof:
     """Compare an ONNX file with a reference, for batches of 1 and 7, on noise and on faces.
 
     Args:
         embedder: the ONNX file.
         reference: forward pass with the checkpoint's parameters.
+        color_order: order of the colors that the reference takes; the ONNX file takes BGR.
         photos: photographs for the faces, see :func:`export.faces.face_crops`.
         note: called with a description of each step.
     """
+    step = -1 if color_order == "RGB" else 1
     return _compare(
         embedder,
-        lambda crops: reference.forward(normalize_plainly(crops, embedder.spec)),
+        lambda crops: reference.forward(normalize_plainly(crops[..., ::step], embedder.spec)),
         (reference.name, reference.version),
         photos,
         note,

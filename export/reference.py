@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from export.errors import ParityError
+from export.naming import MOMENTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,13 +43,18 @@ class Reference(Protocol):
 
 
 def open_reference(name: ReferenceName, checkpoint: Checkpoint, topology: Topology) -> Reference:
-    """Open the named reference; ``auto`` is MindSpore if it is installed, else numpy.
+    """Open the named reference; ``auto`` is MindSpore if it is installed and reads the file, else numpy.
 
     Raises:
-        ParityError: MindSpore was requested by name and is not installed.
+        ParityError: MindSpore was requested by name, and is not installed or does not read the file.
     """
-    if name == "numpy" or (name == "auto" and find_spec("mindspore") is None):
+    is_readable = checkpoint.is_mindspore and topology.is_original
+    if name == "numpy" or (name == "auto" and (find_spec("mindspore") is None or not is_readable)):
         return NumpyReference(checkpoint, topology)
+    if not is_readable:
+        raise ParityError(
+            f"MindSpore does not read {checkpoint.path.name}, a {checkpoint.format}.", hint="use --reference numpy"
+        )
     if find_spec("mindspore") is None:
         raise ParityError("MindSpore is not installed.", hint="pip install mindspore==2.10.*, or use --reference numpy")
     from export.mindspore_reference import MindsporeReference
@@ -73,15 +79,21 @@ class NumpyReference:
         return np.stack([self._embed(picture.astype(np.float64)) for picture in batch]).astype(np.float32)
 
     def _embed(self, value: Float64Array) -> Float64Array:
+        adds_last = self._topology.shortcut == "after_activation"
         for stage, number in self._topology.layers:
+            layer, ends_pair = f"{stage}_{number}", number > 1 and number % 2 == 1
             if number % 2 == 0:
                 shortcut = value
-            value = self._convolve(value, f"conv{stage}_{number}", stride=2 if number == 1 else 1)
-            slope = self._parameters[f"relu{stage}_{number}.w"][:, None, None]
-            value = np.where(value > 0, value, slope * value)
-            if number > 1 and number % 2 == 1:
+            value = self._convolve(value, f"conv{layer}", stride=2 if number == 1 else 1)
+            value = self._normalize(value, f"bn{layer}")
+            if ends_pair and not adds_last:
                 value = value + shortcut
-        return self._parameters["fc5.weight"] @ value.reshape(-1) + self._parameters["fc5.bias"]
+            slope = self._parameters[f"relu{layer}.w"][:, None, None] if self._topology.activation == "prelu" else 0
+            value = np.where(value > 0, value, slope * value)
+            if ends_pair and adds_last:
+                value = value + shortcut
+        embedding = self._parameters["fc5.weight"] @ value.reshape(-1) + self._parameters["fc5.bias"]
+        return self._normalize(embedding, "bn5")
 
     def _convolve(self, value: Float64Array, name: str, *, stride: int) -> Float64Array:
         padded = np.pad(value, ((0, 0), (1, 1), (1, 1)))
@@ -89,6 +101,15 @@ class NumpyReference:
         result: Float64Array = np.tensordot(self._parameters[f"{name}.weight"], windows, axes=((1, 2, 3), (0, 3, 4)))
         bias: Any = self._parameters.get(f"{name}.bias")
         return result if bias is None else result + bias[:, None, None]
+
+    def _normalize(self, value: Float64Array, name: str) -> Float64Array:
+        """Normalize by the statistics of the training, if the network has them."""
+        if f"{name}.gamma" not in self._parameters:
+            return value
+        shape = (-1, *[1] * (value.ndim - 1))
+        gamma, beta, mean, variance = (self._parameters[f"{name}.{moment}"].reshape(shape) for moment in MOMENTS)
+        normalized: Float64Array = (value - mean) / np.sqrt(variance + self._topology.epsilon)
+        return normalized * gamma + beta
 
 
 def describe(reference: Reference, path: Path) -> str:

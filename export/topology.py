@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from export.errors import TopologyError
+from export.naming import MOMENTS, sort_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,12 +26,39 @@ RESIDUAL_PAIRS = {
     36: (2, 4, 8, 2),
     64: (3, 8, 16, 3),
 }
-"""Residual pairs of convolutions per stage, by depth. Source: Liu et al., CVPR 2017, table 2."""
+"""Residual pairs of convolutions per stage, by depth. Source: Liu et al., CVPR 2017, table 2. Other networks may have
+other numbers: the authors' Caffe network of the name SphereFace-64 has 3, 7, 16 and 3."""
 
-_PREFIX = "network."
-_OPTIMIZER_PREFIXES = ("moments.", "moment1.", "moment2.", "accum.", "stat.")
-_HEAD_PREFIX = "fc6."
-_NETWORK_NAME = re.compile(r"conv\d+_\d+\.(weight|bias)|relu\d+_\d+\.w|fc5\.(weight|bias)")
+BATCH_NORMALIZATION_EPSILON = 1e-5
+"""Default of PyTorch's batch normalization, which no state dict holds."""
+
+Activation: TypeAlias = Literal["prelu", "relu"]
+Shortcut: TypeAlias = Literal["after_activation", "before_activation"]
+
+_LAYER = re.compile(r"(?:conv|relu|bn)([0-9]{1,4})_([0-9]{1,4})\.")
+_MAX_PAIRS = 512
+_MAX_PROBLEMS = 20
+"""A different network has hundreds: the first ones tell as much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What the parameters of a network do not tell.
+
+    Attributes:
+        activation: ``prelu``, with one slope per channel, or ``relu``; None to take it from the names of the
+            parameters.
+        shortcut: where a residual pair adds its input: ``after_activation`` for x + act(conv(...)), as in the original;
+            ``before_activation`` for act(x + conv(...)).
+        epsilon: constant added to the variance of each batch normalization.
+    """
+
+    activation: Activation | None = None
+    shortcut: Shortcut = "after_activation"
+    epsilon: float = BATCH_NORMALIZATION_EPSILON
+
+
+_ORIGINAL_STRUCTURE = Structure()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,35 +66,61 @@ class Topology:
     """Topology of a SphereFace network.
 
     Attributes:
-        depth: number of layers: 4, 10, 20, 36 or 64.
+        pairs: residual pairs of convolutions of the four stages.
         widths: channels of the four stages.
         embedding_size: number of components D of an embedding.
         input_height: height of the input in pixels.
         input_width: width of the input in pixels.
-        parameters: names in the checkpoint by name in the network, such as ``conv1_1.weight``.
+        parameters: names in the checkpoint by name in the network, such as ``conv1_1.weight``; see
+            :mod:`export.naming`.
         skipped: names in the checkpoint that belong to training: optimizer state, head, counters.
+        activation: ``prelu``, with one slope per channel, or ``relu``.
+        shortcut: where a residual pair adds its input, see :class:`Structure`.
+        epsilon: constant added to the variance of each batch normalization.
     """
 
-    depth: int
+    pairs: tuple[int, ...]
     widths: tuple[int, ...]
     embedding_size: int
     input_height: int
     input_width: int
     parameters: Mapping[str, str]
     skipped: tuple[str, ...]
+    activation: Activation = "prelu"
+    shortcut: Shortcut = "after_activation"
+    epsilon: float = BATCH_NORMALIZATION_EPSILON
+
+    @property
+    def depth(self) -> int:
+        """Number of convolutions."""
+        return _depth(self.pairs)
 
     @property
     def name(self) -> str:
         """Name of the architecture, such as ``SphereFace-20``."""
-        return f"SphereFace-{self.depth}"
+        return _name(self.pairs)
 
     @property
     def layers(self) -> list[tuple[int, int]]:
         """Stage and number of each convolution, in the order of computation."""
-        return _layers(self.depth)
+        return _layers(self.pairs)
+
+    @property
+    def is_original(self) -> bool:
+        """Whether the network computes as the original does: PReLU, no batch normalization, addition at the end."""
+        return (
+            self.activation == "prelu"
+            and self.shortcut == "after_activation"
+            and not any(name.startswith("bn") for name in self.parameters)
+        )
 
 
-def infer_topology(entries: Mapping[str, TensorInfo], *, input_size: tuple[int, int] | None = None) -> Topology:
+def infer_topology(
+    entries: Mapping[str, TensorInfo],
+    *,
+    input_size: tuple[int, int] | None = None,
+    structure: Structure = _ORIGINAL_STRUCTURE,
+) -> Topology:
     """Infer depth, widths, embedding size and input size from a checkpoint.
 
     The embedding layer determines only the number of cells of the last stage. Without ``input_size``, the grid is the
@@ -75,15 +129,16 @@ def infer_topology(entries: Mapping[str, TensorInfo], *, input_size: tuple[int, 
     Args:
         entries: parameters of the checkpoint, by name.
         input_size: height and width of the input in pixels, if the number of cells allows more than one.
+        structure: what the parameters do not tell.
 
     Raises:
-        TopologyError: parameters are missing, unknown or of the wrong shape; the message lists all of them.
+        TopologyError: parameters are missing, unknown or of the wrong shape; the message lists them.
     """
-    found, skipped, problems = _sort_names(entries)
-    depth = _nearest_depth(found)
-    expected = {f"conv{s}_{j}.weight" for s, j in _layers(depth)} | {f"relu{s}_{j}.w" for s, j in _layers(depth)}
-    expected |= {"fc5.weight", "fc5.bias"}
-    optional = {f"conv{s}_{j}.bias" for s, j in _layers(depth)}
+    names = sort_names(entries)
+    found, problems = names.found, list(names.problems)
+    pairs = _pairs(found)
+    activation = structure.activation or ("relu" if names.style == "layers" else "prelu")
+    expected, optional = _expected(pairs, found, activation)
     problems += [f"{name} is missing" for name in sorted(expected - set(found), key=_order)]
     problems += [f"{found[name]} is unknown" for name in sorted(set(found) - expected - optional, key=_order)]
     known = {name: entries[source] for name, source in found.items() if name in expected | optional}
@@ -94,98 +149,92 @@ def infer_topology(entries: Mapping[str, TensorInfo], *, input_size: tuple[int, 
     ]
     shapes = {name: info.shape for name, info in known.items()}
     widths = tuple(_first(shapes.get(f"conv{stage}_1.weight")) for stage in range(1, STAGES + 1))
-    problems += _wrong_conv_shapes(shapes, depth, widths)
+    problems += _wrong_shapes(shapes, pairs, widths)
     grid = _grid(shapes, widths[-1], input_size, problems)
     if problems:
+        more = len(problems) - _MAX_PROBLEMS
+        listed = problems if more <= 0 else [*problems[:_MAX_PROBLEMS], f"and {more} more"]
         raise TopologyError(
-            f"The checkpoint is not a SphereFace network (nearest: SphereFace-{depth}): {'; '.join(problems)}.",
+            f"The checkpoint is not a SphereFace network (nearest: {_name(pairs)}): {'; '.join(listed)}.",
             hint="`python -m export inspect` lists its parameters",
         )
     return Topology(
-        depth=depth,
+        pairs=pairs,
         widths=widths,
         embedding_size=_first(shapes["fc5.weight"]),
         input_height=grid[0] * STRIDE,
         input_width=grid[1] * STRIDE,
         parameters={name: found[name] for name in sorted(shapes, key=_order)},
-        skipped=tuple(skipped),
+        skipped=names.skipped,
+        activation=activation,
+        shortcut=structure.shortcut,
+        epsilon=structure.epsilon,
     )
 
 
-def training_reason(name: str, info: TensorInfo) -> str | None:
-    """Reason why a parameter of a checkpoint is not exported; None if it is part of the network."""
-    bare = name.removeprefix(_PREFIX)
-    if name.startswith(_OPTIMIZER_PREFIXES) or bare.startswith(_OPTIMIZER_PREFIXES):
-        return "optimizer"
-    if bare.startswith(_HEAD_PREFIX):
-        return "training head"
-    if _NETWORK_NAME.fullmatch(bare) is None and info.shape in ((), (1,)):
-        return "training state"
-    return None
+def _name(pairs: tuple[int, ...]) -> str:
+    published = pairs in RESIDUAL_PAIRS.values()
+    return f"SphereFace-{_depth(pairs)}" + ("" if published else f" ({'-'.join(map(str, pairs))})")
 
 
-def _sort_names(entries: Mapping[str, TensorInfo]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Return the checkpoint names by network name, the names that belong to training, and problems with duplicates."""
-    found: dict[str, str] = {}
-    skipped, problems = [], []
-    for name, info in entries.items():
-        bare = name.removeprefix(_PREFIX)
-        if training_reason(name, info) is not None:
-            skipped.append(name)
-        elif bare in found:
-            problems.append(f"{bare} occurs with and without the prefix {_PREFIX!r}")
-        else:
-            found[bare] = name
-    return found, skipped, problems
+def _depth(pairs: tuple[int, ...]) -> int:
+    return STAGES + 2 * sum(pairs)
 
 
-def _nearest_depth(names: Mapping[str, str]) -> int:
-    """Return the shallowest depth that contains every convolution found."""
-    convolutions = {name for name in names if name.startswith("conv") and name.endswith(".weight")}
-    for depth in sorted(RESIDUAL_PAIRS):
-        if convolutions <= {f"conv{s}_{j}.weight" for s, j in _layers(depth)}:
-            return depth
-    return max(RESIDUAL_PAIRS)
+def _layers(pairs: tuple[int, ...]) -> list[tuple[int, int]]:
+    return [(stage, number) for stage, count in enumerate(pairs, start=1) for number in range(1, 2 + 2 * count)]
 
 
-def _layers(depth: int) -> list[tuple[int, int]]:
-    return [
-        (stage, number)
-        for stage, pairs in enumerate(RESIDUAL_PAIRS[depth], start=1)
-        for number in range(1, 2 + 2 * pairs)
-    ]
+def _pairs(names: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the fewest residual pairs per stage that contain every convolution found."""
+    last = [1] * STAGES
+    for name in names:
+        stage, number, _ = _order(name)
+        if name.startswith("conv") and name.endswith(".weight") and 1 <= stage <= STAGES and number <= 2 * _MAX_PAIRS:
+            last[stage - 1] = max(last[stage - 1], number)
+    return tuple(number // 2 for number in last)
 
 
-def _wrong_conv_shapes(shapes: Mapping[str, tuple[int, ...]], depth: int, widths: tuple[int, ...]) -> list[str]:
-    problems = []
-    for stage, number in _layers(depth):
+def _expected(pairs: tuple[int, ...], found: Mapping[str, str], activation: Activation) -> tuple[set[str], set[str]]:
+    """Return the names that a network of these pairs must have, and those that it may have."""
+    layers = [f"{stage}_{number}" for stage, number in _layers(pairs)]
+    expected = {"fc5.weight", "fc5.bias", *(f"conv{layer}.weight" for layer in layers)}
+    if activation == "prelu":
+        expected |= {f"relu{layer}.w" for layer in layers}
+    normalized = [*layers] if any(name.startswith("bn") and "_" in name for name in found) else []
+    normalized += ["5"] if any(name.startswith("bn5.") for name in found) else []
+    expected |= {f"bn{layer}.{moment}" for layer in normalized for moment in MOMENTS}
+    return expected, {f"conv{layer}.bias" for layer in layers}
+
+
+def _wrong_shapes(shapes: Mapping[str, tuple[int, ...]], pairs: tuple[int, ...], widths: tuple[int, ...]) -> list[str]:
+    wanted: dict[str, tuple[int, ...]] = {}
+    for stage, number in _layers(pairs):
         width = widths[stage - 1]
         before = width if number > 1 else (3 if stage == 1 else widths[stage - 2])
-        wanted = {
-            f"conv{stage}_{number}.weight": (width, before, 3, 3),
-            f"conv{stage}_{number}.bias": (width,),
-            f"relu{stage}_{number}.w": (width,),
-        }
-        problems += [
-            f"{name} has shape {shapes[name]}, not {shape}"
-            for name, shape in wanted.items()
-            if name in shapes and (shapes[name] != shape or width == 0)
-        ]
-    return problems
+        layer = f"{stage}_{number}"
+        wanted[f"conv{layer}.weight"] = (width, before, 3, 3)
+        for name in (f"conv{layer}.bias", f"relu{layer}.w", *(f"bn{layer}.{moment}" for moment in MOMENTS)):
+            wanted[name] = (width,)
+    for name in ("fc5.bias", *(f"bn5.{moment}" for moment in MOMENTS)):
+        wanted[name] = shapes.get("fc5.weight", ())[:1]
+    return [
+        f"{name} has shape {shapes[name]}, not {shape}"
+        for name, shape in wanted.items()
+        if name in shapes and (shapes[name] != shape or 0 in shape)
+    ]
 
 
 def _grid(
     shapes: Mapping[str, tuple[int, ...]], width: int, input_size: tuple[int, int] | None, problems: list[str]
 ) -> tuple[int, int]:
     """Return rows and columns of the last stage's cells; append problems of fc5 to ``problems``."""
-    weight, bias = shapes.get("fc5.weight"), shapes.get("fc5.bias")
+    weight = shapes.get("fc5.weight")
     if weight is None or not width:
         return (0, 0)
     if len(weight) != 2 or not weight[0] or not weight[1] or weight[1] % width:
         problems.append(f"fc5.weight has shape {weight}, not (embedding size, a multiple of {width})")
         return (0, 0)
-    if bias is not None and bias != weight[:1]:
-        problems.append(f"fc5.bias has shape {bias}, not {weight[:1]}")
     cells = weight[1] // width
     if input_size is None:
         columns = max(number for number in range(1, math.isqrt(cells) + 1) if cells % number == 0)
@@ -205,5 +254,5 @@ def _first(shape: tuple[int, ...] | None) -> int:
 
 def _order(name: str) -> tuple[int, int, str]:
     """Sort key: stage, number, name; fc5 last."""
-    stage, _, number = name.partition(".")[0].removeprefix("conv").removeprefix("relu").partition("_")
-    return (int(stage), int(number), name) if stage.isdecimal() and number.isdecimal() else (STAGES + 1, 0, name)
+    found = _LAYER.match(name)
+    return (int(found[1]), int(found[2]), name) if found is not None else (STAGES + 1, 0, name)

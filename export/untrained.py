@@ -22,6 +22,7 @@ _SLOPE = 0.25
 def untrained_parameters(
     *,
     depth: int = 20,
+    pairs: tuple[int, ...] | None = None,
     widths: tuple[int, int, int, int] = OFFICIAL_WIDTHS,
     embedding_size: int = 512,
     input_size: tuple[int, int] = (112, 96),
@@ -31,6 +32,7 @@ def untrained_parameters(
 
     Args:
         depth: number of layers: 4, 10, 20, 36 or 64.
+        pairs: residual pairs of each stage; None for those of ``depth``.
         widths: channels of the four stages.
         embedding_size: number of components D of an embedding.
         input_size: height and width of the input in pixels.
@@ -42,8 +44,8 @@ def untrained_parameters(
     random = np.random.RandomState(_SEED)  # the same stream in every numpy
     parameters: dict[str, np.ndarray[Any, Any]] = {}
     before = 3
-    for stage, (width, pairs) in enumerate(zip(widths, RESIDUAL_PAIRS[depth], strict=True), start=1):
-        for number in range(1, 2 + 2 * pairs):
+    for stage, (width, count) in enumerate(zip(widths, pairs or RESIDUAL_PAIRS[depth], strict=True), start=1):
+        for number in range(1, 2 + 2 * count):
             parameters[f"conv{stage}_{number}.weight"] = _normal(random, (width, before, 3, 3), before * 9)
             if bias:
                 parameters[f"conv{stage}_{number}.bias"] = _normal(random, (width,), 100)

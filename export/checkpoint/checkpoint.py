@@ -1,7 +1,8 @@
-"""Common interface of both file formats. Names and shapes are read on opening, values on request."""
+"""Common interface of all file formats. Names and shapes are read on opening, values on request."""
 
 from __future__ import annotations
 
+import math
 import mmap
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,7 +14,7 @@ import numpy as np
 from edge_sphereface.storage.files import sha256_of
 from edge_sphereface.storage.regular_file import RegularFile
 from export.checkpoint.ckpt import index_ckpt
-from export.checkpoint.entry import DTYPES, TensorInfo
+from export.checkpoint.entry import DTYPES, FileFormat, TensorInfo
 from export.checkpoint.safetensors import index_safetensors
 from export.errors import CheckpointError
 
@@ -42,13 +43,22 @@ class Checkpoint:
 
     Attributes:
         path: path of the file.
+        format: kind of the file.
         entries: parameters by their names in the file.
     """
 
-    def __init__(self, path: Path, data: bytes | mmap.mmap, entries: Mapping[str, TensorInfo]) -> None:
+    def __init__(
+        self, path: Path, file_format: FileFormat, data: bytes | mmap.mmap, entries: Mapping[str, TensorInfo]
+    ) -> None:
         self.path = path
+        self.format = file_format
         self.entries = entries
         self._data = data
+
+    @property
+    def is_mindspore(self) -> bool:
+        """Whether MindSpore reads files of this format."""
+        return self.format in ("MindSpore checkpoint", "safetensors file")
 
     @cached_property
     def sha256(self) -> str:
@@ -73,13 +83,22 @@ class Checkpoint:
                 f"file has {info.nbytes}.",
                 hint="the file is damaged; download it again",
             )
-        values = np.empty(info.shape, dtype=DTYPES[info.dtype])
-        target = values.reshape(-1).view(np.uint8)
+        values = np.empty(math.prod(info.shape), dtype=DTYPES[info.dtype])
+        target = values.view(np.uint8)
         position = 0
         for start, end in info.spans:
             target[position : position + end - start] = np.frombuffer(self._data, np.uint8, end - start, start)
             position += end - start
-        return values
+        return _in_order(values, info)
+
+
+def _in_order(values: np.ndarray[Any, Any], info: TensorInfo) -> np.ndarray[Any, Any]:
+    """Shape the values as they are stored; those of a transposed tensor are in the order of its strides."""
+    if not info.strides:
+        return values.reshape(info.shape)
+    order = sorted(range(len(info.shape)), key=lambda axis: -info.strides[axis])
+    stored = values.reshape([info.shape[axis] for axis in order])
+    return np.ascontiguousarray(stored.transpose(np.argsort(order)))
 
 
 @contextmanager
@@ -92,11 +111,10 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
     file = Path(path)
     with _FILE.open(file) as stream, _map(stream, file) as data:
         if file.suffix.lower() == _SAFETENSORS_SUFFIX:
-            entries = index_safetensors(file, data)
+            yield Checkpoint(file, "safetensors file", data, index_safetensors(file, data))
         else:
             _refuse_known_strangers(data)
-            entries = index_ckpt(data)
-        yield Checkpoint(file, data, entries)
+            yield Checkpoint(file, "MindSpore checkpoint", data, index_ckpt(data))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -29,6 +29,9 @@ Source: MindSpore 2.10, mindspore/train/serialization.py, without the names that
 """
 
 
+FileFormat: TypeAlias = Literal["MindSpore checkpoint", "safetensors file", "PyTorch file", "Caffe model", "ONNX graph"]
+
+
 class TensorInfo(NamedTuple):
     """Type, shape and location of a parameter.
 
@@ -36,11 +39,13 @@ class TensorInfo(NamedTuple):
         dtype: MindSpore's name of the type, such as ``Float32``.
         shape: dimensions; () for a scalar.
         spans: start and end of each part of the values in the file, in bytes and in order.
+        strides: distances of neighbors along each dimension, in values; () if the values are in the order of the shape.
     """
 
     dtype: str
     shape: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    strides: tuple[int, ...] = ()
 
     @property
     def is_array(self) -> bool:

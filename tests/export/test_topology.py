@@ -84,14 +84,33 @@ def test_everything_is_named_at_once():
         assert words in message
 
 
-def test_a_shallower_network_is_not_made_up():
-    """SphereFace-20 without its last pair is a damaged SphereFace-20, not a new depth."""
-
+def test_half_a_pair_is_named():
     def change(parameters):
-        for name in ("conv3_8.weight", "conv3_9.weight", "relu3_8.w", "relu3_9.w"):
+        for name in ("conv3_9.weight", "relu3_9.w"):
             del parameters[name]
 
-    assert "conv3_9.weight is missing" in broken(change)
+    message = broken(change)
+    assert "conv3_9.weight is missing" in message
+    assert "relu3_9.w is missing" in message
+
+
+@pytest.mark.parametrize(
+    ("pairs", "name"), [((3, 7, 16, 3), "SphereFace-62 (3-7-16-3)"), ((0, 0, 0, 1), "SphereFace-6 (0-0-0-1)")]
+)
+def test_the_file_tells_how_many_pairs(pairs, name):
+    topology = infer_topology(entries(untrained_parameters(pairs=pairs, widths=(4, 4, 4, 4), embedding_size=8)))
+    assert (topology.pairs, topology.name) == (pairs, name)
+
+
+def test_a_message_stays_short():
+    message = broken(lambda parameters: parameters.update({"conv4_900.weight": np.zeros((4, 4, 3, 3))}))
+    assert "and 1775 more" in message
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize("name", ["conv1_9999.weight", "conv9_1.weight", "conv1_1.weights", "conv1_99999.weight"])
+def test_an_unknown_convolution(name):
+    assert f"{name} is unknown" in broken(lambda parameters: parameters.update({name: np.zeros((4, 4, 3, 3))}))
 
 
 @pytest.mark.parametrize(
@@ -110,8 +129,8 @@ def test_wrong_shapes(name, shape, words):
 
 
 def test_another_network():
-    with pytest.raises(TopologyError, match="layer4.0.conv1.weight is unknown"):
-        infer_topology(entries({"layer4.0.conv1.weight": np.zeros((8, 8, 3, 3))}))
+    with pytest.raises(TopologyError, match="bn1.weight is unknown"):
+        infer_topology(entries({"bn1.weight": np.zeros(8), "layer4.0.conv1.weight": np.zeros((8, 8, 3, 3))}))
 
 
 def test_nothing():
@@ -127,6 +146,6 @@ def test_integers_are_no_weights():
 
 
 def test_a_name_with_and_without_prefix():
-    assert "with and without the prefix" in broken(
+    assert "fc5.bias occurs twice, as fc5.bias and as network.fc5.bias" in broken(
         lambda parameters: parameters.update({"network.fc5.bias": np.zeros(8)})
     )

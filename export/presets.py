@@ -1,0 +1,104 @@
+"""What no file of weights tells: how the crops of a network are made, by publisher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA
+
+if TYPE_CHECKING:
+    from edge_sphereface.alignment import AlignmentFit
+    from export.topology import Shortcut
+
+PresetName: TypeAlias = Literal["mindspore", "caffe", "clcarwin", "uniface", "opensphere", "opensphere-deprecated"]
+ColorOrder: TypeAlias = Literal["BGR", "RGB"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preprocessing:
+    """How the crops that a network expects are made from photographs.
+
+    The landmark template follows from the size of the crop.
+
+    Attributes:
+        color_order: order of the three input channels.
+        pixel_mean: value subtracted from each pixel (0 to 255).
+        pixel_scale: factor applied to the difference.
+        alignment_fit: kind of fit that aligned the training crops.
+    """
+
+    color_order: ColorOrder
+    pixel_mean: float
+    pixel_scale: float
+    alignment_fit: AlignmentFit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """Conventions of a publisher.
+
+    Attributes:
+        name: name in options.
+        title: description in words.
+        preprocessing: how the crops are made.
+        shortcut: where a residual pair adds its input; see :class:`export.topology.Topology`.
+    """
+
+    name: PresetName
+    title: str
+    preprocessing: Preprocessing
+    shortcut: Shortcut
+
+
+_ORIGINAL = Preprocessing(color_order="BGR", pixel_mean=127.5, pixel_scale=1 / 128, alignment_fit=FIT_CP2TFORM)
+"""Source: wy1iu/sphereface, test/code/evaluation.m; clcarwin/sphereface_pytorch, lfw_eval.py; MindSpore's README."""
+
+PRESETS: dict[PresetName, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="mindspore", title="MindSpore Hub's SphereFace", preprocessing=_ORIGINAL, shortcut="after_activation"
+        ),
+        Preset(
+            name="caffe",
+            title="the authors' Caffe network (wy1iu/sphereface)",
+            preprocessing=_ORIGINAL,
+            shortcut="after_activation",
+        ),
+        Preset(
+            name="clcarwin",
+            title="clcarwin/sphereface_pytorch",
+            preprocessing=_ORIGINAL,
+            shortcut="after_activation",
+        ),
+        Preset(
+            name="uniface",
+            title="uniface, yakhyo/face-recognition",
+            # Source: yakhyo/uniface, uniface/recognition.
+            preprocessing=Preprocessing(
+                color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_UMEYAMA
+            ),
+            shortcut="after_activation",
+        ),
+        Preset(
+            name="opensphere",
+            title="ydwen/opensphere, sfnet",
+            # Source: ydwen/opensphere, main_inference.py and face_alignment.
+            preprocessing=Preprocessing(
+                color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_CP2TFORM
+            ),
+            shortcut="before_activation",
+        ),
+        Preset(
+            name="opensphere-deprecated",
+            title="ydwen/opensphere, sfnet_deprecated",
+            preprocessing=Preprocessing(
+                color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_CP2TFORM
+            ),
+            shortcut="after_activation",
+        ),
+    )
+}
+"""Presets by name."""
+PRESET_NAMES = tuple(PRESETS)
