@@ -12,6 +12,7 @@ from edge_sphereface.inference.embedder import preprocess
 from edge_sphereface.inference.session import CPU
 from edge_sphereface.inference.telemetry import import_onnxruntime
 from export.graph import INPUT_NAME, OUTPUT_NAME
+from export.quantization.prefix import EMPTY, Prefix, tensors_after
 from export.quantization.ranges import BINS, Histogram
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def observe(
     crops: UInt8Array,
     spec: ModelSpec,
     *,
+    prefix: Prefix = EMPTY,
     progress: ProgressFunction | None = None,
 ) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
     """Run a model on crops in small batches, and yield inner tensors.
@@ -55,6 +57,7 @@ def observe(
         names: names of the tensors.
         crops: (N, H, W, 3) uint8 BGR.
         spec: specification of the model.
+        prefix: first layers that the model was made without, and what they computed for these crops.
         progress: called with the number of crops done and their total.
 
     Yields:
@@ -62,15 +65,34 @@ def observe(
     """
     session = _session(model, names)
     for start in range(0, len(crops), _BATCH):
-        batch = preprocess(crops[start : start + _BATCH], spec)
-        yield dict(zip(names, session.run(list(names), {INPUT_NAME[spec.input_layout]: batch}), strict=True))
+        stop = start + _BATCH
+        batch = prefix.rows(start, stop) or {INPUT_NAME[spec.input_layout]: preprocess(crops[start:stop], spec)}
+        yield dict(zip(names, session.run(list(names), batch), strict=True))
         if progress is not None:
             progress(min(start + _BATCH, len(crops)), len(crops))
 
 
-def embed_all(model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec) -> Float32Array:
+def embed_all(model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec, *, prefix: Prefix = EMPTY) -> Float32Array:
     """Compute embeddings, (N, D) float32, not normalized."""
-    return np.concatenate([seen[OUTPUT_NAME] for seen in observe(model, [OUTPUT_NAME], crops, spec)])
+    return np.concatenate([seen[OUTPUT_NAME] for seen in observe(model, [OUTPUT_NAME], crops, spec, prefix=prefix)])
+
+
+def extended(prefix: Prefix, layer: str, model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec) -> Prefix:
+    """Compute one more layer.
+
+    Args:
+        prefix: the layers before it.
+        layer: name of the layer.
+        model: quantized network without the layers of ``prefix``.
+        crops: (N, H, W, 3) uint8 BGR, those of ``prefix``.
+        spec: specification of the model.
+    """
+    layers = prefix.layers | {layer}
+    names = tensors_after(model, layers)
+    new = [name for name in names if name not in prefix.tensors]
+    seen = list(observe(model, new, crops, spec, prefix=prefix))
+    computed = {name: np.concatenate([batch[name] for batch in seen]) for name in new}
+    return Prefix(layers, {name: computed[name] if name in computed else prefix.tensors[name] for name in names})
 
 
 def channel_maxima(
@@ -107,11 +129,16 @@ def histograms(
 
 
 def channel_means(
-    model: onnx.ModelProto, names: Sequence[str], crops: UInt8Array, spec: ModelSpec
+    model: onnx.ModelProto,
+    names: Sequence[str],
+    crops: UInt8Array,
+    spec: ModelSpec,
+    *,
+    prefix: Prefix = EMPTY,
 ) -> dict[str, Float64Array]:
     """Return the mean of each channel, (C,), of the named tensors."""
     totals: dict[str, Any] = dict.fromkeys(names, 0.0)
-    for seen in observe(model, names, crops, spec):
+    for seen in observe(model, names, crops, spec, prefix=prefix):
         for name, values in seen.items():
             spatial = tuple(range(2, values.ndim))
             totals[name] = totals[name] + values.mean(axis=spatial, dtype=np.float64).sum(axis=0)
@@ -126,6 +153,7 @@ def _session(model: onnx.ModelProto, names: Sequence[str]) -> Any:
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # hundreds of short runs in a search
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     known = {value.name: value for value in model.graph.output}

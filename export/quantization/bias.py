@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.quantization.activation_statistics import channel_means
+from export.layers import layer_of
+from export.quantization.activation_statistics import channel_means, extended
+from export.quantization.prefix import EMPTY
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import UInt8Array
+    from export.quantization.prefix import Prefix
 
 
 def correct_biases(
     model: onnx.ModelProto,
     spec: ModelSpec,
-    quantize: Callable[[onnx.ModelProto], onnx.ModelProto],
+    quantize: Callable[[onnx.ModelProto, Prefix], onnx.ModelProto],
     crops: UInt8Array,
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -33,7 +36,7 @@ def correct_biases(
     Args:
         model: rewritten float model; it is not modified.
         spec: specification of the model.
-        quantize: function that quantizes the model.
+        quantize: function that quantizes the model without its first layers.
         crops: (N, H, W, 3) uint8 BGR.
         progress: called with the number of layers done and their total.
 
@@ -51,13 +54,17 @@ def correct_biases(
             node.input.append(f"{node.name}.bias")
             weights[node.input[2]] = np.zeros(len(weights[node.input[1]]), dtype=np.float32)
     wanted = channel_means(model, [node.output[0] for node in layers], crops, spec)
+    prefix = EMPTY
     for done, node in enumerate(layers, start=1):
         name = node.output[0]
-        got = channel_means(quantize(rebuild(model, nodes, weights)), [name], crops, spec)[name]
+        got = channel_means(quantize(rebuild(model, nodes, weights), prefix), [name], crops, spec, prefix=prefix)[name]
         weights[node.input[2]] = (weights[node.input[2]] + wanted[name] - got).astype(np.float32)
+        corrected = rebuild(model, nodes, weights)
+        if node is not layers[-1]:
+            prefix = extended(prefix, layer_of(node.name) or "", quantize(corrected, prefix), crops, spec)
         if progress is not None:
             progress(done, len(layers))
-    return rebuild(model, nodes, weights)
+    return corrected
 
 
 def _is_full(node: onnx.NodeProto) -> bool:

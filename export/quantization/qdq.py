@@ -14,6 +14,7 @@ from onnx import helper
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from export.graph import INPUT_NAME
 from export.layers import layer_of
+from export.quantization.prefix import EMPTY, Prefix, quantized_name
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def quantize_graph(
     *,
     weight_bits: int,
     float_layers: Collection[str] = (),
+    prefix: Prefix = EMPTY,
 ) -> onnx.ModelProto:
     """Quantize a float network.
 
@@ -47,14 +49,15 @@ def quantize_graph(
         ranges: range of each inner tensor, by name.
         weight_bits: 7 or 8.
         float_layers: names of the layers that remain in float32.
+        prefix: first layers, which are left out; what they computed becomes the input.
 
     Returns:
         The quantized model with the metadata of the float model.
     """
-    writer = _Writer(model, spec, ranges, WEIGHT_LIMIT[weight_bits], frozenset(float_layers))
+    writer = _Writer(model, spec, ranges, WEIGHT_LIMIT[weight_bits], frozenset(float_layers), prefix)
     for node in model.graph.node:
         writer.add(node)
-    return rebuild(model, writer.nodes, writer.weights)
+    return rebuild(model, writer.nodes, writer.weights, inputs=prefix.inputs or None)
 
 
 class _Writer:
@@ -67,6 +70,7 @@ class _Writer:
         ranges: Mapping[str, Range],
         weight_limit: int,
         float_layers: frozenset[str],
+        prefix: Prefix,
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights = read_weights(model)
@@ -74,6 +78,7 @@ class _Writer:
         self._ranges = dict(ranges)
         self._weight_limit = weight_limit
         self._float_layers = float_layers
+        self._prefix = prefix
         self._scales: dict[str, Float32Array] = {}
         self._renamed: dict[str, str] = {}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -84,6 +89,8 @@ class _Writer:
 
     def add(self, node: onnx.NodeProto) -> None:
         layer = layer_of(node.name)
+        if self._prefix.layers and (layer is None or layer in self._prefix.layers):
+            return
         if layer is None and not self._is_float(_FIRST_LAYER):
             return  # normalization is folded into the scale of the input
         if layer is None or self._is_float(layer):
@@ -162,16 +169,19 @@ class _Writer:
             scale = np.float32((high - low) / 255)
             if not scale > np.finfo(np.float32).tiny:  # nothing but zeros was seen
                 scale = np.float32(1)
-            self._round(name, name, scale, round(-low / float(scale)))
+            whole = quantized_name(name)
+            source = whole if whole in self._prefix.tensors else name
+            self._round(source, name, scale, round(-low / float(scale)))
         return self._renamed[name]
 
     def _round(self, source: str, name: str, scale: np.float32, zero: int) -> None:
         self.weights[f"{name}.scale"] = np.asarray(scale)
         self.weights[f"{name}.zero"] = np.asarray(np.clip(zero, 0, 255), dtype=np.uint8)
         rule = [f"{name}.scale", f"{name}.zero"]
-        if source != f"{name}.q":
-            self.nodes.append(helper.make_node("QuantizeLinear", [source, *rule], [f"{name}.q"], name=f"{name}.q"))
-        self.nodes.append(helper.make_node("DequantizeLinear", [f"{name}.q", *rule], [f"{name}.dq"], name=f"{name}.dq"))
+        whole = quantized_name(name)
+        if source != whole:
+            self.nodes.append(helper.make_node("QuantizeLinear", [source, *rule], [whole], name=whole))
+        self.nodes.append(helper.make_node("DequantizeLinear", [whole, *rule], [f"{name}.dq"], name=f"{name}.dq"))
         self._scales[name] = np.asarray(scale)
         self._renamed[name] = f"{name}.dq"
 
@@ -186,8 +196,9 @@ class _Writer:
         scale, zero = np.float32(spec.pixel_scale), int(np.clip(np.floor(spec.pixel_mean), 0, 255))
         offset = (spec.pixel_mean - zero) * float(scale)
         if spec.input_layout == LAYOUT_IMAGE:
-            self.nodes.append(helper.make_node("Transpose", [name], ["pixels.q"], name="to_nchw", perm=[0, 3, 1, 2]))
-            self._round("pixels.q", "pixels", scale, zero)
+            whole = quantized_name("pixels")
+            self.nodes.append(helper.make_node("Transpose", [name], [whole], name="to_nchw", perm=[0, 3, 1, 2]))
+            self._round(whole, "pixels", scale, zero)
         else:
             self.weights["pixels.offset"] = np.asarray(offset, dtype=np.float32)
             self.nodes.append(helper.make_node("Add", [name, "pixels.offset"], ["pixels"], name="to_pixels"))

@@ -15,8 +15,9 @@ import numpy as np
 from edge_sphereface.compare import normalize
 from edge_sphereface.json_output import named
 from export.layers import layer_of, layers_of, weight_counts
-from export.quantization.activation_statistics import channel_maxima, embed_all, histograms
+from export.quantization.activation_statistics import channel_maxima, embed_all, extended, histograms
 from export.quantization.bias import correct_biases
+from export.quantization.prefix import EMPTY, Prefix
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu, equalize_channels
@@ -204,12 +205,13 @@ class _Searcher:
     def _rule_for_each_layer(self, best: Candidate) -> Candidate:
         """Try every rule for one layer after the other and keep the better one."""
         progress = self._reporter("rule by layer")
-        model = self._floats[best.equalization]
+        model, prefix = self._floats[best.equalization], EMPTY
         for done, layer in enumerate(self._layers, start=1):
             for rule in RULES:
                 if rule != best.rules[layer]:
-                    other = self._judged(replace(best, rules={**best.rules, layer: rule}), model)
+                    other = self._judged(replace(best, rules={**best.rules, layer: rule}), model, prefix)
                     best = min(best, other, key=lambda candidate: candidate.drift)
+            prefix = self._extended(prefix, layer, best, model)
             progress(done, len(self._layers))
         self._tried["rule by layer"] = best.drift
         return best
@@ -218,16 +220,17 @@ class _Searcher:
         return correct_biases(
             self._floats[best.equalization],
             self._spec,
-            lambda model: self._quantized(best, model),
+            lambda model, prefix: self._quantized(best, model, prefix),
             self._calibration[:BIAS_CROPS],
             progress=self._reporter("biases"),
         )
 
     def _layer_costs(self, best: Candidate, model: onnx.ModelProto) -> dict[str, float]:
         progress = self._reporter("cost of layers")
-        costs = {}
+        costs, prefix = {}, EMPTY
         for done, layer in enumerate(self._layers, start=1):
-            costs[layer] = best.drift - self._judged(replace(best, float_layers=(layer,)), model).drift
+            costs[layer] = best.drift - self._judged(replace(best, float_layers=(layer,)), model, prefix).drift
+            prefix = self._extended(prefix, layer, best, model)
             progress(done, len(self._layers))
         return costs
 
@@ -252,15 +255,26 @@ class _Searcher:
             self._tried[f"float layers: {', '.join(best.float_layers)}"] = best.drift
         return best, model
 
-    def _quantized(self, candidate: Candidate, model: onnx.ModelProto) -> onnx.ModelProto:
+    def _quantized(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> onnx.ModelProto:
         strength = candidate.equalization
         ranges = {
             name: self._range(strength, name, candidate.rules[layer_of(name) or ""])
             for name in self._histograms[strength]
         }
         return quantize_graph(
-            model, self._spec, ranges, weight_bits=self._weight_bits, float_layers=candidate.float_layers
+            model,
+            self._spec,
+            ranges,
+            weight_bits=self._weight_bits,
+            float_layers=candidate.float_layers,
+            prefix=prefix,
         )
+
+    def _extended(self, prefix: Prefix, layer: str, candidate: Candidate, model: onnx.ModelProto) -> Prefix:
+        """What the judging crops give after one more layer; empty after the last."""
+        if layer == self._layers[-1]:
+            return EMPTY
+        return extended(prefix, layer, self._quantized(candidate, model, prefix), self._judging, self._spec)
 
     def _range(self, strength: float, name: str, rule: str) -> Range:
         """What a rule gives for a tensor; computed once, since candidates differ in few tensors."""
@@ -269,13 +283,13 @@ class _Searcher:
             self._ranges[key] = RULES[rule](self._histograms[strength][name])
         return self._ranges[key]
 
-    def _drifts(self, candidate: Candidate, model: onnx.ModelProto) -> Float32Array:
+    def _drifts(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> Float32Array:
         """1 - cosine of every judging crop, (M,)."""
-        embeddings = embed_all(self._quantized(candidate, model), self._judging, self._spec)
+        embeddings = embed_all(self._quantized(candidate, model, prefix), self._judging, self._spec, prefix=prefix)
         return np.asarray(1 - np.einsum("nd,nd->n", normalize(embeddings), self._expected), dtype=np.float32)
 
-    def _judged(self, candidate: Candidate, model: onnx.ModelProto) -> Candidate:
-        drifts = self._drifts(candidate, model)
+    def _judged(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> Candidate:
+        drifts = self._drifts(candidate, model, prefix)
         return replace(candidate, drift=float(np.sqrt((drifts**2).mean())))
 
 

@@ -20,7 +20,11 @@ def read_weights(model: onnx.ModelProto) -> Weights:
 
 
 def rebuild(
-    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], weights: Mapping[str, np.ndarray[Any, Any]]
+    model: onnx.ModelProto,
+    nodes: Iterable[onnx.NodeProto],
+    weights: Mapping[str, np.ndarray[Any, Any]],
+    *,
+    inputs: Iterable[onnx.ValueInfoProto] | None = None,
 ) -> onnx.ModelProto:
     """Build a model with new nodes and weights that keeps the inputs, outputs, metadata and opset of another model.
 
@@ -28,6 +32,7 @@ def rebuild(
         model: model whose other properties are kept; it is not modified.
         nodes: nodes in topological order.
         weights: arrays by name; those that no node reads are dropped.
+        inputs: inputs of the new model; None keeps those of ``model``.
 
     Returns:
         A model that passes ``onnx.checker``.
@@ -39,7 +44,7 @@ def rebuild(
     made.opset_import.extend(model.opset_import)
     made.metadata_props.extend(model.metadata_props)
     made.graph.name = model.graph.name
-    made.graph.input.extend(model.graph.input)
+    made.graph.input.extend(model.graph.input if inputs is None else inputs)
     made.graph.output.extend(model.graph.output)
     made.graph.node.extend(nodes)
     read = dict.fromkeys(name for node in made.graph.node for name in node.input)

@@ -16,9 +16,10 @@ from edge_sphereface.metrics import agreement
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.layers import layer_of, layers_of
-from export.quantization.activation_statistics import channel_means, embed_all, histograms, inner_tensors
+from export.quantization.activation_statistics import channel_means, embed_all, extended, histograms, inner_tensors
 from export.quantization.bias import correct_biases
 from export.quantization.crops import vivid
+from export.quantization.prefix import EMPTY
 from export.quantization.qdq import WEIGHT_LIMIT, quantize_graph
 from export.quantization.ranges import BINS, RULES, Histogram, squared_error
 from export.quantization.search import search
@@ -138,6 +139,24 @@ def test_nothing_but_zeros(tmp_path, faces):
     assert got == pytest.approx(1, abs=1e-2)
 
 
+@pytest.mark.parametrize("floats", [(), ("conv2_2", "conv2_3", "conv3_1")])
+@pytest.mark.parametrize("layout", ["nchw", "image"])
+def test_the_rest_of_a_network_gives_the_bits_of_the_whole(shallow_models, faces, layout, floats):
+    """From every layer on, and where float layers write and read the tensors between."""
+    spec = Embedder(shallow_models[layout]).spec
+    model = decompose_prelu(onnx.load(shallow_models[layout]))
+    ranges = {name: RULES["percentile-99.99"](row) for name, row in histograms(model, faces, spec).items()}
+    whole = embed_all(quantize_graph(model, spec, ranges, weight_bits=7, float_layers=floats), faces, spec)
+    prefix = EMPTY
+    for layer in layers_of(model)[:-1]:
+        part = quantize_graph(model, spec, ranges, weight_bits=7, float_layers=floats, prefix=prefix)
+        prefix = extended(prefix, layer, part, faces, spec)
+        rest = quantize_graph(model, spec, ranges, weight_bits=7, float_layers=floats, prefix=prefix)
+        computed = {layer_of(node.name) for node in rest.graph.node if node.op_type in ("Conv", "Gemm")}
+        assert computed == set(layers_of(model)) - prefix.layers
+        assert np.array_equal(embed_all(rest, faces, spec, prefix=prefix), whole)
+
+
 def test_layers(shallow_models):
     names = layers_of(onnx.load(shallow_models["image"]))
     assert names == [
@@ -224,8 +243,8 @@ def test_corrected_biases_take_the_mean_error_out(shallow_models, faces):
     model = decompose_prelu(onnx.load(path))
     ranges = {name: RULES["percentile-99.99"](row) for name, row in histograms(model, faces, spec).items()}
 
-    def quantize(float_model):
-        return quantize_graph(float_model, spec, ranges, weight_bits=7)
+    def quantize(float_model, prefix=EMPTY):
+        return quantize_graph(float_model, spec, ranges, weight_bits=7, prefix=prefix)
 
     names = ["conv2_3", "embedding"]
     wanted = channel_means(model, names, faces, spec)
