@@ -105,8 +105,9 @@ class FacePipeline:
     def process_file(self, path: str | os.PathLike[str]) -> list[EmbeddedFace]:
         """Detect and embed every face of a photograph in a file, like :meth:`process`.
 
-        A JPEG file that the detector would shrink to half its size or less is decoded at a half, a quarter or an eighth
-        of it, which takes less time and memory. It is decoded again, larger, if a face has fewer pixels than its crop.
+        A JPEG file that the detector would shrink to about half its size or less is decoded at a half, a quarter or an
+        eighth of it, which takes less time and memory. It is decoded again, larger, if a face has fewer pixels than its
+        crop.
 
         Returns:
             The faces in pixels of the full photograph, highest score first; an empty list if there is none.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -72,7 +72,8 @@ class OperatorConfig:
                 hint="on a cluster every worker must see it under the same path, such as a network file system",
             )
         embedder = Embedder(self.model, flip=self.flip, session=self.session)
-        session = self.session.for_detector(self.detector_provider)
+        # Photographs share the processors: threads within a detection would only wait for each other
+        session = replace(self.session.for_detector(self.detector_provider), threads=1)
         detector = open_detector(self.detector, model=self.detector_model, session=session)
         return FacePipeline(embedder, detector)
 

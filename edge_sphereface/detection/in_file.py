@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from edge_sphereface.alignment import AlignmentFit, Points
     from edge_sphereface.image import ImageFile
     from edge_sphereface.types import Float64Array, UInt8Array
+
+_ENOUGH = 0.95
+"""A photograph may be decoded at this share of the size at which the detector reads it. Photographs of 12 megapixels,
+4,000 or 4,032 pixels wide, then come to a quarter for 1,024 pixels, which takes a third less time than a half."""
 
 
 @runtime_checkable
@@ -106,12 +111,12 @@ def find_in_file(detector: Detector, file: ImageFile) -> FacesInFile:
 
 
 def decode_for(detector: Detector, file: ImageFile) -> FacesInFile:
-    """Decode a photograph at the scale at which this detector reads it; its faces are not yet detected.
+    """Decode a photograph at about the scale at which this detector reads it; its faces are not yet detected.
 
     Raises:
         ImageError: OpenCV cannot decode the file.
     """
-    reduction = file.reduction(detector.max_side) if isinstance(detector, BoundedDetector) else 1
+    reduction = file.reduction(math.ceil(_ENOUGH * detector.max_side)) if isinstance(detector, BoundedDetector) else 1
     return FacesInFile(file=file, reduction=reduction, image=file.decode(reduction), faces=())
 
 

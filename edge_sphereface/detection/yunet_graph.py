@@ -56,7 +56,7 @@ def dynamic_network(content: bytes) -> bytes:
         content: the content of the file.
 
     Returns:
-        The content of an ONNX file with the input ``INPUT`` (N, H, W, 3) uint8 BGR, H and W multiples of 32, and for
+        The content of an ONNX file with the input ``INPUT`` (N, 3, H, W) uint8 BGR, H and W multiples of 32, and for
         each stride an output (N, ``CHANNELS``, H / stride, W / stride) float32: the channels of ``BRANCHES``, class and
         object as logits.
 
@@ -74,11 +74,12 @@ def dynamic_network(content: bytes) -> bytes:
     replaced = {node.outputs for group in branches.values() for branch in group for node in branch.nodes}
     body = [node for node in graph.nodes if node.outputs not in replaced]
     nodes, weights = zip(*(_joined(stride, group) for stride, group in branches.items()), strict=True)
+    cast = Node.make("Cast", (INPUT,), inputs[0], integer("to", FLOAT))
     return replace(
         graph,
-        nodes=[*_pixels_to_planes(inputs[0]), *body, *(node for head in nodes for node in head)],
+        nodes=[cast, *body, *(node for head in nodes for node in head)],
         weights={**graph.weights, **{weight.name: weight for head in weights for weight in head}},
-        inputs={INPUT: declared(INPUT, UINT8, (None, None, None, 3))},
+        inputs={INPUT: declared(INPUT, UINT8, (None, 3, None, None))},
         outputs=[declared(output_name(stride), FLOAT, (None, CHANNELS, None, None)) for stride in STRIDES],
     ).write()
 
@@ -130,12 +131,3 @@ def _joined(stride: int, branches: Sequence[_Branch]) -> tuple[list[Node], list[
         Node.make("Conv", (middle, *names[2:]), output, per_channel),
     ]
     return nodes, [Weight.make(name, values) for name, values in zip(names, joined, strict=True)]
-
-
-def _pixels_to_planes(planes: str) -> tuple[Node, Node]:
-    """Nodes that turn pixels, (N, H, W, 3) uint8, into planes, (N, 3, H, W) float32."""
-    transposed = f"{INPUT}_planes"
-    return (
-        Node.make("Transpose", (INPUT,), transposed, integers("perm", 0, 3, 1, 2)),
-        Node.make("Cast", (transposed,), planes, integer("to", FLOAT)),
-    )

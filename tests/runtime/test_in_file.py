@@ -9,7 +9,7 @@ from PIL import Image
 
 from edge_sphereface.alignment import align, stack_landmarks
 from edge_sphereface.detection import open_detector
-from edge_sphereface.detection.in_file import find_in_file
+from edge_sphereface.detection.in_file import decode_for, find_in_file
 from edge_sphereface.detection.scaled_detector import ScaledDetector
 from edge_sphereface.errors import NoFaceError
 from edge_sphereface.image import ImageFile, load_image
@@ -64,6 +64,13 @@ def test_the_longer_side_keeps_the_pixels_asked_for(files, side, reduction):
     image = file.decode(reduction)
     assert image.shape[:2] == (-(-1601 // reduction), -(-1277 // reduction))
     np.testing.assert_allclose(file.steps(image) * image.shape[1::-1], (1277, 1601))
+
+
+def test_almost_four_times_the_side_is_reduced_to_a_quarter(detector, astronaut, tmp_path):
+    """As a photograph of 4,000 pixels for 1,024."""
+    for width, reduction in ((4 * SIDE - 60, 4), (4 * SIDE - 90, 2)):
+        file = ImageFile.read(jpeg(cv2.resize(astronaut, (width, 400)), tmp_path / "x.jpg"))
+        assert decode_for(detector, file).reduction == reduction
 
 
 def test_only_jpeg_files_are_reduced(astronaut, tmp_path):

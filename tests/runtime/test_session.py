@@ -92,6 +92,25 @@ def test_options_reach_onnxruntime(make_onnx):
     assert defaults.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
+def entry(session, name):
+    return session.get_session_options().get_session_config_entry(f"session.{name}")
+
+
+@pytest.mark.skipif(
+    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 27), reason="onnxruntime cannot limit the spinning"
+)
+def test_threads_spin_briefly_and_during_an_inference_only(make_onnx):
+    opened, _ = open_session(make_onnx(), SessionConfig(threads=2, spin_us=50))
+    names = ("intra_op.allow_spinning", "intra_op.spin_duration_us", "force_spinning_stop")
+    assert [entry(opened, name) for name in names] == ["1", "50", "1"]
+    always, _ = open_session(make_onnx(), SessionConfig(threads=2, spin_us=50, spinning=True))
+    assert entry(always, "intra_op.allow_spinning") == "1"
+    with pytest.raises(RuntimeError):
+        entry(always, "force_spinning_stop")
+    with pytest.raises(ValueError, match="got -1"):
+        SessionConfig(spin_us=-1)
+
+
 def test_helpers_get_the_last_processors():
     assert helper_processors(3, {0, 1, 4, 6}) == "5;7"
     assert helper_processors(4, {0, 1, 4, 6}) == "2;5;7"
