@@ -20,6 +20,8 @@ class TrackingSettings:
     Attributes:
         detect_fps: maximum number of detections per second; landmarks are tracked by optical flow in between.
         detect_side: longer side of the image for detection, in pixels.
+        whole_frame_s: seconds between detections in the whole frame; in between, faces are detected around tracked faces
+            and where the image changed. 0 to detect in the whole frame each time.
         confirm: number of detections that confirm a face; a single one may be a false detection.
         lost_after_s: seconds without a detection after which a face is dropped.
         min_face_px: smaller faces are ignored, in pixels of the shorter side of the box.
@@ -46,6 +48,13 @@ class TrackingSettings:
         permitted=Range(least=32, most=8192, is_whole=True),
         metavar="PX",
         help="longer side of the image for detection",
+    )
+    whole_frame_s: float = setting(
+        1.0,
+        permitted=_FROM_ZERO,
+        metavar="S",
+        help="seconds between detections in the whole frame; in between only around tracked faces and where the image "
+        "changed",
     )
     confirm: int = setting(2, permitted=Range(least=1, most=100, is_whole=True))
     min_face_px: float = setting(20.0, permitted=_FROM_ZERO, metavar="PX", help="ignore smaller faces")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.alignment import LANDMARK_TEMPLATE, align_for, alignable
-from edge_sphereface.detection.scaled_detector import ScaledDetector
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.stream.events import EarlierDecision
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
+from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
 from edge_sphereface.stream.recognition.quality import assess
 from edge_sphereface.stream.schedule import Schedule
@@ -98,7 +98,7 @@ class FrameProcessor:
         self.gallery_problem = ""
         self._failed_s = float("-inf")
         self._settings = settings
-        self._detector = ScaledDetector(detector)
+        self._search = FaceSearch(detector, whole_frame_s=settings.tracking.whole_frame_s)
         self._tracker = Tracker(settings.tracking)
         self._events = events
         self._schedule = Schedule()
@@ -118,11 +118,12 @@ class FrameProcessor:
         interval_s = self.budget.detect_interval_s
         if self._schedule.due(frame.time_s, interval_s) or self._tracker.expecting:
             begin = time.perf_counter()
-            faces = self._detector.find(frame.image, self.budget.detect_side)
-            detect_ms = (time.perf_counter() - begin) * 1000
-            seen = self._tracker.update(frame, faces, interval_s=interval_s)
+            expected = [track.face for track in self._tracker.tracks]
+            faces = self._search.find(frame, expected, self.budget.detect_side)
+            detect_ms = None if faces is None else (time.perf_counter() - begin) * 1000
+            seen = self._tracker.update(frame, faces or (), interval_s=interval_s)
             self._confirm(seen, frame, events)
-            if self.embedder is not None and self.gallery is not None:
+            if seen and self.embedder is not None and self.gallery is not None:
                 begin = time.perf_counter()
                 embedded = self._recognize(seen, frame, events)
                 embed_ms = (time.perf_counter() - begin) * 1000
@@ -151,6 +152,7 @@ class FrameProcessor:
             The events of the faces that are lost.
         """
         self._schedule.restart()
+        self._search.restart()
         gone = self._tracker.clear()
         return [] if frame is None else [self._events.lost(track.snapshot(), frame) for track in gone]
 
@@ -245,7 +247,7 @@ class FrameProcessor:
 
     def _improved(self, faces: list[Face], frame: Frame) -> list[Face]:
         """The faces with improved landmarks, as far as those can be aligned."""
-        improved = self._detector.improve(frame.image, faces)
+        improved = self._search.improve(frame.image, faces)
         return [better if self._is_alignable(better) else face for face, better in zip(faces, improved, strict=True)]
 
     def _is_alignable(self, face: Face) -> bool:
