@@ -20,8 +20,8 @@ class TrackingSettings:
     Attributes:
         detect_fps: maximum number of detections per second; landmarks are tracked by optical flow in between.
         detect_side: longer side of the image for detection, in pixels.
-        whole_frame_s: seconds between detections in the whole frame; in between, faces are detected around tracked faces
-            and where the image changed. 0 to detect in the whole frame each time.
+        whole_frame_s: seconds between detections in the whole frame; in between, faces are detected around tracked
+            faces and where the image changed. 0 to detect in the whole frame each time.
         confirm: number of detections that confirm a face; a single one may be a false detection.
         lost_after_s: seconds without a detection after which a face is dropped.
         min_face_px: smaller faces are ignored, in pixels of the shorter side of the box.

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -43,17 +44,35 @@ def textured(seed, height=240, width=320):
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+def whole_of(part):
+    """The frame that an array is a view of, and the corner (x, y) of the part."""
+    whole = part if part.base is None else part.base
+    offset = part.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    row, rest = divmod(offset, whole.strides[0])
+    return whole, np.float32([rest // whole.strides[1], row])
+
+
+def middle_in(image, face):
+    """The middle of a face, or the pixel of the image next to it."""
+    return np.clip(face.landmarks.mean(axis=0), 0, np.float32(image.shape[1::-1]) - 1)
+
+
+def is_inside(point, image):
+    return 0 <= point[0] < image.shape[1] and 0 <= point[1] < image.shape[0]
+
+
 class Script:
     """A detector and an embedder that know who is where: ``people[frame] = [(name, face), …]``.
 
-    The number of a frame stands in its first pixels, the person in the color of the crop's middle.
+    The number of a frame stands in its first pixels, the person in the color of the crop's middle. A part of a frame is
+    a view of it, and shows the faces whose middle it contains.
     """
 
     name = "script"
 
     def __init__(self, spec, people, embeddings, scenery):
         self.spec, self.people, self.embeddings, self.scenery = spec, people, embeddings, scenery
-        self.detections, self.embedded = [], []
+        self.detections, self.searched, self.embedded = [], [], []
         self._now = 0
 
     @property
@@ -76,9 +95,13 @@ class Script:
         return image
 
     def detect(self, image):
-        self._now = int(image[0, 0, 0]) * 256 + int(image[0, 0, 1])
+        whole, corner = whole_of(image)
+        self._now = int(whole[0, 0, 0]) * 256 + int(whole[0, 0, 1])
         self.detections.append(self._now)
-        return [face for _, face in self.people(self._now)]
+        self.searched.append(tuple(map(int, (*corner, *(corner + image.shape[1::-1])))))
+        faces = [face for _, face in self.people(self._now)]
+        shown = [face for face in faces if is_inside(middle_in(whole, face) - corner, image)]
+        return [replace(face, box=face.box - np.tile(corner, 2), landmarks=face.landmarks - corner) for face in shown]
 
     def embed(self, crops):
         rows = []
@@ -100,8 +123,6 @@ def cast():
 
 @pytest.fixture
 def script(spec, cast):
-    from dataclasses import replace
-
     def make(people, scenery=lambda _: 7):
         return Script(replace(spec, embedding_size=16), people, cast, scenery)
 

@@ -73,9 +73,7 @@ class FaceSearch:
         """Return the same faces with the best landmarks that the detector provides."""
         return self._detector.improve(image, faces)
 
-    def _find_in(
-        self, image: UInt8Array, side: int, regions: Sequence[Region], grid: TileGrid
-    ) -> list[Face] | None:
+    def _find_in(self, image: UInt8Array, side: int, regions: Sequence[Region], grid: TileGrid) -> list[Face] | None:
         """Faces in regions; None if one of them reaches out of its region."""
         found: list[Face] = []
         for region in regions:

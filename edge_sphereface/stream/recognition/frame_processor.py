@@ -129,6 +129,7 @@ class FrameProcessor:
                 embed_ms = (time.perf_counter() - begin) * 1000
         events += self._retry_gallery(frame)
         events += [self._events.lost(track.snapshot(), frame) for track in self._tracker.drop_lost(frame.time_s)]
+        self._tracker.look(frame)
         work_ms = (time.perf_counter() - start) * 1000
         self.budget.account(
             frame.time_s, detect_ms=detect_ms, embed_ms=embed_ms, rest_ms=work_ms - (detect_ms or 0.0) - embed_ms

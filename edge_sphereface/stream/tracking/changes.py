@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _CELLS = 160
 """Cells along the longer side. A face of 20 pixels in a frame of 1280 pixels has two and a half."""
 _LEAST, _MOST = 6.0, 12.0
-"""Limits of the smallest change, in levels of 256. Above the second, changes of a moving camera would pass for noise."""
+"""Limits of the smallest change that counts, in levels of 256: where much moves, movement must not pass for noise."""
 _DEVIATIONS = 6.0
 """Changes of more than this many standard deviations of the noise count."""
 _MAD = 1.4826
@@ -39,8 +39,8 @@ class ChangeMap:
         height, width = image.shape[:2]
         self.frame = height, width
         self._step = max(max(height, width) // _CELLS, 1)
-        first = self._step // 2
-        self.pixels = np.arange(first, height, self._step), np.arange(first, width, self._step)
+        middle = self._step // 2
+        self.pixels = np.arange(middle, height, self._step), np.arange(middle, width, self._step)
         self._reference = self._now = self._cells(image)
 
     def compare(self, image: UInt8Array) -> BoolArray:
@@ -74,7 +74,8 @@ class ChangeMap:
         """Brightness of each cell, averaged over its neighbors against noise: (h, w) float32."""
         import cv2
 
-        pixels = np.ascontiguousarray(image[np.ix_(*self.pixels)])
+        middles = slice(self._step // 2, None, self._step)
+        pixels = np.ascontiguousarray(image[middles, middles])
         gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
         averaged: Float32Array = np.asarray(cv2.blur(gray, (3, 3)), dtype=np.float32)
         return averaged

@@ -90,10 +90,13 @@ class TileGrid:
 
     def cuts(self, region: Region, box: Float32Array) -> bool:
         """Whether a box, in pixels of the frame, extends beyond a border of a region that is none of the frame."""
-        left, top, right, bottom = (box / np.tile(self._tile, 2) * _TILE_PX).tolist()
-        beyond_left, beyond_top = left < region.left > 0, top < region.top > 0
-        beyond_right, beyond_bottom = right > region.right < self._width, bottom > region.bottom < self._height
-        return beyond_left or beyond_top or beyond_right or beyond_bottom
+        left, top, right, bottom = map(float, box / np.tile(self._tile, 2) * _TILE_PX)
+        return (
+            left < region.left > 0
+            or top < region.top > 0
+            or right > region.right < self._width
+            or bottom > region.bottom < self._height
+        )
 
 
 def cost(regions: Iterable[Region]) -> float:

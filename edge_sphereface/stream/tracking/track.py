@@ -162,7 +162,7 @@ class TrackState:
         """Move to a new position."""
         passed = now_s - self._moved_s
         if 0 < passed < np.inf:
-            shift = (face.landmarks.mean(axis=0) - self.face.landmarks.mean(axis=0)) / passed
+            shift = (face.landmarks - self.face.landmarks).mean(axis=0) / passed
             self.velocity = (0.5 * self.velocity + 0.5 * shift).astype(np.float32)
         self.face, self._moved_s = face, now_s
 

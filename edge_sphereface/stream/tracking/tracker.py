@@ -60,9 +60,6 @@ class Tracker:
         """Move every track by the optical flow since the frame before."""
         passed_s = frame.time_s - self._last_s
         self._last_s = frame.time_s
-        if not self.tracks:
-            self._flow.look(frame.image)
-            return
         for track, moved in zip(
             self.tracks, self._flow.follow(frame.image, [track.face for track in self.tracks]), strict=True
         ):
@@ -114,6 +111,10 @@ class Tracker:
         ]  # with rare detections a single miss means little
         self.tracks = [track for track in self.tracks if track not in lost]
         return [track for track in lost if track.confirmed]
+
+    def look(self, frame: Frame) -> None:
+        """Use a frame as the start of the next :meth:`follow`, after all changes of the tracks."""
+        self._flow.look(frame.image, [track.face for track in self.tracks])
 
     def renew(self, track: TrackState, now_s: float) -> TrackState:
         """Replace a track that has become another person by a new one."""
