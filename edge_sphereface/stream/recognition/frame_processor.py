@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from edge_sphereface.stream.events import EarlierDecision
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
 from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
-from edge_sphereface.stream.recognition.quality import assess
+from edge_sphereface.stream.recognition.quality import assess, geometry
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.tracking.tracker import Tracker
 
@@ -66,6 +66,14 @@ class FrameResult:
     def in_sight(self) -> tuple[Track, ...]:
         """The tracks whose faces are visible in the frame."""
         return tuple(track for track in self.tracks if track.in_sight)
+
+
+class _DueFace(NamedTuple):
+    """A face to embed, with its quality, 0 to 1, and its crop (H, W, 3) uint8 BGR."""
+
+    track: TrackState
+    quality: float
+    crop: UInt8Array
 
 
 class FrameProcessor:
@@ -222,11 +230,11 @@ class FrameProcessor:
 
     def _recognize(self, seen: list[TrackState], frame: Frame, events: list[Event]) -> int:
         """Embed the faces that are worth it, in one batch; returns their number."""
-        due = [(track, quality) for track in seen if (quality := self._worth(track, frame)) is not None]
+        due = [found for track in seen if (found := self._worth(track, frame)) is not None]
         if not due or self.embedder is None:
             return 0
-        crops = self._crops(frame.image, self._improved([track.face for track, _ in due], frame))
-        for (track, quality), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
+        crops = self._improved_crops(due, frame)
+        for (track, quality, _), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
             template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
                 sure = track.doubtful and quality >= _SURE_LOOK
@@ -246,26 +254,41 @@ class FrameProcessor:
             self._decide(track, frame, events)
         return len(due)
 
-    def _improved(self, faces: list[Face], frame: Frame) -> list[Face]:
-        """The faces with improved landmarks, as far as those can be aligned."""
-        improved = self._search.improve(frame.image, faces)
-        return [better if self._is_alignable(better) else face for face, better in zip(faces, improved, strict=True)]
+    def _improved_crops(self, due: list[_DueFace], frame: Frame) -> UInt8Array:
+        """Crops (N, H, W, 3) uint8 BGR of faces by improved landmarks, as far as those exist and can be aligned."""
+        crops = np.stack([crop for _, _, crop in due])
+        faces = [track.face for track, _, _ in due]
+        better = self._search.improve(frame.image, faces)
+        changed = [
+            index
+            for index, (new, old) in enumerate(zip(better, faces, strict=True))
+            if new is not old and self._is_alignable(new)
+        ]
+        if changed:
+            crops[changed] = self._crops(frame.image, [better[index] for index in changed])
+        return crops
 
     def _is_alignable(self, face: Face) -> bool:
         template = LANDMARK_TEMPLATE if self.embedder is None else self.embedder.spec.landmark_template
         return bool(alignable(face.landmarks[None], template)[0])
 
-    def _worth(self, track: TrackState, frame: Frame) -> float | None:
-        """Quality, 0 to 1, of a face that should be embedded now; None for another."""
-        settings, slower = self._settings.recognition, self.budget.level.slower
+    def _worth(self, track: TrackState, frame: Frame) -> _DueFace | None:
+        """A face that should be embedded now; None for another."""
         if not track.confirmed or (self._tracker.meeting(track) and not _stays_beside(track, frame.time_s)):
             return None
-        if not worth_embedding(track, 1.0, frame.time_s, settings, slower=slower):
+        size, pose = geometry(track.face.landmarks)
+        if not self._is_worth(track, size * pose, frame):  # sharpness can only lower the quality
             return None
         if not self._is_alignable(track.face):  # such landmarks cannot be aligned
             return None
-        quality = assess(track.face.landmarks, self._crops(frame.image, [track.face])[0]).value
-        return quality if worth_embedding(track, quality, frame.time_s, settings, slower=slower) else None
+        crop = self._crops(frame.image, [track.face])[0]
+        quality = assess(track.face.landmarks, crop).value
+        return _DueFace(track, quality, crop) if self._is_worth(track, quality, frame) else None
+
+    def _is_worth(self, track: TrackState, quality: float, frame: Frame) -> bool:
+        return worth_embedding(
+            track, quality, frame.time_s, self._settings.recognition, slower=self.budget.level.slower
+        )
 
     def _decide(self, track: TrackState, frame: Frame, events: list[Event]) -> None:
         template = track.template
