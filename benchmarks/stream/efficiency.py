@@ -40,7 +40,10 @@ _NEAR = 0.8
 """Largest distance between an answer and its face, in interocular distances."""
 _RESAMPLES = 1000
 EVERY, TRACKED, ORDINARY = "every face, every frame", "the same, tracked", "ordinary tracker"
-"""Baselines of `watch`. Every row has the paired differences from each of them."""
+WHOLE = "watch --whole-frame-s 0"
+"""`watch` that detects in whole frames only."""
+BASELINES = (EVERY, TRACKED, ORDINARY, WHOLE)
+"""Every row has the paired differences from each of them."""
 
 
 @dataclass(slots=True)
@@ -270,13 +273,14 @@ def text(rows: Sequence[EfficiencyRow]) -> str:
     head = (
         f"{'':<26}{'embeddings/s':>13}{'detections/s':>14}{'ms/frame':>10}{'right':>10}"
         f"{'less every face, 95 %':>24}{'less tracked, 95 %':>20}{'less ordinary, 95 %':>21}"
+        f"{'less whole frames, 95 %':>25}"
         f"{'wrong':>9}{'strangers named':>17}"
     )
     lines = [head, "-" * len(head)]
     lines += [
         f"{row.contender:<26}{row.embeddings_per_s:>13.2f}{row.detections_per_s:>14.1f}{row.work_ms:>10.2f}"
         f"{100 * row.shares.right:>8.2f} %{_interval(row.less[EVERY]):>24}{_interval(row.less[TRACKED]):>20}"
-        f"{_interval(row.less[ORDINARY]):>21}{100 * row.shares.wrong:>7.2f} %"
+        f"{_interval(row.less[ORDINARY]):>21}{_interval(row.less[WHOLE]):>25}{100 * row.shares.wrong:>7.2f} %"
         f"{row.strangers_named:>13}/{row.strangers}"
         for row in rows
     ]
@@ -302,7 +306,7 @@ def _contenders(
     settings = StreamSettings(recognition=RecognitionSettings(threshold=threshold))
     instant = 1e-6
     always = StreamSettings(
-        tracking=TrackingSettings(detect_fps=1000),
+        tracking=TrackingSettings(detect_fps=1000, whole_frame_s=0),
         recognition=RecognitionSettings(
             threshold=threshold, min_quality=0, better=1, retry_s=0, refresh_s=instant, refresh_unknown_s=instant
         ),
@@ -311,6 +315,7 @@ def _contenders(
         EVERY: EveryFace(detector, embedder, gallery, threshold),
         TRACKED: Watch(detector, embedder, gallery, always),
         ORDINARY: OrdinaryTracker(detector, embedder, gallery, threshold),
+        WHOLE: Watch(detector, embedder, gallery, replace(settings, tracking=TrackingSettings(whole_frame_s=0))),
         "watch": Watch(detector, embedder, gallery, settings),
     }
     for budget_ms in budgets_ms:
@@ -337,7 +342,7 @@ def _row(name: str, counts: Counts, found: Found) -> EfficiencyRow:
         work_ms=work,
         work_ms_p99=float(np.percentile(tally.work_ms, 99)),
         shares=tally.shares(),
-        less={other: _differences(tally, found.contenders[other].tally) for other in (EVERY, TRACKED, ORDINARY)},
+        less={other: _differences(tally, found.contenders[other].tally) for other in BASELINES},
         visits_right=sum(marks.right > marks.visible / 2 for marks in tally.marks.values()),
         strangers=len(strangers),
         strangers_named=sum(marks.wrong > 0 for marks in strangers),

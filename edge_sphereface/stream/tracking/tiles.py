@@ -89,13 +89,13 @@ class TileGrid:
         return tiles
 
     def cuts(self, region: Region, box: Float32Array) -> bool:
-        """Whether a box, in pixels of the frame, extends beyond a border of a region that is none of the frame."""
+        """Whether a box, in pixels of the frame, reaches a border of a region inside of the frame."""
         left, top, right, bottom = map(float, box / np.tile(self._tile, 2) * _TILE_PX)
         return (
-            left < region.left > 0
-            or top < region.top > 0
-            or right > region.right < self._width
-            or bottom > region.bottom < self._height
+            left <= region.left > 0
+            or top <= region.top > 0
+            or right >= region.right < self._width
+            or bottom >= region.bottom < self._height
         )
 
 
