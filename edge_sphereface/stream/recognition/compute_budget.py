@@ -80,7 +80,7 @@ class ComputeBudget:
 
         Args:
             now_s: time of the frame on the stream's clock, in seconds.
-            detect_ms: detection; None if the detector did not run.
+            detect_ms: detection; None if none was due.
             embed_ms: embedding; 0 if nothing was embedded.
             rest_ms: tracking and the rest.
         """

@@ -122,13 +122,13 @@ class FrameProcessor:
         start = time.perf_counter()
         events: list[Event] = []
         self._tracker.follow(frame)
-        detect_ms, embed_ms, embedded = None, 0.0, 0
+        faces, detect_ms, embed_ms, embedded = None, None, 0.0, 0
         interval_s = self.budget.detect_interval_s
         if self._schedule.due(frame.time_s, interval_s) or self._tracker.expecting:
             begin = time.perf_counter()
             expected = [track.face for track in self._tracker.tracks]
             faces = self._search.find(frame, expected, self.budget.detect_side)
-            detect_ms = None if faces is None else (time.perf_counter() - begin) * 1000
+            detect_ms = (time.perf_counter() - begin) * 1000
             seen = self._tracker.update(frame, faces or (), interval_s=interval_s)
             self._confirm(seen, frame, events)
             if seen and self.embedder is not None and self.gallery is not None:
@@ -146,7 +146,7 @@ class FrameProcessor:
             frame=frame,
             tracks=tuple(track.snapshot() for track in self._tracker.tracks if track.confirmed),
             events=tuple(events),
-            detected=detect_ms is not None,
+            detected=faces is not None,
             embedded=embedded,
             work_ms=work_ms,
         )
