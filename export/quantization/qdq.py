@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import onnx
+    from numpy.typing import NDArray
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array
     from export.quantization.ranges import Range
 
+WholeWeights = dict[tuple[str, bytes], "NDArray[np.int8]"]
+"""Quantized weights by name of the layer and bytes of their scales."""
 WEIGHT_LIMIT = {7: 64, 8: 127}
 """Largest quantized weight by bits. 255 * 64 * 2 fits into 16 bits, in which AVX2 without VNNI adds two products."""
 _FIRST_LAYER = "conv1_1"
@@ -40,6 +43,7 @@ def quantize_graph(
     weight_bits: int,
     float_layers: Collection[str] = (),
     prefix: Prefix = EMPTY,
+    weights: WholeWeights | None = None,
 ) -> onnx.ModelProto:
     """Quantize a float network.
 
@@ -50,11 +54,20 @@ def quantize_graph(
         weight_bits: 7 or 8.
         float_layers: names of the layers that remain in float32.
         prefix: first layers, which are left out; what they computed becomes the input.
+        weights: quantized weights of earlier calls whose models had the same float weights; extended by new ones.
 
     Returns:
         The quantized model with the metadata of the float model.
     """
-    writer = _Writer(model, spec, ranges, WEIGHT_LIMIT[weight_bits], frozenset(float_layers), prefix)
+    writer = _Writer(
+        model,
+        spec,
+        ranges,
+        WEIGHT_LIMIT[weight_bits],
+        frozenset(float_layers),
+        prefix,
+        {} if weights is None else weights,
+    )
     for node in model.graph.node:
         writer.add(node)
     return rebuild(model, writer.nodes, writer.weights, inputs=prefix.inputs or None)
@@ -71,6 +84,7 @@ class _Writer:
         weight_limit: int,
         float_layers: frozenset[str],
         prefix: Prefix,
+        whole: WholeWeights,
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights = read_weights(model)
@@ -79,6 +93,7 @@ class _Writer:
         self._weight_limit = weight_limit
         self._float_layers = float_layers
         self._prefix = prefix
+        self._whole = whole
         self._scales: dict[str, Float32Array] = {}
         self._renamed: dict[str, str] = {}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -118,13 +133,13 @@ class _Writer:
 
     def _add_weighted(self, node: onnx.NodeProto) -> None:
         """Add a Conv or Gemm. If only Relu reads it, it writes the output of Relu itself."""
-        weight = np.asarray(self.weights[node.input[1]], dtype=np.float64)
+        weight = self.weights[node.input[1]]
         bias = np.zeros(len(weight))
         if len(node.input) > 2:
             bias = np.asarray(self.weights[node.input[2]], dtype=np.float64)
         if node.name == _FIRST_LAYER:
             source, scale, offset = self._read_pixels()
-            bias = bias - offset * weight.reshape(len(weight), -1).sum(axis=1)
+            bias = bias - offset * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64)
         else:
             source = self._read(node.input[0])
             scale = self._scales[node.input[0]]
@@ -137,11 +152,15 @@ class _Writer:
         self, name: str, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], scale: float
     ) -> list[str]:
         rows = weight.reshape(len(weight), -1)
-        scales = np.abs(rows).max(axis=1) / self._weight_limit
+        largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+        scales = largest.astype(np.float64) / self._weight_limit
         scales = np.maximum(scales, np.abs(bias) / (scale * _BIAS_LIMIT))  # a bias must fit into int32
         scales = np.where(scales > np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
-        whole = np.clip(np.rint(rows / scales[:, None]), -self._weight_limit, self._weight_limit)
-        self._add_constant(f"{name}.weight", whole.astype(np.int8).reshape(weight.shape), scales)
+        key = (name, scales.tobytes())
+        if key not in self._whole:
+            whole = np.rint(rows.astype(np.float64) / scales[:, None])
+            self._whole[key] = np.clip(whole, -self._weight_limit, self._weight_limit).astype(np.int8)
+        self._add_constant(f"{name}.weight", self._whole[key].reshape(weight.shape), scales)
         if not bias.any():
             return [f"{name}.weight.dq"]
         bias_scales = np.float32(scale) * scales

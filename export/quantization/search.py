@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
+    from export.quantization.qdq import WholeWeights
     from export.quantization.ranges import Histogram, Range
 
     Reporter = Callable[[str], Callable[[int, int], None]]
@@ -170,6 +171,7 @@ class _Searcher:
         self._floats: dict[float, onnx.ModelProto] = {}
         self._histograms: dict[float, dict[str, Histogram]] = {}
         self._ranges: dict[tuple[float, str, str], Range] = {}
+        self._weights: dict[float, WholeWeights] = {strength: {} for strength in STRENGTHS}
 
     def run(self, max_drift: float) -> Search:
         best = self._rule_for_each_layer(self._rule_for_all())
@@ -268,6 +270,7 @@ class _Searcher:
             weight_bits=self._weight_bits,
             float_layers=candidate.float_layers,
             prefix=prefix,
+            weights=self._weights[strength],
         )
 
     def _extended(self, prefix: Prefix, layer: str, candidate: Candidate, model: onnx.ModelProto) -> Prefix:
