@@ -56,6 +56,14 @@ def ended(process):
     return [line["lookup"] for line in told if "lookup" in line], told[-1]["files"], told[-1]["exit_code"]
 
 
+@pytest.fixture(scope="module")
+def running(namespaces, tmp_path_factory):
+    """The control and ours, which run beside the tests until the last of them waits for the control's look-up."""
+    folder = tmp_path_factory.mktemp("running")
+    return python(folder / "control", CONTROL, UNTIL_EOF), python(folder / "ours", OURS, UNTIL_EOF)
+
+
+@pytest.mark.usefixtures("running")
 def test_a_bare_import_writes_an_identifier(namespaces, tmp_path):
     """The control of the next test: it can fail."""
     _, files, code = ended(python(tmp_path / "home", CONTROL))
@@ -88,18 +96,6 @@ def test_this_project_writes_nothing(namespaces, tmp_path, small_models, words):
     assert files == []
 
 
-@pytest.mark.slow
-def test_nothing_is_looked_up(namespaces, tmp_path):
-    """As long as the control takes to look up the collector, and a second more."""
-    control = python(tmp_path / "control", CONTROL, UNTIL_EOF)
-    ours = python(tmp_path / "ours", OURS, UNTIL_EOF)
-    assert json.loads(control.stdout.readline()) == {"lookup": HOST}
-    time.sleep(1)
-    lookups, files, code = ended(ours)
-    assert (lookups, files, code) == ([], [], 0)
-    assert ended(control)[1] != []
-
-
 def test_the_variable_cannot_be_taken_back(monkeypatch):
     monkeypatch.setenv(telemetry.VARIABLE, "0")
     telemetry.import_onnxruntime()
@@ -119,3 +115,14 @@ def test_an_application_that_was_first(before, variable, expected):
     stand_in = "import sys, types; sys.modules['onnxruntime'] = types.ModuleType('onnxruntime')" if before else ""
     variables = {**os.environ, telemetry.VARIABLE: variable}
     subprocess.run([sys.executable, "-c", f"{stand_in}\n{code}"], check=True, env=variables)
+
+
+@pytest.mark.slow
+def test_nothing_is_looked_up(running):
+    """As long as the control takes to look up the collector, and a second more."""
+    control, ours = running
+    assert json.loads(control.stdout.readline()) == {"lookup": HOST}
+    time.sleep(1)
+    lookups, files, code = ended(ours)
+    assert (lookups, files, code) == ([], [], 0)
+    assert ended(control)[1] != []
