@@ -139,12 +139,17 @@ class _View:
 
 def _hull(faces: Sequence[Face], frame: tuple[int, int], margin: float) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the smallest part of a frame with faces and a margin, in longer sides of each."""
-    boxes = np.stack([face.box for face in faces])
-    around = margin * (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
-    (left, top), (right, bottom) = (boxes[:, :2] - around).min(axis=0), (boxes[:, 2:] + around).max(axis=0)
+    lefts, tops, rights, bottoms = zip(*(_with_margin(face.box, margin) for face in faces), strict=True)
+    left, top, right, bottom = min(lefts), min(tops), max(rights), max(bottoms)
     height, width = frame
     x, y = int(min(max(left, 0), width - 1)), int(min(max(top, 0), height - 1))
     return x, y, int(min(max(right, x), width - 1)) + 1, int(min(max(bottom, y), height - 1)) + 1
+
+
+def _with_margin(box: Float32Array, margin: float) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box.tolist()
+    around = margin * max(right - left, bottom - top)
+    return left - around, top - around, right + around, bottom + around
 
 
 def _area(part: tuple[int, int, int, int]) -> int:
