@@ -57,6 +57,8 @@ class Marks:
         right: frames with the correct name, or without a name for a stranger.
         wrong: frames with the name of another person.
         unfound: frames without an answer for the face.
+        found_after: frames in which the face was visible before the first answer for it; None without one.
+        right_after: the same before the first correct answer.
     """
 
     act: str = ""
@@ -65,6 +67,8 @@ class Marks:
     right: int = 0
     wrong: int = 0
     unfound: int = 0
+    found_after: int | None = None
+    right_after: int | None = None
 
 
 @dataclass(slots=True)
@@ -94,8 +98,13 @@ class Tally:
                 expected = truth.person if truth.known else None
                 name = None if said is None else said.name
                 marks = self.marks.setdefault(first + truth.visit, Marks(act=act, stranger=not truth.known))
+                is_right = said is not None and name == expected
+                if said is not None and marks.found_after is None:
+                    marks.found_after = marks.visible
+                if is_right and marks.right_after is None:
+                    marks.right_after = marks.visible
                 marks.visible += 1
-                marks.right += said is not None and name == expected
+                marks.right += is_right
                 marks.wrong += name is not None and name != expected
                 marks.unfound += said is None
 
@@ -148,6 +157,9 @@ class EfficiencyRow:
         work_ms_p99: 99th percentile of the work on a frame in milliseconds.
         shares: shares of the visible faces by judgment.
         less: 95 % confidence interval of the difference of the share ``right`` from each baseline's, by baseline.
+        found_after_s: mean time in which a face was visible before the first answer for it, in seconds; None if no face
+            was found.
+        named_after_s: the same before the first correct name of a known person.
         visits_right: number of visits that are right in more than half of the frames.
         strangers: number of visits of strangers.
         strangers_named: number of visits of strangers with a name in at least one frame.
@@ -170,6 +182,8 @@ class EfficiencyRow:
     work_ms_p99: float
     shares: Shares = field(metadata=INLINE)
     less: Mapping[str, tuple[float, float]]
+    found_after_s: float | None
+    named_after_s: float | None
     visits_right: int
     strangers: int
     strangers_named: int
@@ -274,14 +288,14 @@ def text(rows: Sequence[EfficiencyRow]) -> str:
         f"{'':<26}{'embeddings/s':>13}{'detections/s':>14}{'ms/frame':>10}{'right':>10}"
         f"{'less every face, 95 %':>24}{'less tracked, 95 %':>20}{'less ordinary, 95 %':>21}"
         f"{'less whole frames, 95 %':>25}"
-        f"{'wrong':>9}{'strangers named':>17}"
+        f"{'wrong':>9}{'strangers named':>17}{'found, named after s':>22}"
     )
     lines = [head, "-" * len(head)]
     lines += [
         f"{row.contender:<26}{row.embeddings_per_s:>13.2f}{row.detections_per_s:>14.1f}{row.work_ms:>10.2f}"
         f"{100 * row.shares.right:>8.2f} %{_interval(row.less[EVERY]):>24}{_interval(row.less[TRACKED]):>20}"
         f"{_interval(row.less[ORDINARY]):>21}{_interval(row.less[WHOLE]):>25}{100 * row.shares.wrong:>7.2f} %"
-        f"{row.strangers_named:>13}/{row.strangers}"
+        f"{row.strangers_named:>14}/{row.strangers:<2}{_seconds(row.found_after_s):>14}, {_seconds(row.named_after_s)}"
         for row in rows
     ]
     first = rows[0]
@@ -343,6 +357,8 @@ def _row(name: str, counts: Counts, found: Found) -> EfficiencyRow:
         work_ms_p99=float(np.percentile(tally.work_ms, 99)),
         shares=tally.shares(),
         less={other: _differences(tally, found.contenders[other].tally) for other in BASELINES},
+        found_after_s=_mean_s([marks.found_after for marks in tally.marks.values()]),
+        named_after_s=_mean_s([marks.right_after for marks in tally.marks.values() if not marks.stranger]),
         visits_right=sum(marks.right > marks.visible / 2 for marks in tally.marks.values()),
         strangers=len(strangers),
         strangers_named=sum(marks.wrong > 0 for marks in strangers),
@@ -350,6 +366,11 @@ def _row(name: str, counts: Counts, found: Found) -> EfficiencyRow:
         work_ratio=work / float(np.mean(reference.tally.work_ms)),
         embeddings_ratio=counts.embeddings / max(reference.embeddings, 1),
     )
+
+
+def _mean_s(frames: Sequence[int | None]) -> float | None:
+    known = [count for count in frames if count is not None]
+    return float(np.mean(known)) / scenarios.FPS if known else None
 
 
 def _differences(tally: Tally, reference: Tally) -> tuple[float, float]:
@@ -376,6 +397,10 @@ def _about(truth: Truth, answers: Sequence[Said]) -> Said | None:
     if nearest is None or float(np.linalg.norm(nearest.middle - middle)) > _NEAR * truth.eyes:
         return None
     return nearest
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _interval(bounds: Sequence[float]) -> str:

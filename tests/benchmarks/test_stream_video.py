@@ -110,6 +110,8 @@ def test_answers_are_counted():
     assert tally.shares().wrong == pytest.approx(2 / 8)
     assert tally.shares().unfound == pytest.approx(2 / 8)
     assert tally.shares([0, 0, 3]).right == pytest.approx(2 / 6)
+    assert [marks.found_after for marks in tally.marks.values()] == [0, 0, 0, None]
+    assert [marks.right_after for marks in tally.marks.values()] == [0, 1, 0, None]
 
 
 def test_what_is_asked_for_twice_is_made_once_and_charged_twice(stub_detector):
@@ -122,6 +124,8 @@ def test_what_is_asked_for_twice_is_made_once_and_charged_twice(stub_detector):
     shared.forget()
     shared.detect(frame)
     assert stub_detector.asked == 2
+    shared.detect(frame + 1)
+    assert stub_detector.asked == 3, "another part of the frame"
 
 
 @pytest.fixture
