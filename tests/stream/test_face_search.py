@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from edge_sphereface.detection.yunet import YuNet
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
@@ -190,6 +191,30 @@ def test_a_stream_notices_people_as_soon_as_in_whole_frames_for_a_quarter_of_the
     assert pixels < 0.25 * all_pixels
     assert sum(detected[:20]) == 1
     assert sum(detected_whole[:20]) == 7
+
+
+@pytest.mark.parametrize("width", [640, 1280])
+def test_yunet_finds_the_same_face_in_its_surroundings_as_in_the_whole_frame(shared, astronaut, stage, width):
+    """In a frame as large as the detector's image, whose parts are views, and in a larger one."""
+    frame = np.full((width * 3 // 4, width, 3), 90, np.uint8)
+    photograph = cv2.resize(astronaut, (width // 4, width // 4), interpolation=cv2.INTER_AREA)
+    top, left = width // 5, width // 3
+    frame[top : top + width // 4, left : left + width // 4] = photograph
+    detector = YuNet(shared("models/face_detection_yunet_2023mar.onnx"))
+    search = FaceSearch(detector, whole_frame_s=1.0)
+    (whole,) = search.find(stage.frame_of(0, frame), [], SIDE)
+    (part,) = search.find(stage.frame_of(1, frame), [whole], SIDE)
+    near = 0.06 * (whole.box[2] - whole.box[0])
+    assert np.abs(part.box - whole.box).max() < near
+    assert np.abs(part.landmarks - whole.landmarks).max() < near
+    assert abs(part.score - whole.score) < 0.02
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 1600, 3), (1600, 1, 3)])
+def test_frames_of_any_shape_are_searched(search, shape):
+    for _ in range(3):
+        search(np.zeros(shape, np.uint8))
+    assert len(search.detector.pixels) == 1
 
 
 @given(tiles=arrays(bool, (6, 11)))

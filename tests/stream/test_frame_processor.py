@@ -17,6 +17,7 @@ from edge_sphereface.stream.recognition.quality import assess, geometry
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
 from edge_sphereface.stream.tracking.track import TrackState
+from edge_sphereface.stream.tracking.tracker import Tracker
 
 EVERY_FRAME = StreamSettings(tracking=TrackingSettings(detect_fps=25.0))
 
@@ -232,6 +233,15 @@ def test_landmarks_that_no_face_has_end_nothing(play, stage):
     assert kinds(told, "identified", "unknown") == [("identified", "ann")]
     assert set(acting.embedded) == {"ann"}
     assert {track.name for track in processor.tracks} == {"ann", None}
+
+
+@pytest.mark.parametrize("part", ["box", "landmarks"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_detection_without_a_place_is_no_face(stage, part, value):
+    there, odd = stage.face_at(100, 60), stage.face_at(20, 60)
+    odd = replace(odd, **{part: getattr(odd, part) + np.float32(value)})
+    tracker = Tracker(TrackingSettings())
+    assert [track.face for track in tracker.update(stage.frame_of(0), [odd, there])] == [there]
 
 
 def test_enrolling_a_face_in_sight(play, stage):

@@ -39,8 +39,8 @@ class ChangeMap:
         height, width = image.shape[:2]
         self.frame = height, width
         self._step = max(max(height, width) // _CELLS, 1)
-        middle = self._step // 2
-        self.pixels = np.arange(middle, height, self._step), np.arange(middle, width, self._step)
+        self._first = min(self._step // 2, height - 1, width - 1)
+        self.pixels = np.arange(self._first, height, self._step), np.arange(self._first, width, self._step)
         self._reference = self._now = self._cells(image)
 
     def compare(self, image: UInt8Array) -> BoolArray:
@@ -57,13 +57,9 @@ class ChangeMap:
         changed: BoolArray = np.abs(change - brightness) > min(max(_DEVIATIONS * noise, _LEAST), _MOST)
         return changed
 
-    def searched(self, cells: BoolArray | None = None) -> None:
-        """Renew the reference by the frame that was last compared.
-
-        Args:
-            cells: (h, w) bool, the cells that were searched; None for all.
-        """
-        self._reference = self._now if cells is None else np.where(cells, self._now, self._reference)
+    def searched(self, cells: BoolArray) -> None:
+        """Renew the reference of the cells (h, w) bool that were searched in the frame that was last compared."""
+        self._reference = np.where(cells, self._now, self._reference)
 
     def cells_of(self, box: Float32Array) -> tuple[slice, slice]:
         """Cells, as slices of their rows and columns, of a box: left, top, right, bottom in pixels of the frame."""
@@ -74,7 +70,7 @@ class ChangeMap:
         """Brightness of each cell, averaged over its neighbors against noise: (h, w) float32."""
         import cv2
 
-        middles = slice(self._step // 2, None, self._step)
+        middles = slice(self._first, None, self._step)
         pixels = np.ascontiguousarray(image[middles, middles])
         gray = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY).astype(np.float32)
         averaged: Float32Array = np.asarray(cv2.blur(gray, (3, 3)), dtype=np.float32)

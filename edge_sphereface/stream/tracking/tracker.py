@@ -83,7 +83,7 @@ class Tracker:
         Returns:
             The tracks that were detected in this frame.
         """
-        found = [face for face in faces if _side(face) >= self._settings.min_face_px]
+        found = [face for face in faces if _is_finite(face) and _side(face) >= self._settings.min_face_px]
         found = sorted(found, key=lambda face: -face.area)[: self._settings.max_faces]
         pairs = _match(self.tracks, found, frame.time_s)
         seen = []
@@ -191,6 +191,10 @@ def _overlap(one: Float32Array, other: Float32Array) -> float:
         return 0.0
     areas = sum(float((box[2] - box[0]) * (box[3] - box[1])) for box in (one, other))
     return shared / (areas - shared)
+
+
+def _is_finite(face: Face) -> bool:
+    return bool(np.isfinite(face.box).all() and np.isfinite(face.landmarks).all())
 
 
 def _side(face: Face) -> float:
