@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Two processes, each a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Each multiplies matrices in one thread, since OpenBLAS's waiting threads take the processor of the other process.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
