@@ -18,9 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from export.checkpoint import Checkpoint
+    from export.checkpoint.entry import FileFormat
     from export.known_checkpoints import KnownCheckpoint
     from export.presets import Preset, PresetName
     from export.topology import Topology
+
+
+_NUMBERED: dict[FileFormat, PresetName] = {"PyTorch file": "clcarwin", "Caffe model": "caffe"}
+"""Publishers that number their layers, by the format of their file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,26 +78,40 @@ def recognize(
     """
     known = known_checkpoint(checkpoint.sha256)
     likely = preset or (known.preset if known is not None else None) or _likely_preset(checkpoint)
-    shortcut = PRESETS[likely].shortcut if likely is not None else "after_activation"
-    topology = infer_topology(checkpoint.entries, input_size=input_size, structure=Structure(shortcut=shortcut))
+    told = Structure(shortcut=PRESETS[likely].shortcut) if likely is not None else Structure()
+    topology = infer_topology(
+        checkpoint.entries, input_size=input_size or checkpoint.input_size, structure=checkpoint.structure or told
+    )
     if likely is None:
-        raise TopologyError(
-            f"{checkpoint.path.name} is a {topology.name} of ydwen/opensphere, and its parameters do not tell whether "
-            "the identity is added before or after the activation.",
-            hint="see the network's type in its config.yml: for sfnet20, set --preset opensphere; for "
-            "sfnet20_deprecated, set --preset opensphere-deprecated",
-        )
+        raise _ambiguous(checkpoint, topology)
     return SourceNetwork(checkpoint=checkpoint, topology=topology, preset=PRESETS[likely], known=known)
 
 
 def _likely_preset(checkpoint: Checkpoint) -> PresetName | None:
-    """Preset that the names of the parameters tell; None if they fit two."""
+    """Preset that the file tells; None if several fit."""
     names = sort_names(checkpoint.entries)
+    if checkpoint.format == "ONNX graph":
+        return None
     if names.style == "blocks":
         return "uniface"
     if names.style == "numbered":
-        return "mindspore"
+        return _NUMBERED.get(checkpoint.format, "mindspore")
     if any(name.startswith("bn") for name in names.found):
         return "opensphere"
-    first = names.found.get("conv1_1.weight", "")
-    return "opensphere-deprecated" if first.endswith("layer1.0.conv.weight") else None
+    is_later_version = names.found.get("conv1_1.weight", "").endswith("layer1.0.conv.weight")
+    return "opensphere-deprecated" if is_later_version else None
+
+
+def _ambiguous(checkpoint: Checkpoint, topology: Topology) -> TopologyError:
+    if checkpoint.format == "ONNX graph":
+        return TopologyError(
+            f"{checkpoint.path.name} is a graph of {topology.name} for crops of {topology.input_height} x "
+            f"{topology.input_width}, and a graph does not tell their color order, scale and kind of fit.",
+            hint=f"name its publisher: --preset {' | '.join(PRESETS)}; for files of uniface, --preset uniface",
+        )
+    return TopologyError(
+        f"{checkpoint.path.name} is a {topology.name} of ydwen/opensphere, and its parameters do not tell whether "
+        "the identity is added before or after the activation.",
+        hint="see the network's type in its config.yml: for sfnet20, set --preset opensphere; for "
+        "sfnet20_deprecated, set --preset opensphere-deprecated",
+    )

@@ -1,7 +1,8 @@
-"""MindSpore checkpoints without MindSpore.
+"""Files of weights, read without the frameworks that wrote them.
 
-``ckpt`` and ``safetensors`` read the two file formats, ``ckpt_writer`` writes the first, and ``checkpoint`` is the
-common interface.
+``file_format`` recognizes the format of a file. ``ckpt`` and ``safetensors`` read MindSpore's, ``pytorch`` PyTorch's
+(``state_pickle``, ``zip_index``), ``caffe`` Caffe's, ``onnx_network`` ONNX graphs of other exporters. ``ckpt_writer``
+writes the first, and ``checkpoint`` is the common interface.
 """
 
 from export.checkpoint.checkpoint import Checkpoint, open_checkpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +14,12 @@ import numpy as np
 
 from edge_sphereface.storage.files import sha256_of
 from edge_sphereface.storage.regular_file import RegularFile
+from export.checkpoint.caffe import index_caffe
 from export.checkpoint.ckpt import index_ckpt
 from export.checkpoint.entry import DTYPES, FileFormat, TensorInfo
+from export.checkpoint.file_format import recognize_format
+from export.checkpoint.onnx_network import read_onnx
+from export.checkpoint.pytorch import index_pytorch
 from export.checkpoint.safetensors import index_safetensors
 from export.errors import CheckpointError
 
@@ -22,38 +27,33 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
+    from export.checkpoint.onnx_network import OnnxNetwork
+    from export.topology import Structure
+
 _FILE = RegularFile(
     what="checkpoint", limit=64 << 30, error=CheckpointError, hint="get the official one: python -m export fetch"
 )
 """Limits of a checkpoint file. It is memory-mapped, not read."""
-_SAFETENSORS_SUFFIX = ".safetensors"
-_KNOWN_STARTS = {
-    b"PK\x03\x04": "a zip archive, such as PyTorch saves",
-    b"\x80\x02": "a Python pickle",
-    b"\x80\x04": "a Python pickle",
-    b"\x89HDF": "an HDF5 file",
-    b"\x1f\x8b": "a gzip archive",
-    b"<!DO": "a web page",
-    b"<htm": "a web page",
-}
 
 
-class Checkpoint:
-    """An open checkpoint. Made by :func:`open_checkpoint`.
+class Checkpoint(ABC):
+    """An open file of weights. Made by :func:`open_checkpoint`.
 
     Attributes:
         path: path of the file.
         format: kind of the file.
-        entries: parameters by their names in the file.
+        entries: parameters by their names in the file; of an ONNX graph, by their names in the network.
+        structure: what the graph tells of the network beside its parameters; None for files of parameters alone.
+        input_size: height and width of the crop in pixels, if the file tells.
     """
 
-    def __init__(
-        self, path: Path, file_format: FileFormat, data: bytes | mmap.mmap, entries: Mapping[str, TensorInfo]
-    ) -> None:
+    structure: Structure | None = None
+    input_size: tuple[int, int] | None = None
+
+    def __init__(self, path: Path, file_format: FileFormat, entries: Mapping[str, TensorInfo]) -> None:
         self.path = path
         self.format = file_format
         self.entries = entries
-        self._data = data
 
     @property
     def is_mindspore(self) -> bool:
@@ -65,15 +65,29 @@ class Checkpoint:
         """SHA-256 of the file in hexadecimal. The first access reads the whole file."""
         return sha256_of(self.path)
 
+    @abstractmethod
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """Read the values of a parameter in its stored type (bfloat16 as ``ml_dtypes.bfloat16``).
 
         Returns:
-            A new array of the parameter's shape.
+            An array of the parameter's shape.
 
         Raises:
             CheckpointError: the number of bytes does not match the shape, or the type has no numpy equivalent.
         """
+
+
+class _MappedCheckpoint(Checkpoint):
+    """A file whose parameters are parts of its bytes."""
+
+    def __init__(
+        self, path: Path, file_format: FileFormat, data: bytes | mmap.mmap, entries: Mapping[str, TensorInfo]
+    ) -> None:
+        super().__init__(path, file_format, entries)
+        self._data = data
+
+    def read(self, name: str) -> np.ndarray[Any, Any]:
+        """Read the values of a parameter; see :meth:`Checkpoint.read`."""
         info = self.entries[name]
         if not info.is_array:
             raise CheckpointError(f"Parameter {name!r} has type {info.dtype!r}, which has no array form.")
@@ -92,6 +106,20 @@ class Checkpoint:
         return _in_order(values, info)
 
 
+class _GraphCheckpoint(Checkpoint):
+    """An ONNX graph."""
+
+    def __init__(self, path: Path, network: OnnxNetwork) -> None:
+        super().__init__(path, "ONNX graph", network.entries)
+        self.structure = network.structure
+        self.input_size = network.input_size
+        self._parameters = network.parameters
+
+    def read(self, name: str) -> np.ndarray[Any, Any]:
+        """Read the values of a parameter; see :meth:`Checkpoint.read`."""
+        return self._parameters[name]
+
+
 def _in_order(values: np.ndarray[Any, Any], info: TensorInfo) -> np.ndarray[Any, Any]:
     """Shape the values as they are stored; those of a transposed tensor are in the order of its strides."""
     if not info.strides:
@@ -103,18 +131,31 @@ def _in_order(values: np.ndarray[Any, Any], info: TensorInfo) -> np.ndarray[Any,
 
 @contextmanager
 def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
-    """Open a ``.ckpt`` or ``.safetensors`` file by memory map.
+    """Open a file of weights by memory map. Its format is recognized by its content.
 
     Raises:
-        CheckpointError: the file does not exist, or is empty, damaged, encrypted or of a different format.
+        CheckpointError: the file does not exist, or is empty, damaged, encrypted or of an unknown format.
+        TopologyError: it is an ONNX graph of another network.
     """
     file = Path(path)
     with _FILE.open(file) as stream, _map(stream, file) as data:
-        if file.suffix.lower() == _SAFETENSORS_SUFFIX:
-            yield Checkpoint(file, "safetensors file", data, index_safetensors(file, data))
+        kind = recognize_format(file, data)
+        if kind == "ONNX graph":
+            yield _GraphCheckpoint(file, read_onnx(bytes(data)))
         else:
-            _refuse_known_strangers(data)
-            yield Checkpoint(file, "MindSpore checkpoint", data, index_ckpt(data))
+            yield _MappedCheckpoint(file, kind, data, _index(kind, file, data))
+
+
+def _index(kind: FileFormat, file: Path, data: mmap.mmap) -> dict[str, TensorInfo]:
+    match kind:
+        case "safetensors file":
+            return index_safetensors(file, data)
+        case "PyTorch file":
+            return index_pytorch(data)
+        case "Caffe model":
+            return index_caffe(data)
+        case _:
+            return index_ckpt(data)
 
 
 @contextmanager
@@ -125,11 +166,3 @@ def _map(stream: IO[bytes], file: Path) -> Iterator[mmap.mmap]:
         raise CheckpointError(f"{file} is empty.", hint="download it again: python -m export fetch") from error
     with data:
         yield data
-
-
-def _refuse_known_strangers(data: mmap.mmap) -> None:
-    for start, what in _KNOWN_STARTS.items():
-        if data[: len(start)] == start:
-            raise CheckpointError(
-                f"Expected a MindSpore checkpoint, got {what}.", hint="use a .ckpt or .safetensors file of MindSpore"
-            )

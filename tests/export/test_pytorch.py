@@ -1,0 +1,226 @@
+"""Against the real PyTorch 2.13: its files in both formats, its ONNX graphs, its own forward pass.
+
+The networks are written as their publishers write them, each with its own names and places of the additions.
+"""
+
+import collections
+import io
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.metrics import agreement
+from export.checkpoint import open_checkpoint
+from export.convert import ConversionOptions, convert
+from export.errors import CheckpointError, TopologyError
+from export.source import open_network
+
+pytestmark = [
+    pytest.mark.pytorch,
+    pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch: make test installs it"),
+]
+PAIRS, WIDTHS, SIZE = (1, 2, 1, 0), (4, 6, 8, 10), 16
+FORMATS = {"zip": True, "old": False}
+
+
+@pytest.fixture(scope="module")
+def torch():
+    import torch
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    return torch
+
+
+def clcarwin(torch, pairs=PAIRS, widths=WIDTHS, size=SIZE):
+    """``conv1_1``, ``relu1_1``, ``fc5`` and the training head ``fc6``; 112 x 96."""
+    nn = torch.nn
+
+    class Sphere20a(nn.Module):
+        def __init__(self):
+            super().__init__()
+            before = 3
+            for stage, (count, width) in enumerate(zip(pairs, widths, strict=True), start=1):
+                for number in range(1, 2 + 2 * count):
+                    stride = 2 if number == 1 else 1
+                    self.add_module(f"conv{stage}_{number}", nn.Conv2d(before, width, 3, stride, 1))
+                    self.add_module(f"relu{stage}_{number}", nn.PReLU(width))
+                    before = width
+            self.fc5 = nn.Linear(before * 7 * 6, size)
+            self.fc6 = nn.Linear(size, 30, bias=False)
+
+        def unit(self, layer, x):
+            return self.get_submodule(f"relu{layer}")(self.get_submodule(f"conv{layer}")(x))
+
+        def forward(self, x):
+            for stage, count in enumerate(pairs, start=1):
+                x = self.unit(f"{stage}_1", x)
+                for pair in range(1, count + 1):
+                    x = x + self.unit(f"{stage}_{2 * pair + 1}", self.unit(f"{stage}_{2 * pair}", x))
+            return self.fc5(x.flatten(1))
+
+    return Sphere20a()
+
+
+def uniface(torch, pairs=PAIRS, widths=WIDTHS, size=SIZE, *, normalized=False):
+    """``layer1.0.0``, ``layer1.1.block.0.0``, ``fc``; 112 x 112, residual convolutions without bias."""
+    nn = torch.nn
+
+    def unit(before, width, stride, bias):
+        normalization = [nn.BatchNorm2d(width)] if normalized else []
+        return nn.Sequential(nn.Conv2d(before, width, 3, stride, 1, bias=bias), *normalization, nn.PReLU(width))
+
+    class Pair(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.block = nn.Sequential(unit(width, width, 1, False), unit(width, width, 1, False))
+
+        def forward(self, x):
+            return x + self.block(x)
+
+    class SphereNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            before = 3
+            for stage, (count, width) in enumerate(zip(pairs, widths, strict=True), start=1):
+                parts = [unit(before, width, 2, True), *(Pair(width) for _ in range(count))]
+                self.add_module(f"layer{stage}", nn.Sequential(*parts))
+                before = width
+            self.fc = nn.Linear(before * 7 * 7, size)
+
+        def forward(self, x):
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            return self.fc(torch.flatten(x, 1))
+
+    return SphereNet()
+
+
+def opensphere(torch, pairs=PAIRS, widths=WIDTHS, size=SIZE, *, normalized=False, adds_last=False, first="conv1"):
+    """``layer1.0.conv1``, ``layer1.1.conv2``, ``fc``, ``features``; 112 x 112, ReLU."""
+    nn = torch.nn
+    normalization = nn.BatchNorm2d if normalized else nn.Identity
+
+    class Start(nn.Module):
+        def __init__(self, before, width):
+            super().__init__()
+            self.add_module(first, nn.Conv2d(before, width, 3, 2, 1, bias=not normalized))
+            self.bn1 = normalization(width)
+
+        def forward(self, x):
+            return torch.relu(self.bn1(self.get_submodule(first)(x)))
+
+    class Pair(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.conv1 = nn.Conv2d(width, width, 3, 1, 1, bias=not normalized)
+            self.bn1 = normalization(width)
+            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=not normalized)
+            self.bn2 = normalization(width)
+
+        def forward(self, x):
+            out = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+            return torch.relu(out) + x if adds_last else torch.relu(out + x)
+
+    class SFNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            before = 3
+            for stage, (count, width) in enumerate(zip(pairs, widths, strict=True), start=1):
+                parts = [Start(before, width), *(Pair(width) for _ in range(count))]
+                self.add_module(f"layer{stage}", nn.Sequential(*parts))
+                before = width
+            self.fc = nn.Linear(before * 7 * 7, size)
+            self.features = nn.BatchNorm1d(size) if normalized else nn.Identity()
+
+        def forward(self, x):
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            return self.features(self.fc(torch.flatten(x, 1)))
+
+    return SFNet()
+
+
+NETWORKS = {
+    "clcarwin": (clcarwin, {}, "clcarwin"),
+    "uniface": (uniface, {}, "uniface"),
+    "uniface-bn": (uniface, {"normalized": True}, "uniface"),
+    "sfnet": (opensphere, {}, "opensphere"),
+    "sfnet-bn": (opensphere, {"normalized": True}, "opensphere"),
+    "sfnet_deprecated": (opensphere, {"adds_last": True}, "opensphere-deprecated"),
+    "sfnet_deprecated, later names": (opensphere, {"adds_last": True, "first": "conv"}, "opensphere-deprecated"),
+}
+MUST_BE_TOLD = {"sfnet", "sfnet_deprecated"}
+"""Networks with the same names and different sums."""
+
+
+def trained(torch, name, **sizes):
+    """A network with slopes and statistics that differ from those it starts with."""
+    make, options, preset = NETWORKS[name]
+    network = make(torch, **options, **sizes).eval()
+    random = np.random.default_rng(1)
+    with torch.no_grad():
+        for full, values in [*network.named_parameters(), *network.named_buffers()]:
+            drawn = torch.from_numpy(random.uniform(0.1, 0.6, values.shape))
+            if full.endswith("running_var") or (values.ndim == 1 and full.endswith("weight")):
+                values.copy_(drawn)
+            elif values.ndim == 1:
+                values.copy_(drawn - 0.3)
+            elif values.ndim == 4:
+                values.mul_(2)
+    return network, preset
+
+
+def embed(torch, network, crops, preset):
+    """The publisher's own preprocessing of BGR crops, and its forward pass."""
+    if preset == "clcarwin":
+        values = (crops.transpose(0, 3, 1, 2) - 127.5) / 128
+    else:
+        values = (crops[..., ::-1].transpose(0, 3, 1, 2) - 127.5) / 127.5
+    with torch.no_grad():
+        return network(torch.from_numpy(np.ascontiguousarray(values, np.float32))).numpy()
+
+
+def random_crops(embedder, count=3):
+    return np.random.default_rng(2).integers(0, 256, (count, *embedder.spec.crop_shape), np.uint8)
+
+
+def assert_embeds_as(torch, path, network, preset):
+    embedder = Embedder(path, provider="cpu")
+    crops = random_crops(embedder)
+    assert agreement(embed(torch, network, crops, preset), embedder.forward(crops)).max_abs_error <= 1e-5
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_files_of_publishers(torch, tmp_path, name, file_format):
+    network, preset = trained(torch, name)
+    path = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=FORMATS[file_format])
+    with open_checkpoint(path) as checkpoint:
+        assert set(checkpoint.entries) == set(network.state_dict())
+        for full, values in network.state_dict().items():
+            assert checkpoint.read(full).tobytes() == values.numpy().tobytes()
+    told = preset if name in MUST_BE_TOLD else None
+    made = convert(path, tmp_path / "x.onnx", ConversionOptions(preset=told))
+    assert made.source.preset.name == preset
+    assert made.topology.pairs == PAIRS
+    assert made.proof.reference[0] == "numpy"
+    assert_embeds_as(torch, made.model, network, preset)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_onnx_graphs_of_publishers(torch, tmp_path, name):
+    network, preset = trained(torch, name)
+    path = tmp_path / "weights.onnx"
+    to_onnx(torch, network, path, (112, 96 if preset == "clcarwin" else 112))
+    made = convert(path, tmp_path / "x.onnx", ConversionOptions(preset=preset))
+    assert made.topology.pairs == PAIRS
+    assert_embeds_as(torch, made.model, network, preset)
+
+
+def to_onnx(torch, network, path, size, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no onnxscript announces its end
+        torch.onnx.export(network, torch.zeros(1, 3, *size), path, dynamo=False, **options)
