@@ -26,6 +26,7 @@ from edge_sphereface.storage.download import install
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import inspection, official, parity
 from export.errors import ParityError
+from export.known_checkpoints import download_target, published_files
 from export.presets import PRESET_NAMES
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
@@ -36,15 +37,20 @@ from export.tuning.commands import add_tune
 
 if TYPE_CHECKING:
     from edge_sphereface.model.spec import ModelSpec
+    from export.checkpoint.entry import FileFormat
     from export.convert import Conversion
     from export.parity import ParityReport
+    from export.presets import ColorOrder, PresetName
+    from export.source import SourceNetwork
+    from export.topology import Activation, Shortcut
 
 
 def build_parser() -> Parser:
     """Build the parser of all commands."""
     parser = Parser(
         prog="python -m export",
-        description="Convert MindSpore checkpoints of SphereFace to ONNX with a proof of parity, without MindSpore.",
+        description="Convert weights of SphereFace (MindSpore, PyTorch, Caffe, ONNX) to ONNX with a proof of parity, "
+        "without the framework that wrote them.",
         epilog="Each command has --help with an example, and --json for machines.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -61,13 +67,22 @@ def build_parser() -> Parser:
 
 
 def _add_fetch(commands: Commands) -> None:
+    offered = "; ".join(f"{name}: {file.name} ({file.license})" for name, file in published_files().items())
     parser = commands.add_parser(
         "fetch",
         parents=[json_option()],
-        help="download the official checkpoint (225 MB) into the cache",
-        description=f"Download {official.OFFICIAL.name}, continue an interrupted download, and verify the SHA-256. "
-        f"License: {official.OFFICIAL.license}.",
-        epilog="example, without network: python -m export fetch --from /media/usb/sphereface.ckpt",
+        help="download published weights into the cache, the official checkpoint (225 MB) by default",
+        description="Download a file of weights, continue an interrupted download, and verify the SHA-256. "
+        f"Files: {offered}.",
+        epilog="examples: python -m export fetch uniface-20; without network: python -m export fetch --from "
+        "/media/usb/sphereface.ckpt",
+    )
+    parser.add_argument(
+        "weights",
+        nargs="?",
+        choices=list(published_files()),
+        default="mindspore",
+        help="which file (default: mindspore)",
     )
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="FILE", help="copy this file instead of downloading"
@@ -76,14 +91,15 @@ def _add_fetch(commands: Commands) -> None:
 
 
 def fetch(arguments: argparse.Namespace) -> Outcome:
-    """Run ``fetch``: download or copy the official checkpoint."""
-    target = official.official_target()
+    """Run ``fetch``: download or copy published weights."""
+    file = published_files()[arguments.weights]
+    target = download_target(file)
     if arguments.source is not None:
-        path = install(official.OFFICIAL, arguments.source, target)
+        path = install(file, arguments.source, target)
     else:
-        note(f"{official.OFFICIAL.url}, {official.OFFICIAL.license}")
-        path = download(official.OFFICIAL, target, progress=Progress("downloading", "MiB"))
-    return Outcome(FetchReport(path=path, sha256=official.OFFICIAL.sha256), f"{path} (SHA-256 as pinned)")
+        note(f"{file.url}, {file.license}")
+        path = download(file, target, progress=Progress("downloading", "MiB"))
+    return Outcome(FetchReport(path=path, sha256=file.sha256), f"{path} (SHA-256 as pinned)\nlicense: {file.license}")
 
 
 def _add_inspect(commands: Commands) -> None:
@@ -95,7 +111,7 @@ def _add_inspect(commands: Commands) -> None:
         "inputs, nodes and specification of an ONNX model. The exit code is 1 if it is not a SphereFace network.",
         epilog="example: python -m export inspect sphereface.ckpt",
     )
-    parser.add_argument("file", type=Path, help="checkpoint (.ckpt, .safetensors) or model (.onnx)")
+    parser.add_argument("file", type=Path, help="weights (.ckpt, .safetensors, .pth, .caffemodel) or model (.onnx)")
     parser.set_defaults(run=lambda arguments: _inspected(inspection.inspect(arguments.file)))
 
 
@@ -128,16 +144,18 @@ def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
         parents=[json_option(), pairs_options(), detector_options()],
-        help="convert a checkpoint to an ONNX file and prove that both are equal",
-        description="Convert a checkpoint. The result is compared with a reference forward pass of the checkpoint and "
-        "written only if it is equal. The proof is stored beside it as a parity certificate.",
+        help="convert weights of any publisher to an ONNX file and prove that both are equal",
+        description="Convert the weights of a SphereFace network. The format, the network and its publisher are "
+        "recognized from the content of the file. The result is compared with a reference forward pass of the weights "
+        "and written only if it is equal. The proof is stored beside it as a parity certificate.",
         epilog="example: python -m export convert sphereface.ckpt -o sphereface20.onnx --input-layout image",
     )
     parser.add_argument(
         "checkpoint",
         nargs="?",
         type=Path,
-        help=".ckpt or .safetensors file of MindSpore (default: the official one, in the cache)",
+        help="file of weights: .ckpt or .safetensors of MindSpore, .pth of PyTorch, .caffemodel, or .onnx of another "
+        "exporter (default: the official checkpoint, in the cache)",
     )
     parser.add_argument(
         "-o",
@@ -180,12 +198,42 @@ def _add_convert(commands: Commands) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceReport:
+    """What a file of weights holds.
+
+    Attributes:
+        format: format of the file.
+        preset: publisher whose conventions determine how crops are made.
+        activation: ``prelu``, with one slope per channel, or ``relu``.
+        shortcut: where a residual pair adds its input: ``after_activation`` or ``before_activation``.
+        color_order: order of the colors of the publisher's crops; the ONNX file takes BGR.
+        is_normalized: whether batch normalization was folded into the weights.
+        known_as: what the file is, if its SHA-256 is known here; None otherwise.
+        license: license of a known file, and what its training data allow.
+        published_lfw_accuracy: accuracy of a known file on LFW as published, 0 to 1.
+        accuracy_source: origin of that accuracy and its protocol, in words.
+    """
+
+    format: FileFormat
+    preset: PresetName
+    activation: Activation
+    shortcut: Shortcut
+    color_order: ColorOrder
+    is_normalized: bool
+    known_as: str | None
+    license: str | None
+    published_lfw_accuracy: float | None
+    accuracy_source: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConvertReport:
     """What ``convert`` wrote.
 
     Attributes:
         model: path of the ONNX file.
         certificate: path of its parity certificate.
+        source: what the file of weights holds.
         spec: specification of the model.
         skipped_parameters: names of the parameters that only training needs: optimizer state, head, counters.
         parity: comparison with the checkpoint.
@@ -193,6 +241,7 @@ class ConvertReport:
 
     model: Path
     certificate: Path
+    source: SourceReport
     spec: ModelSpec
     skipped_parameters: tuple[str, ...]
     parity: ParityReport
@@ -231,6 +280,7 @@ def convert(arguments: argparse.Namespace) -> Outcome:
     report = ConvertReport(
         model=made.model,
         certificate=made.certificate,
+        source=_source_report(made.source),
         spec=made.spec,
         skipped_parameters=tuple(made.topology.skipped),
         parity=parity.report(made.proof),
@@ -238,13 +288,28 @@ def convert(arguments: argparse.Namespace) -> Outcome:
     return Outcome(report, _describe(made))
 
 
+def _source_report(network: SourceNetwork) -> SourceReport:
+    topology, known = network.topology, network.known
+    return SourceReport(
+        format=network.checkpoint.format,
+        preset=network.preset.name,
+        activation=topology.activation,
+        shortcut=topology.shortcut,
+        color_order=network.preset.preprocessing.color_order,
+        is_normalized=topology.is_normalized,
+        known_as=None if known is None else known.title,
+        license=None if known is None else known.license,
+        published_lfw_accuracy=None if known is None else known.lfw_accuracy,
+        accuracy_source=None if known is None else known.accuracy_source,
+    )
+
+
 def _describe(made: Conversion) -> str:
     spec = made.spec
-    source = "official" if spec.source_is_official else "not official"
     widths = ", ".join(map(str, spec.widths))
     lines = [f"{made.model}: {spec.architecture}, widths {widths}, {made.model.stat().st_size / (1 << 20):.1f} MiB"]
     lines.append(f"{made.certificate}: parity certificate")
-    lines.append(f"source {spec.source_file} ({source}), {len(made.topology.skipped)} training parameters left out")
+    lines += _source_lines(made.source)
     lines.append(f"threshold {spec.threshold:g}: {spec.threshold_source}")
     if spec.threshold_source == official.THRESHOLD_SOURCE_OTHER:
         lines.append(
@@ -252,6 +317,29 @@ def _describe(made: Conversion) -> str:
         )
     lines.append(parity.text(made.proof))
     return "\n".join(lines)
+
+
+def _source_lines(network: SourceNetwork) -> list[str]:
+    topology, known, preprocessing = network.topology, network.known, network.preset.preprocessing
+    parts = [
+        f"{network.checkpoint.format}, conventions of {network.preset.title}",
+        "PReLU" if topology.activation == "prelu" else "ReLU",
+        *(["batch normalization folded"] if topology.is_normalized else []),
+        f"identity added {topology.shortcut.replace('_', ' the ')}",
+        f"{len(topology.skipped)} training parameters left out",
+    ]
+    lines = [f"source {network.checkpoint.path.name}: {'; '.join(parts)}"]
+    lines.append(
+        f"crops {topology.input_height} x {topology.input_width}, {preprocessing.color_order} in the source, "
+        f"(x - {preprocessing.pixel_mean:g}) / {1 / preprocessing.pixel_scale:g}"
+    )
+    if known is None:
+        return [*lines, "not a published file that is known here: no license and no accuracy are stated"]
+    return [
+        *lines,
+        f"known as {known.title}; license: {known.license}",
+        f"LFW {known.lfw_accuracy:.2%}: {known.accuracy_source}",
+    ]
 
 
 def _add_verify(commands: Commands) -> None:
@@ -399,7 +487,7 @@ def _checkpoint_for_model(arguments: argparse.Namespace) -> Path:
     if official.OFFICIAL.matches(official.official_path()):
         return official.official_path()
     note(f"{official.OFFICIAL.url}, {official.OFFICIAL.license}")
-    return download(official.OFFICIAL, official.official_target(), progress=Progress("downloading", "MiB"))
+    return download(official.OFFICIAL, download_target(official.OFFICIAL), progress=Progress("downloading", "MiB"))
 
 
 def _add_demo(commands: Commands) -> None:

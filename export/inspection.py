@@ -16,12 +16,17 @@ from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.known_checkpoints import known_checkpoint
 from export.naming import training_reasons
-from export.official import LFW_ACCURACY, OFFICIAL
+from export.official import OFFICIAL
+from export.presets import PRESETS
+from export.source import likely_preset
 from export.topology import infer_topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from export.checkpoint.entry import FileFormat
+    from export.presets import PresetName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +76,10 @@ class CheckpointReport:
         path: path of the file.
         bytes: size of the file.
         sha256: SHA-256 of the file, in hexadecimal.
+        format: format of the file.
+        preset: publisher that the names of the parameters tell; None if several fit.
         is_official: whether it is the checkpoint that MindSpore Hub published.
-        published_lfw_accuracy: accuracy on LFW as published, 0 to 1; None unless the checkpoint is official.
+        published_lfw_accuracy: accuracy on LFW as published, 0 to 1; None unless the file is known.
         known_as: what the file is, if its SHA-256 is known here; None otherwise.
         problem: why the parameters make no SphereFace, with exit code 1; None if they make one.
         network: what they make; left out where they make none.
@@ -83,6 +90,8 @@ class CheckpointReport:
     path: Path
     bytes: int
     sha256: str
+    format: FileFormat
+    preset: PresetName | None
     is_official: bool
     published_lfw_accuracy: float | None
     known_as: str | None
@@ -169,14 +178,15 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
                 ),
             )
         reasons = training_reasons(checkpoint.entries)
-        is_official = checkpoint.sha256 == OFFICIAL.sha256
         known = known_checkpoint(checkpoint.sha256)
         return CheckpointReport(
             path=path,
             bytes=path.stat().st_size,
             sha256=checkpoint.sha256,
-            is_official=is_official,
-            published_lfw_accuracy=LFW_ACCURACY if is_official else None,
+            format=checkpoint.format,
+            preset=likely_preset(checkpoint),
+            is_official=checkpoint.sha256 == OFFICIAL.sha256,
+            published_lfw_accuracy=None if known is None else known.lfw_accuracy,
             known_as=None if known is None else known.title,
             problem=problem,
             network=network,
@@ -260,7 +270,9 @@ def text(report: CheckpointReport | OnnxReport) -> str:
 
 
 def _checkpoint_lines(report: CheckpointReport) -> list[str]:
-    lines = [report.known_as or "not a checkpoint that is known here"]
+    lines = [f"{report.format}; {report.known_as or 'not a published file that is known here'}"]
+    if report.preset is not None:
+        lines.append(f"names of {PRESETS[report.preset].title}")
     if report.problem is not None:
         lines.append(report.problem)
     if report.network is not None:

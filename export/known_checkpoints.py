@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from export.official import LFW_ACCURACY, LFW_THRESHOLD, OFFICIAL, THRESHOLD_SOURCE_OFFICIAL
+from edge_sphereface.storage.cache import cache_file
+from edge_sphereface.storage.download import PinnedFile
+from export import official
 from export.pretrained import PRETRAINED_LFW_ACCURACY, PRETRAINED_LFW_THRESHOLD, PRETRAINED_SHA256
 
 if TYPE_CHECKING:
-    from edge_sphereface.storage.download import PinnedFile
+    from pathlib import Path
+
     from export.presets import PresetName
 
 
@@ -26,7 +29,6 @@ class KnownCheckpoint:
         accuracy_source: origin of that accuracy and its protocol, in words.
         threshold: least cosine similarity of two faces of the same person; None if none is published.
         threshold_source: origin of the threshold, in words.
-        download: where the file is published; None if it cannot be downloaded as it is.
     """
 
     title: str
@@ -37,20 +39,71 @@ class KnownCheckpoint:
     accuracy_source: str
     threshold: float | None = None
     threshold_source: str = ""
-    download: PinnedFile | None = None
 
+
+CAFFE = PinnedFile(
+    name="sphereface_model.caffemodel",
+    url="https://storage.openvinotoolkit.org/repositories/open_model_zoo/public/2021.4/Sphereface/"
+    "sphereface_model.caffemodel",
+    sha256="092d8fb00291d80ed7e43f7c9323693581cd75e734be3c52764525043288a20d",
+    max_bytes=90_688_218,
+    license="MIT; trained on CASIA-WebFace, for research and education only",
+)
+"""Source: Open Model Zoo, models/public/Sphereface; wy1iu/sphereface."""
+
+_UNIFACE_URL = "https://github.com/yakhyo/uniface/releases/download/weights/"
+_UNIFACE_LICENSE = "MIT; trained on MS1MV2, whose photographs may be used for research only"
+UNIFACE_20 = PinnedFile(
+    name="sphere20.onnx",
+    url=f"{_UNIFACE_URL}sphere20.onnx",
+    sha256="c02878cf658eb1861f580b7e7144b0d27cc29c440bcaa6a99d466d2854f14c9d",
+    max_bytes=128 << 20,
+    license=_UNIFACE_LICENSE,
+)
+UNIFACE_36 = PinnedFile(
+    name="sphere36.onnx",
+    url=f"{_UNIFACE_URL}sphere36.onnx",
+    sha256="13b3890cd5d7dec2b63f7c36fd7ce07403e5a0bbb701d9647c0289e6cbe7bb20",
+    max_bytes=192 << 20,
+    license=_UNIFACE_LICENSE,
+)
+"""Source of both: yakhyo/uniface, uniface/constants.py; accuracy: yakhyo/face-recognition, README.md."""
 
 _KNOWN = (
     KnownCheckpoint(
         title="the official checkpoint of MindSpore Hub",
-        sha256=OFFICIAL.sha256,
+        sha256=official.OFFICIAL.sha256,
         preset="mindspore",
-        license=OFFICIAL.license,
-        lfw_accuracy=LFW_ACCURACY,
+        license=official.OFFICIAL.license,
+        lfw_accuracy=official.LFW_ACCURACY,
         accuracy_source="stated by its publisher, not measured here",
-        threshold=LFW_THRESHOLD,
-        threshold_source=THRESHOLD_SOURCE_OFFICIAL,
-        download=OFFICIAL,
+        threshold=official.LFW_THRESHOLD,
+        threshold_source=official.THRESHOLD_SOURCE_OFFICIAL,
+    ),
+    KnownCheckpoint(
+        title="the authors' Caffe network (wy1iu/sphereface)",
+        sha256=CAFFE.sha256,
+        preset="caffe",
+        license=CAFFE.license,
+        lfw_accuracy=0.9930,
+        accuracy_source="stated by its authors, with the mirrored crop's embedding appended and the mean subtracted; "
+        "98.83 % by Open Model Zoo; not measured here",
+    ),
+    KnownCheckpoint(
+        title="Sphere20 of uniface",
+        sha256=UNIFACE_20.sha256,
+        preset="uniface",
+        license=UNIFACE_20.license,
+        lfw_accuracy=0.9967,
+        accuracy_source="stated by its publisher, with the mirrored crop's embedding appended; not measured here",
+    ),
+    KnownCheckpoint(
+        title="Sphere36 of uniface",
+        sha256=UNIFACE_36.sha256,
+        preset="uniface",
+        license=UNIFACE_36.license,
+        lfw_accuracy=0.9972,
+        accuracy_source="stated by its publisher, with the mirrored crop's embedding appended; not measured here",
     ),
     KnownCheckpoint(
         title="the pretrained network of this project, of quarter width",
@@ -68,3 +121,13 @@ _KNOWN = (
 def known_checkpoint(sha256: str) -> KnownCheckpoint | None:
     """Return the checkpoint with a SHA-256, or None if it is unknown."""
     return next((known for known in _KNOWN if known.sha256 == sha256), None)
+
+
+def published_files() -> dict[str, PinnedFile]:
+    """Files that can be downloaded, by their names in options."""
+    return {"mindspore": official.OFFICIAL, "caffe": CAFFE, "uniface-20": UNIFACE_20, "uniface-36": UNIFACE_36}
+
+
+def download_target(file: PinnedFile) -> Path:
+    """Path in the cache where a published file is stored, in a folder that exists."""
+    return cache_file("checkpoints", file.name)

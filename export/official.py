@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edge_sphereface.storage.cache import cache_file, cache_folder
+from edge_sphereface.storage.cache import cache_folder
 from edge_sphereface.storage.download import PinnedFile
 
 if TYPE_CHECKING:
@@ -37,8 +37,3 @@ THRESHOLD_SOURCE_OTHER = "the original's LFW threshold; not measured for these w
 def official_path() -> Path:
     """Path where ``python -m export fetch`` stores it; the file may not exist."""
     return cache_folder() / "checkpoints" / OFFICIAL.name
-
-
-def official_target() -> Path:
-    """Same as :func:`official_path`, and create the folder."""
-    return cache_file("checkpoints", OFFICIAL.name)

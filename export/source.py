@@ -77,18 +77,18 @@ def recognize(
         TopologyError: it holds a different network, or does not tell which conventions it follows.
     """
     known = known_checkpoint(checkpoint.sha256)
-    likely = preset or (known.preset if known is not None else None) or _likely_preset(checkpoint)
-    told = Structure(shortcut=PRESETS[likely].shortcut) if likely is not None else Structure()
+    chosen = preset or (known.preset if known is not None else likely_preset(checkpoint))
+    told = Structure(shortcut=PRESETS[chosen].shortcut) if chosen is not None else Structure()
     topology = infer_topology(
         checkpoint.entries, input_size=input_size or checkpoint.input_size, structure=checkpoint.structure or told
     )
-    if likely is None:
+    if chosen is None:
         raise _ambiguous(checkpoint, topology)
-    return SourceNetwork(checkpoint=checkpoint, topology=topology, preset=PRESETS[likely], known=known)
+    return SourceNetwork(checkpoint=checkpoint, topology=topology, preset=PRESETS[chosen], known=known)
 
 
-def _likely_preset(checkpoint: Checkpoint) -> PresetName | None:
-    """Preset that the file tells; None if several fit."""
+def likely_preset(checkpoint: Checkpoint) -> PresetName | None:
+    """Preset that the names of the parameters tell; None if several fit."""
     names = sort_names(checkpoint.entries)
     if checkpoint.format == "ONNX graph":
         return None

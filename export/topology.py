@@ -106,13 +106,15 @@ class Topology:
         return _layers(self.pairs)
 
     @property
+    def is_normalized(self) -> bool:
+        """Whether batch normalizations follow the convolutions or the embedding layer."""
+        return any(name.startswith("bn") for name in self.parameters)
+
+    @property
     def is_original(self) -> bool:
         """Whether the network computes as the original does: PReLU, no batch normalization, addition at the end."""
-        return (
-            self.activation == "prelu"
-            and self.shortcut == "after_activation"
-            and not any(name.startswith("bn") for name in self.parameters)
-        )
+        is_sum_last = self.shortcut == "after_activation"
+        return self.activation == "prelu" and is_sum_last and not self.is_normalized
 
 
 def infer_topology(

@@ -57,6 +57,8 @@ def index_caffe(data: bytes | mmap) -> dict[str, TensorInfo]:
                 if len(entries) == MAX_PARAMETERS:
                     raise WireError(f"there are more than {MAX_PARAMETERS} blobs")
                 entries[full] = blob
+        if not entries:
+            raise WireError("it has no layer with weights")
     except WireError as error:
         raise CheckpointError(
             f"This is not an intact Caffe model: {error}.",

@@ -43,6 +43,8 @@ _OTHER_HINT = (
 )
 
 
+_TRANSPARENT = ("Identity", "Cast", "Dropout")
+"""Nodes that pass a value on; casts lead to and from float16."""
 _VISITS_PER_NODE = 10
 """A graph without cycles is followed with fewer."""
 
@@ -151,8 +153,8 @@ class _Walk:
                 self._visits += 1
                 if self._visits > _VISITS_PER_NODE * len(self._graph.node):
                     raise TopologyError("The graph has a cycle.", hint=_DECODE_HINT)
-                if node.op_type == "Identity":
-                    values += node.output
+                if node.op_type in _TRANSPARENT:
+                    values += node.output[:1]
                 else:
                     found.append(node)
         return found

@@ -109,7 +109,9 @@ def test_missing_or_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"PK\x03\x04", "zip archive"),
+        (b"PK\x03\x04", "not an intact PyTorch file"),
+        (b"7z\xbc\xaf\x27\x1c", "7z archive.*7z x FILE"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
         (b"\x80\x02", "pickle"),
         (b"\x1f\x8b", "gzip"),
         (b"<!DOCTYPE html>", "web page"),
@@ -168,7 +170,8 @@ FLOATS = b"\x08\x01\x12\x07Float32\x1a\x04abcd"
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x12\x00", "is not part of the format"),
+        (b"\x1a\x00", "is not part of the format"),
+        (b"\x12\x00", "no layer with weights"),
         (b"\n\x00", "has no name"),
         (b"\n\x03\n\x01a", "has no tensor"),
         (entry(b"a", b""), "has no type"),

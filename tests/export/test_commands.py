@@ -158,7 +158,7 @@ def test_inspect_a_checkpoint(export, small_checkpoint):
     ).values())  # fmt: skip
     code, out, _ = export("inspect", small_checkpoint)
     assert "moments.network.conv1_1.weight" in out
-    assert "not a checkpoint that is known here" in out
+    assert "MindSpore checkpoint; not a published file that is known here" in out
 
 
 def test_inspect_a_model(export, small_model, tmp_path):

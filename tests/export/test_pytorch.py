@@ -3,8 +3,6 @@
 The networks are written as their publishers write them, each with its own names and places of the additions.
 """
 
-import collections
-import io
 import warnings
 from importlib.util import find_spec
 
@@ -15,8 +13,6 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
 from export.checkpoint import open_checkpoint
 from export.convert import ConversionOptions, convert
-from export.errors import CheckpointError, TopologyError
-from export.source import open_network
 
 pytestmark = [
     pytest.mark.pytorch,
