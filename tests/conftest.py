@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import struct
+import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +72,47 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(mark)
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pth_pickle(parameters):
+    """The pickle of a state dict of float32 tensors as PyTorch writes it; the n-th tensor is in the storage n."""
+
+    def text(words):
+        return b"X" + struct.pack("<I", len(words)) + words.encode()
+
+    def numbers(values):
+        return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
+
+    content = b"\x80\x02ccollections\nOrderedDict\n)R("
+    for key, (name, values) in enumerate(parameters.items()):
+        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(key)) + text("cpu")
+        storage += b"J" + struct.pack("<i", values.size) + b"tQ"
+        strides = [step // values.itemsize for step in values.strides]
+        content += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"J" + bytes(4)
+        content += numbers(values.shape) + numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR"
+    return content + b"u."
+
+
+@pytest.fixture(scope="session")
+def write_pth():
+    """Write a PyTorch file without PyTorch, in its present or its old format, with any pickle in it."""
+
+    def write(path, parameters, *, old=False, pickled=None):
+        content = pth_pickle(parameters) if pickled is None else pickled
+        if old:
+            head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
+            head += pickle.dumps({"protocol_version": 1001, "little_endian": True}, 2)
+            keys = pickle.dumps([str(key) for key in range(len(parameters))], 2)
+            stored = [struct.pack("<q", values.size) + values.tobytes() for values in parameters.values()]
+            path.write_bytes(head + content + keys + b"".join(stored))
+            return
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("weights/data.pkl", content)
+            archive.writestr("weights/byteorder", "little")
+            for key, values in enumerate(parameters.values()):
+                archive.writestr(f"weights/data/{key}", values.tobytes())
+
+    return write
 
 
 @pytest.fixture(autouse=True)

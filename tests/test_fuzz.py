@@ -19,6 +19,7 @@ if sys.platform == "linux":
     import resource
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -58,12 +59,13 @@ from edge_sphereface.model.manifest import MANIFEST, read_manifest
 from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.model.tuning import Tuning
+from edge_sphereface.storage.protobuf_wire import bytes_field, varint_field
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 from edge_sphereface.types import EmbeddedFace, Face
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.inspection import inspect
-from export.topology import infer_topology
+from export.source import recognize
 from export.tuning.device_report import read_device_report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -191,7 +193,7 @@ def checkpoint(path, _):
     with open_checkpoint(path) as opened:
         for name in opened.entries:
             opened.read(name)
-        infer_topology(opened.entries)
+        recognize(opened)
 
 
 def journal(path, _):
@@ -268,6 +270,10 @@ READERS = {
     "pairs.csv": (TEXT, lambda path, _: read_csv_pairs(path), "evaluation.pairs"),
     "landmarks.txt": (TEXT, lambda path, _: read_landmarks(path), "evaluation.pairs"),
     "x.ckpt": (BINARY, checkpoint, "export.checkpoint.checkpoint export.checkpoint.ckpt"),
+    "x.pth": (BINARY, checkpoint, "export.checkpoint.pytorch export.checkpoint.zip_index"),
+    "old.pth": (BINARY, checkpoint, "export.checkpoint.state_pickle"),
+    "x.caffemodel": (BINARY, checkpoint, "export.checkpoint.caffe export.checkpoint.file_format"),
+    "foreign.onnx": (BINARY, checkpoint, "export.checkpoint.onnx_network"),
     "x.safetensors": ((*BINARY, token), checkpoint, "export.checkpoint.safetensors"),
     "watch.toml": (TEXT, configuration, "cli.configuration"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
@@ -296,7 +302,7 @@ def device_report():
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
+def samples(tmp_path_factory, small_checkpoint, small_model, shallow_models, spec, astronaut, write_pth):
     """A folder with a sound file of every kind."""
     folder = tmp_path_factory.mktemp("samples")
     quantization = Quantization(
@@ -337,6 +343,7 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
 
     values = {"network.conv1_1.weight": np.ones((2, 3, 3, 3), np.float32), "half": np.ones(5, np.float16)}
     save_file(values, folder / "x.safetensors", metadata={"format": "ms"})
+    _other_weights(folder, shallow_models["nchw"], write_pth)
     faces = np.random.default_rng(0).standard_normal((6, spec.embedding_size)).astype(np.float32)
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
     with open_gallery(folder / "people.db", kind, create=True, keep_crops=True) as gallery:
@@ -363,6 +370,20 @@ def samples(tmp_path_factory, small_checkpoint, small_model, spec, astronaut):
         writer.write_table(faces_table(rows, kind, "mtcnn"))
         writer.add_key_value_metadata({PHOTOGRAPHS_KEY: encode_list(photographs)})
     return folder
+
+
+def _other_weights(folder, model, write_pth):
+    """Files of weights of the other publishers: PyTorch's, Caffe's, and a graph without this package's metadata."""
+    values = {"conv1_1.weight": np.ones((2, 3, 3, 3), np.float32), "conv1_1.bias": np.ones(2, np.float32)}
+    write_pth(folder / "x.pth", values)
+    write_pth(folder / "old.pth", values, old=True)
+    shape = bytes_field(7, bytes_field(1, bytes([2, 3, 3, 3])))
+    blobs = [shape + bytes_field(5, bytes(216)), varint_field(4, 2) + bytes_field(5, bytes(8))]
+    layer = bytes_field(1, "conv1_1") + bytes_field(2, "Convolution") + b"".join(bytes_field(7, blob) for blob in blobs)
+    (folder / "x.caffemodel").write_bytes(bytes_field(1, "net") + bytes_field(100, layer))
+    graph = onnx.load(model)
+    del graph.metadata_props[:]
+    onnx.save(graph, folder / "foreign.onnx")
 
 
 def _photographs(folder, image):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from mmap import mmap
 
-MAX_OPCODES = 500_000
+MAX_OPCODES = 200_000
 """Limit of a pickle's length, and so of the memory of its values. A network with its optimizer has about 20,000."""
 
 _STORAGES = {
