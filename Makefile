@@ -17,8 +17,8 @@ help:
 	@echo "make demo           recognize 40 real people with the network of the project: some minutes at first, nothing but PyPI"
 	@echo "make model          every form of the official network for a device (MODEL_ARGS=--pretrained: of the small one)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
-	@echo "make test           all tests; installs MindSpore, the reference (several hundred MB to download, 4 GB on disk)"
-	@echo "make test-quick     in two minutes: without slow tests, those that start servers and those that need MindSpore"
+	@echo "make test           all tests; installs MindSpore and PyTorch, the references (several hundred MB to download, 5 GB on disk)"
+	@echo "make test-quick     in two minutes: without slow tests, those that start servers and those that need MindSpore or PyTorch"
 	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy, import-linter and all tests"
@@ -36,12 +36,12 @@ demo-official: $(VENV)/.demo
 	@$(BIN)/python -m export fetch
 	@$(BIN)/python -m export demo
 
-test: $(VENV)/.test $(VENV)/.mindspore
+test: $(VENV)/.test $(VENV)/.mindspore $(VENV)/.pytorch
 	$(PYTEST)
 
 test-quick: $(VENV)/.test
-	@echo "Leaving out slow tests, those that start servers and those that compare with MindSpore; make test runs them too."
-	$(PYTEST) -m "not mindspore and not slow and not integration"
+	@echo "Leaving out slow tests, those that start servers and those that compare with MindSpore or PyTorch; make test runs them too."
+	$(PYTEST) -m "not mindspore and not pytorch and not slow and not integration"
 
 test-arm64:
 	@scripts/arm64-smoke -o build/arm64-report
@@ -50,7 +50,7 @@ test-wheel:
 	@PYTHON=$(PYTHON) scripts/test-wheel
 	@PYTHON=$(PYTHON) scripts/test-wheel --oldest
 
-check: $(VENV)/.test $(VENV)/.mindspore
+check: $(VENV)/.test $(VENV)/.mindspore $(VENV)/.pytorch
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -109,6 +109,11 @@ $(VENV)/.docs: pyproject.toml | $(VENV)/.base
 $(VENV)/.mindspore: pyproject.toml | $(VENV)/.base
 	@echo "Installing MindSpore into $(VENV): several hundred MB"
 	@$(PIP_INSTALL) --group mindspore
+	@touch $@
+
+$(VENV)/.pytorch: pyproject.toml | $(VENV)/.base
+	@echo "Installing PyTorch into $(VENV): 200 MB"
+	@$(PIP_INSTALL) --group pytorch
 	@touch $@
 
 $(VENV)/.dist: pyproject.toml | $(VENV)/.base

@@ -45,6 +45,9 @@ _OTHER_HINT = (
 
 _TRANSPARENT = ("Identity", "Cast", "Dropout")
 """Nodes that pass a value on; casts lead to and from float16."""
+_DERIVING = ("Identity", "Unsqueeze")
+"""Nodes between a weight and the node that reads it: exporters store equal weights once, and slopes as (C,)."""
+_MAX_DERIVATIONS = 4
 _VISITS_PER_NODE = 10
 """A graph without cycles is followed with fewer."""
 
@@ -98,6 +101,7 @@ class _Walk:
         self._graph = graph
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
+        self._derived: dict[str, onnx.NodeProto] = {}
         self._visits = 0
         self._parameters: dict[str, Array] = {}
         self._activation: Activation | None = None
@@ -106,6 +110,8 @@ class _Walk:
         for node in graph.node:
             if node.op_type == "Constant":
                 self._tensors |= {name: _attribute(node, "value").t for name in node.output}
+            if node.op_type in _DERIVING:
+                self._derived |= dict.fromkeys(node.output, node)
             for name in dict.fromkeys(node.input):
                 self._readers.setdefault(name, []).append(node)
 
@@ -262,7 +268,15 @@ class _Walk:
         self._parameters[name] = self._array(node, place)
 
     def _array(self, node: onnx.NodeProto, place: int) -> Array:
-        tensor = self._tensors.get(node.input[place]) if place < len(node.input) else None
+        name = node.input[place] if place < len(node.input) else ""
+        ones = 0
+        for _ in range(_MAX_DERIVATIONS):
+            between = self._derived.get(name)
+            if between is None or not between.input:
+                break
+            ones += self._added_axes(between)
+            name = between.input[0]
+        tensor = self._tensors.get(name)
         if tensor is None:
             raise TopologyError(
                 f"Input {place} of {node.op_type} {node.name!r:.80} is no constant weight.",
@@ -279,10 +293,26 @@ class _Walk:
                 "floating-point type.",
                 hint=_DECODE_HINT,
             )
-        try:
-            return numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"The weight {tensor.name!r:.80} is damaged: {error}.", hint=_DECODE_HINT) from error
+        values = _decoded(tensor)
+        return values.reshape(*values.shape, *[1] * ones)
+
+    def _added_axes(self, node: onnx.NodeProto) -> int:
+        """Number of axes of length 1 that a node appends to a vector: (C,) to (C, 1, 1)."""
+        if node.op_type == "Identity":
+            return 0
+        axes = list(_attribute(node, "axes").ints)  # an attribute before opset 13, an input since
+        if not axes and len(node.input) > 1 and node.input[1] in self._tensors:
+            axes = list(_decoded(self._tensors[node.input[1]]).reshape(-1))
+        if axes not in ([1, 2], [1]):
+            raise TopologyError(f"{node.op_type} {node.name!r:.80} adds the axes {axes[:8]}.", hint=_OTHER_HINT)
+        return len(axes)
+
+
+def _decoded(tensor: onnx.TensorProto) -> Array:
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"The tensor {tensor.name!r:.80} is damaged: {error}.", hint=_DECODE_HINT) from error
 
 
 def _is_whole(tensor: onnx.TensorProto) -> bool:

@@ -8,7 +8,7 @@ zero and represent the outside of the image. One layer is
 2. ``MatMul`` with the constant input transform;
 3. one batched ``MatMul`` with the transformed weights, (r + 2)(c + 2) matrices of C x C;
 4. ``MatMul`` with the constant output transform, whose last row is zero: it writes the zeros for the next layer;
-5. PReLU as ``Max(x, a x)`` (every a <= 1) or ``a x + (1 - a) Relu(x)``; the residual ``Add``.
+5. ReLU, or PReLU as ``Max(x, a x)`` (every a <= 1) or ``a x + (1 - a) Relu(x)``; the residual ``Add``.
 
 The batch is an inner axis, so the same matrices serve any batch size. Weights grow by a factor of (r + 2)(c + 2) / 9.
 Products per output fall by a factor of 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 4.
@@ -89,7 +89,8 @@ class _Writer:
         elif node.op_type == "PRelu":
             self._stage.prelu(node)
         else:
-            self.nodes.append(helper.make_node("Add", list(map(self._stage.name, node.input)), [f"{node.name}.rows"]))
+            rows = list(map(self._stage.name, node.input))
+            self.nodes.append(helper.make_node(node.op_type, rows, [f"{node.name}.rows"]))
 
     def leave(self, tensor: str) -> None:
         """Restore the original shape of a stage's result before another node reads it."""

@@ -3,6 +3,7 @@
 The networks are written as their publishers write them, each with its own names and places of the additions.
 """
 
+import collections
 import warnings
 from importlib.util import find_spec
 
@@ -13,6 +14,8 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
 from export.checkpoint import open_checkpoint
 from export.convert import ConversionOptions, convert
+from export.errors import CheckpointError, TopologyError
+from export.source import open_network
 
 pytestmark = [
     pytest.mark.pytorch,
@@ -220,3 +223,120 @@ def to_onnx(torch, network, path, size, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter that needs no onnxscript announces its end
         torch.onnx.export(network, torch.zeros(1, 3, *size), path, dynamo=False, **options)
+
+
+@pytest.mark.parametrize("name", ["sfnet-bn", "uniface-bn"])
+def test_graphs_with_batch_normalization_left_in(torch, tmp_path, name):
+    network, preset = trained(torch, name)
+    keep = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
+    to_onnx(torch, network, tmp_path / "weights.onnx", (112, 112), **keep)
+    made = convert(tmp_path / "weights.onnx", tmp_path / "x.onnx", ConversionOptions(preset=preset))
+    assert made.topology.is_normalized
+    assert_embeds_as(torch, made.model, network, preset)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_types_layouts_and_views(torch, tmp_path, file_format):
+    random = np.random.default_rng(0)
+    base = torch.from_numpy(random.standard_normal((4, 3, 2, 5)))
+    state = collections.OrderedDict(
+        double=base,
+        single=base.float(),
+        half=base.half(),
+        brain=base.bfloat16(),
+        channels_last=base.float().contiguous(memory_format=torch.channels_last),
+        transposed=base[0, 0].float().T,
+        part=base.float()[1:3],
+        one=base.float()[:1].transpose(0, 1),
+        count=torch.tensor(7),
+        mask=torch.tensor([True, False]),
+        parameter=torch.nn.Parameter(base.float()),
+        empty=torch.zeros(0, 3),
+    )
+    path = tmp_path / "x.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=FORMATS[file_format])
+    assert set(state) == set(open_entries(path))
+    with open_checkpoint(path) as checkpoint:
+        for name, values in state.items():
+            read = checkpoint.read(name)
+            assert read.shape == tuple(values.shape)
+            exact = values.detach().double().numpy() if values.is_floating_point() else values.numpy()
+            np.testing.assert_array_equal(read.astype(exact.dtype), exact)
+
+
+def open_entries(path):
+    with open_checkpoint(path) as checkpoint:
+        return checkpoint.entries
+
+
+def test_a_training_program_saves_more_than_the_network(torch, tmp_path):
+    network, _ = trained(torch, "uniface")
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network(torch.zeros(1, 3, 112, 112)).sum().backward()
+    optimizer.step()
+    state = {f"module.{name}": values for name, values in network.state_dict().items()}
+    saved = {"epoch": 3, "accuracy": 0.5, "note": "x", "best": None, "lr": [0.1], "optimizer": optimizer.state_dict()}
+    torch.save({**saved, "model": {"backbone": state}}, tmp_path / "x.pth")
+    with open_network(tmp_path / "x.pth") as source:
+        assert (source.preset.name, source.topology.pairs) == ("uniface", PAIRS)
+
+
+def test_a_whole_network_is_refused_by_name(torch, tmp_path):
+    torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"torch\.nn\..*Sequential.*state_dict"):
+        open_entries(tmp_path / "x.pth")
+
+
+def test_twins_of_one_name_must_be_told_apart(torch, tmp_path):
+    """The same file, two networks: nothing in it tells which, so neither is assumed."""
+    network, _ = trained(torch, "sfnet")
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    with pytest.raises(TopologyError, match=r"before or after the activation.*config\.yml"):
+        convert(tmp_path / "x.pth", tmp_path / "x.onnx")
+    made = convert(tmp_path / "x.pth", tmp_path / "x.onnx", ConversionOptions(preset="opensphere-deprecated"))
+    embedder = Embedder(made.model, provider="cpu")
+    crops = random_crops(embedder)
+    wrong = agreement(embed(torch, network, crops, "opensphere"), embedder.forward(crops))
+    assert wrong.min_cosine < 0.99
+
+
+def test_a_graph_alone_does_not_tell_its_crops(torch, tmp_path):
+    network, _ = trained(torch, "uniface")
+    to_onnx(torch, network, tmp_path / "x.onnx", (112, 112))
+    with pytest.raises(TopologyError, match=r"112 x 112, and a graph does not tell their color order.*--preset"):
+        convert(tmp_path / "x.onnx", tmp_path / "y.onnx")
+    assert not (tmp_path / "y.onnx").exists()
+
+
+def other_graphs(nn):
+    """Graphs of other networks, by what the error says of them."""
+    start = [nn.Conv2d(3, 4, 3, 2, 1), nn.PReLU(4)]
+    stages = [layer for _ in range(3) for layer in (nn.Conv2d(4, 4, 3, 2, 1), nn.PReLU(4))]
+    end = [nn.Flatten(), nn.Linear(4 * 7 * 7, 8)]
+    return {
+        "same activation": nn.Sequential(*start, nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU(), *stages[2:], *end),
+        "strides \\[2, 2\\]": nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.BatchNorm2d(4), nn.PReLU(4)),  # ArcFace
+        "with pads \\[1, 1, 1, 1\\]": nn.Sequential(nn.Conv2d(3, 4, 5, 2, 2), nn.PReLU(4)),
+        "found MaxPool": nn.Sequential(*start, nn.MaxPool2d(2)),
+        "found Flatten": nn.Sequential(*start, nn.Flatten(), nn.Linear(4 * 56 * 56, 8)),
+        "found Sigmoid": nn.Sequential(*start, *stages, *end, nn.Sigmoid()),
+        "grouped": nn.Sequential(*start, nn.Conv2d(4, 4, 3, 2, 1, groups=2)),
+        r"relu1_1.w has shape \(1,\)": nn.Sequential(start[0], nn.PReLU(), *stages, *end),
+    }
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_graphs_of_other_networks(torch, tmp_path, place):
+    words, network = list(other_graphs(torch.nn).items())[place]
+    to_onnx(torch, network.eval(), tmp_path / "x.onnx", (112, 112))
+    with pytest.raises(TopologyError, match=words), open_network(tmp_path / "x.onnx", preset="uniface"):
+        pass
+
+
+@pytest.mark.slow
+def test_full_width(torch, tmp_path):
+    network, preset = trained(torch, "clcarwin", pairs=(1, 2, 4, 1), widths=(64, 128, 256, 512), size=512)
+    torch.save(network.state_dict(), tmp_path / "x.pth", _use_new_zipfile_serialization=False)
+    made = convert(tmp_path / "x.pth", tmp_path / "x.onnx")
+    assert made.topology.name == "SphereFace-20"
+    assert_embeds_as(torch, made.model, network, preset)
