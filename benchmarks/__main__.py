@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks import commands
 from benchmarks.alignment import add_command as add_alignment
 from benchmarks.arm64.commands import add_command as add_arm64
+from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
 from benchmarks.pipeline.commands import add_command as add_pipeline
@@ -34,6 +35,7 @@ def build_parser() -> Parser:
     _add_latency(added)
     _add_accuracy(added)
     add_alignment(added)
+    add_detection(added)
     add_pipeline(added)
     add_quantization(added)
     add_tuning(added)

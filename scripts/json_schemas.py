@@ -24,6 +24,7 @@ from benchmarks.alignment import AlignmentReport
 from benchmarks.arm64.report import Arm64Report
 from benchmarks.ascend.comparison_table import AscendReport, ImportedReport
 from benchmarks.comparison import CompareReport
+from benchmarks.detection.measure import DetectionReport
 from benchmarks.emulation.compare import EmulateReport
 from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
@@ -119,6 +120,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks sessions", SessionsReport),
     ("benchmarks accuracy", AccuracyReport),
     ("benchmarks alignment", AlignmentReport),
+    ("benchmarks detection", DetectionReport),
     ("benchmarks pipeline", PipelineReport),
     ("benchmarks identification", IdentificationReport),
     ("benchmarks gallery-search", GallerySearchReport),

@@ -1,0 +1,1 @@
+"""Compare detection with what it replaced: OpenCV's ``FaceDetectorYN``, closer looks, photographs decoded in full."""
