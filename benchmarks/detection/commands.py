@@ -64,7 +64,7 @@ def run_detection(arguments: argparse.Namespace) -> Outcome:
         environment=described,
         model=arguments.model.name,
         comparisons=tuple(rows),
-        agreements=tuple(
+        found=tuple(
             measure.agree(detector, folder, progress=Progress(f"photographs of {folder}"))
             for folder in arguments.photos
         ),

@@ -71,7 +71,7 @@ class StageComparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class FoundFaces:
     """Faces of a folder's photographs by our YuNet and by OpenCV's, with the same file and score threshold.
 
     Attributes:
@@ -97,13 +97,13 @@ class DetectionReport:
         environment: machine and versions.
         model: file name of the model.
         comparisons: one row for each stage and number of threads.
-        agreements: one row for each folder of photographs.
+        found: one row for each folder of photographs.
     """
 
     environment: TimedEnvironment
     model: str
     comparisons: tuple[StageComparison, ...]
-    agreements: tuple[Agreement, ...]
+    found: tuple[FoundFaces, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +246,7 @@ def compare(
     return rows
 
 
-def agree(detector: Path, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> Agreement:
+def agree(detector: Path, folder: Path, *, progress: Callable[[int, int], None] | None = None) -> FoundFaces:
     """Count the faces in a folder's photographs that only one of the two finds.
 
     Args:
@@ -269,7 +269,7 @@ def agree(detector: Path, folder: Path, *, progress: Callable[[int, int], None] 
         additional += sum(not _is_among(face, theirs) for face in ours)
         if progress is not None:
             progress(number, len(paths))
-    return Agreement(folder=folder.name, photographs=len(paths), faces=faces, missed=missed, additional=additional)
+    return FoundFaces(folder=folder.name, photographs=len(paths), faces=faces, missed=missed, additional=additional)
 
 
 def text(report: DetectionReport) -> str:
@@ -283,7 +283,7 @@ def text(report: DetectionReport) -> str:
     lines += [
         f"{row.folder}: {row.photographs} photographs, {row.faces} faces by OpenCV, {row.missed} of them missed, "
         f"{row.additional} additional"
-        for row in report.agreements
+        for row in report.found
     ]
     return "\n".join(lines)
 

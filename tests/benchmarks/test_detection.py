@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.detection.before import OpenCvDetector
-from benchmarks.detection.measure import Agreement, Stage, StageComparison, agree, compare
+from benchmarks.detection.measure import FoundFaces, Stage, StageComparison, agree, compare
 from benchmarks.recorded import read_records
 from edge_sphereface.detection.yunet import YUNET, YuNet
 from edge_sphereface.image import save_image
@@ -72,6 +72,6 @@ def test_every_stage_runs(printed, small_model, file, tmp_path):
         "YuNet", "YuNet", "landmarks", "landmarks", "photograph", "embed-folder",
     ]  # fmt: skip
     assert all(row.ratio > 0 and len(row.ours_ms) == 1 for row in rows)
-    assert read_records(Agreement, found["agreements"]) == [
-        Agreement(folder="photos", photographs=1, faces=0, missed=0, additional=0)
+    assert read_records(FoundFaces, found["found"]) == [
+        FoundFaces(folder="photos", photographs=1, faces=0, missed=0, additional=0)
     ]
