@@ -27,7 +27,7 @@ class Detector(Protocol):
         """Detect every face of an image.
 
         Args:
-            image: (H, W, 3) uint8 BGR.
+            image: (H, W, 3) uint8 BGR. A stream passes parts of its frames, which are views of larger arrays.
 
         Returns:
             The faces, highest score first; an empty list if there is none.
