@@ -194,3 +194,23 @@ def test_a_tuning_record_is_checked(spec):
     for name, wrong in [*changes, ("weight_growth", -1.0), ("stages", "4x4")]:
         with pytest.raises(ValueError, match=name):
             Tuning(**{**values, name: wrong})
+
+
+@pytest.mark.parametrize("preset", ["opensphere", "opensphere-deprecated"])
+def test_a_network_with_relu(tmp_path, preset):
+    """The addition stands before or after the last activation of a pair."""
+    parameters = untrained_parameters(depth=10, widths=(4, 4, 8, 8), embedding_size=8, bias=True)
+    names = {"conv2_2": "layer2.1.conv1", "conv2_3": "layer2.1.conv2", "fc5": "fc"}
+    names |= {f"conv{stage}_1": f"layer{stage}.0.conv1" for stage in range(1, 5)}
+    names |= {f"conv3_{number}": f"layer3.{number // 2}.conv{1 + number % 2}" for number in range(2, 6)}
+    renamed = {}
+    for name, values in parameters.items():
+        layer, _, kind = name.partition(".")
+        if layer in names:
+            renamed[f"{names[layer]}.{kind}"] = values
+    write_ckpt(tmp_path / "x.ckpt", renamed)
+    path = convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy", preset=preset)).model
+    original, plain = open_plain(path, "cpu")
+    crops = face_crops(original.spec, 2)
+    got = embed_all(to_winograd(plain, dict.fromkeys((2, 3), Tile.parse("4x4"))), crops, original.spec)
+    np.testing.assert_allclose(got, original.forward(crops), atol=2e-5 * np.abs(got).max())

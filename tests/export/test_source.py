@@ -1,0 +1,184 @@
+"""What is recognized of a network, and what is folded into its weights. The frameworks are not needed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_sphereface.inference.embedder import Embedder
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.convert import ConversionOptions, convert
+from export.errors import ParityError, TopologyError
+from export.folding import fold_color_order, fold_normalization
+from export.known_checkpoints import known_checkpoint, published_files
+from export.naming import MOMENTS, sort_names
+from export.source import open_network
+from export.untrained import untrained_parameters
+
+PAIRS, WIDTHS = (1, 0, 2, 0), (4, 4, 6, 8)
+
+
+def parameters(**options):
+    return untrained_parameters(pairs=PAIRS, widths=WIDTHS, embedding_size=8, input_size=(112, 112), **options)
+
+
+def normalized(random):
+    """Batch normalizations after each convolution and the embedding, which is not needed by the rest."""
+    found = {}
+    for name, values in parameters().items():
+        layer, _, kind = name.partition(".")
+        if kind == "weight":
+            number = layer.removeprefix("conv").removeprefix("fc")
+            found |= {f"bn{number}.{moment}": random.uniform(0.5, 1.5, len(values)) for moment in MOMENTS}
+    return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def opensphere_names(own, first="conv1"):
+    """The same parameters under the names of opensphere, without slopes."""
+    moments = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
+    named = {}
+    for name, values in own.items():
+        layer, _, kind = name.partition(".")
+        if layer in ("fc5", "bn5"):
+            named[f"{'fc' if layer == 'fc5' else 'features'}.{moments.get(kind, kind)}"] = values
+            continue
+        stage, number = layer.lstrip("convrelub").split("_")
+        pair, second = divmod(int(number), 2) if number != "1" else (0, 0)
+        place = 2 if second else 1
+        if layer.startswith("conv"):
+            named[f"layer{stage}.{pair}.{first if pair == 0 else f'conv{place}'}.{kind}"] = values
+        elif layer.startswith("bn"):
+            named[f"layer{stage}.{pair}.bn{place}.{moments[kind]}"] = values
+    return named
+
+
+def uniface_names(own):
+    named = {}
+    for name, values in own.items():
+        layer, _, kind = name.partition(".")
+        if layer == "fc5":
+            named[f"fc.{kind}"] = values
+            continue
+        stage, number = layer.lstrip("convrelu").split("_")
+        around = "0" if number == "1" else f"{int(number) // 2}.block.{int(number) % 2}"
+        named[
+            f"layer{stage}.{around}.{0 if kind in ('weight', 'bias') else 1}.{kind.replace('w', 'weight', kind == 'w')}"
+        ] = values
+    return named
+
+
+def recognized(tmp_path, named, **options):
+    write_ckpt(tmp_path / "x.ckpt", named)
+    with open_network(tmp_path / "x.ckpt", **options) as network:
+        return network
+
+
+def test_names_of_each_publisher(tmp_path):
+    network = recognized(tmp_path, parameters(bias=True))
+    assert (network.preset.name, network.topology.is_original, network.topology.pairs) == ("mindspore", True, PAIRS)
+    network = recognized(tmp_path, {f"module.{name}": values for name, values in uniface_names(parameters()).items()})
+    assert (network.preset.name, network.topology.activation, network.topology.pairs) == ("uniface", "prelu", PAIRS)
+    relu = {name: values for name, values in parameters(bias=True).items() if not name.startswith("relu")}
+    network = recognized(tmp_path, opensphere_names(relu, first="conv"))
+    assert (network.preset.name, network.topology.activation) == ("opensphere-deprecated", "relu")
+    network = recognized(tmp_path, opensphere_names({**relu, **normalized(np.random.default_rng(0))}))
+    assert (network.preset.name, network.topology.is_normalized) == ("opensphere", True)
+    with pytest.raises(TopologyError, match=r"config\.yml"):
+        recognized(tmp_path, opensphere_names(relu))
+    network = recognized(tmp_path, opensphere_names(relu), preset="opensphere")
+    assert network.topology.shortcut == "before_activation"
+
+
+def test_missing_normalizations_are_named(tmp_path):
+    both = {**parameters(), **normalized(np.random.default_rng(0))}
+    named = opensphere_names({name: values for name, values in both.items() if name != "bn3_2.mean"})
+    with pytest.raises(TopologyError, match=r"bn3_2\.mean is missing"):
+        recognized(tmp_path, named)
+
+
+def test_counters_and_heads_belong_to_training():
+    class Info:
+        shape = ()
+
+    names = sort_names({"layer1.0.conv1.weight": Info, "layer1.0.bn1.num_batches_tracked": Info, "head.weight": Info})
+    assert names.skipped == ("layer1.0.bn1.num_batches_tracked", "head.weight")
+
+
+def test_normalization_folds_exactly():
+    random = np.random.default_rng(0)
+    own = {"conv1_1.weight": random.standard_normal((4, 3, 3, 3)), "fc5.weight": random.standard_normal((8, 6))}
+    own["fc5.bias"] = random.standard_normal(8)
+    moments = {
+        f"bn{layer}.{moment}": random.uniform(0.5, 2, size)
+        for layer, size in (("1_1", 4), ("5", 8))
+        for moment in MOMENTS
+    }
+    folded = fold_normalization({**own, **moments}, 0.25)
+    assert set(folded) == {"conv1_1.weight", "conv1_1.bias", "fc5.weight", "fc5.bias"}
+    value = random.standard_normal(6)
+    gamma, beta, mean, variance = (moments[f"bn5.{moment}"] for moment in MOMENTS)
+    expected = (own["fc5.weight"] @ value + own["fc5.bias"] - mean) / np.sqrt(variance + 0.25) * gamma + beta
+    np.testing.assert_allclose(folded["fc5.weight"] @ value + folded["fc5.bias"], expected, rtol=1e-12)
+    patch = random.standard_normal((3, 3, 3))
+    gamma, beta, mean, variance = (moments[f"bn1_1.{moment}"] for moment in MOMENTS)
+    plain = np.tensordot(own["conv1_1.weight"], patch, 3)
+    expected = (plain - mean) / np.sqrt(variance + 0.25) * gamma + beta
+    np.testing.assert_allclose(
+        np.tensordot(folded["conv1_1.weight"], patch, 3) + folded["conv1_1.bias"], expected, rtol=1e-12
+    )
+
+
+def test_nothing_is_folded_where_nothing_is_to_fold():
+    own = parameters()
+    folded = fold_normalization(own, 1e-5)
+    assert all(folded[name] is values for name, values in own.items())
+    np.testing.assert_array_equal(fold_color_order(own)["conv1_1.weight"][:, 0], own["conv1_1.weight"][:, 2])
+
+
+def test_the_colors_of_a_crop_count(tmp_path):
+    """The same weights under two presets: one graph takes the blue of a crop for what the other takes its red for."""
+    write_ckpt(tmp_path / "x.ckpt", uniface_names(parameters()))
+    rgb = convert(tmp_path / "x.ckpt", tmp_path / "rgb.onnx", ConversionOptions(reference="numpy"))
+    bgr = convert(tmp_path / "x.ckpt", tmp_path / "bgr.onnx", ConversionOptions(reference="numpy", preset="caffe"))
+    assert (rgb.spec.pixel_scale, rgb.spec.alignment_fit) == (1 / 127.5, "umeyama")
+    assert (bgr.spec.pixel_scale, bgr.spec.alignment_fit) == (1 / 128, "cp2tform")
+    assert (rgb.spec.input_height, rgb.spec.input_width, rgb.spec.color_order) == (112, 112, "BGR")
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    first = Embedder(rgb.model, provider="cpu").embed(crops)
+    second = Embedder(bgr.model, provider="cpu").embed(np.ascontiguousarray(crops[..., ::-1]))
+    np.testing.assert_allclose(first, second, atol=0.02)  # the scales differ by half a percent
+    assert np.abs(first - Embedder(bgr.model, provider="cpu").embed(crops)).max() > 0.05
+
+
+def test_mindspore_is_no_reference_of_other_files(tmp_path, write_pth):
+    write_pth(tmp_path / "x.pth", parameters())
+    with pytest.raises(ParityError, match=r"MindSpore does not read x\.pth, a PyTorch file.*numpy"):
+        convert(tmp_path / "x.pth", tmp_path / "x.onnx", ConversionOptions(reference="mindspore"))
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_the_command_says_what_it_found(tmp_path, write_pth, export_cli):
+    write_pth(tmp_path / "x.pth", parameters())
+    code, out, _ = export_cli("convert", tmp_path / "x.pth", "-o", tmp_path / "x.onnx")
+    assert code == 0
+    for words in (
+        "PyTorch file, conventions of clcarwin/sphereface_pytorch; PReLU; identity added after the activation",
+        "crops 112 x 112, BGR in the source, (x - 127.5) / 128",
+        "no license and no accuracy are stated",
+    ):
+        assert words in out
+    code, out, _ = export_cli("convert", tmp_path / "x.pth", "-o", tmp_path / "x.onnx", "--json", "--preset", "uniface")
+    source = json.loads(out)["source"]
+    assert (code, source["format"], source["preset"], source["color_order"]) == (0, "PyTorch file", "uniface", "RGB")
+    verify = ("verify", tmp_path / "x.onnx", "--checkpoint", tmp_path / "x.pth")
+    assert export_cli(*verify)[0] == 1  # other conventions, other embeddings
+    assert export_cli(*verify, "--preset", "uniface")[0] == 0
+
+
+def test_a_published_file_is_known_by_its_sha256():
+    for name, file in published_files().items():
+        known = known_checkpoint(file.sha256)
+        assert name.startswith(known.preset)
+        assert file.license == known.license
+        assert file.url.startswith("https://")
+        assert 0.98 < known.lfw_accuracy < 1
