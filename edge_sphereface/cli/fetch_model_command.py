@@ -135,10 +135,11 @@ def _text(report: FetchModelReport, fetched: FetchedModels) -> str:
             f"who made these files is not verified: compare the SHA-256 of {subject}, {report.sha256}, with the "
             "publisher's, or give it with --sha256"
         )
-    if len(report.models) == 1:
-        lines.append(f"next: export {MODEL_VARIABLE}={report.models[0].path.absolute()}")
-    else:
-        names = " ".join(str(model.path) for model in report.models)
+    usable = [model for model in report.models if model.parity is None or model.parity.passed]
+    if len(usable) == 1:
+        lines.append(f"next: export {MODEL_VARIABLE}={usable[0].path.absolute()}")
+    elif usable:
+        names = " ".join(str(model.path) for model in usable)
         lines.append(f"next: edge-sphereface tune {names}   # chooses the fastest on this device")
     return "\n".join(lines)
 

@@ -320,6 +320,7 @@ def test_a_model_that_misses_its_certificate(printed, cli, published, tmp_path):
     code, out, _ = cli(*words)
     assert code == 1
     assert "FAILED, do not use it here" in out
+    assert "next:" not in out
 
 
 def test_a_manifest_names_only_files_of_models():
