@@ -17,6 +17,7 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.certificate import check_on_device, load_certificate
 from export import convert as convert_module
+from export import source as source_module
 from export.checkpoint import open_checkpoint
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
@@ -208,7 +209,7 @@ def test_the_official_file_is_known_by_its_hash_alone(tmp_path, monkeypatch):
         )
     )  # fmt: skip
     official = known_checkpoint(OFFICIAL.sha256)
-    monkeypatch.setattr(convert_module, "known_checkpoint", {open_sha(source): official}.get)
+    monkeypatch.setattr(source_module, "known_checkpoint", {open_sha(source): official}.get)
     made = convert(source, tmp_path / "x.onnx", NUMPY)
     assert made.spec.source_is_official
     assert "0.28 to 0.305" in made.spec.threshold_source
