@@ -61,9 +61,7 @@ def uniface_names(own):
             continue
         stage, number = layer.lstrip("convrelu").split("_")
         around = "0" if number == "1" else f"{int(number) // 2}.block.{int(number) % 2}"
-        named[
-            f"layer{stage}.{around}.{0 if kind in ('weight', 'bias') else 1}.{kind.replace('w', 'weight', kind == 'w')}"
-        ] = values
+        named[f"layer{stage}.{around}.1.weight" if kind == "w" else f"layer{stage}.{around}.0.{kind}"] = values
     return named
 
 
