@@ -446,6 +446,7 @@ def _add_model(commands: Commands) -> None:
     parser.add_argument(
         "--reference", choices=REFERENCE_NAMES, default="auto", help="MindSpore if installed (default), else numpy"
     )
+    _add_preset(parser)
     parser.set_defaults(run=model)
 
 
@@ -469,7 +470,7 @@ def model(arguments: argparse.Namespace) -> Outcome:
     made = make_bundle(
         _checkpoint_for_model(arguments),
         arguments.output,
-        FormOptions(reference=arguments.reference),
+        FormOptions(reference=arguments.reference, preset=arguments.preset),
         photographs=None
         if arguments.calibration is None
         else Photographs(calibration=arguments.calibration, labeled=labeled),

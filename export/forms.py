@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.model.spec import ModelSpec
     from export.convert import Conversion
+    from export.presets import PresetName
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
     from export.reference import ReferenceName
@@ -56,6 +57,7 @@ class FormOptions:
         precisions: reduced precisions to make, ``int8`` and ``float16``.
         max_drift: mean of 1 - cosine above which layers of the INT8 form remain in float32.
         reference: reference forward pass of the conversion's proof.
+        preset: conventions of the publisher of the weights; None to recognize them.
         plan: number of latency samples of each comparison.
     """
 
@@ -63,6 +65,7 @@ class FormOptions:
     precisions: tuple[str, ...] = (INT8, FLOAT16)
     max_drift: float = 0.002
     reference: ReferenceName = "auto"
+    preset: PresetName | None = None
     plan: Plan = DEFAULT_PLAN
 
 
@@ -112,7 +115,10 @@ def make_forms(
     plain = folder / f"{STEM}.onnx"
     with _removed_if_empty(folder):
         conversion = convert(
-            checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference=options.reference), note=note
+            checkpoint,
+            plain,
+            ConversionOptions(input_layout=LAYOUT_IMAGE, preset=options.preset, reference=options.reference),
+            note=note,
         )
     found = photographs(conversion.spec)
     fast = folder / f"{STEM}.{'tuned' if options.tuned else 'fast'}.onnx"

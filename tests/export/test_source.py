@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.inference.embedder import Embedder
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.errors import ParityError, TopologyError
 from export.folding import fold_color_order, fold_normalization
+from export.forms import PLAIN, FormOptions, make_forms
 from export.known_checkpoints import known_checkpoint, published_files
 from export.naming import MOMENTS, sort_names
 from export.source import open_network
@@ -133,6 +135,7 @@ def test_nothing_is_folded_where_nothing_is_to_fold():
     np.testing.assert_array_equal(fold_color_order(own)["conv1_1.weight"][:, 0], own["conv1_1.weight"][:, 2])
 
 
+@pytest.mark.slow
 def test_the_colors_of_a_crop_count(tmp_path):
     """The same weights under two presets: one graph takes the blue of a crop for what the other takes its red for."""
     write_ckpt(tmp_path / "x.ckpt", uniface_names(parameters()))
@@ -155,6 +158,7 @@ def test_mindspore_is_no_reference_of_other_files(tmp_path, write_pth):
     assert not (tmp_path / "x.onnx").exists()
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_found(tmp_path, write_pth, export_cli):
     write_pth(tmp_path / "x.pth", parameters())
     code, out, _ = export_cli("convert", tmp_path / "x.pth", "-o", tmp_path / "x.onnx")
@@ -180,3 +184,18 @@ def test_a_published_file_is_known_by_its_sha256():
         assert file.license == known.license
         assert file.url.startswith("https://")
         assert 0.98 < known.lfw_accuracy < 1
+
+
+@pytest.mark.slow
+def test_all_forms_of_a_network_whose_publisher_is_named(tmp_path):
+    write_ckpt(tmp_path / "x.ckpt", parameters())
+    made = make_forms(
+        tmp_path / "x.ckpt",
+        tmp_path / "forms",
+        lambda _: None,
+        FormOptions(tuned=False, precisions=(), reference="numpy", preset="uniface", plan=Plan(rounds=5, per_round=1)),
+        note=lambda _: None,
+        reporter=lambda _: lambda _done, _total: None,
+    )
+    assert made.conversion.source.preset.name == "uniface"
+    assert made.paths[PLAIN].exists()
