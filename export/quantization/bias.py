@@ -56,9 +56,10 @@ def correct_biases(
     wanted = channel_means(model, [node.output[0] for node in layers], crops, spec)
     prefix = EMPTY
     for done, node in enumerate(layers, start=1):
-        name = node.output[0]
-        got = channel_means(quantize(rebuild(model, nodes, weights), prefix), [name], crops, spec, prefix=prefix)[name]
-        weights[node.input[2]] = (weights[node.input[2]] + wanted[name] - got).astype(np.float32)
+        quantized = quantize(rebuild(model, nodes, weights), prefix)
+        written = _written_by(node.name, quantized)
+        got = channel_means(quantized, [written], crops, spec, prefix=prefix)[written]
+        weights[node.input[2]] = (weights[node.input[2]] + wanted[node.output[0]] - got).astype(np.float32)
         corrected = rebuild(model, nodes, weights)
         if node is not layers[-1]:
             prefix = extended(prefix, layer_of(node.name) or "", quantize(corrected, prefix), crops, spec)
@@ -70,3 +71,11 @@ def correct_biases(
 def _is_full(node: onnx.NodeProto) -> bool:
     """Whether a convolution is a layer of the network, not a depthwise one of a decomposed PRelu."""
     return all(attribute.i == 1 for attribute in node.attribute if attribute.name == "group")
+
+
+def _written_by(name: str, quantized: onnx.ModelProto) -> str:
+    """Name of the tensor that a layer writes in its quantized form: before a Relu, it has the name of Relu's output.
+
+    Its values are those before the cut, which is in the rounding of what reads it.
+    """
+    return next(str(node.output[0]) for node in quantized.graph.node if node.name == name)

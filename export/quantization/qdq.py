@@ -116,7 +116,7 @@ class _Writer:
         elif node.op_type in ("Conv", "Gemm"):
             self._add_weighted(node)
         else:
-            self._copy(node, [self._read(name) for name in node.input], node.output[0])
+            self._copy(node, [self._read(name) for name in node.input], self._written_by(node))
             if node.op_type == "Flatten":
                 self._ranges[node.output[0]] = self._ranges[node.input[0]]
 
@@ -132,7 +132,7 @@ class _Writer:
         self.nodes.append(made)
 
     def _add_weighted(self, node: onnx.NodeProto) -> None:
-        """Add a Conv or Gemm. If only Relu reads it, it writes the output of Relu itself."""
+        """Add a Conv or Gemm."""
         weight = self.weights[node.input[1]]
         bias = np.zeros(len(weight))
         if len(node.input) > 2:
@@ -143,10 +143,14 @@ class _Writer:
         else:
             source = self._read(node.input[0])
             scale = self._scales[node.input[0]]
-        readers = self._readers.get(node.output[0], [])
-        output = readers[0].output[0] if [reader.op_type for reader in readers] == ["Relu"] else node.output[0]
         inputs = [source, *self._add_weights(node.name, weight, bias, float(scale))]
-        self._copy(node, inputs, output)
+        self._copy(node, inputs, self._written_by(node))
+
+    def _written_by(self, node: onnx.NodeProto) -> str:
+        """Name of the tensor that a node writes: if only Relu reads it, the output of that Relu."""
+        readers = self._readers.get(node.output[0], [])
+        writer = readers[0] if [reader.op_type for reader in readers] == ["Relu"] else node
+        return str(writer.output[0])
 
     def _add_weights(
         self, name: str, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], scale: float

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-_KEEPS_CHANNELS = ("PRelu", "Add", "Flatten")
+_KEEPS_CHANNELS = ("PRelu", "Relu", "Add", "Flatten")
 _SMALLEST_SHARE = 2.0**-10
 """Least range of a channel relative to the widest one. It bounds the factor of channels that are nearly always zero."""
 
@@ -32,9 +32,9 @@ def equalize_channels(
 ) -> onnx.ModelProto:
     """Multiply channels by factors, and divide the weights that read them by the same factors.
 
-    PRelu and Add commute with a positive factor per channel. A factor can therefore move into the weights that write a
-    group of tensors (a residual trunk, or the inside of a residual pair) and out of the weights that read it. The
-    result equals the input up to rounding.
+    PRelu, Relu and Add commute with a positive factor per channel. A factor can therefore move into the weights that
+    write a group of tensors (a residual trunk, or the inside of a residual pair) and out of the weights that read it.
+    The result equals the input up to rounding.
 
     Cases:
 
@@ -42,8 +42,8 @@ def equalize_channels(
     2. A group that contains an input or output of the graph, or that another operator uses, is not changed.
 
     Args:
-        model: model with PRelu, not decomposed; it is not modified.
-        maxima: largest absolute value of each channel, (C,), by name of each output of Conv, PRelu and Add.
+        model: model whose PRelu are not decomposed; it is not modified.
+        maxima: largest absolute value of each channel, (C,), by name of each output of Conv, PRelu, Relu and Add.
         strength: 0 changes nothing; 1 gives every channel the range of the widest one.
 
     References:

@@ -17,7 +17,7 @@ from export.rewrite.tile import Tile
 from export.rewrite.weights import read_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import onnx
 
@@ -37,7 +37,13 @@ _KEPT = 3
 
 
 def measure_stages(
-    plain: onnx.ModelProto, setting: Setting, *, batch: int, rounds: int, reporter: Reporter
+    plain: onnx.ModelProto,
+    setting: Setting,
+    *,
+    batch: int,
+    rounds: int,
+    reporter: Reporter,
+    tiles: Sequence[Tile] | None = None,
 ) -> StageTimes:
     """Measure the median time of each stage's residual layers in milliseconds, by tile.
 
@@ -47,9 +53,11 @@ def measure_stages(
         batch: number of faces in one inference.
         rounds: number of samples of each tile.
         reporter: returns a progress function for a named step.
+        tiles: tiles to try; None for :data:`TILES`.
     """
+    ways = (None, *(TILES if tiles is None else tiles))
     return {
-        number: _measure(stage, number, setting, batch, rounds, reporter(f"stage {number}, {setting}"))
+        number: _measure(stage, number, ways, setting, batch, rounds, reporter(f"stage {number}, {setting}"))
         for number, stage in _stages(plain)
     }
 
@@ -75,7 +83,7 @@ def combinations(
 
 
 def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
-    """Yield each stage that has residual layers as a separate model, from the first PReLU to the last addition."""
+    """Yield each stage that has residual layers as a separate model, without its first one."""
     inferred = shape_inference.infer_shapes(plain)
     shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.graph.value_info}
     weights = read_weights(plain)
@@ -96,12 +104,12 @@ def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
 def _measure(
     stage: onnx.ModelProto,
     number: int,
+    ways: tuple[Tile | None, ...],
     setting: Setting,
     batch: int,
     rounds: int,
     progress: Callable[[int, int], None],
 ) -> dict[Tile | None, float]:
-    ways: tuple[Tile | None, ...] = (None, *TILES)
     name = stage.graph.input[0].name
     shape = [dimension.dim_value for dimension in stage.graph.input[0].type.tensor_type.shape.dim[1:]]
     inputs = {name: np.random.RandomState(0).standard_normal((batch, *shape)).astype(np.float32)}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH
+
 if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
@@ -28,7 +30,8 @@ _TURNED = (0.25, 0.9)
 _NODDED = (0.12, 0.45)
 """Shift of the nose from the middle between eyes and mouth, as a share of their distance."""
 _MARGIN = (16, 112, 8, 88)
-"""Top, bottom, left and right of the face in a crop of 112 x 96, without hair and background."""
+"""Top, bottom, left and right of the face in a crop of 112 x 96, without hair and background. Wider crops show as many
+more pixels on either side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,9 @@ def sharpness(crop: UInt8Array) -> float:
 
     height, width = crop.shape[:2]
     top, bottom, left, right = _MARGIN
-    inner = crop[top * height // 112 : bottom * height // 112, left * width // 96 : right * width // 96]
+    side = max(width - CROP_WIDTH * height // CROP_HEIGHT, 0) // 2
+    left, right = (side + column * (width - 2 * side) // CROP_WIDTH for column in (left, right))
+    inner = crop[top * height // CROP_HEIGHT : bottom * height // CROP_HEIGHT, left:right]
     gray = cv2.cvtColor(inner, cv2.COLOR_BGR2GRAY)
     _, deviation = cv2.meanStdDev(gray)
     _, edges = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))
