@@ -146,7 +146,9 @@ def _add_accuracy(added: Commands) -> None:
         parents=[json_option(), detector_options(), pairs_options()],
         help="measure 10-fold accuracy, TAR@FAR and EER with intervals; compare models with the first",
         description="Embed the photographs of labeled pairs and evaluate the scores by the original's protocol. "
-        "Embeddings are cached (mode 0600), so that an interrupted run can continue.",
+        "Also print the 10-fold accuracy by each protocol that published figures use: one crop; crop and mirror image, "
+        "their sum or both in a row; each as it is and with the mean subtracted. With --lfw, list the published "
+        "networks and their claims. Embeddings are cached (mode 0600), so that an interrupted run can continue.",
         epilog="example: python -m benchmarks accuracy float.onnx int8.onnx --lfw lfw -o accuracy.json",
     )
     command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first one is the reference")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import cases, comparison, environment, headline, latency, plan, report, stages
-from benchmarks.accuracy import evaluate
+from benchmarks.accuracy import evaluate, protocols, published
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
 from benchmarks.ascend import comparison_table, imported, probe
 from benchmarks.case_row import read_rows
@@ -98,19 +98,21 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         located_by = f"{kind}-{__version__}"
     rows = []
     reference = None
+    sources: dict[str, str] = {}
     for path in arguments.model:
-        embedder = Embedder(path, flip=arguments.flip)
-        key = f"{sha256_of(path)[:24]}-{located_by}{'-flip' if arguments.flip else ''}"
-        found = embed_images(
+        embedder = Embedder(path)
+        key = f"{sha256_of(path)[:24]}-{located_by}-mirrored"
+        both = embed_images(
             images_of(listed),
             folder,
             spec=embedder.spec,
-            embed=embedder.embed,
-            store=EmbeddingStore(key, embedder.spec.embedding_size, keep=not arguments.no_cache),
+            embed=protocols.both_features(embedder),
+            store=EmbeddingStore(key, 2 * embedder.spec.embedding_size, keep=not arguments.no_cache),
             locate=locate,
             progress=Progress(f"{path.name}: photographs"),
         )
-        scores = evaluate.score(listed, found)
+        chosen: protocols.Mirror = "sum" if arguments.flip else "none"
+        scores = evaluate.score(listed, {name: protocols.mirrored(row, chosen) for name, row in both.items()})
         rows.append(
             evaluate.AccuracyRow(
                 label=path.stem if kind == "given" else f"{path.stem}, {kind}",
@@ -120,12 +122,16 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
                 flip=arguments.flip,
                 provider=embedder.provider,
                 figures=evaluate.judge(scores, reference),
+                protocols=protocols.by_protocol(listed, both),
             )
         )
+        sources[rows[-1].label] = embedder.spec.source_sha256
         reference = reference or scores
-    result = evaluate.AccuracyReport(environment=environment.describe(), accuracy=tuple(rows))
+    claims = published.published_networks(sources) if arguments.lfw is not None else ()
+    result = evaluate.AccuracyReport(environment=environment.describe(), accuracy=tuple(rows), published=claims)
     keep_result(result, arguments.output)
-    return Outcome(result, f"{evaluate.text(rows)}\n\n{rows[0].figures.pairs} pairs, {kind} landmarks")
+    parts = [evaluate.text(rows), f"{rows[0].figures.pairs} pairs, {kind} landmarks"]
+    return Outcome(result, "\n\n".join([*parts, *([published.text(claims)] if claims else [])]))
 
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:

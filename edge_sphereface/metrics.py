@@ -86,20 +86,25 @@ class TenFold:
     correct: BoolArray
 
 
+def fold_edges(count: int) -> list[int]:
+    """Bounds of ten folds of consecutive pairs: fold k holds the pairs from bound k to bound k + 1, exclusive."""
+    return [number * count // FOLDS for number in range(FOLDS + 1)]
+
+
 def ten_fold(scores: Float64Array, same: BoolArray) -> TenFold:
     """Choose the threshold on nine folds and decide the pairs of the tenth, for each fold of consecutive pairs.
 
     Args:
-        scores: (N,) cosine similarities in the order of the pairs.
+        scores: (N,) cosine similarities in the order of the pairs; or (10, N), those that each fold is decided by, or
+            (1, N) for all folds.
         same: (N,) bool, whether a pair shows the same person.
     """
-    edges = [number * len(scores) // FOLDS for number in range(FOLDS + 1)]
-    right = (scores[:, None] > THRESHOLDS) == same[:, None]
-    total = right.sum(axis=0)
-    correct = np.zeros(len(scores), dtype=bool)
+    by_fold = np.broadcast_to(scores, (FOLDS, len(same)))
+    correct = np.zeros(len(same), dtype=bool)
     accuracies, thresholds = [], []
-    for low, high in itertools.pairwise(edges):
-        on_others = total - right[low:high].sum(axis=0)
+    for fold, (low, high) in enumerate(itertools.pairwise(fold_edges(len(same)))):
+        right = (by_fold[fold][:, None] > THRESHOLDS) == same[:, None]
+        on_others = right.sum(axis=0) - right[low:high].sum(axis=0)
         best = len(THRESHOLDS) - 1 - int(np.argmax(on_others[::-1]))
         correct[low:high] = right[low:high, best]
         accuracies.append(right[low:high, best].mean())

@@ -123,6 +123,11 @@ def known_checkpoint(sha256: str) -> KnownCheckpoint | None:
     return next((known for known in _KNOWN if known.sha256 == sha256), None)
 
 
+def known_checkpoints() -> tuple[KnownCheckpoint, ...]:
+    """All checkpoints that the exporter recognizes."""
+    return _KNOWN
+
+
 def published_files() -> dict[str, PinnedFile]:
     """Files that can be downloaded, by their names in options."""
     return {"mindspore": official.OFFICIAL, "caffe": CAFFE, "uniface-20": UNIFACE_20, "uniface-36": UNIFACE_36}

@@ -32,12 +32,13 @@ class EmbeddingStore:
 
     Args:
         key: identifies the model and the detector; each key has its own file.
-        size: number of components D of an embedding.
+        size: number of components D of a row.
         keep: store the embeddings on disk.
     """
 
     def __init__(self, key: str, size: int, *, keep: bool = True) -> None:
         self._path = cache_file("embeddings", f"{key}.npz") if keep else None
+        self.size = size
         self._rows: dict[str, Float32Array] = {}
         self._unsaved = 0
         if self._path is not None and self._path.is_file():
@@ -118,7 +119,7 @@ def embed_images(
                 image = load_image(path)
                 landmarks = locate(name, image)
                 if landmarks is None:
-                    store.add(digest, np.full(spec.embedding_size, np.nan, dtype=np.float32))
+                    store.add(digest, np.full(store.size, np.nan, dtype=np.float32))
                 else:
                     waiting.append((digest, align_for(spec, image, landmarks)[0]))
             if len(waiting) == _BATCH:

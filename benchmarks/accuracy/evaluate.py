@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from benchmarks.accuracy import protocols
+from benchmarks.accuracy.protocols import ProtocolAccuracy  # noqa: TC001 -- read with the annotations of the row
+from benchmarks.accuracy.published import PublishedNetwork  # noqa: TC001 -- read with the annotations of the report
 from edge_sphereface import metrics
 from edge_sphereface.compare import normalize
 from edge_sphereface.inference.session import ProviderReport  # noqa: TC001 -- read with the annotations of the row
@@ -134,6 +137,7 @@ class AccuracyRow:
         flip: whether each embedding is averaged with that of the mirrored crop.
         provider: what the model ran on.
         figures: accuracy on the pairs.
+        protocols: 10-fold accuracy by each protocol in use.
     """
 
     label: str
@@ -143,6 +147,7 @@ class AccuracyRow:
     flip: bool
     provider: ProviderReport
     figures: Accuracy = field(metadata=INLINE)
+    protocols: tuple[ProtocolAccuracy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +157,12 @@ class AccuracyReport:
     Attributes:
         environment: machine and versions.
         accuracy: one row for each model.
+        published: published networks with their claims; empty for other pairs than those of LFW.
     """
 
     environment: Environment
     accuracy: tuple[AccuracyRow, ...]
+    published: tuple[PublishedNetwork, ...] = ()
 
 
 def score(pairs: Sequence[Pair], found: Mapping[str, Float32Array]) -> Scores:
@@ -270,6 +277,7 @@ def text(rows: Sequence[AccuracyRow]) -> str:
         )
         if figures.difference is not None:
             lines.append(_difference_text(figures.difference))
+        lines += protocols.text(row.protocols)
     return "\n".join(lines)
 
 

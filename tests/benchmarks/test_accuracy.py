@@ -1,5 +1,6 @@
 """Figures against scikit-learn and against the original's own way of counting."""
 
+import itertools
 import json
 
 import numpy as np
@@ -8,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.__main__ import build_parser
-from benchmarks.accuracy import evaluate
+from benchmarks.accuracy import evaluate, protocols, published
 from benchmarks.accuracy.embeddings import EmbeddingStore
 from edge_sphereface import metrics
 from edge_sphereface.cli.runner import run
 from edge_sphereface.errors import EmbeddingError
+from edge_sphereface.evaluation.pairs import Pair
 from edge_sphereface.inference.session import ProviderReport
+from export.pretrained import PRETRAINED_SHA256
 
 
 def example(count=600, seed=0, gap=1.5):
@@ -108,6 +111,93 @@ def test_mcnemar():
     assert evaluate.mcnemar_p(a, b) == pytest.approx(2 * 0.5**12)
 
 
+def test_each_fold_may_have_its_own_scores():
+    scores, same = example(200)
+    by_fold = np.stack([scores if fold % 2 else -scores for fold in range(10)])
+    found, ours, negated = (metrics.ten_fold(values, same) for values in (by_fold, scores, -scores))
+    for fold, (low, high) in enumerate(itertools.pairwise(metrics.fold_edges(200))):
+        expected = (ours if fold % 2 else negated).correct[low:high]
+        np.testing.assert_array_equal(found.correct[low:high], expected)
+
+
+def evaluation_m(left, right, same, *, subtract):
+    """As the authors' evaluation.m goes about it, with the thresholds of the original's eval.py."""
+    fold, accuracies = np.arange(len(same)) * 10 // len(same), []
+    for number in range(10):
+        others = fold != number
+        mean = np.concatenate([left[others], right[others]]).mean(axis=0) if subtract else 0
+        a, b = left - mean, right - mean
+        a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
+        scores = (a * b).sum(axis=1)
+        rates = [((scores[others] > t) == same[others]).mean() for t in metrics.THRESHOLDS]
+        threshold = metrics.THRESHOLDS[np.flatnonzero(rates == np.max(rates))[-1]]
+        accuracies.append(((scores[~others] > threshold) == same[~others]).mean())
+    return np.mean(accuracies), np.std(accuracies)
+
+
+def people_with_a_common_part(count=200, size=6):
+    """Features (2 D,) by photograph and pairs of them. All features share a large part, which the mean takes away."""
+    random, both, pairs = np.random.default_rng(3), {}, []
+    common = random.normal(0, 3, 2 * size)
+    for number in range(count):
+        same, person = number % 2 == 0, random.normal(size=2 * size)
+        other = person if same else random.normal(size=2 * size)
+        for name, center in (("a", person), ("b", other)):
+            both[f"{number}{name}"] = (common + center + random.normal(0, 0.9, 2 * size)).astype(np.float32)
+        pairs.append(Pair(f"{number}a", f"{number}b", same=same))
+    return pairs, both
+
+
+def test_protocols_are_those_of_their_sources():
+    pairs, both = people_with_a_common_part()
+    same = np.array([pair.same for pair in pairs])
+    left, right = (
+        np.array([both[name] for name in names], np.float64)
+        for names in zip(*[pair[:2] for pair in pairs], strict=True)
+    )
+    features = {
+        "none": (left[:, :6], right[:, :6]),
+        "sum": (left[:, :6] + left[:, 6:], right[:, :6] + right[:, 6:]),
+        "concatenation": (left, right),
+    }
+    rows = protocols.by_protocol(pairs, both)
+    found = [(row.mirror, row.mean_subtracted) for row in rows]
+    assert found == [(mirror, subtracted) for subtracted in (False, True) for mirror in features]
+    for row in rows:
+        expected = evaluation_m(*features[row.mirror], same, subtract=row.mean_subtracted)
+        assert (row.accuracy, row.accuracy_std) == pytest.approx(expected)
+    assert len({row.accuracy for row in rows}) > 3, "the protocols must differ"
+    assert rows[3].accuracy > rows[0].accuracy
+
+
+def test_a_photograph_without_a_face_counts_as_a_different_person_by_every_protocol():
+    pairs, both = people_with_a_common_part(40)
+    complete = protocols.by_protocol(pairs, both)
+    for number in range(0, 40, 2):
+        both[f"{number}a"] = np.full(12, np.nan, np.float32)
+    for row, before in zip(protocols.by_protocol(pairs, both), complete, strict=True):
+        assert row.accuracy == pytest.approx(0.5, abs=0.2)
+        assert row.accuracy < before.accuracy
+
+
+def test_the_table_names_every_protocol():
+    lines = protocols.text(protocols.by_protocol(*people_with_a_common_part(20)))
+    assert lines[0].split("  ")[1] == "one crop"
+    assert len(lines) == len(set(lines)) == 6
+    assert sum("mean subtracted" in line for line in lines) == 3
+    assert sum("sum" in line for line in lines) == 2
+    assert sum("concatenated" in line for line in lines) == 2
+
+
+def test_published_networks_are_measured_or_not_at_hand():
+    (ours, *_, last) = reversed(published.published_networks({"mine": PRETRAINED_SHA256, "other": "0" * 64}))
+    assert ours.measured_as == ("mine",)
+    assert last.measured_as == ()
+    text = published.text([ours, last])
+    assert "measured above as mine" in text
+    assert "file not at hand" in text
+
+
 def row_of(figures):
     provider = ProviderReport(
         requested="cpu", active=("CPUExecutionProvider",), nodes=None, threads=1, onnxruntime="1.20.0"
@@ -167,6 +257,8 @@ def test_undetected_faces_are_counted_and_stated(photographs, small_model, capsy
     (row,) = json.loads(capsys.readouterr().out)["accuracy"]
     assert (row["undetected"], row["photographs"], row["pairs"]) == (1, 3, 20)
     assert row["landmarks"] == "mtcnn"
+    assert [line["mirror"] for line in row["protocols"]] == 2 * ["none", "sum", "concatenation"]
+    assert row["protocols"][0]["accuracy"] == row["accuracy"]
 
 
 @pytest.mark.slow
