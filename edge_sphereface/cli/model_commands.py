@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import ProviderReport
     from edge_sphereface.metrics import Agreement
     from edge_sphereface.model.certificate import Bounds, DeviceCheck
+    from edge_sphereface.model.spec import ModelSpec
 
 
 def add_commands(commands: Commands) -> None:
@@ -113,7 +114,8 @@ def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:
         ("model", f"{report.model} ({_mib(report.bytes)})"),
         ("architecture", f"{spec.architecture}, widths {', '.join(map(str, spec.widths))}, {spec.precision}"),
         ("input", f"{spec.input_height} x {spec.input_width} ({layout})"),
-        ("alignment", f"fit {spec.alignment_fit}"),
+        ("normalization", f"(pixel - {spec.pixel_mean:g}) / {1 / spec.pixel_scale:g}, {spec.color_order}"),
+        ("alignment", f"fit {spec.alignment_fit}, landmarks {_points(spec)}"),
         ("embedding", f"{spec.embedding_size} numbers"),
         ("threshold", f"{spec.threshold:g} ({spec.threshold_source})"),
         ("source", f"{spec.source_file}, {official}"),
@@ -132,6 +134,10 @@ def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:
     if spec.tuning is not None:
         rows.insert(2, ("tuned", str(spec.tuning)))
     return rows
+
+
+def _points(spec: ModelSpec) -> str:
+    return ", ".join(f"({x:.1f}, {y:.1f})" for x, y in spec.landmark_template)
 
 
 def _add_verify_model(commands: Commands) -> None:

@@ -13,7 +13,7 @@ from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.recognition.compute_budget import LEVELS, ComputeBudget
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
 from edge_sphereface.stream.recognition.policy import decide_identity, worth_embedding
-from edge_sphereface.stream.recognition.quality import assess, geometry
+from edge_sphereface.stream.recognition.quality import assess, geometry, sharpness
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
 from edge_sphereface.stream.tracking.track import TrackState
@@ -404,6 +404,15 @@ def test_when_a_face_is_embedded(stage):
 
 
 # ---- quality, budget ------------------------------------------------------------------------------------------------
+
+
+def test_a_wider_crop_of_the_same_face_is_as_sharp():
+    """What a crop of 112 x 112 shows on either side of one of 112 x 96 does not count."""
+    random = np.random.default_rng(0)
+    crop = random.integers(0, 256, (112, 96, 3), dtype=np.uint8)
+    for value in (0, 255):
+        wider = np.pad(crop, ((0, 0), (8, 8), (0, 0)), constant_values=value)
+        assert sharpness(wider) == sharpness(crop)
 
 
 def test_quality_falls_with_blur_distance_and_turning(astronaut, stage):
