@@ -3,17 +3,23 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.metrics import agreement
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.errors import ParityError, TopologyError
+from export.faces import face_crops
 from export.folding import fold_color_order, fold_normalization
 from export.forms import PLAIN, FormOptions, make_forms
 from export.known_checkpoints import known_checkpoint, published_files
 from export.naming import MOMENTS, sort_names
+from export.quantization.activation_statistics import embed_all, histograms
+from export.quantization.qdq import quantize_graph
+from export.quantization.ranges import min_max
 from export.source import open_network
 from export.untrained import untrained_parameters
 
@@ -199,3 +205,18 @@ def test_all_forms_of_a_network_whose_publisher_is_named(tmp_path):
     )
     assert made.conversion.source.preset.name == "uniface"
     assert made.paths[PLAIN].exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["opensphere", "opensphere-deprecated"])
+def test_a_network_with_relu_in_integers(tmp_path, preset):
+    """A ReLU is the lower end of a range, behind a convolution or behind an addition."""
+    relu = {name: values for name, values in parameters(bias=True).items() if not name.startswith("relu")}
+    write_ckpt(tmp_path / "x.ckpt", opensphere_names(relu))
+    made = convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy", preset=preset))
+    model, crops = onnx.load(made.model), face_crops(made.spec, 8)
+    ranges = {name: min_max(row) for name, row in histograms(model, crops, made.spec).items()}
+    quantized = quantize_graph(model, made.spec, ranges, weight_bits=7)
+    assert not [node for node in quantized.graph.node if node.op_type == "Relu"]
+    expected, got = (embed_all(graph, crops, made.spec) for graph in (model, quantized))
+    assert agreement(expected, got).min_cosine > 0.99
