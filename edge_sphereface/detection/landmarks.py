@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.types import Face, Float32Array, UInt8Array
 
-_VIEWS = (0.8, 0.9, 1.0)
+_VIEWS = np.array([[0.8], [0.9], [1.0]], dtype=np.float32)
 """Each face is viewed in these squares around the middle of its box, as shares of the longer side; the landmarks are
 averaged."""
 _TRAINED_SHIFT = np.array([0.0077, 0.0066], dtype=np.float32)
@@ -74,7 +74,7 @@ class OutputNetwork:
     def _improve(self, found: Sequence[tuple[UInt8Array, Face]]) -> list[Face]:
         if not found:
             return []
-        squares = [np.stack([_square(face, share) for share in _VIEWS]) for _, face in found]
+        squares = [_squares(face) for _, face in found]
         views = [cut_squares(image, each, OUTPUT_SIZE) for (image, _), each in zip(found, squares, strict=True)]
         corners = np.concatenate(squares)
         points, scores = self._look(np.concatenate(views))
@@ -167,9 +167,9 @@ def _side(face: Face) -> float:
     return float((face.box[2:] - face.box[:2]).max())
 
 
-def _square(face: Face, share: float) -> Float32Array:
-    """A square (4,) of whole pixels around the middle of a face's box, its side a share of the longer side."""
-    side = max(round(_side(face) * share), 1)
-    corner = np.round((face.box[:2] + face.box[2:]) / 2 - side / 2)
-    square: Float32Array = np.concatenate([corner, corner + side])
-    return square
+def _squares(face: Face) -> Float32Array:
+    """The squares (V, 4) of the views of a face, in whole pixels around the middle of its box."""
+    sides = np.maximum(np.round(_side(face) * _VIEWS), 1)
+    corners = np.round((face.box[:2] + face.box[2:]) / 2 - sides / 2)
+    squares: Float32Array = np.concatenate([corners, corners + sides], axis=1)
+    return squares

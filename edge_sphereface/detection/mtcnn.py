@@ -248,14 +248,16 @@ def cut_squares(image: UInt8Array, boxes: Float32Array, size: int) -> Float32Arr
     import cv2
 
     crops = np.empty((len(boxes), size, size, 3), dtype=np.uint8)
-    limit = np.array(image.shape[1::-1])
-    for crop, box in zip(crops, boxes.astype(np.int64), strict=True):
-        low, high = np.clip(box[:2], 0, limit), np.clip(box[2:], 0, limit)
-        if (low >= high).any():  # outside the image
+    whole = boxes.astype(np.int64)
+    inside = np.clip(whole, 0, np.tile(image.shape[1::-1], 2))
+    borders = np.abs(whole - inside)
+    for crop, (x0, y0, x1, y1), (left, top, right, bottom) in zip(
+        crops, inside.tolist(), borders.tolist(), strict=True
+    ):
+        if x0 >= x1 or y0 >= y1:  # outside the image
             crop[:] = 0
             continue
-        region = image[low[1] : high[1], low[0] : high[0]]
-        (left, top), (right, bottom) = low - box[:2], box[2:] - high
+        region = image[y0:y1, x0:x1]
         if left or top or right or bottom:
             bordered = cv2.copyMakeBorder(region, top, bottom, left, right, cv2.BORDER_CONSTANT)
             region = cast("UInt8Array", bordered)

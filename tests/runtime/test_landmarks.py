@@ -56,7 +56,7 @@ def test_they_come_nearer_to_those_of_training(refiner, yunet, shared):
         for found, errors in ((face, coarse), (refiner.improve([(image, face)])[0], refined)):
             errors.append(np.linalg.norm(found.landmarks - expected, axis=1).mean())
     assert len(refined) > 10
-    assert np.mean(refined) < (2.3 if isinstance(refiner, OutputNetwork) else 3.5) < np.mean(coarse)
+    assert np.mean(refined) < (1.8 if isinstance(refiner, OutputNetwork) else 3.5) < np.mean(coarse)
 
 
 def test_of_a_large_photograph(refiner, yunet, astronaut):
