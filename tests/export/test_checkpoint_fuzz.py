@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from export.checkpoint import ckpt, ckpt_writer, open_checkpoint
 from export.checkpoint.ckpt_writer import write_ckpt
-from export.errors import CheckpointError
+from export.errors import CheckpointError, TopologyError
 
 VALUES = {
     "half": np.arange(5, dtype=np.float16),
@@ -73,7 +73,7 @@ def test_any_bytes_give_arrays_or_our_error(tmp_path_factory, content):
     try:
         arrays = read_all(path)
         assert sum(array.nbytes for array in arrays.values()) <= len(content)
-    except CheckpointError:
+    except (CheckpointError, TopologyError):
         pass
     finally:
         peak = tracemalloc.get_traced_memory()[1]
