@@ -18,6 +18,7 @@ from edge_sphereface.model.certificate import (
     CertifiedBounds,
     CertifiedCase,
     CertifiedCheckpoint,
+    CertifiedCrops,
     CertifiedModel,
     CertifiedReference,
     device_bounds,
@@ -204,6 +205,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
         cases=tuple(
             CertifiedCase(inputs=case.inputs, batch=case.batch, **json_object(case.measured)) for case in proof.cases
         ),
+        crops=CertifiedCrops.of(embedder.spec),
         alignment=golden_alignment(embedder.spec),
         golden=golden_record(embedder),
         versions={

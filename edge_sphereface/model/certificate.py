@@ -162,6 +162,39 @@ class CertifiedCase(_Part):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CertifiedCrops(_Part):
+    """Crops that the ONNX file takes.
+
+    Attributes:
+        height: height of a crop in pixels.
+        width: width of a crop in pixels.
+        color_order: color order of a crop.
+        pixel_mean: value subtracted from each pixel (0 to 255).
+        pixel_scale: factor applied to the difference.
+        landmark_template: five (x, y) in pixels of the crop.
+    """
+
+    height: Count
+    width: Count
+    color_order: str
+    pixel_mean: float
+    pixel_scale: float
+    landmark_template: Annotated[tuple[tuple[float, float], ...], Length(5, 5)]
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> CertifiedCrops:
+        """Crops of a model with this specification."""
+        return cls(
+            height=spec.input_height,
+            width=spec.input_width,
+            color_order=spec.color_order,
+            pixel_mean=spec.pixel_mean,
+            pixel_scale=spec.pixel_scale,
+            landmark_template=spec.landmark_template,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenAlignment(_Part):
     """Alignment of seeded landmarks.
 
@@ -203,6 +236,7 @@ class Certificate(_Part):
         reference: implementation that the ONNX file was compared with.
         bounds: bounds that the comparisons had to keep.
         cases: the comparisons.
+        crops: crops that the ONNX file takes; None in certificates written before they were recorded.
         alignment: alignment of seeded landmarks; None in certificates written before the kind of fit was recorded.
         golden: inputs and embeddings that a device compares with.
         versions: versions of the software that took part, by name.
@@ -219,6 +253,7 @@ class Certificate(_Part):
     reference: CertifiedReference
     bounds: CertifiedBounds
     cases: tuple[CertifiedCase, ...]
+    crops: CertifiedCrops | None
     alignment: GoldenAlignment | None
     golden: Golden
     versions: dict[str, str]
@@ -233,7 +268,7 @@ class Certificate(_Part):
                 hint=_HINT,
                 remedy=_REMEDY,
             )
-        return {"alignment": None, "quality": [], **values}
+        return {"crops": None, "alignment": None, "quality": [], **values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,6 +360,7 @@ def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds
             hint="copy model and certificate together, or verify the model again with its checkpoint",
             remedy=_REMEDY,
         )
+    _check_crops(certificate, embedder.spec)
     _check_alignment(certificate, embedder.spec)
     crops = golden_crops(embedder.spec)
     if certificate.golden.crops_sha256 != _digest(crops):
@@ -349,6 +385,24 @@ def check_on_device(embedder: Embedder, certificate: Certificate, bounds: Bounds
 
 def _digest(crops: UInt8Array) -> str:
     return hashlib.sha256(crops.tobytes()).hexdigest()
+
+
+def _check_crops(certificate: Certificate, spec: ModelSpec) -> None:
+    kept, here = certificate.crops, CertifiedCrops.of(spec)
+    if kept is not None and kept != here:
+        raise CertificateError(
+            f"The certificate is of other crops than the model's specification: {_crops_in_words(kept)} in the "
+            f"certificate, {_crops_in_words(here)} in the model.",
+            hint=_HINT,
+            remedy=_REMEDY,
+        )
+
+
+def _crops_in_words(crops: CertifiedCrops) -> str:
+    return (
+        f"{crops.height} x {crops.width} {crops.color_order}, (pixel - {crops.pixel_mean:g}) * {crops.pixel_scale:g}, "
+        f"landmarks {crops.landmark_template}"
+    )
 
 
 def _check_alignment(certificate: Certificate, spec: ModelSpec) -> None:

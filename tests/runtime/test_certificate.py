@@ -82,6 +82,11 @@ def test_golden_inputs_are_the_same_for_all_time(spec):
         (lambda c: c["golden"].pop("embeddings"), "golden lacks 'embeddings'"),
         (lambda c: c["golden"]["embeddings"][0].__setitem__(0, 1e999), "not finite"),
         (lambda c: c.update(surprise=1), "unknown 'surprise'"),
+        (lambda c: c["crops"].update(width=112), "112 x 112 BGR.* in the certificate, 112 x 96 BGR"),
+        (lambda c: c["crops"].update(color_order="RGB"), "112 x 96 RGB.* in the certificate"),
+        (lambda c: c["crops"].update(pixel_scale=0.5), "of other crops"),
+        (lambda c: c["crops"]["landmark_template"][0].__setitem__(0, 38.2946), "of other crops"),
+        (lambda c: c["crops"].pop("height"), "crops lacks 'height'"),
         (lambda c: c["alignment"].update(fit="umeyama"), "aligned by the fit 'umeyama'"),
         (lambda c: c["alignment"]["transform"][0].__setitem__(0, 0.4886), "aligned by the fit 'cp2tform'"),
         (lambda c: c["alignment"]["transform"][0].__setitem__(0, float("nan")), "not finite"),
@@ -95,8 +100,9 @@ def test_damaged_certificates(certified, change, words):
         check_on_device(Embedder(certified), load_certificate(path))
 
 
-def test_certificates_from_before_the_kind_of_fit_was_recorded(certified):
-    path = edit(certified, lambda c: c.pop("alignment"))
+@pytest.mark.parametrize("part", ["alignment", "crops"])
+def test_certificates_from_before_a_part_was_recorded(certified, part):
+    path = edit(certified, lambda c: c.pop(part))
     assert check_on_device(Embedder(certified), load_certificate(path)).passed
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import certificate_path, check_on_device, load_certificate
 from edge_sphereface.pipeline import FacePipeline
 from export.convert import ConversionOptions, convert
 from export.untrained import untrained_parameters
@@ -153,6 +154,15 @@ def test_a_gallery_refuses_the_other_network(square_model, small_model, photo, t
     ):
         assert difference in errors
     assert "rebuild" in errors
+
+
+def test_the_certificate_carries_the_conventions(square_model):
+    certificate = load_certificate(certificate_path(square_model))
+    assert (certificate.crops.height, certificate.crops.width, certificate.crops.color_order) == (112, 112, "BGR")
+    assert certificate.crops.pixel_scale == 1 / 127.5
+    np.testing.assert_allclose(certificate.crops.landmark_template, TEMPLATE + [8, 0])
+    assert certificate.alignment.fit == "umeyama"
+    assert check_on_device(Embedder(square_model, provider="cpu"), certificate).passed
 
 
 def test_info_shows_how_crops_are_made(square_model, cli):
