@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import select
+import signal
 import struct
+import subprocess
+import sys
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -370,10 +375,65 @@ def people(cli, small_model, photo, tmp_path):
     return path
 
 
+class ForkedProcess:
+    """A process of a fork server; ``stdout`` is what it prints."""
+
+    def __init__(self, server, request, output):
+        self._server = server
+        server.stdin.write(f"{json.dumps(request)}\n".encode())
+        self._number = int(server.stdout.readline())
+        self.stdout = output.open()  # waits until the process has opened its end
+
+    def has_ended(self):
+        return bool(select.select([self._server.stdout], [], [], 0)[0])
+
+    def kill(self):
+        """Kill it; gives whether it still ran."""
+        if self.has_ended():
+            return False
+        os.kill(self._number, signal.SIGKILL)
+        return True
+
+    def wait(self):
+        """Its exit code, once it has ended and what it printed was read."""
+        self.stdout.close()
+        return int(self._server.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def fork_server(tmp_path_factory):
+    """A function that starts a server; gives a function that starts one process at a time, as copies of the server.
+
+    Each process begins where a new interpreter would be after its imports, which most of its time would go into.
+    """
+    servers = []
+
+    def serve(file, **variables):
+        paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("fork_server.py")), str(file)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        servers.append(server)
+        output = tmp_path_factory.mktemp("forked") / "stdout"
+        os.mkfifo(output)
+        return lambda *arguments, **settings: ForkedProcess(
+            server, ([str(value) for value in arguments], settings, str(output)), output
+        )
+
+    yield serve
+    for server in servers:
+        with server:
+            server.stdin.close()
+
+
 @pytest.fixture
 def as_nobody():
     """A context in which this process is not root, so that permissions count."""
-    import os
 
     @contextmanager
     def nobody():

@@ -7,8 +7,6 @@ import random
 import shutil
 import signal
 import stat
-import subprocess
-import sys
 import time
 import zlib
 from dataclasses import replace
@@ -427,38 +425,31 @@ def many(config, tmp_path, astronaut):
 
 
 @pytest.mark.slow
-def test_killed_again_and_again(many, tmp_path):
+def test_killed_again_and_again(many, tmp_path, fork_server):
     """Nothing twice, nothing lost: after twenty kills the table is that of an undisturbed run."""
     whole, output = tmp_path / "whole.parquet", tmp_path / "x.parquet"
     embed_folder(many, whole)
-    code = (
-        "import sys; from functools import partial; from edge_sphereface.batch import engines\n"
-        "engines.LocalEngine = partial(engines.LocalEngine, batch=3)\n"
-        "from edge_sphereface.cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    )
-    words = [sys.executable, "-c", code, "embed-folder", many.folder, output, "--model", many.model, "--threads", "1"]
-    words += ["--detector", "mtcnn", "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    start = fork_server(Path(__file__).with_name("small_batches.py"))
+    words = [many.folder, output, "--model", many.model, "--threads", "1", "--detector", "mtcnn", "--json"]
     kills = 0
     for attempt in range(60):
-        process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process = start(*words)
         size = (tmp_path / "x.parquet.partial").stat().st_size if (tmp_path / "x.parquet.partial").exists() else 0
         if kills < 20:
             deadline = time.monotonic() + 20
-            while time.monotonic() < deadline and process.poll() is None:
+            while time.monotonic() < deadline and not process.has_ended():
                 grown = tmp_path / "x.parquet.partial"
                 if grown.exists() and grown.stat().st_size > size:
                     break
                 time.sleep(0.002)
             time.sleep(random.Random(attempt).uniform(0, 0.03))
-            if process.poll() is None:
-                os.kill(process.pid, signal.SIGKILL)
-                kills += 1
-        out, _ = process.communicate()
-        if process.returncode == 0 or (output.exists() and not (tmp_path / "x.parquet.partial").exists()):
+            kills += process.kill()
+        out = process.stdout.read()
+        code = process.wait()
+        if code == 0 or (output.exists() and not (tmp_path / "x.parquet.partial").exists()):
             break  # done, or killed when all that was left was to say so
     assert kills >= 10
-    assert process.returncode in (0, -signal.SIGKILL), out
+    assert code in (0, -signal.SIGKILL), out
     assert pq.read_table(output).num_rows == 60
     assert pq.read_table(output).equals(pq.read_table(whole))
     assert not (tmp_path / "x.parquet.partial").exists()

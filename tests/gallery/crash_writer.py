@@ -1,16 +1,16 @@
 """Changes a gallery and says so on stdout: `begin WHAT` before a change, `done WHAT` once it is confirmed.
 
-python crash_writer.py GALLERY FINGERPRINT_JSON SEED          many small changes, without end
-python crash_writer.py GALLERY FINGERPRINT_JSON SEED STEPS    as many changes, most of dozens of people at once
-python crash_writer.py GALLERY FINGERPRINT_JSON list          `found COUNT NAME` for each identity
+run(GALLERY, FINGERPRINT_JSON, SEED)           many small changes, without end
+run(GALLERY, FINGERPRINT_JSON, SEED, STEPS)    as many changes, most of dozens of people at once
+run(GALLERY, FINGERPRINT_JSON, "list")         `found COUNT NAME` for each identity
 """
 
 from __future__ import annotations
 
 import os
 import random
-import sys
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ SIZE = 32
 GROUP = 60
 
 
+@cache
 def embedding(name, number):
     """Unit vector (32,) that anyone can make anew."""
     row = np.random.default_rng(zlib.crc32(f"{name}/{number}".encode())).standard_normal(SIZE).astype(np.float32)
@@ -71,7 +72,7 @@ def plan(chance, known, seed, step, *, groups):
     return f"enroll {name} {known.get(name, 0)}"
 
 
-def main(path, fingerprint, what, steps=1_000_000):
+def work(path, fingerprint, what, steps):
     kind = Fingerprint.from_json(fingerprint)
     if what == "list":
         with open_gallery(Path(path), kind) as gallery:
@@ -85,8 +86,8 @@ def main(path, fingerprint, what, steps=1_000_000):
             change(gallery, known, plan(chance, known, what, step, groups=steps != 1_000_000))
 
 
-if __name__ == "__main__":
+def run(path, fingerprint, what, steps=1_000_000):
     try:
-        main(*sys.argv[1:])
+        work(path, fingerprint, what, steps)
     except EdgeSphereFaceError as error:
         say(f"failed {error}")

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,7 +155,12 @@ static int synchronize(int (*real)(int), int fd) {
     return result;
 }
 
-__attribute__((constructor)) static void seed(void) { srandom(getpid()); }
+static void seed(void) { srandom(getpid()); }
+
+__attribute__((constructor)) static void seed_every_process(void) {
+    seed();
+    pthread_atfork(NULL, NULL, seed);
+}
 
 int fsync(int fd) { return synchronize(REAL(int (*)(int), fsync), fd); }
 int fdatasync(int fd) { return synchronize(REAL(int (*)(int), fdatasync), fd); }

@@ -4,11 +4,9 @@ pytest tests/gallery/test_crash.py
 EDGE_SPHEREFACE_CRASH_TRIALS=300 pytest tests/gallery/test_crash.py -s    # minutes; prints what was found
 """
 
-import contextlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -47,30 +45,27 @@ def writer():
     return module
 
 
-def start(folder, fingerprint, *words, faults, **settings):
-    """The writer, with the library before libc."""
-    root = str(HERE.parents[1])
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(faults),
-        "FAULTS_FOLDER": str(folder),
-        **{f"FAULTS_{name.upper()}": str(value) for name, value in settings.items()},
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    command = [sys.executable, str(HERE / "crash_writer.py"), str(folder / "people.db"), fingerprint.to_json(), *words]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+@pytest.fixture(scope="module")
+def start(faults, fork_server, fingerprint):
+    """A function that starts the writer on a gallery, with the library before libc and these settings of it."""
+    fork = fork_server(HERE / "crash_writer.py", LD_PRELOAD=str(faults), OPENBLAS_NUM_THREADS="1")
+
+    def start_writer(folder, *words, **settings):
+        variables = {f"FAULTS_{name.upper()}": str(value) for name, value in settings.items()}
+        return fork(folder / "people.db", fingerprint.to_json(), *words, FAULTS_FOLDER=str(folder), **variables)
+
+    return start_writer
 
 
-def run_and_kill(folder, durable, faults, fingerprint, seed, *, one_in):
+def run_and_kill(folder, durable, start, seed, *, one_in):
     """Lines that a writer printed until it was killed, some milliseconds after one of its first dozens of lines."""
     chance = random.Random(seed)
-    with start(folder, fingerprint, str(seed), faults=faults, durable=durable, one_in=one_in) as process:
-        first = [process.stdout.readline() for _ in range(chance.randrange(1, 26))]
-        time.sleep(chance.uniform(0, 0.01))
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        lines = [*first, *process.stdout.read().splitlines()]
+    process = start(folder, seed, durable=durable, one_in=one_in)
+    first = [process.stdout.readline() for _ in range(chance.randrange(1, 26))]
+    time.sleep(chance.uniform(0, 0.01))
+    process.kill()
+    lines = [*first, *process.stdout.read().splitlines()]
+    process.wait()
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -108,14 +103,14 @@ def replace_files(folder, source):
 
 
 @pytest.mark.slow
-def test_kills_lose_nothing_that_was_confirmed(tmp_path, faults, writer, fingerprint):
+def test_kills_lose_nothing_that_was_confirmed(tmp_path, start, writer, fingerprint):
     """Every second time only what had been synchronized is left; one fsync in 40 fails every third time."""
     folder, durable = tmp_path / "gallery", tmp_path / "durable"
     folder.mkdir()
     durable.mkdir()
     state, confirmed, failures, removed = {}, 0, 0, 0
     for seed in range(KILLS):
-        lines = run_and_kill(folder, durable, faults, fingerprint, seed, one_in=40 if seed % 3 == 0 else 0)
+        lines = run_and_kill(folder, durable, start, seed, one_in=40 if seed % 3 == 0 else 0)
         state, begun, gone, failed = follow(state, lines)
         if seed % 2:
             replace_files(folder, durable)
@@ -165,7 +160,7 @@ def power_cut(folder, durable, chance):
             shutil.copy(file, folder / file.name)
 
 
-def trial(seed, folder, durable, large, faults, fingerprint, writer):
+def trial(seed, folder, durable, large, start, fingerprint, writer):
     """One end of a writer; gives what is wrong with the gallery afterwards, in words, and how far the writer came."""
     chance = random.Random(seed)
     folders, state = large
@@ -177,13 +172,12 @@ def trial(seed, folder, durable, large, faults, fingerprint, writer):
     settings["full_at" if kind == "full" else "kill_at"] = place
     if kind == "power":
         settings["durable"] = durable
-    with start(folder, fingerprint, str(seed), str(STEPS), faults=faults, **settings) as process:
-        lines = process.stdout.read().splitlines()
+    lines = printed(start(folder, seed, STEPS, **settings))
     state, begun, _, _ = follow(state, lines, writer)
     allowed = (state, state if begun is None else apply(state, begun, writer))
     if kind == "power":
         power_cut(folder, durable, chance)
-    wrong = look_from_a_full_disk(folder, allowed, faults, fingerprint) if kind == "full" else []
+    wrong = look_from_a_full_disk(folder, allowed, start) if kind == "full" else []
     try:
         with open_gallery(folder / "people.db", fingerprint, create=True) as gallery:
             wrong += look(gallery, allowed, writer)
@@ -193,9 +187,15 @@ def trial(seed, folder, durable, large, faults, fingerprint, writer):
     return kind, wrong, len(lines)
 
 
-def look_from_a_full_disk(folder, allowed, faults, fingerprint):
-    with start(folder, fingerprint, "list", faults=faults, full_at=1) as process:
-        found = [line.split(" ", 2) for line in process.stdout.read().splitlines()]
+def printed(process):
+    """The lines of a process that has ended."""
+    lines = process.stdout.read().splitlines()
+    process.wait()
+    return lines
+
+
+def look_from_a_full_disk(folder, allowed, start):
+    found = [line.split(" ", 2) for line in printed(start(folder, "list", full_at=1))]
     if any(line[0] == "failed" for line in found):
         return [f"refused on a full disk: {found[-1]}"]
     return [] if {name: int(count) for _, count, name in found} in allowed else ["lost on a full disk"]
@@ -213,12 +213,12 @@ def look(gallery, allowed, writer):
 
 
 @pytest.mark.slow
-def test_a_large_gallery_opens_again_wherever_its_writer_ends(tmp_path, large, faults, writer, fingerprint):
+def test_a_large_gallery_opens_again_wherever_its_writer_ends(tmp_path, large, start, writer, fingerprint):
     """Ended in the middle of a checkpoint, by a kill, a power cut or a full disk: nothing refused, nothing lost."""
     folder, durable = tmp_path / "gallery", tmp_path / "durable"
     folder.mkdir()
     durable.mkdir()
-    outcomes = [trial(seed, folder, durable, large, faults, fingerprint, writer) for seed in range(TRIALS)]
+    outcomes = [trial(seed, folder, durable, large, start, fingerprint, writer) for seed in range(TRIALS)]
     wrong = [(seed, kind, found) for seed, (kind, found, _) in enumerate(outcomes) if found]
     ends = sum(count < 2 * STEPS for _, _, count in outcomes)
     print(f"\n{TRIALS} trials, {ends} ended early, {len(wrong)} wrong", *wrong, sep="\n")  # noqa: T201 -- with -s
