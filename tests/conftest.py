@@ -415,7 +415,6 @@ def fork_server(tmp_path_factory):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             bufsize=0,
         )
         servers.append(server)

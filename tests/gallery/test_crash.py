@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_sphereface.errors import EdgeSphereFaceError
@@ -209,7 +210,8 @@ def look(gallery, allowed, writer):
         if {row.tobytes() for row in portrait.embeddings} != made:
             wrong.append(f"another embedding of {portrait.name}")
     names = random.Random(len(found)).sample(sorted(found), 20)
-    return wrong + [name for name in names if gallery.search(gallery.template(name), top=1)[0][0].name != name]
+    first = [best.name for best, *_ in gallery.search(np.stack([gallery.template(name) for name in names]), top=1)]
+    return wrong + [name for name, other in zip(names, first, strict=True) if name != other]
 
 
 @pytest.mark.slow
