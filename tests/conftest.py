@@ -391,7 +391,10 @@ class ForkedProcess:
         """Kill it; gives whether it still ran."""
         if self.has_ended():
             return False
-        os.kill(self._number, signal.SIGKILL)
+        try:
+            os.kill(self._number, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended since
+            return False
         return True
 
     def wait(self):
