@@ -3,6 +3,7 @@
  *
  * FAULTS_DURABLE  a folder: every fsync copies the file, as it is then, to it. That is what a power cut leaves.
  * FAULTS_ONE_IN   one fsync in so many fails with EIO and copies nothing; 0: none.
+ * FAULTS_SEED     which ones fail: the same seed, the same fsyncs.
  * FAULTS_KILL_AT  the process is killed in the middle of this operation (write, truncation, fsync), counted from 1; 0: never.
  * FAULTS_FULL_AT  from this write on the disk is full (ENOSPC); 0: never.
  * FAULTS_FILE     count only operations on the file of this name; empty: on all.
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,14 +138,21 @@ static void copy_names(const char *path, const char *folder) {
     if (!access(other, F_OK)) copy(other, folder);
 }
 
+static int fails(void) {
+    static int is_seeded; /* in each process: a forked one has a seed of its own */
+    long one_in = number("FAULTS_ONE_IN");
+    if (!is_seeded) srandom(number("FAULTS_SEED"));
+    is_seeded = 1;
+    return one_in && random() % one_in == 0;
+}
+
 static int synchronize(int (*real)(int), int fd) {
     char buffer[PATH_MAX];
     const char *path = place_of(fd, buffer), *durable = getenv("FAULTS_DURABLE");
     if (!path) return real(fd);
     int is_folder = !strcmp(path, getenv("FAULTS_FOLDER"));
     if (!is_folder && is_last(path)) end();
-    long one_in = number("FAULTS_ONE_IN");
-    if (one_in && random() % one_in == 0) {
+    if (fails()) {
         errno = EIO;
         return -1;
     }
@@ -153,13 +160,6 @@ static int synchronize(int (*real)(int), int fd) {
     if (!result && durable && is_folder) copy_names(path, durable);
     if (!result && durable && !is_folder) copy(path, durable);
     return result;
-}
-
-static void seed(void) { srandom(getpid()); }
-
-__attribute__((constructor)) static void seed_every_process(void) {
-    seed();
-    pthread_atfork(NULL, NULL, seed);
 }
 
 int fsync(int fd) { return synchronize(REAL(int (*)(int), fsync), fd); }

@@ -61,7 +61,7 @@ def start(faults, fork_server, fingerprint):
 def run_and_kill(folder, durable, start, seed, *, one_in):
     """Lines that a writer printed until it was killed, some milliseconds after one of its first dozens of lines."""
     chance = random.Random(seed)
-    process = start(folder, seed, durable=durable, one_in=one_in)
+    process = start(folder, seed, durable=durable, one_in=one_in, seed=seed)
     first = [process.stdout.readline() for _ in range(chance.randrange(1, 26))]
     time.sleep(chance.uniform(0, 0.01))
     process.kill()
