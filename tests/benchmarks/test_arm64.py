@@ -43,7 +43,7 @@ def call(capsys, *words):
 
 
 @pytest.mark.slow
-def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_machine, capsys, tmp_path):
+def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_machine, capsys, tmp_path, require_schema):
     """On two processors, with this machine in the place of both."""
     (tmp_path / "x.whl").touch()
     output = tmp_path / "results"
@@ -51,6 +51,7 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
     words += ["--wheel", tmp_path / "x.whl", "-o", output]
     outcome = commands.run_arm64(build_parser().parse_args([str(word) for word in words]), this_machine)
     result = json.loads(json_text(outcome.result))
+    require_schema("benchmarks arm64", result)
     assert outcome.passed
     assert result["passed"]
     core, other = result["processors"]
@@ -70,6 +71,14 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
         "portable": 250,
         "arm64": 250,
     }
+    assert result.keys() - {"environment"} == {
+        "model", "crops", "wheel", "emulator", "release", "here", "processors", "instructions", "occupied_mib",
+        "seconds", "passed",
+    }  # fmt: skip
+    assert list(core) == [
+        "processor", "title", "versions", "doctor", "features", "agreement", "seconds", "problems", "passed",
+    ]  # fmt: skip
+    assert list(result["instructions"][0]) == ["processor", "form", "instructions"]
     assert json.loads((output / "arm64.json").read_text()) == result
     page = (output / "arm64.md").read_text()
     assert "1 of 1" in page

@@ -14,8 +14,9 @@ from benchmarks.ascend.comparison_table import LedgerRow, PartialLatency
 from benchmarks.ascend.imported import ImportedError
 from benchmarks.ascend.native import NativeRow
 from edge_sphereface.cli.runner import run
+from edge_sphereface.image import save_image
 from edge_sphereface.inference.session import ProviderReport
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import json_object, json_text
 
 AIS_BENCH = """
 [INFO] -----------------Performance Summary------------------
@@ -178,23 +179,25 @@ def test_mindspore_lite_is_driven_as_its_interface_asks(tmp_path):
 @pytest.mark.slow
 @pytest.mark.mindspore
 @pytest.mark.skipif(find_spec("mindspore") is None, reason="needs MindSpore: make test installs it")
-def test_the_native_path_runs_on_the_cpu(small_checkpoint):
-    """Every line that would run on Ascend, labeled CPU."""
-    from benchmarks.ascend import native
-
-    floats = np.random.default_rng(0).standard_normal((2, 3, 112, 96)).astype(np.float32)
-
-    def judge(forward):
-        return native.NativeAccuracy(
-            accuracy=0.9, accuracy_std=0.1, accuracy_interval=(0.8, 1.0), threshold=0.3, pairs=len(forward(floats))
-        )
-
-    rows = native.run(small_checkpoint, "CPU", floats, rounds=3, judge=judge)
+def test_the_native_path_runs_on_the_cpu(small_checkpoint, astronaut, tmp_path, require_schema):
+    """Every line that would run on Ascend, labeled CPU; its accuracy is that of two pairs, twenty times."""
+    names = ["ann/ann_0001", "ann/ann_0002", "bob/bob_0001", "cat/cat_0001"]
+    for number, name in enumerate(names):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        save_image(tmp_path / "images" / f"{name}.jpg", astronaut[: 512 - number])
+    landmarks = "204 101 247 103 224 128 202 140 245 142"
+    (tmp_path / "lfw_landmark.txt").write_text("".join(f"{name}.jpg {landmarks}\n" for name in names))
+    (tmp_path / "pairs.txt").write_text("10\t2\n" + 20 * "ann\t1\t2\nbob\t1\tcat\t1\n")
+    words = ["ascend", "run", "--checkpoint", small_checkpoint, "--lfw", tmp_path, "--rounds", "3"]
+    arguments = build_parser().parse_args([str(word) for word in words])
+    result = arguments.run(arguments).result
+    require_schema("benchmarks ascend run", json.loads(json_text(result)))
+    rows = result.native
     assert [(row.device, row.precision) for row in rows] == [
         ("CPU", "float16"), ("CPU", "float16"), ("CPU", "float32"), ("CPU", "float32")
     ]  # fmt: skip
     assert [row.path for row in rows[:2]] == ["MindSpore", "MINDIR by MindSpore"]
-    assert [row.judged and row.judged.pairs for row in rows] == [2, None, None, None]
+    assert [row.judged and row.judged.pairs for row in rows] == [40, None, None, None]
     assert all(row.figures.agreement.min_cosine > 0.999 for row in rows)
     assert rows[2].figures.agreement.max_abs_error < 1e-5
     assert all(len(row.figures.samples_ms) == 3 for row in rows)

@@ -263,27 +263,6 @@ def test_peak_memory_is_this_processs_own(tmp_path):
     assert peak_rss_mib(tmp_path / "missing") > 1
 
 
-@pytest.mark.slow
-def test_command(small_model, tmp_path, capsys):
-    words = ["latency", str(small_model), "--rounds", "3", "--threads", "1", "--batches", "1"]
-    assert run(build_parser(), [*words, "-o", str(tmp_path / "x.json")]) == 0
-    out = capsys.readouterr().out
-    assert "video frame" in out
-    saved = json.loads((tmp_path / "x.json").read_text())
-    assert {"environment", "before", "after", "throttled", "rows", "stages"} == saved.keys()
-    assert {row["stage"] for row in saved["stages"]} == {
-        "detect", "find", "improve", "align", "preprocess", "embed", "compare", "photograph", "video frame"
-    }  # fmt: skip
-    assert run(build_parser(), ["compare", str(tmp_path / "x.json"), str(tmp_path / "x.json")]) == 0
-    compared = capsys.readouterr().out
-    assert "same" in compared
-    assert "not judged" not in compared, "stages have starts too"
-    assert (
-        run(build_parser(), ["plan", str(tmp_path / "x.json"), "--fps", "5", "--faces", "1", "--budget-ms", "150"]) == 0
-    )
-    assert "fits" in capsys.readouterr().out
-
-
 def test_a_video_file_is_read(tmp_path, astronaut):
     import cv2
 

@@ -134,7 +134,7 @@ def test_the_gate_is_tried_through_the_command_line(shallow_models, portable_int
 
 
 @pytest.mark.slow
-def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch):
+def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch, require_schema):
     """Everything but OpenVINO and the gate's three long attempts, which have tests of their own."""
     monkeypatch.setattr(measure.derived, "by_nncf", lambda plain, *_: plain)
     real = measure.runner.measure
@@ -155,6 +155,7 @@ def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch)
     assert code in (0, 1)  # a narrow network need not reach the figures
     assert "INT8 over plain float" in page
     result = json.loads(output.read_text())
+    require_schema("benchmarks quantization", result)
     assert {row["form"] for row in result["rows"]} == {
         "plain",
         "rewritten",
@@ -167,6 +168,20 @@ def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch)
     assert result["rewritten_cosine"]["min"] > 0.99999
     assert result["rewritten_cosine"]["crops"] >= 16
     assert ModelSpec.from_json(json.dumps(result["spec"])).precision == "int8"
+    assert list(result) == [
+        "environment",
+        "rows",
+        "file_ratio",
+        "rewritten_cosine",
+        "spec",
+        "search",
+        "proof",
+        "gate",
+        "emulated",
+        "targets",
+    ]
+    assert result["rows"][0].keys() >= {"form", "label", "median_ms_per_face"}
+    assert list(result["targets"][0]) == ["figure", "measured", "sense", "bound", "verdict", "why_not"]
     assert result["targets"][0]["figure"] == "latency, 1 thread: float rewritten over plain"
 
 

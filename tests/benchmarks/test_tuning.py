@@ -104,7 +104,7 @@ def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_measures_and_judges(small_models, tmp_path, capsys):
+def test_the_command_measures_and_judges(small_models, tmp_path, capsys, require_schema):
     plain, tuned = small_models["nchw"], tmp_path / "tuned.onnx"
     stages = read_stages(("4x4", "direct", "2x2w", "direct"))
     rewrite(plain, tuned, tiles=stages, max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
@@ -114,11 +114,20 @@ def test_the_command_measures_and_judges(small_models, tmp_path, capsys):
     words += ["--rounds", "4", "--restarts", "2", "--folder", tmp_path / "made", "-o", tmp_path / "t.json", "--json"]
     code = run(build_parser(), [str(word) for word in words])
     result = json.loads(capsys.readouterr().out)
+    require_schema("benchmarks tuning", result)
     assert code in (0, 1)
     assert code == int(any(line["verdict"] == "MISSED" for line in result["targets"]))
     assert [row["form"] for row in result["rows"]] == ["plain", "tuned", "tuned_batch", "tuned_default"]
     assert all(row["correct"] for row in result["rows"])
+    assert list(result) == ["environment", "rows", "gflop", "product", "exactness", "targets"]
+    assert result["rows"][0].keys() == {
+        "form", "label", "contender", "settings", "model", "precision", "graph", "threads", "batch", "provider",
+        "version", "load_ms", "first_ms", "peak_rss_mib", "latency", "median_ms_per_face", "min_cosine",
+        "max_abs_error", "correct", "samples_ms", "starts", "start_samples",
+    }  # fmt: skip
+    assert list(result["targets"][0]) == ["figure", "measured", "sense", "bound", "verdict", "why_not"]
     (exact,) = result["exactness"]
+    assert list(exact) == ["stages", "crops", "min_cosine"]
     assert exact["stages"] == ["4x4", "direct", "2x2w", "direct"]
     assert exact["min_cosine"] > 0.99999
     assert json.loads((tmp_path / "t.json").read_text()) == result
