@@ -85,27 +85,13 @@ def test_fetch(export, place, monkeypatch):
 
 
 @pytest.mark.slow
-def test_rewrite(export, model):
-    words = ("nchw.onnx", "-o", "fast.onnx", "--max-latency", "100", "--rounds", "5")
-    assert export("rewrite", "rewrite", *words)["latency"]["rounds"] == 5
-
-
-@pytest.mark.slow
 def test_tune(export, model):
     found = export("tune", "tune", "nchw.onnx", "-o", "tuned.onnx", "--threads", "1", "--rounds", "5")
     assert found["networks"]
     assert found["stages"]
 
 
-@pytest.mark.slow
-def test_quantize_and_verify(export, model):
-    pairs = ("--pairs", "pairs.csv", "--images", "paired")
-    found = export("quantize", "quantize", model, "--calibration", "people", "-o", "x.int8.onnx", *pairs, *LAX)
-    assert found["files"]
-    export("verify", "verify", "x.int8.onnx", "--float", model, "--photos", "paired", *LAX)
-
-
 def test_every_command_has_a_schema():
-    """``test_demo.py`` runs ``demo``, ``test_bundle.py`` ``model``."""
+    """``test_demo.py``, ``test_bundle.py``, ``test_rewrite.py`` and ``test_quantize_command.py`` run those not here."""
     names = {name.removeprefix("export ") for name, _ in RECORDS if name.startswith("export ")}
     assert set(build_parser().commands.choices) == names

@@ -98,9 +98,10 @@ def test_a_certificate_of_int8_tells_another_model(quantized, shallow_models, tm
 
 
 @pytest.mark.slow
-def test_verify_against_float(quantized, shallow_models, crop_folder, capsys):
+def test_verify_against_float(quantized, shallow_models, crop_folder, capsys, require_schema):
     words = ["verify", quantized, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", LOOSE]
     code, result, _ = command(capsys, *words)
+    require_schema("export verify", result)
     assert code == 0
     assert result["proof"]["passed"]
     assert result["proof"]["crops"] == 48 + 16
@@ -125,7 +126,7 @@ def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labeled", [False, True])
-def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, labeled):
+def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, require_schema, labeled):
     """Even without labeled pairs: the built-in photograph is always among the crops of the proof."""
     folder = tmp_path / "poison"
     folder.mkdir()
@@ -153,6 +154,7 @@ def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, caps
         *pairs,
     ]
     code, result, _ = command(capsys, *words)
+    require_schema("export quantize", result)
     assert code == 1
     assert result["model"] is None
     assert result["files"] == []
@@ -225,15 +227,26 @@ def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, 
 
 
 @pytest.mark.slow
-def test_doubts_and_skipped_photographs_are_said(shallow_models, crop_folder, tmp_path, capsys):
+def test_doubts_and_skipped_photographs_are_said(
+    shallow_models, crop_folder, astronaut, tmp_path, capsys, require_schema
+):
+    """And pairs of photographs whose faces are found are no obstacle where they are too few to be judged."""
+    for name in ("photographs", "paired", "out"):
+        (tmp_path / name).mkdir()
     for path in list(crop_folder.iterdir())[:8]:
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+        (tmp_path / "photographs" / path.name).write_bytes(path.read_bytes())
     for number in range(8):
-        (tmp_path / f"broken{number}.jpg").write_bytes(b"\xff\xd8 no photograph")
-    (tmp_path / "out").mkdir()
-    words = ["quantize", shallow_models["image"], "--calibration", tmp_path, "-o", tmp_path / "out" / "m.onnx"]
+        (tmp_path / "photographs" / f"broken{number}.jpg").write_bytes(b"\xff\xd8 no photograph")
+    for number in range(1, 4):
+        save_image(tmp_path / "paired" / f"{number}.png", astronaut[:-number])
+    (tmp_path / "pairs.csv").write_text("image1_path,image2_path,label\n" + 10 * "1.png,2.png,1\n1.png,3.png,0\n")
+    words = ["quantize", shallow_models["image"], "--calibration", tmp_path / "photographs"]
+    words += ["--pairs", tmp_path / "pairs.csv", "--images", tmp_path / "paired", "-o", tmp_path / "out" / "m.onnx"]
     code, result, progress = command(capsys, *words, "--policy", "mean=0,p1=0,known=0,min=0,latency=none")
+    require_schema("export quantize", result)
     assert code == 0
+    assert result["files"]
+    assert result["proof"]["pairs"]["count"] + result["proof"]["pairs"]["left_out"] == 20
     assert any("at least 50" in doubt for doubt in result["calibration"]["doubts"])
     assert "warning: Only" in progress
     skipped = result["calibration"]["skipped"]

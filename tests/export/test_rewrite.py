@@ -172,11 +172,13 @@ def test_what_is_observed_is_what_flows(small_models, crops):
 
 
 @pytest.mark.slow
-def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys):
+def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys, require_schema):
     words = ["rewrite", str(small_models["image"]), "-o", str(tmp_path / "fast.onnx"), "--max-latency", "100"]
     assert run(build_parser(), [*words, "--rounds", "5", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
+    require_schema("export rewrite", result)
     assert result["parity"]["passed"]
+    assert result["latency"]["rounds"] == 5
     assert result["latency"]["before"]["samples"] == 5
     embedder = Embedder(tmp_path / "fast.onnx")
     assert embedder.spec.rewrites == ("prelu",)
