@@ -97,7 +97,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         kind, locate = detector.name, detected_landmarks(detector)
         located_by = f"{kind}-{__version__}"
     rows = []
-    reference = None
+    first: tuple[str, evaluate.Scores] | None = None
     sources: dict[str, str] = {}
     for path in arguments.model:
         embedder = Embedder(path)
@@ -121,17 +121,22 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
                 landmarks=kind,
                 flip=arguments.flip,
                 provider=embedder.provider,
-                figures=evaluate.judge(scores, reference),
+                figures=evaluate.judge(scores, None if first is None else _comparable(*first, embedder.spec)),
                 protocols=protocols.by_protocol(listed, both),
             )
         )
         sources[rows[-1].label] = embedder.spec.source_sha256
-        reference = reference or scores
+        first = first or (embedder.spec.source_sha256, scores)
     claims = published.published_networks(sources) if arguments.lfw is not None else ()
     result = evaluate.AccuracyReport(environment=environment.describe(), accuracy=tuple(rows), published=claims)
     keep_result(result, arguments.output)
     parts = [evaluate.text(rows), f"{rows[0].figures.pairs} pairs, {kind} landmarks"]
     return Outcome(result, "\n\n".join([*parts, *([published.text(claims)] if claims else [])]))
+
+
+def _comparable(source: str, scores: evaluate.Scores, spec: ModelSpec) -> evaluate.Scores:
+    """Scores to compare a model with: without embeddings if those are of other weights."""
+    return scores if source == spec.source_sha256 else scores._replace(embeddings={})
 
 
 def run_plan(arguments: argparse.Namespace) -> Outcome:

@@ -79,7 +79,8 @@ class Difference:
         accuracy: 10-fold accuracy minus that of the first model.
         interval: 95 % confidence interval of the difference.
         mcnemar_p: p-value of the exact McNemar test.
-        cosine_mean: mean cosine similarity of both models' embeddings of a photograph; None without usable faces.
+        cosine_mean: mean cosine similarity of both models' embeddings of a photograph; None without usable faces, or
+            for models of different weights.
         cosine_p1: 1st percentile of these similarities.
         cosine_min: least of these similarities.
     """

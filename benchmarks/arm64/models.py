@@ -73,12 +73,14 @@ def prepare(checkpoint: Path | None, *, folder: Path, note: Callable[[str], None
     INT8 is calibrated on one face without a search for rules, since one file is compared on two processors.
 
     Args:
-        checkpoint: MindSpore checkpoint; None for the official one if it is in the cache, else random weights.
+        checkpoint: file of weights that tells its publisher; None for the official one if it is in the cache, else
+            random weights.
         folder: folder of the models.
         note: called with a description of each step.
 
     Raises:
         CheckpointError: the checkpoint cannot be read.
+        TopologyError: it holds a different network, or does not tell its publisher.
         ParityError: a model differs from its checkpoint.
     """
     official = OFFICIAL.matches(official_path())

@@ -16,7 +16,10 @@ from edge_sphereface.cli.runner import run
 from edge_sphereface.errors import EmbeddingError
 from edge_sphereface.evaluation.pairs import Pair
 from edge_sphereface.inference.session import ProviderReport
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.convert import ConversionOptions, convert
 from export.pretrained import PRETRAINED_SHA256
+from export.untrained import untrained_parameters
 
 
 def example(count=600, seed=0, gap=1.5):
@@ -259,6 +262,24 @@ def test_undetected_faces_are_counted_and_stated(photographs, small_model, capsy
     assert row["landmarks"] == "mtcnn"
     assert [line["mirror"] for line in row["protocols"]] == 2 * ["none", "sum", "concatenation"]
     assert row["protocols"][0]["accuracy"] == row["accuracy"]
+
+
+def test_networks_of_different_weights_are_compared_by_their_decisions(photographs, small_model, made_model, capsys):
+    """Their embeddings have other directions, and may have another size."""
+    words = ["--pairs", photographs / "p.csv", "--images", photographs, "--detector", "mtcnn", "--json"]
+    assert run(build_parser(), ["accuracy", str(small_model), str(made_model), *map(str, words)]) == 0
+    first, second = json.loads(capsys.readouterr().out)["accuracy"]
+    assert "difference" not in first
+    assert second["difference"]["mcnemar_p"] <= 1
+    assert second["difference"]["cosine_mean"] is None
+
+
+@pytest.fixture
+def made_model(tmp_path):
+    """A network of other weights, size and crops than the small model."""
+    shape = {"depth": 4, "widths": (4, 4, 4, 8), "embedding_size": 16, "input_size": (112, 112)}
+    write_ckpt(tmp_path / "x.ckpt", untrained_parameters(**shape))
+    return convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy")).model
 
 
 @pytest.mark.slow
