@@ -175,6 +175,7 @@ def test_accuracy(printed, int8):
     assert fields(found)["accuracy"] == [
         "label", "model", "precision", "landmarks", "flip", "provider", "pairs", "photographs", "undetected",
         "accuracy", "accuracy_std", "accuracy_interval", "threshold", "tar_at_far", "eer", "eer_interval", "roc",
+        "protocols",
     ]  # fmt: skip
     assert found["accuracy"][1].keys() - found["accuracy"][0].keys() == {"difference"}
 
