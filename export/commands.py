@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.alignment import ALIGNMENT_FITS
 from edge_sphereface.cli.arguments import (
     cosine,
     detector_options,
@@ -27,22 +25,26 @@ from edge_sphereface.storage.files import SHARED, atomic_write
 from export import inspection, official, parity
 from export.errors import ParityError
 from export.known_checkpoints import download_target, published_files
-from export.presets import PRESET_NAMES
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_float_options, add_quantize, verify_against_float
 from export.quantization.crops import require_photographs
 from export.reference import REFERENCE_NAMES
 from export.rewrite.commands import add_rewrite
+from export.told_options import add_told_options, told
 from export.tuning.commands import add_tune
 
 if TYPE_CHECKING:
+    import argparse
+
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.origin import ColorOrder, Shortcut
     from edge_sphereface.model.spec import ModelSpec
     from export.checkpoint.entry import FileFormat
     from export.convert import Conversion
     from export.parity import ParityReport
-    from export.presets import ColorOrder, PresetName
+    from export.presets import PresetName
     from export.source import SourceNetwork
-    from export.topology import Activation, Shortcut
+    from export.topology import Activation
 
 
 def build_parser() -> Parser:
@@ -132,14 +134,6 @@ def _add_proof_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_preset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preset",
-        choices=PRESET_NAMES,
-        help="publisher of the weights, which determines how crops are made (default: recognized from the file)",
-    )
-
-
 def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
@@ -183,16 +177,7 @@ def _add_convert(commands: Commands) -> None:
     parser.add_argument(
         "--threshold-source", default="chosen at conversion", metavar="TEXT", help="origin of the threshold"
     )
-    parser.add_argument(
-        "--input-size", type=_size, metavar="HxW", help="size of the crops, if the checkpoint allows more than one"
-    )
-    parser.add_argument(
-        "--alignment-fit",
-        choices=ALIGNMENT_FITS,
-        help="alignment of the training crops: cp2tform, as in the original; umeyama, as in scikit-image (default: as "
-        "the publisher of the weights does)",
-    )
-    _add_preset(parser)
+    add_told_options(parser)
     _add_proof_options(parser)
     parser.set_defaults(run=convert)
 
@@ -203,10 +188,10 @@ class SourceReport:
 
     Attributes:
         format: format of the file.
-        preset: publisher whose conventions determine how crops are made.
+        preset: publisher whose conventions determine how crops are made; None if options told them one by one.
         activation: ``prelu``, with one slope per channel, or ``relu``.
         shortcut: where a residual pair adds its input: ``after_activation`` or ``before_activation``.
-        color_order: order of the colors of the publisher's crops; the ONNX file takes BGR.
+        color_order: order of the colors of the crops in training; the ONNX file takes BGR.
         is_normalized: whether batch normalization was folded into the weights.
         known_as: what the file is, if its SHA-256 is known here; None otherwise.
         license: license of a known file, and what its training data allow.
@@ -215,7 +200,7 @@ class SourceReport:
     """
 
     format: FileFormat
-    preset: PresetName
+    preset: PresetName | None
     activation: Activation
     shortcut: Shortcut
     color_order: ColorOrder
@@ -268,9 +253,7 @@ def convert(arguments: argparse.Namespace) -> Outcome:
             threshold=arguments.threshold,
             threshold_source=arguments.threshold_source,
             threshold_pairs=labeled,
-            input_size=arguments.input_size,
-            preset=arguments.preset,
-            alignment_fit=arguments.alignment_fit,
+            told=told(arguments),
             reference=arguments.reference,
             photos=arguments.photos,
         ),
@@ -292,10 +275,10 @@ def _source_report(network: SourceNetwork) -> SourceReport:
     topology, known = network.topology, network.known
     return SourceReport(
         format=network.checkpoint.format,
-        preset=network.preset.name,
+        preset=None if network.preset is None else network.preset.name,
         activation=topology.activation,
         shortcut=topology.shortcut,
-        color_order=network.preset.preprocessing.color_order,
+        color_order=network.preprocessing.color_order,
         is_normalized=topology.is_normalized,
         known_as=None if known is None else known.title,
         license=None if known is None else known.license,
@@ -320,9 +303,9 @@ def _describe(made: Conversion) -> str:
 
 
 def _source_lines(network: SourceNetwork) -> list[str]:
-    topology, known, preprocessing = network.topology, network.known, network.preset.preprocessing
+    topology, known, preprocessing = network.topology, network.known, network.preprocessing
     parts = [
-        f"{network.checkpoint.format}, conventions of {network.preset.title}",
+        f"{network.checkpoint.format}, conventions {_whose(network)}",
         "PReLU" if topology.activation == "prelu" else "ReLU",
         *(["batch normalization folded"] if topology.is_normalized else []),
         f"identity added {topology.shortcut.replace('_', ' the ')}",
@@ -342,6 +325,13 @@ def _source_lines(network: SourceNetwork) -> list[str]:
     ]
 
 
+def _whose(network: SourceNetwork) -> str:
+    if network.preset is None:
+        return "as told"
+    is_usual = network.preset.preprocessing == network.preprocessing
+    return f"of {network.preset.title}{'' if is_usual else ' with changes'}"
+
+
 def _add_verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
@@ -356,7 +346,7 @@ def _add_verify(commands: Commands) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="source of the model (default: the official one, in the cache)"
     )
-    _add_preset(parser)
+    add_told_options(parser, size=False)
     _add_proof_options(parser)
     add_float_options(parser)
     parser.set_defaults(run=verify)
@@ -383,8 +373,9 @@ def verify(arguments: argparse.Namespace) -> Outcome:
         ParityError: the model was made from another checkpoint, or is of reduced precision.
     """
     from edge_sphereface.inference.embedder import Embedder
+    from export.checkpoint import open_checkpoint
     from export.reference import open_reference
-    from export.source import open_network
+    from export.source import recognize, told_by
 
     if arguments.original is not None:
         return verify_against_float(arguments)
@@ -396,18 +387,17 @@ def verify(arguments: argparse.Namespace) -> Outcome:
             hint="compare it with its float model: --float FILE.onnx",
         )
     source = arguments.checkpoint or official.official_path()
-    size = (spec.input_height, spec.input_width)
-    with open_network(source, preset=arguments.preset, input_size=size) as network:
-        checkpoint = network.checkpoint
+    with open_checkpoint(source) as checkpoint:
         if checkpoint.sha256 != spec.source_sha256:
             raise ParityError(
                 f"{arguments.model} was made from {spec.source_file} (SHA-256 {spec.source_sha256}), but "
                 f"{source} has SHA-256 {checkpoint.sha256}.",
                 hint="use the checkpoint that it was made from",
             )
+        network = recognize(checkpoint, told_by(spec, told(arguments)))
+        _require_crops(network, embedder)
         reference = open_reference(arguments.reference, checkpoint, network.topology)
-        order = network.preset.preprocessing.color_order
-        proof = parity.prove(embedder, reference, color_order=order, photos=arguments.photos, note=note)
+        proof = parity.prove(embedder, reference, network.origin, photos=arguments.photos, note=note)
         target = certificate_path(arguments.model)
         if proof.passed:
             record = parity.certificate(proof, embedder, model_name=arguments.model.name)
@@ -416,6 +406,25 @@ def verify(arguments: argparse.Namespace) -> Outcome:
     lines = [parity.text(proof), f"{target}: parity certificate" if proof.passed else "no certificate was written"]
     report = VerifyReport(certificate=target if proof.passed else None, parity=parity.report(proof))
     return Outcome(report, "\n".join(lines), passed=proof.passed)
+
+
+def _require_crops(network: SourceNetwork, embedder: Embedder) -> None:
+    """Require that a model takes crops as the options say, which its specification may contradict."""
+    wanted, spec = network.preprocessing, embedder.spec
+    differing = [
+        f"{words} {expected}, not {found}"
+        for words, found, expected in (
+            ("pixel mean", spec.pixel_mean, wanted.pixel_mean),
+            ("pixel scale", spec.pixel_scale, wanted.pixel_scale),
+            ("kind of fit", spec.alignment_fit, wanted.alignment_fit),
+        )
+        if found != expected
+    ]
+    if differing:
+        raise ParityError(
+            f"{embedder.path} was made with other crops than told: expected {'; '.join(differing)}.",
+            hint="leave out what the model says itself, or convert the weights again",
+        )
 
 
 def _add_model(commands: Commands) -> None:
@@ -446,7 +455,7 @@ def _add_model(commands: Commands) -> None:
     parser.add_argument(
         "--reference", choices=REFERENCE_NAMES, default="auto", help="MindSpore if installed (default), else numpy"
     )
-    _add_preset(parser)
+    add_told_options(parser)
     parser.set_defaults(run=model)
 
 
@@ -470,7 +479,7 @@ def model(arguments: argparse.Namespace) -> Outcome:
     made = make_bundle(
         _checkpoint_for_model(arguments),
         arguments.output,
-        FormOptions(reference=arguments.reference, preset=arguments.preset),
+        FormOptions(reference=arguments.reference, told=told(arguments)),
         photographs=None
         if arguments.calibration is None
         else Photographs(calibration=arguments.calibration, labeled=labeled),
@@ -514,10 +523,3 @@ def demo(arguments: argparse.Namespace) -> Outcome:
 
     made = run_demo(arguments.output, note=note, reporter=Progress)
     return Outcome(demo_report(made), page.text(made))
-
-
-def _size(value: str) -> tuple[int, int]:
-    height, _, width = value.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 112x96, got {value!r}")
-    return (int(height), int(width))

@@ -22,6 +22,7 @@ from export.folding import fold_color_order, fold_normalization
 from export.graph import build_graph
 from export.outputs import check_output
 from export.parity import Proof, certificate, prove, require
+from export.presets import NOTHING_TOLD
 from export.reference import ReferenceName, open_reference
 from export.source import open_network
 from export.threshold import measure_threshold
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from edge_sphereface.alignment import AlignmentFit
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
-    from export.presets import PresetName
+    from export.presets import Told
     from export.source import SourceNetwork
     from export.topology import Topology
 
@@ -47,9 +47,7 @@ class ConversionOptions:
         threshold: cosine similarity stored in the model; None for the threshold of the original network.
         threshold_source: origin of that threshold, in words.
         threshold_pairs: labeled pairs to measure the threshold on, in place of ``threshold``.
-        input_size: height and width of the input in pixels, if the checkpoint allows more than one.
-        preset: conventions of the publisher of the weights; None to recognize them.
-        alignment_fit: kind of fit that aligned the training crops; None for that of the publisher.
+        told: what the user tells of the network; the rest is recognized.
         reference: forward pass to compare with, one of :data:`export.reference.REFERENCE_NAMES`.
         photos: folder of photographs for the proof; None for the built-in photograph.
     """
@@ -58,9 +56,7 @@ class ConversionOptions:
     threshold: float | None = None
     threshold_source: str = "chosen at conversion"
     threshold_pairs: LabeledPairs | None = None
-    input_size: tuple[int, int] | None = None
-    preset: PresetName | None = None
-    alignment_fit: AlignmentFit | None = None
+    told: Told = NOTHING_TOLD
     reference: ReferenceName = "auto"
     photos: Path | None = None
 
@@ -117,7 +113,7 @@ def convert(
     check_output(output, source)
     # Both files are complete on disk before either takes its place.
     with (
-        open_network(source, preset=chosen.preset, input_size=chosen.input_size) as network,
+        open_network(source, chosen.told) as network,
         atomic_write(certificate_path(output), mode=SHARED) as certificate_stream,
         atomic_write(output, mode=SHARED) as stream,
     ):
@@ -130,8 +126,7 @@ def convert(
         del parameters
         embedder = Embedder(stream.name, provider="cpu")
         reference = open_reference(chosen.reference, network.checkpoint, network.topology)
-        order = network.preset.preprocessing.color_order
-        proof = prove(embedder, reference, color_order=order, photos=chosen.photos, note=note)
+        proof = prove(embedder, reference, network.origin, photos=chosen.photos, note=note)
         require(proof, f"The graph made from {source.name}")
         if chosen.threshold_pairs is not None:
             note(f"measuring the threshold on {len(chosen.threshold_pairs.pairs)} labeled pairs")
@@ -161,7 +156,7 @@ def _write_spec(stream: IO[bytes], spec: ModelSpec) -> None:
 def _folded_parameters(network: SourceNetwork) -> dict[str, np.ndarray[Any, Any]]:
     """Parameters of the graph, which takes BGR crops and has no batch normalization."""
     parameters = _read_parameters(network)
-    if network.preset.preprocessing.color_order == "RGB":
+    if network.preprocessing.color_order == "RGB":
         parameters = fold_color_order(parameters)
     return fold_normalization(parameters, network.topology.epsilon)
 
@@ -185,7 +180,7 @@ def model_spec(network: SourceNetwork, options: ConversionOptions) -> ModelSpec:
         TopologyError: no landmark template is known for the size of its crops.
     """
     checkpoint, topology, known = network.checkpoint, network.topology, network.known
-    preprocessing = network.preset.preprocessing
+    preprocessing = network.preprocessing
     if options.threshold is not None:
         threshold, threshold_source = options.threshold, options.threshold_source
     elif known is not None and known.threshold is not None:
@@ -203,7 +198,7 @@ def model_spec(network: SourceNetwork, options: ConversionOptions) -> ModelSpec:
         pixel_mean=preprocessing.pixel_mean,
         pixel_scale=preprocessing.pixel_scale,
         landmark_template=_template(topology),
-        alignment_fit=options.alignment_fit or preprocessing.alignment_fit,
+        alignment_fit=preprocessing.alignment_fit,
         precision="float32",
         threshold=threshold,
         threshold_source=threshold_source,
@@ -211,6 +206,7 @@ def model_spec(network: SourceNetwork, options: ConversionOptions) -> ModelSpec:
         source_sha256=checkpoint.sha256,
         source_is_official=checkpoint.sha256 == official.OFFICIAL.sha256,
         exporter_version=__version__,
+        origin=network.recorded_origin,
     )
 
 

@@ -10,6 +10,7 @@ from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.storage.files import ensure_folder
 from export.convert import ConversionOptions, convert
+from export.presets import NOTHING_TOLD
 from export.quantization.output import write_quantized
 from export.quantization.policy import Policy
 from export.quantization.quantize import FLOAT16, INT8, QuantizationOptions, quantize
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.model.spec import ModelSpec
     from export.convert import Conversion
-    from export.presets import PresetName
+    from export.presets import Told
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
     from export.reference import ReferenceName
@@ -57,7 +58,7 @@ class FormOptions:
         precisions: reduced precisions to make, ``int8`` and ``float16``.
         max_drift: mean of 1 - cosine above which layers of the INT8 form remain in float32.
         reference: reference forward pass of the conversion's proof.
-        preset: conventions of the publisher of the weights; None to recognize them.
+        told: what the user tells of the network; the rest is recognized.
         plan: number of latency samples of each comparison.
     """
 
@@ -65,7 +66,7 @@ class FormOptions:
     precisions: tuple[str, ...] = (INT8, FLOAT16)
     max_drift: float = 0.002
     reference: ReferenceName = "auto"
-    preset: PresetName | None = None
+    told: Told = NOTHING_TOLD
     plan: Plan = DEFAULT_PLAN
 
 
@@ -117,7 +118,7 @@ def make_forms(
         conversion = convert(
             checkpoint,
             plain,
-            ConversionOptions(input_layout=LAYOUT_IMAGE, preset=options.preset, reference=options.reference),
+            ConversionOptions(input_layout=LAYOUT_IMAGE, told=options.told, reference=options.reference),
             note=note,
         )
     found = photographs(conversion.spec)

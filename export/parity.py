@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.model.origin import Origin
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
-    from export.presets import ColorOrder
     from export.reference import Reference
 
 BATCHES = (1, 7)
@@ -82,10 +82,12 @@ class Proof:
     Attributes:
         reference: name and version of the reference.
         cases: the comparisons.
+        folded: what the conversion folded into the weights and the reference computed explicitly, in words.
     """
 
     reference: tuple[str, str]
     cases: tuple[ParityCase, ...]
+    folded: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -104,8 +106,8 @@ class Proof:
 def prove(
     embedder: Embedder,
     reference: Reference,
+    origin: Origin,
     *,
-    color_order: ColorOrder = "BGR",
     photos: Path | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Proof:
@@ -114,18 +116,29 @@ def prove(
     Args:
         embedder: the ONNX file.
         reference: forward pass with the checkpoint's parameters.
-        color_order: order of the colors that the reference takes; the ONNX file takes BGR.
+        origin: conventions of the network. The reference takes crops in the color order of its training and
+            normalizes, whereas the ONNX file takes BGR.
         photos: photographs for the faces, see :func:`export.faces.face_crops`.
         note: called with a description of each step.
     """
-    step = -1 if color_order == "RGB" else 1
-    return _compare(
+    step = -1 if origin.color_order == "RGB" else 1
+    proof = _compare(
         embedder,
         lambda crops: reference.forward(normalize_plainly(crops[..., ::step], embedder.spec)),
         (reference.name, reference.version),
         photos,
         note,
     )
+    return replace(proof, folded=_folded(origin))
+
+
+def _folded(origin: Origin) -> tuple[str, ...]:
+    found = []
+    if origin.color_order == "RGB":
+        found.append("color order: the first convolution's input channels are reversed; the reference took RGB crops")
+    if origin.is_normalized:
+        found.append("batch normalization: folded into the weights before it; the reference normalized")
+    return tuple(found)
 
 
 def prove_against_model(
@@ -202,6 +215,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
         bounds=CertifiedBounds(
             conversion=CONVERSION_BOUNDS if is_exact else None, device=device_bounds(embedder.spec.precision)
         ),
+        folded=proof.folded,
         cases=tuple(
             CertifiedCase(inputs=case.inputs, batch=case.batch, **json_object(case.measured)) for case in proof.cases
         ),
@@ -243,6 +257,7 @@ def text(proof: Proof) -> str:
         for case in proof.cases
     ]
     lines.append(f"  {'required':<14}  {f'<= {bounds.max_abs_error:g}':>13}  {f'>= {bounds.min_cosine:g}':>12}")
+    lines += [f"  covers {words}" for words in proof.folded]
     return "\n".join(lines)
 
 

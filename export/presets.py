@@ -1,4 +1,4 @@
-"""What no file of weights tells: how the crops of a network are made, by publisher."""
+"""What no file of weights tells, by publisher or as a user tells it: how the crops of a network are made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA
 
 if TYPE_CHECKING:
     from edge_sphereface.alignment import AlignmentFit
-    from export.topology import Shortcut
+    from edge_sphereface.model.origin import ColorOrder, Shortcut
 
 PresetName: TypeAlias = Literal["mindspore", "caffe", "clcarwin", "uniface", "opensphere", "opensphere-deprecated"]
-ColorOrder: TypeAlias = Literal["BGR", "RGB"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +49,31 @@ class Preset:
     preprocessing: Preprocessing
     shortcut: Shortcut
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a user tells of a network; None for what its file or its publisher tells.
+
+    Attributes:
+        preset: publisher whose conventions hold where the other values are None.
+        input_size: height and width of the crop in pixels; see :func:`export.topology.infer_topology`.
+        color_order: as in :class:`Preprocessing`.
+        pixel_mean: as in :class:`Preprocessing`.
+        pixel_scale: as in :class:`Preprocessing`.
+        alignment_fit: as in :class:`Preprocessing`.
+        shortcut: where a residual pair adds its input; see :class:`export.topology.Topology`.
+    """
+
+    preset: PresetName | None = None
+    input_size: tuple[int, int] | None = None
+    color_order: ColorOrder | None = None
+    pixel_mean: float | None = None
+    pixel_scale: float | None = None
+    alignment_fit: AlignmentFit | None = None
+    shortcut: Shortcut | None = None
+
+
+NOTHING_TOLD = Told()
 
 _ORIGINAL = Preprocessing(color_order="BGR", pixel_mean=127.5, pixel_scale=1 / 128, alignment_fit=FIT_CP2TFORM)
 """Source: wy1iu/sphereface, test/code/evaluation.m; clcarwin/sphereface_pytorch, lfw_eval.py; MindSpore's README."""

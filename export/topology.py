@@ -13,6 +13,7 @@ from export.naming import MOMENTS, sort_names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from edge_sphereface.model.origin import Shortcut
     from export.checkpoint import TensorInfo
 
 STAGES = 4
@@ -33,7 +34,6 @@ BATCH_NORMALIZATION_EPSILON = 1e-5
 """Default of PyTorch's batch normalization, which no state dict holds."""
 
 Activation: TypeAlias = Literal["prelu", "relu"]
-Shortcut: TypeAlias = Literal["after_activation", "before_activation"]
 
 _LAYER = re.compile(r"(?:conv|relu|bn)([0-9]{1,4})_([0-9]{1,4})\.")
 _MAX_PAIRS = 512

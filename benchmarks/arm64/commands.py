@@ -12,6 +12,7 @@ from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option
 from edge_sphereface.cli.runner import Outcome, UsageError, note
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
+from export.told_options import add_told_options, told
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +61,7 @@ def add_command(commands: Commands) -> None:
         "--folder", type=Path, default=FOLDER, help=f"folder for the files that are made (default {FOLDER})"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write arm64.json and arm64.md")
+    add_told_options(parser)
     parser.set_defaults(run=run_arm64)
 
 
@@ -87,7 +89,7 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
     if arguments.output is not None:
         ensure_folder(arguments.output)
     wheel = arguments.wheel or build_wheel(arguments.folder)
-    models = prepare(arguments.checkpoint, folder=arguments.folder, note=note)
+    models = prepare(arguments.checkpoint, folder=arguments.folder, told=told(arguments), note=note)
     report = Arm64Report(
         environment=environment.describe(),
         result=smoke(models, wheel, options, emulator=emulator, note=note),

@@ -22,6 +22,7 @@ from export.faces import astronaut, face_crops
 from export.layers import layers_of
 from export.official import OFFICIAL, official_path
 from export.plain import open_plain
+from export.presets import NOTHING_TOLD
 from export.quantization.activation_statistics import embed_all, histograms
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
@@ -32,6 +33,8 @@ from export.untrained import write_untrained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from export.presets import Told
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN, REWRITTEN, WINOGRAD = "plain", "rewritten", "winograd"
@@ -67,15 +70,21 @@ class Models:
     count: int = _CROPS
 
 
-def prepare(checkpoint: Path | None, *, folder: Path, note: Callable[[str], None] = lambda _: None) -> Models:
+def prepare(
+    checkpoint: Path | None,
+    *,
+    folder: Path,
+    told: Told = NOTHING_TOLD,
+    note: Callable[[str], None] = lambda _: None,
+) -> Models:
     """Make the models, or reuse those that the same code made from the same checkpoint.
 
     INT8 is calibrated on one face without a search for rules, since one file is compared on two processors.
 
     Args:
-        checkpoint: file of weights that tells its publisher; None for the official one if it is in the cache, else
-            random weights.
+        checkpoint: file of weights; None for the official one if it is in the cache, else random weights.
         folder: folder of the models.
+        told: what the user tells of the network; the rest is recognized.
         note: called with a description of each step.
 
     Raises:
@@ -85,12 +94,12 @@ def prepare(checkpoint: Path | None, *, folder: Path, note: Callable[[str], None
     """
     official = OFFICIAL.matches(official_path())
     source = checkpoint or (official_path() if official else None)
-    target = folder / f"models-{_fingerprint(source)}"
+    target = folder / f"models-{_fingerprint(source, told)}"
     if not target.is_dir():
         part = target.with_name(f"{target.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        _make(source, part, note)
+        _make(source, part, told, note)
         part.rename(target)
     spec = Embedder(target / f"{PLAIN}.onnx", provider="cpu").spec
     weights = source.name if source else "untrained weights (random, fixed seed)"
@@ -104,13 +113,14 @@ def prepare(checkpoint: Path | None, *, folder: Path, note: Callable[[str], None
     )
 
 
-def _make(checkpoint: Path | None, folder: Path, note: Callable[[str], None]) -> None:
+def _make(checkpoint: Path | None, folder: Path, told: Told, note: Callable[[str], None]) -> None:
     if checkpoint is None:
         note("writing a checkpoint with random weights")
         checkpoint = folder / _UNTRAINED
         write_untrained(checkpoint)
     plain = folder / f"{PLAIN}.onnx"
-    convert(checkpoint, plain, ConversionOptions(input_layout=LAYOUT_IMAGE, reference="numpy"), note=note)
+    options = ConversionOptions(input_layout=LAYOUT_IMAGE, told=told, reference="numpy")
+    convert(checkpoint, plain, options, note=note)
     for form, tiles in ((REWRITTEN, {}), (WINOGRAD, read_stages(_STAGES))):
         rewrite(plain, folder / f"{form}.onnx", tiles=tiles, max_ratio=float("inf"), note=note)
     for target in INT8_TARGETS:
@@ -151,8 +161,9 @@ def _quantize(source: Path, output: Path, target: Target) -> None:
     onnx.save(model, output)
 
 
-def _fingerprint(checkpoint: Path | None) -> str:
+def _fingerprint(checkpoint: Path | None, told: Told) -> str:
     digest = hashlib.sha256(b"" if checkpoint is None else sha256_of(checkpoint).encode())
+    digest.update(repr(told).encode())
     for pattern in _SOURCES:
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.read_bytes())

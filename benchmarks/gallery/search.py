@@ -188,6 +188,7 @@ def _kind() -> Fingerprint:
         color_order="BGR",
         pixel_mean=127.5,
         pixel_scale=0.0078125,
+        shortcut="after_activation",
         flip=False,
     )
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import ProviderReport
     from edge_sphereface.metrics import Agreement
     from edge_sphereface.model.certificate import Bounds, DeviceCheck
+    from edge_sphereface.model.origin import Origin
     from edge_sphereface.model.spec import ModelSpec
 
 
@@ -123,6 +124,8 @@ def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:
         ("exported by", f"edge_sphereface {spec.exporter_version}"),
         ("runs on", str(report.provider)),
     ]
+    if spec.origin is not None:
+        rows[-2:-2] = _origin_rows(spec.origin)
     record = spec.quantization
     if record is not None:
         kept = f"; {len(record.float_layers)} layers in float32" if record.float_layers else ""
@@ -134,6 +137,13 @@ def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:
     if spec.tuning is not None:
         rows.insert(2, ("tuned", str(spec.tuning)))
     return rows
+
+
+def _origin_rows(origin: Origin) -> list[tuple[str, str]]:
+    publisher = "told one by one" if origin.preset is None else f"of {origin.preset}"
+    order, place = origin.color_order, origin.shortcut.replace("_", " the ")
+    rows = [("conventions", f"{publisher}; {order} crops in training; identity added {place}")]
+    return [*rows, ("folded", f"into the weights: {', '.join(origin.folded)}")] if origin.folded else rows
 
 
 def _points(spec: ModelSpec) -> str:

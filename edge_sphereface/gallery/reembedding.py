@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array
 
-_OF_CROPS = ("crop_height", "crop_width", "landmark_template")
-"""Fields of the fingerprint that a model and the stored crops must share."""
 _NAMED = 20
 """Largest number of identities that an error names."""
 
@@ -93,10 +91,14 @@ def embed_crops(
 
 def _require_same_template(gallery: Gallery, embedder: Embedder) -> None:
     there, here = gallery.fingerprint, embedder.fingerprint
-    if any(getattr(there, field) != getattr(here, field) for field in _OF_CROPS):
+    if not there.shares_crops(here):
+        kept, wanted = (f"{kind.crop_height} x {kind.crop_width} pixels" for kind in (there, here))
+        differing = f"crops of {wanted}" if kept != wanted else "another landmark template"
         raise FingerprintError(
-            f"The crops kept in {gallery.location} are aligned differently from what {embedder.path.name} expects.",
-            hint="enroll from photographs again",
+            f"The crops kept in {gallery.location} are aligned differently from what {embedder.path.name} expects: "
+            f"they have {kept}, and the model takes {differing}. Nothing was changed.",
+            hint="enroll from photographs again, into a new gallery of this model",
+            remedy="create-gallery",
         )
 
 

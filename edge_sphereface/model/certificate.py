@@ -242,6 +242,8 @@ class Certificate(_Part):
         versions: versions of the software that took part, by name.
         quality: for a model of reduced precision, each bound of its proof with the measurement or "not judged", in
             words.
+        folded: what the conversion folded into the weights and the reference computed explicitly, in words; empty in
+            certificates of rewritten models, whose reference is the model before the rewrite.
     """
 
     record_bytes = _FILE.limit
@@ -258,6 +260,7 @@ class Certificate(_Part):
     golden: Golden
     versions: dict[str, str]
     quality: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
@@ -268,7 +271,7 @@ class Certificate(_Part):
                 hint=_HINT,
                 remedy=_REMEDY,
             )
-        return {"crops": None, "alignment": None, "quality": [], **values}
+        return {"crops": None, "alignment": None, "quality": [], "folded": [], **values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

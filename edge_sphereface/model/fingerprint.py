@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.alignment import FIT_UMEYAMA, AlignmentFit
 from edge_sphereface.errors import FingerprintError
+from edge_sphereface.model.origin import Shortcut
 from edge_sphereface.model.spec import LandmarkTemplate, PixelValue, Size
 from edge_sphereface.storage.record import Record
 
@@ -25,11 +26,16 @@ _WORDS = {
     "crop_width": "crop width",
     "landmark_template": "alignment (landmark template)",
     "alignment_fit": "alignment (kind of fit)",
-    "color_order": "color order",
+    "color_order": "color order in training",
     "pixel_mean": "pixel mean",
     "pixel_scale": "pixel scale",
+    "shortcut": "place of the residual additions",
     "flip": "averaging with the mirrored crop",
 }
+_OF_CROPS = ("crop_height", "crop_width", "landmark_template")
+_ORIGINAL_SHORTCUT: Shortcut = "after_activation"
+_ABSENT: dict[str, str] = {"alignment_fit": FIT_UMEYAMA, "shortcut": _ORIGINAL_SHORTCUT}
+"""Fields that earlier records lack, with their values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +55,10 @@ class Fingerprint(Record):
         crop_width: width of the crop in pixels.
         landmark_template: five (x, y) in pixels of the crop.
         alignment_fit: ``cp2tform`` or ``umeyama``; a record without this field means ``umeyama``.
-        color_order: color order of the crop.
+        color_order: color order of the crops in training; every model takes BGR.
         pixel_mean: value subtracted from each pixel.
         pixel_scale: factor applied to the difference.
+        shortcut: where a residual pair adds its input; a record without this field means ``after_activation``.
         flip: whether each embedding is the average over the crop and its mirror image.
     """
 
@@ -72,12 +79,13 @@ class Fingerprint(Record):
     color_order: str
     pixel_mean: PixelValue
     pixel_scale: PixelValue
+    shortcut: Shortcut
     flip: bool
 
     @classmethod
     def of(cls, spec: ModelSpec, *, flip: bool = False) -> Fingerprint:
         """Fingerprint of the embeddings that a model with this specification computes."""
-        record = None if spec.quantization is None else asdict(spec.quantization)
+        record, origin = None if spec.quantization is None else asdict(spec.quantization), spec.origin
         return cls(
             architecture=spec.architecture,
             embedding_size=spec.embedding_size,
@@ -88,9 +96,10 @@ class Fingerprint(Record):
             crop_width=spec.input_width,
             landmark_template=spec.landmark_template,
             alignment_fit=spec.alignment_fit,
-            color_order=spec.color_order,
+            color_order=spec.color_order if origin is None else origin.color_order,
             pixel_mean=float(spec.pixel_mean),
             pixel_scale=float(spec.pixel_scale),
+            shortcut=_ORIGINAL_SHORTCUT if origin is None else origin.shortcut,
             flip=flip,
         )
 
@@ -102,16 +111,21 @@ class Fingerprint(Record):
     def to_json(self) -> str:
         """This fingerprint as JSON text. Equal fingerprints give equal texts, which digests and galleries rely on.
 
-        ``umeyama`` is left out, so that galleries made before ``alignment_fit`` was recorded keep their digest.
+        Values that records had before their field existed are left out, so that older galleries keep their digest.
         """
         values = self.as_json()
-        if self.alignment_fit == FIT_UMEYAMA:
-            del values["alignment_fit"]
+        for name, value in _ABSENT.items():
+            if values[name] == value:
+                del values[name]
         return json.dumps(values, sort_keys=True)
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
-        return {"alignment_fit": FIT_UMEYAMA, **values}
+        return {**_ABSENT, **values}
+
+    def shares_crops(self, other: Fingerprint) -> bool:
+        """Whether the crops of both have one size and one landmark template, so that kept crops serve both."""
+        return all(getattr(self, name) == getattr(other, name) for name in _OF_CROPS)
 
     def differences(self, other: Fingerprint) -> list[str]:
         """What differs, in words: ``there`` is this fingerprint, ``here`` the other one."""
@@ -134,10 +148,12 @@ class Fingerprint(Record):
         if self == other:
             return
         differing = "; ".join(self.differences(other))
+        shares_crops = self.shares_crops(other)
+        instead = "rebuild the gallery from its kept crops" if shares_crops else "enroll from photographs again"
         raise FingerprintError(
             f"{what} holds embeddings of another kind: {differing}. Their similarities are meaningless.",
-            hint="use the model that it was made with, or rebuild the gallery from its kept crops",
-            remedy="rebuild-gallery",
+            hint=f"use the model that it was made with, or {instead}",
+            remedy="rebuild-gallery" if shares_crops else "create-gallery",
         )
 
     def require_kin(self, other: Fingerprint, what: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from edge_sphereface.alignment import FIT_UMEYAMA, AlignmentFit
 from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.json_output import OMIT_NONE
+from edge_sphereface.model.origin import Origin
 from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.tuning import Tuning
 from edge_sphereface.storage.record import Above, Between, Cosine, Length, Record, Sha256
@@ -75,6 +77,8 @@ class ModelSpec(Record):
         source_sha256: SHA-256 of the checkpoint in hexadecimal.
         source_is_official: whether MindSpore Hub published the checkpoint.
         exporter_version: version of the exporter that wrote the file.
+        origin: conventions of the network that the model was made from; None, and left out in JSON, for those that a
+            file of MindSpore tells by itself, and in models made before they were recorded.
         schema_version: version of this record.
     """
 
@@ -104,6 +108,7 @@ class ModelSpec(Record):
     rewrites: tuple[str, ...] = ()
     quantization: Quantization | None = None
     tuning: Tuning | None = None
+    origin: Origin | None = field(default=None, metadata=OMIT_NONE)
     schema_version: Literal[4] = SCHEMA_VERSION
 
     @property
@@ -139,11 +144,12 @@ class ModelSpec(Record):
     def _current(cls, values: JsonObject) -> JsonObject:
         version = values.get("schema_version")
         if type(version) is int and version in _ABSENT:
-            return {**_ABSENT[version], **values, "schema_version": SCHEMA_VERSION}
+            values = {**_ABSENT[version], **values, "schema_version": SCHEMA_VERSION}
+            version = SCHEMA_VERSION
         if version != SCHEMA_VERSION:
             raise ModelFormatError(
                 f"The model's specification has version {version!r:.80}; this package reads version {SCHEMA_VERSION}.",
                 hint=_CONVERT_HINT,
                 remedy=_REMEDY,
             )
-        return values
+        return {"origin": None, **values}

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from export.topology import Activation, Shortcut
+    from edge_sphereface.model.origin import Shortcut
+    from export.topology import Activation
 
     Array = np.ndarray[Any, Any]
 

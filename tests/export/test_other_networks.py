@@ -15,6 +15,7 @@ from export.convert import ConversionOptions, convert
 from export.faces import face_crops
 from export.layers import layers_of
 from export.plain import open_plain
+from export.presets import Told
 from export.quantization.activation_statistics import channel_maxima, channel_means, embed_all, histograms
 from export.quantization.bias import correct_biases
 from export.quantization.float16 import to_float16
@@ -78,7 +79,9 @@ def networks(tmp_path_factory, write_pth) -> Mapping[str, object]:
     opened = {}
     for name, (parameters, preset) in sources.items():
         write_pth(folder / f"{name}.pth", parameters)
-        options = ConversionOptions(reference="numpy", input_layout="image", preset=preset, input_size=SQUARE)
+        options = ConversionOptions(
+            reference="numpy", input_layout="image", told=Told(preset=preset, input_size=SQUARE)
+        )
         path = convert(folder / f"{name}.pth", folder / f"{name}.onnx", options).model
         opened[name] = open_plain(path, "cpu")
     return opened
@@ -207,14 +210,16 @@ def test_a_tuned_form_is_written_with_its_proof(networks, name, tmp_path):
 
 @pytest.mark.slow
 def test_forms_for_emulated_cores_are_made(networks, tmp_path):
-    """The builder of `benchmarks arm64` recognizes the publisher from the file."""
-    made = prepare(networks["relu-last-sum"][0].path.with_suffix(".pth"), folder=tmp_path)
-    assert "SphereFace-8 (0-1-0-1)" in made.name
+    """The builder of `benchmarks arm64` takes what the user tells, as the conversion does."""
+    original = networks["relu"][0]
+    made = prepare(original.path.with_suffix(".pth"), folder=tmp_path, told=Told(preset="opensphere"))
+    assert original.spec.architecture in made.name
     assert np.load(made.crops).shape == (made.count, 112, 112, 3)
     plain = Embedder(made.floats["plain"], provider="cpu")
     assert all(path.is_file() for path in made.int8.values())
     for path in (*made.floats.values(), made.int8["portable"]):  # others are for other processors
         embedder = Embedder(path, provider="cpu")
+        assert embedder.fingerprint.shortcut == "before_activation"
         assert embedder.spec.crop_shape == (112, 112, 3)
         found = cosines(embedder.forward(np.load(made.crops)), plain.forward(np.load(made.crops)))
         assert found.min() > 0.95

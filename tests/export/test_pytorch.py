@@ -15,6 +15,7 @@ from edge_sphereface.metrics import agreement
 from export.checkpoint import open_checkpoint
 from export.convert import ConversionOptions, convert
 from export.errors import CheckpointError, TopologyError
+from export.presets import Told
 from export.source import open_network
 
 pytestmark = [
@@ -202,7 +203,7 @@ def test_files_of_publishers(torch, tmp_path, name, file_format):
         for full, values in network.state_dict().items():
             assert checkpoint.read(full).tobytes() == values.numpy().tobytes()
     told = preset if name in MUST_BE_TOLD else None
-    made = convert(path, tmp_path / "x.onnx", ConversionOptions(preset=told))
+    made = convert(path, tmp_path / "x.onnx", ConversionOptions(told=Told(preset=told)))
     assert made.source.preset.name == preset
     assert made.topology.pairs == PAIRS
     assert made.proof.reference[0] == "numpy"
@@ -214,7 +215,7 @@ def test_onnx_graphs_of_publishers(torch, tmp_path, name):
     network, preset = trained(torch, name)
     path = tmp_path / "weights.onnx"
     to_onnx(torch, network, path, (112, 96 if preset == "clcarwin" else 112))
-    made = convert(path, tmp_path / "x.onnx", ConversionOptions(preset=preset))
+    made = convert(path, tmp_path / "x.onnx", ConversionOptions(told=Told(preset=preset)))
     assert made.topology.pairs == PAIRS
     assert_embeds_as(torch, made.model, network, preset)
 
@@ -230,7 +231,7 @@ def test_graphs_with_batch_normalization_left_in(torch, tmp_path, name):
     network, preset = trained(torch, name)
     keep = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     to_onnx(torch, network, tmp_path / "weights.onnx", (112, 112), **keep)
-    made = convert(tmp_path / "weights.onnx", tmp_path / "x.onnx", ConversionOptions(preset=preset))
+    made = convert(tmp_path / "weights.onnx", tmp_path / "x.onnx", ConversionOptions(told=Told(preset=preset)))
     assert made.topology.is_normalized
     assert_embeds_as(torch, made.model, network, preset)
 
@@ -293,7 +294,9 @@ def test_twins_of_one_name_must_be_told_apart(torch, tmp_path):
     torch.save(network.state_dict(), tmp_path / "x.pth")
     with pytest.raises(TopologyError, match=r"before or after the activation.*config\.yml"):
         convert(tmp_path / "x.pth", tmp_path / "x.onnx")
-    made = convert(tmp_path / "x.pth", tmp_path / "x.onnx", ConversionOptions(preset="opensphere-deprecated"))
+    made = convert(
+        tmp_path / "x.pth", tmp_path / "x.onnx", ConversionOptions(told=Told(preset="opensphere-deprecated"))
+    )
     embedder = Embedder(made.model, provider="cpu")
     crops = random_crops(embedder)
     wrong = agreement(embed(torch, network, crops, "opensphere"), embedder.forward(crops))
@@ -329,7 +332,7 @@ def other_graphs(nn):
 def test_graphs_of_other_networks(torch, tmp_path, place):
     words, network = list(other_graphs(torch.nn).items())[place]
     to_onnx(torch, network.eval(), tmp_path / "x.onnx", (112, 112))
-    with pytest.raises(TopologyError, match=words), open_network(tmp_path / "x.onnx", preset="uniface"):
+    with pytest.raises(TopologyError, match=words), open_network(tmp_path / "x.onnx", Told(preset="uniface")):
         pass
 
 

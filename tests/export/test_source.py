@@ -9,14 +9,18 @@ import pytest
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
+from edge_sphereface.model.certificate import certificate_path, load_certificate
+from edge_sphereface.model.origin import Origin
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.errors import ParityError, TopologyError
 from export.faces import face_crops
 from export.folding import fold_color_order, fold_normalization
 from export.forms import PLAIN, FormOptions, make_forms
+from export.graph import build_graph
 from export.known_checkpoints import known_checkpoint, published_files
 from export.naming import MOMENTS, sort_names
+from export.presets import Preprocessing, Told
 from export.quantization.activation_statistics import embed_all, histograms
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import min_max
@@ -75,7 +79,7 @@ def uniface_names(own):
 
 def recognized(tmp_path, named, **options):
     write_ckpt(tmp_path / "x.ckpt", named)
-    with open_network(tmp_path / "x.ckpt", **options) as network:
+    with open_network(tmp_path / "x.ckpt", Told(**options)) as network:
         return network
 
 
@@ -146,7 +150,9 @@ def test_the_colors_of_a_crop_count(tmp_path):
     """The same weights under two presets: one graph takes the blue of a crop for what the other takes its red for."""
     write_ckpt(tmp_path / "x.ckpt", uniface_names(parameters()))
     rgb = convert(tmp_path / "x.ckpt", tmp_path / "rgb.onnx", ConversionOptions(reference="numpy"))
-    bgr = convert(tmp_path / "x.ckpt", tmp_path / "bgr.onnx", ConversionOptions(reference="numpy", preset="caffe"))
+    bgr = convert(
+        tmp_path / "x.ckpt", tmp_path / "bgr.onnx", ConversionOptions(reference="numpy", told=Told(preset="caffe"))
+    )
     assert (rgb.spec.pixel_scale, rgb.spec.alignment_fit) == (1 / 127.5, "umeyama")
     assert (bgr.spec.pixel_scale, bgr.spec.alignment_fit) == (1 / 128, "cp2tform")
     assert (rgb.spec.input_height, rgb.spec.input_width, rgb.spec.color_order) == (112, 112, "BGR")
@@ -178,9 +184,99 @@ def test_the_command_says_what_it_found(tmp_path, write_pth, export_cli):
     code, out, _ = export_cli("convert", tmp_path / "x.pth", "-o", tmp_path / "x.onnx", "--json", "--preset", "uniface")
     source = json.loads(out)["source"]
     assert (code, source["format"], source["preset"], source["color_order"]) == (0, "PyTorch file", "uniface", "RGB")
-    verify = ("verify", tmp_path / "x.onnx", "--checkpoint", tmp_path / "x.pth")
-    assert export_cli(*verify)[0] == 1  # other conventions, other embeddings
-    assert export_cli(*verify, "--preset", "uniface")[0] == 0
+
+
+@pytest.mark.slow
+def test_a_model_tells_verify_what_it_was_made_with(tmp_path, write_pth, export_cli):
+    write_pth(tmp_path / "x.pth", opensphere_names({**parameters(), **normalized(np.random.default_rng(0))}))
+    told = ("--color-order", "rgb", "--pixel-scale", "1/127.5", "--shortcut", "after-activation")
+    path = tmp_path / "x.onnx"
+    code, out, _ = export_cli("convert", tmp_path / "x.pth", "-o", path, *told)
+    assert code == 0
+    assert "conventions of ydwen/opensphere, sfnet" in out
+    assert "identity added after the activation" in out
+    covers = [line for line in out.splitlines() if line.startswith("  covers ")]
+    assert [line.split()[1] for line in covers] == ["color", "batch"]
+    certificate_path(path).unlink()
+    verify = ("verify", path, "--checkpoint", tmp_path / "x.pth")
+    assert export_cli(*verify)[0] == 0
+    first, second = load_certificate(certificate_path(path)).folded
+    assert "the reference took RGB crops" in first
+    assert "the reference normalized" in second
+    assert export_cli(*verify, "--preset", "opensphere")[0] == 1, "it adds the identity before the activation"
+    assert export_cli(*verify, "--color-order", "BGR")[0] == 1
+    code, _, err = export_cli(*verify, "--pixel-scale", "1/128", "--alignment-fit", "umeyama")
+    assert (code, "pixel scale 0.0078125, not 0.00784313" in err, "kind of fit umeyama, not cp2tform" in err) == (
+        1,
+        True,
+        True,
+    )
+
+
+def test_a_file_that_tells_all_records_no_origin(tmp_path):
+    assert recognized(tmp_path, parameters()).recorded_origin is None
+    square = recognized(tmp_path, parameters(), preset="uniface")
+    assert square.recorded_origin == Origin(
+        preset="uniface", color_order="RGB", shortcut="after_activation", is_normalized=False
+    )
+
+
+def test_single_values_replace_those_of_the_publisher(tmp_path):
+    network = recognized(tmp_path, parameters(), preset="uniface", pixel_mean=0.0, alignment_fit="cp2tform")
+    assert network.preset.name == "uniface"
+    assert network.preprocessing == Preprocessing(
+        color_order="RGB", pixel_mean=0.0, pixel_scale=1 / 127.5, alignment_fit="cp2tform"
+    )
+    relu = {name: values for name, values in parameters(bias=True).items() if not name.startswith("relu")}
+    network = recognized(tmp_path, opensphere_names(relu), shortcut="before_activation")
+    assert (network.preset.name, network.topology.shortcut) == ("opensphere", "before_activation")
+
+
+@pytest.fixture(scope="module")
+def foreign_graph(tmp_path_factory, spec):
+    """An ONNX graph without the metadata of this project."""
+    folder = tmp_path_factory.mktemp("graph")
+    write_ckpt(folder / "x.ckpt", parameters())
+    with open_network(folder / "x.ckpt") as network:
+        model = build_graph(network.topology, parameters(), spec)
+    del model.metadata_props[:]
+    onnx.save(model, folder / "x.onnx")
+    return folder / "x.onnx"
+
+
+ALL = {"color_order": "RGB", "pixel_mean": 0.0, "pixel_scale": 1.0, "alignment_fit": "umeyama"}
+
+
+def test_a_graph_needs_all_or_a_publisher(foreign_graph):
+    with open_network(foreign_graph, Told(**ALL)) as network:
+        assert (network.preset, network.preprocessing) == (None, Preprocessing(**ALL))
+        assert network.recorded_origin.preset is None
+    with pytest.raises(TopologyError) as error, open_network(foreign_graph):
+        pass
+    assert "does not tell their color order, pixel mean, pixel scale, kind of fit." in error.value.message
+    assert "--color-order, --pixel-mean, --pixel-scale, --alignment-fit" in error.value.hint
+    for name in ALL:
+        rest = {other: value for other, value in ALL.items() if other != name}
+        with pytest.raises(TopologyError) as error, open_network(foreign_graph, Told(**rest)):
+            pass
+        assert error.value.hint.endswith(f"or set --{name.replace('_', '-')}")
+    told = Told(**ALL, shortcut="before_activation")
+    with (
+        pytest.raises(TopologyError, match="adds the identity after the activation"),
+        open_network(foreign_graph, told),
+    ):
+        pass
+
+
+def test_options_tell_numbers(export_cli):
+    for option, value, words in (
+        ("--pixel-scale", "1/0", "expected a number such as 127.5 or 1/127.5, got '1/0'"),
+        ("--pixel-scale", "-1", "expected a number above 0"),
+        ("--pixel-mean", "nan", "expected a number"),
+        ("--color-order", "grb", "invalid choice"),
+    ):
+        code, _, err = export_cli("convert", "x.onnx", option, value)
+        assert (code, words in err) == (2, True)
 
 
 def test_a_published_file_is_known_by_its_sha256():
@@ -199,7 +295,9 @@ def test_all_forms_of_a_network_whose_publisher_is_named(tmp_path):
         tmp_path / "x.ckpt",
         tmp_path / "forms",
         lambda _: None,
-        FormOptions(tuned=False, precisions=(), reference="numpy", preset="uniface", plan=Plan(rounds=5, per_round=1)),
+        FormOptions(
+            tuned=False, precisions=(), reference="numpy", told=Told(preset="uniface"), plan=Plan(rounds=5, per_round=1)
+        ),
         note=lambda _: None,
         reporter=lambda _: lambda _done, _total: None,
     )
@@ -213,7 +311,9 @@ def test_a_network_with_relu_in_integers(tmp_path, preset):
     """A ReLU is the lower end of a range, behind a convolution or behind an addition."""
     relu = {name: values for name, values in parameters(bias=True).items() if not name.startswith("relu")}
     write_ckpt(tmp_path / "x.ckpt", opensphere_names(relu))
-    made = convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy", preset=preset))
+    made = convert(
+        tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy", told=Told(preset=preset))
+    )
     model, crops = onnx.load(made.model), face_crops(made.spec, 8)
     ranges = {name: min_max(row) for name, row in histograms(model, crops, made.spec).items()}
     quantized = quantize_graph(model, made.spec, ranges, weight_bits=7)

@@ -12,6 +12,7 @@ from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.faces import face_crops
 from export.plain import open_plain
+from export.presets import Told
 from export.quantization.activation_statistics import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.cook_toom import OUTPUTS, TAPS, amplification, transforms
@@ -209,7 +210,9 @@ def test_a_network_with_relu(tmp_path, preset):
         if layer in names:
             renamed[f"{names[layer]}.{kind}"] = values
     write_ckpt(tmp_path / "x.ckpt", renamed)
-    path = convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy", preset=preset)).model
+    path = convert(
+        tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy", told=Told(preset=preset))
+    ).model
     original, plain = open_plain(path, "cpu")
     crops = face_crops(original.spec, 2)
     got = embed_all(to_winograd(plain, dict.fromkeys((2, 3), Tile.parse("4x4"))), crops, original.spec)

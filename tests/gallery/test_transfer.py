@@ -241,7 +241,8 @@ def test_rebuild_is_refused_whole(make, faces, small_models, crops, tmp_path):
         gallery.enroll("Ann", embedder.embed(crops[:1]), crops=[encode_crop(crops[0])])
         template = tuple((x + 1, y) for x, y in embedder.spec.landmark_template)
         for change, words in (
-            ({"landmark_template": template}, "aligned differently"),
+            ({"landmark_template": template}, "have 112 x 96 pixels, and the model takes another landmark template"),
+            ({"input_width": 112}, r"have 112 x 96 pixels, and the model takes crops of 112 x 112 pixels\. Nothing"),
             ({"alignment_fit": "umeyama"}, r"another fit \(cp2tform\) than .* takes \(umeyama\): a detector must"),
         ):
             changed = copy(embedder)

@@ -1,5 +1,6 @@
 """What made an embedding is told exactly: the same digest for what may be compared, another for all else."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,10 @@ from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.errors import FingerprintError
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.model.origin import Origin
 from edge_sphereface.model.spec import LAYOUT_IMAGE
+
+ORIGINAL = Origin(preset=None, color_order="BGR", shortcut="after_activation", is_normalized=False)
 
 
 def test_forms_of_one_model_are_one_kind(small_models, spec):
@@ -32,6 +36,8 @@ def test_forms_of_one_model_are_one_kind(small_models, spec):
         {"architecture": "SphereFace-4"},
         {"landmark_template": ((31.0, 51.0), (65.0, 51.0), (48.0, 71.0), (33.0, 92.0), (62.0, 92.0))},
         {"alignment_fit": "umeyama"},
+        {"origin": replace(ORIGINAL, color_order="RGB")},
+        {"origin": replace(ORIGINAL, shortcut="before_activation")},
     ],
 )
 def test_everything_else_makes_another_kind(spec, change):
@@ -39,6 +45,23 @@ def test_everything_else_makes_another_kind(spec, change):
     assert here.digest != there.digest
     with pytest.raises(FingerprintError, match="another kind"):
         there.require(here, "It")
+
+
+def test_an_origin_like_the_originals_changes_nothing(spec):
+    """Galleries made before the origin was recorded keep their digest."""
+    kind = Fingerprint.of(replace(spec, origin=replace(ORIGINAL, preset="clcarwin", is_normalized=True)))
+    assert kind == Fingerprint.of(spec)
+    assert "shortcut" not in json.loads(kind.to_json())
+
+
+def test_kept_crops_of_another_size_are_not_recommended(spec):
+    there, square = Fingerprint.of(spec), replace(spec, input_width=112)
+    with pytest.raises(FingerprintError) as found:
+        there.require(Fingerprint.of(square), "It")
+    assert (found.value.hint[-29:], found.value.remedy) == ("enroll from photographs again", "create-gallery")
+    with pytest.raises(FingerprintError) as found:
+        there.require(Fingerprint.of(replace(spec, precision="float16")), "It")
+    assert found.value.remedy == "rebuild-gallery"
 
 
 def test_it_survives_json(spec):

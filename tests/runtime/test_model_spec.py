@@ -8,6 +8,7 @@ import pytest
 from edge_sphereface.batch.tables import DETECTOR_KEY, FINGERPRINT_KEY
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.model.certificate import KIND
+from edge_sphereface.model.origin import Origin
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 
@@ -50,6 +51,17 @@ def test_models_of_earlier_versions_were_aligned_by_umeyama(spec, version, absen
     read = ModelSpec.from_json(json.dumps(values))
     assert (read.alignment_fit, read.tuning, read.schema_version) == ("umeyama", None, 4)
     assert ModelSpec.from_json(read.to_json()) == read == replace(spec, alignment_fit="umeyama")
+
+
+def test_an_origin_is_written_only_where_there_is_one(spec):
+    """So the metadata of a network of MindSpore stay as they were, and models without the record are read."""
+    assert "origin" not in json.loads(spec.to_json())
+    origin = Origin(preset=None, color_order="RGB", shortcut="before_activation", is_normalized=True)
+    made = replace(spec, origin=origin)
+    assert ModelSpec.from_json(made.to_json()) == made
+    assert origin.folded == ("color order (RGB to BGR)", "batch normalization")
+    with pytest.raises(ModelFormatError, match=r"origin\.color_order must be 'BGR' or 'RGB'"):
+        ModelSpec.from_json(made.to_json().replace("RGB", "GRB"))
 
 
 def test_unknown_fields_are_refused(spec):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface.alignment import align_for
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path, check_on_device, load_certificate
@@ -149,11 +150,12 @@ def test_a_gallery_refuses_the_other_network(square_model, small_model, photo, t
     for difference in (
         "network SphereFace-4 there, SphereFace-20 here",
         "crop width 112 there, 96 here",
+        "color order in training RGB there, BGR here",
         "alignment (kind of fit) umeyama there, cp2tform here",
         "pixel scale 0.00784313725490196 there, 0.0078125 here",
     ):
         assert difference in errors
-    assert "rebuild" in errors
+    assert "enroll from photographs again" in errors, "kept crops have another size"
 
 
 def test_the_certificate_carries_the_conventions(square_model):
@@ -172,3 +174,19 @@ def test_info_shows_how_crops_are_made(square_model, cli):
     assert "(pixel - 127.5) / 127.5" in shown
     assert "fit umeyama" in shown
     assert "(38.3, 51.7)" in shown
+
+
+def test_align_cuts_crops_for_a_model(square_model, detected, astronaut, photo, cli, tmp_path):
+    code, out, _ = cli("align", "--model", square_model, "--detector", "mtcnn", photo, "-o", tmp_path)
+    assert (code, out.split()[0]) == (0, str(tmp_path / "astronaut.0.png"))
+    spec = Embedder(square_model, provider="cpu").spec
+    np.testing.assert_array_equal(cv2.imread(out.split()[0]), align_for(spec, astronaut, detected[1])[0])
+
+
+def test_info_tells_what_was_folded(square_model, cli):
+    code, out, _ = cli("info", square_model)
+    lines = [line.partition(" ")[::2] for line in out.splitlines()]
+    found = {name: words.strip() for name, words in lines if name}
+    assert code == 0
+    assert found["conventions"] == "of uniface; RGB crops in training; identity added after the activation"
+    assert found["folded"] == "into the weights: color order (RGB to BGR)"
