@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,11 @@ from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.inference.session import ProviderReport
-    from edge_sphereface.types import DetectedFace, EmbeddedFace, UInt8Array
+    from edge_sphereface.types import DetectedFace, EmbeddedFace, Float32Array, UInt8Array
 
 
 def add_commands(commands: Commands) -> None:
@@ -121,8 +122,13 @@ def _add_align(commands: Commands) -> None:
         "align",
         parents=[json_option(), detector_options()],
         help="cut out aligned crops as PNG files",
-        description="Cut every face out as an aligned 112 x 96 crop. The files are readable by their owner alone.",
-        epilog="example: edge-sphereface align -o crops photo.jpg",
+        description="Cut every face out as an aligned crop: as the original's, 112 x 96 with the fit cp2tform, or as a "
+        "model takes it. The files are readable by their owner alone.",
+        epilog="examples: edge-sphereface align -o crops photo.jpg; "
+        "edge-sphereface align --model model.onnx -o crops photo.jpg",
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="size, landmark template and fit of this model's crops"
     )
     parser.add_argument("image", nargs="+", type=Path, help="photograph")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder for the crops")
@@ -164,17 +170,21 @@ def align(arguments: argparse.Namespace) -> Outcome:
         NoFaceError: no photograph shows a face.
     """
     from edge_sphereface.alignment import align as align_faces
-    from edge_sphereface.alignment import stack_landmarks
+    from edge_sphereface.alignment import align_for, stack_landmarks
     from edge_sphereface.image import load_image, save_image
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.storage.files import ensure_folder
 
+    cut: Callable[[UInt8Array, Float32Array], UInt8Array] = align_faces
+    if arguments.model is not None:
+        cut = partial(align_for, Embedder(arguments.model, provider="cpu").spec)
     detector = open_named_detector(arguments)
     folder = ensure_folder(arguments.output, mode=0o700)
     crops = []
     for path, stem in zip(arguments.image, distinct_stems(arguments.image), strict=True):
         image = load_image(path)
         faces = detector.detect(image)
-        for number, crop in enumerate(align_faces(image, stack_landmarks([face.landmarks for face in faces]))):
+        for number, crop in enumerate(cut(image, stack_landmarks([face.landmarks for face in faces]))):
             target = folder / f"{stem}.{number}.png"
             save_image(target, crop)
             crops.append(AlignedCrop(image=path, face=faces[number].report(), crop=target))
