@@ -98,7 +98,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         located_by = f"{kind}-{__version__}"
     rows = []
     first: tuple[str, evaluate.Scores] | None = None
-    sources: dict[str, str] = {}
+    specs: dict[str, ModelSpec] = {}
     for path in arguments.model:
         embedder = Embedder(path)
         key = f"{sha256_of(path)[:24]}-{located_by}-mirrored"
@@ -125,9 +125,9 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
                 protocols=protocols.by_protocol(listed, both),
             )
         )
-        sources[rows[-1].label] = embedder.spec.source_sha256
+        specs[rows[-1].label] = embedder.spec
         first = first or (embedder.spec.source_sha256, scores)
-    claims = published.published_networks(sources) if arguments.lfw is not None else ()
+    claims = published.published_networks(specs) if arguments.lfw is not None else ()
     result = evaluate.AccuracyReport(environment=environment.describe(), accuracy=tuple(rows), published=claims)
     keep_result(result, arguments.output)
     parts = [evaluate.text(rows), f"{rows[0].figures.pairs} pairs, {kind} landmarks"]

@@ -76,7 +76,7 @@ _KNOWN = (
         preset="mindspore",
         license=official.OFFICIAL.license,
         lfw_accuracy=official.LFW_ACCURACY,
-        accuracy_source="stated by its publisher, not measured here",
+        accuracy_source="stated by its publisher",
         threshold=official.LFW_THRESHOLD,
         threshold_source=official.THRESHOLD_SOURCE_OFFICIAL,
     ),
@@ -87,7 +87,7 @@ _KNOWN = (
         license=CAFFE.license,
         lfw_accuracy=0.9930,
         accuracy_source="stated by its authors, with the mirrored crop's embedding appended and the mean subtracted; "
-        "98.83 % by Open Model Zoo; not measured here",
+        "98.83 % by Open Model Zoo",
     ),
     KnownCheckpoint(
         title="Sphere20 of uniface",
@@ -95,7 +95,7 @@ _KNOWN = (
         preset="uniface",
         license=UNIFACE_20.license,
         lfw_accuracy=0.9967,
-        accuracy_source="stated by its publisher, with the mirrored crop's embedding appended; not measured here",
+        accuracy_source="stated by its publisher, with the mirrored crop's embedding appended",
     ),
     KnownCheckpoint(
         title="Sphere36 of uniface",
@@ -103,7 +103,7 @@ _KNOWN = (
         preset="uniface",
         license=UNIFACE_36.license,
         lfw_accuracy=0.9972,
-        accuracy_source="stated by its publisher, with the mirrored crop's embedding appended; not measured here",
+        accuracy_source="stated by its publisher, with the mirrored crop's embedding appended",
     ),
     KnownCheckpoint(
         title="the pretrained network of this project, of quarter width",

@@ -24,7 +24,7 @@ OFFICIAL = PinnedFile(
 )
 
 LFW_ACCURACY = 0.9848
-"""10-fold accuracy on LFW as stated by the publisher; not measured here."""
+"""10-fold accuracy on LFW as stated by the publisher."""
 
 PIXEL_MEAN = 127.5
 PIXEL_SCALE = 1 / 128

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from edge_sphereface.cli.runner import run
 from edge_sphereface.errors import EmbeddingError
 from edge_sphereface.evaluation.pairs import Pair
 from edge_sphereface.inference.session import ProviderReport
+from edge_sphereface.model.origin import Origin
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.pretrained import PRETRAINED_SHA256
@@ -192,13 +194,22 @@ def test_the_table_names_every_protocol():
     assert sum("concatenated" in line for line in lines) == 2
 
 
-def test_published_networks_are_measured_or_not_at_hand():
-    (ours, *_, last) = reversed(published.published_networks({"mine": PRETRAINED_SHA256, "other": "0" * 64}))
-    assert ours.measured_as == ("mine",)
-    assert last.measured_as == ()
-    text = published.text([ours, last])
+def test_published_networks_are_measured_or_not_at_hand(spec):
+    origin = Origin(preset="clcarwin", color_order="BGR", shortcut="after_activation", is_normalized=False)
+    measured = {
+        "mine": replace(spec, source_sha256=PRETRAINED_SHA256),
+        "theirs": replace(spec, origin=origin),
+        "other": spec,
+    }
+    found = {row.title.partition(",")[0]: row for row in published.published_networks(measured)}
+    assert found["the pretrained network of this project"].measured_as == ("mine",)
+    assert found["clcarwin/sphereface_pytorch"].measured_as == ("theirs",)
+    assert found["ydwen/opensphere"].measured_as == ()
+    text = published.text(list(found.values()))
     assert "measured above as mine" in text
-    assert "file not at hand" in text
+    assert "ydwen/opensphere, sfnet20: no accuracy (not stated for its files; " in text
+    assert text.count("file not at hand") == len(found) - 2
+    assert "not measured" not in text, "a row says itself whether it was measured"
 
 
 def row_of(figures):
