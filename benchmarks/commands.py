@@ -14,7 +14,7 @@ from benchmarks.contenders import find_peer, peer_names
 from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface import __version__
-from edge_sphereface.cli.arguments import read_named_pairs
+from edge_sphereface.cli.arguments import read_named_pairs, require_detector
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detection import open_detector
@@ -93,6 +93,7 @@ def run_accuracy(arguments: argparse.Namespace) -> Outcome:
         kind, locate = "given", given_landmarks(landmarks)
         located_by = f"given-{landmarks_digest(landmarks)}"
     else:
+        require_detector(arguments)
         detector = open_detector(arguments.detector, model=arguments.detector_model)
         kind, locate = detector.name, detected_landmarks(detector)
         located_by = f"{kind}-{__version__}"

@@ -275,6 +275,11 @@ def test_undetected_faces_are_counted_and_stated(photographs, small_model, capsy
     assert row["protocols"][0]["accuracy"] == row["accuracy"]
 
 
+def test_a_detector_that_takes_no_model_file_is_a_contradiction(photographs, small_model, capsys):
+    assert command(photographs, small_model, "--detector-model", "yunet.onnx") == 2
+    assert "--detector-model is YuNet's" in capsys.readouterr().err
+
+
 def test_networks_of_different_weights_are_compared_by_their_decisions(photographs, small_model, made_model, capsys):
     """Their embeddings have other directions, and may have another size."""
     words = ["--pairs", photographs / "p.csv", "--images", photographs, "--detector", "mtcnn", "--json"]
