@@ -25,6 +25,7 @@ from export.errors import CheckpointError, ParityError, TopologyError
 from export.known_checkpoints import known_checkpoint
 from export.official import OFFICIAL
 from export.parity import normalize_plainly
+from export.presets import Told
 from export.reference import NumpyReference
 from export.topology import RESIDUAL_PAIRS, infer_topology
 from export.untrained import untrained_parameters
@@ -109,7 +110,7 @@ def test_safetensors(tmp_path):
 @pytest.mark.slow
 def test_the_kind_of_fit_is_kept_in_model_and_certificate(tmp_path):
     write(tmp_path / "x.ckpt")
-    for chosen, fit in ((NUMPY, "cp2tform"), (replace(NUMPY, alignment_fit="umeyama"), "umeyama")):
+    for chosen, fit in ((NUMPY, "cp2tform"), (replace(NUMPY, told=Told(alignment_fit="umeyama")), "umeyama")):
         made = convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", chosen)
         assert Embedder(made.model).spec.alignment_fit == fit
         assert load_certificate(made.certificate).alignment.fit == fit
