@@ -56,6 +56,7 @@ from edge_sphereface.json_output import json_value
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
+from edge_sphereface.model.origin import Origin
 from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.model.tuning import Tuning
@@ -234,7 +235,7 @@ READERS = {
     "spec.json": (
         TEXT,
         lambda path, _: ModelSpec.from_json(path.read_bytes()),
-        "model.spec model.quantization model.tuning storage.record",
+        "model.spec model.origin model.quantization model.tuning storage.record",
     ),
     "fingerprint.json": (TEXT, lambda path, _: Fingerprint.from_json(path.read_bytes()), "model.fingerprint"),
     "threshold.json": (TEXT, lambda path, _: Threshold.from_json(path.read_bytes()), "gallery.records"),
@@ -314,10 +315,11 @@ def samples(tmp_path_factory, small_checkpoint, small_model, shallow_models, spe
         stages=("4x4", "direct"), weight_growth=2.5, processor="x", threads=2, pinned_threads=False, memory_arena=False,
         batch=1, onnxruntime="1", samples=100, plain_ms=9.0, tuned_ms=5.0,
     )  # fmt: skip
+    origin = Origin(preset="uniface", color_order="RGB", shortcut="after_activation", is_normalized=True)
     kind = Fingerprint.of(spec)
     threshold = Threshold(value=0.3, precision="float32", fingerprint=kind.digest, source="test", far=0.01)
     texts = {
-        "spec.json": replace(spec, quantization=quantization, tuning=tuning).to_json(),
+        "spec.json": replace(spec, quantization=quantization, tuning=tuning, origin=origin).to_json(),
         "fingerprint.json": kind.to_json(),
         "threshold.json": threshold.to_json(),
         MANIFEST: f"{'0' * 64}  m.onnx\n{'1' * 64} *m.parity.json\n",
