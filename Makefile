@@ -14,7 +14,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
 
 help:
-	@echo "make demo           recognize 40 real people with the network of the project: some minutes at first, nothing but PyPI"
+	@echo "make demo           recognize real people with the network of the project: some minutes at first, nothing but PyPI"
 	@echo "make model          every form of the official network for a device (MODEL_ARGS=--pretrained: of the small one)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore and PyTorch, the references (several hundred MB to download, 5 GB on disk)"

@@ -74,7 +74,7 @@ def _legend(sheet: UInt8Array) -> None:
         (_GRAY, f"enrolled: photographs 1 to {ENROLLED_EACH} of people 01 to {ENROLLED_PEOPLE}"),
         (_GREEN, "right: named rightly, or a stranger (31 to 40) not named"),
         (_AMBER, "enrolled, not recognized"),
-        (_RED, "wrong name"),
+        (_RED, "wrong name, or a stranger named"),
     )
     for color, text in rows:
         cv2.rectangle(sheet, (x, 44), (x + 16, 60), color, cv2.FILLED)
