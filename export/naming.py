@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from edge_sphereface.storage.bounded_json import shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -62,7 +64,8 @@ def sort_names(entries: Mapping[str, TensorInfo]) -> Names:
         if own is None and _is_training(bare[name], info) is not None:
             skipped.append(name)
         elif (own or bare[name]) in found:
-            problems.append(f"{own or bare[name]} occurs twice, as {found[own or bare[name]]} and as {name}")
+            both = f"{shown(found[own or bare[name]])} and as {shown(name)}"
+            problems.append(f"{shown(own or bare[name])} occurs twice, as {both}")
         else:
             found[own or bare[name]] = name
     return Names(style=style, found=found, skipped=tuple(skipped), problems=tuple(problems))

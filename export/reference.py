@@ -12,6 +12,7 @@ import numpy as np
 
 from export.errors import ParityError
 from export.naming import MOMENTS
+from export.source_graph import require_as_computed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +48,14 @@ def open_reference(name: ReferenceName, checkpoint: Checkpoint, topology: Topolo
 
     Raises:
         ParityError: MindSpore was requested by name, and is not installed or does not read the file.
+        TopologyError: an ONNX graph computes something else than the network that was read from it.
     """
     is_readable = checkpoint.is_mindspore and topology.is_original
     if name == "numpy" or (name == "auto" and (find_spec("mindspore") is None or not is_readable)):
-        return NumpyReference(checkpoint, topology)
+        reference = NumpyReference(checkpoint, topology)
+        if checkpoint.graph is not None:
+            require_as_computed(checkpoint.graph, reference, topology)
+        return reference
     if not is_readable:
         raise ParityError(
             f"MindSpore does not read {checkpoint.path.name}, a {checkpoint.format}.", hint="use --reference numpy"

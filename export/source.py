@@ -107,6 +107,8 @@ def recognize(checkpoint: Checkpoint, told: Told = NOTHING_TOLD) -> SourceNetwor
         name = _OPENSPHERE[told.shortcut]
     preset = None if name is None else PRESETS[name]
     shortcut = told.shortcut or (None if preset is None else preset.shortcut)
+    if told.input_size is not None and checkpoint.input_size not in (None, told.input_size):
+        raise _other_size(checkpoint.input_size, told.input_size)
     topology = infer_topology(
         checkpoint.entries,
         input_size=told.input_size or checkpoint.input_size,
@@ -190,4 +192,12 @@ def _lacks_shortcut(checkpoint: Checkpoint, topology: Topology) -> TopologyError
         hint="see the network's type in its config.yml: for sfnet20, set --preset opensphere; for "
         "sfnet20_deprecated, set --preset opensphere-deprecated; for your own, --shortcut before-activation | "
         "after-activation",
+    )
+
+
+def _other_size(declared: tuple[int, int] | None, told: tuple[int, int]) -> TopologyError:
+    height, width = declared or (0, 0)
+    return TopologyError(
+        f"The graph takes crops of {height} x {width}, not {told[0]} x {told[1]}.",
+        hint="leave the size of the crops to the graph",
     )

@@ -10,7 +10,7 @@ from edge_sphereface.alignment import ALIGNMENT_FITS
 from export.presets import PRESET_NAMES, Told
 
 if TYPE_CHECKING:
-    from edge_sphereface.model.origin import Shortcut
+    from edge_sphereface.model.origin import ColorOrder, Shortcut
 
 _SHORTCUTS: dict[str, Shortcut] = {"after-activation": "after_activation", "before-activation": "before_activation"}
 
@@ -34,7 +34,7 @@ def add_told_options(parser: argparse.ArgumentParser, *, size: bool = True) -> N
         group.add_argument(
             "--input-size", type=_size, metavar="HxW", help="size of the crops, if the file allows more than one"
         )
-    group.add_argument("--color-order", type=str.upper, choices=("BGR", "RGB"), help="of the crops in training")
+    group.add_argument("--color-order", type=_color_order, metavar="bgr|rgb", help="of the crops in training")
     group.add_argument("--pixel-mean", type=_number, metavar="M", help="subtracted from each pixel, such as 127.5")
     group.add_argument("--pixel-scale", type=_scale, metavar="S", help="then multiplied with, such as 1/127.5")
     group.add_argument(
@@ -68,6 +68,13 @@ def _size(value: str) -> tuple[int, int]:
     if not (height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 112x96, got {value!r}")
     return (int(height), int(width))
+
+
+def _color_order(text: str) -> ColorOrder:
+    match text.upper():
+        case "BGR" | "RGB" as order:
+            return order
+    raise argparse.ArgumentTypeError(f"expected bgr or rgb, got {text!r:.80}")
 
 
 def _number(value: str) -> float:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from edge_sphereface.storage.bounded_json import shown
 from export.errors import TopologyError
 from export.naming import MOMENTS, sort_names
 
@@ -142,7 +143,7 @@ def infer_topology(
     activation = structure.activation or ("relu" if names.style == "layers" else "prelu")
     expected, optional = _expected(pairs, found, activation)
     problems += [f"{name} is missing" for name in sorted(expected - set(found), key=_order)]
-    problems += [f"{found[name]} is unknown" for name in sorted(set(found) - expected - optional, key=_order)]
+    problems += [f"{shown(found[name])} is unknown" for name in sorted(set(found) - expected - optional, key=_order)]
     known = {name: entries[source] for name, source in found.items() if name in expected | optional}
     problems += [
         f"{name} has type {info.dtype}, not a floating-point type"

@@ -495,6 +495,7 @@ _ELSEWHERE = {
     "storage.download": "copies a file and compares its SHA-256",
     "export.quantization.activation_statistics": "a model in memory",
     "export.orl.faces": "photographs of an installed package, in test_demo",
+    "export.source_graph": "a graph whose network was read before, in test_onnx_graphs",
     "storage.files": "hashes a file",
     "detection.mtcnn": "networks of an installed package, in test_landmarks",
     "evaluation.machine_load": "a part of results of benchmarks, in test_recorded",

@@ -114,3 +114,8 @@ def is_unicode(value: str) -> bool:
 def shortened(text: str) -> str:
     """Shorten a text for a message to its first characters."""
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
+def shown(text: str) -> str:
+    """Show a text from a file in a message or a table: shortened, and without control characters."""
+    return shortened(text if text.isprintable() else repr(text)[1:-1])

@@ -4,19 +4,33 @@ The file is protobuf, a ``NetParameter``: layer = 100 {name = 1, type = 2, blobs
 layers = 2 {name = 4, type = 5, blobs = 6}. A blob has data = 5 or double_data = 8, and shape = 7 {dim = 1} or, in older
 files, four dimensions (num = 1, channels = 2, height = 3, width = 4), the first of which are 1 where there are fewer.
 
+A network is recognized by the names of its layers. Their types and parameters must fit, so that a network of the same
+names that computes something else is refused.
+
 Source: wy1iu/sphereface, tools/caffe-sphereface/src/caffe/proto/caffe.proto.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_sphereface.storage.protobuf_wire import BYTES, VARINT, Field, WireError, read_fields, read_varint
+from edge_sphereface.storage.protobuf_wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    VARINT,
+    Field,
+    WireError,
+    read_fields,
+    read_varint,
+)
 from export.checkpoint.ckpt import MAX_PARAMETERS, MAX_SLICES
 from export.checkpoint.entry import TensorInfo
-from export.errors import CheckpointError
+from export.errors import CheckpointError, TopologyError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from mmap import mmap
 
 LAYER, OLD_LAYER = 100, 2
@@ -27,11 +41,56 @@ _MAX_RANK = 8
 
 
 class _LayerFields(NamedTuple):
+    """Numbers of the fields of a layer in one of the two forms."""
+
     name: int
+    kind: int
     blobs: int
+    convolution: int
+    product: int
+    addition: int
 
 
-_FIELDS = {LAYER: _LayerFields(name=1, blobs=7), OLD_LAYER: _LayerFields(name=4, blobs=6)}
+_FIELDS = {
+    LAYER: _LayerFields(name=1, kind=2, blobs=7, convolution=106, product=117, addition=110),
+    OLD_LAYER: _LayerFields(name=4, kind=5, blobs=6, convolution=10, product=17, addition=24),
+}
+_OLD_KINDS = {
+    2: "BNLL", 3: "Concat", 4: "Convolution", 14: "InnerProduct", 15: "LRN", 17: "Pooling", 18: "ReLU", 19: "Sigmoid",
+    23: "TanH", 25: "Eltwise", 26: "Power", 31: "Threshold", 34: "MVN", 35: "AbsVal", 38: "Exp", 39: "Deconvolution",
+}  # fmt: skip
+"""Types of layers written before 2015. PReLU is none of them; programs that had it gave it a number of their own."""
+_COMPUTING = (
+    *_OLD_KINDS.values(), "BatchNorm", "Bias", "Crop", "ELU", "Embed", "Log", "LSTM", "Normalize", "PReLU", "Reduction",
+    "RNN", "Scale", "SPP", "Tile",
+)  # fmt: skip
+"""Types of layers that change values. Others read data, copy, or serve training."""
+_EMBEDDING = "fc5"
+_CONVOLUTION, _SLOPES = re.compile(r"conv[0-9]+_([0-9]+)"), re.compile(r"relu[0-9]+_[0-9]+")
+_HINT = "only convolutions with PReLU, sums of two layers and one embedding layer are converted"
+
+
+class _Rule(NamedTuple):
+    """What a parameter of a layer must be, by the numbers of its fields."""
+
+    word: str
+    numbers: tuple[int, ...]
+    default: int
+    expected: int
+
+
+_STRIDE = _Rule("stride", (6, 13, 14), 1, 1)
+_CONVOLUTION_RULES = (
+    _Rule("padding", (3, 9, 10), 0, 1),
+    _Rule("groups", (5,), 1, 1),
+    _Rule("dilation", (18,), 1, 1),
+)
+_PRODUCT_RULES = (_Rule("transpose", (6,), 0, 0), _Rule("axis", (5,), 1, 1))
+_FLOAT_ONE = 0x3F800000
+_ADDITION_RULES = (
+    _Rule("operation", (1,), 1, 1),
+    _Rule("coefficients of the bits", (2,), _FLOAT_ONE, _FLOAT_ONE),
+)
 _DATA = {5: "Float32", 8: "Float64"}
 
 
@@ -43,17 +102,22 @@ def index_caffe(data: bytes | mmap) -> dict[str, TensorInfo]:
 
     Raises:
         CheckpointError: the file is damaged, or no Caffe model.
+        TopologyError: a layer computes something else than its name says.
     """
     entries: dict[str, TensorInfo] = {}
+    is_head = False
     try:
         for field in read_fields(data, 0, len(data)):
             if field.number not in _FIELDS or field.kind != BYTES:
                 continue
             name, blobs = _read_layer(data, field, _FIELDS[field.number])
+            if not is_head:  # Caffe writes layers in the order of computation; training may add any after the embedding
+                _check_layer(data, field, _FIELDS[field.number], name)
+            is_head = is_head or name == _EMBEDDING
             for place, blob in enumerate(blobs):
                 full = f"{name}.{('weight', 'bias')[place] if place < 2 else place}"
                 if full in entries:
-                    raise WireError(f"layer {name!r} occurs twice")
+                    raise WireError(f"layer {name!r:.80} occurs twice")
                 if len(entries) == MAX_PARAMETERS:
                     raise WireError(f"there are more than {MAX_PARAMETERS} blobs")
                 entries[full] = blob
@@ -79,6 +143,53 @@ def _read_layer(data: bytes | mmap, layer: Field, numbers: _LayerFields) -> tupl
     return name, blobs
 
 
+def _check_layer(  # noqa: C901 -- one case for each field
+    data: bytes | mmap, layer: Field, numbers: _LayerFields, name: str
+) -> None:
+    """Check that the type and the parameters of a layer, where the file has them, are those of its name."""
+    kind, convolution, product, addition = "", None, None, None
+    for field in read_fields(data, layer.start, layer.end):
+        match field.number, field.kind:
+            case numbers.kind, found if found == BYTES:
+                kind = _text(data, field)
+            case numbers.kind, found if found == VARINT:
+                kind = _OLD_KINDS.get(field.value, "PReLU" if _SLOPES.fullmatch(name) else "")
+            case numbers.convolution, found if found == BYTES:
+                convolution = field
+            case numbers.product, found if found == BYTES:
+                product = field
+            case numbers.addition, found if found == BYTES:
+                addition = field
+    place = _CONVOLUTION.fullmatch(name)
+    expected = "Convolution" if place else "InnerProduct" if name == _EMBEDDING else "PReLU"
+    is_known = place or name == _EMBEDDING or _SLOPES.fullmatch(name)
+    if (is_known and kind not in ("", expected)) or (not is_known and kind != "Eltwise" and kind in _COMPUTING):
+        wanted = expected if is_known else "none"
+        raise TopologyError(
+            f"Layer {name!r:.80} of the Caffe model is of type {kind!r:.80}, and {wanted} is expected there.",
+            hint=_HINT,
+        )
+    if place and convolution is not None:
+        rules = [_STRIDE._replace(expected=2 if place[1] == "1" else 1), *_CONVOLUTION_RULES]
+        _check_parameters(data, convolution, name, rules)
+    if name == _EMBEDDING and product is not None:
+        _check_parameters(data, product, name, _PRODUCT_RULES)
+    if kind == "Eltwise" and addition is not None:
+        _check_parameters(data, addition, name, _ADDITION_RULES)
+
+
+def _check_parameters(data: bytes | mmap, message: Field, layer: str, rules: Sequence[_Rule]) -> None:
+    fields = [(field.number, field.value) for field in read_fields(data, message.start, message.end)]
+    for rule in rules:
+        found = [value for number, value in fields if number in rule.numbers] or [rule.default]
+        if any(value != rule.expected for value in found):
+            raise TopologyError(
+                f"Expected layer {layer!r:.80} of the Caffe model with {rule.word} {rule.expected}, but it has "
+                f"{found[:4]}.",
+                hint=_HINT,
+            )
+
+
 def _read_blob(data: bytes | mmap, blob: Field) -> TensorInfo:
     shape: list[int] | None = None
     sides = {1: 1, 2: 1, 3: 1, 4: 1}
@@ -89,6 +200,11 @@ def _read_blob(data: bytes | mmap, blob: Field) -> TensorInfo:
         elif field.number in _DATA and field.kind == BYTES:
             dtype = _DATA[field.number]
             spans.append((field.start, field.end))
+        elif field.number in _DATA and field.kind in (FIXED32, FIXED64):
+            raise WireError(
+                f"the blob at byte {blob.start} has each value in a field of its own, which Caffe does not write; "
+                "protobuf packs them when the file is read as a NetParameter and written again"
+            )
         elif field.number == 7 and field.kind == BYTES:
             shape = _dimensions(data, field)
         if len(spans) > MAX_SLICES:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from export.checkpoint.onnx_network import OnnxNetwork
+    from export.checkpoint.onnx_network import OnnxNetwork, SourceGraph
     from export.topology import Structure
 
 _FILE = RegularFile(
@@ -45,10 +45,12 @@ class Checkpoint(ABC):
         entries: parameters by their names in the file; of an ONNX graph, by their names in the network.
         structure: what the graph tells of the network beside its parameters; None for files of parameters alone.
         input_size: height and width of the crop in pixels, if the file tells.
+        graph: what the file computes; None for files of parameters alone.
     """
 
     structure: Structure | None = None
     input_size: tuple[int, int] | None = None
+    graph: SourceGraph | None = None
 
     def __init__(self, path: Path, file_format: FileFormat, entries: Mapping[str, TensorInfo]) -> None:
         self.path = path
@@ -113,6 +115,7 @@ class _GraphCheckpoint(Checkpoint):
         super().__init__(path, "ONNX graph", network.entries)
         self.structure = network.structure
         self.input_size = network.input_size
+        self.graph = network.graph
         self._parameters = network.parameters
 
     def read(self, name: str) -> np.ndarray[Any, Any]:

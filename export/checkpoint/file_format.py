@@ -29,8 +29,13 @@ _STRANGERS = {
     b"<!DO": ("a web page", "download the file again, with its link instead of its page"),
     b"<htm": ("a web page", "download the file again, with its link instead of its page"),
     b"version https://git-lfs": ("a pointer of Git LFS", "get the file itself: git lfs pull"),
-    b"\x80\x02": ("a Python pickle without PyTorch's header", "save the parameters with torch.save"),
-    b"\x80\x04": ("a Python pickle without PyTorch's header", "save the parameters with torch.save"),
+    **{
+        b"\x80" + bytes([protocol]): (
+            "a Python pickle without PyTorch's header",
+            "save the parameters as PyTorch does by itself: torch.save(state_dict, FILE)",
+        )
+        for protocol in range(2, 6)
+    },
 }
 """Other files that people name here, by their first bytes: what they are, and what to do."""
 _KINDS = "a MindSpore checkpoint, a safetensors file, a PyTorch file, a Caffe model or an ONNX graph"

@@ -13,6 +13,7 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from edge_sphereface.storage.bounded_json import shown
 from export.checkpoint.ckpt import MAX_PARAMETERS
 from export.checkpoint.entry import DTYPES, TensorInfo
 from export.checkpoint.state_pickle import ForeignNameError, PickleError, StoredTensor, read_pickle
@@ -35,6 +36,8 @@ _NESTED = ("state_dict", "model_state_dict", "model", "backbone", "net", "networ
 """Keys under which training programs store the parameters of the network, beside others."""
 _MAX_NESTING = 3
 _MAX_RANK = 8
+_MAX_SIZE = (1 << 63) - 1
+_DAMAGED_HINT = "the file is damaged, truncated or of a different kind; compare its SHA-256 with its source"
 
 
 def index_pytorch(data: bytes | mmap) -> dict[str, TensorInfo]:
@@ -52,12 +55,19 @@ def index_pytorch(data: bytes | mmap) -> dict[str, TensorInfo]:
     except ForeignNameError as error:
         raise CheckpointError(
             f"Expected a PyTorch file of tensors in dictionaries, but this one needs {error.name}.",
-            hint="where that is installed, save the parameters alone: torch.save(network.state_dict(), FILE)",
+            hint=error.hint
+            or "where that is installed, save the parameters alone: torch.save(network.state_dict(), FILE)",
         ) from error
-    except (PickleError, ZipError) as error:
+    except PickleError as error:
         raise CheckpointError(
-            f"This is not an intact PyTorch file of parameters: {error}.",
-            hint="the file is damaged, truncated or of a different kind; compare its SHA-256 with its source",
+            f"Expected a PyTorch file of parameters as torch.save writes it, but this is none: {error}."
+            if error.hint
+            else f"This is not an intact PyTorch file of parameters: {error}.",
+            hint=error.hint or _DAMAGED_HINT,
+        ) from error
+    except ZipError as error:
+        raise CheckpointError(
+            f"This is not an intact PyTorch file of parameters: {error}.", hint=_DAMAGED_HINT
         ) from error
     if sum(info.nbytes for info in entries.values()) > len(data):
         raise CheckpointError(
@@ -71,7 +81,7 @@ def _read_zip(data: bytes | mmap) -> tuple[Any, Spans]:
     members = index_zip(data)
     found = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
-        raise ZipError("it has no data.pkl, so that PyTorch did not write it")
+        raise ZipError(f"it has {len(found) or 'no'} data.pkl, so that PyTorch did not write it")
     folder = found[0].removesuffix("data.pkl")
     if f"{folder}constants.pkl" in members:
         raise ForeignNameError("the program of a TorchScript module")
@@ -90,8 +100,8 @@ def _read_old(data: bytes | mmap) -> tuple[Any, Spans]:
         pickles.append(read_pickle(data, position, len(data)))
         position = pickles[-1].end
     version, machine, content, keys = pickles
-    if version.value != _OLD_VERSION:
-        raise PickleError(f"its format has version {version.value!r:.40}, not {_OLD_VERSION}")
+    if version.value != _OLD_VERSION:  # not shown: to print a tuple of tuples can take forever
+        raise PickleError(f"its format has another version than {_OLD_VERSION}")
     if type(machine.value) is not dict or machine.value.get("little_endian") is not True:
         raise PickleError("its values are not in little-endian order")
     if type(keys.value) is not list:
@@ -104,7 +114,7 @@ def _read_old(data: bytes | mmap) -> tuple[Any, Spans]:
         start = position + _COUNT_BYTES
         position = start + count * DTYPES[content.storages[key]].itemsize
         if position > len(data):
-            raise PickleError(f"it ends inside the values of storage {key:.40}")
+            raise PickleError(f"it ends inside the values of storage {shown(key)}")
         spans[key] = (start, position)
     return content.value, spans
 
@@ -120,7 +130,7 @@ def _tensors(value: Any) -> dict[str, StoredTensor]:
         value = nested[0]
     found = {name: tensor for name, tensor in value.items() if type(tensor) is StoredTensor}
     if not found:
-        keys = ", ".join(f"{key!r:.40}" for key in list(value)[:10])
+        keys = ", ".join(f"{key!r:.40}" for key in list(value)[:10])  # texts and numbers, see read_pickle
         raise PickleError(f"it holds no tensors, but {keys or 'nothing'}")
     if len(found) > MAX_PARAMETERS:
         raise PickleError(f"it has more than {MAX_PARAMETERS} tensors")
@@ -132,18 +142,18 @@ def _tensors(value: Any) -> dict[str, StoredTensor]:
 def _info(name: str, tensor: StoredTensor, spans: Spans) -> TensorInfo:
     storage, offset, shape, strides = tensor
     if not (_is_sizes(shape) and _is_sizes(strides) and _is_sizes((offset,)) and len(shape) == len(strides)):
-        raise PickleError(f"tensor {name:.80} has an impossible shape")
+        raise PickleError(f"tensor {shown(name)} has an impossible shape")
     count, size = math.prod(shape), DTYPES[storage.dtype].itemsize
     start, end = spans.get(storage.key, (0, 0))
     if (storage.first + storage.length) * size > end - start or count > storage.length - offset:
-        raise PickleError(f"tensor {name:.80} of shape {shape} needs more values than the file has")
+        raise PickleError(f"tensor {shown(name)} of shape {shape} needs more values than the file has")
     first = start + (storage.first + offset) * size
     return TensorInfo(storage.dtype, shape, ((first, first + count * size),), _order(name, shape, strides))
 
 
 def _is_sizes(values: Any) -> bool:
     is_short = type(values) is tuple and len(values) <= _MAX_RANK
-    return is_short and all(type(size) is int and size >= 0 for size in values)
+    return is_short and all(type(size) is int and 0 <= size <= _MAX_SIZE for size in values)
 
 
 def _order(name: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -153,7 +163,10 @@ def _order(name: str, shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple
         if shape[axis] > 1 and strides[axis] != expected:
             if 0 in shape:
                 return ()
-            raise PickleError(f"tensor {name:.80} is a view with gaps or repetitions")
+            raise PickleError(
+                f"tensor {shown(name)} is a view with gaps or repetitions",
+                hint="save a copy of each: {name: tensor.clone() for name, tensor in state_dict.items()}",
+            )
         tidy[axis] = expected
         expected *= shape[axis]
     is_in_order = all(before >= after for before, after in pairwise(tidy))

@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from edge_sphereface.storage.bounded_json import shown
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from mmap import mmap
@@ -33,25 +35,39 @@ _STORAGES = {
     "BoolStorage": "Bool",
 }
 _STORAGE_MODULES = ("torch", "torch.cuda")
+_NEWER_TYPES = (("torch._utils", "_rebuild_tensor_v3"), ("torch.storage", "UntypedStorage"))
+"""What tensors need whose types have no storage of their own, such as float8 and uint16."""
+_TYPE_HINT = (
+    "the type of a tensor is not converted, such as float8 or complex numbers; save floats: "
+    "{name: tensor.float() for name, tensor in state_dict.items()}"
+)
 _MAX_TEXT = 1 << 16
 _MAX_NAME = 200
 _PROTOCOL = 2
 
 
 class PickleError(ValueError):
-    """A pickle is damaged, or has an opcode that is not supported."""
+    """A pickle is damaged, or has an opcode that is not supported.
+
+    Attributes:
+        hint: what to do; empty where the file is damaged.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 class ForeignNameError(PickleError):
     """A pickle names a class or function that is not needed for tensors.
 
     Attributes:
-        name: the name, with its module.
+        name: the name, with its module, as a message may show it.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"it names {name}")
-        self.name = name
+    def __init__(self, name: str, *, hint: str = "") -> None:
+        self.name = shown(name)
+        super().__init__(f"it names {self.name}", hint=hint)
 
 
 class Storage(NamedTuple):
@@ -177,7 +193,10 @@ class _Machine:
     def protocol(self) -> None:
         version = self._take(1)[0]
         if version != _PROTOCOL:
-            raise PickleError(f"it has pickle protocol {version}, not {_PROTOCOL}")
+            raise PickleError(
+                f"it has pickle protocol {version}, not {_PROTOCOL}",
+                hint="save it without naming a protocol: torch.save(state_dict, FILE)",
+            )
 
     def push(self, value: Any) -> None:
         self._stack.append(value)
@@ -200,6 +219,8 @@ class _Machine:
             self.push(_StorageType(_STORAGES[name]))
         elif (module, name) in _FUNCTIONS:
             self.push(_Function(_FUNCTIONS[module, name]))
+        elif (module, name) in _NEWER_TYPES or (module in _STORAGE_MODULES and name.endswith("Storage")):
+            raise ForeignNameError(f"{module}.{name}", hint=_TYPE_HINT)
         else:
             raise ForeignNameError(f"{module}.{name}")
 
@@ -222,7 +243,7 @@ class _Machine:
             case _:
                 raise PickleError(f"there is no description of a storage before byte {self._position}")
         if self._storages.setdefault(key, dtype) != dtype:
-            raise PickleError(f"the storage {key:.40} has two types")
+            raise PickleError(f"the storage {shown(key)} has two types")
         match view:
             case [] | [None]:
                 self.push(Storage(dtype, key, count))
@@ -321,10 +342,20 @@ def _dictionary(pairs: list[Any]) -> dict[Any, Any]:
     return made
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StoredTensor:
-    """Make the tensor of ``_rebuild_tensor`` (to PyTorch 0.3) and ``_rebuild_tensor_v2``."""
+def _tensor(
+    storage: Any, offset: Any, shape: Any, strides: Any, _gradient: Any = None, _hooks: Any = None, metadata: Any = None
+) -> StoredTensor:
+    """Make the tensor of ``_rebuild_tensor`` (to PyTorch 0.3) and ``_rebuild_tensor_v2``.
+
+    Its metadata say that the stored values are negated or conjugated when they are read.
+    """
     if type(storage) is not Storage:
         raise PickleError("a tensor in it has no storage")
+    if metadata:
+        raise PickleError(
+            "a tensor in it is a negated or conjugated view of other values",
+            hint="save its own values: {name: tensor.resolve_neg().clone() for name, tensor in state_dict.items()}",
+        )
     return StoredTensor(storage, offset, shape, strides)
 
 

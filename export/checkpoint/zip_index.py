@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from edge_sphereface.storage.bounded_json import shown
+
 if TYPE_CHECKING:
     from mmap import mmap
 
@@ -52,9 +54,9 @@ def index_zip(data: bytes | mmap) -> dict[str, tuple[int, int]]:
         name = _name(bytes(data[name_start:extra_start]))
         size, stored, header = _wide(bytes(data[extra_start : extra_start + extra_length]), size, stored, header)
         if method or flags & 1 or size != stored:
-            raise ZipError(f"its member {name} is compressed or encrypted")
+            raise ZipError(f"its member {shown(name)} is compressed or encrypted")
         if name in members:
-            raise ZipError(f"it has two members {name}")
+            raise ZipError(f"it has two members {shown(name)}")
         members[name] = _content(data, name, header, size)
     return members
 
@@ -80,7 +82,7 @@ def _content(data: bytes | mmap, name: str, header: int, size: int) -> tuple[int
     fields = _unpack(_LOCAL, data, header, b"PK\x03\x04", len(data))
     start = header + _LOCAL.size + fields[9] + fields[10]
     if size > len(data) - start:
-        raise ZipError(f"its member {name} of {size} bytes ends after the file")
+        raise ZipError(f"its member {shown(name)} of {size} bytes ends after the file")
     return start, start + size
 
 

@@ -55,7 +55,8 @@ def caffemodel(parameters, form="shape", extra=()):
         kind = {"conv": "Convolution", "relu": "PReLU", "fc5": "InnerProduct"}.get(name[:4].rstrip("_1234"), "Input")
         written = [blob(values, form) for values in blobs.values()]
         if form == "V1":
-            layer = bytes_field(4, name) + varint_field(5, 4) + b"".join(bytes_field(6, one) for one in written)
+            number = {"Convolution": 4, "InnerProduct": 14, "Input": 12}.get(kind, 40)
+            layer = bytes_field(4, name) + varint_field(5, number) + b"".join(bytes_field(6, one) for one in written)
             content += bytes_field(2, layer)
         else:
             layer = bytes_field(1, name) + bytes_field(2, kind) + b"".join(bytes_field(7, one) for one in written)
@@ -147,7 +148,7 @@ def test_other_networks_and_damaged_files(tmp_path):
     refused(
         path,
         caffemodel({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}),
-        "conv1.weight is unknown",
+        "Layer 'conv1' of the Caffe model is of type 'Convolution', and none is expected there",
         TopologyError,
     )
     refused(path, whole[: len(whole) // 2], "not an intact Caffe model.*announced")
@@ -156,6 +157,49 @@ def test_other_networks_and_damaged_files(tmp_path):
     refused(path, bytes_field(100, bytes_field(1, b"\xff") + bytes_field(7, b"")), "not text")
     many = bytes_field(7, bytes_field(7, bytes_field(1, bytes([1] * 9))))
     refused(path, bytes_field(100, bytes_field(1, "a") + many), "more than 8 dimensions")
+
+
+SLOPE = bytes_field(7, blob(np.ones(4, np.float32), "shape"))
+CONVOLUTION = bytes_field(2, "Convolution")
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (bytes_field(1, "relu1_1") + bytes_field(2, "TanH") + SLOPE, "'relu1_1'.*'TanH', and PReLU is expected"),
+        (bytes_field(1, "relu1_1") + bytes_field(2, "ReLU"), "'ReLU', and PReLU"),
+        (bytes_field(1, "scale") + bytes_field(2, "Scale") + SLOPE, "'scale'.*'Scale', and none is expected"),
+        (bytes_field(1, "bn1_1") + bytes_field(2, "BatchNorm") + SLOPE, "'BatchNorm', and none"),
+        (bytes_field(1, "conv2_1") + CONVOLUTION + bytes_field(106, varint_field(3, 1)), r"stride 2, .*\[1\]"),
+        (
+            bytes_field(1, "conv2_2") + CONVOLUTION + bytes_field(106, varint_field(3, 1) + varint_field(6, 2)),
+            r"stride 1, .*\[2\]",
+        ),
+        (bytes_field(1, "conv2_2") + CONVOLUTION + bytes_field(106, b""), r"padding 1, .*\[0\]"),
+        (
+            bytes_field(1, "conv2_2") + CONVOLUTION + bytes_field(106, varint_field(3, 1) + varint_field(5, 2)),
+            "groups 1",
+        ),
+        (bytes_field(1, "fc5") + bytes_field(2, "InnerProduct") + bytes_field(117, varint_field(6, 1)), "transpose 0"),
+        (bytes_field(1, "res") + bytes_field(2, "Eltwise") + bytes_field(110, varint_field(1, 2)), "operation 1"),
+    ],
+)
+def test_layers_that_compute_something_else(tmp_path, layer, words):
+    refused(tmp_path / "x.caffemodel", bytes_field(100, layer) + caffemodel(trained()), words, TopologyError)
+
+
+def test_layers_behind_the_embedding_belong_to_training(tmp_path):
+    head = bytes_field(100, bytes_field(1, "norm") + bytes_field(2, "Normalize"))
+    (tmp_path / "x.caffemodel").write_bytes(caffemodel(trained()) + head)
+    with open_network(tmp_path / "x.caffemodel") as network:
+        assert network.topology.pairs == PAIRS
+
+
+def test_values_in_fields_of_their_own(tmp_path):
+    unpacked = bytes_field(7, b"\x2d" + struct.pack("<f", 1) + bytes_field(7, bytes_field(1, b"\x01")))
+    refused(
+        tmp_path / "x.caffemodel", bytes_field(100, bytes_field(1, "conv1_1") + unpacked), "packs them when the file"
+    )
 
 
 def test_a_blob_without_its_values(tmp_path):

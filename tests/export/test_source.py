@@ -273,7 +273,7 @@ def test_options_tell_numbers(export_cli):
         ("--pixel-scale", "1/0", "expected a number such as 127.5 or 1/127.5, got '1/0'"),
         ("--pixel-scale", "-1", "expected a number above 0"),
         ("--pixel-mean", "nan", "expected a number"),
-        ("--color-order", "grb", "invalid choice"),
+        ("--color-order", "grb", "expected bgr or rgb, got 'grb'"),
     ):
         code, _, err = export_cli("convert", "x.onnx", option, value)
         assert (code, words in err) == (2, True)
