@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -55,8 +56,11 @@ class Range:
     noun: str = "a number"
 
     def __contains__(self, value: Any) -> bool:
-        """Whether a number lies within the limits; NaN does not."""
-        return bool((self.least < value if self.is_open else self.least <= value) and value <= self.most)
+        """Whether a value is a number within the limits; NaN is not."""
+        if not isinstance(value, Real):
+            return False
+        number = float(value)
+        return (self.least < number if self.is_open else self.least <= number) and number <= self.most
 
     def __str__(self) -> str:
         if self.is_open:

@@ -28,7 +28,7 @@ from export.source import open_network
 from export.threshold import measure_threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from edge_sphereface.detection import Detector
@@ -158,19 +158,26 @@ def _folded_parameters(network: SourceNetwork) -> dict[str, np.ndarray[Any, Any]
     parameters = _read_parameters(network)
     if network.preprocessing.color_order == "RGB":
         parameters = fold_color_order(parameters)
-    return fold_normalization(parameters, network.topology.epsilon)
+    folded = fold_normalization(parameters, network.topology.epsilon)
+    _require_finite(folded, "The checkpoint gives values beyond float32, after folding its batch normalization,")
+    return folded
 
 
 def _read_parameters(network: SourceNetwork) -> dict[str, np.ndarray[Any, Any]]:
     stored = network.topology.parameters
     parameters = {name: network.checkpoint.read(source) for name, source in stored.items()}
-    broken = [name for name, values in parameters.items() if not np.isfinite(values.astype(np.float32)).all()]
+    _require_finite(parameters, "The checkpoint holds NaN or infinite values")
+    return parameters
+
+
+def _require_finite(parameters: Mapping[str, np.ndarray[Any, Any]], what: str) -> None:
+    with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite, which is what is looked for
+        broken = [name for name, values in parameters.items() if not np.isfinite(values.astype(np.float32)).all()]
     if broken:
         raise CheckpointError(
-            f"The checkpoint holds NaN or infinite values in {', '.join(broken)}.",
+            f"{what} in {', '.join(broken)}.",
             hint="the training diverged or the file is damaged; take another checkpoint",
         )
-    return parameters
 
 
 def model_spec(network: SourceNetwork, options: ConversionOptions) -> ModelSpec:

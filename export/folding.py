@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from export.errors import CheckpointError
 from export.naming import MOMENTS
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def fold_normalization(parameters: Parameters, epsilon: float) -> dict[str, np.n
 
     Returns:
         The parameters without normalizations; float64 where one was folded, all others as they were.
+
+    Raises:
+        CheckpointError: a variance is negative.
     """
     folded = {name: values for name, values in parameters.items() if not name.startswith("bn")}
     for name in [name for name in parameters if name.startswith("bn") and name.endswith(".gamma")]:
@@ -38,6 +42,11 @@ def fold_normalization(parameters: Parameters, epsilon: float) -> dict[str, np.n
         number = normalization.removeprefix("bn")
         layer = "fc5" if number == "5" else f"conv{number}"
         gamma, beta, mean, variance = (_as_float64(parameters[f"{normalization}.{moment}"]) for moment in MOMENTS)
+        if not (variance + epsilon > 0).all():
+            raise CheckpointError(
+                f"Expected variances of at least 0 in {normalization}, but the least is {variance.min():g}.",
+                hint="the file is damaged; take another checkpoint",
+            )
         gain = gamma / np.sqrt(variance + epsilon)
         weight = _as_float64(parameters[f"{layer}.weight"])
         bias = _as_float64(parameters[f"{layer}.bias"]) if f"{layer}.bias" in parameters else np.zeros(len(gain))

@@ -11,15 +11,16 @@ from edge_sphereface.errors import ModelError, ModelFormatError
 from edge_sphereface.inference.session import MODEL_FILE
 from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.spec import ModelSpec
+from edge_sphereface.storage.bounded_json import shown
 from edge_sphereface.storage.files import sha256_of
-from export.checkpoint import open_checkpoint
-from export.errors import TopologyError
+from export.checkpoint import format_of, open_checkpoint
+from export.errors import CheckpointError, TopologyError
 from export.known_checkpoints import known_checkpoint
 from export.naming import training_reasons
 from export.official import OFFICIAL
 from export.presets import PRESETS
 from export.source import likely_preset
-from export.topology import infer_topology
+from export.topology import Structure, infer_topology
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -151,20 +152,29 @@ class OnnxReport:
 
 
 def inspect(path: Path) -> CheckpointReport | OnnxReport:
-    """Describe a file by its suffix: ``.onnx``, else a checkpoint.
+    """Describe a file by its content: a checkpoint, such as a graph that can be converted, else a model.
 
     Raises:
         CheckpointError: the file is not a readable checkpoint.
-        ModelError: the file is not a readable ONNX file.
+        ModelError: its name ends in ``.onnx``, and it is not a readable ONNX file.
     """
-    return _inspect_onnx(path) if path.suffix.lower() == ".onnx" else _inspect_checkpoint(path)
+    try:
+        return _inspect_checkpoint(path)
+    except (CheckpointError, TopologyError):
+        if path.suffix.lower() != ".onnx" and format_of(path) != "ONNX graph":
+            raise
+    return _inspect_onnx(path)
 
 
 def _inspect_checkpoint(path: Path) -> CheckpointReport:
     with open_checkpoint(path) as checkpoint:
         network, problem = None, None
         try:
-            topology = infer_topology(checkpoint.entries)
+            topology = infer_topology(
+                checkpoint.entries,
+                input_size=checkpoint.input_size,
+                structure=checkpoint.structure or Structure(),
+            )
         except TopologyError as error:
             problem = error.message
         else:
@@ -195,7 +205,7 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
                     name=name,
                     dtype=info.dtype,
                     shape=tuple(info.shape),
-                    bytes=info.nbytes,
+                    bytes=info.nbytes if info.spans else info.expected_nbytes,  # a graph may store them otherwise
                     role=reasons.get(name) or "network",
                 )
                 for name, info in checkpoint.entries.items()
@@ -284,7 +294,7 @@ def _checkpoint_lines(report: CheckpointReport) -> list[str]:
         )
     lines += ["", f"{'parameter':<42} {'type':<9} {'shape':<20} {'bytes':>12}  role"]
     lines += [
-        f"{row.name:<42} {row.dtype:<9} {_shape(row.shape):<20} {row.bytes:>12,}  {row.role}"
+        f"{shown(row.name):<42} {shown(row.dtype):<9} {_shape(row.shape):<20} {row.bytes:>12,}  {row.role}"
         for row in report.parameters
     ]
     totals: Counter[str] = Counter()
@@ -295,11 +305,14 @@ def _checkpoint_lines(report: CheckpointReport) -> list[str]:
 
 
 def _onnx_lines(report: OnnxReport) -> list[str]:
-    opsets = ", ".join(f"{domain} {version}" for domain, version in report.opset.items())
-    lines = [f"opset {opsets}, IR version {report.ir_version}, made by {report.producer or 'unknown'}"]
+    opsets = ", ".join(f"{shown(domain)} {version}" for domain, version in report.opset.items())
+    lines = [f"opset {opsets}, IR version {report.ir_version}, made by {shown(report.producer) or 'unknown'}"]
     for title, values in (("input", report.inputs), ("output", report.outputs)):
-        lines += [f"{title:<8} {value.name} {value.dtype} ({', '.join(map(str, value.shape))})" for value in values]
-    lines.append(f"{report.weights:,} weights; " + ", ".join(f"{n} {kind}" for kind, n in report.nodes.items()))
+        lines += [
+            f"{title:<8} {shown(value.name)} {value.dtype} ({', '.join(shown(str(side)) for side in value.shape)})"
+            for value in values
+        ]
+    lines.append(f"{report.weights:,} weights; " + ", ".join(f"{n} {shown(kind)}" for kind, n in report.nodes.items()))
     if report.spec is None:
         return [*lines, report.problem or ""]
     return [*lines, "", *(f"{item.name:<20} {getattr(report.spec, item.name)}" for item in fields(report.spec))]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from export.checkpoint import Checkpoint
     from export.checkpoint.entry import FileFormat
     from export.known_checkpoints import KnownCheckpoint
+    from export.naming import NamingStyle
     from export.presets import Preset, PresetName
     from export.topology import Topology
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 _NUMBERED: dict[FileFormat, PresetName] = {"PyTorch file": "clcarwin", "Caffe model": "caffe"}
 """Publishers that number their layers, by the format of their file."""
 
+_FAMILIES: dict[NamingStyle, tuple[PresetName, ...]] = {
+    "numbered": ("mindspore", "caffe", "clcarwin"),
+    "blocks": ("uniface",),
+    "layers": ("opensphere", "opensphere-deprecated"),
+}
+"""Publishers that use each style of names."""
 _OPENSPHERE: dict[Shortcut, PresetName] = {
     "before_activation": "opensphere",
     "after_activation": "opensphere-deprecated",
@@ -121,6 +128,7 @@ def recognize(checkpoint: Checkpoint, told: Told = NOTHING_TOLD) -> SourceNetwor
         )
     if preset is None and checkpoint.structure is None:
         raise _lacks_shortcut(checkpoint, topology)
+    _require_agreement(checkpoint, known, told)
     return SourceNetwork(
         checkpoint=checkpoint,
         topology=topology,
@@ -165,6 +173,22 @@ def likely_preset(checkpoint: Checkpoint) -> PresetName | None:
         return "opensphere"
     is_later_version = names.found.get("conv1_1.weight", "").endswith("layer1.0.conv.weight")
     return "opensphere-deprecated" if is_later_version else None
+
+
+def _require_agreement(checkpoint: Checkpoint, known: KnownCheckpoint | None, told: Told) -> None:
+    """Refuse the preset of a publisher whose weights these are not: graph and reference share it, so no proof tells."""
+    fitting: tuple[PresetName, ...] = ()
+    if known is not None:
+        fitting = (known.preset,)
+    elif checkpoint.format != "ONNX graph":  # whose names tell nothing
+        fitting = _FAMILIES[sort_names(checkpoint.entries).style]
+    if told.preset is not None and fitting and told.preset not in fitting:
+        raise TopologyError(
+            f"{checkpoint.path.name} holds weights of {' or '.join(PRESETS[name].title for name in fitting)}, not of "
+            f"{PRESETS[told.preset].title}.",
+            hint=f"leave out --preset, or set {' or '.join(f'--preset {name}' for name in fitting)}; for weights of "
+            "your own under these names, set --color-order, --pixel-mean, --pixel-scale, --alignment-fit, --shortcut",
+        )
 
 
 def _preprocessing(checkpoint: Checkpoint, topology: Topology, preset: Preset | None, told: Told) -> Preprocessing:

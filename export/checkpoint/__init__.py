@@ -5,7 +5,7 @@
 writes the first, and ``checkpoint`` is the common interface.
 """
 
-from export.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from export.checkpoint.checkpoint import Checkpoint, format_of, open_checkpoint
 from export.checkpoint.entry import TensorInfo
 
-__all__ = ["Checkpoint", "TensorInfo", "open_checkpoint"]
+__all__ = ["Checkpoint", "TensorInfo", "format_of", "open_checkpoint"]

@@ -60,11 +60,12 @@ _OLD_KINDS = {
     23: "TanH", 25: "Eltwise", 26: "Power", 31: "Threshold", 34: "MVN", 35: "AbsVal", 38: "Exp", 39: "Deconvolution",
 }  # fmt: skip
 """Types of layers written before 2015. PReLU is none of them; programs that had it gave it a number of their own."""
-_COMPUTING = (
-    *_OLD_KINDS.values(), "BatchNorm", "Bias", "Crop", "ELU", "Embed", "Log", "LSTM", "Normalize", "PReLU", "Reduction",
-    "RNN", "Scale", "SPP", "Tile",
-)  # fmt: skip
-"""Types of layers that change values. Others read data, copy, or serve training."""
+_CONVERTED = ("Convolution", "InnerProduct", "Eltwise")
+_OTHER_KINDS = (
+    {*_OLD_KINDS.values(), "BatchNorm", "Bias", "Crop", "ELU", "Embed", "Log", "LSTM", "Normalize", "Reduction"}
+    | {"RNN", "Scale", "SPP", "Tile"}
+) - {*_CONVERTED}
+"""Types of layers that change values in a way of their own. Others read data, copy, or serve training."""
 _EMBEDDING = "fc5"
 _CONVOLUTION, _SLOPES = re.compile(r"conv[0-9]+_([0-9]+)"), re.compile(r"relu[0-9]+_[0-9]+")
 _HINT = "only convolutions with PReLU, sums of two layers and one embedding layer are converted"
@@ -143,39 +144,38 @@ def _read_layer(data: bytes | mmap, layer: Field, numbers: _LayerFields) -> tupl
     return name, blobs
 
 
-def _check_layer(  # noqa: C901 -- one case for each field
-    data: bytes | mmap, layer: Field, numbers: _LayerFields, name: str
-) -> None:
+def _check_layer(data: bytes | mmap, layer: Field, numbers: _LayerFields, name: str) -> None:
     """Check that the type and the parameters of a layer, where the file has them, are those of its name."""
-    kind, convolution, product, addition = "", None, None, None
-    for field in read_fields(data, layer.start, layer.end):
-        match field.number, field.kind:
-            case numbers.kind, found if found == BYTES:
-                kind = _text(data, field)
-            case numbers.kind, found if found == VARINT:
-                kind = _OLD_KINDS.get(field.value, "PReLU" if _SLOPES.fullmatch(name) else "")
-            case numbers.convolution, found if found == BYTES:
-                convolution = field
-            case numbers.product, found if found == BYTES:
-                product = field
-            case numbers.addition, found if found == BYTES:
-                addition = field
+    fields = {field.number: field for field in read_fields(data, layer.start, layer.end)}
+    kind = _kind(data, fields.get(numbers.kind), name)
     place = _CONVOLUTION.fullmatch(name)
-    expected = "Convolution" if place else "InnerProduct" if name == _EMBEDDING else "PReLU"
-    is_known = place or name == _EMBEDDING or _SLOPES.fullmatch(name)
-    if (is_known and kind not in ("", expected)) or (not is_known and kind != "Eltwise" and kind in _COMPUTING):
-        wanted = expected if is_known else "none"
+    expected = "Convolution" if place else "InnerProduct" if name == _EMBEDDING else ""
+    expected = "PReLU" if _SLOPES.fullmatch(name) else expected
+    if (expected and kind not in ("", expected)) or (not expected and kind in _OTHER_KINDS):
         raise TopologyError(
-            f"Layer {name!r:.80} of the Caffe model is of type {kind!r:.80}, and {wanted} is expected there.",
+            f"Layer {name!r:.80} of the Caffe model is of type {kind!r:.80}, and {expected or 'none'} is expected "
+            "there.",
             hint=_HINT,
         )
-    if place and convolution is not None:
-        rules = [_STRIDE._replace(expected=2 if place[1] == "1" else 1), *_CONVOLUTION_RULES]
-        _check_parameters(data, convolution, name, rules)
-    if name == _EMBEDDING and product is not None:
-        _check_parameters(data, product, name, _PRODUCT_RULES)
-    if kind == "Eltwise" and addition is not None:
-        _check_parameters(data, addition, name, _ADDITION_RULES)
+    rules = {
+        numbers.convolution: [_STRIDE._replace(expected=2 if place[1] == "1" else 1), *_CONVOLUTION_RULES]
+        if place
+        else [],
+        numbers.product: _PRODUCT_RULES if name == _EMBEDDING else (),
+        numbers.addition: _ADDITION_RULES if kind == "Eltwise" else (),
+    }
+    for number, checked in rules.items():
+        if number in fields and fields[number].kind == BYTES:
+            _check_parameters(data, fields[number], name, checked)
+
+
+def _kind(data: bytes | mmap, field: Field | None, name: str) -> str:
+    """Type of a layer, from its text or its old number; empty where the file does not say it."""
+    if field is None:
+        return ""
+    if field.kind == BYTES:
+        return _text(data, field)
+    return _OLD_KINDS.get(field.value, "PReLU" if _SLOPES.fullmatch(name) else "")
 
 
 def _check_parameters(data: bytes | mmap, message: Field, layer: str, rules: Sequence[_Rule]) -> None:

@@ -149,6 +149,17 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Iterator[Checkpoint]:
             yield _MappedCheckpoint(file, kind, data, _index(kind, file, data))
 
 
+def format_of(path: str | os.PathLike[str]) -> FileFormat:
+    """Recognize the format of a file of weights by its content, without reading more of it.
+
+    Raises:
+        CheckpointError: the file does not exist, is empty, or is of another kind that is known.
+    """
+    file = Path(path)
+    with _FILE.open(file) as stream, _map(stream, file) as data:
+        return recognize_format(file, data)
+
+
 def _index(kind: FileFormat, file: Path, data: mmap.mmap) -> dict[str, TensorInfo]:
     match kind:
         case "safetensors file":

@@ -143,12 +143,13 @@ def _info(name: str, tensor: StoredTensor, spans: Spans) -> TensorInfo:
     storage, offset, shape, strides = tensor
     if not (_is_sizes(shape) and _is_sizes(strides) and _is_sizes((offset,)) and len(shape) == len(strides)):
         raise PickleError(f"tensor {shown(name)} has an impossible shape")
+    order = _order(name, shape, strides)  # an expanded tensor has fewer values than its shape says
     count, size = math.prod(shape), DTYPES[storage.dtype].itemsize
     start, end = spans.get(storage.key, (0, 0))
     if (storage.first + storage.length) * size > end - start or count > storage.length - offset:
         raise PickleError(f"tensor {shown(name)} of shape {shape} needs more values than the file has")
     first = start + (storage.first + offset) * size
-    return TensorInfo(storage.dtype, shape, ((first, first + count * size),), _order(name, shape, strides))
+    return TensorInfo(storage.dtype, shape, ((first, first + count * size),), order)
 
 
 def _is_sizes(values: Any) -> bool:

@@ -148,7 +148,7 @@ def test_other_networks_and_damaged_files(tmp_path):
     refused(
         path,
         caffemodel({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}),
-        "Layer 'conv1' of the Caffe model is of type 'Convolution', and none is expected there",
+        "conv1.weight is unknown",
         TopologyError,
     )
     refused(path, whole[: len(whole) // 2], "not an intact Caffe model.*announced")

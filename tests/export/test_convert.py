@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from dataclasses import replace
 
 import ml_dtypes
@@ -149,6 +150,17 @@ def test_weights_that_are_not_finite(tmp_path, value):
     write_ckpt(tmp_path / "x.ckpt", parameters)
     with pytest.raises(CheckpointError, match="NaN or infinite values in conv3_2.weight"):
         convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", NUMPY)
+    assert sorted(os.listdir(tmp_path)) == ["x.ckpt"]
+
+
+def test_weights_beyond_float32(tmp_path):
+    parameters = untrained_parameters(widths=(4, 4, 4, 8))
+    parameters["conv3_2.weight"] = parameters["conv3_2.weight"].astype(np.float64) * 1e300
+    write_ckpt(tmp_path / "x.ckpt", parameters)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CheckpointError, match="NaN or infinite values in conv3_2.weight"):
+            convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", NUMPY)
     assert sorted(os.listdir(tmp_path)) == ["x.ckpt"]
 
 

@@ -1,6 +1,7 @@
 """Every later step works for networks of other publishers: 112 x 112, ReLU, batch normalization, other depths."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,17 +72,18 @@ def networks(tmp_path_factory, write_pth) -> Mapping[str, object]:
         if name.startswith("relu"):
             slopes[name] = random.uniform(-0.5, 1.5, slopes[name].shape).astype(np.float32)
     sources = {
-        "deep": (opensphere(AUTHORS_64, (4, 4, 4, 8), 16, normalized=True), "opensphere"),
-        "relu": (opensphere((1, 0, 1, 0), (4, 4, 8, 8), 16, normalized=False), "opensphere"),
-        "relu-last-sum": (opensphere((0, 1, 0, 1), (4, 4, 4, 8), 16, normalized=True), "opensphere-deprecated"),
-        "prelu": (slopes, "uniface"),
+        "deep": (opensphere(AUTHORS_64, (4, 4, 4, 8), 16, normalized=True), Told(preset="opensphere")),
+        "relu": (opensphere((1, 0, 1, 0), (4, 4, 8, 8), 16, normalized=False), Told(preset="opensphere")),
+        "relu-last-sum": (
+            opensphere((0, 1, 0, 1), (4, 4, 4, 8), 16, normalized=True),
+            Told(preset="opensphere-deprecated"),
+        ),
+        "prelu": (slopes, Told(color_order="RGB", pixel_scale=1 / 127.5, alignment_fit="umeyama")),
     }
     opened = {}
-    for name, (parameters, preset) in sources.items():
+    for name, (parameters, told) in sources.items():
         write_pth(folder / f"{name}.pth", parameters)
-        options = ConversionOptions(
-            reference="numpy", input_layout="image", told=Told(preset=preset, input_size=SQUARE)
-        )
+        options = ConversionOptions(reference="numpy", input_layout="image", told=replace(told, input_size=SQUARE))
         path = convert(folder / f"{name}.pth", folder / f"{name}.onnx", options).model
         opened[name] = open_plain(path, "cpu")
     return opened

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from export.checkpoint import open_checkpoint
+from export.checkpoint.pytorch import OLD_START
 from export.checkpoint.state_pickle import MAX_OPCODES, PickleError, read_pickle
-from export.errors import CheckpointError
+from export.errors import CheckpointError, TopologyError
+from export.inspection import inspect, text
+from export.source import open_network
 
 VALUES = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float32([1, 2])}
 
@@ -177,3 +180,73 @@ def test_parameters_that_share_values_are_refused(tmp_path, write_pth):
         pickled=b"\x80\x02}U\x05first" + shared + b"s" + entries + b".",
     )
     refused(tmp_path / "x.pth", "share their values")
+
+
+PICKLE = b"\x80\x02"
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(b")q\x00" + b"h\x00h\x00\x86q\x00" * 40, id="doubled 40 times"),
+        pytest.param(b")" + b"\x85" * 100_000, id="nested 100,000 times"),
+        pytest.param(b"K\x07", id="number"),
+    ],
+)
+def test_no_value_of_a_pickle_is_printed_whole(tmp_path, version):
+    """To print a tuple of tuples takes exponential time, or the whole stack."""
+    (tmp_path / "x.pth").write_bytes(OLD_START + PICKLE + version + b"." + (PICKLE + b"}.") * 3)
+    start = time.process_time()
+    refused(tmp_path / "x.pth", "another version than 1001")
+    assert time.process_time() - start < 5
+
+
+def rebuilt(function, arguments=b""):
+    """A state dict of one tensor of two values, made by a function, with arguments behind those of every tensor."""
+    return tensor().replace(b"_rebuild_tensor\n", function + b"\n").replace(b"tRs.", arguments + b"tRs.")
+
+
+@pytest.mark.parametrize(
+    ("pickled", "words"),
+    [
+        (rebuilt(b"_rebuild_tensor_v2", b"\x89N}U\x03neg\x88s"), "negated or conjugated.*clone"),
+        (rebuilt(b"_rebuild_tensor_v3"), "_rebuild_tensor_v3.*float8.*tensor.float"),
+        (tensor(storage=b"ctorch\nComplexFloatStorage\n"), "ComplexFloatStorage.*complex.*tensor.float"),
+        (tensor(shape=(2, 2), strides=(0, 1)), r"gaps or repetitions.*tensor\.clone"),
+        (b"\x80\x04N.", "protocol 4, not 2.*without naming a protocol"),
+    ],
+)
+def test_the_hint_says_what_to_save(tmp_path, write_pth, pickled, words):
+    write_pth(tmp_path / "x.pth", {"b": np.zeros(4, np.float32)}, pickled=pickled)
+    refused(tmp_path / "x.pth", words)
+
+
+@pytest.mark.parametrize("arguments", [b"\x89N", b"\x89N}"])
+def test_tensors_without_metadata(tmp_path, write_pth, arguments):
+    write_pth(tmp_path / "x.pth", {"b": VALUES["b"]}, pickled=rebuilt(b"_rebuild_tensor_v2", arguments))
+    with open_checkpoint(tmp_path / "x.pth") as checkpoint:
+        np.testing.assert_array_equal(checkpoint.read("b"), VALUES["b"])
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mevil\n\x07", "A" * 60_000])
+def test_names_are_shown_without_control_characters_and_shortened(tmp_path, write_pth, name):
+    encoded = name.encode()
+    state = tensor().replace(b"U\x01b", b"X" + struct.pack("<I", len(encoded)) + encoded)
+    write_pth(tmp_path / "x.pth", {"b": VALUES["b"]}, pickled=state)
+    with pytest.raises(TopologyError, match="is unknown") as caught, open_network(tmp_path / "x.pth"):
+        pass
+    described = text(inspect(tmp_path / "x.pth"))
+    for message in (caught.value.message, described):
+        assert message.replace("\n", "").isprintable()
+        assert len(message) < 2000
+    write_pth(tmp_path / "x.pth", {}, pickled=b"\x80\x02cos\x1b[31m\nsystem\x07\n.")
+    with pytest.raises(CheckpointError) as refusal, open_checkpoint(tmp_path / "x.pth"):
+        pass
+    assert refusal.value.message.isprintable()
+
+
+def test_two_descriptions_in_one_archive(tmp_path, write_pth):
+    write_pth(tmp_path / "x.pth", VALUES)
+    with zipfile.ZipFile(tmp_path / "x.pth", "a") as archive:
+        archive.writestr("other/data.pkl", b"")
+    refused(tmp_path / "x.pth", "it has 2 data.pkl")

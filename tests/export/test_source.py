@@ -1,6 +1,8 @@
 """What is recognized of a network, and what is folded into its weights. The frameworks are not needed."""
 
 import json
+import math
+import warnings
 
 import numpy as np
 import onnx
@@ -13,11 +15,12 @@ from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.origin import Origin
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
-from export.errors import ParityError, TopologyError
+from export.errors import CheckpointError, ParityError, TopologyError
 from export.faces import face_crops
 from export.folding import fold_color_order, fold_normalization
 from export.forms import PLAIN, FormOptions, make_forms
 from export.graph import build_graph
+from export.inspection import inspect
 from export.known_checkpoints import known_checkpoint, published_files
 from export.naming import MOMENTS, sort_names
 from export.presets import Preprocessing, Told
@@ -145,13 +148,33 @@ def test_nothing_is_folded_where_nothing_is_to_fold():
     np.testing.assert_array_equal(fold_color_order(own)["conv1_1.weight"][:, 0], own["conv1_1.weight"][:, 2])
 
 
+@pytest.mark.parametrize(
+    ("moment", "value", "words"),
+    [("variance", -1.0, "variances of at least 0 in bn2_1"), ("gamma", 3e38, "after folding.* in conv2_1.weight")],
+)
+def test_normalization_that_cannot_be_folded(tmp_path, moment, value, words):
+    moments = normalized(np.random.default_rng(0))
+    moments[f"bn2_1.{moment}"][:] = value
+    moments["bn2_1.variance"] *= np.float32(1e-4)
+    write_ckpt(tmp_path / "x.ckpt", opensphere_names({**parameters(), **moments}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CheckpointError, match=words):
+            convert(tmp_path / "x.ckpt", tmp_path / "x.onnx", ConversionOptions(reference="numpy"))
+    assert not (tmp_path / "x.onnx").exists()
+
+
 @pytest.mark.slow
 def test_the_colors_of_a_crop_count(tmp_path):
-    """The same weights under two presets: one graph takes the blue of a crop for what the other takes its red for."""
+    """The same weights told twice: one graph takes the blue of a crop for what the other takes its red for."""
     write_ckpt(tmp_path / "x.ckpt", uniface_names(parameters()))
     rgb = convert(tmp_path / "x.ckpt", tmp_path / "rgb.onnx", ConversionOptions(reference="numpy"))
     bgr = convert(
-        tmp_path / "x.ckpt", tmp_path / "bgr.onnx", ConversionOptions(reference="numpy", told=Told(preset="caffe"))
+        tmp_path / "x.ckpt",
+        tmp_path / "bgr.onnx",
+        ConversionOptions(
+            reference="numpy", told=Told(color_order="BGR", pixel_scale=1 / 128, alignment_fit="cp2tform")
+        ),
     )
     assert (rgb.spec.pixel_scale, rgb.spec.alignment_fit) == (1 / 127.5, "umeyama")
     assert (bgr.spec.pixel_scale, bgr.spec.alignment_fit) == (1 / 128, "cp2tform")
@@ -181,9 +204,11 @@ def test_the_command_says_what_it_found(tmp_path, write_pth, export_cli):
         "no license and no accuracy are stated",
     ):
         assert words in out
-    code, out, _ = export_cli("convert", tmp_path / "x.pth", "-o", tmp_path / "x.onnx", "--json", "--preset", "uniface")
+    code, out, _ = export_cli(
+        "convert", tmp_path / "x.pth", "-o", tmp_path / "x.onnx", "--json", "--color-order", "rgb"
+    )
     source = json.loads(out)["source"]
-    assert (code, source["format"], source["preset"], source["color_order"]) == (0, "PyTorch file", "uniface", "RGB")
+    assert (code, source["format"], source["preset"], source["color_order"]) == (0, "PyTorch file", "clcarwin", "RGB")
 
 
 @pytest.mark.slow
@@ -215,14 +240,14 @@ def test_a_model_tells_verify_what_it_was_made_with(tmp_path, write_pth, export_
 
 def test_a_file_that_tells_all_records_no_origin(tmp_path):
     assert recognized(tmp_path, parameters()).recorded_origin is None
-    square = recognized(tmp_path, parameters(), preset="uniface")
+    square = recognized(tmp_path, uniface_names(parameters()))
     assert square.recorded_origin == Origin(
         preset="uniface", color_order="RGB", shortcut="after_activation", is_normalized=False
     )
 
 
 def test_single_values_replace_those_of_the_publisher(tmp_path):
-    network = recognized(tmp_path, parameters(), preset="uniface", pixel_mean=0.0, alignment_fit="cp2tform")
+    network = recognized(tmp_path, uniface_names(parameters()), pixel_mean=0.0, alignment_fit="cp2tform")
     assert network.preset.name == "uniface"
     assert network.preprocessing == Preprocessing(
         color_order="RGB", pixel_mean=0.0, pixel_scale=1 / 127.5, alignment_fit="cp2tform"
@@ -245,6 +270,17 @@ def foreign_graph(tmp_path_factory, spec):
 
 
 ALL = {"color_order": "RGB", "pixel_mean": 0.0, "pixel_scale": 1.0, "alignment_fit": "umeyama"}
+
+
+def test_inspect_goes_by_content(foreign_graph, tmp_path):
+    """Whatever the name, a foreign graph is shown as the weights that it is."""
+    other = tmp_path / "graph.bin"
+    other.write_bytes(foreign_graph.read_bytes())
+    first, second = inspect(foreign_graph), inspect(other)
+    assert first.parameters == second.parameters
+    assert (first.format, first.problem) == (second.format, second.problem) == ("ONNX graph", None)
+    assert first.network == second.network
+    assert all(row.bytes == 4 * math.prod(row.shape) for row in first.parameters)
 
 
 def test_a_graph_needs_all_or_a_publisher(foreign_graph):
@@ -288,9 +324,32 @@ def test_a_published_file_is_known_by_its_sha256():
         assert 0.98 < known.lfw_accuracy < 1
 
 
+@pytest.mark.parametrize(
+    ("names", "preset", "whose"),
+    [
+        (uniface_names, "opensphere", "uniface"),
+        (uniface_names, "mindspore", "uniface"),
+        (dict, "uniface", "MindSpore Hub.* or .*Caffe.* or clcarwin"),
+        (dict, "opensphere", "MindSpore Hub"),
+        (lambda stored: opensphere_names({**stored, **parameters(bias=True)}), "caffe", "opensphere, sfnet or"),
+    ],
+)
+def test_a_publisher_whose_names_differ_is_refused(tmp_path, names, preset, whose):
+    """Graph and reference would share the wrong colors and scale, so that the proof would pass."""
+    with pytest.raises(TopologyError, match=rf"holds weights of .*{whose}.*, not of ") as error:
+        recognized(tmp_path, names(parameters()), preset=preset)
+    assert "leave out --preset" in error.value.hint
+    assert "--color-order" in error.value.hint
+
+
+@pytest.mark.parametrize("preset", ["mindspore", "caffe", "clcarwin"])
+def test_publishers_with_the_same_names(tmp_path, preset):
+    assert recognized(tmp_path, parameters(), preset=preset).preset.name == preset
+
+
 @pytest.mark.slow
 def test_all_forms_of_a_network_whose_publisher_is_named(tmp_path):
-    write_ckpt(tmp_path / "x.ckpt", parameters())
+    write_ckpt(tmp_path / "x.ckpt", uniface_names(parameters()))
     made = make_forms(
         tmp_path / "x.ckpt",
         tmp_path / "forms",

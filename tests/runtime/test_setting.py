@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from edge_sphereface.stream import RecognitionSettings, StreamSettings, Tracking
     [
         (Range(least=0, is_open=True), (1e-9, math.inf), (0, -1, math.nan), "above 0"),
         (Range(least=0, most=1000, is_open=True), (1000,), (0, 1000.1), "above 0 and up to 1000"),
-        (Range(least=0), (0, 5), (-1e-9, math.nan), "of at least 0"),
+        (Range(least=0), (0, 5, np.float32(5)), (-1e-9, math.nan, "1", None), "of at least 0"),
         (Range(least=32, most=8192), (32, 8192), (31, 8193), "of 32 to 8192"),
     ],
 )
@@ -87,5 +88,5 @@ def test_none_is_permitted_where_it_is_the_default_alone():
         always: float = setting(2.0, permitted=Range(least=1))
 
     check(Some())
-    with pytest.raises(TypeError):
+    with pytest.raises(ValueError, match="Expected always of at least 1, got None"):
         check(Some(always=None))

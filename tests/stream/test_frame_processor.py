@@ -1,5 +1,6 @@
 """Following, embedding and deciding: who is in front of the camera, with how few embeddings."""
 
+import itertools
 import os
 from copy import copy
 from dataclasses import replace
@@ -235,8 +236,10 @@ def test_landmarks_that_no_face_has_end_nothing(play, stage):
     assert {track.name for track in processor.tracks} == {"ann", None}
 
 
-@pytest.mark.parametrize("part", ["box", "landmarks"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [*itertools.product(["box", "landmarks"], [np.nan, np.inf, 3e38, -3e38]), ("score", np.nan)],
+)
 def test_a_detection_without_a_place_is_no_face(stage, part, value):
     there, odd = stage.face_at(100, 60), stage.face_at(20, 60)
     odd = replace(odd, **{part: getattr(odd, part) + np.float32(value)})

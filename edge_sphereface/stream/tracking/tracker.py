@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.settings import TrackingSettings
     from edge_sphereface.types import Float32Array
 
+_FARTHEST_PX = 1e6
+"""Largest coordinate of a detection: far beyond every frame, and safe in all arithmetic with it."""
 _MIN_OVERLAP = 0.2
 """Intersection over union from which two boxes may be the same face."""
 _NEAR = 0.6
@@ -83,7 +85,7 @@ class Tracker:
         Returns:
             The tracks that were detected in this frame.
         """
-        found = [face for face in faces if _is_finite(face) and _side(face) >= self._settings.min_face_px]
+        found = [face for face in faces if _is_possible(face) and _side(face) >= self._settings.min_face_px]
         found = sorted(found, key=lambda face: -face.area)[: self._settings.max_faces]
         pairs = _match(self.tracks, found, frame.time_s)
         seen = []
@@ -193,8 +195,10 @@ def _overlap(one: Float32Array, other: Float32Array) -> float:
     return shared / (areas - shared)
 
 
-def _is_finite(face: Face) -> bool:
-    return bool(np.isfinite(face.box).all() and np.isfinite(face.landmarks).all())
+def _is_possible(face: Face) -> bool:
+    """Whether a detection is made of numbers, and near a frame."""
+    places = np.concatenate([face.box, face.landmarks.ravel()])
+    return bool(np.isfinite(face.score) and (np.abs(places) < _FARTHEST_PX).all())
 
 
 def _side(face: Face) -> float:
