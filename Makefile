@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 # Two processes, each a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once.
 # Each multiplies matrices in one thread, since OpenBLAS's waiting threads take the processor of the other process.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles a module when it is first imported: the demo imports a tenth of what its packages hold.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
 
