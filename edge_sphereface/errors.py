@@ -27,6 +27,7 @@
     ├── TrackError                  (also LookupError)   no visible face has that track ID
     ├── PairsError                  (also ValueError)    a file of labeled pairs or landmarks has another format
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, damaged or not met
+    ├── KitError                    (also ValueError)    a proof kit, or outputs of a device, that cannot be used
     ├── CacheError                  (also OSError)       the cache folder cannot be used
     ├── DownloadError               (also OSError)
     │   ├── OfflineError            downloads are forbidden by EDGE_SPHEREFACE_OFFLINE
@@ -63,6 +64,7 @@ __all__ = [
     "IdentityError",
     "IdentityNotFoundError",
     "ImageError",
+    "KitError",
     "LandmarksError",
     "ModelError",
     "ModelFormatError",
@@ -288,6 +290,12 @@ class CertificateError(EdgeSphereFaceError, ValueError):
     """A parity certificate is missing, damaged or not met."""
 
     code = "certificate"
+
+
+class KitError(EdgeSphereFaceError, ValueError):
+    """A proof kit, or the outputs of a device that are checked with it, cannot be used."""
+
+    code = "kit"
 
 
 class CacheError(EdgeSphereFaceError, OSError):

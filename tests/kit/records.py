@@ -1,0 +1,77 @@
+"""Records of a kit for tests."""
+
+from edge_sphereface.kit.manifest import PRECISIONS, KitCrop, KitFile, KitForm, KitManifest, KitMistake, KitReference
+from edge_sphereface.kit.result import KitLatency, KitResult
+from edge_sphereface.model.certificate import DEVICE_BOUNDS
+from edge_sphereface.model.spec import ModelSpec
+
+SPEC = ModelSpec(
+    architecture="SphereFace-20",
+    widths=(4, 8, 8, 8),
+    embedding_size=8,
+    input_height=112,
+    input_width=96,
+    input_layout="nchw",
+    color_order="BGR",
+    pixel_mean=127.5,
+    pixel_scale=0.0078125,
+    landmark_template=((30.3, 51.7), (65.5, 51.5), (48.0, 71.7), (33.5, 92.4), (62.7, 92.2)),
+    alignment_fit="cp2tform",
+    precision="float32",
+    threshold=0.3,
+    threshold_source="test",
+    source_file="test.ckpt",
+    source_sha256="0" * 64,
+    source_is_official=False,
+    exporter_version="1",
+)
+PATHS = ("forms/m.onnx", "expected/outputs.npy", "expected/embeddings.npy", "expected/mistakes/red-blue-swapped.npy",
+         "crops/uint8.npy", "crops/float32.npy", "crops/uint8/0000.bin", "crops/float32/0000.bin",
+         "crops/uint8/0001.bin", "crops/float32/0001.bin")  # fmt: skip
+
+
+def manifest(**changes):
+    """A manifest of two crops and one form."""
+    values = {
+        "made_by": "1.0",
+        "spec": SPEC,
+        "fingerprint": "esf1-" + "0" * 32,
+        "forms": (
+            KitForm(name="float32-b1", file=PATHS[0], precision="float32", layout="nchw", batch=1, input_name="data",
+                    output_name="embedding", outputs=PATHS[1], bounds=DEVICE_BOUNDS),
+        ),
+        "crops": tuple(
+            KitCrop(source="seeded noise", person=None, uint8=PATHS[6 + 2 * n], float32=PATHS[7 + 2 * n])
+            for n in range(2)
+        ),
+        "crops_uint8": PATHS[4],
+        "crops_float32": PATHS[5],
+        "reference": KitReference(name="numpy", version="2", source="checkpoint"),
+        "outputs": PATHS[1],
+        "embeddings": PATHS[2],
+        "bounds": dict.fromkeys(PRECISIONS, DEVICE_BOUNDS),
+        "mistakes": (KitMistake(name="red-blue-swapped", outputs=PATHS[3]),),
+        "files": tuple(KitFile(path=path, bytes=1, sha256="0" * 64) for path in PATHS),
+    }  # fmt: skip
+    return KitManifest(**{**values, **changes})
+
+
+def result(**changes):
+    """A result of ten rounds."""
+    values = {
+        "manifest_sha256": "0" * 64,
+        "form": "float32-b1",
+        "runtime": "onnxruntime",
+        "runtime_version": "1.23.0",
+        "device": "CPUExecutionProvider",
+        "precision": "float32",
+        "batch": 1,
+        "rounds": 10,
+        "latency_ms": KitLatency(min=1.0, mean=1.4, median=1.2, p95=2.0, p99=2.0, max=2.5),
+        "includes": "whole call",
+        "outputs": "outputs.npy",
+        "outputs_sha256": "0" * 64,
+        "machine": "aarch64, Linux",
+        "started_at": "2026-11-27T02:50:00Z",
+    }
+    return KitResult(**{**values, **changes})
