@@ -18,7 +18,7 @@ import numpy as np
 from edge_sphereface.detection import mtcnn
 from edge_sphereface.detection.landmarks import CloserLooks, OutputNetwork
 from edge_sphereface.detection.scaling import scaled, shrunk
-from edge_sphereface.detection.yunet_graph import INPUT, STRIDES, dynamic_network, output_name
+from edge_sphereface.detection.yunet_graph import CHANNELS, INPUT, OUTPUT, STRIDES, dynamic_network
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.image import check_image
 from edge_sphereface.inference.onnx_graph import OnnxGraphError
@@ -32,6 +32,8 @@ from edge_sphereface.types import Face
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from edge_sphereface.detection.landmarks import LandmarkRefiner
     from edge_sphereface.inference.session import ProviderReport
@@ -157,19 +159,18 @@ class YuNet:
             return
         height, width = _padded_size(images[0])
         count = max(_BATCH_PX // (height * width), 1)
-        outputs = [output_name(stride) for stride in STRIDES]
         for start in range(0, len(images), count):
             batch = _planes(images[start : start + count], height, width)
             try:
-                results = self._session.run(outputs, {INPUT: batch})
+                (values,) = self._session.run((OUTPUT,), {INPUT: batch})
             except Exception as error:
                 # onnxruntime's exceptions share no base class of their own.
                 raise ProviderError(
                     f"{self.provider.active[0]} failed on {len(batch)} images of {width} x {height} pixels: {error}",
                     hint="the device may be out of memory: detect in smaller images",
                 ) from error
-            for branches in zip(*results, strict=True):
-                yield _decode(branches, self.score_threshold)
+            for cells in values.reshape(len(batch), CHANNELS, -1):
+                yield _decode(cells, (height, width), self.score_threshold)
 
 
 def _open(path: Path, config: SessionConfig) -> tuple[Any, ProviderReport]:
@@ -202,11 +203,12 @@ def _planes(images: Sequence[UInt8Array], height: int, width: int) -> UInt8Array
     return batch
 
 
-def _decode(branches: Sequence[Float32Array], score_threshold: float) -> Float32Array:
+def _decode(values: Float32Array, size: tuple[int, int], score_threshold: float) -> Float32Array:
     """Decode the outputs of one image.
 
     Args:
-        branches: for each stride (``CHANNELS``, H, W): the channels of ``BRANCHES``.
+        values: (``CHANNELS``, cells): the channels of ``BRANCHES`` of the cells of each stride, row by row.
+        size: height and width of the image in pixels, multiples of the strides.
         score_threshold: detections need a higher score.
 
     Returns:
@@ -214,9 +216,7 @@ def _decode(branches: Sequence[Float32Array], score_threshold: float) -> Float32
     """
     import cv2
 
-    candidates = np.concatenate(
-        [_candidates(branch, stride, score_threshold) for branch, stride in zip(branches, STRIDES, strict=True)]
-    )
+    candidates = _candidates(values, size, score_threshold)
     if not len(candidates):
         return candidates
     boxes = np.trunc(candidates[:, :4]).tolist()  # OpenCV compares whole pixels
@@ -224,27 +224,34 @@ def _decode(branches: Sequence[Float32Array], score_threshold: float) -> Float32
     return candidates[np.asarray(kept, dtype=np.intp)]
 
 
-def _candidates(branch: Float32Array, stride: int, score_threshold: float) -> Float32Array:
-    """Detections (N, 15) of one stride that may have a score above the threshold, overlaps included."""
+def _candidates(values: Float32Array, size: tuple[int, int], score_threshold: float) -> Float32Array:
+    """Detections (N, 15) that may have a score above the threshold, overlaps included."""
     # The score is the geometric mean of two probabilities: each must exceed the square of the threshold.
     least = score_threshold**2
     bound = math.log(least / (1 - least)) - _LOGIT_SLACK if 0 < least < 1 else -math.inf
-    values = branch.reshape(len(branch), -1)
     cells = np.flatnonzero(values[1] > bound)
     cells = cells[values[0, cells] > bound]
-    if not cells.size:  # the case at most strides
+    if not cells.size:  # the case in most images of a camera
         return np.empty((0, 15), dtype=np.float32)
     values = values[:, cells].T
-    rows, columns = np.divmod(cells, branch.shape[2])
-    cell = np.stack([columns, rows], axis=1).astype(np.float32)
+    grid, stride = _grid(cells, size)
     decoded = np.empty((len(cells), 15), dtype=np.float32)
-    scores, offsets, sizes, points = np.split(values, (2, 4, 6), axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
-        decoded[:, 2:4] = np.exp(sizes) * stride
-        decoded[:, :2] = (cell + offsets) * stride - decoded[:, 2:4] / 2
-        decoded[:, 4:14] = (points + np.tile(cell, 5)) * stride
-        decoded[:, 14] = np.sqrt((1 / (1 + np.exp(-scores))).prod(axis=1))
+        decoded[:, 2:4] = np.exp(values[:, 4:6]) * stride
+        decoded[:, :2] = (grid + values[:, 2:4]) * stride - decoded[:, 2:4] / 2
+        decoded[:, 4:14] = (values[:, 6:] + np.tile(grid, 5)) * stride
+        decoded[:, 14] = np.sqrt((1 / (1 + np.exp(-values[:, :2]))).prod(axis=1))
     return decoded[np.isfinite(decoded).all(axis=1)]
+
+
+def _grid(cells: NDArray[np.intp], size: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
+    """Column and row (N, 2) of cells at their strides, and the strides (N, 1)."""
+    height, width = size
+    ends = np.cumsum([height // stride * (width // stride) for stride in STRIDES])
+    level = np.searchsorted(ends, cells, side="right")
+    stride = np.array(STRIDES)[level]
+    rows, columns = np.divmod(cells - np.array([0, *ends[:-1]])[level], width // stride)
+    return np.stack([columns, rows], axis=1).astype(np.float32), stride[:, None].astype(np.float32)
 
 
 def _face(row: Float32Array) -> Face:

@@ -34,7 +34,7 @@ STRIDES = (8, 16, 32)
 BRANCHES = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 """Branches of each stride and their numbers of channels, in the order of the channels of a joined branch."""
 CHANNELS = sum(BRANCHES.values())
-INPUT = "images"
+INPUT, OUTPUT = "images", "cells"
 
 _SCORES = ("cls", "obj")
 _TO_FEATURES = ("Reshape", "Transpose", "Conv", "Conv")
@@ -56,9 +56,9 @@ def dynamic_network(content: bytes) -> bytes:
         content: the content of the file.
 
     Returns:
-        The content of an ONNX file with the input ``INPUT`` (N, 3, H, W) uint8 BGR, H and W multiples of 32, and for
-        each stride an output (N, ``CHANNELS``, H / stride, W / stride) float32: the channels of ``BRANCHES``, class and
-        object as logits.
+        The content of an ONNX file with the input ``INPUT`` (N, 3, H, W) uint8 BGR, H and W multiples of 32, and the
+        output ``OUTPUT`` (N x ``CHANNELS``, cells) float32: for each image the channels of ``BRANCHES``, class and
+        object as logits, of the cells of each stride, row by row.
 
     Raises:
         OnnxGraphError: the file is not in protobuf's format, or its graph has other branches.
@@ -77,14 +77,24 @@ def dynamic_network(content: bytes) -> bytes:
     cast = Node.make("Cast", (INPUT,), inputs[0], integer("to", FLOAT))
     return replace(
         graph,
-        nodes=[cast, *body, *(node for head in nodes for node in head)],
+        nodes=[cast, *body, *(node for head in nodes for node in head), *_listed()],
         weights={**graph.weights, **{weight.name: weight for head in weights for weight in head}},
         inputs={INPUT: declared(INPUT, UINT8, (None, 3, None, None))},
-        outputs=[declared(output_name(stride), FLOAT, (None, CHANNELS, None, None)) for stride in STRIDES],
+        outputs=[declared(OUTPUT, FLOAT, (None, None))],
     ).write()
 
 
-def output_name(stride: int) -> str:
+def _listed() -> list[Node]:
+    """Nodes that list the cells of all strides, so that they are searched at once."""
+    rows = [f"{_joined_name(stride)}_rows" for stride in STRIDES]
+    flat = [
+        Node.make("Flatten", (_joined_name(stride),), row, integer("axis", 2))
+        for stride, row in zip(STRIDES, rows, strict=True)
+    ]
+    return [*flat, Node.make("Concat", tuple(rows), OUTPUT, integer("axis", 1))]
+
+
+def _joined_name(stride: int) -> str:
     """Name of the joined branch of a stride."""
     return f"branches_{stride}"
 
@@ -121,7 +131,7 @@ def _joined(stride: int, branches: Sequence[_Branch]) -> tuple[list[Node], list[
     depths = {branch.weights[0].shape[1] for branch in branches}
     if len(features) != 1 or len(depths) != 1:
         raise OnnxGraphError(f"expected the outputs of stride {stride} to share their features, got {len(features)}")
-    output = output_name(stride)
+    output = _joined_name(stride)
     middle = f"{output}_1x1"
     names = [f"{output}_{name}" for name in ("weight1", "bias1", "weight2", "bias2")]
     joined = [np.concatenate(values) for values in zip(*(branch.weights for branch in branches), strict=True)]
