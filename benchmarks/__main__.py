@@ -241,7 +241,9 @@ def _add_report(added: Commands) -> None:
         "chart compares the fastest form of this project with the fastest of each runtime, by precision.",
         epilog="example: python -m benchmarks report latency.json tuning.json quantization.json -o report",
     )
-    command.add_argument("result", nargs="+", type=Path, help="results of one machine")
+    command.add_argument(
+        "result", nargs="+", type=Path, help="results of one machine, and of `report-device` on any machines"
+    )
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     command.add_argument("--title", default="SphereFace on this machine", help="title of the report")
     command.add_argument("--remark", default="", metavar="TEXT", help="notes on the models and the run")

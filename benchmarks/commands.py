@@ -239,7 +239,7 @@ def run_report(arguments: argparse.Namespace) -> Outcome:
         if not report.is_shown(result):
             raise UsageError(
                 f"{path} has no section that a report shows.",
-                hint="give results of latency, accuracy, tuning, quantization, ascend or export quantize",
+                hint="give results of latency, accuracy, tuning, quantization, ascend, export quantize, report-device",
             )
     try:
         merged = report.merge(list(results.values()))

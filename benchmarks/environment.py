@@ -17,7 +17,9 @@ import numpy as np
 
 from edge_sphereface import __version__
 from edge_sphereface.cli.runner import UsageError, note
+from edge_sphereface.cpu import cpu_generation
 from edge_sphereface.doctor.machine import read_machine
+from edge_sphereface.evaluation.condition import read_condition, run_program
 from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.json_output import INLINE, rounded
 from edge_sphereface.storage.record import Count, Length, Record
@@ -35,13 +37,8 @@ _JETSON_POWER = re.compile(r"(?:VDD_IN|POM_5V_IN) (\d+)(?:mW)?/")
 """Input power of the whole module in a line of ``tegrastats``, in milliwatts. Source: Jetson Linux Developer Guide."""
 _ENDLESS = ("tegrastats",)
 """Programs that print until they are stopped; only their first line is read."""
-_GENERATION = re.compile(
-    r"^(vendor_id|cpu family|model|stepping|CPU implementer|CPU part|CPU variant|CPU revision)\s*: (\S+)$", re.MULTILINE
-)
 _LOOK_S = 0.5
 """Duration for which the load by other programs is measured before a run, in seconds."""
-_THROTTLED_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
-"""Bits of ``vcgencmd get_throttled``: now; 16 higher: since boot. Source: Raspberry Pi documentation."""
 
 
 class _Recorded(Record):
@@ -135,7 +132,7 @@ class Condition:
 
     Attributes:
         temperature_c: temperature of the hottest zone in degrees Celsius.
-        throttled: limits of a Raspberry Pi, now or since boot.
+        throttled: what slows the machine down now or, on a Raspberry Pi, has since boot.
         power_w: input power of a Jetson in watts.
         power_mode: power mode of a Jetson.
     """
@@ -157,7 +154,7 @@ def describe(root: Path = Path("/")) -> Environment:
         time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         cpu=machine.cpu_model or machine.processor,
         processor=machine.processor,
-        generation=generation(root),
+        generation=cpu_generation(root),
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         cpu_flags=tuple(sorted(machine.cpu_flags)),
         usable_cpus=machine.usable_cpus,
@@ -249,20 +246,6 @@ def _busy_text(load: MachineLoad) -> str:
     return f"other programs keep {load.other_processors:.2f} of {load.processors} processors busy"
 
 
-def generation(root: Path = Path("/")) -> dict[str, str]:
-    """Return numbers that identify the generation of a processor; names such as "Intel Xeon Processor" do not.
-
-    Args:
-        root: folder where ``proc`` is mounted.
-
-    Returns:
-        Lines of /proc/cpuinfo for the first processor: vendor, family, model and stepping on x86-64; implementer,
-        part, variant and revision on Arm. Empty if the system does not report them.
-    """
-    text = _read(root / "proc/cpuinfo") or ""
-    return {name.replace(" ", "_"): value for name, value in _GENERATION.findall(text.split("\n\n")[0])}
-
-
 def condition(root: Path = Path("/"), run: Run | None = None) -> Condition:
     """Read the current temperature, throttling, power and power mode, before and after a measurement.
 
@@ -271,14 +254,14 @@ def condition(root: Path = Path("/"), run: Run | None = None) -> Condition:
         run: runs a program and returns its output, or None if the program does not exist.
     """
     call = run or _run
-    zones = [_read(path) for path in sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))]
-    degrees = [int(text) / 1000 for text in zones if text and text.lstrip("-").isdecimal()]
     jetson = call(["tegrastats", "--interval", "100"]) or ""
+    now = read_condition(root, call)
+    degrees = [] if now.temperature_c is None else [now.temperature_c]
     degrees += [float(text) for text in re.findall(r"\w+@(-?\d+(?:\.\d+)?)C", jetson)]
     power = _JETSON_POWER.search(jetson)
     return Condition(
         temperature_c=max(degrees) if degrees else None,
-        throttled=_throttled(call(["vcgencmd", "get_throttled"])),
+        throttled=now.throttled,
         power_w=int(power[1]) / 1000 if power else None,
         power_mode=_power_mode(call(["nvpmodel", "-q"])),
     )
@@ -296,16 +279,6 @@ def energy_j(root: Path = Path("/")) -> float | None:
     return int(text) / 1e6 if text and text.isdecimal() else None
 
 
-def _throttled(output: str | None) -> tuple[str, ...] | None:
-    match = re.search(r"throttled=0x([0-9a-fA-F]+)", output or "")
-    if match is None:
-        return None
-    bits = int(match[1], 16)
-    now = [f"{name} now" for bit, name in _THROTTLED_BITS.items() if bits >> bit & 1]
-    since = [f"{name} since boot" for bit, name in _THROTTLED_BITS.items() if bits >> (bit + 16) & 1]
-    return (*now, *since)
-
-
 def _power_mode(output: str | None) -> str | None:
     match = re.search(r"NV Power Mode:\s*(\S+)", output or "")
     return match[1] if match else None
@@ -319,18 +292,12 @@ def _read(path: Path) -> str | None:
 
 
 def _run(command: list[str]) -> str | None:
-    if shutil.which(command[0]) is None:
-        return None
-    if command[0] in _ENDLESS:
-        return _first_line(command)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout
+    return _first_line(command) if command[0] in _ENDLESS else run_program(command)
 
 
 def _first_line(command: list[str]) -> str | None:
+    if shutil.which(command[0]) is None:
+        return None
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: S603
     except OSError:

@@ -9,11 +9,12 @@ from benchmarks.headline import is_ours
 from benchmarks.latency import group_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from benchmarks.case_row import CaseRow, Measurement
     from benchmarks.gallery.identification import IdentificationRow
     from benchmarks.headline import Entry
+    from edge_sphereface.device.report import SustainedRun
     from edge_sphereface.types import JsonObject
 
 _OURS, _PEER, _GRID, _TEXT = "#1f6f8b", "#b8b8b8", "#e6e6e6", "#333333"
@@ -176,6 +177,33 @@ def identification(rows: Sequence[IdentificationRow]) -> bytes:
     right.set_xlabel(f"similarity of the best candidate, {rows[0].label}; dotted: 1 % false alarms")
     right.set_yticks([])
     right.legend(frameon=False)
+    return _png(figure)
+
+
+def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
+    """Plot rate (top) and temperature (bottom) of sustained runs over time; crosses mark throttling.
+
+    Args:
+        runs: sustained runs, by the name of the device.
+    """
+    figure, axes = _pyplot().subplots(2, 1, figsize=(8, 5.6), sharex=True)
+    rate, heat = axes
+    for number, (name, run) in enumerate(runs.items()):
+        color = _CYCLE[number % len(_CYCLE)]
+        minutes = [part.end_s / 60 for part in run.windows]
+        rate.plot(minutes, [part.rate for part in run.windows], color=color, label=name)
+        slowed = [(part.end_s / 60, part.rate) for part in run.windows if part.condition.is_slowed]
+        rate.plot([at for at, _ in slowed], [value for _, value in slowed], "x", color=color)
+        known = [part for part in run.windows if part.condition.temperature_c is not None]
+        heat.plot([part.end_s / 60 for part in known], [part.condition.temperature_c for part in known], color=color)
+    for axis in axes:
+        _style(axis)
+        axis.margins(y=0.15)
+    rate.set_ylim(bottom=0)
+    rate.set_ylabel("faces a second")
+    rate.legend(frameon=False, loc="lower left")
+    heat.set_ylabel("hottest zone, degrees Celsius")
+    heat.set_xlabel("minutes; cross: slowed down by heat or power")
     return _png(figure)
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks import environment, headline, latency, plots, stages, target
+from benchmarks import devices, environment, headline, latency, plots, stages, target
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison_table
 from benchmarks.case_row import CaseRow, read_rows
@@ -15,6 +15,7 @@ from benchmarks.quantization import proof_table
 from benchmarks.recorded import read_record, read_records
 from benchmarks.target import Target
 from edge_sphereface.cli.runner import UsageError
+from edge_sphereface.device.report import KIND as DEVICE_KIND
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder
 
 if TYPE_CHECKING:
@@ -34,16 +35,22 @@ _BEST = (
     "reference), so compare within one precision."
 )
 _BEST_PICTURE = "best-of-each.png"
+_SUSTAINED_PICTURE = "sustained.png"
 _PROOFS = (
     "`python -m export quantize` refuses a model that misses a bound. Points lost are against the float model on the "
     "same pairs, with the upper end of the 95 % interval; the latency has its 95 % interval."
+)
+_DEVICES = (
+    "Each row is a report of `edge-sphereface report-device`. `ms` is the median of embedding one face by the fastest "
+    "form; INT8 over float has its 95 % interval. `rate` is in faces a second during the sustained run: first and last "
+    "tenth."
 )
 _TIMED = ("rows", "stages")
 """Sections with timings. Rows that were measured on a busy machine have the field ``busy``."""
 SECTIONS = ("rows", "stages", "accuracy", "ledger")
 """Lists of rows of a result, which are joined."""
-_WHOLE = ("tuning", "quantization", "proofs")
-"""Kinds of results that are shown whole: of ``tuning``, ``quantization`` and ``export quantize``."""
+_WHOLE = ("tuning", "quantization", "proofs", "devices")
+"""Kinds of results that are shown whole: of ``tuning``, ``quantization``, ``export quantize`` and ``report-device``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +70,8 @@ class _GateRow:
 
 def kind_of(result: JsonObject) -> str | None:
     """Return the kind of a result that is shown whole; None for one whose rows are joined with others."""
+    if result.get("kind") == DEVICE_KIND:
+        return "devices"
     if "product" in result and "exactness" in result:
         return "tuning"
     if "gate" in result and "rewritten_cosine" in result:
@@ -78,25 +87,30 @@ def is_shown(result: JsonObject) -> bool:
 
 
 def merge(results: Sequence[JsonObject]) -> JsonObject:
-    """Merge several results of one machine. A merged result can be merged again.
+    """Merge several results of one machine, and reports of any devices. A merged result can be merged again.
 
     Raises:
         ValueError: the results come from different machines, so that one table cannot show them.
         UsageError: the environment or a section of a result is not valid.
     """
-    places = [TimedEnvironment.from_values(result["environment"]).environment for result in results]
+    kinds = [kind_of(result) for result in results]
+    timed = [
+        result
+        for result, kind in zip(results, kinds, strict=True)
+        if kind != "devices" and not (result["environment"] is None and result.get("devices"))
+    ]
+    places = [TimedEnvironment.from_values(result["environment"]).environment for result in timed]
     machines = {(place.cpu, place.usable_cpus) for place in places}
     generations = {tuple(sorted(place.generation.items())) for place in places if place.generation}
-    if len(machines) != 1 or len(generations) > 1:
+    if len(machines) > 1 or len(generations) > 1:
         different = sorted(map(str, machines if len(machines) > 1 else generations))
         raise ValueError(f"The results come from different machines: {different}.")
     merged: JsonObject = {
-        "environment": results[-1]["environment"],
-        "measurements": [facts for result in results for facts in result.get("measurements", [result["environment"]])],
+        "environment": timed[-1]["environment"] if timed else None,
+        "measurements": [facts for result in timed for facts in result.get("measurements", [result["environment"]])],
         "presence": None,
         "throttled": False,
     }
-    kinds = [kind_of(result) for result in results]
     for section in SECTIONS:
         merged[section] = [
             _marked(row, section, result)
@@ -165,6 +179,9 @@ def write(merged: JsonObject, folder: Path, *, title: str, remark: str = "") -> 
         pictures["accuracy-over-latency.png"] = plots.accuracy_over_latency(merged["accuracy"], measured)
     if merged["accuracy"]:
         pictures["roc.png"] = plots.roc(merged["accuracy"])
+    sustained = devices.sustained_runs(devices.read_reports(merged["devices"]))
+    if sustained:
+        pictures[_SUSTAINED_PICTURE] = plots.sustained(sustained)
     written = []
     for name, content in pictures.items():
         written.append(_write(folder / name, content))
@@ -201,9 +218,10 @@ def markdown(merged: JsonObject, *, title: str, remark: str = "", pictures: Sequ
         remark: notes on the models and the run.
         pictures: file names of the plots, which are beside the page.
     """
-    lines = [f"# {title}", "", _machine(merged["environment"]), ""]
+    lines = [f"# {title}", ""]
+    lines += [_machine(merged["environment"]), ""] if merged["environment"] is not None else []
     lines += [remark, ""] if remark else []
-    lines += [*_loads(merged["measurements"]), ""]
+    lines += [*_loads(merged["measurements"]), ""] if merged["measurements"] else []
     lines += ["The machine was slowed down by heat or power during the run.", ""] if merged["throttled"] else []
     best = best_of(merged)
     if best.entries:
@@ -228,6 +246,9 @@ def markdown(merged: JsonObject, *, title: str, remark: str = "", pictures: Sequ
     if merged["proofs"]:
         lines += ["## Proofs of quantized models", "", _PROOFS, "", *_block(proof_table.text(merged["proofs"]))]
         lines += [line for result in merged["proofs"] for line in _warning(_busy(result))]
+    if merged["devices"]:
+        reports = devices.read_reports(merged["devices"])
+        lines += ["## Devices", "", _DEVICES, "", *_block(devices.text(reports)), *devices.notes(reports), ""]
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures if name != _BEST_PICTURE]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.contenders.contender import Setup
 from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.evaluation.process_memory import peak_rss_mib
 from edge_sphereface.evaluation.timing import measure_interleaved
 from edge_sphereface.json_output import json_text
 from edge_sphereface.storage.record import Record
@@ -167,25 +168,6 @@ def _serve(request: Request, answer: Callable[[Dataclass], None]) -> None:
             {"run": lambda: contender.run(prepared)}, rounds=order.rounds, warmup=order.warmup
         )
         answer(Samples(samples_ms=tuple(samples["run"].tolist()), peak_rss_mib=peak_rss_mib()))
-
-
-def peak_rss_mib(status: Path = Path("/proc/self/status")) -> float | None:
-    """Peak resident memory of this process in MiB; None if the system does not report it.
-
-    On Linux, it is read from /proc: the value of ``getrusage`` includes the memory of the process that forked this one.
-    """
-    try:
-        for line in status.read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 if __name__ == "__main__":

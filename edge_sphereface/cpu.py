@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
+
+_GENERATION = re.compile(
+    r"^(vendor_id|cpu family|model|stepping|CPU implementer|CPU part|CPU variant|CPU revision)\s*: (\S+)$", re.MULTILINE
+)
 
 
 def read_cpuinfo(root: Path = Path("/")) -> tuple[str, frozenset[str]]:
@@ -28,6 +33,23 @@ def read_cpuinfo(root: Path = Path("/")) -> tuple[str, frozenset[str]]:
     with suppress(OSError, UnicodeDecodeError):  # boards name themselves in the device tree
         model = (root / "proc/device-tree/model").read_text(encoding="utf-8").strip("\0\n ")
     return model, flags
+
+
+def cpu_generation(root: Path = Path("/")) -> dict[str, str]:
+    """Numbers that identify the generation of a processor; names such as "Intel Xeon Processor" do not.
+
+    Args:
+        root: folder that holds ``proc``.
+
+    Returns:
+        Lines of /proc/cpuinfo for the first processor: vendor, family, model and stepping on x86-64; implementer,
+        part, variant and revision on Arm. Empty if the system does not report them.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    return {name.replace(" ", "_"): value for name, value in _GENERATION.findall(text.split("\n\n")[0])}
 
 
 def cgroup_cpu_limit(root: Path = Path("/")) -> float | None:

@@ -57,6 +57,7 @@ from edge_sphereface.cli.runner import ErrorReport
 from edge_sphereface.cli.service_command import ServiceFile
 from edge_sphereface.cli.threshold_command import ThresholdReport, TrackThresholdReport
 from edge_sphereface.cli.tune_command import TuneReport
+from edge_sphereface.device.report import DeviceReport
 from edge_sphereface.doctor.report import Report
 from edge_sphereface.json_output import json_form
 from edge_sphereface.stream.events import AnyEvent
@@ -101,6 +102,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("fetch-detector", FetchReport),
     ("doctor", Report),
     ("tune", TuneReport),
+    ("report-device", DeviceReport),
     ("completion", CompletionScript),
     ("service", ServiceFile),
     ("watch", AnyEvent),

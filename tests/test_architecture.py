@@ -116,12 +116,12 @@ _TRUSTED_FILES = {
     "benchmarks/figures.py": "pages and records of this repository",
     "benchmarks/sessions.py": "a file of /proc",
     "benchmarks/stream/soak.py": "a file of /proc",
-    "benchmarks/worker.py": "a file of /proc",
     "benchmarks/arm64/features.py": "its own job, and galleries that it made",
     "edge_sphereface/cli/service_command.py": "files of this package",
     "edge_sphereface/cpu.py": "files of /proc and /sys",
     "edge_sphereface/doctor/machine.py": "a file of /proc",
     "edge_sphereface/evaluation/machine_load.py": "a file of /proc",
+    "edge_sphereface/evaluation/process_memory.py": "a file of /proc",
 }
 _IS_BOUNDED = "_FILE"
 """Name, or its end, of a `RegularFile`, whose readers are bounded."""

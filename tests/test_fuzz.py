@@ -43,6 +43,7 @@ from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.cli.configuration import read_configuration
 from edge_sphereface.cli.watch_options import watch_group
 from edge_sphereface.detection.yunet import YuNet
+from edge_sphereface.device import DeviceReport
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.pairs import read_csv_pairs, read_landmarks, read_lfw_pairs
 from edge_sphereface.gallery import Threshold, open_gallery, read_key
@@ -283,6 +284,11 @@ READERS = {
     "photographs": (TEXT, lambda path, _: decode_list(path.read_bytes(), "x"), "batch.photograph_list"),
     "result.json": (TEXT, lambda path, _: load_result(path), "benchmarks.result_file"),
     "device.json": (TEXT, lambda path, _: read_device_report(path), "export.tuning.device_report"),
+    "board.json": (
+        TEXT,
+        lambda path, _: DeviceReport.from_json(path.read_bytes()),
+        "device.report evaluation.condition",
+    ),
     "ledger.json": (
         TEXT,
         lambda path, _: read_records(LedgerRow, load_result(path).get("ledger")),
@@ -303,7 +309,9 @@ def device_report():
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory, small_checkpoint, small_model, shallow_models, spec, astronaut, write_pth):
+def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
+    tmp_path_factory, small_checkpoint, small_model, shallow_models, spec, astronaut, write_pth, measured_board
+):
     """A folder with a sound file of every kind."""
     folder = tmp_path_factory.mktemp("samples")
     quantization = Quantization(
@@ -329,6 +337,7 @@ def samples(tmp_path_factory, small_checkpoint, small_model, shallow_models, spe
         "watch.toml": 'fps = 5.5\nfast = true\nprovider-option = ["a=1", "b=2"]\n',
         "result.json": json.dumps({"environment": {"cpu": "x"}, "rows": [{"a": 1.5}]}),
         "device.json": json.dumps(device_report()),
+        "board.json": measured_board.to_json(),
         "ledger.json": json.dumps({"environment": {"cpu": "x"}, "ledger": json_value(PUBLISHED)}),
         "recorded.json": json.dumps({"environment": {"cpu": "x"}, "native": [{"path": "a", "latency": {"p50_ms": 1}}]}),
     }

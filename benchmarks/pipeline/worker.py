@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.pipeline.contenders.contender import Setup  # noqa: TC001 -- read with the annotations of the record
-from benchmarks.worker import Message, main, peak_rss_mib
+from benchmarks.worker import Message, main
+from edge_sphereface.evaluation.process_memory import peak_rss_mib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

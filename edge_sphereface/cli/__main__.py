@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface._version import __version__
 from edge_sphereface.cli import (
     completion,
+    device_command,
     face_commands,
     fetch_model_command,
     folder_command,
@@ -49,6 +50,7 @@ def build_parser() -> Parser:
     model_commands.add_commands(commands)
     fetch_model_command.add_command(commands)
     tune_command.add_command(commands)
+    device_command.add_command(commands)
     watch_command.add_command(commands)
     service_command.add_command(commands)
     completion.add_command(parser)

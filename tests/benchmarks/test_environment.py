@@ -5,6 +5,7 @@ import os
 import pytest
 
 from benchmarks import environment
+from edge_sphereface.cpu import cpu_generation
 from edge_sphereface.json_output import json_object
 
 
@@ -54,8 +55,8 @@ def test_the_generation_of_the_processor_and_the_load_are_kept(tmp_path):
     assert facts["generation"] == {"vendor_id": "GenuineIntel", "cpu_family": "6", "model": "207", "stepping": "2"}
     assert facts["load"] >= 0
     write(tmp_path, {"proc/cpuinfo": ARM})
-    assert environment.generation(tmp_path)["CPU_part"] == "0xd0b"
-    assert environment.generation(tmp_path / "none") == {}
+    assert cpu_generation(tmp_path)["CPU_part"] == "0xd0b"
+    assert cpu_generation(tmp_path / "none") == {}
 
 
 def test_condition_of_a_pi(tmp_path):

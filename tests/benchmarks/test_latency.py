@@ -16,8 +16,9 @@ from benchmarks.contenders import find_peer, peer_names
 from benchmarks.peer_environments import PeerUnavailableError, python_of
 from benchmarks.runner import Case
 from benchmarks.static_int8 import PRECISION
-from benchmarks.worker import Problem, Ready, Samples, peak_rss_mib
+from benchmarks.worker import Problem, Ready, Samples
 from edge_sphereface.cli.runner import run
+from edge_sphereface.evaluation.process_memory import peak_rss_mib
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.json_output import json_object

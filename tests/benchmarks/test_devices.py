@@ -1,0 +1,88 @@
+"""Reports of devices beside one another, and beside results of the machine that makes the report."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks import devices, plots
+from benchmarks.__main__ import build_parser
+from edge_sphereface.cli.runner import run
+
+
+@pytest.fixture
+def other(measured_board):
+    """A device that could do little, and says what is missing."""
+    where = replace(measured_board.environment, cpu="NVIDIA Jetson Orin Nano", governor=None)
+    return replace(
+        measured_board, complete=False, stopped="interrupted", quick=True, environment=where, tuning=None,
+        int8_over_float=None, detectors=(), sustained=None, load=None,
+    )  # fmt: skip
+
+
+def test_one_row_for_each_device(measured_board, other):
+    head, *rows = devices.text([measured_board, other, measured_board]).splitlines()
+    assert len(rows) == 3
+    assert rows[0].split("  ")[0] == "Raspberry Pi 5 Model B Rev 1.0 #1"
+    assert rows[2].startswith("Raspberry Pi 5 Model B Rev 1.0 #2")
+    for words in ("1 of 2", "net.int8.onnx", "20.50", "0.50 (0.49 to 0.51)", "yunet 20.5", "48.0 to 24.0", "85 C"):
+        assert words in rows[0]
+    assert rows[0].endswith("frequency capped now")
+    assert rows[1].split() == ["NVIDIA", "Jetson", "Orin", "Nano", "1", "of", "2", *["-"] * 8]
+    assert head.index("throttled") == rows[0].index("frequency capped")
+
+
+def test_a_wrong_model_is_not_hidden(measured_board):
+    failed = replace(measured_board.models[0], certified=False, reason="its certificate is not met here")
+    assert " FAILED " in devices.text([replace(measured_board, models=(failed,))])
+
+
+def test_notes_name_what_is_missing(measured_board, other):
+    text = "\n".join(devices.notes([measured_board, other]))
+    for words in (
+        "governor ondemand",
+        "missing: detector mtcnn: it is not installed",
+        "warn: cache:",
+        "INCOMPLETE: interrupted",
+        "a quarter of the samples",
+        "governor unknown",
+    ):
+        assert words in text
+    busy = replace(measured_board, load=replace(measured_board.load, other_processors=2.0))
+    assert "Measured on a busy machine" in "\n".join(devices.notes([busy]))
+
+
+@pytest.mark.slow
+def test_the_curves_are_a_picture(measured_board, other):
+    runs = devices.sustained_runs([measured_board, other])
+    assert list(runs) == [measured_board.environment.cpu]
+    picture = cv2.imdecode(np.frombuffer(plots.sustained(runs), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.std() > 5
+
+
+def written(tmp_path, reports):
+    for number, one in enumerate(reports):
+        (tmp_path / f"{number}.json").write_text(one.to_json())
+    return [str(tmp_path / f"{number}.json") for number in range(len(reports))]
+
+
+@pytest.mark.slow
+def test_the_command_shows_devices_of_any_kind(measured_board, other, tmp_path):
+    paths = written(tmp_path, [measured_board, other])
+    assert run(build_parser(), ["report", *paths, "-o", str(tmp_path / "r")]) == 0
+    page = (tmp_path / "r" / "report.md").read_text()
+    assert "## Devices" in page
+    assert "NVIDIA Jetson Orin Nano" in page
+    assert "![sustained](sustained.png)" in page
+    again = str(tmp_path / "r" / "report.json")
+    assert run(build_parser(), ["report", again, "-o", str(tmp_path / "s")]) == 0
+    assert (tmp_path / "s" / "report.md").read_text() == page
+
+
+def test_a_damaged_report_is_refused(measured_board, tmp_path, capsys):
+    values = {**json.loads(measured_board.to_json()), "models": "x"}
+    (tmp_path / "x.json").write_text(json.dumps(values))
+    assert run(build_parser(), ["report", str(tmp_path / "x.json"), "-o", str(tmp_path / "r")]) == 1
+    assert "models must be a list" in capsys.readouterr().err
