@@ -22,7 +22,7 @@ from edge_sphereface.cli.__main__ import main
 from edge_sphereface.cli.runner import THREADS_VARIABLES
 from edge_sphereface.cli.runner import run as run_command
 from edge_sphereface.device import report as device
-from edge_sphereface.evaluation.condition import Condition
+from edge_sphereface.evaluation.condition import DeviceCondition
 from edge_sphereface.evaluation.machine_load import MachineLoad
 from edge_sphereface.evaluation.timing import LatencySummary
 from edge_sphereface.image import save_image
@@ -243,7 +243,9 @@ def measured_board():
         latency=latency,
     )  # fmt: skip
     plain = replace(int8, file="net.onnx", precision="float32", median_ms=41.0)
-    cool = Condition(temperature_c=48.0, hottest_zone="cpu-thermal", clock_mhz=2400.0, gpu_clock_mhz=None, throttled=())
+    cool = DeviceCondition(
+        temperature_c=48.0, hottest_zone="cpu-thermal", clock_mhz=2400.0, gpu_clock_mhz=None, throttled=()
+    )
     hot = replace(cool, temperature_c=85.2, clock_mhz=1500.0, throttled=("frequency capped now",))
     windows = tuple(
         device.Window(end_s=5.0 * place, inferences=200, rate=rate, median_ms=1000 / rate, condition=condition)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.evaluation.condition import Condition
+from edge_sphereface.evaluation.condition import DeviceCondition
 from edge_sphereface.evaluation.machine_load import MachineLoad
 from edge_sphereface.evaluation.timing import LatencySummary
 from edge_sphereface.json_output import rounded
@@ -241,7 +241,7 @@ class Window(_Part):
     inferences: Count
     rate: _Positive = field(metadata=rounded(3))
     median_ms: _Positive = field(metadata=rounded(3))
-    condition: Condition
+    condition: DeviceCondition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +265,7 @@ class SustainedRun(_Part):
     pinned_threads: bool
     planned_s: _Positive
     rss_mib: _Positive | None = field(metadata=rounded(1))
-    before: Condition
+    before: DeviceCondition
     windows: tuple[Window, ...]
 
     @property

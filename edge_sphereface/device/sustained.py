@@ -10,7 +10,7 @@ from edge_sphereface.device.report import Window
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge_sphereface.evaluation.condition import Condition
+    from edge_sphereface.evaluation.condition import DeviceCondition
 
 _WINDOWS = 60
 _SHORTEST_S = 0.5
@@ -20,7 +20,7 @@ def sustain(
     run: Callable[[], object],
     seconds: float,
     *,
-    condition: Callable[[], Condition],
+    condition: Callable[[], DeviceCondition],
     clock: Callable[[], float],
 ) -> Iterator[Window]:
     """Call a function again and again, and give the parts of the run as they end.

@@ -34,7 +34,7 @@ _TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Condition(Record):
+class DeviceCondition(Record):
     """Temperature, clock and throttling of a machine at one moment.
 
     Attributes:
@@ -62,7 +62,7 @@ class Condition(Record):
         return any(limit.endswith(" now") for limit in self.throttled or ())
 
 
-def read_condition(root: Path = Path("/"), run: Run | None = None) -> Condition:
+def read_condition(root: Path = Path("/"), run: Run | None = None) -> DeviceCondition:
     """Read the condition of the machine at this moment.
 
     Args:
@@ -71,7 +71,7 @@ def read_condition(root: Path = Path("/"), run: Run | None = None) -> Condition:
     """
     call = run or run_program
     hottest = max(_temperatures(root), default=None)
-    return Condition(
+    return DeviceCondition(
         temperature_c=hottest[0] if hottest else None,
         hottest_zone=(hottest[1] or None) if hottest else None,
         clock_mhz=_clock_mhz(root, call),

@@ -17,7 +17,7 @@ from edge_sphereface.device import DevicePlan, DeviceReport, measure_device
 from edge_sphereface.device.privacy import Privacy
 from edge_sphereface.device.sustained import sustain
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.evaluation.condition import Condition, read_condition
+from edge_sphereface.evaluation.condition import DeviceCondition, read_condition
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.model.certificate import certificate_path
@@ -188,7 +188,10 @@ def change_certificate(model):
     [
         (change_certificate, "net.onnx: its certificate is not met here: cosine"),
         (lambda model: model.unlink(), "net.onnx: There is no model file net.onnx."),
-        (lambda model: model.write_bytes(b"x"), "net.onnx: net.onnx is not an ONNX file: the number at byte 1 has no end."),
+        (
+            lambda model: model.write_bytes(b"x"),
+            "net.onnx: net.onnx is not an ONNX file: the number at byte 1 has no end.",
+        ),
     ],
 )
 def test_a_model_that_fails_its_verification_stops_the_measurement(cli, folder, tmp_path, damage, reason):
@@ -249,7 +252,9 @@ def test_a_sustained_run_is_cut_into_parts():
 def test_parts_are_long_enough_for_a_rate():
     """Half a second at least, whatever the duration of the run."""
     now = iter(number / 100 for number in range(1000))
-    condition = Condition(temperature_c=None, hottest_zone=None, clock_mhz=None, gpu_clock_mhz=None, throttled=None)
+    condition = DeviceCondition(
+        temperature_c=None, hottest_zone=None, clock_mhz=None, gpu_clock_mhz=None, throttled=None
+    )
     parts = list(sustain(lambda: None, 2, condition=lambda: condition, clock=lambda: next(now)))
     assert all(after.end_s - before.end_s >= 0.5 for before, after in pairwise(parts[:-1]))
     assert all(part.rate == pytest.approx(100) for part in parts)
