@@ -57,13 +57,17 @@ def untrained_parameters(
     return parameters
 
 
-def write_untrained(path: Path) -> None:
-    """Write an untrained SphereFace-20 with the layout of the official file: network, training head, momentum of both.
+def write_untrained(path: Path, *, depth: int = 20) -> None:
+    """Write an untrained network with the layout of the official file: network, training head, momentum of both.
+
+    Args:
+        path: path of the file.
+        depth: number of layers, see :func:`untrained_parameters`.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    network = untrained_parameters()
+    network = untrained_parameters(depth=depth)
     random = np.random.RandomState(_SEED)
     network["fc6.weight"] = _normal(random, (len(network["fc5.bias"]), OFFICIAL_HEAD), len(network["fc5.bias"]))
     named = {f"network.{name}": values for name, values in network.items()}

@@ -7,7 +7,10 @@ files, four dimensions (num = 1, channels = 2, height = 3, width = 4), the first
 A network is recognized by the names of its layers. Their types and parameters must fit, so that a network of the same
 names that computes something else is refused.
 
-Source: wy1iu/sphereface, tools/caffe-sphereface/src/caffe/proto/caffe.proto.
+The values of a blob are packed: so its definition says, and so every program writes that uses it.
+
+Source: wy1iu/sphereface, tools/caffe-sphereface/src/caffe/proto/caffe.proto (``repeated float data = 5 [packed =
+true]``).
 """
 
 from __future__ import annotations
@@ -25,17 +28,21 @@ from edge_sphereface.storage.protobuf_wire import (
     read_fields,
     read_varint,
 )
-from export.checkpoint.ckpt import MAX_PARAMETERS, MAX_SLICES
+from export.checkpoint.ckpt import MAX_PARAMETERS
 from export.checkpoint.entry import TensorInfo
 from export.errors import CheckpointError, TopologyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from mmap import mmap
 
 LAYER, OLD_LAYER = 100, 2
 """Numbers of the fields of a layer."""
 
+_MAX_LAYERS = 2048
+"""Limit of the layers in a file. SphereFace-64 has about 170."""
+_MAX_FIELDS = 256
+"""Limit of the fields in a layer and its parts. Reading takes time for each field, however few bytes it has."""
 _MAX_NAME_BYTES = 512
 _MAX_RANK = 8
 
@@ -108,7 +115,7 @@ def index_caffe(data: bytes | mmap) -> dict[str, TensorInfo]:
     entries: dict[str, TensorInfo] = {}
     is_head = False
     try:
-        for field in read_fields(data, 0, len(data)):
+        for field in _bounded(read_fields(data, 0, len(data)), _MAX_LAYERS, "it", "layers"):
             if field.number not in _FIELDS or field.kind != BYTES:
                 continue
             name, blobs = _read_layer(data, field, _FIELDS[field.number])
@@ -134,19 +141,17 @@ def index_caffe(data: bytes | mmap) -> dict[str, TensorInfo]:
 
 def _read_layer(data: bytes | mmap, layer: Field, numbers: _LayerFields) -> tuple[str, list[TensorInfo]]:
     name, blobs = "", []
-    for field in read_fields(data, layer.start, layer.end):
+    for field in _fields(data, layer):
         if field.number == numbers.name and field.kind == BYTES:
             name = _text(data, field)
         elif field.number == numbers.blobs and field.kind == BYTES:
             blobs.append(_read_blob(data, field))
-            if len(blobs) > MAX_PARAMETERS:
-                raise WireError(f"a layer has more than {MAX_PARAMETERS} blobs")
     return name, blobs
 
 
 def _check_layer(data: bytes | mmap, layer: Field, numbers: _LayerFields, name: str) -> None:
     """Check that the type and the parameters of a layer, where the file has them, are those of its name."""
-    fields = {field.number: field for field in read_fields(data, layer.start, layer.end)}
+    fields = {field.number: field for field in _fields(data, layer)}
     kind = _kind(data, fields.get(numbers.kind), name)
     place = _CONVOLUTION.fullmatch(name)
     expected = "Convolution" if place else "InnerProduct" if name == _EMBEDDING else ""
@@ -179,7 +184,7 @@ def _kind(data: bytes | mmap, field: Field | None, name: str) -> str:
 
 
 def _check_parameters(data: bytes | mmap, message: Field, layer: str, rules: Sequence[_Rule]) -> None:
-    fields = [(field.number, field.value) for field in read_fields(data, message.start, message.end)]
+    fields = [(field.number, field.value) for field in _fields(data, message)]
     for rule in rules:
         found = [value for number, value in fields if number in rule.numbers] or [rule.default]
         if any(value != rule.expected for value in found):
@@ -194,7 +199,7 @@ def _read_blob(data: bytes | mmap, blob: Field) -> TensorInfo:
     shape: list[int] | None = None
     sides = {1: 1, 2: 1, 3: 1, 4: 1}
     dtype, spans = "Float32", []
-    for field in read_fields(data, blob.start, blob.end):
+    for field in _fields(data, blob):
         if field.number in sides and field.kind == VARINT:
             sides[field.number] = field.value
         elif field.number in _DATA and field.kind == BYTES:
@@ -202,19 +207,30 @@ def _read_blob(data: bytes | mmap, blob: Field) -> TensorInfo:
             spans.append((field.start, field.end))
         elif field.number in _DATA and field.kind in (FIXED32, FIXED64):
             raise WireError(
-                f"the blob at byte {blob.start} has each value in a field of its own, which Caffe does not write; "
-                "protobuf packs them when the file is read as a NetParameter and written again"
+                f"the blob at byte {blob.start} has each value in a field of its own, and Caffe packs them; protobuf "
+                "packs them when the file is read as a NetParameter and written again"
             )
         elif field.number == 7 and field.kind == BYTES:
             shape = _dimensions(data, field)
-        if len(spans) > MAX_SLICES:
-            raise WireError(f"the blob at byte {blob.start} has more than {MAX_SLICES} parts")
     return TensorInfo(dtype, tuple(_without_leading_ones(sides) if shape is None else shape), tuple(spans))
+
+
+def _fields(data: bytes | mmap, message: Field) -> Iterator[Field]:
+    """Read the fields of a layer or of a part of it."""
+    fields = read_fields(data, message.start, message.end)
+    return _bounded(fields, _MAX_FIELDS, f"the message at byte {message.start}", "fields")
+
+
+def _bounded(fields: Iterator[Field], limit: int, whole: str, parts: str) -> Iterator[Field]:
+    for number, field in enumerate(fields):
+        if number == limit:
+            raise WireError(f"{whole} has more than {limit} {parts}")
+        yield field
 
 
 def _dimensions(data: bytes | mmap, shape: Field) -> list[int]:
     found: list[int] = []
-    for field in read_fields(data, shape.start, shape.end):
+    for field in _fields(data, shape):
         if field.number == 1 and field.kind == VARINT:
             found.append(field.value)
         elif field.number == 1 and field.kind == BYTES:  # packed

@@ -159,6 +159,14 @@ def test_other_networks_and_damaged_files(tmp_path):
     refused(path, bytes_field(100, bytes_field(1, "a") + many), "more than 8 dimensions")
 
 
+def test_what_takes_time_and_no_bytes_is_bounded(tmp_path):
+    path, blobs = tmp_path / "x.caffemodel", bytes_field(7, b"") * 100
+    refused(path, bytes_field(100, b"") * 100_000, "has more than 2048 layers")
+    refused(path, bytes_field(100, varint_field(10, 0) * 100_000), "message at byte .* has more than 256 fields")
+    refused(path, bytes_field(100, bytes_field(7, varint_field(9, 0) * 100_000)), "has more than 256 fields")
+    refused(path, b"".join(bytes_field(100, bytes_field(1, f"a{n}") + blobs) for n in range(100)), "than 2048 blobs")
+
+
 SLOPE = bytes_field(7, blob(np.ones(4, np.float32), "shape"))
 CONVOLUTION = bytes_field(2, "Convolution")
 
@@ -198,7 +206,7 @@ def test_layers_behind_the_embedding_belong_to_training(tmp_path):
 def test_values_in_fields_of_their_own(tmp_path):
     unpacked = bytes_field(7, b"\x2d" + struct.pack("<f", 1) + bytes_field(7, bytes_field(1, b"\x01")))
     refused(
-        tmp_path / "x.caffemodel", bytes_field(100, bytes_field(1, "conv1_1") + unpacked), "packs them when the file"
+        tmp_path / "x.caffemodel", bytes_field(100, bytes_field(1, "conv1_1") + unpacked), "and Caffe packs them; protobuf packs them when the file is read"
     )
 
 

@@ -125,6 +125,20 @@ def elsewhere(graph):
     insert_before(graph, nodes(graph, "PRelu")[0], 1, "Unsqueeze", ["axes"])
 
 
+def normalized(*epsilons, **attributes):
+    """Add a batch normalization after each of the first convolutions, one for each constant."""
+
+    def change(graph):
+        random = np.random.default_rng(0)
+        moments = ["gamma", "beta", "mean", "variance"]
+        for name in moments:
+            graph.initializer.append(numpy_helper.from_array(random.uniform(0.5, 1, 2).astype(np.float32), name))
+        for node, epsilon in zip(nodes(graph, "PRelu"), epsilons, strict=False):
+            insert_before(graph, node, 0, "BatchNormalization", moments, epsilon=epsilon, **attributes)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -144,6 +158,10 @@ def elsewhere(graph):
         (double_weight, TopologyError, "onnxruntime refuses the graph"),
         (dropout_in_training, TopologyError, "found Dropout"),
         (elsewhere, CheckpointError, "weights in another file"),
+        (normalized(1e-5, training_mode=1), TopologyError, "normalizes by the statistics of its input"),
+        (normalized(-0.5), TopologyError, "adds -0.5 to the variance"),
+        (normalized(float("nan")), TopologyError, "adds nan to the variance"),
+        (normalized(1e-5, 1e-3), TopologyError, "add 1e-05 and 0.001 to the variance"),
     ],
 )
 def test_graphs_that_compute_something_else(base, tmp_path, change, error, words):
@@ -198,6 +216,7 @@ def product_alone(graph):
         one_slope,
         half_weights,
         product_alone,
+        normalized(*[0.25] * 6),
         cast_to(TensorProto.FLOAT),
         lambda graph: insert_before(graph, nodes(graph, "Flatten")[0], 0, "Dropout"),
     ],
