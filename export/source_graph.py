@@ -18,7 +18,7 @@ from export.errors import TopologyError
 
 if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
-    from export.checkpoint.onnx_network import SourceGraph
+    from export.checkpoint.onnx_source import SourceGraph
     from export.reference import NumpyReference
     from export.topology import Topology
 

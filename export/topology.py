@@ -12,7 +12,7 @@ from export.errors import TopologyError
 from export.naming import MOMENTS, sort_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from edge_sphereface.model.origin import Shortcut
     from export.checkpoint import TensorInfo
@@ -40,6 +40,9 @@ _LAYER = re.compile(r"(?:conv|relu|bn)([0-9]{1,4})_([0-9]{1,4})\.")
 _MAX_PAIRS = 512
 _MAX_PROBLEMS = 20
 """A different network has hundreds: the first ones tell as much."""
+_MAX_FOREIGN = 0.25
+"""Share of the parameters without a place in SphereFace above which a file holds another architecture."""
+_SHOWN_NAMES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +145,12 @@ def infer_topology(
     pairs = _pairs(found)
     activation = structure.activation or ("relu" if names.style == "layers" else "prelu")
     expected, optional = _expected(pairs, found, activation)
-    problems += [f"{name} is missing" for name in sorted(expected - set(found), key=_order)]
-    problems += [f"{shown(found[name])} is unknown" for name in sorted(set(found) - expected - optional, key=_order)]
+    missing = sorted(expected - set(found), key=_order)
+    foreign = sorted(set(found) - expected - optional, key=_order)
+    if missing and len(foreign) > _MAX_FOREIGN * len(found):
+        raise _other_architecture([found[name] for name in foreign], entries)
+    problems += [f"{name} is missing" for name in missing]
+    problems += [f"{shown(found[name])} is unknown" for name in foreign]
     known = {name: entries[source] for name, source in found.items() if name in expected | optional}
     problems += [
         f"{name} has type {info.dtype}, not a floating-point type"
@@ -172,6 +179,19 @@ def infer_topology(
         activation=activation,
         shortcut=structure.shortcut,
         epsilon=structure.epsilon,
+    )
+
+
+def _other_architecture(foreign: Sequence[str], entries: Mapping[str, TensorInfo]) -> TopologyError:
+    names = ", ".join(shown(name) for name in [name for name in entries if name in set(foreign)][:_SHOWN_NAMES])
+    more = f" and {len(foreign) - _SHOWN_NAMES} more" if len(foreign) > _SHOWN_NAMES else ""
+    likely = ", whose names are those of a ResNet" if any(".downsample." in name for name in foreign) else ""
+    return TopologyError(
+        f"The checkpoint holds another architecture{likely}. Expected a SphereFace network: the weights of four stages "
+        "of convolutions and of one embedding layer, under the names of one of its publishers. But "
+        f"{len(foreign)} of {len(entries)} parameters are unknown: {names}{more}.",
+        hint="take a SphereFace network, or give your own the names conv1_1.weight, relu1_1.weight, … fc5.bias; "
+        "`python -m export inspect` lists the parameters",
     )
 
 

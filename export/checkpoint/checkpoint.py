@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping
 
-    from export.checkpoint.onnx_network import OnnxNetwork, SourceGraph
+    from export.checkpoint.onnx_network import OnnxNetwork
+    from export.checkpoint.onnx_source import SourceGraph
     from export.topology import Structure
 
 _FILE = RegularFile(

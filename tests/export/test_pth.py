@@ -233,7 +233,7 @@ def test_names_are_shown_without_control_characters_and_shortened(tmp_path, writ
     encoded = name.encode()
     state = tensor().replace(b"U\x01b", b"X" + struct.pack("<I", len(encoded)) + encoded)
     write_pth(tmp_path / "x.pth", {"b": VALUES["b"]}, pickled=state)
-    with pytest.raises(TopologyError, match="is unknown") as caught, open_network(tmp_path / "x.pth"):
+    with pytest.raises(TopologyError, match="are unknown") as caught, open_network(tmp_path / "x.pth"):
         pass
     described = text(inspect(tmp_path / "x.pth"))
     for message in (caught.value.message, described):
