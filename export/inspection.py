@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from export.checkpoint.entry import FileFormat
     from export.presets import PresetName
+    from export.topology import Activation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,9 @@ class NetworkReport:
         embedding_size: number of components of an embedding.
         input: height and width of the crop, in pixels.
         network_parameters: number of values in the parameters of the network.
+        activation: ``prelu``, with one slope per channel, or ``relu``.
+        normalization_epsilon: constant added to the variances of the batch normalizations; None without them. Of
+            parameters alone, PyTorch's default, since they do not tell it.
     """
 
     architecture: str
@@ -66,6 +70,8 @@ class NetworkReport:
     embedding_size: int
     input: tuple[int, int]
     network_parameters: int
+    activation: Activation
+    normalization_epsilon: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +139,8 @@ class OnnxReport:
         nodes: number of nodes of the graph, by operator.
         weights: number of values in the weights.
         spec: specification of the model; None for a model without the metadata of this package.
-        problem: why there is no ``spec``, with exit code 1; None if there is one.
+        problem: why there is no ``spec``, and why the graph cannot be converted, with exit code 1; None if there is a
+            ``spec``.
     """
 
     kind: Literal["onnx"] = "onnx"
@@ -160,10 +167,11 @@ def inspect(path: Path) -> CheckpointReport | OnnxReport:
     """
     try:
         return _inspect_checkpoint(path)
-    except (CheckpointError, TopologyError):
+    except (CheckpointError, TopologyError) as error:
         if path.suffix.lower() != ".onnx" and format_of(path) != "ONNX graph":
             raise
-    return _inspect_onnx(path)
+        obstacle = error.message if isinstance(error, TopologyError) else ""
+    return _inspect_onnx(path, obstacle)
 
 
 def _inspect_checkpoint(path: Path) -> CheckpointReport:
@@ -186,6 +194,8 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
                 network_parameters=sum(
                     math.prod(checkpoint.entries[stored].shape) for stored in topology.parameters.values()
                 ),
+                activation=topology.activation,
+                normalization_epsilon=topology.normalization_epsilon,
             )
         reasons = training_reasons(checkpoint.entries)
         known = known_checkpoint(checkpoint.sha256)
@@ -213,13 +223,14 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
         )
 
 
-def _inspect_onnx(path: Path) -> OnnxReport:
+def _inspect_onnx(path: Path, obstacle: str) -> OnnxReport:
+    """Describe a graph; ``obstacle`` is why it holds no network that can be converted, if it is known."""
     model = _load(path)
     spec, problem = None, None
     try:
         spec = ModelSpec.from_metadata({entry.key: entry.value for entry in model.metadata_props})
     except ModelError as error:
-        problem = error.message
+        problem = f"{error.message} {obstacle}".rstrip()
     nodes = Counter(node.op_type for node in model.graph.node)
     return OnnxReport(
         path=path,
@@ -292,6 +303,7 @@ def _checkpoint_lines(report: CheckpointReport) -> list[str]:
             f"{network.architecture}, widths {', '.join(map(str, network.widths))}, {network.embedding_size}-d, "
             f"input {height} x {width}, {network.network_parameters:,} parameters in the network"
         )
+        lines.append(layers_text(network.activation, network.normalization_epsilon, report.format))
     lines += ["", f"{'parameter':<42} {'type':<9} {'shape':<20} {'bytes':>12}  role"]
     lines += [
         f"{shown(row.name):<42} {shown(row.dtype):<9} {_shape(row.shape):<20} {row.bytes:>12,}  {row.role}"
@@ -302,6 +314,15 @@ def _checkpoint_lines(report: CheckpointReport) -> list[str]:
         totals[row.role] += row.bytes
     lines += ["", *(f"{role:<42} {size / (1 << 20):>42.2f} MiB" for role, size in totals.items())]
     return lines
+
+
+def layers_text(activation: Activation, epsilon: float | None, file_format: FileFormat) -> str:
+    """Say what follows the convolutions, with the constant of batch normalizations and where it comes from."""
+    name = "PReLU" if activation == "prelu" else "ReLU"
+    if epsilon is None:
+        return name
+    origin = "" if file_format == "ONNX graph" else ", PyTorch's default, which the file does not tell"
+    return f"{name}; batch normalization (eps {epsilon:g}{origin})"
 
 
 def _onnx_lines(report: OnnxReport) -> list[str]:

@@ -1,13 +1,15 @@
-"""Options that tell what no file of weights does."""
+"""Options of several commands: what no file of weights tells, and how a conversion is proven."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.alignment import ALIGNMENT_FITS
 from export.presets import PRESET_NAMES, Told
+from export.reference import REFERENCE_NAMES
 
 if TYPE_CHECKING:
     from edge_sphereface.model.origin import ColorOrder, Shortcut
@@ -60,6 +62,20 @@ def told(arguments: argparse.Namespace) -> Told:
         pixel_scale=arguments.pixel_scale,
         alignment_fit=arguments.alignment_fit,
         shortcut=_SHORTCUTS.get(arguments.shortcut),
+    )
+
+
+def add_proof_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a proof against weights to a parser."""
+    group = parser.add_argument_group("proof")
+    group.add_argument(
+        "--reference",
+        choices=REFERENCE_NAMES,
+        default="auto",
+        help="auto (default): MindSpore if installed, else numpy",
+    )
+    group.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="photographs for the proof (default: the built-in one)"
     )
 
 

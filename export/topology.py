@@ -115,6 +115,11 @@ class Topology:
         return any(name.startswith("bn") for name in self.parameters)
 
     @property
+    def normalization_epsilon(self) -> float | None:
+        """Constant added to the variances; None for a network without batch normalization."""
+        return self.epsilon if self.is_normalized else None
+
+    @property
     def is_original(self) -> bool:
         """Whether the network computes as the original does: PReLU, no batch normalization, addition at the end."""
         is_sum_last = self.shortcut == "after_activation"

@@ -62,9 +62,9 @@ from edge_sphereface.doctor.report import Report
 from edge_sphereface.json_output import json_form
 from edge_sphereface.stream.events import AnyEvent
 from edge_sphereface.stream.statistics import StreamHealth
-from export import commands as export_commands
+from export import verify_command
 from export.bundle import Bundle
-from export.commands import ConvertReport
+from export.convert_command import ConvertReport
 from export.demo.report import DemoReport
 from export.inspection import CheckpointReport, OnnxReport
 from export.quantization.commands import FloatProofReport, QuantizeReport
@@ -113,7 +113,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export rewrite", RewriteReport),
     ("export tune", export_tuning.TuneReport),
     ("export quantize", QuantizeReport),
-    ("export verify", export_commands.VerifyReport | FloatProofReport),
+    ("export verify", verify_command.VerifyReport | FloatProofReport),
     ("export model", Bundle),
     ("export demo", DemoReport),
     ("benchmarks latency", LatencyReport),

@@ -275,7 +275,7 @@ READERS = {
     "x.pth": (BINARY, checkpoint, "export.checkpoint.pytorch export.checkpoint.zip_index"),
     "old.pth": (BINARY, checkpoint, "export.checkpoint.state_pickle"),
     "x.caffemodel": (BINARY, checkpoint, "export.checkpoint.caffe export.checkpoint.file_format"),
-    "foreign.onnx": (BINARY, checkpoint, "export.checkpoint.onnx_network"),
+    "foreign.onnx": (BINARY, checkpoint, "export.checkpoint.onnx_network export.checkpoint.onnx_weights"),
     "x.safetensors": ((*BINARY, token), checkpoint, "export.checkpoint.safetensors"),
     "watch.toml": (TEXT, configuration, "cli.configuration"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),

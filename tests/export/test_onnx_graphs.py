@@ -1,6 +1,7 @@
 """Graphs of other exporters that are not what they seem: each is refused, or read as onnxruntime computes it."""
 
 import copy
+import json
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from edge_sphereface.inference.embedder import Embedder
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.errors import CheckpointError, TopologyError
+from export.inspection import inspect, text
 from export.presets import Told
 from export.untrained import untrained_parameters
 
@@ -231,3 +233,35 @@ def test_other_forms_of_the_same_network(base, tmp_path, change):
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     expected = session.run(None, {"input": np.ascontiguousarray(values)})[0]
     np.testing.assert_allclose(embedder.forward(crops), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_half_precision_is_told(base, tmp_path, export_cli):
+    """What was read from such a graph is compared within wider bounds, which is no secret."""
+    model = copy.deepcopy(base)
+    cast_to(TensorProto.FLOAT16)(model.graph)
+    onnx.save(model, tmp_path / "x.onnx")
+    words = ("convert", tmp_path / "x.onnx", "-o", tmp_path / "y.onnx", "--preset", "caffe")
+    code, out, _ = export_cli(*words)
+    assert code == 0
+    assert "computes in half precision" in out
+    assert "max abs error 0.02, min cosine 0.9999" in out
+    assert json.loads(export_cli(*words, "--json")[1])["source"]["is_half"] is True
+
+
+def test_the_constant_of_a_graph_is_told(base, tmp_path):
+    model = copy.deepcopy(base)
+    normalized(*[0.25] * 6)(model.graph)
+    onnx.save(model, tmp_path / "x.onnx")
+    described = inspect(tmp_path / "x.onnx")
+    assert described.network.normalization_epsilon == 0.25
+    assert "\nPReLU; batch normalization (eps 0.25)\n" in text(described)
+
+
+def test_a_graph_of_another_architecture_is_described_with_the_reason(base, tmp_path):
+    model = copy.deepcopy(base)
+    set_attribute(nodes(model.graph, "Conv")[0], "strides", [1, 1])
+    onnx.save(model, tmp_path / "x.onnx")
+    described = inspect(tmp_path / "x.onnx")
+    assert described.nodes["Conv"] == 6
+    assert "another architecture than SphereFace. Expected convolution 1_1 with strides [2, 2]" in described.problem
+    assert described.problem.endswith("Its nodes: 6 Conv, 6 PRelu, 1 Add, 1 Flatten, …")

@@ -20,7 +20,7 @@ from export.faces import face_crops
 from export.folding import fold_color_order, fold_normalization
 from export.forms import PLAIN, FormOptions, make_forms
 from export.graph import build_graph
-from export.inspection import inspect
+from export.inspection import inspect, text
 from export.known_checkpoints import known_checkpoint, published_files
 from export.naming import MOMENTS, sort_names
 from export.presets import Preprocessing, Told
@@ -267,6 +267,13 @@ def foreign_graph(tmp_path_factory, spec):
     del model.metadata_props[:]
     onnx.save(model, folder / "x.onnx")
     return folder / "x.onnx"
+
+
+def test_the_assumed_constant_of_batch_normalization_is_told(tmp_path, write_pth):
+    write_pth(tmp_path / "x.pth", opensphere_names({**parameters(), **normalized(np.random.default_rng(0))}))
+    described = inspect(tmp_path / "x.pth")
+    assert (described.network.activation, described.network.normalization_epsilon) == ("relu", 1e-5)
+    assert "ReLU; batch normalization (eps 1e-05, PyTorch's default, which the file does not tell)" in text(described)
 
 
 ALL = {"color_order": "RGB", "pixel_mean": 0.0, "pixel_scale": 1.0, "alignment_fit": "umeyama"}
