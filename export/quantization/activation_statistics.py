@@ -154,25 +154,23 @@ def _session(model: onnx.ModelProto, names: Sequence[str]) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # hundreds of short runs in a search
-    shown = onnx.ModelProto()
-    shown.CopyFrom(model)
-    known = {value.name: value for value in model.graph.output}
-    del shown.graph.output[:]
-    shown.graph.output.extend(known.get(name, helper.make_empty_tensor_value_info(name)) for name in names)
-    _drop_unread(shown)
-    return ort.InferenceSession(shown.SerializeToString(), options, providers=[CPU])
+    return ort.InferenceSession(_with_outputs(model, names).SerializeToString(), options, providers=[CPU])
 
 
-def _drop_unread(model: onnx.ModelProto) -> None:
-    """Remove the nodes that the outputs do not need, so that reading an early tensor is cheap."""
-    needed = {value.name for value in model.graph.output}
-    kept = []
+def _with_outputs(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """The part of a model that computes these tensors, so that reading an early one is cheap."""
+    needed = set(names)
+    nodes = []
     for node in reversed(model.graph.node):
-        if needed & set(node.output):
-            needed |= set(node.input)
-            kept.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(reversed(kept))
-    weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(weights)
+        if not needed.isdisjoint(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    known = {value.name: value for value in model.graph.output}
+    graph = onnx.GraphProto(
+        name=model.graph.name,
+        node=reversed(nodes),
+        input=model.graph.input,
+        output=[known.get(name, helper.make_empty_tensor_value_info(name)) for name in names],
+        initializer=[tensor for tensor in model.graph.initializer if tensor.name in needed],
+    )
+    return onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)

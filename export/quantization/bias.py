@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from onnx import numpy_helper
 
 from export.layers import layer_of
 from export.quantization.activation_statistics import channel_means, extended
@@ -36,7 +37,7 @@ def correct_biases(
     Args:
         model: rewritten float model; it is not modified.
         spec: specification of the model.
-        quantize: function that quantizes the model without its first layers.
+        quantize: function that quantizes the model with other biases, without its first layers.
         crops: (N, H, W, 3) uint8 BGR.
         progress: called with the number of layers done and their total.
 
@@ -53,14 +54,17 @@ def correct_biases(
         if len(node.input) == 2:
             node.input.append(f"{node.name}.bias")
             weights[node.input[2]] = np.zeros(len(weights[node.input[1]]), dtype=np.float32)
+    corrected = rebuild(model, nodes, weights)
+    biases = {tensor.name: tensor for tensor in corrected.graph.initializer}
     wanted = channel_means(model, [node.output[0] for node in layers], crops, spec)
     prefix = EMPTY
     for done, node in enumerate(layers, start=1):
-        quantized = quantize(rebuild(model, nodes, weights), prefix)
+        quantized = quantize(corrected, prefix)
         written = _written_by(node.name, quantized)
         got = channel_means(quantized, [written], crops, spec, prefix=prefix)[written]
-        weights[node.input[2]] = (weights[node.input[2]] + wanted[node.output[0]] - got).astype(np.float32)
-        corrected = rebuild(model, nodes, weights)
+        bias = biases[node.input[2]]
+        changed = (numpy_helper.to_array(bias) + wanted[node.output[0]] - got).astype(np.float32)
+        bias.CopyFrom(numpy_helper.from_array(changed, bias.name))
         if node is not layers[-1]:
             prefix = extended(prefix, layer_of(node.name) or "", quantize(corrected, prefix), crops, spec)
         if progress is not None:

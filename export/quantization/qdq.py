@@ -6,16 +6,17 @@ point 0. Biases are int32. The embedding is float32. onnxruntime fuses each grou
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from export.graph import INPUT_NAME
 from export.layers import layer_of
 from export.quantization.prefix import EMPTY, Prefix, quantized_name
-from export.rewrite.weights import read_weights, rebuild
+from export.rewrite.weights import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,12 +28,35 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
     from export.quantization.ranges import Range
 
-WholeWeights = dict[tuple[str, bytes], "NDArray[np.int8]"]
-"""Quantized weights by name of the layer and bytes of their scales."""
 WEIGHT_LIMIT = {7: 64, 8: 127}
 """Largest quantized weight by bits. 255 * 64 * 2 fits into 16 bits, in which AVX2 without VNNI adds two products."""
 _FIRST_LAYER = "conv1_1"
 _BIAS_LIMIT = 2.0**30
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCache:
+    """What quantizing computed from the weights of a float network, for models that differ from it in biases only.
+
+    Attributes:
+        arrays: float weights by name, all that are no vectors.
+        largest: largest absolute value of each row, by name of the layer.
+        whole: quantized weights by name of the layer and bytes of their scales.
+    """
+
+    arrays: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    largest: dict[str, Float32Array] = field(default_factory=dict)
+    whole: dict[tuple[str, bytes], NDArray[np.int8]] = field(default_factory=dict)
+
+    def read(self, model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
+        """Return all initializers by name as read-only arrays; weights are copied from a model only once."""
+        vectors = {}
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) < 2:
+                vectors[tensor.name] = numpy_helper.to_array(tensor)
+            elif tensor.name not in self.arrays:
+                self.arrays[tensor.name] = numpy_helper.to_array(tensor)
+        return {**self.arrays, **vectors}
 
 
 def quantize_graph(
@@ -43,7 +67,7 @@ def quantize_graph(
     weight_bits: int,
     float_layers: Collection[str] = (),
     prefix: Prefix = EMPTY,
-    weights: WholeWeights | None = None,
+    weights: WeightCache | None = None,
 ) -> onnx.ModelProto:
     """Quantize a float network.
 
@@ -54,10 +78,10 @@ def quantize_graph(
         weight_bits: 7 or 8.
         float_layers: names of the layers that remain in float32.
         prefix: first layers, which are left out; what they computed becomes the input.
-        weights: quantized weights of earlier calls whose models had the same float weights; extended by new ones.
+        weights: what earlier calls computed from the same weights; extended by what this call computes.
 
     Returns:
-        The quantized model with the metadata of the float model.
+        The quantized model with the metadata of the float model. ``onnx.checker`` has checked it if it is complete.
     """
     writer = _Writer(
         model,
@@ -66,11 +90,11 @@ def quantize_graph(
         WEIGHT_LIMIT[weight_bits],
         frozenset(float_layers),
         prefix,
-        {} if weights is None else weights,
+        weights or WeightCache(),
     )
     for node in model.graph.node:
         writer.add(node)
-    return rebuild(model, writer.nodes, writer.weights, inputs=prefix.inputs or None)
+    return rebuild(model, writer.nodes, writer.weights, inputs=prefix.inputs or None, check=not prefix.layers)
 
 
 class _Writer:
@@ -84,16 +108,16 @@ class _Writer:
         weight_limit: int,
         float_layers: frozenset[str],
         prefix: Prefix,
-        whole: WholeWeights,
+        cache: WeightCache,
     ) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.weights = read_weights(model)
+        self.weights = cache.read(model)
         self._spec = spec
         self._ranges = dict(ranges)
         self._weight_limit = weight_limit
         self._float_layers = float_layers
         self._prefix = prefix
-        self._whole = whole
+        self._cache = cache
         self._scales: dict[str, Float32Array] = {}
         self._renamed: dict[str, str] = {}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
@@ -156,15 +180,17 @@ class _Writer:
         self, name: str, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], scale: float
     ) -> list[str]:
         rows = weight.reshape(len(weight), -1)
-        largest = np.maximum(rows.max(axis=1), -rows.min(axis=1))
-        scales = largest.astype(np.float64) / self._weight_limit
-        scales = np.maximum(scales, np.abs(bias) / (scale * _BIAS_LIMIT))  # a bias must fit into int32
-        scales = np.where(scales > np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
+        cache = self._cache
+        if name not in cache.largest:
+            cache.largest[name] = np.maximum(rows.max(axis=1), -rows.min(axis=1))
+        exact = cache.largest[name].astype(np.float64) / self._weight_limit
+        exact = np.maximum(exact, np.abs(bias) / (scale * _BIAS_LIMIT))  # a bias must fit into int32
+        scales = np.where(exact > np.finfo(np.float32).tiny, exact, 1.0).astype(np.float32)
         key = (name, scales.tobytes())
-        if key not in self._whole:
+        if key not in cache.whole:
             whole = np.rint(rows.astype(np.float64) / scales[:, None])
-            self._whole[key] = np.clip(whole, -self._weight_limit, self._weight_limit).astype(np.int8)
-        self._add_constant(f"{name}.weight", self._whole[key].reshape(weight.shape), scales)
+            cache.whole[key] = np.clip(whole, -self._weight_limit, self._weight_limit).astype(np.int8)
+        self._add_constant(f"{name}.weight", cache.whole[key].reshape(weight.shape), scales)
         if not bias.any():
             return [f"{name}.weight.dq"]
         bias_scales = np.float32(scale) * scales

@@ -67,22 +67,17 @@ def percentile(histogram: Histogram, percent: float) -> Range:
 def squared_error(histogram: Histogram) -> Range:
     """Range with the least squared error of clipping and rounding; each end is searched."""
     lows = histogram.low * (_SHARES if histogram.low < 0 else np.ones(1))
-    candidates = [Range(float(low), float(histogram.high * share)) for low in lows for share in _SHARES]
+    highs = histogram.high * _SHARES
     values, counts = histogram.centers, histogram.counts
-    below, above = _tail_error(values, counts, lows), _tail_error(-values, counts, -histogram.high * _SHARES)
-    total = counts.sum()
-    errors = [
-        below[index // len(_SHARES)]
-        + above[index % len(_SHARES)]
-        + total * ((candidate.high - candidate.low) / (STEPS - 1)) ** 2 / 12
-        for index, candidate in enumerate(candidates)
-    ]
-    return candidates[int(np.argmin(errors))]
+    clipping = _tail_error(values, counts, lows)[:, None] + _tail_error(-values, counts, -highs)
+    rounding = counts.sum() * ((highs - lows[:, None]) / (STEPS - 1)) ** 2 / 12
+    low, high = np.unravel_index(np.argmin(clipping + rounding), clipping.shape)
+    return Range(float(lows[low]), float(highs[high]))
 
 
-def _tail_error(values: Float64Array, counts: Float64Array, limits: Float64Array) -> list[float]:
+def _tail_error(values: Float64Array, counts: Float64Array, limits: Float64Array) -> Float64Array:
     """Squared error of clipping the values below each limit."""
-    return [float((np.maximum(limit - values, 0) ** 2 * counts).sum()) for limit in limits]
+    return np.array([(np.maximum(limit - values, 0) ** 2 * counts).sum() for limit in limits])
 
 
 def entropy(histogram: Histogram) -> Range:

@@ -14,11 +14,12 @@ import numpy as np
 
 from edge_sphereface.compare import normalize
 from edge_sphereface.json_output import named
+from export.graph import OUTPUT_NAME
 from export.layers import layer_of, layers_of, weight_counts
-from export.quantization.activation_statistics import channel_maxima, embed_all, extended, histograms
+from export.quantization.activation_statistics import channel_maxima, embed_all, extended, histograms, observe
 from export.quantization.bias import correct_biases
 from export.quantization.prefix import EMPTY, Prefix
-from export.quantization.qdq import quantize_graph
+from export.quantization.qdq import WeightCache, quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu, equalize_channels
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
-    from export.quantization.qdq import WholeWeights
     from export.quantization.ranges import Histogram, Range
 
     Reporter = Callable[[str], Callable[[int, int], None]]
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 STRENGTHS = (0.0, 0.5)
 """Strengths of the channel equalization to try. On the trained checkpoint, 0.25, 0.75 and 1 were worse than 0.5."""
 BIAS_CROPS = 100
+_SURELY = 1.001
+"""Factor by which a sum of squares must exceed another one to be larger whatever the order of summation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,7 @@ class _Searcher:
         self._floats: dict[float, onnx.ModelProto] = {}
         self._histograms: dict[float, dict[str, Histogram]] = {}
         self._ranges: dict[tuple[float, str, str], Range] = {}
-        self._weights: dict[float, WholeWeights] = {strength: {} for strength in STRENGTHS}
+        self._weights = {strength: WeightCache() for strength in STRENGTHS}
 
     def run(self, max_drift: float) -> Search:
         best = self._rule_for_each_layer(self._rule_for_all())
@@ -205,13 +207,20 @@ class _Searcher:
         return min(candidates, key=lambda candidate: candidate.drift)
 
     def _rule_for_each_layer(self, best: Candidate) -> Candidate:
-        """Try every rule for one layer after the other and keep the better one."""
+        """Try every rule for one layer after the other and keep the better one.
+
+        Rules that give the same ranges give the same network, which is tried once.
+        """
         progress = self._reporter("rule by layer")
         model, prefix = self._floats[best.equalization], EMPTY
         for done, layer in enumerate(self._layers, start=1):
+            tried = {self._ranges_of(best, layer)}
             for rule in RULES:
-                if rule != best.rules[layer]:
-                    other = self._judged(replace(best, rules={**best.rules, layer: rule}), model, prefix)
+                other = replace(best, rules={**best.rules, layer: rule})
+                ranges = self._ranges_of(other, layer)
+                if ranges not in tried:
+                    tried.add(ranges)
+                    other = self._judged(other, model, prefix, limit=best.drift)
                     best = min(best, other, key=lambda candidate: candidate.drift)
             prefix = self._extended(prefix, layer, best, model)
             progress(done, len(self._layers))
@@ -279,6 +288,12 @@ class _Searcher:
             return EMPTY
         return extended(prefix, layer, self._quantized(candidate, model, prefix), self._judging, self._spec)
 
+    def _ranges_of(self, candidate: Candidate, layer: str) -> tuple[Range, ...]:
+        """Ranges of the tensors of one layer."""
+        strength, rule = candidate.equalization, candidate.rules[layer]
+        names = (name for name in self._histograms[strength] if layer_of(name) == layer)
+        return tuple(self._range(strength, name, rule) for name in names)
+
     def _range(self, strength: float, name: str, rule: str) -> Range:
         """What a rule gives for a tensor; computed once, since candidates differ in few tensors."""
         key = (strength, name, rule)
@@ -286,14 +301,27 @@ class _Searcher:
             self._ranges[key] = RULES[rule](self._histograms[strength][name])
         return self._ranges[key]
 
-    def _drifts(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> Float32Array:
-        """1 - cosine of every judging crop, (M,)."""
-        embeddings = embed_all(self._quantized(candidate, model, prefix), self._judging, self._spec, prefix=prefix)
-        return np.asarray(1 - np.einsum("nd,nd->n", normalize(embeddings), self._expected), dtype=np.float32)
+    def _drifts(
+        self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY, *, limit: float = np.inf
+    ) -> Float32Array:
+        """1 - cosine of every judging crop, (M,); of fewer if the drift is certain to exceed a limit."""
+        quantized = self._quantized(candidate, model, prefix)
+        drifts = np.empty(0, dtype=np.float32)
+        for seen in observe(quantized, [OUTPUT_NAME], self._judging, self._spec, prefix=prefix):
+            got = normalize(seen[OUTPUT_NAME])
+            expected = self._expected[len(drifts) : len(drifts) + len(got)]
+            drifts = np.append(drifts, 1 - np.einsum("nd,nd->n", got, expected))
+            if (drifts**2).sum() > _SURELY * len(self._judging) * limit**2:
+                break
+        return drifts
 
-    def _judged(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> Candidate:
-        drifts = self._drifts(candidate, model, prefix)
-        return replace(candidate, drift=float(np.sqrt((drifts**2).mean())))
+    def _judged(
+        self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY, *, limit: float = np.inf
+    ) -> Candidate:
+        """The candidate with its drift, which is infinite if it is certain to exceed a limit."""
+        drifts = self._drifts(candidate, model, prefix, limit=limit)
+        is_complete = len(drifts) == len(self._judging)
+        return replace(candidate, drift=float(np.sqrt((drifts**2).mean())) if is_complete else np.inf)
 
 
 def rule_counts(rules: Mapping[str, str]) -> dict[str, int]:
