@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks import commands
 from benchmarks.alignment import add_command as add_alignment
 from benchmarks.arm64.commands import add_command as add_arm64
+from benchmarks.ascend.commands import add_command as add_ascend
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
@@ -43,7 +44,7 @@ def build_parser() -> Parser:
     add_stream(added)
     add_emulate(added)
     add_arm64(added)
-    _add_ascend(added)
+    add_ascend(added)
     _add_plan(added)
     _add_report(added)
     return parser
@@ -157,45 +158,6 @@ def _add_accuracy(added: Commands) -> None:
     command.add_argument("--no-cache", action="store_true", help="do not store embeddings on disk")
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     command.set_defaults(run=commands.run_accuracy)
-
-
-def _add_ascend(added: Commands) -> None:
-    command = added.add_parser(
-        "ascend",
-        help="compare the native path with the edge path: measured, imported, published",
-        description="Compare the native path on Ascend with the edge path: figures measured here, imported from "
-        "another machine, or published.",
-    )
-    kinds = command.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    command = kinds.add_parser(
-        "run",
-        parents=[json_option()],
-        help="run the checkpoint in MindSpore, on an Ascend NPU if there is one, else on the CPU",
-        description="Run the checkpoint with MindSpore, on Ascend if there is one, else on the CPU, and record "
-        "latency and embeddings beside those of the edge path.",
-        epilog="example: python -m benchmarks ascend run --checkpoint x.ckpt --edge latency.json -o ascend.json",
-    )
-    command.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="checkpoint; without it, nothing native is run"
-    )
-    command.add_argument("--lfw", type=Path, metavar="FOLDER", help="also measure its accuracy in float16")
-    command.add_argument(
-        "--edge", nargs="+", type=Path, default=[], metavar="FILE", help="results of `latency` and `accuracy`"
-    )
-    command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples (default 100)")
-    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
-    command.set_defaults(run=commands.run_ascend)
-    command = kinds.add_parser(
-        "import",
-        parents=[json_option()],
-        help="import runs from other machines",
-        description="Read the original's line LFWACC=… std=… thd=…, ais_bench or msame output, or `ascend run` JSON.",
-        epilog="example: python -m benchmarks ascend import eval.log --source 'Atlas 300I, our lab' -o imported.json",
-    )
-    command.add_argument("file", nargs="+", type=Path, help="log or JSON file")
-    command.add_argument("--source", required=True, metavar="TEXT", help="who recorded the run, where and when")
-    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
-    command.set_defaults(run=commands.run_import)
 
 
 def _add_plan(added: Commands) -> None:

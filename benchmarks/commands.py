@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from benchmarks import cases, comparison, environment, headline, latency, plan, report, stages
 from benchmarks.accuracy import evaluate, protocols, published
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
-from benchmarks.ascend import comparison_table, imported, probe
-from benchmarks.case_row import read_rows
 from benchmarks.contenders import find_peer, peer_names
 from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
@@ -18,14 +16,13 @@ from edge_sphereface.cli.arguments import read_named_pairs, require_detector
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.detection import open_detector
-from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of, read_lfw
+from edge_sphereface.evaluation.pairs import detected_landmarks, given_landmarks, images_of
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.storage.files import ensure_folder, sha256_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from benchmarks.ascend.native import NativeRow
     from edge_sphereface.model.spec import ModelSpec
 
 FOLDER = Path("build/latency")
@@ -158,78 +155,6 @@ def run_plan(arguments: argparse.Namespace) -> Outcome:
     except plan.PlanError as error:
         raise UsageError(str(error)) from error
     return Outcome(plan.PlanReport(plan=made, **wishes), plan.text(made, **wishes), passed=made.fits)
-
-
-def run_ascend(arguments: argparse.Namespace) -> Outcome:
-    """Run ``ascend run``: native runs, edge runs and published figures."""
-    timed, presence = environment.TimedRun(), probe.probe()
-    note(presence.sentence())
-    device = "Ascend" if presence.has_npu else "CPU"
-    native = _run_native(arguments, device) if arguments.checkpoint is not None else []
-    results = [load_result(path) for path in arguments.edge]
-    rows = comparison_table.collect(
-        [row for result in results for row in read_rows(result)],
-        [row for result in results for row in read_records(evaluate.AccuracyRow, result.get("accuracy", []))],
-        native,
-    )
-    result = comparison_table.AscendReport(
-        environment=timed.describe(),
-        presence=presence.sentence(),
-        probe=presence,
-        native=tuple(native),
-        ledger=tuple(rows),
-    )
-    keep_result(result, arguments.output)
-    return Outcome(result, f"{presence.sentence()}\n\n{comparison_table.text(rows)}")
-
-
-def _run_native(arguments: argparse.Namespace, device: str) -> list[NativeRow]:
-    from benchmarks.ascend import native
-    from export.parity import normalize_plainly
-
-    note(f"running {arguments.checkpoint.name} by MindSpore on device_target={device!r}")
-    spec = _spec_of(arguments.checkpoint)
-
-    def judge(forward: native.Forward) -> native.NativeAccuracy:
-        listed, folder, landmarks = read_lfw(arguments.lfw)
-        found = embed_images(
-            images_of(listed),
-            folder,
-            spec=spec,
-            embed=lambda crops: forward(normalize_plainly(crops, spec)),
-            store=EmbeddingStore("native", spec.embedding_size, keep=False),
-            locate=given_landmarks(landmarks or {}),
-            progress=Progress("photographs by MindSpore"),
-        )
-        figures = evaluate.judge(evaluate.score(listed, found))
-        return native.NativeAccuracy(
-            accuracy=figures.accuracy,
-            accuracy_std=figures.accuracy_std,
-            accuracy_interval=figures.accuracy_interval,
-            threshold=figures.threshold,
-            pairs=figures.pairs,
-        )
-
-    floats = normalize_plainly(latency.example_crops(spec, 1)[:4], spec)
-    chosen = judge if arguments.lfw is not None else None
-    return native.run(arguments.checkpoint, device, floats, rounds=arguments.rounds, judge=chosen)
-
-
-def run_import(arguments: argparse.Namespace) -> Outcome:
-    """Run ``ascend import``: read runs from another machine."""
-    rows = [row for path in arguments.file for row in imported.read(path, source=arguments.source)]
-    result = comparison_table.ImportedReport(environment=environment.describe(), ledger=tuple(rows))
-    keep_result(result, arguments.output)
-    return Outcome(result, comparison_table.text(rows))
-
-
-def _spec_of(checkpoint: Path) -> ModelSpec:
-    """Specification of a model made from this checkpoint."""
-    from export.convert import ConversionOptions, model_spec
-    from export.source import open_network
-
-    with open_network(checkpoint) as network:
-        return model_spec(network, ConversionOptions())
 
 
 def run_report(arguments: argparse.Namespace) -> Outcome:

@@ -49,7 +49,7 @@ def headline(entries: Sequence[Entry]) -> bytes:
             )
             axis.set_title(f"{precision}, {group_name(count, entries[0].batch)}", loc="left", fontweight="bold")
     figure.supxlabel(_WHISKERS, fontsize=10)
-    return _png(figure)
+    return png(figure)
 
 
 def latencies(rows: Sequence[CaseRow]) -> bytes:
@@ -67,7 +67,7 @@ def latencies(rows: Sequence[CaseRow]) -> bytes:
         )
         axis.set_title(group_name(count, smallest), loc="left")
     figure.supxlabel(_WHISKERS, fontsize=10)
-    return _png(figure)
+    return png(figure)
 
 
 def _bars(axis: Any, shown: Sequence[tuple[str, Measurement, bool]]) -> None:
@@ -98,7 +98,7 @@ def _bars(axis: Any, shown: Sequence[tuple[str, Measurement, bool]]) -> None:
 
 def _grid(heights: Sequence[int], columns: int, *, width: float, height: float) -> tuple[Any, Any]:
     """Make a grid of panels; all panels of a column have one horizontal scale."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(
         len(heights),
         columns,
@@ -108,7 +108,7 @@ def _grid(heights: Sequence[int], columns: int, *, width: float, height: float) 
         gridspec_kw={"height_ratios": [count + 0.6 for count in heights]},
     )
     for axis in axes.flat:
-        _style(axis)
+        style(axis)
     return figure, axes
 
 
@@ -133,7 +133,7 @@ def accuracy_over_latency(accuracy: Sequence[JsonObject], rows: Sequence[CaseRow
     axis.set_xlabel("median latency of one face, milliseconds")
     axis.set_ylabel("10-fold accuracy, % (bar: 95 % interval)")
     axis.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def roc(accuracy: Sequence[JsonObject]) -> bytes:
@@ -152,7 +152,7 @@ def roc(accuracy: Sequence[JsonObject]) -> bytes:
     left.set_ylabel("true accept rate, %")
     right.set_ylabel("false reject rate")
     right.set_yscale("log")
-    return _png(figure)
+    return png(figure)
 
 
 def identification(rows: Sequence[IdentificationRow]) -> bytes:
@@ -177,7 +177,7 @@ def identification(rows: Sequence[IdentificationRow]) -> bytes:
     right.set_xlabel(f"similarity of the best candidate, {rows[0].label}; dotted: 1 % false alarms")
     right.set_yticks([])
     right.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
@@ -208,20 +208,22 @@ def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
 
 
 def _figure(panels: int, *, width: float, height: float) -> tuple[Any, Any]:
-    figure, axes = _pyplot().subplots(1, panels, figsize=(width, height), squeeze=False)
+    figure, axes = pyplot().subplots(1, panels, figsize=(width, height), squeeze=False)
     for axis in axes[0]:
-        _style(axis)
+        style(axis)
     return figure, axes[0]
 
 
-def _style(axis: Any) -> None:
+def style(axis: Any) -> None:
+    """Give a panel the look of all plots: two spines, a light grid behind the data."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="both", color=_GRID, linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(colors=_TEXT, labelsize=9)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib's pyplot, without a window."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -230,9 +232,15 @@ def _pyplot() -> Any:
     return plt
 
 
-def _png(figure: Any) -> bytes:
-    plt = _pyplot()
-    figure.tight_layout()
+def png(figure: Any, *, top: float = 1.0) -> bytes:
+    """Lay a figure out, write it as PNG and close it.
+
+    Args:
+        figure: matplotlib's figure.
+        top: upper edge of the panels as a share of the height; what is above is left to a legend.
+    """
+    plt = pyplot()
+    figure.tight_layout(rect=(0, 0, 1, top))
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=130)
     plt.close(figure)

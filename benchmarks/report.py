@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import devices, environment, headline, latency, plots, stages, target
 from benchmarks.accuracy import evaluate
-from benchmarks.ascend import comparison_table
+from benchmarks.ascend import ledger
+from benchmarks.ascend.row import LedgerRow
 from benchmarks.case_row import CaseRow, read_rows
 from benchmarks.environment import TimedEnvironment
 from benchmarks.quantization import proof_table
@@ -310,7 +311,7 @@ def _accuracy_text(rows: Sequence[JsonObject]) -> str:
 
 
 def _ledger_text(rows: Sequence[JsonObject]) -> str:
-    return comparison_table.text([read_record(comparison_table.LedgerRow, row) for row in rows])
+    return ledger.text([read_record(LedgerRow, row) for row in rows])
 
 
 def _busy_notes(rows: Sequence[JsonObject]) -> list[str]:

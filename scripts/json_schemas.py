@@ -22,7 +22,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from benchmarks.accuracy.evaluate import AccuracyReport
 from benchmarks.alignment import AlignmentReport
 from benchmarks.arm64.report import Arm64Report
-from benchmarks.ascend.comparison_table import AscendReport, ImportedReport
+from benchmarks.ascend.comparison import WrittenLedger
+from benchmarks.ascend.ledger import AscendReport, ImportedReport
 from benchmarks.comparison import CompareReport
 from benchmarks.detection.measure import DetectionReport
 from benchmarks.emulation.compare import EmulateReport
@@ -135,6 +136,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks arm64", Arm64Report),
     ("benchmarks ascend run", AscendReport),
     ("benchmarks ascend import", ImportedReport),
+    ("benchmarks ascend compare", WrittenLedger),
     ("benchmarks plan", PlanReport),
     ("benchmarks compare", CompareReport),
     ("benchmarks report", WrittenReport),

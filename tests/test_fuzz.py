@@ -25,8 +25,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.ascend import imported
-from benchmarks.ascend.comparison_table import PUBLISHED, LedgerRow
+from benchmarks.ascend import checked, imported, published
+from benchmarks.ascend.formats.recording import Stated
+from benchmarks.ascend.row import LedgerRow
 from benchmarks.recorded import read_records
 from benchmarks.result_file import load_result
 from edge_sphereface.batch.earlier_result import EarlierResult
@@ -294,7 +295,11 @@ READERS = {
         lambda path, _: read_records(LedgerRow, load_result(path).get("ledger")),
         "benchmarks.recorded",
     ),
-    "recorded.json": (TEXT, lambda path, _: imported.read(path, source="test"), "benchmarks.ascend.imported"),
+    **{
+        name: (TEXT, lambda path, _: imported.read(path, Stated(source="test")), "benchmarks.ascend.imported")
+        for name in ("recorded.json", "ais_bench.log", "ais_bench_summary.json")
+    },
+    "check.json": (TEXT, lambda path, _: checked.read_check(path), "benchmarks.ascend.checked"),
 }
 
 
@@ -338,8 +343,14 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         "result.json": json.dumps({"environment": {"cpu": "x"}, "rows": [{"a": 1.5}]}),
         "device.json": json.dumps(device_report()),
         "board.json": measured_board.to_json(),
-        "ledger.json": json.dumps({"environment": {"cpu": "x"}, "ledger": json_value(PUBLISHED)}),
+        "ledger.json": json.dumps({"environment": {"cpu": "x"}, "ledger": json_value(published.ROWS)}),
         "recorded.json": json.dumps({"environment": {"cpu": "x"}, "native": [{"path": "a", "latency": {"p50_ms": 1}}]}),
+        "ais_bench.log": "[INFO] NPU_compute_time (ms): min = 0.8, max = 1.3, mean = 0.9, median = 0.9, "
+        "percentile(99%) = 1.2\n[INFO] throughput 1000*batchsize.mean(1)/NPU_compute_time.mean(0.9): 1111.1\n",
+        "ais_bench_summary.json": json.dumps(
+            {"NPU_compute_time": {"min": 0.8, "mean": 0.9, "count": 2}, "npu_compute_time_list": [0.8, 1.0]}
+        ),
+        "check.json": json.dumps({"kind": "edge_sphereface.kit_check", "schema_version": 1, "passed": True}),
     }
     for name, text in texts.items():
         (folder / name).write_text(text)

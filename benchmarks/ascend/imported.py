@@ -1,119 +1,81 @@
-"""Read runs from another machine: the original's log line, ais_bench and msame output, JSON of this tool."""
+"""Reads recorded runs of other machines in the format of the tool that recorded them."""
 
 from __future__ import annotations
 
-import re
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmarks.ascend.comparison_table import IMPORTED, LedgerRow, PartialLatency
-from benchmarks.recorded import read_record
-from edge_sphereface.cli.runner import UsageError
-from edge_sphereface.errors import EdgeSphereFaceError
+from benchmarks.ascend.formats import (
+    ais_bench,
+    ais_bench_summary,
+    ascend_run,
+    huawei_benchmark,
+    kit_result,
+    lfw_evaluation,
+    mindspore_310,
+    mindspore_lite,
+    msame,
+    mxbase,
+    trtexec,
+)
+from benchmarks.ascend.formats.recording import ImportedError, Recording
+from benchmarks.ascend.ledger import printable
+from benchmarks.ascend.row import Evidence, LedgerRow
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-_NUMBER = r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
-_LFW = re.compile(rf"LFWACC={_NUMBER}\s+std={_NUMBER}\s+thd={_NUMBER}")
-_AIS_COMPUTE = re.compile(
-    rf"NPU_compute_time[^\n]*?min\s*=\s*{_NUMBER}[^\n]*?mean\s*=\s*{_NUMBER}[^\n]*?median\s*=\s*{_NUMBER}"
-)
-_AIS_THROUGHPUT = re.compile(
-    rf"throughput\s+1000\*batchsize\.mean\({_NUMBER}\)/NPU_compute_time\.mean\({_NUMBER}\):\s*{_NUMBER}"
-)
-_MSAME = re.compile(rf"Inference average time(?P<first> without first time)?\s*:\s*{_NUMBER}\s*ms")
+    from benchmarks.ascend.formats.recording import Stated
 
-
-_KNOWN = (
-    "path",
-    "device",
-    "precision",
-    "latency",
-    "faces_per_second",
-    "watts",
-    "accuracy",
-    "accuracy_std",
-    "threshold",
-)
-"""Fields of a native row that are imported."""
-
-
-class ImportedError(EdgeSphereFaceError, ValueError):
-    """The file of a recorded run cannot be read or has no known format."""
-
-    code = "import"
-
-
+_TIMED = (ais_bench, msame, mindspore_310, mxbase, mindspore_lite, huawei_benchmark, trtexec)
+"""Formats of logs with times: a file holds one of them."""
+_JSON = (ais_bench_summary, kit_result, ascend_run)
 _FILE = RegularFile(what="recorded run", limit=64 << 20, error=ImportedError, hint="give the log of one run")
+_EXPECTED = (
+    "expected the output of ais_bench, msame, MindSpore's program for Ascend 310, MxBase, MindSpore Lite's benchmark, "
+    "Huawei's benchmark or trtexec, the summary JSON of ais_bench, the result of a proof kit, LFWACC=… std=… thd=…, or "
+    "a result of `ascend run`"
+)
 
 
-def read(path: Path, *, source: str) -> list[LedgerRow]:
-    """Read the rows of a recorded run; each is marked ``imported`` with its source.
+def read(path: Path, stated: Stated) -> list[LedgerRow]:
+    """Read the rows of a recorded run; each is marked ``imported`` and names the file and its SHA-256.
 
     Args:
-        path: log, or JSON result of this tool.
-        source: who recorded the run and where, in words; stored with each row.
+        path: what a tool printed or wrote.
+        stated: who recorded the run, and what is known besides.
 
     Raises:
-        ImportedError: the file cannot be read, or has no figures in a known format.
+        ImportedError: the file cannot be read, has no known format, holds several runs, or has a figure that cannot be
+            right.
     """
-    text = _FILE.read(path).decode("utf-8", errors="replace")
-    rows = list(_from_json(text, source) if text.lstrip().startswith("{") else _from_log(text, source))
+    data = _FILE.read(path)
+    name = printable(path.name)
+    text = data.decode("utf-8", errors="replace")
+    recording = Recording.of(text, name=name, stated=stated)
+    rows = _from_json(data, recording) if text.lstrip().startswith("{") else _from_log(recording)
     if not rows:
-        raise ImportedError(
-            f"{path} has no figures in a known format.",
-            hint="expected LFWACC=… std=… thd=…, the summary of ais_bench or msame, or a JSON result of this tool",
-        )
-    return [replace(row, file=path.name) for row in rows]
+        raise ImportedError(f"{name} has no figures in a known format.", hint=_EXPECTED)
+    evidence = Evidence(name=name, sha256=hashlib.sha256(data).hexdigest())
+    return [replace(row, file=evidence) for row in rows]
 
 
-def _from_log(text: str, source: str) -> Iterator[LedgerRow]:
-    for match in _LFW.finditer(text):
-        accuracy, std, threshold = (float(value) for value in match.groups())
-        yield LedgerRow(
-            path="original evaluation",
-            accuracy=accuracy,
-            accuracy_std=std,
-            threshold=threshold,
-            origin=IMPORTED,
-            source=source,
-        )
-    computed = _AIS_COMPUTE.search(text)
-    if computed is not None:
-        low, mean, median = (float(value) for value in computed.groups())
-        rate = _AIS_THROUGHPUT.search(text)
-        yield LedgerRow(
-            path="ais_bench",
-            latency=PartialLatency(min_ms=low, mean_ms=mean, median_ms=median),
-            faces_per_second=None if rate is None else float(rate[3]),
-            origin=IMPORTED,
-            source=source,
-        )
-    times = {bool(match["first"]): float(match[2]) for match in _MSAME.finditer(text)}
-    if times:
-        # Excludes the first inference, which loads the model, if msame reports such a mean.
-        mean_ms = times.get(True, times.get(False))
-        yield LedgerRow(path="msame", latency=PartialLatency(mean_ms=mean_ms), origin=IMPORTED, source=source)
+def _from_log(recording: Recording) -> list[LedgerRow]:
+    found = [rows for rows in (reader.read(recording) for reader in _TIMED) if rows]
+    if len(found) > 1:
+        tools = " and ".join(rows[0].path for rows in found)
+        raise ImportedError(f"{recording.name} holds runs of {tools}; expected one.", hint="give one file for each run")
+    return [row for rows in [*found, lfw_evaluation.read(recording)] for row in rows]
 
 
-def _from_json(text: str, source: str) -> Iterator[LedgerRow]:
+def _from_json(data: bytes, recording: Recording) -> list[LedgerRow]:
     try:
-        content = parse_json(text, limit=_FILE.limit)
-    except JsonError:
-        return
-    environment, native = content.get("environment", {}), content.get("native", [])
-    if not isinstance(environment, dict) or not isinstance(native, list):
-        return
-    machine = str(environment.get("cpu", "unknown machine"))
-    for values in native:
-        if isinstance(values, dict) and "path" in values and "error" not in values:
-            known = {name: values[name] for name in _KNOWN if name in values}
-            about = {"origin": IMPORTED, "source": source, "machine": machine}
-            try:
-                yield read_record(LedgerRow, {**known, **about})
-            except UsageError as error:
-                raise ImportedError(error.message, hint="give a result of `ascend run`") from error
+        values = parse_json(data, limit=_FILE.limit)
+    except JsonError as error:
+        raise ImportedError(
+            f"{recording.name} is not JSON: {error}.", hint="give the file as it was written"
+        ) from error
+    return [row for reader in _JSON for row in reader.read(values, recording)]

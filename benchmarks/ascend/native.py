@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from benchmarks import environment
-from benchmarks.ascend.comparison_table import Power
+from benchmarks.ascend.row import Power
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
 from edge_sphereface.json_output import INLINE, OMIT_NONE

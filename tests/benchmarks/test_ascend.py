@@ -4,26 +4,20 @@ import json
 from dataclasses import replace
 from importlib.util import find_spec
 
+import cv2
 import numpy as np
 import pytest
 
 from benchmarks.__main__ import build_parser
 from benchmarks.accuracy import evaluate
-from benchmarks.ascend import comparison_table, imported, probe
-from benchmarks.ascend.comparison_table import LedgerRow, PartialLatency
-from benchmarks.ascend.imported import ImportedError
+from benchmarks.ascend import comparison, imported, ledger, picture, probe, published
+from benchmarks.ascend.formats.recording import ImportedError, Stated
 from benchmarks.ascend.native import NativeRow
+from benchmarks.ascend.row import LedgerRow, PartialLatency
 from edge_sphereface.cli.runner import run
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.session import ProviderReport
 from edge_sphereface.json_output import json_object, json_text
-
-AIS_BENCH = """
-[INFO] -----------------Performance Summary------------------
-[INFO] NPU_compute_time (ms): min = 0.841, max = 1.322, mean = 0.902, median = 0.889, percentile(99%) = 1.2
-[INFO] throughput 1000*batchsize.mean(1)/NPU_compute_time.mean(0.902): 1108.647
-"""
-MSAME = "Inference average time : 2.71 ms\nInference average time without first time: 2.66 ms\n"
 
 
 def test_absence_is_one_sentence(tmp_path):
@@ -46,32 +40,9 @@ def test_presence(tmp_path, monkeypatch):
     assert "/usr/local/Ascend" in found.sentence()
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("now the idx is 9\nLFWACC=0.9923 std=0.0050 thd=0.3050\n", {"accuracy": 0.9923, "threshold": 0.305}),
-        (AIS_BENCH, {"latency": {"min_ms": 0.841, "mean_ms": 0.902, "median_ms": 0.889}, "faces_per_second": 1108.647}),
-        (MSAME, {"latency": {"mean_ms": 2.66}}),
-        ("Inference average time : 2.71 ms", {"latency": {"mean_ms": 2.71}}),
-    ],
-)
-def test_logs(tmp_path, text, expected):
-    path = tmp_path / "x.log"
-    path.write_text(text)
-    (row,) = imported.read(path, source="our lab")
-    written = json_object(row)
-    assert {name: written[name] for name in expected} == expected
-    assert (row.origin, row.source, row.file) == ("imported", "our lab", "x.log")
-
-
-@pytest.mark.parametrize("text", ["", "nothing here", "{}", "{broken", "LFWACC=abc std=1 thd=2", '{"native": [1]}'])
-def test_files_that_say_nothing(tmp_path, text):
-    path = tmp_path / "x"
-    path.write_text(text)
-    with pytest.raises(ImportedError, match="no figures"):
-        imported.read(path, source="x")
+def test_a_file_that_is_missing(tmp_path):
     with pytest.raises(ImportedError, match="There is no recorded run"):
-        imported.read(tmp_path / "missing", source="x")
+        imported.read(tmp_path / "missing", Stated(source="x"))
 
 
 def test_json_of_another_machine(tmp_path):
@@ -81,15 +52,23 @@ def test_json_of_another_machine(tmp_path):
         {"path": "MINDIR", "error": "none"},
     ]
     path.write_text(json.dumps({"environment": {"cpu": "Kunpeng 920"}, "native": native}))
-    (row,) = imported.read(path, source="a friend")
+    (row,) = imported.read(path, Stated(source="a friend"))
     assert (row.device, row.machine) == ("Ascend", "Kunpeng 920")
     assert json_object(row)["latency"] == {"median_ms": 1.5}
 
 
 def test_every_published_figure_has_its_source():
-    for row in comparison_table.PUBLISHED:
+    for row in published.ROWS:
         assert row.source
-        assert row.accuracy is not None or row.latency_ms is not None
+        assert row.accuracy is not None or row.latency is not None or row.faces_per_second is not None
+        if row.network is not None or row.milliseconds() is not None:
+            assert row.doubts, "what is comparable about another network, or the times of others, is said"
+
+
+def test_throughput_of_others_is_never_a_latency():
+    rates = [row for row in published.ROWS if row.faces_per_second is not None]
+    assert [row.faces_per_second for row in rates] == [787.709, 2864.96, 566.0]
+    assert all(row.milliseconds() is None for row in rates)
 
 
 def accuracy_row(*, landmarks, share):
@@ -111,14 +90,14 @@ def test_origins_never_share_a_column(case_row):
     edge = [case_row(4.0, label="m", model="m.onnx"), case_row(9.0, batch=4), case_row(error="x")]
     accuracy = [accuracy_row(landmarks="given", share=0.95), accuracy_row(landmarks="yunet", share=0.5)]
     native = NativeRow(path="MindSpore", device="CPU", precision="float32", error="x")
-    rows = comparison_table.collect(edge, accuracy, [native])
+    rows = ledger.collect(edge, accuracy, [native])
     msame = PartialLatency(mean_ms=2.66)
     rows.append(LedgerRow(path="msame", latency=msame, origin="imported", source="our lab"))
     assert [row.origin for row in rows[:2]] == ["measured here", "measured here"]
     assert {row.origin for row in rows[2:-1]} == {"published"}
-    head, *lines = comparison_table.text(rows).splitlines()
+    head, *lines = ledger.text(rows).splitlines()
     ends = [head.index(name) + len(name) for name in ("measured here", "imported", "published")]
-    for row, line in zip(rows, lines, strict=True):
+    for row, line in zip(rows, lines[: len(rows)], strict=True):
         column = ["measured here", "imported", "published"].index(row.origin)
         filled = [
             line[: ends[i]].rstrip() == line[: ends[i]] and not line[ends[i] - 2 : ends[i]].isspace() for i in range(3)
@@ -127,6 +106,78 @@ def test_origins_never_share_a_column(case_row):
         assert filled.count(True) == 1
     assert "4.00 ms, 250/s, LFW 95.00%" in lines[0]
     assert "not measured" in lines[1]
+
+
+def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path):
+    row = LedgerRow(path="a\x1b[2Jb", device="c\rd", origin="imported", source="e\nf", doubts=("g\x07h",))
+    shown = ledger.text([row])
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert r"a\x1b[2Jb [c\rd]" in shown
+    path = tmp_path / "x\x1b[2J.log"
+    path.write_text("nothing")
+    with pytest.raises(ImportedError) as raised:
+        imported.read(path, Stated(source="x"))
+    assert str(raised.value).isprintable()
+
+
+@pytest.fixture
+def rows(case_row):
+    """A row of each origin, with and without a latency."""
+    measured = ledger.of_edge([case_row(4.0)], [])
+    rate = LedgerRow(path="r", faces_per_second=500.0, origin="imported", source="lab")
+    return [*measured, replace(rate, latency=PartialLatency(mean_ms=2.0)), rate, *published.ROWS]
+
+
+@pytest.mark.slow
+def test_the_picture_keeps_the_origins_apart(rows):
+    """Each origin's color is in the picture exactly if a row has that origin."""
+
+    def has_color(chosen):
+        image = cv2.imdecode(np.frombuffer(picture.draw(chosen), np.uint8), cv2.IMREAD_COLOR).astype(int)
+        return [bool((abs(image - color[::-1]).max(axis=2) < 8).sum() > 40) for color in ((0, 114, 178), (213, 94, 0))]
+
+    assert has_color(rows) == [True, True]
+    assert has_color([row for row in rows if row.origin != "imported"]) == [True, False]
+    assert has_color(published.ROWS) == [False, False]
+    assert picture.draw([]).startswith(b"\x89PNG")
+
+
+def test_rows_of_several_results_are_gathered(case_row):
+    place = {
+        "time": "2026-11-27T00:00:00+00:00", "cpu": "EPYC", "processor": "x86_64", "cpu_flags": [], "usable_cpus": 2,
+        "governor": None, "memory_mib": 1000, "system": "x", "versions": {},
+    }  # fmt: skip
+    older = {"path": "native: MindSpore", "precision": "float32", "min_cosine": 0.5, "max_abs_error": 1.0}
+    older |= {"latency": {"median_ms": 9.0}, "origin": "measured here", "source": "this machine"}
+    lab = {"path": "msame", "origin": "imported", "source": "lab", "proof": "proven", "machine": "Kunpeng"}
+    others = {"path": "x", "origin": "published", "source": "of an earlier version"}
+    found = comparison.gather(
+        [{"environment": place, "ledger": [older, lab, others]}],
+        [{"environment": place, "rows": [json_object(case_row(4.0)), json_object(case_row(error="x"))]}],
+    )
+    edge, native, msame = found[:3]
+    assert (edge.path, edge.batch, edge.proof, edge.machine) == ("edge: x", 1, "proven", "EPYC, 2 processors")
+    assert (native.batch, native.proof, native.machine) == (1, "failed", "EPYC, 2 processors")
+    assert (msame.batch, msame.proof, msame.machine) == (None, "proven", "Kunpeng")
+    assert found[3:] == list(published.ROWS)
+
+
+@pytest.mark.slow
+def test_compare_writes_table_picture_and_data(tmp_path, capsys):
+    log = tmp_path / "msame.log"
+    log.write_text("Inference average time : 2.71 ms\nInference average time without first time: 2.66 ms\n")
+    words = ["--source", "lab", "--batch", "2", "--device", "Ascend 310", "-o", str(tmp_path / "i.json")]
+    assert run(build_parser(), ["ascend", "import", str(log), *words]) == 0
+    words = [str(tmp_path / "i.json"), "-o", str(tmp_path / "l"), "--remark", "A note."]
+    assert run(build_parser(), ["ascend", "compare", *words]) == 0
+    assert {path.name for path in (tmp_path / "l").iterdir()} == {"ledger.json", "ledger.md", "ledger.png"}
+    page = (tmp_path / "l" / "ledger.md").read_text()
+    for wanted in ("A note.", "msame without the first call [Ascend 310, batch 2]", "2.66 ms", "![Latency by origin]"):
+        assert wanted in page
+    kept = json.loads((tmp_path / "l" / "ledger.json").read_text())["ledger"]
+    assert len(kept) == 1 + len(published.ROWS)
+    assert len(kept[0]["file"]["sha256"]) == 64
+    capsys.readouterr()
 
 
 @pytest.mark.slow
@@ -215,7 +266,7 @@ def test_a_device_that_fails_is_a_row_with_the_reason(small_checkpoint, monkeypa
     rows = native.run(small_checkpoint, "Ascend", np.zeros((1, 3, 112, 96), np.float32), rounds=2)
     assert [(row.path, row.precision) for row in rows] == [("MindSpore", "float16"), ("MindSpore", "float32")]
     assert rows[0].error == "RuntimeError: no such device"
-    assert "not measured" in comparison_table.text(comparison_table.collect([], [], rows))
+    assert "not measured" in ledger.text(ledger.collect([], [], rows))
 
 
 def test_watts_are_energy_over_the_time_it_was_read_over(monkeypatch):

@@ -116,7 +116,10 @@ STAGE_ROW = [
     "stage", "model", "precision", "form", "provider", "detector", "shipped_detector", "threads", "batch", "faces",
     "image", "latency", "samples_ms", "starts", "start_samples",
 ]  # fmt: skip
-LEDGER = ["path", "device", "precision", "latency", "faces_per_second", "origin", "source"]
+LEDGER = [
+    "path", "device", "precision", "batch", "includes", "latency", "faces_per_second", "origin", "source", "proof",
+    "doubts",
+]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -241,7 +244,14 @@ def test_ascend_run(printed, measured):
 
 def test_ascend_import(printed):
     found = fields(printed("ascend", "import", "eval.log", "--source", "Atlas 300I, our lab"))
-    assert found == {"ledger": ["path", "accuracy", "accuracy_std", "threshold", "origin", "source", "file"]}
+    assert found == {
+        "ledger": ["path", "accuracy", "accuracy_std", "threshold", "origin", "source", "proof", "doubts", "file"]
+    }
+
+
+@pytest.mark.slow
+def test_ascend_compare(printed, tmp_path):
+    assert len(printed("ascend", "compare", "-o", str(tmp_path / "ledger"))["files"]) == 3
 
 
 def _commands(parser, words=()):

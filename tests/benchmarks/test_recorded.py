@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from benchmarks.accuracy.evaluate import AccuracyRow
-from benchmarks.ascend.comparison_table import LedgerRow
+from benchmarks.ascend.row import LedgerRow
 from benchmarks.recorded import read_record, read_records
 from benchmarks.result_file import load_result
 from benchmarks.stages import StageRow

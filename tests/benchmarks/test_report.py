@@ -11,7 +11,7 @@ import pytest
 from benchmarks import report
 from benchmarks.__main__ import build_parser
 from benchmarks.accuracy import evaluate
-from benchmarks.ascend import comparison_table
+from benchmarks.ascend import ledger
 from benchmarks.case_row import CaseRow, Measurement
 from benchmarks.result_file import load_result
 from edge_sphereface.cli.runner import run
@@ -75,7 +75,7 @@ def result():
                 **json_object(evaluate.judge(scores)),
             }
         ],
-        "ledger": json_value(comparison_table.collect([CaseRow.from_values(row)], [], [])),
+        "ledger": json_value(ledger.collect([CaseRow.from_values(row)], [], [])),
         "presence": "No Ascend NPU can be used here.",
         "throttled": True,
     }

@@ -1,0 +1,196 @@
+"""The text of a recorded run, as lines that are safe to parse and to show, and checks of its figures."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.ascend.row import PartialLatency
+from edge_sphereface.errors import EdgeSphereFaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NUMBER = r"([-+]?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,3})?)"
+"""A number in a log, without the names of infinity and NaN."""
+
+_MAX_LINE = 4096
+_MAX_MS = 1e9
+_TOLERANCE = 0.01
+"""Relative difference up to which two figures of a log agree; tools round what they print."""
+_BREAK = re.compile(r"[\r\n]+")
+_COLOR = re.compile(r"\x1b\[[0-9;]{0,20}m")
+
+
+class ImportedError(EdgeSphereFaceError, ValueError):
+    """The file of a recorded run cannot be read, has no known format, or holds what a run cannot have."""
+
+    code = "import"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What the person says who imports a run.
+
+    Attributes:
+        source: who recorded the run, where and when.
+        device: device; None to take it from the file.
+        precision: precision of the computation; None to take it from the file.
+        batch: number of crops in one call; None to take it from the file.
+    """
+
+    source: str
+    device: str | None = None
+    precision: str | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """A recorded run.
+
+    Attributes:
+        name: name of the file.
+        lines: its lines without colors; lines of more than 4096 characters, which no tool prints, are left out.
+        stated: what is known besides.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    stated: Stated
+
+    @classmethod
+    def of(cls, text: str, *, name: str, stated: Stated) -> Recording:
+        """Split a text into lines. A progress bar's rewritten line counts as several."""
+        lines = (_COLOR.sub("", line).strip() for line in _BREAK.split(text) if len(line) <= _MAX_LINE)
+        return cls(name=name, lines=tuple(line for line in lines if line), stated=stated)
+
+    def matches(self, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
+        """Find a pattern in each line, at most once."""
+        return (found for line in self.lines if (found := pattern.search(line)) is not None)
+
+    def single(self, pattern: re.Pattern[str], what: str) -> re.Match[str] | None:
+        """Find a pattern that a run prints once; None if it is missing.
+
+        Raises:
+            ImportedError: it is printed more often.
+        """
+        found = list(self.matches(pattern))
+        if len(found) > 1:
+            raise self.several(len(found), what)
+        return found[0] if found else None
+
+    def several(self, count: int, what: str) -> ImportedError:
+        """The error for a file with more than one run."""
+        return ImportedError(
+            f"{self.name} holds {count} runs of {what}; expected one.", hint="give one file for each run"
+        )
+
+    def time_ms(self, digits: str, what: str, *, zero: bool = False) -> float:
+        """Read a time in milliseconds.
+
+        Args:
+            digits: text of the number.
+            what: name of the figure for messages.
+            zero: whether it may be zero, as that of a copy that needs none.
+
+        Raises:
+            ImportedError: it cannot be a time.
+        """
+        value = float(digits)
+        if not (value > 0 or (zero and value == 0)) or value > _MAX_MS:
+            raise ImportedError(
+                f"{self.name} has {value:g} ms as {what}; expected a time above 0.", hint="record the run again"
+            )
+        return value
+
+    def rate(self, digits: str, what: str) -> float:
+        """Read a number of faces or calls a second.
+
+        Raises:
+            ImportedError: it cannot be a rate.
+        """
+        value = float(digits)
+        if not (math.isfinite(value) and value > 0):
+            raise ImportedError(
+                f"{self.name} has {value:g} a second as {what}; expected a rate above 0.", hint="record the run again"
+            )
+        return value
+
+    def batch(self, printed: float | None) -> tuple[int | None, tuple[str, ...]]:
+        """The batch size of the run, and doubts about it.
+
+        Args:
+            printed: what the tool printed; None if it prints none.
+        """
+        stated = self.stated.batch
+        if printed is None:
+            return stated, ()
+        if printed != int(printed) or printed < 1:
+            return stated, (f"the batch size is printed as {printed:g}",)
+        if stated is not None and stated != printed:
+            return int(printed), (f"batch {stated} was stated, and the run printed batch {printed:g}",)
+        return int(printed), ()
+
+
+def order_doubts(latency: PartialLatency, what: str) -> Iterator[str]:
+    """Describe statistics of one set of samples that contradict one another."""
+    ascending = [
+        ("min", latency.min_ms),
+        ("median", latency.median_ms),
+        ("p99", latency.p99_ms),
+        ("max", latency.max_ms),
+    ]
+    known = [(name, value) for name, value in ascending if value is not None]
+    for (low_name, low), (high_name, high) in itertools.pairwise(known):
+        if low > high:
+            yield f"{what}: the {low_name} {low:g} ms is above the {high_name} {high:g} ms"
+    if latency.mean_ms is not None:
+        if latency.min_ms is not None and latency.mean_ms < latency.min_ms:
+            yield f"{what}: the mean {latency.mean_ms:g} ms is below the min {latency.min_ms:g} ms"
+        if latency.max_ms is not None and latency.mean_ms > latency.max_ms:
+            yield f"{what}: the mean {latency.mean_ms:g} ms is above the max {latency.max_ms:g} ms"
+
+
+def rate_doubts(rate: float | None, mean_ms: float | None, batch: float | None) -> Iterator[str]:
+    """Describe a rate that is not that of a batch in the mean time of a call."""
+    if rate is None or mean_ms is None or batch is None:
+        return
+    expected = 1000 * batch / mean_ms
+    if abs(rate - expected) > _TOLERANCE * expected:
+        yield f"{rate:.6g} faces a second are printed, and a batch of {batch:g} in {mean_ms:g} ms makes {expected:.6g}"
+
+
+def differ(one: float, other: float) -> bool:
+    """Whether two figures of a log that should be equal are not."""
+    return abs(one - other) > _TOLERANCE * max(abs(one), abs(other))
+
+
+def statistics(
+    recording: Recording, figures: Sequence[tuple[str, str]], what: str, *, zero: bool = False
+) -> PartialLatency:
+    """Read statistics as most tools print them.
+
+    Args:
+        recording: the run.
+        figures: names and numbers, such as ``("percentile(99%)", "1.2")``.
+        what: name of the time for messages.
+        zero: whether a time may be zero.
+
+    Raises:
+        ImportedError: a figure cannot be a time.
+    """
+    found = {
+        name.replace(" ", ""): recording.time_ms(digits, f"{name} of {what}", zero=zero) for name, digits in figures
+    }
+    return PartialLatency(
+        min_ms=found.get("min"),
+        mean_ms=found.get("mean"),
+        median_ms=found.get("median"),
+        p95_ms=found.get("percentile(95%)"),
+        p99_ms=found.get("percentile(99%)"),
+        max_ms=found.get("max"),
+    )

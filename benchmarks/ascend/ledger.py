@@ -1,0 +1,193 @@
+"""The ledger: edge rows and native rows in one table, in which measured, imported and published figures never mix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.ascend import published
+from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, LedgerRow, Proof
+from benchmarks.runner import MIN_COSINE, MIN_COSINE_OTHER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.accuracy.evaluate import AccuracyRow
+    from benchmarks.ascend.native import NativeRow
+    from benchmarks.ascend.probe import Presence
+    from benchmarks.case_row import CaseRow
+    from benchmarks.environment import Environment, TimedEnvironment
+    from edge_sphereface.metrics import Agreement
+
+_HERE = "this machine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AscendReport:
+    """What ``ascend run`` measured and compared.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        presence: Ascend hardware and software of this machine in a sentence.
+        probe: the same in detail.
+        native: one row for each native run.
+        ledger: rows of the comparison.
+    """
+
+    environment: TimedEnvironment
+    presence: str
+    probe: Presence
+    native: tuple[NativeRow, ...]
+    ledger: tuple[LedgerRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedReport:
+    """What ``ascend import`` read.
+
+    Attributes:
+        environment: machine and versions of the import, not of the runs.
+        ledger: rows of the runs.
+    """
+
+    environment: Environment
+    ledger: tuple[LedgerRow, ...]
+
+
+def collect(edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], native: Sequence[NativeRow]) -> list[LedgerRow]:
+    """Combine rows in one list; each row states the origin of its figures.
+
+    Args:
+        edge: rows of a recorded result of ``benchmarks latency``; those of batch 1 are used.
+        accuracy: rows of ``benchmarks accuracy``; the accuracy of a model is added to its edge rows.
+        native: rows of :func:`benchmarks.ascend.native.run`.
+    """
+    return [*of_edge(edge, accuracy), *map(_of_native, native), *published.ROWS]
+
+
+def of_edge(edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], *, machine: str | None = None) -> list[LedgerRow]:
+    """Rows of the ledger of measured edge forms at batch 1.
+
+    Args:
+        edge: rows of a recorded result.
+        accuracy: rows of ``benchmarks accuracy``; the accuracy of a model is added to its rows.
+        machine: processor on which they were measured; None to leave it out.
+    """
+    # The original evaluation uses the landmarks of LFW's file; so do the native rows.
+    known = {row.model: row.figures for row in accuracy if row.landmarks == "given"}
+    rows = []
+    for row in edge:
+        if row.batch != 1 or row.measured is None:
+            continue
+        judged, latency = known.get(row.model), row.measured.latency
+        rows.append(
+            LedgerRow(
+                path=f"edge: {row.label}",
+                device=f"{row.provider}, {row.threads} thread{'s' if row.threads > 1 else ''}",
+                precision=row.precision,
+                batch=1,
+                includes="whole call",
+                latency=latency,
+                faces_per_second=round(1000 / latency.median_ms, 2),
+                accuracy=None if judged is None else judged.accuracy,
+                accuracy_std=None if judged is None else judged.accuracy_std,
+                threshold=None if judged is None else judged.threshold,
+                machine=machine,
+                origin=MEASURED,
+                source=_HERE,
+                proof="proven" if row.measured.correct else "failed",
+            )
+        )
+    return rows
+
+
+def proof_by(agreement: Agreement | None, precision: str | None) -> Proof:
+    """Whether embeddings agree with numpy's as closely as their precision allows."""
+    if agreement is None:
+        return "not checked"
+    least = MIN_COSINE.get(precision or "", MIN_COSINE_OTHER)
+    return "proven" if agreement.min_cosine >= least else "failed"
+
+
+def _of_native(row: NativeRow) -> LedgerRow:
+    figures, judged = row.figures, row.judged
+    return LedgerRow(
+        path=f"native: {row.path}",
+        device=row.device,
+        precision=row.precision,
+        batch=1,
+        includes="whole call",
+        latency=None if figures is None else figures.latency,
+        faces_per_second=None if figures is None else figures.faces_per_second,
+        power=None if figures is None else figures.power,
+        agreement=None if figures is None else figures.agreement,
+        accuracy=None if judged is None else judged.accuracy,
+        accuracy_std=None if judged is None else judged.accuracy_std,
+        accuracy_interval=None if judged is None else judged.accuracy_interval,
+        threshold=None if judged is None else judged.threshold,
+        pairs=None if judged is None else judged.pairs,
+        samples_ms=None if figures is None else figures.samples_ms,
+        error=row.error,
+        origin=MEASURED,
+        source=_HERE,
+        proof=proof_by(None if figures is None else figures.agreement, row.precision),
+    )
+
+
+def text(rows: Sequence[LedgerRow]) -> str:
+    """Format the rows as a table with one column for each origin, then what is doubtful about them.
+
+    Control characters, which a row of somebody else's file may hold, are escaped.
+    """
+    lines = [f"{'path':<92} {MEASURED:>34} {IMPORTED:>34} {PUBLISHED:>34}  {'outputs':<11}  source"]
+    doubts: dict[str, None] = {}
+    for row in rows:
+        cells = dict.fromkeys((MEASURED, IMPORTED, PUBLISHED), "")
+        cells[row.origin] = _figures(row)
+        path = label(row)[:92]
+        lines.append(
+            f"{path:<92} {cells[MEASURED]:>34} {cells[IMPORTED]:>34} {cells[PUBLISHED]:>34}  {row.proof:<11}  "
+            f"{printable(row.source)}"
+        )
+        for doubt in row.doubts:
+            doubts.setdefault(f"{printable(name_of(row))}: {printable(doubt)}")
+    if doubts:
+        lines += ["", "What to know before believing a figure:", *(f"* {doubt}" for doubt in doubts)]
+    return "\n".join(lines)
+
+
+def label(row: LedgerRow) -> str:
+    """Name of a row with its device, precision and batch size, without control characters."""
+    where = whereabouts(row)
+    return printable(name_of(row) + (f" [{where}]" if where else ""))
+
+
+def name_of(row: LedgerRow) -> str:
+    """Name of a row, with that of a network other than SphereFace-20."""
+    return row.path if row.network is None else f"{row.network}: {row.path}"
+
+
+def whereabouts(row: LedgerRow) -> str:
+    """Device, precision and batch size of a row, as far as they are known."""
+    batch = None if row.batch is None else f"batch {row.batch}"
+    return ", ".join(word for word in (row.device, row.precision, batch) if word)
+
+
+def printable(words: str) -> str:
+    """Escape control characters."""
+    return words if words.isprintable() else repr(words)[1:-1]
+
+
+def _figures(row: LedgerRow) -> str:
+    if row.error is not None:
+        return "not measured"
+    parts = []
+    if (value := row.milliseconds()) is not None:
+        parts.append(f"{value:.2f} ms")
+    if row.faces_per_second is not None:
+        parts.append(f"{row.faces_per_second:.0f}/s")
+    if row.power is not None and row.power.watts is not None:
+        parts.append(f"{row.power.watts:.1f} W")
+    if row.accuracy is not None:
+        parts.append(f"LFW {row.accuracy:.2%}")
+    return ", ".join(parts)

@@ -1,0 +1,142 @@
+"""Draws the ledger. Origin shows in color, mark and line, so that no reader can take one for another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks import plots
+from benchmarks.ascend.ledger import name_of, printable, whereabouts
+from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, LedgerRow, Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class _Look(NamedTuple):
+    """How an origin is drawn: color, mark, fill of the mark, style of the line to it, and words of the legend."""
+
+    color: str
+    mark: str
+    fill: str
+    line: str
+    words: str
+
+
+_LOOKS: dict[Origin, _Look] = {
+    MEASURED: _Look("#0072B2", "o", "#0072B2", "-", "measured here"),
+    IMPORTED: _Look("#D55E00", "s", "#D55E00", "--", "imported from another machine"),
+    PUBLISHED: _Look("#555555", "^", "white", ":", "published by others"),
+}
+"""Blue and vermilion are of Okabe and Ito's palette, which color-blind readers tell apart."""
+_WIDTH_IN = 10.0
+_ROW_IN = 0.4
+_TEXT = "#222222"
+_COLUMNS = (1.03, 1.19)
+"""Places of the columns beside a panel, in widths of the panel."""
+_LATENCY = "milliseconds of one call, logarithmic: left is better"
+_RATE = "known only as throughput, not a latency: faces a second, logarithmic, right is better"
+_LABEL = 56
+"""Largest number of characters of a line of a label."""
+
+
+def draw(rows: Sequence[LedgerRow]) -> bytes:
+    """Draw latencies, and below them the rows that are known only as throughput.
+
+    Rows with neither are left to the table. Each mark is labeled with device, precision and batch size. Beside it are
+    the accuracy on LFW, and whether the outputs were compared with the expected ones.
+
+    Args:
+        rows: rows of the ledger.
+
+    Returns:
+        The picture as PNG.
+    """
+    shown = [row for row in rows if row.error is None]
+    timed = [row for row in shown if row.milliseconds() is not None]
+    rated = [row for row in shown if row.milliseconds() is None and row.faces_per_second is not None]
+    panels: list[tuple[str, list[LedgerRow], Callable[[LedgerRow], float | None]]] = []
+    if timed:
+        panels.append((_LATENCY, timed, LedgerRow.milliseconds))
+    if rated:
+        panels.append((_RATE, rated, lambda row: row.faces_per_second))
+    heights = [len(drawn) + 1.7 for _, drawn, _ in panels] or [1.0]
+    figure, axes = plots.pyplot().subplots(
+        len(heights),
+        1,
+        figsize=(_WIDTH_IN, _ROW_IN * sum(heights) + 0.6),
+        squeeze=False,
+        gridspec_kw={"height_ratios": heights},
+    )
+    for axis, (title, drawn, value) in zip(axes[:, 0], panels, strict=False):
+        _marks(axis, drawn, [value(row) or 0.0 for row in drawn])
+        axis.set_xlabel(title, fontsize=10, color=_TEXT)
+    _legend(figure, {row.origin for row in shown})
+    return plots.png(figure, top=1 - 0.4 / figure.get_figheight())
+
+
+def _marks(axis: Any, rows: Sequence[LedgerRow], values: Sequence[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    plots.style(axis)
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    start = min(values) / 1.6
+    axis.set_xlim(start, max(values) * 2.5)  # room for the figure beside the last mark
+    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
+        look = _LOOKS[row.origin]
+        axis.plot([start, value], [place, place], color=look.color, linestyle=look.line, linewidth=1.3)
+        axis.plot(
+            value, place, marker=look.mark, color=look.fill, markeredgecolor=look.color, markersize=9,
+            markeredgewidth=1.6,
+        )  # fmt: skip
+        axis.annotate(
+            _figure(value), (value, place), xytext=(9, 0), textcoords="offset points", va="center", fontsize=10,
+            fontweight="bold", color=look.color,
+        )  # fmt: skip
+        _columns(axis, place, (_accuracy(row), row.proof), bold=False)
+    _columns(axis, -0.9, ("LFW", "outputs"), bold=True)
+    axis.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=9)
+    axis.set_ylim(len(rows) - 0.4, -1.2)
+    axis.grid(visible=False, axis="y")
+
+
+def _columns(axis: Any, place: float, words: tuple[str, str], *, bold: bool) -> None:
+    for column, word in zip(_COLUMNS, words, strict=True):
+        axis.text(
+            column, place, word, transform=axis.get_yaxis_transform(), va="center", fontsize=9, color=_TEXT,
+            fontweight="bold" if bold else "normal",
+        )  # fmt: skip
+
+
+def _figure(value: float) -> str:
+    """Write a number with three digits, without an exponent."""
+    return f"{value:.{max(0, 3 - len(str(int(value))))}f}"
+
+
+def _label(row: LedgerRow) -> str:
+    where = whereabouts(row) if row.batch is not None else f"{whereabouts(row)}, batch not stated".removeprefix(", ")
+    return f"{_short(printable(name_of(row)))}\n{_short(printable(where))}"
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= _LABEL else f"{words[: _LABEL - 1]}…"
+
+
+def _accuracy(row: LedgerRow) -> str:
+    return "unknown" if row.accuracy is None else f"{row.accuracy:.2%}"
+
+
+def _legend(figure: Any, origins: set[Origin]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D(
+            [], [], color=look.color, marker=look.mark, markerfacecolor=look.fill, linestyle=look.line, markersize=9,
+            label=look.words,
+        )
+        for origin, look in _LOOKS.items()
+        if origin in origins
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="upper center", ncols=len(handles) or 1, frameon=False, fontsize=10)
