@@ -186,7 +186,7 @@ def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
     Args:
         runs: sustained runs, by the name of the device.
     """
-    figure, axes = _pyplot().subplots(2, 1, figsize=(8, 5.6), sharex=True)
+    figure, axes = pyplot().subplots(2, 1, figsize=(8, 5.6), sharex=True)
     rate, heat = axes
     for number, (name, run) in enumerate(runs.items()):
         color = _CYCLE[number % len(_CYCLE)]
@@ -197,14 +197,14 @@ def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
         known = [part for part in run.windows if part.condition.temperature_c is not None]
         heat.plot([part.end_s / 60 for part in known], [part.condition.temperature_c for part in known], color=color)
     for axis in axes:
-        _style(axis)
+        style(axis)
         axis.margins(y=0.15)
     rate.set_ylim(bottom=0)
     rate.set_ylabel("faces a second")
     rate.legend(frameon=False, loc="lower left")
     heat.set_ylabel("hottest zone, degrees Celsius")
     heat.set_xlabel("minutes; cross: slowed down by heat or power")
-    return _png(figure)
+    return png(figure)
 
 
 def _figure(panels: int, *, width: float, height: float) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.ascend import checked, imported, published
+from benchmarks.ascend import imported, published
 from benchmarks.ascend.formats.recording import Stated
 from benchmarks.ascend.row import LedgerRow
 from benchmarks.recorded import read_records
@@ -299,7 +299,6 @@ READERS = {
         name: (TEXT, lambda path, _: imported.read(path, Stated(source="test")), "benchmarks.ascend.imported")
         for name in ("recorded.json", "ais_bench.log", "ais_bench_summary.json")
     },
-    "check.json": (TEXT, lambda path, _: checked.read_check(path), "benchmarks.ascend.checked"),
 }
 
 
@@ -350,7 +349,6 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         "ais_bench_summary.json": json.dumps(
             {"NPU_compute_time": {"min": 0.8, "mean": 0.9, "count": 2}, "npu_compute_time_list": [0.8, 1.0]}
         ),
-        "check.json": json.dumps({"kind": "edge_sphereface.kit_check", "schema_version": 1, "passed": True}),
     }
     for name, text in texts.items():
         (folder / name).write_text(text)
