@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from benchmarks import plots
 from benchmarks.ascend.ledger import name_of, printable, whereabouts
@@ -18,7 +18,7 @@ class _Look(NamedTuple):
     color: str
     mark: str
     fill: str
-    line: str
+    line: Literal["-", "--", ":"]
     words: str
 
 
