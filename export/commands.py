@@ -17,6 +17,7 @@ from edge_sphereface.storage.download import fetch as download
 from edge_sphereface.storage.download import install
 from export import inspection, official
 from export.convert_command import add_convert
+from export.kit.commands import add_kit
 from export.known_checkpoints import download_target, published_files
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_quantize
@@ -48,6 +49,7 @@ def build_parser() -> Parser:
     add_quantize(commands)
     add_verify(commands)
     _add_model(commands)
+    add_kit(commands)
     _add_demo(commands)
     return parser
 

@@ -61,6 +61,7 @@ from edge_sphereface.cli.tune_command import TuneReport
 from edge_sphereface.device.report import DeviceReport
 from edge_sphereface.doctor.report import Report
 from edge_sphereface.json_output import json_form
+from edge_sphereface.kit.check import KitCheck
 from edge_sphereface.stream.events import AnyEvent
 from edge_sphereface.stream.statistics import StreamHealth
 from export import verify_command
@@ -68,6 +69,7 @@ from export.bundle import Bundle
 from export.convert_command import ConvertReport
 from export.demo.report import DemoReport
 from export.inspection import CheckpointReport, OnnxReport
+from export.kit.commands import KitReport
 from export.quantization.commands import FloatProofReport, QuantizeReport
 from export.rewrite.commands import RewriteReport
 from export.tuning import commands as export_tuning
@@ -104,6 +106,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("doctor", Report),
     ("tune", TuneReport),
     ("report-device", DeviceReport),
+    ("check-outputs", KitCheck),
     ("completion", CompletionScript),
     ("service", ServiceFile),
     ("watch", AnyEvent),
@@ -116,6 +119,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export quantize", QuantizeReport),
     ("export verify", verify_command.VerifyReport | FloatProofReport),
     ("export model", Bundle),
+    ("export kit", KitReport),
     ("export demo", DemoReport),
     ("benchmarks latency", LatencyReport),
     ("benchmarks quantization", QuantizationResult),

@@ -17,6 +17,7 @@ from edge_sphereface.cli import (
     folder_command,
     gallery_commands,
     identity_commands,
+    kit_command,
     model_commands,
     service_command,
     threshold_command,
@@ -51,6 +52,7 @@ def build_parser() -> Parser:
     fetch_model_command.add_command(commands)
     tune_command.add_command(commands)
     device_command.add_command(commands)
+    kit_command.add_command(commands)
     watch_command.add_command(commands)
     service_command.add_command(commands)
     completion.add_command(parser)

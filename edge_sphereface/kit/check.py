@@ -57,13 +57,15 @@ class NamedMistake(_Part):
     """The usual mistake that the outputs show.
 
     Attributes:
-        name: stable name, such as ``red-blue-swapped``.
+        name: stable name, such as ``red-blue-swapped``; two that were made at once are joined by ``+``.
+        alternatives: names of other mistakes that the outputs cannot be told apart from.
         explanation: what happened.
         remedy: what to change.
         agreement: agreement of the outputs with what the mistake gives; None if the outputs alone show it.
     """
 
     name: Annotated[str, Length(64, 1)]
+    alternatives: tuple[str, ...] = ()
     explanation: _Words
     remedy: _Words
     agreement: KitAgreement | None
@@ -120,6 +122,7 @@ class KitCheck(_Part):
         precision: precision whose bounds were applied.
         crops: number of crops.
         bounds: bounds that the outputs had to keep.
+        keeps: precisions whose bounds the outputs keep.
         agreement: agreement with the expected outputs; None if the outputs cannot be compared.
         unit_length: whether the outputs were already of length 1, so that only directions were compared.
         mistake: usual mistake that the outputs show; None if they passed, or fit none.
@@ -136,6 +139,7 @@ class KitCheck(_Part):
     precision: Precision
     crops: Count
     bounds: Bounds
+    keeps: tuple[Precision, ...]
     agreement: KitAgreement | None
     unit_length: bool
     mistake: NamedMistake | None

@@ -35,6 +35,8 @@ MistakeName: TypeAlias = Literal[
     "not-normalized",
     "zero-to-one",
     "mean-only",
+    "scale-only",
+    "imagenet-normalized",
     "height-width-swapped",
     "nhwc-as-nchw",
 ]
@@ -122,11 +124,13 @@ class KitMistake(_Part):
     """What the network gives if its input is prepared in a wrong way.
 
     Attributes:
-        name: name of the mistake.
+        names: the mistake; two if both were made at once.
+        how: how exactly the input was prepared, in words.
         outputs: path of the raw outputs (N, D) float32.
     """
 
-    name: MistakeName
+    names: Annotated[tuple[MistakeName, ...], Length(2, 1)]
+    how: _Words
     outputs: KitPath
 
 
@@ -180,7 +184,7 @@ class KitManifest(_Part):
     outputs: KitPath
     embeddings: KitPath
     bounds: dict[str, Bounds]
-    mistakes: Annotated[tuple[KitMistake, ...], Length(16)]
+    mistakes: Annotated[tuple[KitMistake, ...], Length(64)]
     files: tuple[KitFile, ...]
 
     @classmethod
@@ -199,11 +203,11 @@ class KitManifest(_Part):
             yield f"crops must have sides of at most {MAX_CROP_SIDE // 4} pixels, not {self.spec.crop_shape}"
         for what, names in (
             ("forms", [form.name for form in self.forms]),
-            ("mistakes", [mistake.name for mistake in self.mistakes]),
+            ("mistakes", [mistake.outputs for mistake in self.mistakes]),
             ("files", [file.path.casefold() for file in self.files]),
         ):
             if len(set(names)) < len(names):
-                yield f"{what} must have different names"
+                yield f"{what} must be different ones"
         if set(self.bounds) != set(PRECISIONS):
             yield f"bounds must be of {', '.join(PRECISIONS)}, not of {', '.join(sorted(self.bounds)) or 'nothing'}"
         listed = {file.path for file in self.files}

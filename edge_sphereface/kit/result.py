@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 from edge_sphereface.errors import KitError
 from edge_sphereface.kit.manifest import KitPath, Precision
+from edge_sphereface.storage.files import sha256_of
 from edge_sphereface.storage.record import Above, Between, Length, Pattern, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -26,6 +27,7 @@ Includes: TypeAlias = Literal["compute", "compute and copies", "whole call"]
 
 _HINT = "run the kit's program on the device again"
 _FILE = RegularFile(what="kit result", limit=1 << 16, error=KitError, hint=_HINT)
+_OUTPUTS_FILE = RegularFile(what="file of outputs", limit=1 << 30, error=KitError, hint=_HINT)
 _Words = Annotated[str, Length(200, 1)]
 _Milliseconds = Annotated[float, Above(0), Between(0, 1e9)]
 
@@ -133,3 +135,30 @@ def read_kit_result(path: Path) -> tuple[KitResult, str]:
     """
     content = _FILE.read(path)
     return KitResult.from_json(content, name=f"The kit's result {path}"), hashlib.sha256(content).hexdigest()
+
+
+def read_checked_result(path: Path, *, manifest_sha256: str) -> tuple[KitResult, str]:
+    """Read the result of a kit, and require that it is of this kit and that its outputs are unchanged.
+
+    Args:
+        path: path of the result; its outputs lie relative to it.
+        manifest_sha256: SHA-256 of the kit's manifest in hexadecimal.
+
+    Returns:
+        The result, and the SHA-256 of its file in hexadecimal.
+
+    Raises:
+        KitError: the file is not a result, belongs to another kit, or its outputs are missing or were changed.
+    """
+    result, digest = read_kit_result(path)
+    if result.manifest_sha256 != manifest_sha256:
+        raise KitError(
+            f"{path} is the result of another kit: its manifest has SHA-256 {result.manifest_sha256[:16]}…, this kit's "
+            f"{manifest_sha256[:16]}….",
+            hint="name the kit that was on the device",
+        )
+    outputs = path.parent / result.outputs
+    _OUTPUTS_FILE.require(outputs)
+    if sha256_of(outputs) != result.outputs_sha256:
+        raise KitError(f"{outputs} is not the file that {path} was written with.", hint=_HINT)
+    return result, digest

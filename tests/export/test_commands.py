@@ -247,7 +247,18 @@ sys.exit(run(build_parser(), ["convert", {str(source)!r}, "-o", {str(tmp_path / 
 
 def test_every_command_has_help_with_an_example():
     chosen = build_parser().commands.choices
-    assert set(chosen) == {"fetch", "inspect", "convert", "rewrite", "tune", "quantize", "verify", "model", "demo"}
+    assert set(chosen) == {
+        "fetch",
+        "inspect",
+        "convert",
+        "rewrite",
+        "tune",
+        "quantize",
+        "verify",
+        "model",
+        "kit",
+        "demo",
+    }
     for command in chosen.values():
         assert "example" in command.epilog
         assert "--json" in command.format_help()

@@ -50,7 +50,7 @@ def manifest(**changes):
         "outputs": PATHS[1],
         "embeddings": PATHS[2],
         "bounds": dict.fromkeys(PRECISIONS, DEVICE_BOUNDS),
-        "mistakes": (KitMistake(name="red-blue-swapped", outputs=PATHS[3]),),
+        "mistakes": (KitMistake(names=("red-blue-swapped",), how="RGB crops", outputs=PATHS[3]),),
         "files": tuple(KitFile(path=path, bytes=1, sha256="0" * 64) for path in PATHS),
     }  # fmt: skip
     return KitManifest(**{**values, **changes})
