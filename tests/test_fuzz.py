@@ -70,6 +70,7 @@ from export.errors import TopologyError
 from export.inspection import inspect
 from export.source import recognize
 from export.tuning.device_report import read_device_report
+from tests.kit import records as kit_records
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = int(os.environ.get("EDGE_SPHEREFACE_FUZZ", "15"))
@@ -343,6 +344,9 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         "device.json": json.dumps(device_report()),
         "board.json": measured_board.to_json(),
         "ledger.json": json.dumps({"environment": {"cpu": "x"}, "ledger": json_value(published.ROWS)}),
+        "manifest.json": kit_records.manifest().to_json(),
+        "kit-result.json": kit_records.result().to_json(),
+        "kit-check.json": kit_records.check().to_json(),
         "recorded.json": json.dumps({"environment": {"cpu": "x"}, "native": [{"path": "a", "latency": {"p50_ms": 1}}]}),
         "ais_bench.log": "[INFO] NPU_compute_time (ms): min = 0.8, max = 1.3, mean = 0.9, median = 0.9, "
         "percentile(99%) = 1.2\n[INFO] throughput 1000*batchsize.mean(1)/NPU_compute_time.mean(0.9): 1111.1\n",
@@ -353,6 +357,7 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     for name, text in texts.items():
         (folder / name).write_text(text)
     write_new_key(folder / "key")
+    _outputs(folder)
     shutil.copy(certificate_path(small_model), folder / "m.parity.json")
     for name in ("m.onnx", "inspected.onnx"):
         shutil.copy(small_model, folder / name)
@@ -390,6 +395,16 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         writer.write_table(faces_table(rows, kind, "mtcnn"))
         writer.add_key_value_metadata({PHOTOGRAPHS_KEY: encode_list(photographs)})
     return folder
+
+
+def _outputs(folder):
+    """Outputs of a device in every format."""
+    rows = np.random.default_rng(0).standard_normal((6, 512)).astype(np.float32)
+    np.save(folder / "outputs.npy", rows)
+    (folder / "outputs.bin").write_bytes(rows.tobytes())
+    for suffix, separator in ((".txt", " "), (".csv", ",")):
+        np.savetxt(folder / f"outputs{suffix}", rows, fmt="%.5g", delimiter=separator)
+    (folder / "outputs.jsonl").write_text("\n".join(json.dumps({"output": row.tolist()}) for row in rows))
 
 
 def _other_weights(folder, model, write_pth):
@@ -527,6 +542,8 @@ def test_every_module_that_reads_is_among_them():
     found = set()
     for package in ("edge_sphereface", "export"):
         for path in (ROOT / package).rglob("*.py"):
+            if path.is_relative_to(ROOT / "export/kit/device"):
+                continue  # programs of a kit read its own files on a device
             if _READS.search(path.read_text(encoding="utf-8")):
                 found.add(".".join(path.relative_to(ROOT).with_suffix("").parts).removeprefix("edge_sphereface."))
     assert found - covered == set(_ELSEWHERE)

@@ -1,5 +1,6 @@
 """Records of a kit for tests."""
 
+from edge_sphereface.kit.check import CheckedPairs, KitAgreement, KitCheck, NamedMistake, PairSeparation
 from edge_sphereface.kit.manifest import PRECISIONS, KitCrop, KitFile, KitForm, KitManifest, KitMistake, KitReference
 from edge_sphereface.kit.result import KitLatency, KitResult
 from edge_sphereface.model.certificate import DEVICE_BOUNDS
@@ -75,3 +76,28 @@ def result(**changes):
         "started_at": "2026-11-27T02:50:00Z",
     }
     return KitResult(**{**values, **changes})
+
+
+def check(**changes):
+    """A check that failed, with a mistake and pairs."""
+    agreement = KitAgreement(max_abs_error=0.5, min_cosine=0.3, mean_cosine=0.7, worst_crop=1)
+    separation = PairSeparation(
+        genuine_pairs=3, impostor_pairs=12, genuine_mean=0.6, impostor_mean=0.1, auc=0.99, accepted_genuine=1.0,
+        accepted_impostor=0.0,
+    )  # fmt: skip
+    values = {
+        "passed": False,
+        "manifest_sha256": "0" * 64,
+        "result_sha256": "1" * 64,
+        "outputs_sha256": "2" * 64,
+        "form": "float32-b1",
+        "precision": "float32",
+        "crops": 2,
+        "bounds": DEVICE_BOUNDS,
+        "keeps": (),
+        "agreement": agreement,
+        "unit_length": False,
+        "mistake": NamedMistake(name="red-blue-swapped", explanation="RGB", remedy="BGR", agreement=agreement),
+        "pairs": CheckedPairs(measured=separation, expected=separation),
+    }
+    return KitCheck(**{**values, **changes})

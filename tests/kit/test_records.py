@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from edge_sphereface.errors import KitError
+from edge_sphereface.kit.check import KitCheck, read_kit_check
 from edge_sphereface.kit.manifest import KitManifest, read_kit_manifest
 from edge_sphereface.kit.result import KitLatency, KitResult, read_kit_result
-from tests.kit.records import manifest, result
+from tests.kit.records import check, manifest, result
 
 
 def test_manifest_survives_json(tmp_path):
@@ -23,6 +24,13 @@ def test_result_survives_json(tmp_path):
     assert read_kit_result(tmp_path / "result.json")[0] == result()
     untimed = result(rounds=0, latency_ms=None)
     assert KitResult.from_json(untimed.to_json()) == untimed
+
+
+def test_check_survives_json(tmp_path):
+    (tmp_path / "check.json").write_text(check().to_json())
+    assert read_kit_check(tmp_path / "check.json") == check()
+    passed = check(passed=True, mistake=None, pairs=None, result_sha256=None)
+    assert KitCheck.from_json(passed.to_json()) == passed
 
 
 @pytest.mark.parametrize("path", ["../x.npy", "/etc/passwd", "a/../b.npy", "a//b", "a\\b.npy", ".hidden", "a/b/c/d/e"])

