@@ -121,7 +121,8 @@ def _label(row: LedgerRow) -> str:
 
 
 def _short(words: str) -> str:
-    return words if len(words) <= _LABEL else f"{words[: _LABEL - 1]}…"
+    shortened = words if len(words) <= _LABEL else f"{words[: _LABEL - 1]}…"
+    return shortened.replace("$", r"\$")  # matplotlib would set what is between two as a formula
 
 
 def _accuracy(row: LedgerRow) -> str:

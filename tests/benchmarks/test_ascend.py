@@ -140,6 +140,7 @@ def test_the_picture_keeps_the_origins_apart(rows):
     assert has_color([row for row in rows if row.origin != "imported"]) == [True, False]
     assert has_color(published.ROWS) == [False, False]
     assert picture.draw([]).startswith(b"\x89PNG")
+    assert picture.draw([replace(rows[0], path=r"costs 5 $\frac{ and $")]), "no formula"
 
 
 def test_rows_of_several_results_are_gathered(case_row):

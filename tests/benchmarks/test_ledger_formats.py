@@ -362,6 +362,9 @@ def test_what_a_check_cannot_prove_is_said_or_refused(judged):
     assert log.proof == "proven"
     assert log.doubts == ("that the checked outputs are those of this run is the importer's word",)
     assert log.kit.sha256 == "a" * 64
+    assert judged(MSAME, check(), precision="float32").doubts[1:] == (
+        "the outputs were checked with the bounds of float16",
+    )
     assert "importer's word" in judged(json_text(result()), check()).doubts[0]
     with pytest.raises(ImportedError, match="of another kit"):
         judged(json_text(result()), check(manifest_sha256="d" * 64))
