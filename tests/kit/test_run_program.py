@@ -1,0 +1,310 @@
+"""The program that a kit takes along: it runs whatever runtime a device has, and compares with numpy alone."""
+
+import ctypes
+import hashlib
+import importlib.util
+import io
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_sphereface.inference.embedder import Embedder, preprocess
+from edge_sphereface.kit.manifest import (
+    PRECISIONS,
+    KitCrop,
+    KitFile,
+    KitForm,
+    KitManifest,
+    KitReference,
+    read_kit_manifest,
+)
+from edge_sphereface.kit.result import read_kit_result
+from edge_sphereface.model.certificate import DEVICE_BOUNDS, device_bounds, golden_crops
+from edge_sphereface.model.fingerprint import Fingerprint
+from tests.kit import stand_ins
+
+PROGRAM = Path(__file__).parents[2] / "export" / "kit" / "device" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The program as a module."""
+    spec = importlib.util.spec_from_file_location("kit_run", PROGRAM)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def write_kit(folder, spec, forms, crops, planes, outputs):
+    """A kit as its manifest describes it. ``forms`` are name, layout and content of an ONNX file."""
+    files = {}
+
+    def write(name, content):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        files[name] = KitFile(path=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        return name
+
+    def array(name, values):
+        stream = io.BytesIO()
+        np.save(stream, values)
+        return write(name, stream.getvalue())
+
+    embeddings = outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
+    expected = array("expected/outputs.npy", outputs)
+    manifest = KitManifest(
+        made_by="1",
+        spec=spec,
+        fingerprint=Fingerprint.of(spec).digest,
+        forms=tuple(
+            KitForm(
+                name=name, file=write(f"forms/{name}.onnx", content), precision="float32", layout=layout,
+                batch=1 if name.endswith("b1") else None, input_name="input", output_name="embedding",
+                outputs=expected, bounds=DEVICE_BOUNDS,
+            )
+            for name, layout, content in forms
+        ),
+        crops=tuple(
+            KitCrop(
+                source="seeded", person=None, uint8=write(f"crops/uint8/{number}.bin", crop.tobytes()),
+                float32=write(f"crops/float32/{number}.bin", plane.tobytes()),
+            )
+            for number, (crop, plane) in enumerate(zip(crops, planes, strict=True))
+        ),
+        crops_uint8=array("crops/uint8.npy", crops),
+        crops_float32=array("crops/float32.npy", planes),
+        reference=KitReference(name="test", version="1", source="onnx"),
+        outputs=expected,
+        embeddings=array("expected/embeddings.npy", embeddings),
+        bounds={precision: device_bounds(precision) for precision in PRECISIONS},
+        mistakes=(),
+        files=tuple(files.values()),
+    )  # fmt: skip
+    (folder / "manifest.json").write_text(manifest.to_json())
+    shutil.copy(PROGRAM, folder / "run.py")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network(small_models):
+    return Embedder(small_models["nchw"], provider="cpu", threads=1)
+
+
+@pytest.fixture
+def kit(small_models, network, tmp_path):
+    crops = golden_crops(network.spec)
+    planes = preprocess(crops, network.spec)
+    forms = [(name, layout, small_models[layout].read_bytes()) for name, layout in FORMS]
+    return write_kit(tmp_path / "kit", network.spec, forms, crops, planes, network.forward(crops))
+
+
+FORMS = (("float32-b1", "nchw"), ("float32-image", "image"))
+
+
+@pytest.fixture
+def compute(network):
+    """The network, as a device computes it: for uint8 images, or normalized planes."""
+    spec = network.spec
+
+    def run(crop):
+        if crop.dtype == np.uint8:
+            return network.forward(crop)
+        pixels = np.rint(crop / np.float32(spec.pixel_scale) + np.float32(spec.pixel_mean))
+        return network.forward(pixels.astype(np.uint8).transpose(0, 2, 3, 1))
+
+    return run
+
+
+def made_model(kit, name, content=b"model"):
+    (kit / "out").mkdir(exist_ok=True)
+    (kit / "out" / name).write_bytes(content)
+
+
+def read_result(kit, runtime):
+    """The result, as the library reads it, which fits the kit and the outputs."""
+    folder = kit / "out" / runtime
+    result, _ = read_kit_result(folder / "result.json")
+    assert result.manifest_sha256 == read_kit_manifest(kit)[1]
+    assert result.outputs_sha256 == hashlib.sha256((folder / "outputs.npy").read_bytes()).hexdigest()
+    expected = np.load(kit / "expected/outputs.npy")
+    assert np.load(folder / "outputs.npy").shape == expected.shape
+    assert set(folder.iterdir()) == {folder / "outputs.npy", folder / "result.json"}
+    return result
+
+
+def test_onnxruntime_for_real(program, kit, capsys):
+    words = ["--kit", str(kit), "--runtime", "onnxruntime", "--warm-up", "1"]
+    assert program.main([*words, "--rounds", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "PASSED: cosine at least 1.0" in out
+    assert "the time includes: whole call" in out
+    assert f"edge-sphereface check-outputs {kit} {kit}/out/onnxruntime/result.json" in out
+    result = read_result(kit, "onnxruntime")
+    assert (result.runtime, result.device, result.precision) == ("onnxruntime", "CPUExecutionProvider", "float32")
+    assert (result.rounds, result.batch, result.form) == (5, 1, "float32-b1")
+    assert program.main([*words, "--rounds", "0", "--form", "float32-image"]) == 0
+    untimed = read_result(kit, "onnxruntime")
+    assert (untimed.rounds, untimed.latency_ms, untimed.form) == (0, None, "float32-image")
+
+
+@pytest.mark.parametrize("kind", [{}, {"aipp": True}, {"half": True}])
+def test_acl(program, kit, compute, network, monkeypatch, capsys, kind):
+    """Without AIPP the device takes planes, of float32 or float16; with AIPP pixels."""
+    ascend = stand_ins.Ascend(compute, size=network.spec.embedding_size, **kind)
+    stand_ins.installed(monkeypatch, [ascend.module()])
+    made_model(kit, "net.om")
+    assert program.main(["--kit", str(kit), "--rounds", "3", "--warm-up", "2"]) == 0, capsys.readouterr().err
+    ascend.require_released()
+    assert ascend.calls.count("execute") == 4 + 3 + 2
+    result = read_result(kit, "acl")
+    assert (result.device, result.precision, result.includes) == ("Ascend310P3", "float16", "compute")
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "runtime"),
+    [
+        (stand_ins.ais_bench, "net.om", "ais_bench"),
+        (stand_ins.mindspore_lite, "net.mindir", "mindspore_lite"),
+        (stand_ins.rknnlite, "net.rknn", "rknnlite"),
+    ],
+)
+def test_runtimes_of_the_whole_call(program, kit, compute, monkeypatch, make, model, runtime):
+    log = []
+    stand_ins.installed(monkeypatch, make(compute, log=log))
+    made_model(kit, model)
+    assert program.main(["--kit", str(kit), "--rounds", "2", "--warm-up", "0"]) == 0
+    assert log == ["load", *["infer"] * 6, *([] if make is stand_ins.mindspore_lite else ["free"])]
+    result = read_result(kit, runtime)
+    assert (result.precision, result.includes) == ("float16", "whole call")
+
+
+def test_hailo(program, kit, compute, network, monkeypatch):
+    log = []
+    stand_ins.installed(monkeypatch, stand_ins.hailo_platform(compute, log=log, size=network.spec.embedding_size))
+    made_model(kit, "net.hef")
+    assert program.main(["--kit", str(kit), "--rounds", "0"]) == 0
+    assert log == ["load", *["infer"] * 4, "unconfigured", "free"]
+    assert read_result(kit, "hailo_platform").precision == "int8"
+
+
+@pytest.fixture(scope="module")
+def cudart(tmp_path_factory):
+    """A library that stands for CUDA's; whoever asks for libcudart.so afterwards gets it."""
+    if sys.platform != "linux" or shutil.which("gcc") is None:
+        pytest.skip("needs gcc on Linux")
+    path = tmp_path_factory.mktemp("cuda") / "libcudart.so"
+    source = Path(__file__).with_name("cudart.c")
+    words = ["gcc", "-shared", "-fPIC", "-Wl,-soname,libcudart.so", "-o", str(path), str(source)]
+    subprocess.run(words, check=True)
+    return ctypes.CDLL(str(path))
+
+
+def test_tensorrt(program, kit, compute, network, monkeypatch, cudart, capsys):
+    log = []
+    stand_ins.installed(monkeypatch, stand_ins.tensorrt(compute, log=log, size=network.spec.embedding_size))
+    made_model(kit, "net.engine", b"engine")
+    assert program.main(["--kit", str(kit), "--rounds", "2", "--warm-up", "1"]) == 0, capsys.readouterr().err
+    assert log == ["load", *["infer"] * (4 + 2 + 1)]
+    assert cudart.cudaHeld() == 0
+    assert read_result(kit, "tensorrt").includes == "compute"
+    made_model(kit, "net.engine", b"of another version")
+    assert program.main(["--kit", str(kit)]) == 2
+    assert "make it on this board" in capsys.readouterr().err
+
+
+@pytest.mark.mindspore
+@pytest.mark.skipif(find_spec("mindspore") is None, reason="needs MindSpore: make test installs it")
+def test_mindspore_for_real(program, network, tmp_path):
+    """A network of one layer, exported to MindIR by MindSpore itself and run by it from there."""
+    import mindspore
+
+    crops = golden_crops(network.spec)
+    planes = preprocess(crops, network.spec)
+    weights = np.random.default_rng(0).normal(0, 0.01, (network.spec.embedding_size, planes[0].size))
+    layer = mindspore.nn.Dense(
+        planes[0].size, len(weights), mindspore.Tensor(weights, mindspore.float32), has_bias=False
+    )
+    cell = mindspore.nn.SequentialCell(mindspore.nn.Flatten(), layer)
+    outputs = planes.reshape(len(planes), -1) @ weights.T.astype(np.float32)
+    kit = write_kit(tmp_path / "kit", network.spec, [("float32-b1", "nchw", b"")], crops, planes, outputs)
+    (kit / "out").mkdir()
+    mindspore.export(cell, mindspore.Tensor(planes[:1]), file_name=str(kit / "out" / "net"), file_format="MINDIR")
+    assert program.main(["--kit", str(kit), "--runtime", "mindspore", "--rounds", "2", "--warm-up", "1"]) == 0
+    assert (read_result(kit, "mindspore").device, read_result(kit, "mindspore").precision) == ("CPU", "float32")
+
+
+def test_wrong_outputs_fail(program, kit, compute, monkeypatch, capsys):
+    log = []
+    swapped = lambda crop: compute(np.ascontiguousarray(crop[..., ::-1]))  # noqa: E731 -- red and blue
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(swapped, log=log))
+    made_model(kit, "net.rknn")
+    assert program.main(["--kit", str(kit), "--rounds", "0"]) == 1
+    assert "FAILED: cosine at least" in capsys.readouterr().out
+    assert read_result(kit, "rknnlite").rounds == 0
+
+
+def test_outputs_of_another_tool_are_compared(program, kit, tmp_path, capsys):
+    expected = np.load(kit / "expected/outputs.npy")
+    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    broken = expected.copy()
+    broken[1, 2] = np.nan
+    for values, code, said in (
+        (expected, 0, "PASSED"),
+        (expected[:, :, None, None].astype(np.float16), 1, "FAILED: cosine at least"),
+        (unit, 0, "length 1, so only directions"),
+        (expected[::-1], 1, "FAILED: cosine at least"),
+        (broken, 1, "not finite"),
+        (expected[:, :5], 1, "expected outputs of shape"),
+        (expected[0], 1, "expected outputs of shape"),
+        (np.float32(1), 1, "expected outputs of shape"),
+        (np.arange(5), 2, "expected floating-point numbers"),
+    ):
+        np.save(tmp_path / "x.npy", values)
+        assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "x.npy")]) == code, said
+        shown = capsys.readouterr()
+        assert said in shown.out + shown.err
+    half = ["--precision", "float16"]
+    np.save(tmp_path / "x.npy", expected.astype(np.float16))
+    assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "x.npy"), *half]) == 0
+    (tmp_path / "x.npy").write_bytes(b"x")
+    assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "x.npy")]) == 2
+
+
+def test_what_cannot_be_run_is_said(program, kit, compute, monkeypatch, capsys):
+    words = ["--kit", str(kit)]
+    assert program.main([*words, "--runtime", "rknnlite"]) == 2
+    assert "rknnlite is not installed in this Python: pip install rknn-toolkit-lite2" in capsys.readouterr().err
+    assert program.main([*words, "--runtime", "onnxruntime", "--target", "TensorrtExecutionProvider"]) == 2
+    assert "TensorrtExecutionProvider is not in this onnxruntime" in capsys.readouterr().err
+    assert program.main([*words, "--form", "int4"]) == 2
+    assert "expected a form of float32-b1, float32-image, got int4" in capsys.readouterr().err
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(compute, log=[], code=-1))
+    assert program.main([*words, "--runtime", "rknnlite"]) == 2
+    assert "expected one model .rknn in out/, got none" in capsys.readouterr().err
+    made_model(kit, "net.rknn")
+    assert program.main(words) == 2
+    assert "init_runtime failed" in capsys.readouterr().err
+    assert program.main([*words, "--runtime", "rknnlite", "--model", str(kit / "out" / "x.om")]) == 2
+    assert "rknnlite takes .rknn, not x.om" in capsys.readouterr().err
+    assert program.main(["--list"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 8
+    assert listed[3].split()[:2] == ["rknnlite", "here"]
+
+
+def test_a_damaged_kit_is_not_used(program, kit, capsys):
+    content = (kit / "crops/float32.npy").read_bytes()
+    (kit / "crops/float32.npy").write_bytes(content[:-1] + b"x")
+    assert program.main(["--kit", str(kit), "--runtime", "onnxruntime"]) == 2
+    assert "crops/float32.npy is damaged" in capsys.readouterr().err
+    manifest = json.loads((kit / "manifest.json").read_text())
+    for broken in ({**manifest, "schema_version": 2}, [], {}):
+        (kit / "manifest.json").write_text(json.dumps(broken))
+        assert program.main(["--kit", str(kit)]) == 2
+        assert capsys.readouterr().err.startswith("error: ")
