@@ -109,7 +109,6 @@ _TRUSTED_JSON = {
     "benchmarks/stages.py": "output of a process that it started, and its arguments",
     "benchmarks/tuning/measure.py": "output of a process that it started",
     "edge_sphereface/storage/bounded_json.py": "the bounded parser itself",
-    "export/kit/device/run.py": "the manifest of its own kit; it runs without this project",
 }
 _TRUSTED_FILES = {
     "benchmarks/arm64/instructions.py": "what an emulator that it started counted",

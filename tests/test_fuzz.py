@@ -527,7 +527,6 @@ _ELSEWHERE = {
     "cli.tune_command": "copies a model that it has opened",
     "storage.download": "copies a file and compares its SHA-256",
     "export.quantization.activation_statistics": "a model in memory",
-    "export.kit.device.run": "its own kit on a device, in test_run_program",
     "export.orl.faces": "photographs of an installed package, in test_demo",
     "export.source_graph": "a graph whose network was read before, in test_onnx_graphs",
     "storage.files": "hashes a file",
