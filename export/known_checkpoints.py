@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface.storage.cache import cache_file
 from edge_sphereface.storage.download import PinnedFile
 from export import official
+from export.presets import PRESETS
 from export.pretrained import PRETRAINED_LFW_ACCURACY, PRETRAINED_LFW_THRESHOLD, PRETRAINED_SHA256
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ _KNOWN = (
         threshold_source=official.THRESHOLD_SOURCE_OFFICIAL,
     ),
     KnownCheckpoint(
-        title="the authors' Caffe network (wy1iu/sphereface)",
+        title=PRESETS["caffe"].title,
         sha256=CAFFE.sha256,
         preset="caffe",
         license=CAFFE.license,

@@ -26,9 +26,6 @@ OFFICIAL = PinnedFile(
 LFW_ACCURACY = 0.9848
 """10-fold accuracy on LFW as stated by the publisher."""
 
-PIXEL_MEAN = 127.5
-PIXEL_SCALE = 1 / 128
-
 LFW_THRESHOLD = 0.3
 THRESHOLD_SOURCE_OFFICIAL = "LFW thresholds that the original's README reports: 0.28 to 0.305"
 THRESHOLD_SOURCE_OTHER = "the original's LFW threshold; not measured for these weights"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge_sphereface.alignment import FIT_CP2TFORM, FIT_UMEYAMA
@@ -78,51 +78,22 @@ NOTHING_TOLD = Told()
 _ORIGINAL = Preprocessing(color_order="BGR", pixel_mean=127.5, pixel_scale=1 / 128, alignment_fit=FIT_CP2TFORM)
 """Source: wy1iu/sphereface, test/code/evaluation.m; clcarwin/sphereface_pytorch, lfw_eval.py; MindSpore's README."""
 
-PRESETS: dict[PresetName, Preset] = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="mindspore", title="MindSpore Hub's SphereFace", preprocessing=_ORIGINAL, shortcut="after_activation"
-        ),
-        Preset(
-            name="caffe",
-            title="the authors' Caffe network (wy1iu/sphereface)",
-            preprocessing=_ORIGINAL,
-            shortcut="after_activation",
-        ),
-        Preset(
-            name="clcarwin",
-            title="clcarwin/sphereface_pytorch",
-            preprocessing=_ORIGINAL,
-            shortcut="after_activation",
-        ),
-        Preset(
-            name="uniface",
-            title="uniface, yakhyo/face-recognition",
-            # Source: yakhyo/uniface, uniface/recognition.
-            preprocessing=Preprocessing(
-                color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_UMEYAMA
-            ),
-            shortcut="after_activation",
-        ),
-        Preset(
-            name="opensphere",
-            title="ydwen/opensphere, sfnet",
-            # Source: ydwen/opensphere, main_inference.py and face_alignment.
-            preprocessing=Preprocessing(
-                color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_CP2TFORM
-            ),
-            shortcut="before_activation",
-        ),
-        Preset(
-            name="opensphere-deprecated",
-            title="ydwen/opensphere, sfnet_deprecated",
-            preprocessing=Preprocessing(
-                color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_CP2TFORM
-            ),
-            shortcut="after_activation",
-        ),
-    )
+_LATER = Preprocessing(color_order="RGB", pixel_mean=127.5, pixel_scale=1 / 127.5, alignment_fit=FIT_CP2TFORM)
+"""Source: ydwen/opensphere, main_inference.py and face_alignment."""
+_UNIFACE = replace(_LATER, alignment_fit=FIT_UMEYAMA)
+"""Source: yakhyo/uniface, uniface/recognition."""
+
+_PUBLISHERS: tuple[tuple[PresetName, str, Preprocessing, Shortcut], ...] = (
+    ("mindspore", "MindSpore Hub's SphereFace", _ORIGINAL, "after_activation"),
+    ("caffe", "the authors' Caffe network (wy1iu/sphereface)", _ORIGINAL, "after_activation"),
+    ("clcarwin", "clcarwin/sphereface_pytorch", _ORIGINAL, "after_activation"),
+    ("uniface", "uniface, yakhyo/face-recognition", _UNIFACE, "after_activation"),
+    ("opensphere", "ydwen/opensphere, sfnet", _LATER, "before_activation"),
+    ("opensphere-deprecated", "ydwen/opensphere, sfnet_deprecated", _LATER, "after_activation"),
+)
+PRESETS = {
+    name: Preset(name=name, title=title, preprocessing=preprocessing, shortcut=shortcut)
+    for name, title, preprocessing, shortcut in _PUBLISHERS
 }
 """Presets by name."""
 PRESET_NAMES = tuple(PRESETS)
