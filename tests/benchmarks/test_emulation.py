@@ -1,12 +1,19 @@
 """The emulator: what is downloaded, what a core says of itself, and the comparison of quantized models."""
 
+import numpy as np
 import pytest
 
+from benchmarks.arm64 import models
 from benchmarks.emulation import compare, debian, emulator
 from benchmarks.emulation.debian import EmulationError
 from benchmarks.emulation.emulator import Emulator
 from benchmarks.emulation.processors import ARM64, PROCESSORS, cpuinfo, features
 from edge_sphereface.cpu import read_cpuinfo
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.metrics import agreement
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.presets import Told
+from export.untrained import untrained_parameters
 
 
 @pytest.mark.slow
@@ -29,6 +36,31 @@ def test_other_ways_to_avoid_saturation_are_the_same_weights(
     by_variant = {row.variant: row.figures.to_float_min for row in rows if row.weight_bits == 8}
     assert by_variant["unsigned weights"] == pytest.approx(by_variant["session.x64quantprecision=1"], abs=1e-6)
     assert "Cortex-A72" in compare.text(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::edge_sphereface.model.quantization.ProcessorWarning")
+def test_networks_of_other_crops(tmp_path, this_machine):
+    """Another depth, crops of 112 x 112, RGB, another place of the addition: what the user tells reaches every form."""
+    source, told = tmp_path / "x.ckpt", Told(color_order="RGB", pixel_scale=1 / 127.5, shortcut="before_activation")
+    write_ckpt(
+        source, untrained_parameters(pairs=(1, 0, 1, 0), widths=(4, 4, 4, 8), embedding_size=8, input_size=(112, 112))
+    )
+    made = models.prepare(source, folder=tmp_path, told=told)
+    assert "SphereFace-8 (1-0-1-0)" in made.name
+    crops = np.load(made.crops)
+    assert crops.shape == (made.count, 112, 112, 3)
+    plain = Embedder(made.floats["plain"], provider="cpu")
+    assert all(path.is_file() for path in made.int8.values())
+    for path in (*made.floats.values(), made.int8["portable"]):  # others are for other processors
+        embedder = Embedder(path, provider="cpu")
+        assert embedder.fingerprint.shortcut == "before_activation"
+        assert embedder.spec.crop_shape == (112, 112, 3)
+        assert agreement(plain.forward(crops), embedder.forward(crops)).min_cosine > 0.95
+    rows = compare.compare(
+        [made.int8["portable"]], made.floats["plain"], crops[:2], processors=["cortex-a72"], emulator=this_machine
+    )
+    assert [row.figures.identical for row in rows] == [1, 1]
 
 
 def test_a_process_that_dies_is_told(tmp_path):

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.arm64.models import prepare
 from edge_sphereface.compare import normalize
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.evaluation.model_selection import Setting
@@ -208,20 +207,3 @@ def test_a_tuned_form_is_written_with_its_proof(networks, name, tmp_path):
     tuned = Embedder(output, provider="cpu")
     assert check_on_device(tuned, load_certificate(certificate_path(output))).passed
     assert tuned.fingerprint == original.fingerprint
-
-
-@pytest.mark.slow
-def test_forms_for_emulated_cores_are_made(networks, tmp_path):
-    """The builder of `benchmarks arm64` takes what the user tells, as the conversion does."""
-    original = networks["relu"][0]
-    made = prepare(original.path.with_suffix(".pth"), folder=tmp_path, told=Told(preset="opensphere"))
-    assert original.spec.architecture in made.name
-    assert np.load(made.crops).shape == (made.count, 112, 112, 3)
-    plain = Embedder(made.floats["plain"], provider="cpu")
-    assert all(path.is_file() for path in made.int8.values())
-    for path in (*made.floats.values(), made.int8["portable"]):  # others are for other processors
-        embedder = Embedder(path, provider="cpu")
-        assert embedder.fingerprint.shortcut == "before_activation"
-        assert embedder.spec.crop_shape == (112, 112, 3)
-        found = cosines(embedder.forward(np.load(made.crops)), plain.forward(np.load(made.crops)))
-        assert found.min() > 0.95
