@@ -10,7 +10,7 @@ import numpy as np
 from edge_sphereface.metrics import agreement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from edge_sphereface.types import JsonObject
@@ -45,11 +45,11 @@ class Agreement:
     int8_cosine: Mapping[str, float] = field(default_factory=dict)
     int8_identical: Mapping[str, float] = field(default_factory=dict)
 
-    def problems(self, *, int8_judged: bool = True, crops_judged: bool = True) -> Iterator[str]:
+    def problems(self, *, targets: Collection[str] = tuple(INT8_COSINE), crops_judged: bool = True) -> Iterator[str]:
         """Describe the differences that exceed their bounds, in sentences.
 
         Args:
-            int8_judged: False if INT8 with 8 bits is known to be wrong on the processor.
+            targets: INT8 targets that both processors compute exactly; others are not judged.
             crops_judged: False if a different version of OpenCV made the crops.
         """
         if self.faces is not None and self.faces[0] != self.faces[1]:
@@ -64,7 +64,7 @@ class Agreement:
             if not error <= FLOAT_ERROR:
                 yield f"float embeddings ({form}) differ by {error:.1e}, more than {FLOAT_ERROR:g}"
         for target, bound in INT8_COSINE.items():
-            if int8_judged and target in self.int8_cosine and not self.int8_cosine[target] >= bound:
+            if target in targets and target in self.int8_cosine and not self.int8_cosine[target] >= bound:
                 yield f"INT8 embeddings ({target}) have a cosine of {self.int8_cosine[target]:.6f}, less than {bound:g}"
 
 

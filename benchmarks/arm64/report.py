@@ -44,7 +44,7 @@ def text(report: Arm64Report) -> str:
         f"{result.emulator} on {environment.cpu}, {environment.usable_cpus} processors.",
         "Emulation is exact, but its speed is not that of the processors.",
     ]
-    parts = ["\n".join(head), _agreements(rows), _saturation(rows)]
+    parts = ["\n".join(head), _agreements(rows), _saturation(rows, result.int8_targets)]
     if result.instructions:
         parts.append(_instructions(result.instructions))
     occupied = ", ".join(f"{name} {size:.0f}" for name, size in result.occupied_mib.items())
@@ -85,7 +85,7 @@ def _int8(found: Agreement, target: str) -> str:
     return f"{found.int8_cosine[target]:.6f}" + (", same bits" if same == 1 else f", {same:.0%} same bits")
 
 
-def _saturation(rows: Sequence[ProcessorRow]) -> str:
+def _saturation(rows: Sequence[ProcessorRow], exact: Sequence[str]) -> str:
     cells = [
         [row.title, *(_number(row.agreement.int8_cosine.get(target), ".6f") for target in _TARGETS)]
         for row in rows
@@ -97,7 +97,13 @@ def _saturation(rows: Sequence[ProcessorRow]) -> str:
         "Least cosine of each INT8 target to its own run here. Weights of 8 bits saturate on x86-64 without VNNI,\n"
         "whose sums of two products have 16 bits; Arm has none. Weights of 7 bits (portable) are right everywhere:"
     )
-    return f"{sentence}\n\n{table(['processor', *_TARGETS], cells)}"
+    parts = [sentence, table(["processor", *_TARGETS], cells)]
+    unjudged = [target for target in INT8_COSINE if target not in exact]
+    if unjudged:
+        parts.append(
+            f"This machine has no VNNI, so its own embeddings are wrong for {', '.join(unjudged)}: not judged."
+        )
+    return "\n\n".join(parts)
 
 
 _TARGETS = (*INT8_COSINE, TARGET_X86_VNNI)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,9 @@ from benchmarks.arm64.runner import Job, Runner
 from benchmarks.emulation.debian import run_tool
 from benchmarks.emulation.emulator import this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
-from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.json_output import rounded
-from edge_sphereface.model.quantization import TARGET_X86_VNNI
+from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_X86_VNNI, WEIGHT_BITS, Target, saturates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,6 +131,7 @@ class SmokeResult:
         emulator: name and version of the emulator.
         release: release of Debian.
         here: results of this machine.
+        int8_targets: INT8 targets that this machine computes exactly; the others are not judged.
         processors: one row for each emulated processor.
         instructions: one row for each Arm core and form; empty if not counted.
         occupied_mib: size of the downloaded files in MiB, by kind.
@@ -143,6 +145,7 @@ class SmokeResult:
     emulator: str
     release: str
     here: ProcessorRow
+    int8_targets: tuple[Target, ...]
     processors: tuple[ProcessorRow, ...]
     instructions: tuple[InstructionCount, ...]
     occupied_mib: Mapping[str, float]
@@ -197,8 +200,9 @@ def smoke(
         try:
             base = run(HERE)
             runs = dict(zip(pythons, pool.map(run, pythons), strict=True))
-            here = judged_row(HERE, base, base, Path(folder))
-            rows = [judged_row(name, base, run, Path(folder)) for name, run in runs.items()]
+            exact = exact_targets(platform.machine(), read_cpuinfo()[1])
+            here = judged_row(HERE, base, base, Path(folder), targets=exact)
+            rows = [judged_row(name, base, run, Path(folder), targets=exact) for name, run in runs.items()]
             alive = {name: python for name, python in pythons.items() if not runs[name].died}
             counted = _count(models, alive, plugin, pool, note)
         except BaseException:
@@ -212,6 +216,7 @@ def smoke(
         emulator=f"QEMU {emulator.version()} user mode",
         release=emulator.release or "this machine's",
         here=here,
+        int8_targets=exact,
         processors=tuple(rows),
         instructions=tuple(counted),
         occupied_mib=emulator.occupied_mib(),
@@ -246,7 +251,13 @@ def features_job(models: Models, name: str, packages: Path, folder: Path) -> Job
     )
 
 
-def judged_row(name: str, base: Run, run: Run, folder: Path) -> ProcessorRow:
+def exact_targets(processor: str, flags: frozenset[str]) -> tuple[Target, ...]:
+    """INT8 targets that a processor computes exactly: without 8-bit weights where their sums saturate."""
+    bits = 7 if saturates(processor, flags) else 8
+    return tuple(target for target in INT8_TARGETS if WEIGHT_BITS[target] <= bits)
+
+
+def judged_row(name: str, base: Run, run: Run, folder: Path, *, targets: Sequence[Target]) -> ProcessorRow:
     """Return the result of a processor, with a sentence for each failed feature and each difference beyond its bound.
 
     Args:
@@ -254,11 +265,13 @@ def judged_row(name: str, base: Run, run: Run, folder: Path) -> ProcessorRow:
         base: the run on this machine.
         run: the run on the processor.
         folder: folder of the outputs of both.
+        targets: INT8 targets that this machine computes exactly.
     """
     found = compare(base.details, run.details, (folder / HERE, folder / name))
-    is_x86_64 = name != HERE and PROCESSORS[name].machine != ARM64
+    if name != HERE and PROCESSORS[name].machine != ARM64:  # x86-64 without VNNI
+        targets = [target for target in targets if WEIGHT_BITS[target] < 8]
     opencv = [details.get("imports", {}).get("opencv") for details in (base.details, run.details)]
-    judged = found.problems(int8_judged=not is_x86_64, crops_judged=opencv[0] == opencv[1])
+    judged = found.problems(targets=targets, crops_judged=opencv[0] == opencv[1])
     failed = [f"'{feature}' failed: {error}" for feature, error in run.errors.items()]
     problems = [*([run.died] if run.died else []), *failed, *judged]
     return ProcessorRow(

@@ -73,6 +73,16 @@ class Quantization(Record):
             yield f"weight_bits must be {WEIGHT_BITS[self.target]} for target {self.target!r}, not {self.weight_bits}"
 
 
+def saturates(processor: str, flags: frozenset[str]) -> bool:
+    """Whether sums of 8-bit weights saturate on a processor: on x86-64, unless it is known to have VNNI.
+
+    Args:
+        processor: name of the processor architecture, as ``platform.machine()`` returns it.
+        flags: processor features, as /proc/cpuinfo lists them; empty if unknown.
+    """
+    return processor.lower() in _X86_64 and not flags & _VNNI_FLAGS
+
+
 def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> str:
     """Explain why a model made for a target should not run on a processor; empty if it should.
 
@@ -82,8 +92,7 @@ def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> st
         flags: processor features, as /proc/cpuinfo lists them; empty if unknown.
     """
     kind = processor.lower()
-    has_vnni = bool(flags & _VNNI_FLAGS)
-    if target in (TARGET_ARM64, TARGET_X86_VNNI) and kind in _X86_64 and not has_vnni:
+    if target in (TARGET_ARM64, TARGET_X86_VNNI) and saturates(processor, flags):
         seen = "has no VNNI" if flags else "does not tell whether it has VNNI"
         return (
             f"This model has 8-bit weights (target {target}), and this x86-64 processor {seen}: without it sums "

@@ -14,7 +14,7 @@ import edge_sphereface
 from benchmarks.__main__ import build_parser
 from benchmarks.arm64 import commands, instructions, marked, models, report, smoke
 from benchmarks.arm64.agreement import Agreement, compare
-from benchmarks.arm64.runner import Job, Runner
+from benchmarks.arm64.runner import Job, Run, Runner
 from benchmarks.emulation.debian import EmulationError
 from benchmarks.emulation.emulator import Emulator, this_python
 from edge_sphereface.cli.runner import run
@@ -72,8 +72,8 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
         "arm64": 250,
     }
     assert result.keys() - {"environment"} == {
-        "model", "crops", "wheel", "emulator", "release", "here", "processors", "instructions", "occupied_mib",
-        "seconds", "passed",
+        "model", "crops", "wheel", "emulator", "release", "here", "int8_targets", "processors", "instructions",
+        "occupied_mib", "seconds", "passed",
     }  # fmt: skip
     assert list(core) == [
         "processor", "title", "versions", "doctor", "features", "agreement", "seconds", "problems", "passed",
@@ -105,7 +105,7 @@ def test_a_feature_that_fails_keeps_no_other_from_running(made, tmp_path):
     done = Runner(lambda _: None).features("x", this_python(PACKAGES), job)
     assert [line.passed for line in done.lines] == [False, True]
     assert "none.png" in done.errors["detect"]
-    row = smoke.judged_row("cortex-a72", done, done, tmp_path)
+    row = smoke.judged_row("cortex-a72", done, done, tmp_path, targets=["portable"])
     assert not row.passed
     assert "'detect' failed" in row.problems[0]
 
@@ -163,8 +163,37 @@ def test_what_is_within_bounds_is_no_problem():
         int8_cosine={"arm64": 0.9991, "portable": 0.9996, "x86-vnni": 0.9},
     )
     assert list(found.problems()) == []
-    assert list(Agreement(int8_cosine={"arm64": 0.9}).problems(int8_judged=False)) == []
+    assert list(Agreement(int8_cosine={"arm64": 0.9}).problems(targets=["portable"])) == []
     assert list(Agreement(crop_levels=2).problems(crops_judged=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "targets"),
+    [
+        ("x86_64", {"avx2"}, ("portable",)),
+        ("AMD64", set(), ("portable",)),
+        ("x86_64", {"avx512_vnni"}, ("portable", "arm64", "x86-vnni")),
+        ("aarch64", {"asimd"}, ("portable", "arm64", "x86-vnni")),
+    ],
+)
+def test_a_machine_whose_sums_saturate_is_no_reference(machine, flags, targets):
+    assert smoke.exact_targets(machine, frozenset(flags)) == targets
+
+
+@pytest.mark.parametrize("name", ["cortex-a72", "haswell", smoke.HERE])
+def test_what_this_machine_computes_wrongly_is_not_judged(name, tmp_path):
+    """Nor what an x86-64 processor without VNNI does; 7-bit weights are judged everywhere."""
+    for folder, sign in ((smoke.HERE, 1), (name, 1 if name == smoke.HERE else -1)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for form in ("portable", "arm64"):
+            np.save(tmp_path / folder / f"{form}.npy", np.array([[3.0, sign]]))
+    done = Run(details={"int8 embedding": {"forms": ["portable", "arm64"]}})
+    rows = [
+        smoke.judged_row(name, done, done, tmp_path, targets=some) for some in (["portable"], ["portable", "arm64"])
+    ]
+    expected = {"cortex-a72": [1, 2], "haswell": [1, 1], smoke.HERE: [0, 0]}[name]
+    assert [len(row.problems) for row in rows] == expected
+    assert all("(portable)" in row.problems[0] for row in rows if row.problems)
 
 
 def test_differences_are_measured(tmp_path):
