@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -124,10 +125,17 @@ def write_pth():
     return write
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory):
+    """Names of folders that do not exist: pytest would look through thousands of them for the number of each."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def private_environment(monkeypatch, tmp_path_factory):
+def private_environment(monkeypatch, caches):
     """No test sees the user's cache or settings, and none downloads by accident."""
-    monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(next(caches)))
     for name in ("EDGE_SPHEREFACE_OFFLINE", "EDGE_SPHEREFACE_MODEL"):
         monkeypatch.delenv(name, raising=False)
     for name in THREADS_VARIABLES:  # a command with --threads sets them
@@ -178,17 +186,27 @@ def small_model(small_models):
     return small_models["image"]
 
 
-@pytest.fixture(scope="session")
-def shallow_models(tmp_path_factory):
-    """A shallow narrow network in both layouts: quick to quantize."""
-    folder = tmp_path_factory.mktemp("shallow")
-    write_ckpt(folder / "x.ckpt", untrained_parameters(depth=10, widths=(8, 8, 16, 16), embedding_size=32))
+def narrow_models(folder, depth):
+    """An untrained narrow network of a depth in both layouts, by layout."""
+    write_ckpt(folder / "x.ckpt", untrained_parameters(depth=depth, widths=(8, 8, 16, 16), embedding_size=32))
     return {
         layout: convert(
             folder / "x.ckpt", folder / f"{layout}.onnx", ConversionOptions(reference="numpy", input_layout=layout)
         ).model
         for layout in ("nchw", "image")
     }
+
+
+@pytest.fixture(scope="session")
+def shallow_models(tmp_path_factory):
+    """A shallow narrow network in both layouts: quick to quantize."""
+    return narrow_models(tmp_path_factory.mktemp("shallow"), depth=10)
+
+
+@pytest.fixture(scope="session")
+def shallowest_models(tmp_path_factory):
+    """A narrow network of five layers in both layouts, for tests that search for a quantized form of any network."""
+    return narrow_models(tmp_path_factory.mktemp("shallowest"), depth=4)
 
 
 @pytest.fixture(scope="session")

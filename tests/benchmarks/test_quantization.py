@@ -134,7 +134,7 @@ def test_the_gate_is_tried_through_the_command_line(shallow_models, portable_int
 
 
 @pytest.mark.slow
-def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch, require_schema):
+def test_the_command(shallowest_models, crop_folder, tmp_path, capsys, monkeypatch, require_schema):
     """Everything but OpenVINO and the gate's three long attempts, which have tests of their own."""
     monkeypatch.setattr(measure.derived, "by_nncf", lambda plain, *_: plain)
     real = measure.runner.measure
@@ -149,7 +149,7 @@ def test_the_command(shallow_models, crop_folder, tmp_path, capsys, monkeypatch,
     monkeypatch.setattr(measure.runner, "measure", without_peers)
     monkeypatch.setattr(measure.gate, "attempts", lambda *_: [attempt("x", refused=True)])
     output = tmp_path / "q.json"
-    words = ["quantization", shallow_models["nchw"], "--calibration", crop_folder, "--rounds", "5", "--threads", "1"]
+    words = ["quantization", shallowest_models["nchw"], "--calibration", crop_folder, "--rounds", "5", "--threads", "1"]
     code = run(build_parser(), [str(word) for word in (*words, "--folder", tmp_path / "made", "-o", output)])
     page = capsys.readouterr().out
     assert code in (0, 1)  # a narrow network need not reach the figures

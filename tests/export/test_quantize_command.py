@@ -126,7 +126,7 @@ def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("labeled", [False, True])
-def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, capsys, require_schema, labeled):
+def test_a_poisoned_calibration_is_refused(shallowest_models, faces, tmp_path, capsys, require_schema, labeled):
     """Even without labeled pairs: the built-in photograph is always among the crops of the proof."""
     folder = tmp_path / "poison"
     folder.mkdir()
@@ -144,7 +144,7 @@ def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, caps
     output.parent.mkdir()
     words = [
         "quantize",
-        shallow_models["image"],
+        shallowest_models["image"],
         "--calibration",
         folder,
         "-o",
@@ -164,11 +164,11 @@ def test_a_poisoned_calibration_is_refused(shallow_models, faces, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_slower_than_asked_is_refused(shallow_models, crop_folder, tmp_path, capsys):
+def test_slower_than_asked_is_refused(shallowest_models, crop_folder, tmp_path, capsys):
     bounds = f"{LOOSE},latency=0.001"
     words = [
         "quantize",
-        shallow_models["image"],
+        shallowest_models["image"],
         "--calibration",
         crop_folder,
         "-o",
@@ -228,7 +228,7 @@ def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, 
 
 @pytest.mark.slow
 def test_doubts_and_skipped_photographs_are_said(
-    shallow_models, crop_folder, astronaut, tmp_path, capsys, require_schema
+    shallowest_models, crop_folder, astronaut, tmp_path, capsys, require_schema
 ):
     """And pairs of photographs whose faces are found are no obstacle where they are too few to be judged."""
     for name in ("photographs", "paired", "out"):
@@ -240,7 +240,7 @@ def test_doubts_and_skipped_photographs_are_said(
     for number in range(1, 4):
         save_image(tmp_path / "paired" / f"{number}.png", astronaut[:-number])
     (tmp_path / "pairs.csv").write_text("image1_path,image2_path,label\n" + 10 * "1.png,2.png,1\n1.png,3.png,0\n")
-    words = ["quantize", shallow_models["image"], "--calibration", tmp_path / "photographs"]
+    words = ["quantize", shallowest_models["image"], "--calibration", tmp_path / "photographs"]
     words += ["--pairs", tmp_path / "pairs.csv", "--images", tmp_path / "paired", "-o", tmp_path / "out" / "m.onnx"]
     code, result, progress = command(capsys, *words, "--policy", "mean=0,p1=0,known=0,min=0,latency=none")
     require_schema("export quantize", result)
