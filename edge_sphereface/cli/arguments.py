@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
 MAX_THREADS = 1024
 
 
+@cache
 def json_option() -> Parser:
     """``--json``."""
     return option_parser([Option(name="json", read=None, help="print exactly one JSON object on stdout")])
@@ -78,6 +80,7 @@ def session_group() -> tuple[Option, ...]:
     )
 
 
+@cache
 def session_options() -> Parser:
     """How the model runs."""
     return option_parser(session_group())
@@ -92,6 +95,7 @@ def model_group() -> tuple[Option, ...]:
     )
 
 
+@cache
 def model_option() -> Parser:
     """``--model`` and how it runs."""
     return option_parser(model_group())
@@ -125,11 +129,13 @@ def detector_group() -> tuple[Option, ...]:
     )
 
 
+@cache
 def detector_options() -> Parser:
     """Which detector."""
     return option_parser(detector_group())
 
 
+@cache
 def pairs_options() -> Parser:
     """Labeled pairs of photographs."""
     parser = Parser(add_help=False)
@@ -185,6 +191,7 @@ def gallery_group(*, required: bool = True) -> tuple[Option, ...]:
     )
 
 
+@cache
 def gallery_options(*, required: bool = True) -> Parser:
     """Which gallery, and its key."""
     return option_parser(gallery_group(required=required))
@@ -236,6 +243,7 @@ def require_picture(path: Path) -> None:
         raise UsageError(f"Expected a picture that ends in .jpg or .png, got {path}.", hint=f"name it {path.stem}.jpg")
 
 
+@cache
 def draw_option() -> Parser:
     """``--draw`` of commands that take several photographs."""
     return option_parser(
