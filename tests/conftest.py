@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_sphereface.cli.__main__ import main
+from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.configuration import asks_for_json
 from edge_sphereface.cli.runner import THREADS_VARIABLES
 from edge_sphereface.cli.runner import run as run_command
 from edge_sphereface.device import report as device
@@ -403,12 +404,18 @@ def crops():
     return np.random.default_rng(0).integers(0, 256, (7, 112, 96, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope="session")
+def command_line():
+    """The parser of ``edge-sphereface``, which one run of a process builds and several may use."""
+    return build_parser()
+
+
 @pytest.fixture
-def cli(capsys):
+def cli(capsys, command_line):
     """Run a command; gives exit code, stdout and stderr."""
 
     def run(*words):
-        code = main([str(word) for word in words])
+        code = run_command(command_line, [str(word) for word in words], asks_for_json=asks_for_json)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
