@@ -13,6 +13,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -159,6 +160,7 @@ def schema_path(name: str) -> Path:
     return FOLDER / f"{name.replace(' ', '-')}.json"
 
 
+@cache
 def schema_of(name: str) -> dict[str, Any]:
     """The schema of that name in :data:`RECORDS`.
 

@@ -14,6 +14,7 @@ import sys
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -405,17 +406,17 @@ def crops():
 
 
 @pytest.fixture(scope="session")
-def command_line():
-    """The parser of ``edge-sphereface``, which one run of a process builds and several may use."""
-    return build_parser()
+def built():
+    """A function that gives what a function builds: the parser of a command line, which many runs may use."""
+    return cache(lambda build: build())
 
 
 @pytest.fixture
-def cli(capsys, command_line):
+def cli(capsys, built):
     """Run a command; gives exit code, stdout and stderr."""
 
     def run(*words):
-        code = run_command(command_line, [str(word) for word in words], asks_for_json=asks_for_json)
+        code = run_command(built(build_parser), [str(word) for word in words], asks_for_json=asks_for_json)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -441,11 +442,11 @@ def require_schema():
 
 
 @pytest.fixture
-def printed(capsys, require_schema):
+def printed(capsys, require_schema, built):
     """Run a command with ``--json``; gives the one object that it printed, which the schema of that name describes."""
 
     def run_with_json(parser, schema, *words):
-        run_command(parser(), [*map(str, words), "--json"])
+        run_command(built(parser), [*map(str, words), "--json"])
         found = json.loads(capsys.readouterr().out)
         require_schema(schema, found)
         return found

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -18,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
 PARSERS = {
-    "edge-sphereface": build_parser,
-    "python -m export": export_parser,
-    "python -m benchmarks": benchmarks_parser,
+    "edge-sphereface": cache(build_parser),
+    "python -m export": cache(export_parser),
+    "python -m benchmarks": cache(benchmarks_parser),
 }
 SCRIPTS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]

@@ -15,11 +15,11 @@ def faces(shallow_models):
 
 
 @pytest.fixture
-def export_cli(capsys):
+def export_cli(capsys, built):
     """Run a command of the workstation stage; gives exit code, stdout and stderr."""
 
     def run_export(*words):
-        code = run(build_parser(), [str(word) for word in words])
+        code = run(built(build_parser), [str(word) for word in words])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 
 import pytest
 
@@ -31,9 +32,12 @@ def sample(option):
     raise AssertionError(f"--{option.name} accepts none of {TEXTS}")
 
 
+command_line = cache(build_parser)
+
+
 def parsed(words):
     """The arguments of a command line of ``watch``."""
-    return vars(build_parser().parse_args(["watch", *map(str, words)]))
+    return vars(command_line().parse_args(["watch", *map(str, words)]))
 
 
 def from_file(tmp_path, text, *words):
