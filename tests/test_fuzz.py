@@ -55,6 +55,10 @@ from edge_sphereface.image import ImageFile
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
 from edge_sphereface.json_output import json_value
+from edge_sphereface.kit.check import read_kit_check
+from edge_sphereface.kit.golden import open_kit
+from edge_sphereface.kit.outputs import read_outputs
+from edge_sphereface.kit.result import read_kit_result
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
@@ -291,6 +295,13 @@ READERS = {
         lambda path, _: DeviceReport.from_json(path.read_bytes()),
         "device.report evaluation.condition",
     ),
+    "manifest.json": (TEXT, lambda path, _: open_kit(path.parent), "kit.manifest kit.golden"),
+    "kit-result.json": (TEXT, lambda path, _: read_kit_result(path), "kit.result"),
+    "kit-check.json": (TEXT, lambda path, _: read_kit_check(path), "kit.check"),
+    **{
+        f"outputs{suffix}": (ways, lambda path, _: read_outputs([path], count=6, size=512), "kit.outputs")
+        for suffix, ways in ((".npy", BINARY), (".bin", BINARY), (".txt", TEXT), (".csv", TEXT), (".jsonl", TEXT))
+    },
     "ledger.json": (
         TEXT,
         lambda path, _: read_records(LedgerRow, load_result(path).get("ledger")),
@@ -527,6 +538,8 @@ _ELSEWHERE = {
     "cli.tune_command": "copies a model that it has opened",
     "storage.download": "copies a file and compares its SHA-256",
     "export.quantization.activation_statistics": "a model in memory",
+    "export.kit.device_files": "files of this project",
+    "export.kit.make": "copies a model that it has opened",
     "export.orl.faces": "photographs of an installed package, in test_demo",
     "export.source_graph": "a graph whose network was read before, in test_onnx_graphs",
     "storage.files": "hashes a file",

@@ -6,6 +6,7 @@ import io
 import math
 import re
 import warnings
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -116,7 +117,7 @@ def read_npy(
                 raise ValueError(f"version {version}")
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, is_fortran, dtype = read(stream)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, OverflowError, KeyError) as error:
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, OverflowError, KeyError) as error:
         raise KitError(f"{name} is not a .npy file that can be read: {shown(str(error))}.", hint=_HINT) from error
     start = stream.tell()
     if dtype.hasobject or dtype.name not in dtypes or not all(0 <= side <= _MOST_VALUES for side in shape):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue from 0 to 1. Source: the models of torchvision."""
 
+_ROUNDING = 1e-2
+"""Share of the input's range up to which values beyond it do not count."""
+
 
 class PreparedWrongly(NamedTuple):
     """Crops as a mistake prepares them.
@@ -37,10 +40,22 @@ class PreparedWrongly(NamedTuple):
 def mistaken_batches(crops: UInt8Array, spec: ModelSpec) -> Iterator[PreparedWrongly]:
     """Prepare crops with each usual mistake.
 
+    A quantized input holds no values beyond those of rightly prepared crops: what exceeds them comes a second time, cut
+    off there.
+
     Args:
         crops: (N, H, W, 3) uint8 BGR.
         spec: specification of the network; gives the right mean and scale.
     """
+    low, high = ((value - spec.pixel_mean) * spec.pixel_scale for value in (0, 255))
+    for prepared in _prepared(crops, spec):
+        yield prepared
+        cut = np.clip(prepared.batch, low, high)
+        if np.abs(cut - prepared.batch).max() > _ROUNDING * (high - low):
+            yield prepared._replace(how=f"{prepared.how}, cut off by a quantized input", batch=cut)
+
+
+def _prepared(crops: UInt8Array, spec: ModelSpec) -> Iterator[PreparedWrongly]:
     mean, scale = spec.pixel_mean, spec.pixel_scale
     values = crops.astype(np.float64)
     right = (values - mean) * scale

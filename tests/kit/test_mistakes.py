@@ -81,6 +81,15 @@ def test_they_are_named_in_less_precision_too(kit, mistaken, name, precision):
     assert check.mistake.name == name.strip()
 
 
+@pytest.mark.parametrize("name", ["not-normalized", "mean-only", "scale-only", "imagenet-normalized"])
+def test_a_quantized_input_cuts_off_what_is_too_large(kit, run, crops, name):
+    """The device then computes something else than the network would for the same mistake."""
+    batch = np.clip(PREPARED[name](crops).astype(np.float32), -127.5 / 128, 127.5 / 128)
+    check = check_outputs(kit, noisy(run(batch), 0.05), CheckOptions(precision="int8"))
+    assert not check.passed
+    assert name in (check.mistake.name, *check.mistake.alternatives)
+
+
 @pytest.mark.parametrize("name", PREPARED)
 def test_lengths_are_needed_to_tell_some_apart(kit, mistaken, name):
     """Without biases the network scales with its input: what differs in scale alone is the same in direction."""
