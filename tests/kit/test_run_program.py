@@ -298,6 +298,22 @@ def test_what_cannot_be_run_is_said(program, kit, compute, monkeypatch, capsys):
     assert listed[3].split()[:2] == ["rknnlite", "here"]
 
 
+def test_an_error_of_a_vendor_is_one_line(program, kit, monkeypatch, capsys):
+    def fail(crop):
+        raise ValueError("the driver is too old")
+
+    log = []
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(fail, log=log))
+    made_model(kit, "net.rknn")
+    assert program.main(["--kit", str(kit)]) == 2
+    assert capsys.readouterr().err == "error: rknnlite failed: ValueError: the driver is too old\n"
+    assert log == ["load", "infer", "free"]
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(lambda _: np.zeros(8), log=[]))
+    (kit / "file").touch()
+    assert program.main(["--kit", str(kit), "-o", str(kit / "file" / "x")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_a_damaged_kit_is_not_used(program, kit, capsys):
     content = (kit / "crops/float32.npy").read_bytes()
     (kit / "crops/float32.npy").write_bytes(content[:-1] + b"x")

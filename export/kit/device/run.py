@@ -565,7 +565,7 @@ def main(words: Optional[Sequence[str]] = None) -> int:
         if arguments.outputs is not None:
             return _compare_file(kit, arguments)
         return _run(kit, arguments)
-    except StopError as reason:
+    except (StopError, OSError) as reason:
         print(f"error: {reason}", file=sys.stderr)
         return USAGE
 
@@ -604,13 +604,8 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
         raise StopError(f"{kind.name} is installed, and cannot be imported: {error}") from error
     started = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     print(f"{kind.name} {_version(kind, library)}, {model.name}")
-    runtime = kind(library, Setup(model, kit.crop, arguments.target, arguments.device_id))
-    try:
-        crops = kit.inputs(runtime)
-        outputs = np.stack([_output(runtime, crop) for crop in crops])
-        samples = _time(runtime, crops[0], arguments.rounds, arguments.warm_up)
-    finally:
-        runtime.close()
+    setup = Setup(model, kit.crop, arguments.target, arguments.device_id)
+    device, outputs, samples = _measure(kit, kind, library, setup, (arguments.rounds, arguments.warm_up))
     latency = _latency(samples) if samples else None
     folder = arguments.output or arguments.kit / "out" / kind.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -622,7 +617,7 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
         "form": form["name"],
         "runtime": kind.name,
         "runtime_version": _version(kind, library),
-        "device": runtime.device[:200],
+        "device": device[:200],
         "precision": precision,
         "batch": 1,
         "rounds": len(samples),
@@ -641,11 +636,29 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
             f"calls with one crop; the time includes: {kind.includes}"
         )
     said = "" if arguments.precision else " (assumed; --precision says another)"
-    print(f"on {runtime.device}, compared as {precision}{said}")
+    print(f"on {device}, compared as {precision}{said}")
     passed = _compare(kit, outputs, form, precision)
     print(f"written: {folder / 'outputs.npy'}, {folder / 'result.json'}")
     _tell_full_check(f"{arguments.kit} {folder / 'result.json'}")
     return PASSED if passed else FAILED
+
+
+def _measure(
+    kit: Kit, kind: Type[Runtime], library: Any, setup: Setup, calls: Tuple[int, int]
+) -> Tuple[str, Any, List[float]]:
+    """The device, the outputs of all crops, and the times of ``calls``: timed ones, and calls before those."""
+    try:
+        runtime = kind(library, setup)
+        try:
+            crops = kit.inputs(runtime)
+            outputs = np.stack([_output(runtime, crop) for crop in crops])
+            return runtime.device, outputs, _time(runtime, crops[0], *calls)
+        finally:
+            runtime.close()
+    except StopError:
+        raise
+    except Exception as error:  # the errors of vendors share no class
+        raise StopError(f"{kind.name} failed: {type(error).__name__}: {error}") from error
 
 
 def _compare_file(kit: Kit, arguments: argparse.Namespace) -> int:
