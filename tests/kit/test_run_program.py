@@ -184,6 +184,16 @@ def test_runtimes_of_the_whole_call(program, kit, compute, monkeypatch, make, mo
     assert (result.precision, result.includes) == ("float16", "whole call")
 
 
+def test_the_precision_is_read_from_the_name_that_the_kits_scripts_give(program, kit, compute, monkeypatch):
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(compute, log=[]))
+    made_model(kit, "int8.rknn")
+    assert program.main(["--kit", str(kit), "--rounds", "0"]) == 0
+    assert read_result(kit, "rknnlite").precision == "int8"
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(compute, log=[]))
+    assert program.main(["--kit", str(kit), "--rounds", "0", "--precision", "float32"]) == 0
+    assert read_result(kit, "rknnlite").precision == "float32"
+
+
 def test_hailo(program, kit, compute, network, monkeypatch):
     log = []
     stand_ins.installed(monkeypatch, stand_ins.hailo_platform(compute, log=log, size=network.spec.embedding_size))
@@ -290,6 +300,9 @@ def test_what_cannot_be_run_is_said(program, kit, compute, monkeypatch, capsys):
     made_model(kit, "net.rknn")
     assert program.main(words) == 2
     assert "init_runtime failed" in capsys.readouterr().err
+    made_model(kit, "other.rknn")
+    assert program.main(words) == 2
+    assert "got net.rknn, other.rknn: name it with --model" in capsys.readouterr().err
     assert program.main([*words, "--runtime", "rknnlite", "--model", str(kit / "out" / "x.om")]) == 2
     assert "rknnlite takes .rknn, not x.om" in capsys.readouterr().err
     assert program.main(["--list"]) == 0

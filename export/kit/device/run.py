@@ -596,7 +596,9 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
     kind = _choose(kit, arguments)
     form = kit.form(arguments.form, kind.suffixes)
     model = _model(kit, kind, form, arguments.model)
-    precision = arguments.precision or (form["precision"] if kind.precision == "float32" else kind.precision)
+    named = next((precision for precision in PRECISIONS if precision in model.stem), None)  # as targets/ name them
+    usual = form["precision"] if kind.precision == "float32" else named or kind.precision
+    precision = arguments.precision or usual
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime 1.29 and later send usage data
     try:
         library = import_module(kind.module)
@@ -696,7 +698,7 @@ def _choose(kit: Kit, arguments: argparse.Namespace) -> Type[Runtime]:
         if arguments.model is not None:
             if arguments.model.suffix in kind.suffixes:
                 return kind
-        elif kind is OnnxRuntime or len(_converted(kit, kind)) == 1:
+        elif kind is OnnxRuntime or _converted(kit, kind):
             return kind
     needed = "; ".join(f"{kind.name} takes {' or '.join(kind.suffixes)}: {kind.install}" for kind in here)
     raise StopError(f"no model for the runtimes that are here. {needed}. Name it with --model")
