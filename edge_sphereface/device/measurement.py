@@ -420,7 +420,7 @@ class _Device:
         for window in sustain(embed, seconds, condition=self._condition, clock=self._clock):
             sustained = replace(sustained, windows=(*sustained.windows, window), rss_mib=rss_mib())
             self._learn(sustained=sustained)
-            progress(round(window.end_s), round(seconds))
+            progress(min(round(window.end_s), round(seconds)), round(seconds))
 
 
 def _environment(machine: Machine, root: Path) -> DeviceEnvironment:

@@ -158,7 +158,7 @@ def test_a_damaged_kit(kit, outputs, tmp_path):
 
 
 def test_the_program_runs_the_kit_and_is_believed(kit, cli, tmp_path):
-    words = [kit.folder / "run.py", "--runtime", "onnxruntime", "--rounds", "2", "-o", tmp_path / "out"]
+    words = [sys.executable, kit.folder / "run.py", "--runtime", "onnxruntime", "--rounds", "2", "-o", tmp_path / "out"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     code, out, _ = cli("check-outputs", kit.folder, tmp_path / "out" / "result.json")
