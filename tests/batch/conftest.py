@@ -16,13 +16,13 @@ from edge_sphereface.inference.session import SessionConfig
 def folder(tmp_path, astronaut):
     """Six photographs with seven faces, one without a face, three that cannot be read."""
     root = tmp_path / "photos"
-    small = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
-    both = np.zeros((512, 768, 3), np.uint8)
-    both[:, :512], both[:256, 512:] = astronaut, small
+    large, small = (cv2.resize(astronaut, (side, side), interpolation=cv2.INTER_AREA) for side in (320, 200))
+    both = np.zeros((320, 520, 3), np.uint8)
+    both[:, :320], both[:200, 320:] = large, small
     names = ("a.png", "b/ä 王.jpg", "b/c/x.PNG", "b/c/y.bmp", "z.webp")
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shifted = np.roll(astronaut, 3 * number, axis=1)
+        shifted = np.roll(large, 3 * number, axis=1)
         (root / name).write_bytes(cv2.imencode("." + name.rpartition(".")[2].lower(), shifted)[1].tobytes())
     cv2.imwrite(str(root / "two.png"), both)
     cv2.imwrite(str(root / "empty.png"), np.zeros((100, 100, 3), np.uint8))
