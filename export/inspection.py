@@ -84,7 +84,7 @@ class CheckpointReport:
         bytes: size of the file.
         sha256: SHA-256 of the file, in hexadecimal.
         format: format of the file.
-        preset: publisher that the names of the parameters tell; None if several fit.
+        preset: publisher that the names of the parameters tell; None if several fit, or if they make no network.
         is_official: whether it is the checkpoint that MindSpore Hub published.
         published_lfw_accuracy: accuracy on LFW as published, 0 to 1; None unless the file is known.
         known_as: what the file is, if its SHA-256 is known here; None otherwise.
@@ -204,7 +204,7 @@ def _inspect_checkpoint(path: Path) -> CheckpointReport:
             bytes=path.stat().st_size,
             sha256=checkpoint.sha256,
             format=checkpoint.format,
-            preset=likely_preset(checkpoint),
+            preset=None if network is None else likely_preset(checkpoint),
             is_official=checkpoint.sha256 == OFFICIAL.sha256,
             published_lfw_accuracy=None if known is None else known.lfw_accuracy,
             known_as=None if known is None else known.title,

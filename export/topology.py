@@ -150,11 +150,10 @@ def infer_topology(
     pairs = _pairs(found)
     activation = structure.activation or ("relu" if names.style == "layers" else "prelu")
     expected, optional = _expected(pairs, found, activation)
-    missing = sorted(expected - set(found), key=_order)
     foreign = sorted(set(found) - expected - optional, key=_order)
-    if missing and len(foreign) > _MAX_FOREIGN * len(found):
+    if len(foreign) > _MAX_FOREIGN * len(found):
         raise _other_architecture([found[name] for name in foreign], entries)
-    problems += [f"{name} is missing" for name in missing]
+    problems += [f"{name} is missing" for name in sorted(expected - set(found), key=_order)]
     problems += [f"{shown(found[name])} is unknown" for name in foreign]
     known = {name: entries[source] for name, source in found.items() if name in expected | optional}
     problems += [

@@ -138,7 +138,8 @@ class _Walk:
 
     def _other_architecture(self, error: TopologyError) -> TopologyError:
         """Say of a graph whose first layers are not those of SphereFace what it is made of."""
-        counts = Counter(map(kind, self._graph.node)).most_common(_SHOWN_KINDS)
+        kinds = [kind(node) for node in self._graph.node if node.op_type not in ("Identity", "Constant")]
+        counts = Counter(kinds).most_common(_SHOWN_KINDS)
         nodes = ", ".join(f"{count} {shown(name)}" for name, count in counts)
         return TopologyError(
             f"The graph is of another architecture than SphereFace. {error.message} Its nodes: {nodes}"

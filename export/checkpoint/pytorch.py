@@ -37,6 +37,7 @@ _NESTED = ("state_dict", "model_state_dict", "model", "backbone", "net", "networ
 _MAX_NESTING = 3
 _MAX_RANK = 8
 _MAX_SIZE = (1 << 63) - 1
+_ALONE_HINT = "save the parameters alone: torch.save(network.state_dict(), FILE)"
 _DAMAGED_HINT = "the file is damaged, truncated or of a different kind; compare its SHA-256 with its source"
 
 
@@ -55,8 +56,7 @@ def index_pytorch(data: bytes | mmap) -> dict[str, TensorInfo]:
     except ForeignNameError as error:
         raise CheckpointError(
             f"Expected a PyTorch file of tensors in dictionaries, but this one needs {error.name}.",
-            hint=error.hint
-            or "where that is installed, save the parameters alone: torch.save(network.state_dict(), FILE)",
+            hint=error.hint or f"where that is installed, {_ALONE_HINT}",
         ) from error
     except PickleError as error:
         raise CheckpointError(
@@ -124,19 +124,29 @@ def _tensors(value: Any) -> dict[str, StoredTensor]:
     for _ in range(_MAX_NESTING):
         if type(value) is not dict:
             raise PickleError(f"it holds a {type(value).__name__} where a dictionary of tensors is expected")
-        nested = [value[key] for key in _NESTED if type(value.get(key)) is dict]
+        nested = [value[key] for key in _NESTED if type(value.get(key)) is dict] or _only_tensors(value)
         if not nested:
             break
         value = nested[0]
     found = {name: tensor for name, tensor in value.items() if type(tensor) is StoredTensor}
     if not found:
         keys = ", ".join(f"{key!r:.40}" for key in list(value)[:10])  # texts and numbers, see read_pickle
-        raise PickleError(f"it holds no tensors, but {keys or 'nothing'}")
+        raise PickleError(f"it holds no tensors, but {keys or 'nothing'}", hint=_ALONE_HINT)
     if len(found) > MAX_PARAMETERS:
         raise PickleError(f"it has more than {MAX_PARAMETERS} tensors")
     if not all(type(name) is str for name in found):
         raise PickleError("its tensors have names that are no text")
     return found
+
+
+def _only_tensors(value: dict[Any, Any]) -> list[dict[Any, Any]]:
+    """The dictionary of tensors beside which a program saved nothing else that holds any."""
+    holding = [part for part in value.values() if type(part) is dict and _has_tensors(part)]
+    return [] if _has_tensors(value) or len(holding) != 1 else holding
+
+
+def _has_tensors(value: dict[Any, Any]) -> bool:
+    return any(type(part) is StoredTensor for part in value.values())
 
 
 def _info(name: str, tensor: StoredTensor, spans: Spans) -> TensorInfo:

@@ -282,6 +282,16 @@ def test_a_training_program_saves_more_than_the_network(torch, tmp_path):
         assert (source.preset.name, source.topology.pairs) == ("uniface", PAIRS)
 
 
+def test_a_program_may_give_the_network_any_name(torch, tmp_path):
+    """Where one dictionary alone holds tensors; of two, neither is assumed."""
+    network, _ = trained(torch, "uniface")
+    torch.save({"epoch": 3, "weights": network.state_dict()}, tmp_path / "x.pth")
+    assert set(open_entries(tmp_path / "x.pth")) == set(network.state_dict())
+    torch.save({"mine": network.state_dict(), "other": network.state_dict()}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="holds no tensors, but 'mine', 'other'.*save the parameters alone"):
+        open_entries(tmp_path / "x.pth")
+
+
 def test_a_whole_network_is_refused_by_name(torch, tmp_path):
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)), tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=r"torch\.nn\..*Sequential.*state_dict"):

@@ -129,13 +129,19 @@ def test_wrong_shapes(name, shape, words):
 
 
 def resnet():
-    """Names of torchvision's ResNet-18, whose blocks have those of opensphere."""
-    named = {"conv1.weight": np.zeros((8, 3, 7, 7)), "bn1.weight": np.zeros(8), "bn1.running_mean": np.zeros(8)}
+    """Names of torchvision's ResNet-18: those of its blocks are opensphere's, and none of opensphere's is missing."""
+
+    def unit(number, *shape, place=""):
+        moments = ("weight", "bias", "running_mean", "running_var")
+        return {f"{place}conv{number}.weight": np.zeros(shape)} | {
+            f"{place}bn{number}.{m}": np.zeros(8) for m in moments
+        }
+
+    named = unit(1, 8, 3, 7, 7)
     for stage in range(1, 5):
         for block in range(2):
-            for number in (1, 2):
-                named[f"layer{stage}.{block}.conv{number}.weight"] = np.zeros((8, 8, 3, 3))
-                named[f"layer{stage}.{block}.bn{number}.weight"] = np.zeros(8)
+            named |= unit(1, 8, 8, 3, 3, place=f"layer{stage}.{block}.")
+            named |= unit(2, 8, 8, 3, 3, place=f"layer{stage}.{block}.")
         if stage > 1:
             named[f"layer{stage}.0.downsample.0.weight"] = np.zeros((8, 8, 1, 1))
     return {**named, "fc.weight": np.zeros((1000, 8)), "fc.bias": np.zeros(1000)}
@@ -145,8 +151,8 @@ def test_another_architecture():
     with pytest.raises(TopologyError) as caught:
         infer_topology(entries(resnet()))
     assert "another architecture, whose names are those of a ResNet. Expected a SphereFace" in caught.value.message
-    assert "14 of 40 parameters are unknown: conv1.weight, bn1.weight" in caught.value.message
-    assert "and 8 more" in caught.value.message
+    assert "28 of 90 parameters are unknown: conv1.weight, bn1.weight" in caught.value.message
+    assert "and 22 more" in caught.value.message
     assert "nearest" not in caught.value.message
 
 
