@@ -66,8 +66,8 @@ def join(row: LedgerRow, checked: Checked) -> LedgerRow:
             raise ImportedError(
                 f"{checked.file.name} checks another result than {name}.", hint="check the outputs of this run"
             )
-    if row.precision is not None and row.precision != found.precision:
-        doubts = (*doubts, f"the outputs were checked with the bounds of {found.precision}")
+    if found.passed and row.precision is not None and row.precision not in found.keeps:
+        doubts = (*doubts, f"the outputs keep the bounds of {found.precision}, and not of {row.precision}")
     if found.mistake is not None:
         doubts = (*doubts, f"its outputs show a usual mistake: {found.mistake.name}")
     proof: Proof = "proven" if found.passed else "failed"

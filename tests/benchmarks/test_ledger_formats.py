@@ -316,6 +316,7 @@ def check(**changes):
         "precision": "float16",
         "crops": 16,
         "bounds": Bounds(max_abs_error=0.01, min_cosine=0.999),
+        "keeps": ("float16", "int8"),
         "agreement": KitAgreement(max_abs_error=0.001, min_cosine=0.9999, mean_cosine=1.0, worst_crop=3),
         "unit_length": False,
         "mistake": None,
@@ -363,7 +364,7 @@ def test_what_a_check_cannot_prove_is_said_or_refused(judged):
     assert log.doubts == ("that the checked outputs are those of this run is the importer's word",)
     assert log.kit.sha256 == "a" * 64
     assert judged(MSAME, check(), precision="float32").doubts[1:] == (
-        "the outputs were checked with the bounds of float16",
+        "the outputs keep the bounds of float16, and not of float32",
     )
     assert "importer's word" in judged(json_text(result()), check()).doubts[0]
     with pytest.raises(ImportedError, match="of another kit"):
