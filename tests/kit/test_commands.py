@@ -167,7 +167,7 @@ def test_the_program_runs_the_kit_and_is_believed(kit, cli, tmp_path):
     assert cli("check-outputs", kit.folder, tmp_path / "out" / "result.json")[0] == 1
 
 
-@pytest.mark.parametrize("name", ["ascend/onnxruntime_cann.py", "rknn/convert.py"])
+@pytest.mark.parametrize("name", ["ascend/onnxruntime_cann.py", "tensorrt/onnxruntime_tensorrt.py", "rknn/convert.py"])
 def test_programs_say_what_is_missing(kit, tmp_path, name):
     program = [sys.executable, "-S", "-I", kit.folder / "targets" / name, "rk3588"]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -4,7 +4,7 @@
 Usage: targets/rknn/convert.py rk3588 [--int8]
 
 Without --int8 the NPU computes in float16. With it, the golden crops calibrate, which is enough for a proof and too few
-for use: add crops of your cameras to dataset.txt. The model normalizes: give it uint8 BGR crops (crops/uint8), and
+for use: calibrate with crops of your cameras. The model normalizes: give it uint8 BGR crops (crops/uint8), and
 nothing else. Source: Rockchip, RKNN Toolkit2 API reference: config, load_onnx, build, export_rknn.
 """
 
@@ -30,16 +30,17 @@ def main() -> None:
     manifest = json.loads((KIT / "manifest.json").read_text())
     spec, form = manifest["spec"], next(form for form in manifest["forms"] if form["batch"] == 1)
     crops = np.load(KIT / manifest["crops_uint8"])
-    dataset = Path("dataset.txt")
-    names = []
+    out = KIT / "out" / "rknn"
+    out.mkdir(parents=True, exist_ok=True)
+    dataset, names = out / "dataset.txt", []
     for number, crop in enumerate(crops):  # arrays are taken as they are; images would be turned to RGB
-        names.append(f"calibration-{number:04d}.npy")
+        names.append(str(out / f"calibration-{number:04d}.npy"))
         np.save(names[-1], crop[None])
     dataset.write_text("\n".join(names) + "\n")
     converter = toolkit()
     deviation = 1 / spec["pixel_scale"]
     converter.config(mean_values=[[spec["pixel_mean"]] * 3], std_values=[[deviation] * 3], target_platform=words[0])
-    target = "int8.rknn" if quantized else "float16.rknn"
+    target = str(KIT / "out" / ("int8.rknn" if quantized else "float16.rknn"))
     for step, code in (
         ("load_onnx", lambda: converter.load_onnx(model=str(KIT / form["file"]))),
         ("build", lambda: converter.build(do_quantization=quantized, dataset=str(dataset) if quantized else None)),
@@ -49,11 +50,11 @@ def main() -> None:
         if code() != 0:
             sys.exit(f"{step} failed")
     outputs = [converter.inference(inputs=[crop[None]], data_format=["nhwc"])[0].reshape(-1) for crop in crops]
-    np.save("outputs.npy", np.stack(outputs).astype(np.float32))
+    np.save(out / "outputs.npy", np.stack(outputs).astype(np.float32))
     converter.release()
     precision = "int8" if quantized else "float16"
-    print(f"{target}; outputs.npy is the simulator's, not the chip's")
-    print(f"edge-sphereface check-outputs KIT outputs.npy --precision {precision}")
+    print(f"{target}; out/rknn/outputs.npy is the simulator's, not the chip's")
+    print(f"edge-sphereface check-outputs KIT out/rknn/outputs.npy --precision {precision}")
 
 
 if __name__ == "__main__":
