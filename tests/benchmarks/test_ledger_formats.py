@@ -40,7 +40,9 @@ i:0 device_1 throughput:281.38893494131406 start_time:1676875630.804429 end_time
 i:1 device_2 throughput:276.54867008654026 start_time:1676875630.8043878 end_time:1676875630.8326817
 [INFO] summary throughput:557.9376050278543
 """
-FIRST_DEVICE = AIS_BENCH.replace("loop inference exec: (100/100)\n", "").split("[INFO] NPU ID")[0]
+FIRST_DEVICE = AIS_BENCH.split("[INFO] NPU ID", maxsplit=1)[0].replace(
+    "[INFO] warm up", "[INFO] try get model batchsize:1\n[INFO] warm up"
+)
 # Ascend/ModelZoo-PyTorch, Rosetta (ais_bench before batchsize.mean), with --display_all_summary
 OLDER_AIS_BENCH = """\
 [INFO] H2D_latency (ms): min = 0.10275840759277344, max = 0.10275840759277344, mean = 0.10275840759277344, \
@@ -207,8 +209,10 @@ def test_statistics_copies_and_energy(read):
 
 
 def test_several_devices_are_rows_of_their_own(read):
-    first, second, together = read(FIRST_DEVICE + SECOND_DEVICE + DEVICES, device="Ascend 310P3")
+    loops = "loop inference exec: (100/100)\n"  # each device prints it
+    first, second, together = read(loops + FIRST_DEVICE + SECOND_DEVICE + DEVICES, device="Ascend 310P3")
     assert [row.device for row in (first, second)] == ["Ascend 310P3, NPU 1", "Ascend 310P3, NPU 2"]
+    assert [(row.batch, row.latency.samples) for row in (first, second)] == [(1, 100), (1, 100)]
     assert (together.path, together.faces_per_second) == ("ais_bench, 2 devices together", 557.9376050278543)
     assert together.latency is None
 

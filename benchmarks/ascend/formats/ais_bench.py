@@ -97,8 +97,8 @@ def _summaries(recording: Recording) -> list[_Summary]:
 
 def _row(recording: Recording, summary: _Summary) -> LedgerRow:
     printed = summary.batch
-    if printed is None and (tried := recording.single(_BATCH, "ais_bench")) is not None:
-        printed = float(tried[1])
+    if printed is None and (tried := _common(recording, _BATCH)) is not None:
+        printed = float(tried)
     batch, doubts = recording.batch(printed)
     compute = summary.times.get("NPU_compute_time")
     is_pipeline = compute is not None and compute.median_ms is None and compute.min_ms is None
@@ -108,10 +108,11 @@ def _row(recording: Recording, summary: _Summary) -> LedgerRow:
         )
     contradictions = [text for name, times in summary.times.items() for text in order_doubts(times, name)]
     contradictions += rate_doubts(summary.rate, None if compute is None else compute.mean_ms, printed or batch)
-    energy = recording.single(_ENERGY, "ais_bench")
-    loops = recording.single(_LOOP, "ais_bench")
+    energies = list(recording.matches(_ENERGY))
+    energy = energies[0] if len(energies) == 1 else None  # of several, none can be told to be this device's
+    loops = _common(recording, _LOOP)
     if loops is not None and compute is not None:
-        compute = replace(compute, samples=int(loops[1]))
+        compute = replace(compute, samples=int(loops))
     return LedgerRow(
         path="ais_bench",
         device=_device(recording.stated.device, None if energy is None else energy[1]),
@@ -127,6 +128,12 @@ def _row(recording: Recording, summary: _Summary) -> LedgerRow:
         source=recording.stated.source,
         doubts=(*doubts, *([PIPELINE] if is_pipeline else []), *contradictions),
     )
+
+
+def _common(recording: Recording, pattern: re.Pattern[str]) -> str | None:
+    """What every match of a pattern says; with several devices, each prints the line."""
+    found = {match[1] for match in recording.matches(pattern)}
+    return found.pop() if len(found) == 1 else None
 
 
 def _device(stated: str | None, number: str | None) -> str | None:
