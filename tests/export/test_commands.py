@@ -239,7 +239,8 @@ from edge_sphereface.cli.runner import run
 from export.commands import build_parser
 sys.exit(run(build_parser(), ["convert", {str(source)!r}, "-o", {str(tmp_path / "y.onnx")!r}, "--json"]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    # -B: compiled modules would be cut off at the limit as well, and kept
+    done = subprocess.run([sys.executable, "-B", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert json.loads(done.stdout)["error"]["code"] == "output"
     assert sorted(os.listdir(tmp_path)) == ["x.ckpt"]
