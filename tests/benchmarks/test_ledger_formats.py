@@ -253,6 +253,13 @@ def test_a_batch_that_contradicts_the_run(read):
     assert (row.batch, row.doubts) == (8, ())
 
 
+@pytest.mark.parametrize("printed", ["1.5", "0", "1e99", "1e999"])
+def test_a_batch_that_cannot_be(read, printed):
+    (row,) = read(AIS_BENCH.replace("batchsize.mean(1)", f"batchsize.mean({printed})").replace(":1\n", ":8\n"))
+    json_text(row)  # every number is finite
+    assert row.batch in (None, 8)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -14,11 +14,12 @@ from edge_sphereface.errors import EdgeSphereFaceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NUMBER = r"([-+]?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,3})?)"
-"""A number in a log, without the names of infinity and NaN."""
+NUMBER = r"([-+]?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,2})?)"
+"""A number in a log that is always finite."""
 
 _MAX_LINE = 4096
 _MAX_MS = 1e9
+_MAX_BATCH = 65536
 _TOLERANCE = 0.01
 """Relative difference up to which two figures of a log agree; tools round what they print."""
 _BREAK = re.compile(r"[\r\n]+")
@@ -129,7 +130,7 @@ class Recording:
         stated = self.stated.batch
         if printed is None:
             return stated, ()
-        if printed != int(printed) or printed < 1:
+        if not 1 <= printed <= _MAX_BATCH or printed != int(printed):
             return stated, (f"the batch size is printed as {printed:g}",)
         if stated is not None and stated != printed:
             return int(printed), (f"batch {stated} was stated, and the run printed batch {printed:g}",)
