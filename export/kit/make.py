@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from edge_sphereface import __version__
-from edge_sphereface.errors import OutputError
+from edge_sphereface.errors import ModelFormatError, OutputError
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig, open_session
 from edge_sphereface.kit.manifest import (
@@ -56,6 +56,7 @@ FLOAT_FORMS: dict[FloatForm, tuple[Layout, int | None]] = {
 INT8_BOUNDS = Bounds(max_abs_error=0.35, min_cosine=0.95)
 """Bounds of a vendor's own quantization of the float form. On the golden crops, that of this project reaches a cosine
 of 0.993 and an error of 0.11; crops with red and blue swapped reach a cosine of 0.33."""
+_REDUCED: dict[str, Precision] = {"float16": "float16", "int8": "int8"}
 _ONE_THREAD = SessionConfig(provider="cpu", threads=1)
 
 
@@ -113,6 +114,10 @@ class _Folder:
         stream = io.BytesIO()
         np.save(stream, values, allow_pickle=False)
         return self.write(path, stream.getvalue())
+
+    def has(self, path: str) -> bool:
+        """Whether a file was written."""
+        return path in self._written
 
     @property
     def files(self) -> tuple[KitFile, ...]:
@@ -258,10 +263,16 @@ def _float_form(
 def _reduced_form(made: _Folder, path: Path, original: Embedder, pixels: UInt8Array) -> KitForm:
     """Copy a form of reduced precision, with its own outputs on this machine."""
     embedder = Embedder(path, session=_ONE_THREAD)
-    spec = embedder.spec
+    spec, precision = embedder.spec, _REDUCED.get(embedder.spec.precision)
+    if precision is None:
+        raise ModelFormatError(
+            f"Expected a form of reduced precision, but {path} has the precision {spec.precision:.80}.",
+            hint="name the plain float model first, then what was quantized from it",
+        )
     Fingerprint.of(original.spec).require_kin(Fingerprint.of(spec), f"The model {path}")
-    precision: Precision = "float16" if spec.precision == "float16" else "int8"
     name = precision if spec.quantization is None else f"{precision}-{spec.quantization.target}"
+    if made.has(f"forms/{name}.onnx"):
+        raise ModelFormatError(f"{path} is a second form {name} of the kit.", hint="name one form of each kind")
     file = made.write(f"forms/{name}.onnx", _read(path))
     model = onnx.load(path, load_external_data=False)
     return KitForm(

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 from benchmarks.contenders.contender import Setup, find_peer
@@ -17,15 +19,17 @@ from benchmarks.peer_environments import PeerUnavailableError
 from benchmarks.peer_process import PeerProcess
 from benchmarks.worker import Ready, Request
 from edge_sphereface.cli.__main__ import build_parser
-from edge_sphereface.errors import KitError, OutputError
+from edge_sphereface.errors import FingerprintError, KitError, ModelFormatError, OutputError
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.kit.comparison import CheckOptions, check_outputs
 from edge_sphereface.kit.golden import open_kit
 from edge_sphereface.kit.outputs import read_outputs
+from edge_sphereface.model.spec import METADATA_KEY
 from export.commands import build_parser as build_export
 from export.kit.crops import seeded_crops
 from export.kit.make import KitOptions, make_kit
 from export.pretrained import PRETRAINED
+from export.quantization.float16 import to_float16
 from tests.kit.records import result
 
 
@@ -84,6 +88,31 @@ def test_photographs_make_a_private_kit(small_models, tmp_path):
     files = [path for path in made.folder.rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o077 for path in [*files, made.tar]} == {0}
     assert made.manifest.reference.name == "onnxruntime"
+
+
+def test_models_that_are_no_forms_of_the_first(small_models, shallow_models, tmp_path):
+    plain = small_models["nchw"]
+    crops = seeded_crops(Embedder(plain).spec)
+    options = KitOptions(float_forms=("float32-b1",))
+    with pytest.raises(ModelFormatError, match="reduced precision, but .* has the precision float32"):
+        make_kit([plain, small_models["image"]], tmp_path / "kit", crops, options)
+    half = tmp_path / "half.onnx"
+    model = to_float16(onnx.load(shallow_models["nchw"]))
+    spec = replace(Embedder(shallow_models["nchw"]).spec, precision="float16")
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, half)
+    with pytest.raises(FingerprintError, match="another kind"):
+        make_kit([plain, half], tmp_path / "kit", crops, options)
+    with pytest.raises(ModelFormatError, match="second form float16"):
+        make_kit([shallow_models["nchw"], half, half], tmp_path / "kit", crops, options)
+    made = make_kit([shallow_models["nchw"], half], tmp_path / "kit", crops, options)
+    assert [form.name for form in made.manifest.forms] == ["float32-b1", "float16"]
+    kit = open_kit(made.folder)
+    rows = Embedder(half, provider="cpu", threads=1).forward(np.load(made.folder / "crops/uint8.npy"))
+    assert check_outputs(kit, rows, CheckOptions(form="float16")).passed
+    assert check_outputs(kit, rows, CheckOptions(precision="float16")).passed
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_an_existing_folder_is_left_alone(small_models, tmp_path):
