@@ -294,6 +294,12 @@ def test_costly_layers_stay_float_until_the_drift_is_small(shallow_models, loose
     assert 0 < len(found.chosen.float_layers) < len(layers_of(onnx.load(shallow_models["image"])))
     assert 1 - cosines(expected, embed_all(found.model, vivid(faces), spec)).mean() <= drift / 3
     assert found.chosen.float_layers[0] == max(found.layer_costs, key=found.layer_costs.get)
-    nothing, _ = search_with(shallow_models["image"], faces, 0.0)
+
+
+@pytest.mark.slow
+def test_every_layer_stays_float_where_no_drift_is_allowed(shallowest_models, faces):
+    spec = Embedder(shallowest_models["image"]).spec
+    expected = embed_all(onnx.load(shallowest_models["image"]), vivid(faces), spec)
+    nothing, _ = search_with(shallowest_models["image"], faces, 0.0)
     assert set(nothing.chosen.float_layers) == set(nothing.chosen.rules)
     assert agreement(expected, embed_all(nothing.model, vivid(faces), spec)).max_abs_error < 1e-5
