@@ -196,11 +196,14 @@ def write_large_photographs(folder: Path, count: int = FILES) -> None:
     import cv2
 
     random = np.random.default_rng(0)
-    portrait = _portrait(*PHOTOGRAPH)
+    large = cv2.resize(_portrait(*PHOTOGRAPH), LARGE, interpolation=cv2.INTER_CUBIC)
+    noisy = np.empty(large.shape, dtype=np.float32)
     for number in range(count):
-        large = cv2.resize(portrait, LARGE, interpolation=cv2.INTER_CUBIC).astype(np.float32)
-        large += random.standard_normal(large.shape, dtype=np.float32) * _NOISE
-        save_image(folder / f"{number}.jpg", np.clip(np.rint(large), 0, 255).astype(np.uint8))
+        random.standard_normal(dtype=np.float32, out=noisy)
+        noisy *= _NOISE
+        noisy += large
+        np.rint(noisy, out=noisy)
+        save_image(folder / f"{number}.jpg", np.clip(noisy, 0, 255, out=noisy).astype(np.uint8))
 
 
 def compare(
