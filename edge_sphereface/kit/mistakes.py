@@ -221,7 +221,7 @@ def _stored(
     return NamedMistake(
         name=name,
         alternatives=alternatives,
-        explanation=f"{' and '.join(words for words, _ in explained)} ({best.mistake.how})",
+        explanation=f"{'; and '.join(words for words, _ in explained)} ({best.mistake.how})",
         remedy="; ".join(remedy for _, remedy in explained),
         agreement=agree(best.outputs, mine, directions=directions),
     )
