@@ -116,7 +116,8 @@ def measure_device(
 
     Args:
         plan: what to measure.
-        keep: stores the report; called after each step, so that a board that fails under load loses one step at most.
+        keep: stores the report; called after each step and each part of the sustained run, because a board may fail
+            under load.
         progress: for the name of a step, a function that is called with the work done and its total.
         root: folder where ``proc``, ``sys`` and ``dev`` are mounted.
         run: runs a program of the system, as in :func:`edge_sphereface.evaluation.condition.read_condition`.
@@ -420,6 +421,7 @@ class _Device:
         for window in sustain(embed, seconds, condition=self._condition, clock=self._clock):
             sustained = replace(sustained, windows=(*sustained.windows, window), rss_mib=rss_mib())
             self._learn(sustained=sustained)
+            self._keep(self.report)
             progress(min(round(window.end_s), round(seconds)), round(seconds))
 
 

@@ -25,7 +25,7 @@ def sustain(
 ) -> Iterator[Window]:
     """Call a function again and again, and give the parts of the run as they end.
 
-    The time that reading the condition takes belongs to no part.
+    The time that reading the condition takes, and that of the caller, belong to no part.
 
     Args:
         run: one inference.

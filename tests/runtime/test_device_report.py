@@ -160,7 +160,8 @@ def test_a_board_that_gets_hot(board, tuned):
     assert (run.before.clock_mhz, run.windows[-1].condition.clock_mhz) == (2400, 1500)
     assert run.throttled == ("frequency capped now", "frequency capped since boot")
     assert [one.part for one in report.missing] == ["INT8 over float", "detector yunet"]
-    assert [one.complete for one in kept] == [False] * 5 + [True]
+    assert [one.complete for one in kept] == [False] * (5 + len(run.windows)) + [True]
+    assert len(kept[4].sustained.windows) == 1, "a board may fail under load"
     assert kept[0].stopped == "unfinished"
     for word in private_words(SERIAL, "d8:3a:dd:12:34:56", str(board), str(tuned.parent)):
         assert word not in report.to_json(), word
