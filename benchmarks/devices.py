@@ -41,7 +41,7 @@ def sustained_runs(reports: Sequence[DeviceReport]) -> dict[str, SustainedRun]:
     return {
         name: report.sustained
         for name, report in zip(names(reports), reports, strict=True)
-        if report.sustained is not None and len(report.sustained.windows) > 1
+        if report.sustained is not None and len(report.sustained.windows) > 1 and report.sustained.start_rate
     }
 
 
@@ -103,11 +103,6 @@ def _int8(report: DeviceReport) -> str:
 
 
 def _sustained(run: SustainedRun) -> tuple[str, str, str]:
-    first, last = run.windows[0].rate, run.windows[-1].rate
-    if run.slowdown is not None:
-        count = max(1, len(run.windows) // 10)
-        first = sum(part.rate for part in run.windows[:count]) / count
-        last = first * run.slowdown
     hottest = _UNKNOWN if run.hottest_c is None else f"{run.hottest_c:.0f} C"
     throttled = _UNKNOWN if run.throttled is None else ", ".join(run.throttled) or "no"
-    return f"{first:.1f} to {last:.1f}", hottest, throttled
+    return f"{run.start_rate:.1f} to {run.end_rate:.1f}", hottest, throttled

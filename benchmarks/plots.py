@@ -183,6 +183,8 @@ def identification(rows: Sequence[IdentificationRow]) -> bytes:
 def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
     """Plot rate (top) and temperature (bottom) of sustained runs over time; crosses mark throttling.
 
+    Rates are relative to the start of each run, since those of two devices may differ by orders of magnitude.
+
     Args:
         runs: sustained runs, by the name of the device.
     """
@@ -191,17 +193,23 @@ def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
     for number, (name, run) in enumerate(runs.items()):
         color = _CYCLE[number % len(_CYCLE)]
         minutes = [part.end_s / 60 for part in run.windows]
-        rate.plot(minutes, [part.rate for part in run.windows], color=color, label=name)
-        slowed = [(part.end_s / 60, part.rate) for part in run.windows if part.condition.is_slowed]
-        rate.plot([at for at, _ in slowed], [value for _, value in slowed], "x", color=color)
+        start = run.start_rate
+        rate.plot(
+            minutes,
+            [part.rate / start for part in run.windows],
+            color=color,
+            label=f"{name}: {start:.1f} faces a second",
+        )
+        slowed = [(part.end_s / 60, part.rate / start) for part in run.windows if part.condition.is_slowed]
+        rate.plot([at for at, _ in slowed], [share for _, share in slowed], "x", color=color)
         known = [part for part in run.windows if part.condition.temperature_c is not None]
         heat.plot([part.end_s / 60 for part in known], [part.condition.temperature_c for part in known], color=color)
     for axis in axes:
         style(axis)
         axis.margins(y=0.15)
     rate.set_ylim(bottom=0)
-    rate.set_ylabel("faces a second")
-    rate.legend(frameon=False, loc="lower left")
+    rate.set_ylabel("rate, over that at the start")
+    rate.legend(frameon=False, loc="lower left", title="at the start")
     heat.set_ylabel("hottest zone, degrees Celsius")
     heat.set_xlabel("minutes; cross: slowed down by heat or power")
     return png(figure)

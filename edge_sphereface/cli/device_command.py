@@ -139,8 +139,8 @@ def _text(report: DeviceReport) -> str:
 
 
 def _sustained_text(run: SustainedRun) -> str:
-    rate, hottest = run.windows[-1].rate, run.hottest_c
+    hottest = run.hottest_c
     slowdown = "" if run.slowdown is None else f", {run.slowdown:.2f} of the rate at the start"
     heat = "temperature unknown" if hottest is None else f"at most {hottest:.0f} degrees Celsius"
     slowed = "throttling unknown" if run.throttled is None else ", ".join(run.throttled) or "not throttled"
-    return f"{rate:.1f} faces a second at the end{slowdown}; {heat}; {slowed}"
+    return f"{run.end_rate:.1f} faces a second at the end{slowdown}; {heat}; {slowed}"

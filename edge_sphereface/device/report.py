@@ -269,14 +269,27 @@ class SustainedRun(_Part):
     windows: tuple[Window, ...]
 
     @property
+    def start_rate(self) -> float:
+        """Mean rate of the first tenth of the parts, inferences per second; 0 without parts."""
+        return self._mean_rate(self.windows[: self._tenth])
+
+    @property
+    def end_rate(self) -> float:
+        """Mean rate of the last tenth of the parts, inferences per second; 0 without parts."""
+        return self._mean_rate(self.windows[-self._tenth :])
+
+    @property
     def slowdown(self) -> float | None:
-        """Rate of the last tenth of the parts divided by that of the first tenth; None with fewer than two parts."""
-        count = max(1, len(self.windows) // 10)
-        if len(self.windows) < 2:
-            return None
-        first, last = self.windows[:count], self.windows[-count:]
-        start = sum(part.rate for part in first) / count
-        return sum(part.rate for part in last) / count / start if start else None
+        """Rate at the end divided by that at the start; None with fewer than two parts."""
+        return self.end_rate / self.start_rate if len(self.windows) > 1 and self.start_rate else None
+
+    @property
+    def _tenth(self) -> int:
+        return max(1, len(self.windows) // 10)
+
+    @staticmethod
+    def _mean_rate(parts: tuple[Window, ...]) -> float:
+        return sum(part.rate for part in parts) / len(parts) if parts else 0.0
 
     @property
     def hottest_c(self) -> float | None:
