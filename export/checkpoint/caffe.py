@@ -206,9 +206,10 @@ def _read_blob(data: bytes | mmap, blob: Field) -> TensorInfo:
             dtype = _DATA[field.number]
             spans.append((field.start, field.end))
         elif field.number in _DATA and field.kind in (FIXED32, FIXED64):
-            raise WireError(
-                f"the blob at byte {blob.start} has each value in a field of its own, and Caffe packs them; protobuf "
-                "packs them when the file is read as a NetParameter and written again"
+            raise CheckpointError(
+                "Expected the values of a Caffe model packed, as Caffe writes them, but the blob at byte "
+                f"{blob.start} has each in a field of its own.",
+                hint="read the file as a NetParameter with protobuf and write it again, which packs them",
             )
         elif field.number == 7 and field.kind == BYTES:
             shape = _dimensions(data, field)

@@ -208,7 +208,7 @@ def test_values_in_fields_of_their_own(tmp_path):
     refused(
         tmp_path / "x.caffemodel",
         bytes_field(100, bytes_field(1, "conv1_1") + unpacked),
-        "and Caffe packs them; protobuf packs them when the file is read",
+        "blob at byte .* in a field of its own.*write it again, which packs them",
     )
 
 
