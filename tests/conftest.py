@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -89,6 +90,12 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(mark)
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish():
+    """Leave what the imports made, which stays, out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def pth_pickle(parameters):
