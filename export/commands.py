@@ -18,7 +18,7 @@ from edge_sphereface.storage.download import install
 from export import inspection, official
 from export.convert_command import add_convert
 from export.kit.commands import add_kit
-from export.known_checkpoints import download_target, published_files
+from export.known_checkpoints import download_target, published_files, weights_file
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_quantize
 from export.quantization.crops import require_photographs
@@ -87,7 +87,12 @@ def fetch(arguments: argparse.Namespace) -> Outcome:
     else:
         note(f"{file.url}, {file.license}")
         path = download(file, target, progress=Progress("downloading", "MiB"))
-    return Outcome(FetchReport(path=path, sha256=file.sha256), f"{path} (SHA-256 as pinned)\nlicense: {file.license}")
+    lines = [
+        f"{path} (SHA-256 as pinned)",
+        f"license: {file.license}",
+        f"next: python -m export convert {arguments.weights}",
+    ]
+    return Outcome(FetchReport(path=path, sha256=file.sha256), "\n".join(lines))
 
 
 def _add_inspect(commands: Commands) -> None:
@@ -99,7 +104,11 @@ def _add_inspect(commands: Commands) -> None:
         "inputs, nodes and specification of an ONNX model. The exit code is 1 if it is not a SphereFace network.",
         epilog="example: python -m export inspect sphereface.ckpt",
     )
-    parser.add_argument("file", type=Path, help="weights (.ckpt, .safetensors, .pth, .caffemodel) or model (.onnx)")
+    parser.add_argument(
+        "file",
+        type=weights_file,
+        help="weights (.ckpt, .safetensors, .pth, .caffemodel, or a name of `fetch`) or model (.onnx)",
+    )
     parser.set_defaults(run=lambda arguments: _inspected(inspection.inspect(arguments.file)))
 
 
@@ -120,7 +129,10 @@ def _add_model(commands: Commands) -> None:
         "python -m export model my.ckpt --calibration photos --lfw lfw",
     )
     parser.add_argument(
-        "checkpoint", nargs="?", type=Path, help="default: the official one, downloaded into the cache if need be"
+        "checkpoint",
+        nargs="?",
+        type=weights_file,
+        help="file of weights, or a name of `fetch` (default: the official one, downloaded into the cache if need be)",
     )
     parser.add_argument("--pretrained", action="store_true", help="the small trained network of the project")
     parser.add_argument(

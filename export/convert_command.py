@@ -19,6 +19,7 @@ from edge_sphereface.model.certificate import device_bounds
 from edge_sphereface.model.spec import LAYOUT_IMAGE, LAYOUT_NCHW
 from export import official, parity
 from export.inspection import layers_text
+from export.known_checkpoints import weights_file
 from export.told_options import add_proof_options, add_told_options, told
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def add_convert(commands: Commands) -> None:
     parser.add_argument(
         "checkpoint",
         nargs="?",
-        type=Path,
+        type=weights_file,
         help="file of weights: .ckpt or .safetensors of MindSpore, .pth of PyTorch, .caffemodel, or .onnx of another "
-        "exporter (default: the official checkpoint, in the cache)",
+        "exporter; or a name of `fetch`, such as uniface-20 (default: the official checkpoint, in the cache)",
     )
     parser.add_argument(
         "-o",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.storage.cache import cache_file
+from edge_sphereface.storage.cache import cache_file, cache_folder
 from edge_sphereface.storage.download import PinnedFile
 from export import official
 from export.presets import PRESETS
 from export.pretrained import PRETRAINED_LFW_ACCURACY, PRETRAINED_LFW_THRESHOLD, PRETRAINED_SHA256
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from export.presets import PresetName
 
 
@@ -137,3 +137,18 @@ def published_files() -> dict[str, PinnedFile]:
 def download_target(file: PinnedFile) -> Path:
     """Path in the cache where a published file is stored, in a folder that exists."""
     return cache_file("checkpoints", file.name)
+
+
+def weights_file(text: str) -> Path:
+    """Path of a file of weights that was named in an option: a path, or a name of ``published_files``.
+
+    Raises:
+        argparse.ArgumentTypeError: the published file is not in the cache.
+    """
+    path, published = Path(text), published_files().get(text)
+    if published is None or path.exists():
+        return path
+    cached = cache_folder() / "checkpoints" / published.name
+    if not cached.exists():
+        raise argparse.ArgumentTypeError(f"{text} is not in the cache; run `python -m export fetch {text}` first")
+    return cached

@@ -13,6 +13,7 @@ from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import official, parity
 from export.errors import ParityError
+from export.known_checkpoints import weights_file
 from export.quantization.commands import add_float_options, verify_against_float
 from export.told_options import add_proof_options, add_told_options, told
 
@@ -37,7 +38,10 @@ def add_verify(commands: Commands) -> None:
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="FILE", help="source of the model (default: the official one, in the cache)"
+        "--checkpoint",
+        type=weights_file,
+        metavar="FILE",
+        help="source of the model, or a name of `fetch` (default: the official one, in the cache)",
     )
     add_told_options(parser, size=False)
     add_proof_options(parser)

@@ -219,6 +219,17 @@ def test_the_official_file_is_the_default(export, source, pinned, tmp_path):
     assert export("verify", model, "--reference", "numpy")[0] == 0
 
 
+def test_a_published_file_is_named_as_in_fetch(export, source, pinned, tmp_path):
+    code, _, err = export("convert", "mindspore")
+    assert (code, "python -m export fetch mindspore" in err) == (2, True)
+    _, out, _ = export("fetch", "--from", source)
+    assert "next: python -m export convert mindspore" in out
+    model = tmp_path / "m.onnx"
+    assert export("convert", "mindspore", "-o", model, "--reference", "numpy")[0] == 0
+    assert export("verify", model, "--checkpoint", "mindspore", "--reference", "numpy")[0] == 0
+    assert "SphereFace" in export("inspect", "mindspore")[1]
+
+
 def test_the_official_file_is_the_one_of_the_mission():
     assert OFFICIAL.name == "sphereface_ascend_v160_casiawebface_official_cv_acc98.48.ckpt"
     assert OFFICIAL.url == f"https://download.mindspore.cn/models/r1.6/{OFFICIAL.name}"
