@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -142,13 +141,7 @@ def download_target(file: PinnedFile) -> Path:
 def weights_file(text: str) -> Path:
     """Path of a file of weights that was named in an option: a path, or a name of ``published_files``.
 
-    Raises:
-        argparse.ArgumentTypeError: the published file is not in the cache.
+    The file may not exist.
     """
     path, published = Path(text), published_files().get(text)
-    if published is None or path.exists():
-        return path
-    cached = cache_folder() / "checkpoints" / published.name
-    if not cached.exists():
-        raise argparse.ArgumentTypeError(f"{text} is not in the cache; run `python -m export fetch {text}` first")
-    return cached
+    return path if published is None or path.exists() else cache_folder() / "checkpoints" / published.name

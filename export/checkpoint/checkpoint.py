@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from export.topology import Structure
 
 _FILE = RegularFile(
-    what="checkpoint", limit=64 << 30, error=CheckpointError, hint="get the official one: python -m export fetch"
+    what="checkpoint", limit=64 << 30, error=CheckpointError, hint="python -m export fetch downloads a published one"
 )
 """Limits of a checkpoint file. It is memory-mapped, not read."""
 
