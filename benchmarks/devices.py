@@ -68,7 +68,7 @@ def notes(reports: Sequence[DeviceReport]) -> list[str]:
         lines += [] if report.complete else [f"    * INCOMPLETE: {report.stopped}."]
         lines += [f"    * missing: {one.part}: {one.reason}" for one in report.missing]
         lines += [f"    * {one.status}: {one.check}: {one.message}" for one in report.findings if one.status != "ok"]
-        lines += [f"    * {model.file}: {model.warning}" for model in report.models if model.warning]
+        lines += [f"    * {model.form}: {model.warning}" for model in report.models if model.warning]
         if report.load is not None and report.load.is_high:
             lines.append(f"    * Measured on a busy machine: {report.load}.")
     return lines
@@ -77,7 +77,7 @@ def notes(reports: Sequence[DeviceReport]) -> list[str]:
 def _row(name: str, report: DeviceReport) -> tuple[str, ...]:
     best = None if report.tuning is None else report.tuning.best
     run = report.sustained if report.sustained is not None and report.sustained.windows else None
-    form = (_UNKNOWN,) * 3 if best is None else (best.file, str(best.threads), f"{best.median_ms:.2f}")
+    form = (_UNKNOWN,) * 3 if best is None else (best.form, str(best.threads), f"{best.median_ms:.2f}")
     return (
         name,
         _proof(report),

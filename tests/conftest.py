@@ -271,10 +271,10 @@ def measured_board():
     """A report of a board that was measured, which got hot in the sustained run."""
     latency = LatencySummary(samples=100, min_ms=19.0, median_ms=20.5, p95_ms=24.0, p99_ms=25.0)
     int8 = device.TimedForm(
-        file="net.int8.onnx", precision="int8", threads=4, pinned_threads=False, memory_arena=False, median_ms=20.5,
+        form="int8 (22222222)", precision="int8", threads=4, pinned_threads=False, memory_arena=False, median_ms=20.5,
         latency=latency,
     )  # fmt: skip
-    plain = replace(int8, file="net.onnx", precision="float32", median_ms=41.0)
+    plain = replace(int8, form="float32 (00000000)", precision="float32", median_ms=41.0)
     cool = DeviceCondition(
         temperature_c=48.0, hottest_zone="cpu-thermal", clock_mhz=2400.0, gpu_clock_mhz=None, throttled=()
     )
@@ -288,9 +288,9 @@ def measured_board():
         onnxruntime="1.32.0",
     )  # fmt: skip
     model = device.VerifiedModel(
-        file="net.onnx", sha256="0" * 64, bytes=90_000_000, architecture="SphereFace-20", precision="float32",
-        rewrites=(), source_sha256="1" * 64, certified=True, max_abs_error=1e-6, min_cosine=1.0, provider=provider,
-        reason="", warning="",
+        form="float32 (00000000)", sha256="0" * 64, bytes=90_000_000, architecture="SphereFace-20",
+        precision="float32", rewrites=(), source_sha256="1" * 64, certified=True, max_abs_error=1e-6, min_cosine=1.0,
+        provider=provider, reason="", warning="",
     )  # fmt: skip
     return device.DeviceReport(
         complete=True,
@@ -303,7 +303,7 @@ def measured_board():
             providers=("CPUExecutionProvider",), accelerators=(),
         ),
         findings=(device.DeviceFinding(check="cache", status="warn", message="it is in a temporary folder"),),
-        models=(model, replace(model, file="net.int8.onnx", precision="int8", certified=None)),
+        models=(model, replace(model, form="int8 (22222222)", precision="int8", certified=None)),
         tuning=device.DeviceTuning(source="measured", best=int8, tie=False, rows=(int8, plain)),
         int8_over_float=device.Int8OverFloat(
             int8=int8, float32=plain, ratio=0.5, low=0.49, high=0.51, rounds=20, verdict="faster"
@@ -315,7 +315,7 @@ def measured_board():
             ),
         ),
         sustained=device.SustainedRun(
-            file="net.int8.onnx", precision="int8", threads=4, pinned_threads=False, planned_s=15.0, rss_mib=109.0,
+            form="int8 (22222222)", precision="int8", threads=4, pinned_threads=False, planned_s=15.0, rss_mib=109.0,
             before=cool, windows=windows,
         ),
         peak_rss_mib=360.0,

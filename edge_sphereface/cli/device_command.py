@@ -76,11 +76,13 @@ def report_device(arguments: argparse.Namespace) -> Outcome:
         photograph=None if arguments.photo is None else load_image(arguments.photo),
     )
     try:
-        report = measure_device(plan, keep=lambda made: _write(made, arguments.output), progress=_progress)
+        report = measure_device(
+            plan, keep=lambda made: _write(made, arguments.output), progress=_progress, explain=note
+        )
     except KeyboardInterrupt:
         note(f"{arguments.output} holds what was measured, marked as incomplete")
         raise
-    return Outcome(report, f"{_text(report)}\nwritten    {arguments.output}", passed=report.complete)
+    return Outcome(report, f"{_text(report, models)}\nwritten    {arguments.output}", passed=report.complete)
 
 
 def _models(named: Iterable[Path]) -> Iterable[Path]:
@@ -117,20 +119,20 @@ def _write(report: DeviceReport, output: Path) -> None:
         stream.write(f"{report.to_json()}\n".encode())
 
 
-def _text(report: DeviceReport) -> str:
+def _text(report: DeviceReport, models: Iterable[Path]) -> str:
     where = report.environment
     lines = [f"device     {where.cpu}, {where.usable_cpus} processors, {where.memory_mib or 'unknown'} MiB"]
     lines += [f"{one.status:<10} {one.check}: {one.message}" for one in report.findings if one.status != "ok"]
-    for model in report.models:
+    for path, model in zip(models, report.models, strict=False):  # a model that fails is the last one
         proof = {True: "verified", False: "FAILED", None: "no certificate"}[model.certified]
-        lines.append(f"model      {model.file}: {proof if model.passed else f'FAILED: {model.reason}'}")
+        lines.append(f"model      {path}: {model.form}: {proof if model.passed else f'FAILED: {model.reason}'}")
     if report.tuning is not None:
         best, source = report.tuning.best, report.tuning.source
-        lines.append(f"fastest    {best.file}, threads {best.threads}: {best.median_ms:.2f} ms ({source})")
+        lines.append(f"fastest    {best.form}, threads {best.threads}: {best.median_ms:.2f} ms ({source})")
     compared = report.int8_over_float
     if compared is not None:
         interval = "" if compared.low is None else f" ({compared.low:.3f} to {compared.high:.3f})"
-        lines.append(f"INT8       {compared.ratio:.3f}{interval} of the time of {compared.float32.file}")
+        lines.append(f"INT8       {compared.ratio:.3f}{interval} of the time of {compared.float32.form}")
     lines += [f"detector   {one.name}: {one.latency.median_ms:.1f} ms for a {one.image}" for one in report.detectors]
     if report.sustained is not None and report.sustained.windows:
         lines.append(f"sustained  {_sustained_text(report.sustained)}")

@@ -16,7 +16,6 @@ import numpy as np
 
 from edge_sphereface._version import __version__
 from edge_sphereface.cpu import cpu_generation
-from edge_sphereface.device.privacy import Privacy
 from edge_sphereface.device.report import (
     DeviceEnvironment,
     DeviceFinding,
@@ -31,6 +30,7 @@ from edge_sphereface.device.report import (
     VerifiedModel,
 )
 from edge_sphereface.device.sustained import sustain
+from edge_sphereface.device.wording import form_name, message_of, reason_of, unread_form
 from edge_sphereface.doctor import examine
 from edge_sphereface.doctor.machine import read_machine
 from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError
@@ -108,6 +108,7 @@ def measure_device(
     *,
     keep: Callable[[DeviceReport], None] = lambda _: None,
     progress: Callable[[str], Progress] = lambda _: lambda _done, _total: None,
+    explain: Callable[[str], None] = lambda _: None,
     root: Path = Path("/"),
     run: Run | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -119,6 +120,7 @@ def measure_device(
         keep: stores the report; called after each step and each part of the sustained run, because a board may fail
             under load.
         progress: for the name of a step, a function that is called with the work done and its total.
+        explain: called with what the report leaves out, because it may hold paths: the message of each error.
         root: folder where ``proc``, ``sys`` and ``dev`` are mounted.
         run: runs a program of the system, as in :func:`edge_sphereface.evaluation.condition.read_condition`.
         clock: monotonic time in seconds, for the sustained run.
@@ -129,7 +131,7 @@ def measure_device(
     Raises:
         KeyboardInterrupt: the measurement was interrupted, after what was measured was kept.
     """
-    made = _Device(plan, progress=progress, keep=keep, root=root, run=run, clock=clock)
+    made = _Device(plan, progress=progress, explain=explain, keep=keep, root=root, run=run, clock=clock)
     try:
         made.measure()
     except _StopError as reason:
@@ -150,17 +152,18 @@ class _Device:
         plan: DevicePlan,
         *,
         progress: Callable[[str], Progress],
+        explain: Callable[[str], None],
         keep: Callable[[DeviceReport], None],
         root: Path,
         run: Run | None,
         clock: Callable[[], float],
     ) -> None:
-        self._plan, self._progress, self._keep = plan, progress, keep
+        self._plan, self._progress, self._explain, self._keep = plan, progress, explain, keep
         self._root, self._clock = root, clock
         self._condition = partial(read_condition, root, run)
-        self._privacy = Privacy.of_this_machine(plan.models)
         self._machine = read_machine(root)
         self._specs: dict[Path, ModelSpec] = {}
+        self._names: dict[Path, str] = {}
         self._ranked: list[tuple[Path, Setting]] = []
         self._load = LoadMeter(root)
         self.report = DeviceReport(
@@ -190,7 +193,7 @@ class _Device:
             try:
                 step(self._progress(name))
             except EdgeSphereFaceError as error:
-                self._miss(name, error.message)
+                self._fail(name, error)
             self._keep(self.report)
 
     def finish(self, *, stopped: str) -> None:
@@ -202,7 +205,11 @@ class _Device:
         self.report = replace(self.report, **parts)  # type: ignore[arg-type] # fields by name, checked by the record
 
     def _miss(self, part: str, reason: str) -> None:
-        self._learn(missing=(*self.report.missing, MissingPart(part=part, reason=self._privacy.clean(reason))))
+        self._learn(missing=(*self.report.missing, MissingPart(part=part, reason=reason)))
+
+    def _fail(self, part: str, error: EdgeSphereFaceError) -> None:
+        self._explain(f"{part}: {error}")
+        self._miss(part, reason_of(error))
 
     def _findings(self) -> tuple[DeviceFinding, ...]:
         findings = examine(machine=self._machine).findings
@@ -210,7 +217,7 @@ class _Device:
             DeviceFinding(
                 check=one.check,
                 status=one.status,
-                message="" if one.status == "ok" else self._privacy.clean(one.message),
+                message=message_of(one, imports_onnxruntime=not self._machine.onnxruntime_error),
             )
             for one in findings
             if one.check not in _CHECKED_BEFORE
@@ -219,19 +226,20 @@ class _Device:
     def _verify(self, progress: Progress) -> None:
         models = self._plan.models
         for number, path in enumerate(models, start=1):
-            verified = self._verify_one(path)
+            verified = self._verify_one(path, unread_form(number))
             self._learn(models=(*self.report.models, verified))
             if not verified.passed:
-                raise _StopError(f"{verified.file}: {verified.reason}")
+                raise _StopError(f"{verified.form}: {verified.reason}")
             progress(number, len(models))
         try:
             require_one_source(self._specs)
         except EdgeSphereFaceError as error:
-            raise _StopError(self._privacy.clean(error.message)) from error
+            self._explain(str(error))
+            raise _StopError("the models come from different checkpoints") from error
 
-    def _verify_one(self, path: Path) -> VerifiedModel:
+    def _verify_one(self, path: Path, unread: str) -> VerifiedModel:
         found = VerifiedModel(
-            file=self._privacy.clean(path.name),
+            form=unread,
             sha256=None,
             bytes=None,
             architecture=None,
@@ -249,23 +257,27 @@ class _Device:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always", ProcessorWarning)
                 embedder = Embedder(path, provider=self._plan.provider)
+            digest = sha256_of(path)
+            self._names[path] = form_name(embedder.spec, digest)
             found = replace(
                 found,
-                sha256=sha256_of(path),
+                form=self._names[path],
+                sha256=digest,
                 bytes=path.stat().st_size,
                 architecture=embedder.spec.architecture,
                 precision=embedder.spec.precision,
                 rewrites=embedder.spec.rewrites,
                 source_sha256=embedder.spec.source_sha256,
                 provider=_provider(embedder),
-                warning=self._privacy.clean("; ".join(str(one.message) for one in warned)),
+                warning="; ".join(str(one.message) for one in warned),
             )
             self._specs[path] = embedder.spec
             if not certificate_path(path).is_file():
                 return found
             check = check_on_device(embedder, load_certificate(certificate_path(path)))
         except EdgeSphereFaceError as error:
-            return replace(found, reason=self._privacy.clean(error.message))
+            self._explain(str(error))
+            return replace(found, reason=reason_of(error))
         error_share, cosine = check.measured.max_abs_error, check.measured.min_cosine
         return replace(
             found,
@@ -287,7 +299,8 @@ class _Device:
             progress=progress,
         )
         if choice.best is None:
-            self._miss("tuning", "; ".join(form.dropped for form in choice.dropped))
+            self._explain("; ".join(f"{form.path}: {form.dropped}" for form in choice.dropped))
+            self._miss("tuning", "no form may run here")
             return
         self._ranked = [(row.form.path, row.setting) for row in (choice.best, *choice.rows)]
         best, *rows = (self._timed_form(row.form.path, row.setting, row.latency) for row in (choice.best, *choice.rows))
@@ -318,7 +331,7 @@ class _Device:
         self, path: Path, setting: Setting, latency: LatencySummary | None, *, median_ms: float = 0.0
     ) -> TimedForm:
         return TimedForm(
-            file=self._privacy.clean(path.name),
+            form=self._names[path],
             precision=self._specs[path].precision,
             threads=setting.threads,
             pinned_threads=setting.pinned_threads,
@@ -372,7 +385,7 @@ class _Device:
             try:
                 opened[name] = open_detector(name, session=session.for_detector(None))
             except ModelNotFoundError as error:
-                self._miss(f"detector {name}", error.message)
+                self._fail(f"detector {name}", error)
         image = _plain_frame() if self._plan.photograph is None else self._plan.photograph
         faces = {name: len(detector.detect(image)) for name, detector in opened.items()}
         rounds = self._plan.samples
@@ -409,7 +422,7 @@ class _Device:
         embed = self._load_form(path, setting)
         embed()
         sustained = SustainedRun(
-            file=self._privacy.clean(path.name),
+            form=self._names[path],
             precision=self._specs[path].precision,
             threads=setting.threads,
             pinned_threads=setting.pinned_threads,

@@ -103,7 +103,7 @@ class VerifiedModel(_Part):
     """A model, and whether it computes here what its certificate says.
 
     Attributes:
-        file: name of the ONNX file.
+        form: name of the form: precision, rewrites and the start of the file's SHA-256.
         sha256: SHA-256 of the file in hexadecimal; None if it could not be read.
         bytes: size of the file; None if it could not be read.
         architecture: network architecture; None if the model could not be loaded.
@@ -119,7 +119,7 @@ class VerifiedModel(_Part):
         warning: warning of the model on this processor; empty if there is none.
     """
 
-    file: str
+    form: str
     sha256: Sha256 | None
     bytes: Count | None
     architecture: str | None
@@ -144,7 +144,7 @@ class TimedForm(_Part):
     """Latency of embedding one face by a form of the network.
 
     Attributes:
-        file: name of the ONNX file.
+        form: name of the form: precision, rewrites and the start of the file's SHA-256.
         precision: precision of the weights.
         threads: threads of one inference.
         pinned_threads: whether each helper thread was bound to a processor of its own.
@@ -153,7 +153,7 @@ class TimedForm(_Part):
         latency: all figures; None for a latency that the model itself records.
     """
 
-    file: str
+    form: str
     precision: str
     threads: _Threads
     pinned_threads: bool
@@ -249,7 +249,7 @@ class SustainedRun(_Part):
     """Embedding one face after the other without a pause.
 
     Attributes:
-        file: name of the ONNX file.
+        form: name of the form: precision, rewrites and the start of the file's SHA-256.
         precision: precision of the weights.
         threads: threads of one inference.
         pinned_threads: whether each helper thread was bound to a processor of its own.
@@ -259,7 +259,7 @@ class SustainedRun(_Part):
         windows: parts of the run, in order.
     """
 
-    file: str
+    form: str
     precision: str
     threads: _Threads
     pinned_threads: bool

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.json_output import rounded
-from edge_sphereface.storage.record import Length, Record
+from edge_sphereface.storage.record import Between, Length, Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,9 @@ Linux."""
 _GPU = re.compile(r"gpu|ga10b|gv11b|gp10b")
 """Names of GPUs among the devices with a variable clock: Jetson's, by module, and Mali's."""
 _TIMEOUT_S = 10
+_MAX_LIMITS = 64
+_COLDEST_C, _HOTTEST_C = -273.15, 1000.0
+"""Linux reports -274 degrees for a zone that has not been measured. Source: THERMAL_TEMP_INVALID in linux/thermal.h."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +53,11 @@ class DeviceCondition(Record):
     record_error = EdgeSphereFaceError
     record_hint = "measure again"
 
-    temperature_c: float | None = field(metadata=rounded(1))
+    temperature_c: Annotated[float, Between(_COLDEST_C, _HOTTEST_C)] | None = field(metadata=rounded(1))
     hottest_zone: str | None
     clock_mhz: float | None = field(metadata=rounded(0))
     gpu_clock_mhz: float | None = field(metadata=rounded(0))
-    throttled: Annotated[tuple[str, ...], Length(64)] | None
+    throttled: Annotated[tuple[str, ...], Length(_MAX_LIMITS)] | None
 
     @property
     def is_slowed(self) -> bool:
@@ -95,7 +98,9 @@ def _temperatures(root: Path) -> Iterator[tuple[float, str]]:
     """Temperatures of the thermal zones in degrees Celsius, with their types."""
     for folder in (root / "sys/class/thermal").glob("thermal_zone*"):
         degrees, zone = _integer(folder / "temp"), _line(folder / "type") or ""
-        if degrees is not None and zone not in _CONSTANT_ZONES:  # a zone without power cannot be read
+        if degrees is None or zone in _CONSTANT_ZONES:  # a zone without power cannot be read
+            continue
+        if _COLDEST_C <= degrees / 1000 <= _HOTTEST_C:
             yield degrees / 1000, zone
 
 
@@ -122,7 +127,12 @@ def _gpu_clocks(root: Path) -> Iterator[float]:
 
 def _throttled(root: Path, call: Run) -> tuple[str, ...] | None:
     found = [limits for limits in (_pi_limits(root, call), _cooling(root)) if limits is not None]
-    return tuple(limit for limits in found for limit in limits) if found else None
+    if not found:
+        return None
+    limits = [limit for some in found for limit in some]
+    if len(limits) > _MAX_LIMITS:  # a server has a cooling device for each processor
+        limits[_MAX_LIMITS - 1 :] = [f"{len(limits) - _MAX_LIMITS + 1} more cooling devices now"]
+    return tuple(limits)
 
 
 def _pi_limits(root: Path, call: Run) -> list[str] | None:

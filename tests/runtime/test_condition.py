@@ -111,3 +111,28 @@ def test_a_machine_that_tells_nothing_or_rubbish(tmp_path):
 def test_nothing_slows_a_machine_whose_coolers_are_off(tmp_path):
     tree(tmp_path, {"class/thermal/cooling_device0/type": "Processor", "class/thermal/cooling_device0/cur_state": "0"})
     assert read_condition(tmp_path, programs(NO_PROGRAM)).throttled == ()
+
+
+def test_a_server_whose_processors_are_all_slowed(tmp_path):
+    """Each has a cooling device of its own; a condition lists a limited number."""
+    for number in range(100):
+        place = f"class/thermal/cooling_device{number}"
+        tree(tmp_path, {f"{place}/type": f"cpufreq-cpu{number}", f"{place}/cur_state": "1", f"{place}/max_state": "3"})
+    limits = read_condition(tmp_path, programs(NO_PROGRAM)).throttled
+    assert len(limits) == 64
+    assert limits[0] == "cpufreq-cpu0 at 1 of 3 now"
+    assert limits[-1] == "37 more cooling devices now"
+
+
+@pytest.mark.parametrize("impossible", ["-274000", "99999999999"])
+def test_a_zone_without_a_measurement_is_passed_over(tmp_path, impossible):
+    tree(
+        tmp_path,
+        {
+            "class/thermal/thermal_zone0/temp": impossible,
+            "class/thermal/thermal_zone1/temp": "-5000",
+            "class/thermal/thermal_zone1/type": "outdoor",
+        },
+    )
+    now = read_condition(tmp_path, programs(NO_PROGRAM))
+    assert (now.temperature_c, now.hottest_zone) == (-5, "outdoor")

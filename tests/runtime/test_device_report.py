@@ -1,6 +1,7 @@
 """A board is measured in steps, keeps what it measured, and tells nothing about its owner."""
 
 import getpass
+import hashlib
 import json
 import os
 import shutil
@@ -14,8 +15,9 @@ import pytest
 
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.device import DevicePlan, DeviceReport, measure_device
-from edge_sphereface.device.privacy import Privacy
 from edge_sphereface.device.sustained import sustain
+from edge_sphereface.device.wording import message_of
+from edge_sphereface.doctor import Finding
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.condition import DeviceCondition, read_condition
 from edge_sphereface.inference.embedder import Embedder
@@ -87,6 +89,11 @@ def board(tmp_path):
     return tmp_path / "board"
 
 
+def form_of(model):
+    """Name of a form in the report: that of its precision and of the content of the file."""
+    return f"{Embedder(model).spec.precision} ({hashlib.sha256(model.read_bytes()).hexdigest()[:8]})"
+
+
 class Board:
     """Programs of a board, which throttles from its third answer on, and a clock of half a second a look."""
 
@@ -127,12 +134,13 @@ def test_the_command_measures_every_part(printed, folder, photo, tmp_path):
     report = DeviceReport.from_json(text)
     assert report.as_json() == shown
     assert (report.complete, report.stopped, report.quick) == (True, "", True)
-    assert [(model.file, model.certified) for model in report.models] == [("net.int8.onnx", None), ("net.onnx", True)]
+    int8, plain = (form_of(folder / name) for name in ("net.int8.onnx", "net.onnx"))
+    assert [(model.form, model.certified) for model in report.models] == [(int8, None), (plain, True)]
     assert all(model.provider.active == ("CPUExecutionProvider",) for model in report.models)
     assert report.tuning.source == "measured"
-    assert {row.file for row in report.tuning.rows} == {"net.onnx", "net.int8.onnx"}
+    assert {row.form for row in report.tuning.rows} == {int8, plain}
     compared = report.int8_over_float
-    assert (compared.int8.file, compared.float32.file, compared.rounds) == ("net.int8.onnx", "net.onnx", 20)
+    assert (compared.int8.form, compared.float32.form, compared.rounds) == (int8, plain, 20)
     assert compared.low < compared.ratio < compared.high
     (detector,) = report.detectors
     assert (detector.name, detector.is_auto, detector.image, detector.faces) == ("mtcnn", True, "photograph", 1)
@@ -141,7 +149,7 @@ def test_the_command_measures_every_part(printed, folder, photo, tmp_path):
     assert [one.part for one in report.missing] == ["detector yunet"]
     assert report.load is not None
     assert {one.check for one in report.findings} >= {"python", "onnxruntime", "memory", "detectors"}
-    for word in private_words(str(tmp_path), "anna", photo.name):
+    for word in private_words(str(tmp_path), "anna", "net.", photo.name):
         assert word not in text, word
 
 
@@ -154,16 +162,22 @@ def test_a_board_that_gets_hot(board, tuned):
     assert (report.environment.memory_mib, report.environment.governor) == (8052, "ondemand")
     assert report.environment.generation["CPU_part"] == "0xd0b"
     best = report.tuning.best
-    assert (report.tuning.source, best.file, best.median_ms, best.memory_arena) == ("recorded", tuned.name, 7.5, True)
+    assert (report.tuning.source, best.form, best.median_ms, best.memory_arena) == (
+        "recorded",
+        form_of(tuned),
+        7.5,
+        True,
+    )
     run = report.sustained
     assert run.hottest_c == 61
     assert (run.before.clock_mhz, run.windows[-1].condition.clock_mhz) == (2400, 1500)
     assert run.throttled == ("frequency capped now", "frequency capped since boot")
     assert [one.part for one in report.missing] == ["INT8 over float", "detector yunet"]
+    assert report.missing[1].reason == "there is no model file"
     assert [one.complete for one in kept] == [False] * (5 + len(run.windows)) + [True]
     assert len(kept[4].sustained.windows) == 1, "a board may fail under load"
     assert kept[0].stopped == "unfinished"
-    for word in private_words(SERIAL, "d8:3a:dd:12:34:56", str(board), str(tuned.parent)):
+    for word in private_words(SERIAL, "d8:3a:dd:12:34:56", str(board), str(tuned.parent), tuned.name):
         assert word not in report.to_json(), word
 
 
@@ -185,34 +199,60 @@ def change_certificate(model):
 
 
 @pytest.mark.parametrize(
-    ("damage", "reason"),
+    ("damage", "reason", "detail"),
     [
-        (change_certificate, "net.onnx: its certificate is not met here: cosine"),
-        (lambda model: model.unlink(), "net.onnx: There is no model file net.onnx."),
+        (change_certificate, "its certificate is not met here: cosine", ""),
+        (lambda model: model.unlink(), "there is no model file", "There is no model file"),
         (
             lambda model: model.write_bytes(b"x"),
-            "net.onnx: net.onnx is not an ONNX file: the number at byte 1 has no end.",
+            "the file is not a model that this version reads",
+            "net.onnx is not an ONNX file: the number at byte 1 has no end.",
         ),
     ],
 )
-def test_a_model_that_fails_its_verification_stops_the_measurement(cli, folder, tmp_path, damage, reason):
+def test_a_model_that_fails_its_verification_stops_the_measurement(cli, folder, tmp_path, damage, reason, detail):
+    """The report says why in words of its own; the message, which names files, is for this terminal."""
     damage(folder / "net.onnx")
-    code, out, _ = cli("report-device", folder / "net.onnx", folder / "net.int8.onnx", "-o", tmp_path / "device.json")
+    code, out, err = cli("report-device", folder / "net.onnx", folder / "net.int8.onnx", "-o", tmp_path / "device.json")
     assert code == 1
-    assert f"INCOMPLETE {reason}" in out
+    assert f"model      {folder / 'net.onnx'}: " in out
+    assert reason in out
+    assert detail in err
     report = DeviceReport.from_json((tmp_path / "device.json").read_bytes())
     assert not report.complete
-    assert report.stopped.startswith(reason)
+    assert f": {reason}" in report.stopped
     assert [model.passed for model in report.models] == [False]
     assert report.tuning is report.sustained is None
-    assert "anna" not in report.to_json()
+    for word in private_words(str(folder), "anna", "net."):
+        assert word not in report.to_json(), word
+
+
+def test_folders_and_names_of_files_do_not_reach_the_report(board, small_model, tmp_path, monkeypatch):
+    """Spaces, umlauts and names inside of words, which no search for paths and names finds."""
+    cache = tmp_path / "Olaf Müller" / "USB Stick"
+    cache.mkdir(parents=True)
+    monkeypatch.setenv("EDGE_SPHEREFACE_HOME", str(cache))
+    model = cache / "sf_olaf.mueller_vm.onnx"
+    shutil.copy(small_model, model)
+    told = []
+    plan = DevicePlan(models=(model, cache / "OLAF.onnx"), minutes=0, quick=True, provider="cpu", threads=(1,))
+    report = measure_device(plan, explain=told.append, root=board, run=Board().run)
+    assert (report.models[0].form, report.models[1].form) == (form_of(model), "model 2")
+    assert report.stopped == "model 2: there is no model file"
+    assert "OLAF.onnx" in " ".join(told)
+    assert next(one.message for one in report.findings if one.check == "cache") == (
+        "the folder is temporary, or cannot be used"
+    )
+    shown = json.dumps(report.as_json(), ensure_ascii=False).lower()
+    for word in ("olaf", "müller", "mueller", "usb", ".onnx", str(tmp_path).lower()):
+        assert word not in shown, word
 
 
 def test_models_of_two_networks_are_not_compared(folder):
     other = with_spec(folder / "net.onnx", folder / "other.onnx", source_sha256="0" * 64)
     report = measure_device(DevicePlan(models=(folder / "net.onnx", other), provider="cpu"))
-    assert "come from different checkpoints" in report.stopped
-    assert str(folder) not in report.stopped
+    assert report.stopped == "the models come from different checkpoints"
+    assert str(folder) not in report.to_json()
 
 
 def test_a_tuning_of_another_board_is_not_taken(board, folder):
@@ -261,32 +301,18 @@ def test_parts_are_long_enough_for_a_rate():
     assert all(part.rate == pytest.approx(100) for part in parts)
 
 
-PRIVACY = Privacy(names=("anna-pi", "anna"), folders=("/home/anna/", "models of anna/"))
-
-
 @pytest.mark.parametrize(
-    ("text", "cleaned"),
+    ("finding", "message"),
     [
-        ("There is no model file /home/anna/a b/net.onnx.", "There is no model file a b/net.onnx."),
-        ("models of anna/net.onnx is damaged", "net.onnx is damaged"),
-        ("cannot open /usr/lib/libcuda.so.1: no such file", "cannot open libcuda.so.1: no such file"),
-        (r"cannot open C:\Users\bob\net.onnx: denied", "cannot open net.onnx: denied"),
-        ("anna on anna-pi, not annabel", "*** on ***, not annabel"),
-        ("(/opt/x/y.onnx), ~/z.onnx", "(y.onnx), z.onnx"),
-        ("address d8:3a:dd:12:34:56", "address ***"),
-        ("see microsoft/onnxruntime#23957, a ratio 3/4", "see microsoft/onnxruntime#23957, a ratio 3/4"),
-        ("x" * 600, "x" * 500 + "…"),
+        (Finding(check="memory", status="warn", message="256 MiB of main memory"), "256 MiB of main memory"),
+        (Finding(check="memory", status="ok", message="8052 MiB of main memory"), ""),
+        (Finding(check="detectors", status="fail", message="/home/x/y.onnx"), "the file of YuNet is damaged"),
+        (Finding(check="onnxruntime", status="fail", message="/home/x/y.so"), "it cannot be imported"),
+        (Finding(check="a new check", status="fail", message="/home/x/y"), ""),
     ],
 )
-def test_texts_lose_what_is_private(text, cleaned):
-    assert PRIVACY.clean(text) == cleaned
-
-
-def test_the_names_of_this_machine_are_private():
-    found = Privacy.of_this_machine([Path("forms of anna/net.onnx")], {"USER": "anna", "SUDO_USER": ""})
-    assert {"anna", socket.gethostname()} <= set(found.names)
-    assert "forms of anna/" in found.folders
-    assert "" not in found.names
+def test_findings_are_told_without_paths(finding, message):
+    assert message_of(finding, imports_onnxruntime=False) == message
 
 
 def test_a_report_of_another_kind_is_refused():
