@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from edge_sphereface.inference.embedder import Embedder, preprocess
@@ -309,6 +310,27 @@ def test_what_cannot_be_run_is_said(program, kit, compute, monkeypatch, capsys):
     listed = capsys.readouterr().out.splitlines()
     assert len(listed) == 8
     assert listed[3].split()[:2] == ["rknnlite", "here"]
+
+
+def test_the_cpu_does_not_stand_in_for_an_accelerator_without_a_model(program, kit, compute, monkeypatch, capsys):
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(compute, log=[]))
+    assert program.main(["--kit", str(kit)]) == 2
+    said = capsys.readouterr()
+    assert "targets/rknn/convert.py makes the model" in said.err
+    assert "--runtime onnxruntime computes on the CPU" in said.err
+    assert not said.out
+    assert program.main(["--kit", str(kit), "--runtime", "onnxruntime", "--rounds", "0"]) == 0
+
+
+def test_a_provider_that_leaves_nodes_to_the_cpu_is_refused(program, kit, capsys):
+    provider = "AzureExecutionProvider"  # it is in onnxruntime's package for CPUs, and takes no node of the network
+    if provider not in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has no {provider}")
+    words = ["--kit", str(kit), "--runtime", "onnxruntime", "--target", provider]
+    assert program.main(words) == 2
+    said = capsys.readouterr()
+    assert "fallback to CPU EP has been explicitly disabled" in said.err
+    assert "PASSED" not in said.out
 
 
 def test_an_error_of_a_vendor_is_one_line(program, kit, monkeypatch, capsys):

@@ -106,19 +106,29 @@ class Runtime:
 
 
 class OnnxRuntime(Runtime):
-    """Source: onnxruntime, Python API: InferenceSession, run, get_providers."""
+    """Source: onnxruntime, Python API: InferenceSession, run, get_providers; pull request 16016.
+
+    The pull request is of ``session.disable_cpu_ep_fallback``, which version 1.16 and later know.
+    """
 
     name = module = "onnxruntime"
     suffixes = (".onnx",)
     precision = "float32"
     install = "pip install onnxruntime"
+    _CPU, _REMOTE = "CPUExecutionProvider", "AzureExecutionProvider"
 
     def __init__(self, library: Any, setup: Setup) -> None:
         """Load the model, and require that the provider that was asked for takes it."""
-        asked = setup.target or "CPUExecutionProvider"
+        asked = setup.target or self._CPU
         if asked not in library.get_available_providers():
             raise StopError(f"{asked} is not in this onnxruntime: {', '.join(library.get_available_providers())}")
-        self._session = library.InferenceSession(str(setup.model), providers=[asked])
+        settings = library.SessionOptions()
+        if asked != self._CPU:  # without it, nodes that the provider does not take run on the CPU unseen
+            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        others = [name for name in library.get_available_providers() if name not in (self._CPU, self._REMOTE)]
+        if others and not setup.target:
+            print(f"note: this runs on the CPU; --target takes {' or '.join(others)}")
+        self._session = library.InferenceSession(str(setup.model), settings, providers=[asked])
         self.device = self._session.get_providers()[0]
         if self.device != asked:
             raise StopError(f"onnxruntime would run on {self.device}, not on {asked}")
@@ -366,7 +376,10 @@ class TensorRt(Runtime):
     suffixes = (".engine", ".plan")
     includes = "compute"
     device = "NVIDIA GPU"
-    install = "part of JetPack, or pip install tensorrt; targets/tensorrt/run.sh makes the engine"
+    install = (
+        "part of JetPack, or pip install tensorrt; version 8.5 (JetPack 5) needs numpy below 1.24; "
+        "targets/tensorrt/run.sh makes the engine"
+    )
     _TO_DEVICE, _TO_HOST = 1, 2
 
     def __init__(self, library: Any, setup: Setup) -> None:
@@ -698,10 +711,17 @@ def _choose(kit: Kit, arguments: argparse.Namespace) -> Type[Runtime]:
         if arguments.model is not None:
             if arguments.model.suffix in kind.suffixes:
                 return kind
+        elif kind is OnnxRuntime and kind is not here[0]:  # the CPU's result is not taken for an accelerator's
+            break
         elif kind is OnnxRuntime or _converted(kit, kind):
             return kind
-    needed = "; ".join(f"{kind.name} takes {' or '.join(kind.suffixes)}: {kind.install}" for kind in here)
-    raise StopError(f"no model for the runtimes that are here. {needed}. Name it with --model")
+    needed = "; ".join(
+        f"{kind.name} takes {' or '.join(kind.suffixes)}: {kind.install}"
+        for kind in here
+        if arguments.model is not None or kind is not OnnxRuntime
+    )
+    on_cpu = "; --runtime onnxruntime computes on the CPU" if OnnxRuntime in here and arguments.model is None else ""
+    raise StopError(f"no model for the runtimes that are here. {needed}. Name it with --model{on_cpu}")
 
 
 def _model(kit: Kit, kind: Type[Runtime], form: Dict[str, Any], named: Optional[Path]) -> Path:

@@ -3,7 +3,7 @@
 
 Usage: targets/rknn/convert.py rk3588 [--int8]
 
-Without --int8 the NPU computes in float16. With it, the golden crops calibrate, which is enough for a proof and too few
+Without --int8 the NPU computes in float16, which those of RV1103 and RV1106 do not. With it, the golden crops calibrate, which is enough for a proof and too few
 for use: calibrate with crops of your cameras. The model normalizes: give it uint8 BGR crops (crops/uint8), and
 nothing else. Source: Rockchip, RKNN Toolkit2 API reference: config, load_onnx, build, export_rknn.
 """
@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 
 KIT = Path(__file__).resolve().parents[2]
+INT8_ONLY = ("rv1103", "rv1106")
+"""Chips for which toolkit 2.3.2 builds int8 models alone. Source: github.com/ultralytics/ultralytics, pull 24384."""
 
 
 def main() -> None:
@@ -27,6 +29,8 @@ def main() -> None:
     if len(words) != 1:
         sys.exit("name the chip, such as rk3588, rk3568 or rv1106")
     quantized = "--int8" in sys.argv
+    if words[0].lower().startswith(INT8_ONLY) and not quantized:
+        sys.exit(f"the NPU of {words[0]} computes in int8 only: add --int8")
     manifest = json.loads((KIT / "manifest.json").read_text())
     spec, form = manifest["spec"], next(form for form in manifest["forms"] if form["batch"] == 1)
     crops = np.load(KIT / manifest["crops_uint8"])
@@ -40,11 +44,13 @@ def main() -> None:
     converter = toolkit()
     deviation = 1 / spec["pixel_scale"]
     converter.config(mean_values=[[spec["pixel_mean"]] * 3], std_values=[[deviation] * 3], target_platform=words[0])
-    target = str(KIT / "out" / ("int8.rknn" if quantized else "float16.rknn"))
+    target = KIT / "out" / ("int8.rknn" if quantized else "float16.rknn")
+    if target.exists():  # one of an earlier conversion is not taken for this one's
+        target.unlink()
     for step, code in (
         ("load_onnx", lambda: converter.load_onnx(model=str(KIT / form["file"]))),
         ("build", lambda: converter.build(do_quantization=quantized, dataset=str(dataset) if quantized else None)),
-        ("export_rknn", lambda: converter.export_rknn(target)),
+        ("export_rknn", lambda: converter.export_rknn(str(target))),
         ("init_runtime", converter.init_runtime),
     ):
         if code() != 0:

@@ -3,7 +3,8 @@
 
 Usage: targets/tensorrt/onnxruntime_tensorrt.py [--fp16]
 
-Source: onnxruntime, "TensorRT Execution Provider": trt_fp16_enable.
+Source: onnxruntime, "TensorRT Execution Provider": trt_fp16_enable; onnxruntime_session_options_config_keys.h:
+session.disable_cpu_ep_fallback.
 """
 
 import json
@@ -27,7 +28,14 @@ def main() -> None:
     form = next(form for form in manifest["forms"] if form["layout"] == "nchw")
     is_half = "--fp16" in sys.argv
     options = {"trt_fp16_enable": is_half}
-    session = ort.InferenceSession(str(KIT / form["file"]), providers=[("TensorrtExecutionProvider", options)])
+    settings = ort.SessionOptions()
+    settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else nodes run on the CPU unseen
+    try:
+        session = ort.InferenceSession(
+            str(KIT / form["file"]), settings, providers=[("TensorrtExecutionProvider", options)]
+        )
+    except Exception as error:  # noqa: BLE001 -- the classes of onnxruntime's errors share no base
+        sys.exit(f"TensorRT did not take the whole network: {error}")
     if session.get_providers()[0] != "TensorrtExecutionProvider":
         sys.exit("TensorRT did not take the network; onnxruntime would run it on " + session.get_providers()[0])
     crops = np.load(KIT / manifest["crops_float32"])

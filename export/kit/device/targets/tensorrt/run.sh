@@ -1,8 +1,8 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Needs: trtexec (on a Jetson: /usr/src/tensorrt/bin), python3 with numpy. Not run by the project on this hardware.
 # Usage: targets/tensorrt/run.sh float32|float16
 # Source: TensorRT, samples/trtexec, README and `trtexec --help`: --loadInputs, --exportOutput, --noTF32, --fp16.
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/../.."
 precision=${1:?"float32 or float16"}
 model=forms/float32-b1.onnx
@@ -14,7 +14,7 @@ case $precision in
     float16) option=--fp16 ;;
     *) echo "the precision is float32 or float16" >&2; exit 1 ;;
 esac
-rm -rf "out/tensorrt-$precision"
+rm -rf "out/tensorrt-$precision" "out/$precision.engine"
 mkdir -p "out/tensorrt-$precision"
 trtexec --onnx="$model" "$option" --saveEngine="out/$precision.engine" | tee "out/trtexec-$precision.log"
 for crop in crops/float32/*.bin; do
