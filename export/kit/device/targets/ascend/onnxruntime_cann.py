@@ -34,7 +34,9 @@ def main() -> None:
         try:
             options = dict(device_id=0, **mode)
             settings = ort.SessionOptions()
-            settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else nodes run on the CPU unseen
+            settings.add_session_config_entry(
+                "session.disable_cpu_ep_fallback", "1"
+            )  # else nodes run on the CPU unseen
             session = ort.InferenceSession(
                 str(KIT / form["file"]), settings, providers=[("CANNExecutionProvider", options)]
             )
