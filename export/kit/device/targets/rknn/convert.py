@@ -3,9 +3,10 @@
 
 Usage: targets/rknn/convert.py rk3588 [--int8]
 
-Without --int8 the NPU computes in float16, which those of RV1103 and RV1106 do not. With it, the golden crops calibrate, which is enough for a proof and too few
-for use: calibrate with crops of your cameras. The model normalizes: give it uint8 BGR crops (crops/uint8), and
-nothing else. Source: Rockchip, RKNN Toolkit2 API reference: config, load_onnx, build, export_rknn.
+Without --int8 the NPU computes in float16, which those of RV1103 and RV1106 do not. With it, the golden crops
+calibrate, which is enough for a proof and too few for use: calibrate with crops of your cameras. The model normalizes:
+give it uint8 BGR crops (crops/uint8), and nothing else. Source: Rockchip, RKNN Toolkit2 API reference: config,
+load_onnx, build, export_rknn.
 """
 
 import json
