@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.ascend.formats.recording import ImportedError
+from benchmarks.ascend.formats.recording import ImportedError, as_utf8
 from benchmarks.ascend.ledger import printable
 from benchmarks.ascend.row import Evidence, LedgerRow, Proof
 from edge_sphereface.errors import KitError
@@ -37,7 +37,7 @@ def read_check(path: Path) -> Checked:
     """
     data = _FILE.read(path)
     try:
-        found = KitCheck.from_json(data, name=f"The check {printable(path.name)}")
+        found = KitCheck.from_json(as_utf8(data), name=f"The check {printable(path.name)}")
     except KitError as error:
         raise ImportedError(error.message, hint=error.hint) from error
     return Checked(found=found, file=Evidence(name=printable(path.name), sha256=hashlib.sha256(data).hexdigest()))

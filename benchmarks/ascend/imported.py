@@ -19,7 +19,7 @@ from benchmarks.ascend.formats import (
     mxbase,
     trtexec,
 )
-from benchmarks.ascend.formats.recording import ImportedError, Recording
+from benchmarks.ascend.formats.recording import ImportedError, Recording, as_utf8
 from benchmarks.ascend.ledger import printable
 from benchmarks.ascend.row import Evidence, LedgerRow
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
@@ -54,9 +54,10 @@ def read(path: Path, stated: Stated) -> list[LedgerRow]:
     """
     data = _FILE.read(path)
     name = printable(path.name)
-    text = data.decode("utf-8", errors="replace")
+    content = as_utf8(data)
+    text = content.decode(errors="replace")
     recording = Recording.of(text, name=name, stated=stated)
-    rows = _from_json(data, recording) if text.lstrip().startswith("{") else _from_log(recording)
+    rows = _from_json(content, recording) if text.lstrip().startswith("{") else _from_log(recording)
     if not rows:
         raise ImportedError(f"{name} has no figures in a known format.", hint=_EXPECTED)
     evidence = Evidence(name=name, sha256=hashlib.sha256(data).hexdigest())

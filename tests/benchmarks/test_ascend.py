@@ -184,7 +184,7 @@ def test_compare_writes_table_picture_and_data(tmp_path, capsys):
 @pytest.mark.slow
 def test_commands_without_an_npu(tmp_path, capsys):
     log = tmp_path / "eval.log"
-    log.write_text("LFWACC=0.9923 std=0.0050 thd=0.3050")
+    log.write_text("LFWACC=0.9923 std=0.0050 thd=0.3050\n")
     assert run(build_parser(), ["ascend", "import", str(log), "--source", "lab", "-o", str(tmp_path / "i.json")]) == 0
     assert "LFW 99.23%" in capsys.readouterr().out
     assert run(build_parser(), ["ascend", "run", "--json"]) == 0

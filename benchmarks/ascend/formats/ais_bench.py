@@ -28,10 +28,10 @@ _THROUGHPUT = re.compile(
     r"|\(1000\*batchsize/NPU_compute_time\)"
     rf"): {NUMBER}"
 )
-_BATCH = re.compile(r"try get model batchsize:(\d{1,9})\b")
-_LOOP = re.compile(r"loop inference exec: \((\d{1,9})/\1\)")
-_ENERGY = re.compile(rf"NPU ID:(\d{{1,6}}) energy consumption\(J\):{NUMBER}")
-_DEVICE_RATE = re.compile(rf"device_(\d{{1,6}}) throughput:{NUMBER} start_time:")
+_BATCH = re.compile(r"try get model batchsize:([0-9]{1,9})(?![\w.,])")
+_LOOP = re.compile(r"loop inference exec: \(([0-9]{1,9})/\1\)")
+_ENERGY = re.compile(rf"NPU ID:([0-9]{{1,6}}) energy consumption\(J\):{NUMBER}")
+_DEVICE_RATE = re.compile(rf"device_([0-9]{{1,6}}) throughput:{NUMBER} start_time:")
 _TOTAL = re.compile(rf"summary throughput:{NUMBER}")
 
 
@@ -78,8 +78,8 @@ def read(recording: Recording) -> list[LedgerRow]:
 def _summaries(recording: Recording) -> list[_Summary]:
     found: list[_Summary] = []
     current = _Summary()
-    for line in recording.lines:
-        times, rate = _TIMES.search(line), _THROUGHPUT.search(line)
+    for number in range(len(recording.lines)):
+        times, rate = recording.search(_TIMES, number), recording.search(_THROUGHPUT, number)
         if times is not None:
             if times[1] in current.times:  # a log without the line of the throughput
                 found.append(current)
@@ -87,7 +87,7 @@ def _summaries(recording: Recording) -> list[_Summary]:
             name, copies = times[1], times[1] != "NPU_compute_time"
             current.times[name] = statistics(recording, _FIGURE.findall(times[2]), name, zero=copies)
         elif rate is not None:
-            current.batch = None if rate[1] is None else float(rate[1])
+            current.batch = None if rate[1] is None else recording.number(rate[1], "batch size")
             current.rate = recording.rate(rate[3], "throughput")
             found.append(current)
             current = _Summary()
@@ -123,7 +123,7 @@ def _row(recording: Recording, summary: _Summary) -> LedgerRow:
         host_to_device=summary.times.get("H2D_latency"),
         device_to_host=summary.times.get("D2H_latency"),
         faces_per_second=summary.rate,
-        energy_j=None if energy is None else float(energy[2]),
+        energy_j=None if energy is None else recording.number(energy[2], "energy"),
         origin=IMPORTED,
         source=recording.stated.source,
         doubts=(*doubts, *([PIPELINE] if is_pipeline else []), *contradictions),

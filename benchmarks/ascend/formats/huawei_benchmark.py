@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _INFERENCE = re.compile(
     rf"\[infer(?:ence)?\] throughputRate: {NUMBER}, Interface throughputRate: {NUMBER}, moduleLatency: {NUMBER}"
 )
-_BATCH_IN_NAME = re.compile(r"batchsize_(\d{1,6})_device")
+_BATCH_IN_NAME = re.compile(r"batchsize_([0-9]{1,6})_device")
 
 
 def read(recording: Recording) -> list[LedgerRow]:

@@ -26,7 +26,8 @@ def read(recording: Recording) -> list[LedgerRow]:
     found = recording.single(_LFW, "the original's evaluation")
     if found is None:
         return []
-    accuracy, std, threshold = (float(value) for value in found.groups())
+    names = ("LFWACC", "std", "thd")
+    accuracy, std, threshold = map(recording.number, found.groups(), names)
     if not 0 <= accuracy <= 1:
         raise ImportedError(
             f"{recording.name} has {accuracy:g} as LFWACC; expected a share from 0 to 1.", hint="record the run again"

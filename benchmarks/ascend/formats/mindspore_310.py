@@ -15,7 +15,7 @@ from benchmarks.ascend.row import IMPORTED, LedgerRow, PartialLatency
 if TYPE_CHECKING:
     from benchmarks.ascend.formats.recording import Recording
 
-_MEAN = re.compile(rf"NN inference cost average time: {NUMBER} ?ms of infer_count (\d{{1,9}})\b")
+_MEAN = re.compile(rf"NN inference cost average time: {NUMBER} ?ms of infer_count ([0-9]{{1,9}})(?![\w.,])")
 
 
 def read(recording: Recording) -> list[LedgerRow]:

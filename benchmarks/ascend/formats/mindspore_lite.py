@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.ascend.formats.recording import Recording
 
 _RUN = re.compile(
-    rf"NumThreads = (\d{{1,6}}), MinRunTime = {NUMBER} ms, MaxRunTime = {NUMBER} ms, AvgRunTime = {NUMBER} ms",
+    rf"NumThreads = ([0-9]{{1,6}}), MinRunTime = {NUMBER} ms, MaxRunTime = {NUMBER} ms, AvgRunTime = {NUMBER} ms",
     re.IGNORECASE,
 )
 

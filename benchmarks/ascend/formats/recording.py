@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import math
 import re
@@ -14,11 +15,14 @@ from edge_sphereface.errors import EdgeSphereFaceError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NUMBER = r"([-+]?\d{1,30}(?:\.\d{1,30})?(?:[eE][-+]?\d{1,2})?)"
-"""A number in a log that is always finite."""
+NUMBER = r"([-+\w.,]{1,100})"
+"""What stands in a log where a number belongs, as a whole: :meth:`Recording.number` refuses what is none."""
 
 _MAX_LINE = 4096
+_NUMBER = re.compile(r"[-+]?[0-9]{1,30}(?:\.[0-9]{1,30})?(?:[eE][-+]?[0-9]{1,3})?")
+_BYTE_ORDERS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MAX_MS = 1e9
+_MAX_RATE = 1e9
 _MAX_BATCH = 65536
 _TOLERANCE = 0.01
 """Relative difference up to which two figures of a log agree; tools round what they print."""
@@ -30,6 +34,13 @@ class ImportedError(EdgeSphereFaceError, ValueError):
     """The file of a recorded run cannot be read, has no known format, or holds what a run cannot have."""
 
     code = "import"
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Text in UTF-8 without byte order mark; PowerShell's ``>`` writes UTF-16 with one."""
+    if data.startswith(_BYTE_ORDERS):
+        return data.decode("utf-16", errors="replace").encode(errors="replace")
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +68,45 @@ class Recording:
         name: name of the file.
         lines: its lines without colors; lines of more than 4096 characters, which no tool prints, are left out.
         stated: what is known besides.
+        may_be_cut: whether it ends with a digit and no line break, so that its last number may lack digits.
     """
 
     name: str
     lines: tuple[str, ...]
     stated: Stated
+    may_be_cut: bool
 
     @classmethod
     def of(cls, text: str, *, name: str, stated: Stated) -> Recording:
         """Split a text into lines. A progress bar's rewritten line counts as several."""
         lines = (_COLOR.sub("", line).strip() for line in _BREAK.split(text) if len(line) <= _MAX_LINE)
-        return cls(name=name, lines=tuple(line for line in lines if line), stated=stated)
+        kept = tuple(line for line in lines if line)
+        return cls(name=name, lines=kept, stated=stated, may_be_cut=text[-1:].isdigit())
+
+    def search(self, pattern: re.Pattern[str], number: int) -> re.Match[str] | None:
+        """Find a pattern in the line of a number, from 0.
+
+        Raises:
+            ImportedError: the match ends with the file, which may be cut within its last number.
+        """
+        line = self.lines[number]
+        found = pattern.search(line)
+        is_last = number == len(self.lines) - 1
+        if found is not None and self.may_be_cut and is_last and found.end() == len(line):
+            raise ImportedError(
+                f"{self.name} ends with a number and without a line break, so that digits may be missing.",
+                hint="give the whole file; if it is whole, add a line break",
+            )
+        return found
 
     def matches(self, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
-        """Find a pattern in each line, at most once."""
-        return (found for line in self.lines if (found := pattern.search(line)) is not None)
+        """Find a pattern in each line, at most once.
+
+        Raises:
+            ImportedError: as :meth:`search`.
+        """
+        found = (self.search(pattern, number) for number in range(len(self.lines)))
+        return (match for match in found if match is not None)
 
     def single(self, pattern: re.Pattern[str], what: str) -> re.Match[str] | None:
         """Find a pattern that a run prints once; None if it is missing.
@@ -90,6 +125,21 @@ class Recording:
             f"{self.name} holds {count} runs of {what}; expected one.", hint="give one file for each run"
         )
 
+    def number(self, digits: str, what: str) -> float:
+        """Read a number, without a comma that ends its part of the line.
+
+        Raises:
+            ImportedError: it is not a whole, finite number with a decimal point.
+        """
+        digits = digits.removesuffix(",")
+        value = float(digits) if _NUMBER.fullmatch(digits) else math.nan
+        if not math.isfinite(value):
+            raise ImportedError(
+                f"{self.name} has {digits!r:.80} as {what}; expected a number such as 1.25.",
+                hint="give the file as the tool wrote it",
+            )
+        return value
+
     def time_ms(self, digits: str, what: str, *, zero: bool = False) -> float:
         """Read a time in milliseconds.
 
@@ -101,7 +151,7 @@ class Recording:
         Raises:
             ImportedError: it cannot be a time.
         """
-        value = float(digits)
+        value = self.number(digits, what)
         if not (value > 0 or (zero and value == 0)) or value > _MAX_MS:
             raise ImportedError(
                 f"{self.name} has {value:g} ms as {what}; expected a time above 0.", hint="record the run again"
@@ -114,8 +164,8 @@ class Recording:
         Raises:
             ImportedError: it cannot be a rate.
         """
-        value = float(digits)
-        if not (math.isfinite(value) and value > 0):
+        value = self.number(digits, what)
+        if not 0 < value <= _MAX_RATE:
             raise ImportedError(
                 f"{self.name} has {value:g} a second as {what}; expected a rate above 0.", hint="record the run again"
             )
@@ -142,6 +192,7 @@ def order_doubts(latency: PartialLatency, what: str) -> Iterator[str]:
     ascending = [
         ("min", latency.min_ms),
         ("median", latency.median_ms),
+        ("p95", latency.p95_ms),
         ("p99", latency.p99_ms),
         ("max", latency.max_ms),
     ]
@@ -182,11 +233,13 @@ def statistics(
         zero: whether a time may be zero.
 
     Raises:
-        ImportedError: a figure cannot be a time.
+        ImportedError: a figure cannot be a time, or there is no mean.
     """
     found = {
         name.replace(" ", ""): recording.time_ms(digits, f"{name} of {what}", zero=zero) for name, digits in figures
     }
+    if "mean" not in found:
+        raise ImportedError(f"{recording.name} has no mean of {what}.", hint="give the file as the tool wrote it")
     return PartialLatency(
         min_ms=found.get("min"),
         mean_ms=found.get("mean"),
