@@ -57,6 +57,7 @@ INT8_BOUNDS = Bounds(max_abs_error=0.35, min_cosine=0.95)
 """Bounds of a vendor's own quantization of the float form. On the golden crops, that of this project reaches a cosine
 of 0.993 and an error of 0.11; crops with red and blue swapped reach a cosine of 0.33."""
 _REDUCED: dict[str, Precision] = {"float16": "float16", "int8": "int8"}
+_PRIVATE_FOLDER, _SHARED_FOLDER = 0o700, 0o755
 _ONE_THREAD = SessionConfig(provider="cpu", threads=1)
 
 
@@ -159,6 +160,9 @@ def make_kit(
             content = f"{manifest.to_json()}\n".encode()
             (place / MANIFEST).write_bytes(content)
             (place / MANIFEST).chmod(PRIVATE if options.is_private else SHARED)
+            for part in (place, *place.rglob("*")):
+                if part.is_dir():
+                    part.chmod(_PRIVATE_FOLDER if options.is_private else _SHARED_FOLDER)
             if folder.is_dir():
                 folder.rmdir()
             place.rename(folder)

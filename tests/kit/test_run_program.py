@@ -274,6 +274,7 @@ def test_outputs_of_another_tool_are_compared(program, kit, tmp_path, capsys):
         (expected[:, :5], 1, "expected outputs of shape"),
         (expected[0], 1, "expected outputs of shape"),
         (np.float32(1), 1, "expected outputs of shape"),
+        (expected[:0], 1, "expected outputs of shape"),
         (np.arange(5), 2, "expected floating-point numbers"),
     ):
         np.save(tmp_path / "x.npy", values)
@@ -359,3 +360,92 @@ def test_a_damaged_kit_is_not_used(program, kit, capsys):
         (kit / "manifest.json").write_text(json.dumps(broken))
         assert program.main(["--kit", str(kit)]) == 2
         assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_manifest_that_lacks_something_is_one_error(program, kit, capsys):
+    """Code 1 says that outputs are wrong, so that nothing else may end with it."""
+    manifest = json.loads((kit / "manifest.json").read_text())
+    bounds = {**manifest["bounds"], "float32": {"min_cosine": "high", "max_abs_error": 1}}
+    (form, *_) = manifest["forms"]
+    for broken in (
+        {key: value for key, value in manifest.items() if key != "spec"},
+        {**manifest, "spec": []},
+        {**manifest, "forms": []},
+        {**manifest, "forms": [None]},
+        {**manifest, "forms": [{**form, "precision": "int4"}]},
+        {**manifest, "files": []},
+        {**manifest, "files": [{"path": 1, "sha256": "x"}]},
+        {**manifest, "bounds": bounds},
+        {**manifest, "outputs": None},
+    ):
+        (kit / "manifest.json").write_text(json.dumps(broken))
+        assert program.main(["--kit", str(kit), "--rounds", "0"]) == 2, broken
+        assert capsys.readouterr().err.count("\n") == 1
+    (kit / "manifest.json").write_text("[" * 100_000)
+    assert program.main(["--kit", str(kit)]) == 2
+
+
+def test_files_outside_of_the_kit_are_not_read(program, kit, capsys):
+    """Neither by .. nor through a link, also where the manifest has their right SHA-256."""
+    manifest = json.loads((kit / "manifest.json").read_text())
+    outside = kit.parent / "crops.npy"
+    shutil.copy(kit / "crops/float32.npy", outside)
+    (kit / "link.npy").symlink_to(outside)
+    entry = next(file for file in manifest["files"] if file["path"] == "crops/float32.npy")
+    for name in ("../crops.npy", str(outside), "link.npy"):
+        changed = {**manifest, "crops_float32": name, "files": [*manifest["files"], {**entry, "path": name}]}
+        (kit / "manifest.json").write_text(json.dumps(changed))
+        assert program.main(["--kit", str(kit), "--rounds", "0"]) == 2
+        assert "is not a file of the kit" in capsys.readouterr().err
+
+
+def test_files_of_the_kit_are_not_replaced(program, kit, capsys):
+    before = (kit / "expected/outputs.npy").read_bytes()
+    for folder in ("expected", ".", "new", "README.txt/x"):
+        assert program.main(["--kit", str(kit), "--rounds", "0", "-o", str(kit / folder)]) == 2, folder
+        assert "is a part of the kit" in capsys.readouterr().err
+    assert (kit / "expected/outputs.npy").read_bytes() == before
+    (kit.parent / "file").touch()
+    assert program.main(["--kit", str(kit), "--rounds", "0", "-o", str(kit.parent / "file")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_outputs_are_for_this_user_alone(program, kit, tmp_path, capsys):
+    """A kit may hold faces; the command that is suggested can be pasted, whatever the folder's name."""
+    place = tmp_path / "with space" / "o"
+    assert program.main(["--kit", str(kit), "--rounds", "0", "-o", str(place)]) == 0
+    assert f"'{place}/result.json'" in capsys.readouterr().out
+    assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (place, place.parent)} == {0o700}
+
+
+def test_a_model_that_is_none_is_one_error(program, kit, capsys):
+    made_model(kit, "bad.onnx")
+    words = ["--kit", str(kit), "--runtime", "onnxruntime", "--model", str(kit / "out" / "bad.onnx")]
+    assert program.main(words) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_interruption_has_a_code_of_its_own(program, kit, monkeypatch, capsys):
+    def stop(crop):
+        raise KeyboardInterrupt
+
+    log = []
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(stop, log=log))
+    made_model(kit, "net.rknn")
+    assert program.main(["--kit", str(kit), "--runtime", "rknnlite"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert log[-1] == "free"
+
+
+@pytest.mark.parametrize("words", [["--rounds", "-5"], ["--warm-up", "-3"], ["--device-id", "-1"]])
+def test_numbers_from_0_on_are_taken(program, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        program.main(words)
+    assert stopped.value.code == 2
+    assert "invalid number from 0 on" in capsys.readouterr().err
+
+
+def test_without_numpy_nothing_is_said_to_be_wrong():
+    done = subprocess.run([sys.executable, "-I", "-S", str(PROGRAM)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: numpy is missing: pip install numpy\n")

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from contextlib import ExitStack
@@ -24,12 +25,13 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 try:
     import numpy as np
 except ImportError:
-    sys.exit("numpy is missing: pip install numpy")
+    print("error: numpy is missing: pip install numpy", file=sys.stderr)
+    sys.exit(2)  # 1 would say that outputs are wrong
 
 KIT = Path(__file__).resolve().parent
 KIND, RESULT_KIND, VERSION = "edge_sphereface.kit", "edge_sphereface.kit_result", 1
 PRECISIONS = ("float32", "float16", "int8")
-PASSED, FAILED, USAGE = 0, 1, 2
+PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 UNIT = 1e-3
 """Largest difference of a length from 1 in outputs that something normalized."""
 
@@ -514,18 +516,23 @@ class Kit:
                 content = stream.read()
             self.manifest: Dict[str, Any] = json.loads(content)
             kind = self.manifest["kind"], self.manifest["schema_version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StopError(f"the kit's manifest.json cannot be read: {error}") from error
         if kind != (KIND, VERSION):
             raise StopError(f"expected a kit {KIND} of version {VERSION}, got {kind}")
         self.sha256 = hashlib.sha256(content).hexdigest()
-        spec = self.manifest["spec"]
-        self.crop = (spec["input_height"], spec["input_width"], 3)
+        try:
+            self.crop = _require_manifest(self.manifest)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise StopError(f"the kit's manifest.json lacks what it must hold: {reason}; copy the kit again") from error
 
     def path(self, name: str) -> Path:
         """Path of a file of the kit, which is as the manifest says."""
-        listed = next(file for file in self.manifest["files"] if file["path"] == name)
+        listed = next((file for file in self.manifest["files"] if file["path"] == name), None)
         path = self.folder / name
+        if listed is None or not _is_inside(path, self.folder):
+            raise StopError(f"the kit's manifest.json names {name}, which is not a file of the kit")
         try:
             found = _sha256(path)
         except OSError as error:
@@ -567,6 +574,42 @@ class Kit:
         return self.array(self.manifest["outputs"]), self.manifest["bounds"][precision]
 
 
+def _require_manifest(manifest: Dict[str, Any]) -> Tuple[int, int, int]:
+    """The shape of a crop.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: something that this program reads is missing, or of another
+            kind.
+    """
+    texts = [manifest[name] for name in ("crops_uint8", "crops_float32", "outputs")]
+    bounds = [manifest["bounds"][precision] for precision in PRECISIONS]
+    for form in manifest["forms"]:
+        texts += [form[name] for name in ("name", "file", "layout", "outputs")]
+        bounds.append(form["bounds"])
+        if form["precision"] not in PRECISIONS:
+            raise ValueError(f"a form has the precision {form['precision']!r}")
+        if not isinstance(form["batch"], (int, type(None))):
+            raise TypeError("the batch of a form is not a number")
+    for file in manifest["files"]:
+        texts += [file["path"], file["sha256"]]
+    if not manifest["forms"]:
+        raise ValueError("there is no form")
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name of a form or file is not a text")
+    for bound in bounds:
+        if not all(isinstance(bound[name], (int, float)) for name in ("min_cosine", "max_abs_error")):
+            raise TypeError("a bound is not a number")
+    height, width = manifest["spec"]["input_height"], manifest["spec"]["input_width"]
+    if not (isinstance(height, int) and isinstance(width, int)):
+        raise TypeError("the size of a crop is not a number")
+    return height, width, 3
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, also where links are followed."""
+    return folder.resolve() in path.resolve().parents
+
+
 def main(words: Optional[Sequence[str]] = None) -> int:
     """Run, compare, and write the result; returns the exit code."""
     arguments = _parser().parse_args(words)
@@ -578,15 +621,39 @@ def main(words: Optional[Sequence[str]] = None) -> int:
         if arguments.outputs is not None:
             return _compare_file(kit, arguments)
         return _run(kit, arguments)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (StopError, OSError) as reason:
-        print(f"error: {reason}", file=sys.stderr)
-        return USAGE
+        print(f"error: {_printable(str(reason))}", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 -- Python's exit code 1 would say that outputs are wrong
+        print(f"error: {_printable(_one_line(error))}", file=sys.stderr)
+    return USAGE
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:500]
+
+
+def _printable(text: str) -> str:
+    """A text that may hold words of the manifest, without control characters."""
+    return "".join(sign if sign == "\n" or sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def _count(word: str) -> int:
+    number = int(word)
+    if number < 0:
+        raise ValueError(word)
+    return number
+
+
+_count.__name__ = "number from 0 on"  # argparse names it in its message
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Run the golden crops of this kit on this device, compare the outputs, and time the network. The "
-        "exit code is 0 if the outputs are right, 1 if they are wrong, 2 if nothing could be run.",
+        "exit code is 0 if the outputs are right, 1 if they are wrong, 2 if nothing could be run, 130 after Ctrl-C.",
         epilog="example: python3 run.py; python3 run.py --runtime acl --model out/tensor-force_fp16.om",
     )
     names = [runtime.name for runtime in RUNTIMES]
@@ -597,9 +664,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--form", help="form of the kit that runs or was converted (default: the plain float form)")
     parser.add_argument("--precision", choices=PRECISIONS, help="in which the device computes, for the bounds")
     parser.add_argument("--target", default="", help="device or execution provider, such as CUDAExecutionProvider, cpu")
-    parser.add_argument("--device-id", type=int, default=0, help="number of the device (default 0)")
-    parser.add_argument("--rounds", type=int, default=100, help="timed calls, 0 for none (default 100)")
-    parser.add_argument("--warm-up", type=int, default=10, help="calls before those (default 10)")
+    parser.add_argument("--device-id", type=_count, default=0, help="number of the device (default 0)")
+    parser.add_argument("--rounds", type=_count, default=100, help="timed calls, 0 for none (default 100)")
+    parser.add_argument("--warm-up", type=_count, default=10, help="calls before those (default 10)")
     parser.add_argument("--outputs", type=Path, help="compare this .npy file instead: (N, D), one row for each crop")
     parser.add_argument("-o", "--output", type=Path, help="folder of outputs.npy and result.json (default out/RUNTIME)")
     return parser
@@ -607,6 +674,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(kit: Kit, arguments: argparse.Namespace) -> int:
     kind = _choose(kit, arguments)
+    folder = arguments.output or arguments.kit / "out" / kind.name
+    _check_output(kit, folder)
     form = kit.form(arguments.form, kind.suffixes)
     model = _model(kit, kind, form, arguments.model)
     named = next((precision for precision in PRECISIONS if precision in model.stem), None)  # as targets/ name them
@@ -622,8 +691,7 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
     setup = Setup(model, kit.crop, arguments.target, arguments.device_id)
     device, outputs, samples = _measure(kit, kind, library, setup, (arguments.rounds, arguments.warm_up))
     latency = _latency(samples) if samples else None
-    folder = arguments.output or arguments.kit / "out" / kind.name
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
     _write(folder / "outputs.npy", lambda stream: np.save(stream, outputs))
     result = {
         "kind": RESULT_KIND,
@@ -654,7 +722,7 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
     print(f"on {device}, compared as {precision}{said}")
     passed = _compare(kit, outputs, form, precision)
     print(f"written: {folder / 'outputs.npy'}, {folder / 'result.json'}")
-    _tell_full_check(f"{arguments.kit} {folder / 'result.json'}")
+    _tell_full_check(arguments.kit, folder / "result.json")
     return PASSED if passed else FAILED
 
 
@@ -673,7 +741,7 @@ def _measure(
     except StopError:
         raise
     except Exception as error:  # the errors of vendors share no class
-        raise StopError(f"{kind.name} failed: {type(error).__name__}: {error}") from error
+        raise StopError(f"{kind.name} failed: {_one_line(error)}") from error
 
 
 def _compare_file(kit: Kit, arguments: argparse.Namespace) -> int:
@@ -685,13 +753,16 @@ def _compare_file(kit: Kit, arguments: argparse.Namespace) -> int:
         raise StopError(f"{arguments.outputs} cannot be read as an array of numpy: {error}") from error
     if getattr(outputs, "dtype", np.dtype(object)).kind != "f":
         raise StopError(f"expected floating-point numbers in {arguments.outputs}")
-    passed = _compare(kit, outputs.reshape(len(outputs), -1) if outputs.ndim else outputs, form, precision)
-    _tell_full_check(f"{arguments.kit} {arguments.outputs} --form {form['name']} --precision {precision}")
+    passed = _compare(
+        kit, outputs.reshape(len(outputs), -1) if outputs.size and outputs.ndim else outputs, form, precision
+    )
+    _tell_full_check(arguments.kit, arguments.outputs, "--form", form["name"], "--precision", precision)
     return PASSED if passed else FAILED
 
 
-def _tell_full_check(words: str) -> None:
-    print(f"full check, where edge_sphereface is installed: edge-sphereface check-outputs {words}")
+def _tell_full_check(*words: Any) -> None:
+    quoted = " ".join(shlex.quote(str(word)) for word in words)
+    print(f"full check, where edge_sphereface is installed: edge-sphereface check-outputs {_printable(quoted)}")
 
 
 def _choose(kit: Kit, arguments: argparse.Namespace) -> Type[Runtime]:
@@ -859,12 +930,34 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _check_output(kit: Kit, folder: Path) -> None:
+    """Before anything is computed: files of the kit are not replaced."""
+    place = folder.resolve()
+    if place == kit.folder.resolve() or (_is_inside(place, kit.folder) and not _is_inside(place, kit.folder / "out")):
+        raise StopError(f"{folder} is a part of the kit: name a folder in {kit.folder / 'out'}, or outside of the kit")
+    if folder.exists() and not folder.is_dir():
+        raise StopError(f"{folder} is not a folder")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, that only this user may read: outputs are biometric data."""
+    for place in reversed([folder, *folder.parents]):
+        if not place.exists():
+            place.mkdir(mode=0o700)
+
+
 def _write(path: Path, fill: Any) -> None:
-    """Write a file that appears when it is complete."""
+    """Write a file that appears when it is complete, and that only this user may read."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as stream:
-        fill(stream)
-    part.replace(path)
+    part.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(str(part), flags, 0o600), "wb") as stream:  # noqa: PTH123 -- of a descriptor
+            fill(stream)
+        part.replace(path)
+    except BaseException:  # also Ctrl-C
+        part.unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":
