@@ -55,7 +55,7 @@ def add_command(commands: Commands) -> None:
         help="precision in which the device computed, for the bounds (default: the result's, or the form's)",
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "float16"), help="numbers in .bin files (default: by their size)"
+        "--dtype", choices=("float32", "float16", "float64"), help="numbers in .bin files (default: by their size)"
     )
     parser.add_argument(
         "--lengths", choices=_LENGTHS, default="any", help="raw: the network's own; unit: 1; any (default): either"

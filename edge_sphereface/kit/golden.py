@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edge_sphereface.kit.manifest import KitForm, KitMistake
     from edge_sphereface.types import Float32Array
 
+_HEADER_BYTES = 1 << 12
 _HINT = "copy the kit again as a whole, or make it again"
 
 
@@ -61,7 +63,8 @@ class Kit:
             KitError: the file is missing, is not the one of the manifest, or has another shape.
         """
         entry = self.manifest.file(path)
-        source = RegularFile(what="file of the kit", limit=entry.bytes, error=KitError, hint=_HINT)
+        limit = min(entry.bytes, _HEADER_BYTES + 4 * math.prod(self.shape))
+        source = RegularFile(what="file of the kit", limit=limit, error=KitError, hint=_HINT)
         data = source.read(self.folder / path)
         if len(data) != entry.bytes or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise KitError(f"{self.folder / path} is not the file that the kit was made with.", hint=_HINT)
@@ -70,6 +73,8 @@ class Kit:
             raise KitError(
                 f"{self.folder / path}: expected finite numbers of shape {self.shape}, got {values.shape}.", hint=_HINT
             )
+        if not values.any(axis=1).all():
+            raise KitError(f"{self.folder / path}: expected outputs, got zeros for at least one crop.", hint=_HINT)
         return values
 
 

@@ -24,7 +24,9 @@ SCHEMA_VERSION: Final = 1
 MANIFEST = "manifest.json"
 """Name of the manifest in the kit's folder."""
 MAX_CROPS = 1024
-"""Largest number of golden crops, which bounds the memory of a check."""
+"""Largest number of golden crops."""
+_MOST_VALUES = 1 << 20
+"""Largest number of values of all outputs. Together with the number of mistakes it bounds the memory of a check."""
 
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
@@ -201,6 +203,8 @@ class KitManifest(_Part):
     def _faults(self) -> Iterator[str]:
         if max(self.spec.input_height, self.spec.input_width) > MAX_CROP_SIDE // 4:
             yield f"crops must have sides of at most {MAX_CROP_SIDE // 4} pixels, not {self.spec.crop_shape}"
+        if len(self.crops) * self.spec.embedding_size > _MOST_VALUES:
+            yield f"the outputs of all crops must have at most {_MOST_VALUES} values"
         for what, names in (
             ("forms", [form.name for form in self.forms]),
             ("mistakes", [mistake.outputs for mistake in self.mistakes]),

@@ -16,12 +16,12 @@ from edge_sphereface.storage.bounded_json import JsonError, parse_json, shown
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edge_sphereface.types import Float32Array, Float64Array
 
-DType: TypeAlias = Literal["float32", "float16"]
+DType: TypeAlias = Literal["float32", "float16", "float64"]
 MOST_ROWS, MOST_COLUMNS = 1024, 65536
 SUFFIXES = (".npy", ".bin", ".txt", ".csv", ".jsonl")
 """Names of files that hold outputs."""
@@ -36,6 +36,13 @@ _WORD = re.compile(r"[\s,;\[\]]+")
 _KEYS = ("output", "outputs", "embedding", "values")
 _DIGITS = re.compile(r"(\d+)")
 _FLOATS = ("float16", "float32", "float64")
+_MOST_SIDES = 32
+_STORED: dict[DType, str] = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
+_SPREAD = 4.0
+"""Spread of numbers, as a deviation of their binary logarithm, beyond which they are not what a network computes: normal
+numbers reach 1.6, and numbers that were read as another type more than 4."""
+_DECIMAL_COMMA = re.compile(r"\d,\d")
+_OTHER_SEPARATOR = re.compile(r"\d[;\s]+[-+.\d]")
 
 
 def read_outputs(places: Sequence[Path], *, count: int, size: int, dtype: DType | None = None) -> Float32Array:
@@ -67,11 +74,23 @@ def read_outputs(places: Sequence[Path], *, count: int, size: int, dtype: DType 
             hint="convert them to one of those",
         )
     limit = max(_HEADER_BYTES + 16 * count * size, _TEXT_BYTES * count * size if kind not in (".npy", ".bin") else 0)
-    source = RegularFile(what="file of outputs", limit=min(limit, 8 * _MOST_VALUES), error=KitError, hint=_HINT)
+    contents = _contents(files, min(limit, 8 * _MOST_VALUES))
     if kind == ".bin":
-        return _arranged(_numbers([source.read(path) for path in files], dtype, count * size), count, size)
-    reader = {".npy": _npy, ".jsonl": _json_lines}.get(kind, _text)
-    return _arranged([reader(source.read(path), path) for path in files], count, size)
+        return _arranged(_numbers([data for _, data in contents], dtype, count * size), count, size)
+    if kind == ".npy":
+        return _arranged([_npy(data, path) for path, data in contents], count, size)
+    reader = _json_lines if kind == ".jsonl" else _text
+    return _arranged([_unlabeled(reader(data, path), count, size) for path, data in contents], count, size)
+
+
+def _contents(files: Sequence[Path], limit: int) -> Iterator[tuple[Path, bytes]]:
+    """Files with their contents, of which all together may take as much memory as one may, besides their headers."""
+    left = limit + _HEADER_BYTES * len(files)
+    for path in files:
+        source = RegularFile(what="file of outputs", limit=min(limit, left), error=KitError, hint=_HINT)
+        data = source.read(path)
+        left -= len(data)
+        yield path, data
 
 
 def _files(places: Sequence[Path]) -> list[Path]:
@@ -83,7 +102,11 @@ def _files(places: Sequence[Path]) -> list[Path]:
             raise KitError(f"Expected at most {_MOST_FILES} files, got {len(places)}.", hint=_HINT)
         return list(places)
     try:
-        found = [path for path in places[0].iterdir() if path.suffix.lower() in SUFFIXES]
+        found = [
+            path
+            for path in places[0].iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")  # macOS adds ._NAME to each NAME
+        ]
     except OSError as error:
         raise KitError(f"Cannot read the folder {places[0]}: {error.strerror}.", hint="check the path") from error
     if not found or len(found) > _MOST_FILES:
@@ -120,7 +143,8 @@ def read_npy(
     except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, OverflowError, KeyError) as error:
         raise KitError(f"{name} is not a .npy file that can be read: {shown(str(error))}.", hint=_HINT) from error
     start = stream.tell()
-    if dtype.hasobject or dtype.name not in dtypes or not all(0 <= side <= _MOST_VALUES for side in shape):
+    is_shape = len(shape) <= _MOST_SIDES and all(type(side) is int and 0 <= side <= _MOST_VALUES for side in shape)
+    if dtype.hasobject or dtype.name not in dtypes or not is_shape:
         raise KitError(f"{name}: expected an array of {' or '.join(dtypes)}, got {dtype} {shape}.", hint=_HINT)
     if math.prod(shape) * dtype.itemsize != len(data) - start:
         raise KitError(
@@ -141,21 +165,46 @@ def _as_float(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Floa
 
 def _numbers(contents: Sequence[bytes], dtype: DType | None, expected: int) -> list[Float64Array]:
     """Numbers of ``.bin`` files, which say nothing of themselves."""
-    total = sum(map(len, contents))
-    kind = dtype or ("float16" if total == 2 * expected and _is_finite(contents, "<f2") else "float32")
-    width = 2 if kind == "float16" else 4
+    kind = dtype or _told_type(contents, expected)
+    width = np.dtype(_STORED[kind]).itemsize
     for content in contents:
         if not content or len(content) % width:
             raise KitError(
                 f"Expected .bin files of {kind} numbers, got one of {len(content)} bytes.",
                 hint="say what the numbers are; outputs of int8 must be converted to floats by the tool that made them",
             )
-    return [_as_float(np.frombuffer(content, "<f2" if kind == "float16" else "<f4")) for content in contents]
+    return [_as_float(np.frombuffer(content, _STORED[kind])) for content in contents]
 
 
-def _is_finite(contents: Sequence[bytes], dtype: str) -> bool:
-    """Whether all numbers are finite. Half of a file of float32, read as float16, is not."""
-    return all(len(content) % 2 == 0 and np.isfinite(np.frombuffer(content, dtype)).all() for content in contents)
+def _told_type(contents: Sequence[bytes], expected: int) -> DType:
+    """Type of the numbers of files, by their size; if two types fit it, the one whose numbers spread less.
+
+    Raises:
+        KitError: the files hold a byte for each number.
+    """
+    total = sum(map(len, contents))
+    if total == 2 * expected and _spread(contents, "float16") <= _spread(contents, "float32"):
+        return "float16"
+    if total == 8 * expected and _spread(contents, "float64") <= _spread(contents, "float32"):
+        return "float64"
+    if total == expected and _spread(contents, "float32") > _SPREAD:
+        raise KitError(
+            f"Expected .bin files of {expected} floats, got as many bytes, which look like integers of int8.",
+            hint="let the tool that made them convert them to floats, by the output's scale and zero point",
+        )
+    return "float32"
+
+
+def _spread(contents: Sequence[bytes], kind: DType) -> float:
+    """Deviation of the binary logarithm of numbers that are finite and not zero; infinite if the type does not fit."""
+    width = np.dtype(_STORED[kind]).itemsize
+    if any(len(content) % width for content in contents):
+        return math.inf
+    values = np.concatenate([np.frombuffer(content, _STORED[kind]) for content in contents])
+    used = np.abs(values[np.isfinite(values) & (values != 0)].astype(np.float64))
+    if not used.size:
+        return 0.0 if np.isfinite(values).all() else math.inf
+    return float(np.log2(used).std())
 
 
 def _text(data: bytes, path: Path) -> Float64Array:
@@ -166,6 +215,11 @@ def _text(data: bytes, path: Path) -> Float64Array:
         raise KitError(f"{shown(path.name)} is not text: byte {error.start} does not fit.", hint=_HINT) from error
     rows: list[list[float]] = []
     for number, line in enumerate(lines):
+        if _DECIMAL_COMMA.search(line) and _OTHER_SEPARATOR.search(line):
+            raise KitError(
+                f"{shown(path.name)}, line {number + 1}: a comma stands between digits, and other marks between numbers.",
+                hint="write numbers with a decimal point, not a decimal comma",
+            )
         words = [word for word in _WORD.split(line) if word]
         try:
             row = [_float(word) for word in words]
@@ -217,6 +271,17 @@ def _rows(rows: list[list[float]], path: Path) -> Float64Array:
     return np.array([value for row in rows for value in row], dtype=np.float64)
 
 
+def _unlabeled(rows: Float64Array, count: int, size: int) -> Float64Array:
+    """A table without the numbers of its columns and rows, which tools for tables add."""
+    if rows.ndim == 1 and rows.size == size + count * (size + 1) and (rows[:size] == np.arange(size)).all():
+        rows = rows[size:].reshape(count, size + 1)
+    elif rows.shape == (count + 1, size) and (rows[0] == np.arange(size)).all():
+        return rows[1:]
+    if rows.shape == (count, size + 1) and any((rows[:, 0] == first + np.arange(count)).all() for first in (0, 1)):
+        return rows[:, 1:]
+    return rows
+
+
 def _arranged(arrays: Sequence[Float64Array], count: int, size: int) -> Float32Array:
     """Arrange arrays as one row for each crop."""
     total = sum(array.size for array in arrays)
@@ -225,7 +290,7 @@ def _arranged(arrays: Sequence[Float64Array], count: int, size: int) -> Float32A
         rows = np.concatenate([array.reshape(-1) for array in arrays]).reshape(count, size)
     elif len(arrays) == count and len({array.size for array in arrays}) == 1 and total:
         rows = np.stack([array.reshape(-1) for array in arrays])
-    elif len(arrays) == 1 and (squeezed.ndim == 1 or len(squeezed) == count) and total and total % count == 0:
+    elif len(arrays) == 1 and (squeezed.ndim == 1 or squeezed.shape[:1] == (count,)) and total and total % count == 0:
         rows = squeezed.reshape(count, -1)
     else:
         found = f"{len(arrays)} files" if len(arrays) > 1 else f"an array of shape {arrays[0].shape}"

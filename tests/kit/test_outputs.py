@@ -100,6 +100,45 @@ def test_json_lines(tmp_path):
         np.testing.assert_allclose(read(path), ROWS)
 
 
+def test_double_precision_and_rounded_halves_are_told_from_other_types(tmp_path):
+    """Numbers that hold fewer digits than their type has room for look like numbers of a smaller type too."""
+    path = tmp_path / "all.bin"
+    rows = np.random.RandomState(1).standard_normal((4, 256)).astype(np.float32)
+    path.write_bytes(rows.astype("<f8").tobytes())
+    np.testing.assert_array_equal(read_outputs([path], count=4, size=256), rows)
+    path.write_bytes(np.hstack([rows, -rows]).tobytes())
+    assert read_outputs([path], count=4, size=256).shape == (4, 512)
+    half = rows.astype(np.float16).astype(np.float32)[:, :128]
+    path.write_bytes(half.tobytes())
+    np.testing.assert_array_equal(read_outputs([path], count=4, size=256), half)
+    path.write_bytes(rows.astype(np.float16).tobytes())
+    np.testing.assert_array_equal(read_outputs([path], count=4, size=256), rows.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("first", [None, 0, 1])
+@pytest.mark.parametrize("names", [True, False])
+def test_numbers_of_columns_and_rows_are_no_outputs(tmp_path, first, names):
+    lines = [("" if first is None else ",") + ",".join(map(str, range(SIZE)))] if names else []
+    for number, row in enumerate(ROWS):
+        label = [] if first is None else [str(first + number)]
+        lines.append(",".join([*label, *(f"{value:.9g}" for value in row)]))
+    (tmp_path / "o.csv").write_text("\n".join(lines))
+    np.testing.assert_array_equal(read(tmp_path / "o.csv"), ROWS)
+
+
+def test_hidden_files_of_a_folder_are_left_out(tmp_path):
+    folder = write_bins(tmp_path / "out", ROWS)
+    (folder / "._0000_0.bin").write_bytes(b"Mac OS X junk")
+    np.testing.assert_array_equal(read(folder), ROWS)
+
+
+def test_many_files_take_no_more_memory_than_one(tmp_path):
+    path = tmp_path / "large.bin"
+    path.write_bytes(bytes(4400))
+    with pytest.raises(KitError, match="has at most"):
+        read(*[path] * 40)
+
+
 def test_values_that_are_not_finite_are_kept(tmp_path):
     """They are a finding, not a broken file."""
     path = tmp_path / "outputs.txt"
@@ -130,6 +169,14 @@ def npy(kind, shape, content=b""):
         ("a.npy", npy("<f4", "(4, 6)", b"1234"), "4 bytes follow"),
         ("a.npy", npy("|O", "(1,)", b"12345678"), "expected an array"),
         ("a.npy", npy("<i4", "(1,)", b"1234"), "expected an array"),
+        ("a.npy", npy("<f4", "()", b"1234"), r"got an array of shape \(\)"),
+        ("a.npy", npy("<f4", "(True,)", b"1234"), "expected an array"),
+        ("a.npy", npy("<f4", f"({'1, ' * 100})", b"1234"), "expected an array"),
+        ("a.npy", npy("<f4", "(" * 2000), "not a .npy file"),
+        ("a.bin", bytes(range(7, 127, 5)), "look like integers of int8"),
+        ("a.csv", b"1,5;2,5\n3,5;4,5\n", "line 1: a comma stands between digits"),
+        ("a.csv", b"1,5 -2,5\n", "not a decimal comma"),
+        ("a.jsonl", b"[1.5]\n", r"got an array of shape \(1, 1\)"),
         ("a.bin", b"123", "float32 numbers, got one of 3 bytes"),
         ("a.bin", b"", "got one of 0 bytes"),
         ("a.txt", b"", "holds no numbers"),
