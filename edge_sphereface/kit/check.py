@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from edge_sphereface.errors import KitError
 from edge_sphereface.json_output import OMIT_NONE
-from edge_sphereface.kit.manifest import Precision
+from edge_sphereface.kit.manifest import Precision, lax_bounds
 from edge_sphereface.model.certificate import Bounds
 from edge_sphereface.storage.record import Cosine, Count, Length, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from edge_sphereface.types import JsonObject
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 KIND: Final = "edge_sphereface.kit_check"
 SCHEMA_VERSION: Final = 1
 _HINT = "check the outputs again"
+_ROUNDING = 1e-9
 _FILE = RegularFile(what="kit check", limit=1 << 18, error=KitError, hint=_HINT)
 _Words = Annotated[str, Length(400, 1)]
 
@@ -50,6 +52,10 @@ class KitAgreement(_Part):
     min_cosine: Cosine
     mean_cosine: Cosine
     worst_crop: Count
+
+    def keeps(self, bounds: Bounds) -> bool:
+        """Whether the outputs keep bounds; of outputs of length 1, only the cosine is compared."""
+        return self.min_cosine >= bounds.min_cosine and (self.max_abs_error or 0.0) <= bounds.max_abs_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +150,24 @@ class KitCheck(_Part):
     unit_length: bool
     mistake: NamedMistake | None
     pairs: CheckedPairs | None = field(default=None, metadata=OMIT_NONE)
+
+    def _faults(self) -> Iterator[str]:
+        yield from lax_bounds(self.precision, self.bounds)
+        found = self.agreement
+        holds = found is not None and found.keeps(self.bounds)
+        if self.passed != (holds and self.mistake is None):
+            yield "passed must be true exactly if the outputs keep the bounds and show no mistake"
+        if (self.precision in self.keeps) != holds:
+            yield f"keeps must name {self.precision} exactly if the outputs keep its bounds"
+        if len(set(self.keeps)) < len(self.keeps):
+            yield "keeps must name different precisions"
+        if found is not None:
+            if found.worst_crop >= self.crops:
+                yield f"worst_crop must be one of {self.crops} crops, not {found.worst_crop}"
+            if found.mean_cosine < found.min_cosine - _ROUNDING:
+                yield "mean_cosine must be at least min_cosine"
+            if (found.max_abs_error is None) != self.unit_length:
+                yield "max_abs_error must be missing exactly if only directions were compared"
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:

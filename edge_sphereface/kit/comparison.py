@@ -70,7 +70,7 @@ def check_outputs(kit: Kit, outputs: Float32Array, options: CheckOptions | None 
     if chosen.pairs and found.is_comparable:
         pairs = compare_pairs(kit, outputs.astype(np.float64))
     return KitCheck(
-        passed=found.mistake is None and _holds(bounds, found.agreement),
+        passed=found.mistake is None and found.keeps(bounds),
         manifest_sha256=kit.manifest_sha256,
         result_sha256=chosen.result_sha256,
         outputs_sha256=hashlib.sha256(np.ascontiguousarray(outputs, "<f4").tobytes()).hexdigest(),
@@ -78,7 +78,7 @@ def check_outputs(kit: Kit, outputs: Float32Array, options: CheckOptions | None 
         precision=precision,
         crops=kit.shape[0],
         bounds=bounds,
-        keeps=tuple(one for one in PRECISIONS if _holds(_bounds(kit, form, one), found.agreement)),
+        keeps=tuple(one for one in PRECISIONS if found.keeps(_bounds(kit, form, one))),
         agreement=found.agreement,
         unit_length=found.directions,
         mistake=found.mistake,
@@ -104,15 +104,13 @@ class _Finding:
     def is_comparable(self) -> bool:
         return self.agreement is not None
 
+    def keeps(self, bounds: Bounds) -> bool:
+        """Whether the outputs can be compared, and keep bounds."""
+        return self.agreement is not None and self.agreement.keeps(bounds)
+
 
 def _bounds(kit: Kit, form: KitForm, precision: Precision) -> Bounds:
     return form.bounds if precision == form.precision else kit.manifest.bounds[precision]
-
-
-def _holds(bounds: Bounds, found: KitAgreement | None) -> bool:
-    if found is None:
-        return False
-    return found.min_cosine >= bounds.min_cosine and (found.max_abs_error or 0.0) <= bounds.max_abs_error
 
 
 def _compare(kit: Kit, form: KitForm, precision: Precision, got: Float64Array, lengths: Lengths) -> _Finding:
@@ -128,7 +126,7 @@ def _compare(kit: Kit, form: KitForm, precision: Precision, got: Float64Array, l
     stored = [(one, kit.outputs_by(one).astype(np.float64)) for one in kit.manifest.mistakes]
     bounds = _bounds(kit, form, precision)
     if not _is_exact(agreement):
-        holds = _holds(bounds, agreement)
+        holds = agreement.keeps(bounds)
         mistake = find_mistake(expected, got, stored, directions=directions, holds=holds)
     if mistake is None and agreement.min_cosine >= bounds.min_cosine:
         mistake = _length_mistake(got, lengths, directions=directions)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 from edge_sphereface.errors import KitError
 from edge_sphereface.model.certificate import Bounds
 from edge_sphereface.model.spec import MAX_CROP_SIDE, Layout, ModelSpec
-from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES
+from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, shown
 from edge_sphereface.storage.record import Between, Count, Length, Pattern, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from edge_sphereface.types import JsonObject
@@ -31,6 +31,12 @@ _MOST_VALUES = 1 << 20
 Precision: TypeAlias = Literal["float32", "float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 """Precisions that a device may compute in."""
+LAXEST_BOUNDS: dict[Precision, Bounds] = {
+    "float32": Bounds(max_abs_error=1e-2, min_cosine=0.999),
+    "float16": Bounds(max_abs_error=5e-2, min_cosine=0.999),
+    "int8": Bounds(max_abs_error=0.5, min_cosine=0.9),
+}
+"""Bounds that a kit's may not exceed: outputs beyond them prove nothing."""
 MistakeName: TypeAlias = Literal[
     "red-blue-swapped",
     "normalized-twice",
@@ -213,7 +219,12 @@ class KitManifest(_Part):
             if len(set(names)) < len(names):
                 yield f"{what} must be different ones"
         if set(self.bounds) != set(PRECISIONS):
-            yield f"bounds must be of {', '.join(PRECISIONS)}, not of {', '.join(sorted(self.bounds)) or 'nothing'}"
+            yield f"bounds must be of {', '.join(PRECISIONS)}, not of {_listed(self.bounds)}"
+        for which, bounds in (
+            *((one, self.bounds[one]) for one in PRECISIONS if one in self.bounds),
+            *((form.precision, form.bounds) for form in self.forms),
+        ):
+            yield from lax_bounds(which, bounds)
         listed = {file.path for file in self.files}
         missing = [path for path in self._named() if path not in listed]
         if missing:
@@ -242,6 +253,20 @@ class KitManifest(_Part):
     def file(self, path: str) -> KitFile:
         """The entry of a file that the manifest names."""
         return next(file for file in self.files if file.path == path)
+
+
+def lax_bounds(precision: Precision, bounds: Bounds) -> Iterator[str]:
+    """Name what is wrong with bounds that outputs of something else would keep."""
+    laxest = LAXEST_BOUNDS[precision]
+    if bounds.max_abs_error > laxest.max_abs_error or bounds.min_cosine < laxest.min_cosine:
+        yield (
+            f"bounds of {precision} must be an error of at most {laxest.max_abs_error:g} and a cosine of at least "
+            f"{laxest.min_cosine:g}, not {bounds.max_abs_error:g} and {bounds.min_cosine:g}"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return shown(", ".join(sorted(names))) or "nothing"
 
 
 def read_kit_manifest(kit: Path) -> tuple[KitManifest, str]:

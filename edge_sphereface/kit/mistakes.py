@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edge_sphereface.kit.check import KitAgreement, NamedMistake
+from edge_sphereface.storage.bounded_json import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,17 @@ _UNIT = 1e-2
 """Largest deviation of a length from 1 for an output of unit length, which float16 and int8 reach."""
 _RELATED = 0.3
 """Mean cosine similarity above which outputs are of the same network in some way. Those of two networks reach 0.2."""
+_CERTAINLY = 0.5
+"""A cause with one more freedom, such as a factor, must leave less than this share of the difference of the best other.
+"""
+_NEARLY_ALL = 0.2
+"""Share of the difference that a factor close to 1 may leave: rounding toward zero shrinks all outputs a little too."""
+_CLOSE = 0.02
+"""Deviation of a factor from 1 up to which it is close to 1."""
+_SHRUNK = 0.15
+"""Deviation of a factor from 1 that quantization, which cuts off large values, may cause within its bounds."""
 _SHOWN = 12
+_MOST_WORDS = 400
 
 _EXPLAINED = {
     "red-blue-swapped": (
@@ -66,20 +77,26 @@ _EXPLAINED = {
     ),
 }
 """Explanation and remedy of each stored mistake."""
+_SCALED, _OTHER_ORDER = "scaled", "other-order"
+_NAME_IN_ORDER = "name the files in the order of the crops; tools sort names as text"
 
 
 class _Candidate(NamedTuple):
-    """A stored mistake beside the outputs.
+    """Outputs that a mistake gives, beside those of the device.
 
     Attributes:
-        mistake: its entry in the manifest.
+        mistake: its entry in the manifest; None for the expected outputs.
         outputs: (N, D) outputs that it gives.
-        difference: relative difference of the outputs from those.
+        difference: relative difference of the device's outputs from those.
     """
 
-    mistake: KitMistake
+    mistake: KitMistake | None
     outputs: Float64Array
     difference: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return () if self.mistake is None else self.mistake.names
 
 
 def unit(rows: Float64Array) -> Float64Array:
@@ -188,60 +205,127 @@ def find_mistake(
         The mistake; None if the outputs are closest to the expected ones, or fit nothing.
     """
     seen, mine = (unit(expected), unit(got)) if directions else (expected, got)
-    limit = min(_CLEARLY * difference(seen, mine), _FITS)
-    found = _stored(mine, stored, limit, directions=directions)
+    right = _Candidate(None, seen, difference(seen, mine))
+    wrong = []
+    for mistake, outputs in stored:
+        given = unit(outputs) if directions else outputs
+        wrong.append(_Candidate(mistake, given, difference(given, mine)))
+    wrong.sort(key=lambda candidate: candidate.difference)
+    found = None if directions else _scaled(right, wrong, mine, holds=holds)
     if found is None:
-        found = _reordered(expected, got, directions=directions)
-    return (
-        found
-        if found is not None or holds
-        else _by_themselves(expected, got, [outputs for _, outputs in stored], limit, directions=directions)
-    )
+        found = _stored(right, wrong, mine, directions=directions)
+    if found is None:
+        found = _reordered(right, wrong, mine, directions=directions)
+    return found if found is not None or holds else _by_themselves(expected, got, stored, directions=directions)
 
 
 def _stored(
-    mine: Float64Array, stored: Sequence[tuple[KitMistake, Float64Array]], limit: float, *, directions: bool
+    right: _Candidate, wrong: Sequence[_Candidate], mine: Float64Array, *, directions: bool
 ) -> NamedMistake | None:
-    candidates = sorted(
-        (
-            _Candidate(mistake, outputs, difference(unit(outputs) if directions else outputs, mine))
-            for mistake, outputs in stored
-        ),
-        key=lambda candidate: candidate.difference,
-    )
-    if not candidates or candidates[0].difference > limit:
+    if not wrong or wrong[0].difference > min(_CLEARLY * right.difference, _FITS):
         return None
-    best = candidates[0]
-    near = [other for other in candidates[1:] if other.difference <= _SAME * best.difference + _EQUAL]
-    name = "+".join(best.mistake.names)
-    alternatives = tuple(
-        dict.fromkeys(other for other in ("+".join(one.mistake.names) for one in near) if other != name)
-    )
-    explained = [_EXPLAINED[one] for one in best.mistake.names]
+    best = wrong[0]
+    enough = _SAME * best.difference + _EQUAL
+    alternatives = ["+".join(other.names) for other in wrong[1:] if other.difference <= enough]
+    if not directions and difference(right.outputs * _factor(right.outputs, mine), mine) <= enough:
+        alternatives.append(_SCALED)
+    explanation, remedy = _explained(best)
+    closer = np.linalg.norm(mine - right.outputs, axis=1) < np.linalg.norm(mine - best.outputs, axis=1)
+    if closer.any():
+        explanation = f"in the crops {_listed(np.flatnonzero(~closer))} only, {explanation}"
+    name = "+".join(best.names)
     return NamedMistake(
         name=name,
-        alternatives=alternatives,
-        explanation=f"{'; and '.join(words for words, _ in explained)} ({best.mistake.how})",
-        remedy="; ".join(remedy for _, remedy in explained),
+        alternatives=tuple(dict.fromkeys(other for other in alternatives if other != name)),
+        explanation=explanation[:_MOST_WORDS],
+        remedy=remedy,
         agreement=agree(best.outputs, mine, directions=directions),
     )
 
 
-def _reordered(expected: Float64Array, got: Float64Array, *, directions: bool) -> NamedMistake | None:
-    """Name outputs of other crops, and say which crop each output is of."""
-    cosines = unit(got) @ unit(expected).T
-    of = cosines.argmax(axis=1)
+def _explained(candidate: _Candidate) -> tuple[str, str]:
+    """Explanation and remedy of a stored mistake."""
+    if candidate.mistake is None:
+        return "", ""
+    explained = [_EXPLAINED[one] for one in candidate.mistake.names]
+    return (
+        f"{'; and '.join(words for words, _ in explained)} ({escaped(candidate.mistake.how)})",
+        "; ".join(remedy for _, remedy in explained),
+    )
+
+
+def _factor(outputs: Float64Array, mine: Float64Array) -> float:
+    """Median of the lengths of outputs, as shares of those of others."""
+    return float(np.median(np.linalg.norm(mine, axis=1) / np.linalg.norm(outputs, axis=1)))
+
+
+def _scaled(right: _Candidate, wrong: Sequence[_Candidate], mine: Float64Array, *, holds: bool) -> NamedMistake | None:
+    """Name outputs that are the expected ones, or those of a mistake, times one factor."""
+    scaled = []
+    for one in (right, *wrong):
+        given = one.outputs * _factor(one.outputs, mine)
+        scaled.append(_Candidate(one.mistake, given, difference(given, mine)))
+    best = min(scaled, key=lambda candidate: candidate.difference)
+    if scaled[0].difference <= _SAME * best.difference + _EQUAL:
+        best = scaled[0]
+    unscaled = next(one for one in (right, *wrong) if one.mistake is best.mistake)
+    factor = _factor(unscaled.outputs, mine)
+    off = abs(factor - 1)
+    clearly = _CLEARLY if best.mistake is None and off > _CLOSE else _NEARLY_ALL
+    if best.difference > min(clearly * right.difference, _FITS) or (holds and off <= _SHRUNK):
+        return None
+    if wrong and best.difference > _CERTAINLY * wrong[0].difference - _EQUAL:
+        return None
+    explanation, remedy = _explained(best)
+    before = f"{explanation}; and " if explanation else "the directions are right, and "
+    what = "the one that this gives" if explanation else "the expected one"
+    return _named(
+        "+".join((*best.names, _SCALED)),
+        f"{before}every output is {factor:.6g} times {what}"[:_MOST_WORDS],
+        f"{remedy}{'; ' if remedy else ''}check the scale of the input, or of a quantized output that was not "
+        "converted to floats; cosine similarities are not affected",
+        agree(best.outputs, mine, directions=False),
+    )
+
+
+def _reordered(
+    right: _Candidate, wrong: Sequence[_Candidate], mine: Float64Array, *, directions: bool
+) -> NamedMistake | None:
+    """Name outputs of other crops, and say which crop each output is of. A mistake may have been made besides."""
+    of = _sources(right.outputs, mine)
+    rival = difference(right.outputs[of], mine)
+    moved = []
+    for one in wrong:
+        order = _sources(one.outputs, mine)
+        given = one.outputs[order]
+        after = difference(given, mine)
+        is_moved = len(set(order)) == len(order) and (order != np.arange(len(order))).any()
+        if is_moved and after <= min(_CLEARLY * one.difference, _CERTAINLY**2 * rival, _FITS):
+            moved.append((_Candidate(one.mistake, given, after), order))
+    if moved:
+        best, order = min(moved, key=lambda pair: pair[0].difference)
+        enough = _SAME * best.difference + _EQUAL
+        names = ["+".join((*one.names, _OTHER_ORDER)) for one, _ in moved if one.difference <= enough]
+        explanation, remedy = _explained(best)
+        name = "+".join((*best.names, _OTHER_ORDER))
+        return NamedMistake(
+            name=name,
+            alternatives=tuple(dict.fromkeys(other for other in names if other != name)),
+            explanation=f"{explanation}; and the outputs are of the crops {_listed(order)}"[:_MOST_WORDS],
+            remedy=f"{remedy}; {_NAME_IN_ORDER}",
+            agreement=agree(best.outputs, mine, directions=directions),
+        )
     if (of == np.arange(len(of))).all():
         return None
-    before, after = difference(unit(expected), unit(got)), difference(unit(expected[of]), unit(got))
-    if after > min(_CLEARLY * before, _FITS):
+    expected, got = unit(right.outputs), unit(mine)
+    if difference(expected[of], got) > min(_CLEARLY * difference(expected, got), _FITS):
         return None
-    agreement = agree(expected[of], got, directions=directions)
+    agreement = agree(right.outputs[of], mine, directions=directions)
     if len(set(of)) == len(of):
         return _named(
-            "other-order",
+            _OTHER_ORDER,
             f"the outputs are in another order: they are of the crops {_listed(of)}",
-            "name the files in the order of the crops; tools sort names as text",
+            _NAME_IN_ORDER,
             agreement,
         )
     if len(set(of)) == 1:
@@ -259,8 +343,18 @@ def _reordered(expected: Float64Array, got: Float64Array, *, directions: bool) -
     )
 
 
+def _sources(outputs: Float64Array, mine: Float64Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Number of the crop whose output is most similar to each of the device's."""
+    nearest: np.ndarray[tuple[int, ...], np.dtype[np.int64]] = (unit(mine) @ unit(outputs).T).argmax(axis=1)
+    return nearest
+
+
 def _by_themselves(
-    expected: Float64Array, got: Float64Array, stored: Sequence[Float64Array], limit: float, *, directions: bool
+    expected: Float64Array,
+    got: Float64Array,
+    stored: Sequence[tuple[KitMistake, Float64Array]],
+    *,
+    directions: bool,
 ) -> NamedMistake | None:
     """Name a mistake that shows in the outputs alone."""
     if difference(np.broadcast_to(got[0], got.shape), got) <= _EQUAL:
@@ -279,18 +373,8 @@ def _by_themselves(
                 "copy the whole output; its type may be wider than the buffer was made for",
                 agree(expected[:, kept], got[:, kept], directions=directions),
             )
-    if not directions:
-        ratios = np.linalg.norm(got, axis=1) / np.linalg.norm(expected, axis=1)
-        scaled = expected * np.median(ratios)
-        if difference(scaled, got) <= limit:
-            return _named(
-                "scaled",
-                f"the directions are right, and every output is {np.median(ratios):.6g} times the expected one",
-                "check the scale of the input, or of a quantized output that was not converted to floats; cosine "
-                "similarities are not affected",
-                agree(scaled, got, directions=False),
-            )
-    related = [float(np.abs(np.einsum("nd,nd->n", unit(one), unit(got)).mean())) for one in (expected, *stored)]
+    outputs = (expected, *(one for _, one in stored))
+    related = [float(np.abs(np.einsum("nd,nd->n", unit(one), unit(got)).mean())) for one in outputs]
     if max(related) < _RELATED:
         return _named(
             "wrong-network",

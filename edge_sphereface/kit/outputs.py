@@ -39,8 +39,8 @@ _FLOATS = ("float16", "float32", "float64")
 _MOST_SIDES = 32
 _STORED: dict[DType, str] = {"float16": "<f2", "float32": "<f4", "float64": "<f8"}
 _SPREAD = 4.0
-"""Spread of numbers, as a deviation of their binary logarithm, beyond which they are not what a network computes: normal
-numbers reach 1.6, and numbers that were read as another type more than 4."""
+"""Spread of numbers, as a deviation of their binary logarithm, beyond which they are not what a network computes.
+Normal numbers reach 1.6, and numbers that were read as another type more than 4."""
 _DECIMAL_COMMA = re.compile(r"\d,\d")
 _OTHER_SEPARATOR = re.compile(r"\d[;\s]+[-+.\d]")
 
@@ -215,9 +215,9 @@ def _text(data: bytes, path: Path) -> Float64Array:
         raise KitError(f"{shown(path.name)} is not text: byte {error.start} does not fit.", hint=_HINT) from error
     rows: list[list[float]] = []
     for number, line in enumerate(lines):
-        if _DECIMAL_COMMA.search(line) and _OTHER_SEPARATOR.search(line):
+        if "." not in line and _DECIMAL_COMMA.search(line) and _OTHER_SEPARATOR.search(line):
             raise KitError(
-                f"{shown(path.name)}, line {number + 1}: a comma stands between digits, and other marks between numbers.",
+                f"{shown(path.name)}, line {number + 1}: a comma stands between digits, another mark between numbers.",
                 hint="write numbers with a decimal point, not a decimal comma",
             )
         words = [word for word in _WORD.split(line) if word]

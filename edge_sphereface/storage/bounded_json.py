@@ -118,4 +118,9 @@ def shortened(text: str) -> str:
 
 def shown(text: str) -> str:
     """Show a text from a file in a message or a table: shortened, and without control characters."""
-    return shortened(text if text.isprintable() else repr(text)[1:-1])
+    return shortened(escaped(text))
+
+
+def escaped(text: str) -> str:
+    """Escape control characters of a text from a file."""
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -1,5 +1,7 @@
 """Each usual mistake is injected into a device's computation and must be named; nothing else may be accused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -68,7 +70,7 @@ def test_each_wrong_preparation_is_named(kit, mistaken, name):
     assert not check.passed
     assert check.mistake is not None
     assert check.mistake.name == name.strip()
-    assert check.mistake.alternatives == ()
+    assert check.mistake.alternatives == (("scaled",) if name == "mean-only" else ())
     assert check.mistake.agreement.min_cosine > 0.9999
 
 
@@ -202,6 +204,67 @@ def test_another_scale_is_named_with_its_factor(kit, outputs):
     as_127_5 = check_outputs(kit, (outputs * (128 / 127.5)).astype(np.float32))
     assert not as_127_5.passed
     assert "1.00392 times" in as_127_5.mistake.explanation
+
+
+@pytest.mark.parametrize("factor", [1.7, 1.8, 2, 2.2, 2.5, 3, 100])
+def test_no_factor_is_taken_for_a_mistake_of_preprocessing(kit, outputs, mistaken, factor):
+    assert check_outputs(kit, (outputs * factor).astype(np.float32)).mistake.name == "scaled"
+    swapped = (mistaken["red-blue-swapped"] * factor).astype(np.float32)
+    assert check_outputs(kit, swapped).mistake.name == "red-blue-swapped+scaled"
+
+
+def test_a_factor_that_the_mean_alone_would_give_is_named_beside_it(kit, outputs):
+    found = check_outputs(kit, outputs * np.float32(128)).mistake
+    assert {found.name, *found.alternatives} == {"mean-only", "scaled"}
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+def test_wide_bounds_hide_no_factor(kit, outputs, factor):
+    check = check_outputs(kit, noisy(factor * outputs, 0.1), CheckOptions(precision="int8"))
+    assert "int8" in check.keeps or factor == 1.3
+    assert not check.passed
+    assert check.mistake.name == "scaled"
+
+
+def test_codes_that_were_not_converted_to_floats_are_named(kit, outputs):
+    codes = np.round(outputs / np.abs(outputs).max() * 127).astype(np.float32)
+    assert check_outputs(kit, codes, CheckOptions(precision="int8")).mistake.name == "scaled"
+
+
+def test_rounding_toward_zero_is_a_loss_of_precision(kit, outputs):
+    """As bfloat16 does in some converters; all outputs shrink by a little."""
+    cut = (outputs.view(np.uint32) & 0xFFFF0000).view(np.float32)
+    check = check_outputs(kit, cut)
+    assert check.mistake is None
+    assert "float16" in check.keeps
+
+
+@pytest.mark.parametrize("name", ["red-blue-swapped", "not-normalized", "imagenet-normalized"])
+def test_a_mistake_in_another_order_is_named_with_it(kit, mistaken, name):
+    order = np.roll(np.arange(len(mistaken[name])), 3)
+    found = check_outputs(kit, noisy(mistaken[name][order], 0.01)).mistake
+    assert found.name == f"{name}+other-order"
+    assert ", ".join(map(str, order)) in found.explanation
+
+
+def test_a_mistake_in_some_crops_names_those(kit, outputs, mistaken):
+    some = outputs.copy()
+    half = len(some) // 2
+    some[:half] = mistaken["red-blue-swapped"][:half]
+    found = check_outputs(kit, some).mistake
+    assert found.name == "red-blue-swapped"
+    assert f"in the crops {', '.join(map(str, range(half)))} only" in found.explanation
+
+
+def test_text_of_a_kit_is_escaped(kit, mistaken):
+    """It comes from others, and is shown on a terminal."""
+    mistakes = tuple(
+        replace(one, how="\x1b[2J" * 50) if one.names == ("red-blue-swapped",) else one for one in kit.manifest.mistakes
+    )
+    forged = replace(kit, manifest=replace(kit.manifest, mistakes=mistakes))
+    check = check_outputs(forged, mistaken["red-blue-swapped"])
+    assert check.mistake.explanation.isprintable()
+    assert "\\x1b[2J" in check.mistake.explanation
 
 
 def test_pairs_show_the_separation(kit, outputs, mistaken):
