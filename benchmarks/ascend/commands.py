@@ -9,6 +9,7 @@ from benchmarks import environment
 from benchmarks.accuracy import evaluate
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
 from benchmarks.ascend import checked, comparison, imported, ledger, probe
+from benchmarks.ascend.comparison import Network
 from benchmarks.ascend.formats.recording import Stated
 from benchmarks.case_row import read_rows
 from benchmarks.latency import example_crops
@@ -106,6 +107,11 @@ def _add_compare(kinds: Commands) -> None:
         metavar="FILE",
         help="results of `latency`, `tuning` and `accuracy`: forms of this project at batch 1 are shown",
     )
+    command.add_argument(
+        "--network", metavar="TEXT", help="network of the rows of RESULT that name none, as 'SphereFace-20, half width'"
+    )
+    command.add_argument("--edge-network", metavar="TEXT", help="network of the rows of --edge")
+    command.add_argument("--edge-untrained", action="store_true", help="the network of --edge has untrained weights")
     command.add_argument("--remark", default="", metavar="TEXT", help="notes on the networks and the runs")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the files")
     command.set_defaults(run=run_compare)
@@ -192,7 +198,10 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
 def run_compare(arguments: argparse.Namespace) -> Outcome:
     """Run ``ascend compare``: the table and the picture of all rows."""
     rows = comparison.gather(
-        [load_result(path) for path in arguments.result], [load_result(path) for path in arguments.edge]
+        [load_result(path) for path in arguments.result],
+        [load_result(path) for path in arguments.edge],
+        network=Network(name=arguments.network),
+        edge_network=Network(name=arguments.edge_network, weights="untrained" if arguments.edge_untrained else None),
     )
     report = ledger.ImportedReport(environment=environment.describe(), ledger=tuple(rows))
     written = comparison.write(report, arguments.output, remark=arguments.remark)

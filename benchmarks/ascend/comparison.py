@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.accuracy.evaluate import AccuracyRow
 from benchmarks.ascend import ledger, picture, published
-from benchmarks.ascend.row import MEASURED, PUBLISHED, LedgerRow
+from benchmarks.ascend.row import MEASURED, PUBLISHED, LedgerRow, Weights
 from benchmarks.case_row import read_rows
 from benchmarks.environment import TimedEnvironment
 from benchmarks.headline import is_ours
@@ -41,12 +41,38 @@ class WrittenLedger:
     files: tuple[Path, ...]
 
 
-def gather(results: Sequence[JsonObject], edge: Sequence[JsonObject]) -> list[LedgerRow]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What is known of the network of rows that do not name theirs.
+
+    Attributes:
+        name: its name and width.
+        weights: whether its weights are trained.
+    """
+
+    name: str | None = None
+    weights: Weights | None = None
+
+    def of(self, row: LedgerRow) -> LedgerRow:
+        """The row with its network."""
+        weights = row.weights or ("trained" if row.accuracy is not None else self.weights)
+        return replace(row, network=row.network or self.name, weights=weights)
+
+
+def gather(
+    results: Sequence[JsonObject],
+    edge: Sequence[JsonObject],
+    *,
+    network: Network = Network(),
+    edge_network: Network = Network(),
+) -> list[LedgerRow]:
     """Rows of several results, then the published ones.
 
     Args:
         results: results that hold a ledger. Their published rows are replaced by those of this version.
         edge: results of ``latency``, ``tuning`` and ``accuracy``.
+        network: network of the rows of ``results`` that name none.
+        edge_network: network of the rows of ``edge``.
 
     Raises:
         UsageError: a row is not valid.
@@ -55,17 +81,23 @@ def gather(results: Sequence[JsonObject], edge: Sequence[JsonObject]) -> list[Le
     accuracy = [row for result in edge for row in read_records(AccuracyRow, result.get("accuracy", []))]
     for result in edge:
         ours = [row for row in read_rows(result) if is_ours(row)]
-        rows += ledger.of_edge(ours, accuracy, machine=_machine(result))
+        rows += map(edge_network.of, ledger.of_edge(ours, accuracy, machine=_machine(result)))
     for result in results:
         found = [row for row in read_records(LedgerRow, result.get("ledger", [])) if row.origin != PUBLISHED]
-        rows += [_completed(row, result) if row.origin == MEASURED else row for row in found]
+        rows += [network.of(_completed(row, result) if row.origin == MEASURED else row) for row in found]
     return [*rows, *published.ROWS]
 
 
 def _completed(row: LedgerRow, result: JsonObject) -> LedgerRow:
     """A measured row with what rows of earlier versions did not say: they, too, were of batch 1."""
     proof = ledger.proof_by(row.agreement, row.precision) if row.proof == "not checked" else row.proof
-    return replace(row, batch=row.batch or 1, proof=proof, machine=row.machine or _machine(result))
+    if row.device is None:
+        device = None
+    elif row.path.startswith(ledger.NATIVE):
+        device = ledger.native_device(row.device)
+    else:
+        device = row.device.replace(", 1 threads", ", 1 thread")
+    return replace(row, batch=row.batch or 1, device=device, proof=proof, machine=row.machine or _machine(result))
 
 
 def _machine(result: JsonObject) -> str:

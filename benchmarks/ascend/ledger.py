@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.ascend import published
-from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, LedgerRow, Proof
+from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, SPHEREFACE, LedgerRow, Origin, Proof
 from benchmarks.runner import MIN_COSINE, MIN_COSINE_OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from benchmarks.accuracy.evaluate import AccuracyRow
     from benchmarks.ascend.native import NativeRow
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from benchmarks.environment import Environment, TimedEnvironment
     from edge_sphereface.metrics import Agreement
 
+NATIVE = "native: "
+"""Start of the names of native runs."""
 _HERE = "this machine"
+_OTHERS = "other networks: what their times cover differs"
+_UNNAMED = "network not stated"
+_LABEL = 110
+"""Largest number of characters of a name in the table."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +118,9 @@ def proof_by(agreement: Agreement | None, precision: str | None) -> Proof:
 def _of_native(row: NativeRow) -> LedgerRow:
     figures, judged = row.figures, row.judged
     return LedgerRow(
-        path=f"native: {row.path}",
-        device=row.device,
+        path=f"{NATIVE}{row.path}",
+        network=row.network,
+        device=native_device(row.device),
         precision=row.precision,
         batch=1,
         includes="whole call",
@@ -134,36 +141,63 @@ def _of_native(row: NativeRow) -> LedgerRow:
     )
 
 
-def text(rows: Sequence[LedgerRow]) -> str:
-    """Format the rows as a table with one column for each origin, then what is doubtful about them.
+def native_device(device: str) -> str:
+    """Device of a native run with its threads, which this project leaves to MindSpore."""
+    return "CPU, MindSpore's default threads" if device == "CPU" else device
 
-    Control characters, which a row of somebody else's file may hold, are escaped.
-    """
-    lines = [f"{'path':<92} {MEASURED:>34} {IMPORTED:>34} {PUBLISHED:>34}  {'outputs':<11}  source"]
-    doubts: dict[str, None] = {}
+
+def grouped(rows: Sequence[LedgerRow]) -> dict[str, list[LedgerRow]]:
+    """Rows by the heading of their network, those of this project's networks first."""
+    groups: dict[str, list[LedgerRow]] = {}
     for row in rows:
-        cells = dict.fromkeys((MEASURED, IMPORTED, PUBLISHED), "")
-        cells[row.origin] = _figures(row)
-        path = label(row)[:92]
-        lines.append(
-            f"{path:<92} {cells[MEASURED]:>34} {cells[IMPORTED]:>34} {cells[PUBLISHED]:>34}  {row.proof:<11}  "
-            f"{printable(row.source)}"
-        )
-        for doubt in row.doubts:
-            doubts.setdefault(f"{printable(name_of(row))}: {printable(doubt)}")
-    if doubts:
-        lines += ["", "What to know before believing a figure:", *(f"* {doubt}" for doubt in doubts)]
-    return "\n".join(lines)
+        is_other = row.network is not None and not row.network.startswith(SPHEREFACE)
+        groups.setdefault(_OTHERS if is_other else printable(row.network or _UNNAMED), []).append(row)
+    last = (_UNNAMED, _OTHERS)
+    order = sorted(groups, key=lambda heading: (last.index(heading) + 1 if heading in last else 0, heading))
+    return {heading: groups[heading] for heading in order}
 
 
-def label(row: LedgerRow) -> str:
-    """Name of a row with its device, precision and batch size, without control characters."""
+def text(rows: Sequence[LedgerRow]) -> str:
+    """Format the rows as one table with a heading for each network, then what is doubtful about them.
+
+    There is a column for each origin that a row has; columns are as wide as their content. Control characters, which a
+    row of somebody else's file may hold, are escaped.
+    """
+    groups = grouped(rows)
+    origins = [origin for origin in (MEASURED, IMPORTED, PUBLISHED) if any(row.origin == origin for row in rows)]
+    lines = [("path", *origins, "outputs", "source")]
+    lines += [_cells(row, heading, origins) for heading, members in groups.items() for row in members]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)][:-1]
+    head, *body = ["  ".join((*_padded(line, widths), line[-1])).rstrip() for line in lines]
+    table, remaining = [head], iter(body)
+    for heading, members in groups.items():
+        table += ["", heading, *(next(remaining) for _ in members)]
+    doubts = dict.fromkeys(
+        f"* {printable(name_of(row))}: {printable(doubt)}"
+        for members in groups.values()
+        for row in members
+        for doubt in row.doubts
+    )
+    return "\n".join([*table, *(["", "What to know before believing a figure:", *doubts] if doubts else [])])
+
+
+def _cells(row: LedgerRow, heading: str, origins: Sequence[Origin]) -> tuple[str, ...]:
+    name = name_of(row) if heading == _OTHERS else row.path
     where = whereabouts(row)
-    return printable(name_of(row) + (f" [{where}]" if where else ""))
+    label = printable(name + (f" [{where}]" if where else ""))[:_LABEL]
+    figures = (_figures(row) if row.origin == origin else "" for origin in origins)
+    return (f"  {label}", *figures, row.proof, printable(row.source))
+
+
+def _padded(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    """Cells of a line but the last: figures to the right, words to the left."""
+    last = len(widths) - 1
+    for place, (cell, width) in enumerate(zip(line, widths, strict=False)):
+        yield cell.ljust(width) if place in (0, last) else cell.rjust(width)
 
 
 def name_of(row: LedgerRow) -> str:
-    """Name of a row, with that of a network other than SphereFace-20."""
+    """Name of a row, after that of its network."""
     return row.path if row.network is None else f"{row.network}: {row.path}"
 
 

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.timing import LatencySummary
     from edge_sphereface.metrics import Agreement
     from edge_sphereface.types import Float32Array
+    from export.topology import Topology
 
     Forward = Callable[[Float32Array], Float32Array]
+
+_FULL_WIDTHS = (64, 128, 256, 512)
+"""Channels of the stages of the official network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,7 @@ class NativeRow:
 
     Attributes:
         path: ``MindSpore``, ``MINDIR``, or how a MINDIR was run.
+        network: name and width of the network; None in results of earlier versions.
         device: ``Ascend`` or ``CPU``.
         precision: ``float16`` or ``float32``.
         figures: what was measured; None if it did not run.
@@ -83,6 +88,7 @@ class NativeRow:
     """
 
     path: str
+    network: str | None = field(default=None, metadata=OMIT_NONE)
     device: str
     precision: str
     figures: NativeFigures | None = field(default=None, metadata=INLINE)
@@ -118,7 +124,12 @@ def run(
         expected = NumpyReference(opened, topology).forward(floats)
     rows: list[NativeRow] = []
     for half in (True, False):
-        row = NativeRow(path="MindSpore", device=device, precision="float16" if half else "float32")
+        row = NativeRow(
+            path="MindSpore",
+            network=_named(topology),
+            device=device,
+            precision="float16" if half else "float32",
+        )
         try:
             network = MindsporeReference(checkpoint, topology, device=device, half=half)
             figures = _measure(network.forward, floats, expected, rounds)
@@ -134,6 +145,16 @@ def run(
         except Exception as error:  # noqa: BLE001 -- whatever MindSpore raises is the result
             rows.append(replace(row, error=f"{type(error).__name__}: {error}"[:300]))
     return rows
+
+
+def _named(topology: Topology) -> str:
+    """Name and width of a network."""
+    share = topology.widths[-1] / _FULL_WIDTHS[-1]
+    is_scaled = tuple(round(width * share) for width in _FULL_WIDTHS) == topology.widths
+    width = (
+        {1.0: "full width", 0.5: "half width"}.get(share, f"{share:g} of the width") if is_scaled else "other widths"
+    )
+    return f"{topology.name}, {width}"
 
 
 def _mindir(network: MindsporeReference, floats: Float32Array, folder: Path, device: str) -> tuple[str, Forward]:

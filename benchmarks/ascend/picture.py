@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from benchmarks import plots
-from benchmarks.ascend.ledger import name_of, printable, whereabouts
+from benchmarks.ascend.ledger import grouped, name_of, printable, whereabouts
 from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, LedgerRow, Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    _Value = Callable[[LedgerRow], float | None]
 
 
 class _Look(NamedTuple):
@@ -28,22 +30,24 @@ _LOOKS: dict[Origin, _Look] = {
     PUBLISHED: _Look("#555555", "^", "white", ":", "published by others"),
 }
 """Blue and vermilion are of Okabe and Ito's palette, which color-blind readers tell apart."""
-_WIDTH_IN = 10.0
+_WIDTH_IN = 11.0
 _ROW_IN = 0.4
+_GAP = 1.4
+"""Room of the heading of a network, in rows."""
 _TEXT = "#222222"
-_COLUMNS = (1.03, 1.19)
+_COLUMNS = (1.03, 1.22)
 """Places of the columns beside a panel, in widths of the panel."""
 _LATENCY = "milliseconds of one call, logarithmic: left is better"
 _RATE = "known only as throughput, not a latency: faces a second, logarithmic, right is better"
-_LABEL = 56
+_LABEL = 64
 """Largest number of characters of a line of a label."""
 
 
 def draw(rows: Sequence[LedgerRow]) -> bytes:
-    """Draw latencies, and below them the rows that are known only as throughput.
+    """Draw latencies, and below them the rows that are known only as throughput, both by network.
 
-    Rows with neither are left to the table. Each mark is labeled with device, precision and batch size. Beside it are
-    the accuracy on LFW, and whether the outputs were compared with the expected ones.
+    Rows with neither are left to the table. Each mark is labeled with network, device, precision and batch size. Beside
+    it are the accuracy on LFW, and whether the outputs were compared with the expected ones.
 
     Args:
         rows: rows of the ledger.
@@ -54,12 +58,12 @@ def draw(rows: Sequence[LedgerRow]) -> bytes:
     shown = [row for row in rows if row.error is None]
     timed = [row for row in shown if row.milliseconds() is not None]
     rated = [row for row in shown if row.milliseconds() is None and row.faces_per_second is not None]
-    panels: list[tuple[str, list[LedgerRow], Callable[[LedgerRow], float | None]]] = []
+    panels: list[tuple[str, list[LedgerRow], _Value]] = []
     if timed:
         panels.append((_LATENCY, timed, LedgerRow.milliseconds))
     if rated:
         panels.append((_RATE, rated, lambda row: row.faces_per_second))
-    heights = [len(drawn) + 1.7 for _, drawn, _ in panels] or [1.0]
+    heights = [len(drawn) + _GAP * len(grouped(drawn)) + 1.7 for _, drawn, _ in panels] or [1.0]
     figure, axes = plots.pyplot().subplots(
         len(heights),
         1,
@@ -68,13 +72,13 @@ def draw(rows: Sequence[LedgerRow]) -> bytes:
         gridspec_kw={"height_ratios": heights},
     )
     for axis, (title, drawn, value) in zip(axes[:, 0], panels, strict=False):
-        _marks(axis, drawn, [value(row) or 0.0 for row in drawn])
+        _marks(axis, grouped(drawn), value)
         axis.set_xlabel(title, fontsize=10, color=_TEXT)
     _legend(figure, {row.origin for row in shown})
     return plots.png(figure, top=1 - 0.4 / figure.get_figheight())
 
 
-def _marks(axis: Any, rows: Sequence[LedgerRow], values: Sequence[float]) -> None:
+def _marks(axis: Any, groups: Mapping[str, Sequence[LedgerRow]], value_of: _Value) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     plots.style(axis)
@@ -82,9 +86,19 @@ def _marks(axis: Any, rows: Sequence[LedgerRow], values: Sequence[float]) -> Non
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
+    values = [value_of(row) or 0.0 for rows in groups.values() for row in rows]
     start = min(values) / 1.6
     axis.set_xlim(start, max(values) * 2.5)  # room for the figure beside the last mark
-    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
+    end, placed = -1.0, list[tuple[float, LedgerRow]]()
+    for heading, rows in groups.items():
+        axis.annotate(
+            _short(heading), (0, end + _GAP), xycoords=axis.get_yaxis_transform(), xytext=(-6, 0),
+            textcoords="offset points", ha="right", va="center", fontsize=10, fontweight="bold", color=_TEXT,
+        )  # fmt: skip
+        end += _GAP
+        placed += [(end + number, row) for number, row in enumerate(rows, start=1)]
+        end += len(rows)
+    for (place, row), value in zip(placed, values, strict=True):
         look = _LOOKS[row.origin]
         axis.plot([start, value], [place, place], color=look.color, linestyle=look.line, linewidth=1.3)
         axis.plot(
@@ -97,8 +111,8 @@ def _marks(axis: Any, rows: Sequence[LedgerRow], values: Sequence[float]) -> Non
         )  # fmt: skip
         _columns(axis, place, (_accuracy(row), row.proof), bold=False)
     _columns(axis, -0.9, ("LFW", "outputs"), bold=True)
-    axis.set_yticks(range(len(rows)), [_label(row) for row in rows], fontsize=9)
-    axis.set_ylim(len(rows) - 0.4, -1.2)
+    axis.set_yticks([place for place, _ in placed], [_label(row) for _, row in placed], fontsize=9)
+    axis.set_ylim(end + 0.6, -1.2)
     axis.grid(visible=False, axis="y")
 
 
@@ -126,7 +140,9 @@ def _short(words: str) -> str:
 
 
 def _accuracy(row: LedgerRow) -> str:
-    return "unknown" if row.accuracy is None else f"{row.accuracy:.2%}"
+    if row.accuracy is not None:
+        return f"{row.accuracy:.2%}"
+    return "untrained" if row.weights == "untrained" else "unknown"
 
 
 def _legend(figure: Any, origins: set[Origin]) -> None:

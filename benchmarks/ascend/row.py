@@ -11,12 +11,18 @@ from edge_sphereface.kit.result import Includes  # noqa: TC001 -- read with the 
 from edge_sphereface.metrics import Agreement  # noqa: TC001 -- read with the annotations of the row
 
 Origin = Literal["measured here", "imported", "published"]
+Weights = Literal["trained", "untrained"]
 Proof = Literal["proven", "failed", "not checked"]
 """Outcome of the comparison of a run's outputs with the expected ones."""
 
 MEASURED: Origin = "measured here"
 IMPORTED: Origin = "imported"
 PUBLISHED: Origin = "published"
+
+SPHEREFACE = "SphereFace"
+"""Start of the names of this project's networks."""
+FULL_WIDTH = f"{SPHEREFACE}-20, full width"
+"""The network of the official checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +78,8 @@ class LedgerRow:
 
     Attributes:
         path: name of the way to run the network.
-        network: name of the network if it is not SphereFace-20.
+        network: name and width of the network.
+        weights: whether its weights are ``trained`` or ``untrained``; left out if unknown.
         device: device or execution provider, and threads.
         precision: precision of the computation.
         batch: number of crops in one call.
@@ -106,6 +113,7 @@ class LedgerRow:
 
     path: str
     network: str | None = field(default=None, metadata=OMIT_NONE)
+    weights: Weights | None = field(default=None, metadata=OMIT_NONE)
     device: str | None = field(default=None, metadata=OMIT_NONE)
     precision: str | None = field(default=None, metadata=OMIT_NONE)
     batch: int | None = field(default=None, metadata=OMIT_NONE)

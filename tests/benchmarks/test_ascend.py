@@ -13,7 +13,7 @@ from benchmarks.accuracy import evaluate
 from benchmarks.ascend import comparison, imported, ledger, picture, probe, published
 from benchmarks.ascend.formats.recording import ImportedError, Stated
 from benchmarks.ascend.native import NativeRow
-from benchmarks.ascend.row import LedgerRow, PartialLatency
+from benchmarks.ascend.row import FULL_WIDTH, LedgerRow, PartialLatency
 from edge_sphereface.cli.runner import run
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.session import ProviderReport
@@ -61,7 +61,7 @@ def test_every_published_figure_has_its_source():
     for row in published.ROWS:
         assert row.source
         assert row.accuracy is not None or row.latency is not None or row.faces_per_second is not None
-        if row.network is not None or row.milliseconds() is not None:
+        if row.network != FULL_WIDTH or row.milliseconds() is not None:
             assert row.doubts, "what is comparable about another network, or the times of others, is said"
 
 
@@ -86,6 +86,13 @@ def accuracy_row(*, landmarks, share):
     )
 
 
+def environment_of(cpu):
+    return {
+        "time": "2026-11-27T00:00:00+00:00", "cpu": cpu, "processor": "x86_64", "cpu_flags": [], "usable_cpus": 2,
+        "governor": None, "memory_mib": 1000, "system": "x", "versions": {},
+    }  # fmt: skip
+
+
 def test_origins_never_share_a_column(case_row):
     edge = [case_row(4.0, label="m", model="m.onnx"), case_row(9.0, batch=4), case_row(error="x")]
     accuracy = [accuracy_row(landmarks="given", share=0.95), accuracy_row(landmarks="yunet", share=0.5)]
@@ -95,17 +102,50 @@ def test_origins_never_share_a_column(case_row):
     rows.append(LedgerRow(path="msame", latency=msame, origin="imported", source="our lab"))
     assert [row.origin for row in rows[:2]] == ["measured here", "measured here"]
     assert {row.origin for row in rows[2:-1]} == {"published"}
-    head, *lines = ledger.text(rows).splitlines()
+    head, *body = ledger.text(rows).splitlines()
+    lines = [line for line in body[: body.index("What to know before believing a figure:")] if line.startswith("  ")]
     ends = [head.index(name) + len(name) for name in ("measured here", "imported", "published")]
-    for row, line in zip(rows, lines[: len(rows)], strict=True):
+    ordered = [row for members in ledger.grouped(rows).values() for row in members]
+    for row, line in zip(ordered, lines, strict=True):
         column = ["measured here", "imported", "published"].index(row.origin)
         filled = [
             line[: ends[i]].rstrip() == line[: ends[i]] and not line[ends[i] - 2 : ends[i]].isspace() for i in range(3)
         ]
         assert filled.index(True) == column
         assert filled.count(True) == 1
-    assert "4.00 ms, 250/s, LFW 95.00%" in lines[0]
-    assert "not measured" in lines[1]
+    assert any("4.00 ms, 250/s, LFW 95.00%" in line for line in lines)
+    assert any("not measured" in line for line in lines)
+
+
+def test_a_table_is_as_wide_as_its_content():
+    row = LedgerRow(path="trtexec", latency=PartialLatency(mean_ms=2.0), origin="imported", source="lab")
+    assert ledger.text([row]).splitlines() == [
+        "path       imported  outputs      source",
+        "",
+        "network not stated",
+        "  trtexec   2.00 ms  not checked  lab",
+    ]
+
+
+def test_networks_have_a_group_each(case_row):
+    """Half width and full width are never rows of one group; what others ran is last."""
+    full = comparison.Network(name="SphereFace-20, full width", weights="untrained")
+    half = {"path": "native: MindSpore", "device": "CPU", "origin": "measured here", "source": "this machine"}
+    place = environment_of("EPYC")
+    rows = comparison.gather(
+        [{"environment": place, "ledger": [half]}],
+        [{"environment": place, "rows": [json_object(case_row(4.0))]}],
+        network=comparison.Network(name="SphereFace-20, half width"),
+        edge_network=full,
+    )
+    groups = ledger.grouped(rows)
+    *names, last = groups
+    assert names == ["SphereFace-20, full width", "SphereFace-20, half width"]
+    assert "other networks" in last
+    (native,) = groups["SphereFace-20, half width"]
+    assert native.device == "CPU, MindSpore's default threads"
+    assert rows[0].weights == "untrained"
+    assert {row.network for row in groups[last]} == {"SFace", "ResNet-18", "ArcFace IR-SE100"}
 
 
 def test_control_characters_of_a_file_never_reach_the_terminal(tmp_path):
@@ -144,10 +184,7 @@ def test_the_picture_keeps_the_origins_apart(rows):
 
 
 def test_rows_of_several_results_are_gathered(case_row):
-    place = {
-        "time": "2026-11-27T00:00:00+00:00", "cpu": "EPYC", "processor": "x86_64", "cpu_flags": [], "usable_cpus": 2,
-        "governor": None, "memory_mib": 1000, "system": "x", "versions": {},
-    }  # fmt: skip
+    place = environment_of("EPYC")
     older = {"path": "native: MindSpore", "precision": "float32", "min_cosine": 0.5, "max_abs_error": 1.0}
     older |= {"latency": {"median_ms": 9.0}, "origin": "measured here", "source": "this machine"}
     lab = {"path": "msame", "origin": "imported", "source": "lab", "proof": "proven", "machine": "Kunpeng"}
@@ -249,6 +286,7 @@ def test_the_native_path_runs_on_the_cpu(small_checkpoint, astronaut, tmp_path, 
         ("CPU", "float16"), ("CPU", "float16"), ("CPU", "float32"), ("CPU", "float32")
     ]  # fmt: skip
     assert [row.path for row in rows[:2]] == ["MindSpore", "MINDIR by MindSpore"]
+    assert {row.network for row in rows} == {"SphereFace-20, other widths"}
     assert [row.judged and row.judged.pairs for row in rows] == [40, None, None, None]
     assert all(row.figures.agreement.min_cosine > 0.999 for row in rows)
     assert rows[2].figures.agreement.max_abs_error < 1e-5

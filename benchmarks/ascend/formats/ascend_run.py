@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _KNOWN = (
     "path",
+    "network",
     "device",
     "precision",
     "latency",
