@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from benchmarks.ascend.ledger import printable
 from edge_sphereface.device.report import DeviceReport
+from edge_sphereface.storage.bounded_json import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     from edge_sphereface.types import JsonObject
 
 _UNKNOWN = "-"
+_MARKUP = re.compile(r"[\\`*\[\]<>&|]")
+"""What Markdown takes for markup inside of a line."""
 _HEAD = (
     "device", "proven", "fastest form", "threads", "ms", "INT8 / float", "detector, ms", "rate", "hottest", "throttled",
 )  # fmt: skip
@@ -28,8 +33,8 @@ def read_reports(results: Iterable[JsonObject]) -> list[DeviceReport]:
 
 
 def names(reports: Sequence[DeviceReport]) -> list[str]:
-    """Names of the devices; several reports of one kind of device are numbered."""
-    boards = [report.environment.cpu for report in reports]
+    """Names of the devices, without control characters; several reports of one kind of device are numbered."""
+    boards = [shown(report.environment.cpu) for report in reports]
     return [
         board if boards.count(board) == 1 else f"{board} #{boards[:place].count(board) + 1}"
         for place, board in enumerate(boards)
@@ -47,7 +52,8 @@ def sustained_runs(reports: Sequence[DeviceReport]) -> dict[str, SustainedRun]:
 
 def text(reports: Sequence[DeviceReport]) -> str:
     """Format a table with one row for each report."""
-    rows = [_HEAD, *(_row(name, report) for name, report in zip(names(reports), reports, strict=True))]
+    known = [_row(name, report) for name, report in zip(names(reports), reports, strict=True)]
+    rows = [_HEAD, *(tuple(map(shown, row)) for row in known)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -55,23 +61,29 @@ def text(reports: Sequence[DeviceReport]) -> str:
 
 
 def notes(reports: Sequence[DeviceReport]) -> list[str]:
-    """Describe what the table cannot show: versions, parts that are missing, warnings, load by other programs."""
+    """Describe, in Markdown, what the table cannot show: versions, missing parts, warnings, load by other programs."""
     lines = []
     for name, report in zip(names(reports), reports, strict=True):
         where = report.environment
         versions = ", ".join(f"{package} {version}" for package, version in where.versions.items())
         samples = "a quarter of the samples; " if report.quick else ""
-        lines.append(
-            f"* {name}: {where.time}; {where.usable_cpus} processors, governor {where.governor or 'unknown'}; "
+        first = (
+            f"{name}: {where.time}; {where.usable_cpus} processors, governor {where.governor or 'unknown'}; "
             f"{samples}{where.system}; {versions}."
         )
-        lines += [] if report.complete else [f"    * INCOMPLETE: {report.stopped}."]
-        lines += [f"    * missing: {one.part}: {one.reason}" for one in report.missing]
-        lines += [f"    * {one.status}: {one.check}: {one.message}" for one in report.findings if one.status != "ok"]
-        lines += [f"    * {model.form}: {model.warning}" for model in report.models if model.warning]
+        more = [] if report.complete else [f"INCOMPLETE: {report.stopped}."]
+        more += [f"missing: {one.part}: {one.reason}" for one in report.missing]
+        more += [f"{one.status}: {one.check}: {one.message}" for one in report.findings if one.status != "ok"]
+        more += [f"{model.form}: {model.warning}" for model in report.models if model.warning]
         if report.load is not None and report.load.is_high:
-            lines.append(f"    * Measured on a busy machine: {report.load}.")
+            more.append(f"Measured on a busy machine: {report.load}.")
+        lines += [f"* {_plain(first)}", *(f"    * {_plain(line)}" for line in more)]
     return lines
+
+
+def _plain(line: str) -> str:
+    """A line with words of somebody else's file, which Markdown shows as they are."""
+    return _MARKUP.sub(r"\\\g<0>", printable(line))
 
 
 def _row(name: str, report: DeviceReport) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
             minutes,
             [part.rate / start for part in run.windows],
             color=color,
-            label=f"{name}: {start:.1f} faces a second",
+            label=f"{name}: {start:.1f} faces a second".replace("$", r"\$"),  # matplotlib takes it for a formula
         )
         slowed = [(part.end_s / 60, part.rate / start) for part in run.windows if part.condition.is_slowed]
         rate.plot([at for at, _ in slowed], [share for _, share in slowed], "x", color=color)

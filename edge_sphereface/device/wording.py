@@ -16,6 +16,7 @@ from edge_sphereface.errors import (
     ModelNotFoundError,
     ProviderError,
 )
+from edge_sphereface.storage.bounded_json import shown
 
 if TYPE_CHECKING:
     from edge_sphereface.doctor import Finding
@@ -40,7 +41,7 @@ def form_name(spec: ModelSpec, sha256: str) -> str:
         spec: specification of the model.
         sha256: SHA-256 of the file in hexadecimal.
     """
-    return f"{' '.join((spec.precision, *spec.rewrites))} ({sha256[:8]})"
+    return f"{shown(' '.join((spec.precision, *spec.rewrites)))} ({sha256[:8]})"
 
 
 def unread_form(number: int) -> str:

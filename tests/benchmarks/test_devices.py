@@ -1,6 +1,7 @@
 """Reports of devices beside one another, and beside results of the machine that makes the report."""
 
 import json
+import re
 from dataclasses import replace
 
 import cv2
@@ -86,3 +87,35 @@ def test_a_damaged_report_is_refused(measured_board, tmp_path, capsys):
     (tmp_path / "x.json").write_text(json.dumps(values))
     assert run(build_parser(), ["report", str(tmp_path / "x.json"), "-o", str(tmp_path / "r")]) == 1
     assert "models must be a list" in capsys.readouterr().err
+
+
+EVIL = "\x1b[2J\x1b]0;x\x07| evil | <script>\n# Injected ![a](b) $\\bad$ " + "x" * 300
+
+
+def test_words_of_others_are_shown_as_they_are(measured_board):
+    """Neither the terminal nor Markdown nor the plots take them for commands."""
+    latency = replace(measured_board.detectors[0], name=EVIL)
+    evil = replace(
+        measured_board,
+        complete=False,
+        stopped=EVIL,
+        environment=replace(measured_board.environment, cpu=EVIL, governor=EVIL, system=EVIL, versions={EVIL: EVIL}),
+        detectors=(latency,),
+        models=tuple(replace(model, form=EVIL, warning=EVIL) for model in measured_board.models),
+        findings=tuple(replace(finding, check=EVIL, message=EVIL) for finding in measured_board.findings),
+        missing=tuple(replace(part, part=EVIL, reason=EVIL) for part in measured_board.missing),
+    )
+    table, notes = devices.text([evil, measured_board]), "\n".join(devices.notes([evil]))
+    for shown in (table, notes):
+        assert shown.replace("\n", "").isprintable()
+    assert len(table.splitlines()) == 3
+    assert max(map(len, table.splitlines())) < 600
+    assert {line.lstrip()[0] for line in notes.splitlines()} == {"*"}
+    assert "\\<script\\>" in notes
+    assert not re.search(r"(?<!\\)[<\[|]", notes)
+
+
+@pytest.mark.slow
+def test_a_name_is_no_formula_of_a_plot(measured_board):
+    odd = replace(measured_board, environment=replace(measured_board.environment, cpu=r"$\bad{$"))
+    assert plots.sustained(devices.sustained_runs([odd]))
