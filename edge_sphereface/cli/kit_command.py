@@ -94,7 +94,10 @@ def _told(kit: Kit, arguments: argparse.Namespace) -> tuple[Sequence[Path], Chec
     places, digest = arguments.outputs, None
     if any(path.suffix.lower() == _RESULT_SUFFIX for path in places):
         if len(places) > 1:
-            raise UsageError("A result names its outputs itself.", hint="give result.json alone")
+            raise UsageError(
+                "A result names its outputs itself.",
+                hint="give result.json alone, or outputs of other tools as .npy, .bin, .txt, .csv or .jsonl",
+            )
         result, digest = read_checked_result(places[0], manifest_sha256=kit.manifest_sha256)
         if form not in (None, result.form):
             raise UsageError(f"The result is of the form {result.form}, not {form}.", hint="leave out --form")

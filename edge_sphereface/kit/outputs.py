@@ -32,6 +32,7 @@ _TEXT_BYTES = 40
 _MOST_VALUES = 1 << 24
 _MOST_FILES = 4096
 _HINT = "give one output of the network for each golden crop, in their order"
+_HINT_OF_INTEGERS = "dequantize first: (value - zero point) * scale of the output, or let the runtime give floats"
 _WORD = re.compile(r"[\s,;\[\]]+")
 _KEYS = ("output", "outputs", "embedding", "values")
 _DIGITS = re.compile(r"(\d+)")
@@ -145,7 +146,8 @@ def read_npy(
     start = stream.tell()
     is_shape = len(shape) <= _MOST_SIDES and all(type(side) is int and 0 <= side <= _MOST_VALUES for side in shape)
     if dtype.hasobject or dtype.name not in dtypes or not is_shape:
-        raise KitError(f"{name}: expected an array of {' or '.join(dtypes)}, got {dtype} {shape}.", hint=_HINT)
+        hint = _HINT_OF_INTEGERS if dtype.kind in "iu" and dtypes == _FLOATS else _HINT
+        raise KitError(f"{name}: expected an array of {' or '.join(dtypes)}, got {dtype} {shape}.", hint=hint)
     if math.prod(shape) * dtype.itemsize != len(data) - start:
         raise KitError(
             f"{name}: its header says {shape} {dtype}, and {len(data) - start} bytes follow.",

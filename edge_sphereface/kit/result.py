@@ -28,6 +28,7 @@ Includes: TypeAlias = Literal["compute", "compute and copies", "whole call"]
 _HINT = "run the kit's program on the device again"
 _FILE = RegularFile(what="kit result", limit=1 << 16, error=KitError, hint=_HINT)
 _OUTPUTS_FILE = RegularFile(what="file of outputs", limit=1 << 30, error=KitError, hint=_HINT)
+_START = 64
 _Words = Annotated[str, Length(200, 1)]
 _Milliseconds = Annotated[float, Above(0), Between(0, 1e9)]
 
@@ -133,6 +134,14 @@ def read_kit_result(path: Path) -> tuple[KitResult, str]:
     Raises:
         KitError: the file is not a result that this version can read.
     """
+    with _OUTPUTS_FILE.open(path) as stream:
+        start = stream.read(_START).lstrip()
+    if start.startswith(b"["):  # as trtexec exports outputs
+        raise KitError(
+            f"Expected the result of the kit's program in {path}, got a list.",
+            hint="outputs themselves are taken as .npy, .bin, .txt, .csv or .jsonl: write the list's values as one of "
+            "them; the kit's script for TensorRT does it for trtexec's",
+        )
     content = _FILE.read(path)
     return KitResult.from_json(content, name=f"The kit's result {path}"), hashlib.sha256(content).hexdigest()
 

@@ -169,6 +169,9 @@ def test_a_result_of_the_kit(kit, outputs, printed, cli, tmp_path):
     assert "is not the file that" in cli("check-outputs", kit.folder, path)[2]
     path = write_result(kit, tmp_path, outputs, manifest_sha256="1" * 64)
     assert "result of another kit" in cli("check-outputs", kit.folder, path)[2]
+    path.write_text('[{"name": "embedding", "dimensions": "1x512", "values": [' + "1.5, " * 20000 + "1.5]}]")
+    code, _, said = cli("check-outputs", kit.folder, path)
+    assert (code, "got a list" in said, ".npy, .bin, .txt, .csv or .jsonl" in said) == (1, True, True)
 
 
 def test_a_damaged_kit(kit, outputs, tmp_path):

@@ -196,6 +196,13 @@ def test_files_that_hold_no_outputs(tmp_path, name, content, words):
         read(tmp_path / name)
 
 
+def test_integers_are_to_be_dequantized(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((COUNT, SIZE), np.int8))
+    with pytest.raises(KitError, match="got int8") as caught:
+        read(tmp_path / "a.npy")
+    assert "dequantize first" in caught.value.hint
+
+
 def test_a_wrong_number_of_outputs(tmp_path):
     np.save(tmp_path / "o.npy", np.ones((COUNT + 1, SIZE), np.float32))
     with pytest.raises(KitError, match=r"outputs of 4 crops, 6 numbers each; got an array of shape \(5, 6\)"):
