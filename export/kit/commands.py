@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from edge_sphereface.cli.runner import Outcome, note
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.kit.manifest import KitForm, KitReference
@@ -98,20 +101,35 @@ def kit(arguments: argparse.Namespace) -> Outcome:
         crops += folder_crops(arguments.crops, spec)
     elif arguments.orl:
         crops += orl_crops(spec)
-    made = make_kit(
-        [arguments.model, *arguments.reduced],
-        arguments.output,
-        crops,
-        KitOptions(
-            float_forms=tuple(name for name in FLOAT_FORMS if name in (arguments.form or FLOAT_FORMS)),
-            checkpoint=arguments.checkpoint,
-            is_private=arguments.crops is not None,
-        ),
-        tar=arguments.tar,
-        note=note,
-    )
+    with ended_in_order():
+        made = make_kit(
+            [arguments.model, *arguments.reduced],
+            arguments.output,
+            crops,
+            KitOptions(
+                float_forms=tuple(name for name in FLOAT_FORMS if name in (arguments.form or FLOAT_FORMS)),
+                checkpoint=arguments.checkpoint,
+                is_private=arguments.crops is not None,
+            ),
+            tar=arguments.tar,
+            note=note,
+        )
     report = _report(made)
     return Outcome(report, _text(report))
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C, so that a half-made kit, which may hold faces, is removed."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _report(made: MadeKit) -> KitReport:

@@ -148,9 +148,10 @@ def make_kit(
     Raises:
         ModelFormatError: the first model is not a plain float model, or another is not made from it.
         ParityError: the float model's outputs are not those of its checkpoint.
-        OutputError: the folder exists, or cannot be written.
+        OutputError: the folder or the archive exists, or cannot be written.
     """
-    _require_new(folder)
+    archive = folder.with_name(f"{folder.name}.tar") if tar and folder.name else None
+    _require_new(folder, archive)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             place = Path(temporary) / "kit"
@@ -163,24 +164,31 @@ def make_kit(
             for part in (place, *place.rglob("*")):
                 if part.is_dir():
                     part.chmod(_PRIVATE_FOLDER if options.is_private else _SHARED_FOLDER)
+            packed = Path(temporary) / "kit.tar"
+            if archive is not None:
+                with atomic_write(packed, mode=PRIVATE if options.is_private else SHARED) as stream:
+                    write_tar(place, stream, name=folder.name)
             if folder.is_dir():
                 folder.rmdir()
             place.rename(folder)
+            if archive is not None:
+                packed.rename(archive)
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         raise OutputError(
             f"Cannot write {folder}: {error.strerror or error}.", hint="check the path and the disk"
         ) from error
-    archive = None
-    if tar:
-        archive = folder.with_name(f"{folder.name}.tar")
-        with atomic_write(archive, mode=PRIVATE if options.is_private else SHARED) as stream:
-            write_tar(folder, stream)
     return MadeKit(folder=folder, tar=archive, manifest_sha256=hashlib.sha256(content).hexdigest(), manifest=manifest)
 
 
-def _require_new(folder: Path) -> None:
+def _require_new(folder: Path, archive: Path | None) -> None:
+    if folder.name in ("", ".."):
+        raise OutputError(f"Expected the name of a new folder, got {folder}.", hint="name the folder of the kit")
+    if archive is not None and (archive.exists() or archive.is_symlink()):
+        raise OutputError(f"{archive} exists.", hint="name another folder, or delete the archive")
+    if folder.is_symlink():
+        raise OutputError(f"{folder} is a symbolic link.", hint="name the folder itself")
     if folder.is_dir() and not any(folder.iterdir()):
         return
     if folder.exists():
@@ -332,11 +340,17 @@ def _crops(
     return entries, made.write_array("crops/uint8.npy", pixels), made.write_array("crops/float32.npy", planes)
 
 
-def write_tar(folder: Path, stream: IO[bytes]) -> None:
-    """Write a folder as an archive that depends on nothing but names, modes and contents of the files."""
+def write_tar(folder: Path, stream: IO[bytes], *, name: str) -> None:
+    """Write a folder as an archive that depends on nothing but names, modes and contents of the files.
+
+    Args:
+        folder: the folder.
+        stream: where to write.
+        name: name that the folder has in the archive.
+    """
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
+            entry = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
             status = path.stat()
             entry.size, entry.mode = status.st_size, status.st_mode & 0o777
             with path.open("rb") as content:

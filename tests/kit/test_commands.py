@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -26,6 +27,7 @@ from edge_sphereface.kit.golden import open_kit
 from edge_sphereface.kit.outputs import read_outputs
 from edge_sphereface.model.spec import METADATA_KEY
 from export.commands import build_parser as build_export
+from export.kit.commands import ended_in_order
 from export.kit.crops import seeded_crops
 from export.kit.make import KitOptions, make_kit
 from export.pretrained import PRETRAINED
@@ -123,6 +125,35 @@ def test_an_existing_folder_is_left_alone(small_models, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["kit"]
 
 
+@pytest.mark.parametrize("kind", ["archive", "link", "dangling", "nameless", "parent"])
+def test_what_is_in_the_way_of_a_kit_is_said_before_anything_is_computed(small_models, tmp_path, kind):
+    crops = seeded_crops(Embedder(small_models["nchw"]).spec)
+    place = {"nameless": Path(), "parent": tmp_path / ".."}.get(kind, tmp_path / "kit")
+    if kind == "archive":
+        (tmp_path / "kit.tar").write_text("mine")
+    if kind in ("link", "dangling"):
+        (tmp_path / "other").mkdir()
+        place.symlink_to(tmp_path / ("other" if kind == "link" else "missing"))
+    notes = []
+    with pytest.raises(OutputError):
+        make_kit([small_models["nchw"]], place, crops, KitOptions(), tar=True, note=notes.append)
+    assert notes == []
+    assert kind != "archive" or (tmp_path / "kit.tar").read_text() == "mine"
+
+
+def test_sigterm_leaves_nothing_behind(small_models, tmp_path):
+    """What is half made may hold the faces of people."""
+    crops = seeded_crops(Embedder(small_models["nchw"]).spec)
+
+    def end(_):
+        signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt), ended_in_order():
+        make_kit([small_models["nchw"]], tmp_path / "kit", crops, KitOptions(), note=end)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_the_commands(printed, cli, trained_model, crops, tmp_path):
     place = tmp_path / "kit"
     made = printed(build_export, "export kit", "kit", trained_model, "-o", place, "--tar", "--form", "float32-b1")
@@ -183,6 +214,20 @@ def test_a_damaged_kit(kit, outputs, tmp_path):
     (place / "expected/outputs.npy").unlink()
     with pytest.raises(KitError, match="There is no file of the kit"):
         check_outputs(open_kit(place), outputs)
+    with (place / "expected/outputs.npy").open("wb") as stream:
+        stream.truncate(1 << 40)  # a sparse file, which a forged manifest may allow
+    lists = tuple(
+        replace(one, bytes=1 << 40) if one.path == "expected/outputs.npy" else one for one in kit.manifest.files
+    )
+    with pytest.raises(KitError, match="has at most"):
+        replace(kit, folder=place, manifest=replace(kit.manifest, files=lists)).outputs()
+    zeros = tmp_path / "zeros.npy"
+    np.save(zeros, np.zeros_like(outputs))
+    shutil.copy(zeros, place / "expected/outputs.npy")
+    entry = {"bytes": zeros.stat().st_size, "sha256": hashlib.sha256(zeros.read_bytes()).hexdigest()}
+    lists = tuple(replace(one, **entry) if one.path == "expected/outputs.npy" else one for one in lists)
+    with pytest.raises(KitError, match="got zeros for at least one crop"):
+        replace(kit, folder=place, manifest=replace(kit.manifest, files=lists)).outputs()
     (place / "manifest.json").unlink()
     with pytest.raises(KitError, match="There is no kit manifest"):
         open_kit(place)
