@@ -3,6 +3,7 @@
 # Usage: targets/ascend/run.sh out/tensor-force_fp16.om [float32|uint8]   (uint8 for a model with AIPP)
 # Source: gitee.com/ascend/tools, ais-bench_workload/tool/ais_bench, README.
 set -euo pipefail
+umask 077 # outputs of faces are biometric data
 cd "$(dirname "$0")/../.."
 model=${1:?"name the .om file"}
 layout=${2:-float32}

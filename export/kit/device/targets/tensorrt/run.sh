@@ -3,6 +3,7 @@
 # Usage: targets/tensorrt/run.sh float32|float16
 # Source: TensorRT, samples/trtexec, README and `trtexec --help`: --loadInputs, --exportOutput, --noTF32, --fp16.
 set -euo pipefail
+umask 077 # outputs of faces are biometric data
 cd "$(dirname "$0")/../.."
 precision=${1:?"float32 or float16"}
 model=forms/float32-b1.onnx
