@@ -87,7 +87,7 @@ def _plain(line: str) -> str:
 
 
 def _row(name: str, report: DeviceReport) -> tuple[str, ...]:
-    best = None if report.tuning is None else report.tuning.best
+    best = report.fastest
     run = report.sustained if report.sustained is not None and report.sustained.windows else None
     form = (_UNKNOWN,) * 3 if best is None else (best.form, str(best.threads), f"{best.median_ms:.2f}")
     return (
@@ -117,4 +117,4 @@ def _int8(report: DeviceReport) -> str:
 def _sustained(run: SustainedRun) -> tuple[str, str, str]:
     hottest = _UNKNOWN if run.hottest_c is None else f"{run.hottest_c:.0f} C"
     throttled = _UNKNOWN if run.throttled is None else ", ".join(run.throttled) or "no"
-    return f"{run.start_rate:.1f} to {run.end_rate:.1f}", hottest, throttled
+    return f"{run.start_rate:.1f} to {run.end_rate:.1f}, {run.form}", hottest, throttled

@@ -181,15 +181,18 @@ def identification(rows: Sequence[IdentificationRow]) -> bytes:
 
 
 def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
-    """Plot rate (top) and temperature (bottom) of sustained runs over time; crosses mark throttling.
+    """Plot rate (top) and known temperatures (bottom) of sustained runs over time; crosses mark throttling.
 
     Rates are relative to the start of each run, since those of two devices may differ by orders of magnitude.
 
     Args:
         runs: sustained runs, by the name of the device.
     """
-    figure, axes = pyplot().subplots(2, 1, figsize=(8, 5.6), sharex=True)
-    rate, heat = axes
+    is_heat_known = any(run.hottest_c is not None for run in runs.values())
+    panels = 2 if is_heat_known else 1
+    figure, grid = pyplot().subplots(panels, 1, figsize=(8, 1.2 + 2.2 * panels), sharex=True, squeeze=False)
+    axes = grid[:, 0]
+    rate = axes[0]
     for number, (name, run) in enumerate(runs.items()):
         color = _CYCLE[number % len(_CYCLE)]
         minutes = [part.end_s / 60 for part in run.windows]
@@ -203,15 +206,18 @@ def sustained(runs: Mapping[str, SustainedRun]) -> bytes:
         slowed = [(part.end_s / 60, part.rate / start) for part in run.windows if part.condition.is_slowed]
         rate.plot([at for at, _ in slowed], [share for _, share in slowed], "x", color=color)
         known = [part for part in run.windows if part.condition.temperature_c is not None]
-        heat.plot([part.end_s / 60 for part in known], [part.condition.temperature_c for part in known], color=color)
+        axes[-1].plot(
+            [part.end_s / 60 for part in known], [part.condition.temperature_c for part in known], color=color
+        )
     for axis in axes:
         style(axis)
         axis.margins(y=0.15)
     rate.set_ylim(bottom=0)
     rate.set_ylabel("rate, over that at the start")
     rate.legend(frameon=False, loc="lower left", title="at the start")
-    heat.set_ylabel("hottest zone, degrees Celsius")
-    heat.set_xlabel("minutes; cross: slowed down by heat or power")
+    if is_heat_known:
+        axes[-1].set_ylabel("hottest zone, degrees Celsius")
+    axes[-1].set_xlabel("minutes; cross: slowed down by heat or power")
     return png(figure)
 
 

@@ -43,8 +43,8 @@ _PROOFS = (
 )
 _DEVICES = (
     "Each row is a report of `edge-sphereface report-device`. `ms` is the median of embedding one face by the fastest "
-    "form; INT8 over float has its 95 % interval. `rate` is in faces a second during the sustained run: first and last "
-    "tenth."
+    "form; INT8 over float has its 95 % interval. `rate` is in faces a second during the sustained run, first and last "
+    "tenth of its time, with the form that ran."
 )
 _TIMED = ("rows", "stages")
 """Sections with timings. Rows that were measured on a busy machine have the field ``busy``."""

@@ -126,8 +126,9 @@ def _text(report: DeviceReport, models: Iterable[Path]) -> str:
     for path, model in zip(models, report.models, strict=False):  # a model that fails is the last one
         proof = {True: "verified", False: "FAILED", None: "no certificate"}[model.certified]
         lines.append(f"model      {path}: {model.form}: {proof if model.passed else f'FAILED: {model.reason}'}")
-    if report.tuning is not None:
-        best, source = report.tuning.best, report.tuning.source
+    if report.fastest is not None:
+        best = report.fastest
+        source = "recorded by an earlier tuning" if best.latency is None else "measured"
         lines.append(f"fastest    {best.form}, threads {best.threads}: {best.median_ms:.2f} ms ({source})")
     compared = report.int8_over_float
     if compared is not None:
@@ -142,7 +143,7 @@ def _text(report: DeviceReport, models: Iterable[Path]) -> str:
 
 def _sustained_text(run: SustainedRun) -> str:
     hottest = run.hottest_c
-    slowdown = "" if run.slowdown is None else f", {run.slowdown:.2f} of the rate at the start"
+    slowdown = "" if run.slowdown is None else f", {run.slowdown:.2f} of the rate in the first tenth"
     heat = "temperature unknown" if hottest is None else f"at most {hottest:.0f} degrees Celsius"
     slowed = "throttling unknown" if run.throttled is None else ", ".join(run.throttled) or "not throttled"
-    return f"{run.end_rate:.1f} faces a second at the end{slowdown}; {heat}; {slowed}"
+    return f"{run.form}: {run.end_rate:.1f} faces a second in the last tenth{slowdown}; {heat}; {slowed}"

@@ -411,9 +411,8 @@ class _Device:
 
     def _sustain(self, progress: Progress) -> None:
         best, seconds = self._best(), self._plan.minutes * 60
-        compared = self.report.int8_over_float
-        tuning = self.report.tuning
-        if compared is not None and compared.verdict == "faster" and (tuning is None or tuning.source == "recorded"):
+        compared, fastest = self.report.int8_over_float, self.report.fastest
+        if compared is not None and fastest == compared.int8:
             best = self._best("int8")
         if best is None or not seconds:
             self._miss("sustained run", "no minutes were asked for")

@@ -270,26 +270,18 @@ class SustainedRun(_Part):
 
     @property
     def start_rate(self) -> float:
-        """Mean rate of the first tenth of the parts, inferences per second; 0 without parts."""
-        return self._mean_rate(self.windows[: self._tenth])
+        """Rate of the parts that begin in the first tenth of the run, inferences per second; 0 without parts."""
+        return _rate_of_tenth(self.windows)
 
     @property
     def end_rate(self) -> float:
-        """Mean rate of the last tenth of the parts, inferences per second; 0 without parts."""
-        return self._mean_rate(self.windows[-self._tenth :])
+        """Rate of the parts that end in the last tenth of the run, inferences per second; 0 without parts."""
+        return _rate_of_tenth(self.windows[::-1])
 
     @property
     def slowdown(self) -> float | None:
         """Rate at the end divided by that at the start; None with fewer than two parts."""
         return self.end_rate / self.start_rate if len(self.windows) > 1 and self.start_rate else None
-
-    @property
-    def _tenth(self) -> int:
-        return max(1, len(self.windows) // 10)
-
-    @staticmethod
-    def _mean_rate(parts: tuple[Window, ...]) -> float:
-        return sum(part.rate for part in parts) / len(parts) if parts else 0.0
 
     @property
     def hottest_c(self) -> float | None:
@@ -306,6 +298,17 @@ class SustainedRun(_Part):
             return None
         limits = [limit for one in known for limit in one if limit.endswith(" now") or limit not in before]
         return tuple(dict.fromkeys(limits))
+
+
+def _rate_of_tenth(parts: tuple[Window, ...]) -> float:
+    """Rate of the first parts that make up a tenth of the time of all: the last part of a run may be very short."""
+    seconds = [part.inferences / part.rate if part.rate else 0.0 for part in parts]
+    inferences, spent = 0, 0.0
+    for part, lasted in zip(parts, seconds, strict=True):
+        if spent and spent >= sum(seconds) / 10:
+            break
+        inferences, spent = inferences + part.inferences, spent + lasted
+    return inferences / spent if spent else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +363,16 @@ class DeviceReport(_Part):
     peak_rss_mib: _Positive | None = field(metadata=rounded(1))
     load: MachineLoad | None
     missing: tuple[MissingPart, ...]
+
+    @property
+    def fastest(self) -> TimedForm | None:
+        """The form to use: INT8 if it was compared now and is faster than the form that an earlier tuning recorded."""
+        compared, tuning = self.int8_over_float, self.tuning
+        if tuning is not None and tuning.source == "measured":
+            return tuning.best
+        if compared is not None and compared.verdict == "faster":
+            return compared.int8
+        return None if tuning is None else tuning.best
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:

@@ -35,6 +35,27 @@ def test_one_row_for_each_device(measured_board, other):
     assert head.index("throttled") == rows[0].index("frequency capped")
 
 
+def test_the_form_of_the_rate_is_named(measured_board):
+    """An earlier tuning recorded the float form; INT8, measured now, is faster and ran."""
+    recorded = replace(measured_board.int8_over_float.float32, latency=None)
+    report = replace(measured_board, tuning=replace(measured_board.tuning, source="recorded", best=recorded, rows=()))
+    assert report.fastest == report.int8_over_float.int8
+    _, row = devices.text([report]).splitlines()
+    assert "24.0, int8 (22222222)" in row
+    assert "20.50" in row
+    slower = replace(report, int8_over_float=replace(report.int8_over_float, verdict="slower"))
+    assert slower.fastest == recorded
+
+
+def test_a_short_part_at_the_end_is_not_the_rate_at_the_end(measured_board):
+    run = measured_board.sustained
+    part = replace(run.windows[0], inferences=100, rate=100.0)
+    odd = replace(part, inferences=2, rate=10.0)
+    ten = replace(run, windows=(*[part] * 9, odd))
+    assert ten.start_rate == 100
+    assert ten.end_rate == pytest.approx(102 / 1.2)
+
+
 def test_a_wrong_model_is_not_hidden(measured_board):
     failed = replace(measured_board.models[0], certified=False, reason="its certificate is not met here")
     assert " FAILED " in devices.text([replace(measured_board, models=(failed,))])
@@ -61,6 +82,11 @@ def test_the_curves_are_a_picture(measured_board, other):
     assert list(runs) == [measured_board.environment.cpu]
     picture = cv2.imdecode(np.frombuffer(plots.sustained(runs), np.uint8), cv2.IMREAD_COLOR)
     assert picture.std() > 5
+    (run,) = runs.values()
+    unknown = [replace(part, condition=replace(part.condition, temperature_c=None)) for part in run.windows]
+    cold = replace(run, before=replace(run.before, temperature_c=None), windows=tuple(unknown))
+    shorter = cv2.imdecode(np.frombuffer(plots.sustained({"x": cold}), np.uint8), cv2.IMREAD_COLOR)
+    assert shorter.shape[0] < picture.shape[0], "no panel of temperatures that nobody knows"
 
 
 def written(tmp_path, reports):
