@@ -293,7 +293,8 @@ def _reordered(
 ) -> NamedMistake | None:
     """Name outputs of other crops, and say which crop each output is of. A mistake may have been made besides."""
     of = _sources(right.outputs, mine)
-    rival = difference(right.outputs[of], mine)
+    expected = right.outputs[of]
+    rival = difference(expected if directions else expected * _factor(expected, mine), mine)
     moved = []
     for one in wrong:
         order = _sources(one.outputs, mine)
@@ -317,10 +318,10 @@ def _reordered(
         )
     if (of == np.arange(len(of))).all():
         return None
-    expected, got = unit(right.outputs), unit(mine)
-    if difference(expected[of], got) > min(_CLEARLY * difference(expected, got), _FITS):
+    got = unit(mine)
+    if difference(unit(expected), got) > min(_CLEARLY * difference(unit(right.outputs), got), _FITS):
         return None
-    agreement = agree(right.outputs[of], mine, directions=directions)
+    agreement = agree(expected, mine, directions=directions)
     if len(set(of)) == len(of):
         return _named(
             _OTHER_ORDER,

@@ -247,6 +247,12 @@ def test_a_mistake_in_another_order_is_named_with_it(kit, mistaken, name):
     assert ", ".join(map(str, order)) in found.explanation
 
 
+@pytest.mark.parametrize("factor", [2, 128])
+def test_a_factor_in_another_order_is_no_mistake_of_preprocessing(kit, outputs, factor):
+    order = np.roll(np.arange(len(outputs)), 3)
+    assert check_outputs(kit, outputs[order] * np.float32(factor)).mistake.name == "other-order"
+
+
 def test_a_mistake_in_some_crops_names_those(kit, outputs, mistaken):
     some = outputs.copy()
     half = len(some) // 2
