@@ -11,9 +11,7 @@ from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
 from benchmarks.ascend import checked, comparison, imported, ledger, probe
 from benchmarks.ascend.comparison import Network
 from benchmarks.ascend.formats.recording import Stated
-from benchmarks.case_row import read_rows
 from benchmarks.latency import example_crops
-from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface.cli.arguments import json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress, note
@@ -124,13 +122,10 @@ def run_native(arguments: argparse.Namespace) -> Outcome:
     device = "Ascend" if presence.has_npu else "CPU"
     native = _run_native(arguments, device) if arguments.checkpoint is not None else []
     results = [load_result(path) for path in arguments.edge]
-    rows = ledger.collect(
-        [row for result in results for row in read_rows(result)],
-        [row for result in results for row in read_records(evaluate.AccuracyRow, result.get("accuracy", []))],
-        native,
-    )
+    here = timed.describe()
+    rows = ledger.collect(comparison.edge_rows(results, here=here.environment), native)
     result = ledger.AscendReport(
-        environment=timed.describe(),
+        environment=here,
         presence=presence.sentence(),
         probe=presence,
         native=tuple(native),
@@ -188,8 +183,7 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
     )
     rows = [row for path in arguments.file for row in imported.read(path, stated)]
     if arguments.kit_check is not None:
-        check = checked.read_check(arguments.kit_check)
-        rows = [checked.join(row, check) for row in rows]
+        rows = checked.join(rows, checked.read_check(arguments.kit_check))
     result = ledger.ImportedReport(environment=environment.describe(), ledger=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, ledger.text(rows))
@@ -197,12 +191,14 @@ def run_import(arguments: argparse.Namespace) -> Outcome:
 
 def run_compare(arguments: argparse.Namespace) -> Outcome:
     """Run ``ascend compare``: the table and the picture of all rows."""
+    here = environment.describe()
     rows = comparison.gather(
         [load_result(path) for path in arguments.result],
         [load_result(path) for path in arguments.edge],
         network=Network(name=arguments.network),
         edge_network=Network(name=arguments.edge_network, weights="untrained" if arguments.edge_untrained else None),
+        here=here,
     )
-    report = ledger.ImportedReport(environment=environment.describe(), ledger=tuple(rows))
+    report = ledger.ImportedReport(environment=here, ledger=tuple(rows))
     written = comparison.write(report, arguments.output, remark=arguments.remark)
     return Outcome(comparison.WrittenLedger(files=tuple(written)), "\n".join(map(str, written)))

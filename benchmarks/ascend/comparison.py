@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from benchmarks.accuracy.evaluate import AccuracyRow
 from benchmarks.ascend import ledger, picture, published
-from benchmarks.ascend.row import MEASURED, PUBLISHED, LedgerRow, Weights
+from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, LedgerRow, Weights
 from benchmarks.case_row import read_rows
-from benchmarks.environment import TimedEnvironment
+from benchmarks.environment import Environment, TimedEnvironment
 from benchmarks.headline import is_ours
 from benchmarks.recorded import read_records
 from edge_sphereface.json_output import json_object
@@ -28,6 +28,8 @@ _ABOUT = (
     "that are known only as throughput are drawn apart."
 )
 _PICTURE = "ledger.png"
+_NOT_HERE = "its file calls it measured here, and is not what `ascend run` wrote on this machine"
+_NO_CHECK = "its file calls it proven, and names no check"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ def gather(
     results: Sequence[JsonObject],
     edge: Sequence[JsonObject],
     *,
+    here: Environment,
     network: Network = Network(),
     edge_network: Network = Network(),
 ) -> list[LedgerRow]:
@@ -71,8 +74,28 @@ def gather(
     Args:
         results: results that hold a ledger. Their published rows are replaced by those of this version.
         edge: results of ``latency``, ``tuning`` and ``accuracy``.
+        here: this machine. What was not recorded on it is ``imported``, whatever the file says.
         network: network of the rows of ``results`` that name none.
         edge_network: network of the rows of ``edge``.
+
+    Raises:
+        UsageError: a row is not valid.
+    """
+    rows = [edge_network.of(row) for row in edge_rows(edge, here=here, only_ours=True)]
+    for result in results:
+        found = [row for row in read_records(LedgerRow, result.get("ledger", [])) if row.origin != PUBLISHED]
+        is_measured = "native" in result and _is_of(result, here)
+        rows += [network.of(_as_far_as_known(row, result, is_measured=is_measured)) for row in found]
+    return [*rows, *published.ROWS]
+
+
+def edge_rows(edge: Sequence[JsonObject], *, here: Environment, only_ours: bool = False) -> list[LedgerRow]:
+    """Rows of results of ``latency``, ``tuning`` and ``accuracy``.
+
+    Args:
+        edge: the results.
+        here: this machine; rows of other machines are ``imported``.
+        only_ours: whether to leave out other projects' forms.
 
     Raises:
         UsageError: a row is not valid.
@@ -80,28 +103,53 @@ def gather(
     rows: list[LedgerRow] = []
     accuracy = [row for result in edge for row in read_records(AccuracyRow, result.get("accuracy", []))]
     for result in edge:
-        ours = [row for row in read_rows(result) if is_ours(row)]
-        rows += map(edge_network.of, ledger.of_edge(ours, accuracy, machine=_machine(result)))
-    for result in results:
-        found = [row for row in read_records(LedgerRow, result.get("ledger", [])) if row.origin != PUBLISHED]
-        rows += [network.of(_completed(row, result) if row.origin == MEASURED else row) for row in found]
-    return [*rows, *published.ROWS]
+        chosen = [row for row in read_rows(result) if is_ours(row) or not only_ours]
+        rows += ledger.of_edge(chosen, accuracy, machine=_machine(result), is_here=_is_of(result, here))
+    return rows
+
+
+def _as_far_as_known(row: LedgerRow, result: JsonObject, *, is_measured: bool) -> LedgerRow:
+    """A row of a file, with no origin and no proof that the file cannot give."""
+    if row.origin != MEASURED:
+        if row.proof == "proven" and row.check is None:
+            return replace(row, proof="not checked", doubts=(*row.doubts, _NO_CHECK))
+        return row
+    shown = ledger.proof_by(row.agreement, row.precision)
+    row = _completed(row, result)
+    if is_measured:
+        return replace(row, proof=shown if row.proof == "not checked" else row.proof)
+    return replace(
+        row,
+        proof="failed" if row.proof == "failed" else shown,
+        origin=IMPORTED,
+        source=f"a result of {row.machine}",
+        doubts=(*row.doubts, _NOT_HERE),
+    )
 
 
 def _completed(row: LedgerRow, result: JsonObject) -> LedgerRow:
     """A measured row with what rows of earlier versions did not say: they, too, were of batch 1."""
-    proof = ledger.proof_by(row.agreement, row.precision) if row.proof == "not checked" else row.proof
     if row.device is None:
         device = None
     elif row.path.startswith(ledger.NATIVE):
         device = ledger.native_device(row.device)
     else:
         device = row.device.replace(", 1 threads", ", 1 thread")
-    return replace(row, batch=row.batch or 1, device=device, proof=proof, machine=row.machine or _machine(result))
+    return replace(row, batch=row.batch or 1, device=device, machine=row.machine or _machine(result))
+
+
+def _is_of(result: JsonObject, here: Environment) -> bool:
+    """Whether a result was recorded on this machine, as far as its environment tells machines apart."""
+    place = _place(result)
+    return (place.cpu, place.processor, place.memory_mib) == (here.cpu, here.processor, here.memory_mib)
+
+
+def _place(result: JsonObject) -> Environment:
+    return TimedEnvironment.from_values(result["environment"]).environment
 
 
 def _machine(result: JsonObject) -> str:
-    place = TimedEnvironment.from_values(result["environment"]).environment
+    place = _place(result)
     return f"{place.cpu}, {place.usable_cpus} processors"
 
 

@@ -22,6 +22,7 @@ from benchmarks.ascend.formats import (
 from benchmarks.ascend.formats.recording import ImportedError, Recording, as_utf8
 from benchmarks.ascend.ledger import printable
 from benchmarks.ascend.row import Evidence, LedgerRow
+from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -57,7 +58,10 @@ def read(path: Path, stated: Stated) -> list[LedgerRow]:
     content = as_utf8(data)
     text = content.decode(errors="replace")
     recording = Recording.of(text, name=name, stated=stated)
-    rows = _from_json(content, recording) if text.lstrip().startswith("{") else _from_log(recording)
+    try:
+        rows = _from_json(content, recording) if text.lstrip().startswith("{") else _from_log(recording)
+    except UsageError as error:
+        raise ImportedError(f"{name}: {error.message}", hint=error.hint) from error
     if not rows:
         raise ImportedError(f"{name} has no figures in a known format.", hint=_EXPECTED)
     evidence = Evidence(name=name, sha256=hashlib.sha256(data).hexdigest())

@@ -60,24 +60,26 @@ class ImportedReport:
     ledger: tuple[LedgerRow, ...]
 
 
-def collect(edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], native: Sequence[NativeRow]) -> list[LedgerRow]:
+def collect(edge: Sequence[LedgerRow], native: Sequence[NativeRow]) -> list[LedgerRow]:
     """Combine rows in one list; each row states the origin of its figures.
 
     Args:
-        edge: rows of a recorded result of ``benchmarks latency``; those of batch 1 are used.
-        accuracy: rows of ``benchmarks accuracy``; the accuracy of a model is added to its edge rows.
+        edge: rows of :func:`of_edge`.
         native: rows of :func:`benchmarks.ascend.native.run`.
     """
-    return [*of_edge(edge, accuracy), *map(_of_native, native), *published.ROWS]
+    return [*edge, *map(_of_native, native), *published.ROWS]
 
 
-def of_edge(edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], *, machine: str | None = None) -> list[LedgerRow]:
+def of_edge(
+    edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], *, machine: str | None = None, is_here: bool = True
+) -> list[LedgerRow]:
     """Rows of the ledger of measured edge forms at batch 1.
 
     Args:
         edge: rows of a recorded result.
         accuracy: rows of ``benchmarks accuracy``; the accuracy of a model is added to its rows.
         machine: processor on which they were measured; None to leave it out.
+        is_here: whether that is this machine; else the rows are ``imported``.
     """
     # The original evaluation uses the landmarks of LFW's file; so do the native rows.
     known = {row.model: row.figures for row in accuracy if row.landmarks == "given"}
@@ -99,8 +101,8 @@ def of_edge(edge: Sequence[CaseRow], accuracy: Sequence[AccuracyRow], *, machine
                 accuracy_std=None if judged is None else judged.accuracy_std,
                 threshold=None if judged is None else judged.threshold,
                 machine=machine,
-                origin=MEASURED,
-                source=_HERE,
+                origin=MEASURED if is_here else IMPORTED,
+                source=_HERE if is_here else f"a result of {machine or 'another machine'}",
                 proof="proven" if row.measured.correct else "failed",
             )
         )

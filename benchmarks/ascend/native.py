@@ -194,7 +194,7 @@ def _measure(forward: Forward, floats: Float32Array, expected: Float32Array, rou
     return NativeFigures(
         latency=latency,
         faces_per_second=round(1000 / latency.median_ms, 2),
-        power=Power(watts=None if before is None or after is None else (after - before) / seconds),
+        power=Power(watts=None if before is None or after is None or after < before else (after - before) / seconds),
         agreement=measured,
         samples_ms=tuple(np.round(samples, 4).tolist()),
     )

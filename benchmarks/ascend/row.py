@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
 
+from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.evaluation.timing import LatencySummary  # noqa: TC001 -- read with the annotations of the row
 from edge_sphereface.json_output import INLINE, OMIT_NONE, rounded
 from edge_sphereface.kit.result import Includes  # noqa: TC001 -- read with the annotations of the row
 from edge_sphereface.metrics import Agreement  # noqa: TC001 -- read with the annotations of the row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Origin = Literal["measured here", "imported", "published"]
 Weights = Literal["trained", "untrained"]
@@ -16,6 +20,9 @@ Proof = Literal["proven", "failed", "not checked"]
 """Outcome of the comparison of a run's outputs with the expected ones."""
 
 MEASURED: Origin = "measured here"
+_MAX = 1e9
+"""Largest time in milliseconds, rate, power in watts and energy in joules that a run can have."""
+_ROUNDING = 1e-6
 IMPORTED: Origin = "imported"
 PUBLISHED: Origin = "published"
 
@@ -142,6 +149,45 @@ class LedgerRow:
     file: Evidence | None = field(default=None, metadata=OMIT_NONE)
     kit: Evidence | None = field(default=None, metadata=OMIT_NONE)
     check: Evidence | None = field(default=None, metadata=OMIT_NONE)
+
+    def __post_init__(self) -> None:
+        """Refuse figures that no run can have, whatever they were read from.
+
+        Raises:
+            UsageError: a figure is out of its range.
+        """
+        for what, value, low, high in self._ranges():
+            if value is not None and not low <= value <= high:
+                raise UsageError(
+                    f"A row of the ledger has {value:g} as {what}; expected {low:g} to {high:g}.",
+                    hint="record the run again, or give the file as it was written",
+                )
+
+    def _ranges(self) -> Iterator[tuple[str, float | None, float, float]]:
+        for kind, times in (
+            ("latency", self.latency),
+            ("time of copying", self.host_to_device),
+            ("time of copying", self.device_to_host),
+        ):
+            for name, value in ({} if times is None else asdict(times)).items():
+                is_count = name == "samples"
+                yield f"{name} of the {kind}", value, 1 if is_count else 0, _MAX
+        if self.milliseconds() == 0:
+            yield "latency", 0, _ROUNDING, _MAX
+        yield "batch", self.batch, 1, _MAX
+        yield "faces_per_second", self.faces_per_second, 0, _MAX
+        yield "watts", None if self.power is None else self.power.watts, 0, _MAX
+        yield "energy_j", self.energy_j, 0, _MAX
+        for name, share in (("accuracy", self.accuracy), ("accuracy_std", self.accuracy_std)):
+            yield name, share, 0, 1
+        for share in self.accuracy_interval or ():
+            yield "accuracy_interval", share, 0, 1
+        yield "threshold", self.threshold, -1, 1
+        yield "pairs", self.pairs, 1, _MAX
+        for sample in self.samples_ms or ():
+            yield "samples_ms", sample, 0, _MAX
+        if self.agreement is not None and self.agreement.min_cosine > 1 + _ROUNDING:
+            yield "min_cosine", self.agreement.min_cosine, -1, 1
 
     def milliseconds(self) -> float | None:
         """Median latency of one call, or its mean if no median is known."""

@@ -14,6 +14,7 @@ from benchmarks.ascend import comparison, imported, ledger, picture, probe, publ
 from benchmarks.ascend.formats.recording import ImportedError, Stated
 from benchmarks.ascend.native import NativeRow
 from benchmarks.ascend.row import FULL_WIDTH, LedgerRow, PartialLatency
+from benchmarks.environment import TimedEnvironment
 from edge_sphereface.cli.runner import run
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.session import ProviderReport
@@ -97,7 +98,7 @@ def test_origins_never_share_a_column(case_row):
     edge = [case_row(4.0, label="m", model="m.onnx"), case_row(9.0, batch=4), case_row(error="x")]
     accuracy = [accuracy_row(landmarks="given", share=0.95), accuracy_row(landmarks="yunet", share=0.5)]
     native = NativeRow(path="MindSpore", device="CPU", precision="float32", error="x")
-    rows = ledger.collect(edge, accuracy, [native])
+    rows = ledger.collect(ledger.of_edge(edge, accuracy), [native])
     msame = PartialLatency(mean_ms=2.66)
     rows.append(LedgerRow(path="msame", latency=msame, origin="imported", source="our lab"))
     assert [row.origin for row in rows[:2]] == ["measured here", "measured here"]
@@ -133,8 +134,9 @@ def test_networks_have_a_group_each(case_row):
     half = {"path": "native: MindSpore", "device": "CPU", "origin": "measured here", "source": "this machine"}
     place = environment_of("EPYC")
     rows = comparison.gather(
-        [{"environment": place, "ledger": [half]}],
+        [{"environment": place, "native": [], "ledger": [half]}],
         [{"environment": place, "rows": [json_object(case_row(4.0))]}],
+        here=machine("EPYC"),
         network=comparison.Network(name="SphereFace-20, half width"),
         edge_network=full,
     )
@@ -188,16 +190,53 @@ def test_rows_of_several_results_are_gathered(case_row):
     older = {"path": "native: MindSpore", "precision": "float32", "min_cosine": 0.5, "max_abs_error": 1.0}
     older |= {"latency": {"median_ms": 9.0}, "origin": "measured here", "source": "this machine"}
     lab = {"path": "msame", "origin": "imported", "source": "lab", "proof": "proven", "machine": "Kunpeng"}
+    lab |= {"check": {"name": "check.json", "sha256": "a" * 64}}
     others = {"path": "x", "origin": "published", "source": "of an earlier version"}
     found = comparison.gather(
-        [{"environment": place, "ledger": [older, lab, others]}],
+        [{"environment": place, "native": [], "ledger": [older, lab, others]}],
         [{"environment": place, "rows": [json_object(case_row(4.0)), json_object(case_row(error="x"))]}],
+        here=machine("EPYC"),
     )
     edge, native, msame = found[:3]
     assert (edge.path, edge.batch, edge.proof, edge.machine) == ("edge: x", 1, "proven", "EPYC, 2 processors")
     assert (native.batch, native.proof, native.machine) == (1, "failed", "EPYC, 2 processors")
     assert (msame.batch, msame.proof, msame.machine) == (None, "proven", "Kunpeng")
     assert found[3:] == list(published.ROWS)
+
+
+def machine(cpu):
+    return TimedEnvironment.from_values(environment_of(cpu)).environment
+
+
+@pytest.mark.parametrize(
+    ("recorded", "extra", "origin"),
+    [
+        ("EPYC", {"native": []}, "measured here"),
+        ("EPYC", {}, "imported"),  # a file of `ascend import`, edited
+        ("Cortex-A76", {"native": []}, "imported"),
+    ],
+)
+def test_only_what_ran_on_this_machine_is_measured_here(case_row, recorded, extra, origin):
+    """What a file says of itself is not enough."""
+    row = {"path": "edge: x", "latency": {"mean_ms": 0.01}, "origin": "measured here", "source": "this machine"}
+    row |= {"proof": "proven", "batch": 1}
+    place = environment_of(recorded)
+    edge = {"environment": place, "rows": [json_object(case_row(4.0))]}
+    timed, native = comparison.gather([{"environment": place, "ledger": [row], **extra}], [edge], here=machine("EPYC"))[
+        :2
+    ]
+    assert native.origin == origin
+    assert (native.proof == "proven") == (native.source == "this machine") == (origin == "measured here")
+    assert timed.origin == ("measured here" if recorded == "EPYC" else "imported")
+    assert (timed.source == "this machine") == (recorded == "EPYC")
+
+
+def test_a_file_proves_nothing_without_a_check():
+    row = {"path": "msame", "origin": "imported", "source": "lab", "proof": "proven"}
+    result = {"environment": environment_of("EPYC"), "ledger": [row]}
+    (found, *_) = comparison.gather([result], [], here=machine("EPYC"))
+    assert found.proof == "not checked"
+    assert "names no check" in found.doubts[0]
 
 
 @pytest.mark.slow
@@ -305,7 +344,7 @@ def test_a_device_that_fails_is_a_row_with_the_reason(small_checkpoint, monkeypa
     rows = native.run(small_checkpoint, "Ascend", np.zeros((1, 3, 112, 96), np.float32), rounds=2)
     assert [(row.path, row.precision) for row in rows] == [("MindSpore", "float16"), ("MindSpore", "float32")]
     assert rows[0].error == "RuntimeError: no such device"
-    assert "not measured" in ledger.text(ledger.collect([], [], rows))
+    assert "not measured" in ledger.text(ledger.collect([], rows))
 
 
 def test_watts_are_energy_over_the_time_it_was_read_over(monkeypatch):

@@ -117,8 +117,8 @@ STAGE_ROW = [
     "image", "latency", "samples_ms", "starts", "start_samples",
 ]  # fmt: skip
 LEDGER = [
-    "path", "device", "precision", "batch", "includes", "latency", "faces_per_second", "origin", "source", "proof",
-    "doubts",
+    "path", "device", "precision", "batch", "includes", "latency", "faces_per_second", "machine", "origin", "source",
+    "proof", "doubts",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from benchmarks.ascend.formats.recording import ImportedError, Stated
 from edge_sphereface.json_output import json_object, json_text
 from edge_sphereface.kit.check import KitAgreement, KitCheck, NamedMistake
 from edge_sphereface.kit.result import KitLatency, KitResult
-from edge_sphereface.model.certificate import Bounds
+from edge_sphereface.model.certificate import Bounds, device_bounds
 
 LINE = "[INFO] ------------------------------------------------------\n"
 # msit benchmark, documentation of --energy-consumption (English page)
@@ -365,7 +365,7 @@ def check(**changes):
         "form": "float32-b1",
         "precision": "float16",
         "crops": 16,
-        "bounds": Bounds(max_abs_error=0.01, min_cosine=0.999),
+        "bounds": device_bounds("float16"),
         "keeps": ("float16", "int8"),
         "agreement": KitAgreement(max_abs_error=0.001, min_cosine=0.9999, mean_cosine=1.0, worst_crop=3),
         "unit_length": False,
@@ -381,8 +381,9 @@ def judged(read, tmp_path):
     def joined(content, found, **stated):
         (row,) = read(content, **stated)
         path = tmp_path / "check.json"
-        path.write_text(json_text(found))
-        return checked.join(row, checked.read_check(path))
+        path.write_text(json.dumps(found) if isinstance(found, dict) else json_text(found))
+        (judged,) = checked.join([row], checked.read_check(path))
+        return judged
 
     return joined
 
@@ -423,3 +424,61 @@ def test_what_a_check_cannot_prove_is_said_or_refused(judged):
         judged(json_text(result()), check(result_sha256="d" * 64))
     with pytest.raises(ImportedError, match="check"):
         judged(MSAME, result())
+    with pytest.raises(ImportedError, match="another result"):
+        judged(MSAME, check(result_sha256="d" * 64))
+    with pytest.raises(ImportedError, match="passed must be true exactly if"):
+        judged(MSAME, json_object(check()) | {"passed": False})
+    lax = Bounds(max_abs_error=0.04, min_cosine=0.999)
+    assert "checked with the kit's bounds, cosine 0.999" in judged(MSAME, check(bounds=lax)).doubts[1]
+
+
+def test_a_check_belongs_to_one_run(read, tmp_path):
+    path = tmp_path / "check.json"
+
+    def joined(rows, found):
+        path.write_text(json_text(found))
+        return checked.join(rows, checked.read_check(path))
+
+    (first,), (second,) = read(MSAME, name="a.log"), read(STATIC, name="b.log")
+    with pytest.raises(ImportedError, match="2 files with times"):
+        joined([first, second], check())
+    (timed,) = read(json_text(result()), name="result.json")
+    rows = joined([first, timed], check(result_sha256=timed.file.sha256))
+    assert [row.proof for row in rows] == ["not checked", "proven"]
+    assert rows[0].doubts == ("check.json checks another file's outputs",)
+
+
+def test_golden_crops_prove_no_accuracy(read, tmp_path):
+    path = tmp_path / "check.json"
+    path.write_text(json_text(check()))
+    found = checked.read_check(path)
+    timed, accuracy = checked.join(read(INFER_LOG + LFW), found)
+    assert (timed.proof, accuracy.proof) == ("proven", "not checked")
+    assert "proves no accuracy" in accuracy.doubts[0]
+    with pytest.raises(ImportedError, match="0 files with times"):
+        checked.join(read(LFW), found)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (LFW.replace("std=0.0044", "std=-5"), "has -5 as accuracy_std; expected 0 to 1"),
+        (LFW.replace("thd=0.28", "thd=99.28"), "has 99.28 as threshold"),
+        (AIS_BENCH.replace("(J):59", "(J):-59"), "has -59.8866 as energy_j"),
+        (AIS_BENCH.replace("(100/100)", "(0/0)"), "has 0 as samples of the latency"),
+        (STATIC.replace("50000", "0"), "has 0 as samples of the latency"),
+        ({**SUMMARY, "npu_compute_time_list": [-1.0, 4.2]}, "has -1 as samples_ms"),
+        ({**SUMMARY, "NPU_compute_time": {**SUMMARY["NPU_compute_time"], "count": -5}}, "has -5 as samples"),
+        ({"native": [{"path": "a", "latency": {"median_ms": -5.0}}]}, "has -5 as median_ms of the latency"),
+        ({"native": [{"path": "a", "accuracy": 7.0}]}, "has 7 as accuracy"),
+        ({"native": [{"path": "a", "faces_per_second": -1}]}, "has -1 as faces_per_second"),
+    ],
+)
+def test_figures_that_no_run_can_have_are_refused(read, content, message):
+    with pytest.raises(ImportedError, match=f"run.log: A row of the ledger {message}"):
+        read(content)
+
+
+def test_a_percentile_above_the_maximum_is_a_doubt(read):
+    (row,) = read(TRTEXEC.replace("percentile(95%) = 24.494", "percentile(95%) = 94.494"))
+    assert any("the p95 94.494 ms is above" in doubt for doubt in row.doubts)

@@ -75,7 +75,7 @@ def result():
                 **json_object(evaluate.judge(scores)),
             }
         ],
-        "ledger": json_value(ledger.collect([CaseRow.from_values(row)], [], [])),
+        "ledger": json_value(ledger.collect(ledger.of_edge([CaseRow.from_values(row)], []), [])),
         "presence": "No Ascend NPU can be used here.",
         "throttled": True,
     }

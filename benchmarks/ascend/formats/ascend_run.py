@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.ascend.formats.recording import ImportedError
 from benchmarks.ascend.row import IMPORTED, LedgerRow
 from benchmarks.recorded import read_record
-from edge_sphereface.cli.runner import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.ascend.formats.recording import Recording
@@ -37,7 +35,7 @@ def read(values: JsonObject, recording: Recording) -> list[LedgerRow]:
     """Read the native rows that ran.
 
     Raises:
-        ImportedError: a row is not valid.
+        UsageError: a row is not valid.
     """
     environment, native = values.get("environment", {}), values.get("native", [])
     if not isinstance(environment, dict) or not isinstance(native, list):
@@ -53,8 +51,5 @@ def read(values: JsonObject, recording: Recording) -> list[LedgerRow]:
     for row in native:
         if isinstance(row, dict) and "path" in row and "error" not in row:
             known = {name: row[name] for name in _KNOWN if name in row}
-            try:
-                rows.append(read_record(LedgerRow, {**known, **about}))
-            except UsageError as error:
-                raise ImportedError(error.message, hint="give a result of `ascend run`") from error
+            rows.append(read_record(LedgerRow, {**known, **about}))
     return rows

@@ -167,7 +167,8 @@ class Recording:
         value = self.number(digits, what)
         if not 0 < value <= _MAX_RATE:
             raise ImportedError(
-                f"{self.name} has {value:g} a second as {what}; expected a rate above 0.", hint="record the run again"
+                f"{self.name} has {value:g} a second as {what}; expected a rate above 0 that a machine can have.",
+                hint="record the run again",
             )
         return value
 
