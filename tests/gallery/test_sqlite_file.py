@@ -24,6 +24,18 @@ from edge_sphereface.errors import (
 from edge_sphereface.gallery import Portrait, open_gallery
 from edge_sphereface.gallery.sqlite import database
 
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """A folder in memory on Linux: what files hold is tested here, and a disk would be waited for at each commit."""
+    if not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="edge-sphereface-tests-") as folder:
+        yield Path(folder)
+
 
 def test_files_that_are_no_gallery(path, fingerprint):
     def refused(match):
