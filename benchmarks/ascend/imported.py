@@ -19,6 +19,7 @@ from benchmarks.ascend.formats import (
     mxbase,
     trtexec,
 )
+from benchmarks.ascend.formats.precision import named_precision, precision_doubts
 from benchmarks.ascend.formats.recording import ImportedError, Recording, as_utf8
 from benchmarks.ascend.ledger import printable
 from benchmarks.ascend.row import Evidence, LedgerRow
@@ -73,7 +74,11 @@ def _from_log(recording: Recording) -> list[LedgerRow]:
     if len(found) > 1:
         tools = " and ".join(rows[0].path for rows in found)
         raise ImportedError(f"{recording.name} holds runs of {tools}; expected one.", hint="give one file for each run")
-    return [row for rows in [*found, lfw_evaluation.read(recording)] for row in rows]
+    named, doubts = named_precision(recording), tuple(precision_doubts(recording))
+    timed = [
+        replace(row, precision=row.precision or named, doubts=(*row.doubts, *doubts)) for rows in found for row in rows
+    ]
+    return [*timed, *lfw_evaluation.read(recording)]
 
 
 def _from_json(data: bytes, recording: Recording) -> list[LedgerRow]:

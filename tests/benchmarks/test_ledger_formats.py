@@ -482,3 +482,23 @@ def test_figures_that_no_run_can_have_are_refused(read, content, message):
 def test_a_percentile_above_the_maximum_is_a_doubt(read):
     (row,) = read(TRTEXEC.replace("percentile(95%) = 24.494", "percentile(95%) = 94.494"))
     assert any("the p95 94.494 ms is above" in doubt for doubt in row.doubts)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("&&&& RUNNING TensorRT.trtexec # trtexec --onnx=x.onnx --fp16", "float16"),
+        ("[08/31/2025-21:07:11] [I] Precision: FP32+FP16", "float16"),
+        ("&&&& RUNNING TensorRT.trtexec # trtexec --onnx=x.onnx --fp16 --int8", "int8"),
+        ("[INFO] load model out/tensor-force_fp16.om success", "float16"),
+        ("[INFO] load model tensor-must_keep_origin_dtype.om success", "float32"),
+        ("ModelPath = x.ms", None),
+    ],
+)
+def test_a_stated_precision_that_the_log_contradicts_is_doubted(tmp_path, line, named):
+    path = tmp_path / "run.log"
+    path.write_text(f"{line}\n{TRTEXEC}")
+    for precision in ("float32", "float16", "int8"):
+        (row,) = imported.read(path, Stated(source="lab", precision=precision))
+        is_doubted = any(f"precision {precision} was stated" in doubt for doubt in row.doubts)
+        assert is_doubted == (named not in (None, precision))
