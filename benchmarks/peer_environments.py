@@ -94,7 +94,7 @@ def environment_of(peer: Peer, folder: Path = FOLDER, *, may_install: bool = Fal
 
 
 def _install(peer: Peer, python: Path, folder: Path, *packages: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", *packages]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", *packages]
     variables = environment_of(peer, folder, may_install=True)
     # The caller's settings of pip, such as an index, are in the caller's home folder
     variables |= {name: os.environ[name] for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME") if name in os.environ}
