@@ -29,7 +29,7 @@ def test_holds_the_runtime_alone(wheel):
         "edge_sphereface/cli/service/watch.toml",
     } <= set(names)
     size = sum(item.file_size for item in zipfile.ZipFile(wheel).infolist())
-    assert size < 1_200_000, "code alone: no model, no picture"
+    assert size < 1_400_000, "code alone: no model, no picture"
 
 
 def test_says_what_it_needs(wheel):

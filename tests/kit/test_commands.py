@@ -144,6 +144,7 @@ def test_what_is_in_the_way_of_a_kit_is_said_before_anything_is_computed(small_m
 def test_sigterm_leaves_nothing_behind(small_models, tmp_path):
     """What is half made may hold the faces of people."""
     crops = seeded_crops(Embedder(small_models["nchw"]).spec)
+    before = signal.getsignal(signal.SIGTERM)  # libraries of other tests have their own
 
     def end(_):
         signal.raise_signal(signal.SIGTERM)
@@ -151,7 +152,7 @@ def test_sigterm_leaves_nothing_behind(small_models, tmp_path):
     with pytest.raises(KeyboardInterrupt), ended_in_order():
         make_kit([small_models["nchw"]], tmp_path / "kit", crops, KitOptions(), note=end)
     assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_the_commands(printed, cli, trained_model, crops, tmp_path):

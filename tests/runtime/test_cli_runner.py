@@ -16,6 +16,7 @@ from benchmarks.__main__ import build_parser as benchmarks_parser
 from edge_sphereface.cli.__main__ import build_parser, main
 from edge_sphereface.cli.runner import Outcome, Parser, Progress, run
 from export.commands import build_parser as export_parser
+from export.known_checkpoints import weights_file
 
 
 def test_ctrl_c_gives_130(capsys):
@@ -182,7 +183,13 @@ def _types(parser):
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield from _types(command)
-        elif getattr(getattr(action.type, "__self__", None), "read", action.type) not in (None, Path, int, float):
+        elif getattr(getattr(action.type, "__self__", None), "read", action.type) not in (
+            None,
+            Path,
+            int,
+            float,
+            weights_file,
+        ):
             yield action.type
 
 

@@ -74,7 +74,7 @@ def detected(astronaut):
 
 
 @pytest.fixture(scope="module")
-def built(detected, astronaut):
+def network(detected, astronaut):
     """Parameters of the network, and the direction (D,) that it gives for the right crop of the photograph."""
     made = untrained_parameters(depth=4, widths=(4, 4, 4, 8), embedding_size=SIZE, input_size=(112, 112), bias=True)
     made["fc5.weight"][-1] = 0
@@ -94,16 +94,16 @@ def likeness(embedding, answer):
 
 
 @pytest.fixture(scope="module")
-def square_model(built, tmp_path_factory, write_pth):
+def square_model(network, tmp_path_factory, write_pth):
     folder = tmp_path_factory.mktemp("square")
-    write_pth(folder / "sphere4.pth", {uniface_name(name): values for name, values in built[0].items()})
+    write_pth(folder / "sphere4.pth", {uniface_name(name): values for name, values in network[0].items()})
     options = ConversionOptions(reference="numpy", input_layout="image")
     return convert(folder / "sphere4.pth", folder / "square.onnx", options).model
 
 
-def test_detect_align_embed_is_right_without_a_flag(square_model, built, detected, astronaut):
+def test_detect_align_embed_is_right_without_a_flag(square_model, network, detected, astronaut):
     face = FacePipeline(Embedder(square_model, provider="cpu"), detected[0]).process(astronaut)[0]
-    assert likeness(face.embedding, built[1]) > 0.999
+    assert likeness(face.embedding, network[1]) > 0.999
 
 
 WRONG = {
@@ -116,10 +116,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("convention", WRONG)
-def test_any_wrong_convention_gives_another_answer(built, detected, astronaut, convention):
+def test_any_wrong_convention_gives_another_answer(network, detected, astronaut, convention):
     """So the test above cannot pass by luck."""
     cut, read = WRONG[convention]
-    parameters, answer = built
+    parameters, answer = network
     found = features(parameters, crop_of(astronaut, detected[1], **cut), **read) + parameters["fc5.bias"]
     assert likeness(found, answer) < 0.9
 
@@ -129,7 +129,7 @@ def test_any_wrong_convention_gives_another_answer(built, detected, astronaut, c
     [{"alignment_fit": "cp2tform"}, {"landmark_template": tuple(map(tuple, TEMPLATE))}],
     ids=["fit", "template"],
 )
-def test_the_specification_decides_on_the_crop(square_model, built, detected, astronaut, wrong, tmp_path):
+def test_the_specification_decides_on_the_crop(square_model, network, detected, astronaut, wrong, tmp_path):
     import onnx
 
     model = onnx.load(square_model)
@@ -138,7 +138,7 @@ def test_the_specification_decides_on_the_crop(square_model, built, detected, as
     onnx.helper.set_model_props(model, {"edge_sphereface.model_spec": spec.to_json()})
     onnx.save(model, tmp_path / "wrong.onnx")
     face = FacePipeline(Embedder(tmp_path / "wrong.onnx", provider="cpu"), detected[0]).process(astronaut)[0]
-    assert likeness(face.embedding, built[1]) < 0.9
+    assert likeness(face.embedding, network[1]) < 0.9
 
 
 def test_a_gallery_refuses_the_other_network(square_model, small_model, photo, tmp_path, cli):
