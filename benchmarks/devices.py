@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from benchmarks.ascend.ledger import printable
 from edge_sphereface.device.report import DeviceReport
-from edge_sphereface.storage.bounded_json import shown
+from edge_sphereface.storage.bounded_json import escaped, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,7 +82,7 @@ def notes(reports: Sequence[DeviceReport]) -> list[str]:
 
 def _plain(line: str) -> str:
     """A line with words of somebody else's file, which Markdown shows as they are."""
-    return _MARKUP.sub(r"\\\g<0>", printable(line))
+    return _MARKUP.sub(r"\\\g<0>", escaped(line))
 
 
 def _row(name: str, report: DeviceReport) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+CODE = {".py", ".typed", ".html", ".css", ".js", ".toml", ".service", ".svg"}
+"""Suffixes of the files in the wheel."""
 pytestmark = pytest.mark.checkout
 
 
@@ -28,8 +30,11 @@ def test_holds_the_runtime_alone(wheel):
         "edge_sphereface/web/page/page.js",
         "edge_sphereface/cli/service/watch.toml",
     } <= set(names)
-    size = sum(item.file_size for item in zipfile.ZipFile(wheel).infolist())
-    assert size < 1_400_000, "code alone: no model, no picture"
+    entries = zipfile.ZipFile(wheel).infolist()
+    inside = [Path(entry.filename) for entry in entries if entry.filename.startswith("edge_sphereface/")]
+    assert {path.suffix for path in inside} == CODE, "no model, no picture"
+    assert max(entry.file_size for entry in entries) < 40_000
+    assert sum(entry.file_size for entry in entries) < 1_300_000
 
 
 def test_says_what_it_needs(wheel):

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.ascend.formats.recording import ImportedError, as_utf8
-from benchmarks.ascend.ledger import printable
 from benchmarks.ascend.row import Evidence, LedgerRow
 from edge_sphereface.errors import KitError
 from edge_sphereface.kit.check import KitCheck
 from edge_sphereface.kit.manifest import MANIFEST
 from edge_sphereface.model.certificate import device_bounds
+from edge_sphereface.storage.bounded_json import escaped
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ def read_check(path: Path) -> Checked:
     """
     data = _FILE.read(path)
     try:
-        found = KitCheck.from_json(as_utf8(data), name=f"The check {printable(path.name)}")
+        found = KitCheck.from_json(as_utf8(data), name=f"The check {escaped(path.name)}")
     except KitError as error:
         raise ImportedError(error.message, hint=error.hint) from error
-    return Checked(found=found, file=Evidence(name=printable(path.name), sha256=hashlib.sha256(data).hexdigest()))
+    return Checked(found=found, file=Evidence(name=escaped(path.name), sha256=hashlib.sha256(data).hexdigest()))
 
 
 def join(rows: Sequence[LedgerRow], checked: Checked) -> list[LedgerRow]:

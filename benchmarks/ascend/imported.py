@@ -21,10 +21,9 @@ from benchmarks.ascend.formats import (
 )
 from benchmarks.ascend.formats.precision import named_precision, precision_doubts
 from benchmarks.ascend.formats.recording import ImportedError, Recording, as_utf8
-from benchmarks.ascend.ledger import printable
 from benchmarks.ascend.row import Evidence, LedgerRow
 from edge_sphereface.cli.runner import UsageError
-from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.storage.bounded_json import JsonError, escaped, parse_json
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def read(path: Path, stated: Stated) -> list[LedgerRow]:
             right.
     """
     data = _FILE.read(path)
-    name = printable(path.name)
+    name = escaped(path.name)
     content = as_utf8(data)
     text = content.decode(errors="replace")
     recording = Recording.of(text, name=name, stated=stated)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks.ascend import published
 from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, SPHEREFACE, LedgerRow, Origin, Proof
 from benchmarks.runner import MIN_COSINE, MIN_COSINE_OTHER
+from edge_sphereface.storage.bounded_json import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,7 +154,7 @@ def grouped(rows: Sequence[LedgerRow]) -> dict[str, list[LedgerRow]]:
     groups: dict[str, list[LedgerRow]] = {}
     for row in rows:
         is_other = row.network is not None and not row.network.startswith(SPHEREFACE)
-        groups.setdefault(_OTHERS if is_other else printable(row.network or _UNNAMED), []).append(row)
+        groups.setdefault(_OTHERS if is_other else escaped(row.network or _UNNAMED), []).append(row)
     last = (_UNNAMED, _OTHERS)
     order = sorted(groups, key=lambda heading: (last.index(heading) + 1 if heading in last else 0, heading))
     return {heading: groups[heading] for heading in order}
@@ -175,7 +176,7 @@ def text(rows: Sequence[LedgerRow]) -> str:
     for heading, members in groups.items():
         table += ["", heading, *(next(remaining) for _ in members)]
     doubts = dict.fromkeys(
-        f"* {printable(name_of(row))}: {printable(doubt)}"
+        f"* {escaped(name_of(row))}: {escaped(doubt)}"
         for members in groups.values()
         for row in members
         for doubt in row.doubts
@@ -186,9 +187,9 @@ def text(rows: Sequence[LedgerRow]) -> str:
 def _cells(row: LedgerRow, heading: str, origins: Sequence[Origin]) -> tuple[str, ...]:
     name = name_of(row) if heading == _OTHERS else row.path
     where = whereabouts(row)
-    label = printable(name + (f" [{where}]" if where else ""))[:_LABEL]
+    label = escaped(name + (f" [{where}]" if where else ""))[:_LABEL]
     figures = (_figures(row) if row.origin == origin else "" for origin in origins)
-    return (f"  {label}", *figures, row.proof, printable(row.source))
+    return (f"  {label}", *figures, row.proof, escaped(row.source))
 
 
 def _padded(line: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
@@ -207,11 +208,6 @@ def whereabouts(row: LedgerRow) -> str:
     """Device, precision and batch size of a row, as far as they are known."""
     batch = None if row.batch is None else f"batch {row.batch}"
     return ", ".join(word for word in (row.device, row.precision, batch) if word)
-
-
-def printable(words: str) -> str:
-    """Escape control characters."""
-    return words if words.isprintable() else repr(words)[1:-1]
 
 
 def _figures(row: LedgerRow) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from benchmarks import plots
-from benchmarks.ascend.ledger import grouped, name_of, printable, whereabouts
+from benchmarks.ascend.ledger import grouped, name_of, whereabouts
 from benchmarks.ascend.row import IMPORTED, MEASURED, PUBLISHED, LedgerRow, Origin
+from edge_sphereface.storage.bounded_json import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,7 +132,7 @@ def _figure(value: float) -> str:
 
 def _label(row: LedgerRow) -> str:
     where = whereabouts(row) if row.batch is not None else f"{whereabouts(row)}, batch not stated".removeprefix(", ")
-    return f"{_short(printable(name_of(row)))}\n{_short(printable(where))}"
+    return f"{_short(escaped(name_of(row)))}\n{_short(escaped(where))}"
 
 
 def _short(words: str) -> str:

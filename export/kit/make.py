@@ -167,7 +167,7 @@ def make_kit(
             packed = Path(temporary) / "kit.tar"
             if archive is not None:
                 with atomic_write(packed, mode=PRIVATE if options.is_private else SHARED) as stream:
-                    write_tar(place, stream, name=folder.name)
+                    write_tar(place, stream, name=Path(folder.name))
             if folder.is_dir():
                 folder.rmdir()
             place.rename(folder)
@@ -340,18 +340,23 @@ def _crops(
     return entries, made.write_array("crops/uint8.npy", pixels), made.write_array("crops/float32.npy", planes)
 
 
-def write_tar(folder: Path, stream: IO[bytes], *, name: str) -> None:
+def write_tar(folder: Path, stream: IO[bytes], *, name: Path) -> None:
     """Write a folder as an archive that depends on nothing but names, modes and contents of the files.
 
     Args:
         folder: the folder.
         stream: where to write.
-        name: name that the folder has in the archive.
+        name: path that the folder has in the archive.
     """
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            entry = tarfile.TarInfo(f"{name}/{path.relative_to(folder).as_posix()}")
+        for path in (folder, *sorted(folder.rglob("*"))):
+            entry = tarfile.TarInfo((name / path.relative_to(folder)).as_posix())
             status = path.stat()
-            entry.size, entry.mode = status.st_size, status.st_mode & 0o777
+            entry.mode = status.st_mode & 0o777
+            if path.is_dir():  # else whoever unpacks a private kit makes folders that others may read
+                entry.type = tarfile.DIRTYPE
+                archive.addfile(entry)
+                continue
+            entry.size = status.st_size
             with path.open("rb") as content:
                 archive.addfile(entry, content)

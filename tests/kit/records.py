@@ -1,31 +1,14 @@
 """Records of a kit for tests."""
 
+from dataclasses import replace
+
 from edge_sphereface.kit.check import CheckedPairs, KitAgreement, KitCheck, NamedMistake, PairSeparation
 from edge_sphereface.kit.manifest import PRECISIONS, KitCrop, KitFile, KitForm, KitManifest, KitMistake, KitReference
 from edge_sphereface.kit.result import KitLatency, KitResult
 from edge_sphereface.model.certificate import DEVICE_BOUNDS
-from edge_sphereface.model.spec import ModelSpec
+from tests import records
 
-SPEC = ModelSpec(
-    architecture="SphereFace-20",
-    widths=(4, 8, 8, 8),
-    embedding_size=8,
-    input_height=112,
-    input_width=96,
-    input_layout="nchw",
-    color_order="BGR",
-    pixel_mean=127.5,
-    pixel_scale=0.0078125,
-    landmark_template=((30.3, 51.7), (65.5, 51.5), (48.0, 71.7), (33.5, 92.4), (62.7, 92.2)),
-    alignment_fit="cp2tform",
-    precision="float32",
-    threshold=0.3,
-    threshold_source="test",
-    source_file="test.ckpt",
-    source_sha256="0" * 64,
-    source_is_official=False,
-    exporter_version="1",
-)
+SPEC = replace(records.SPEC, widths=(4, 8, 8, 8), embedding_size=8)
 PATHS = ("forms/m.onnx", "expected/outputs.npy", "expected/embeddings.npy", "expected/mistakes/red-blue-swapped.npy",
          "crops/uint8.npy", "crops/float32.npy", "crops/uint8/0000.bin", "crops/float32/0000.bin",
          "crops/uint8/0001.bin", "crops/float32/0001.bin")  # fmt: skip

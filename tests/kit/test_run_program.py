@@ -31,6 +31,7 @@ from edge_sphereface.model.fingerprint import Fingerprint
 from tests.kit import stand_ins
 
 PROGRAM = Path(__file__).parents[2] / "export" / "kit" / "device" / "run.py"
+PARTS = ("run.py", "kit.py", "runtimes.py")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,9 @@ def program():
     """The program as a module."""
     spec = importlib.util.spec_from_file_location("kit_run", PROGRAM)
     loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROGRAM.parent)  # as for a program that is started
+        spec.loader.exec_module(loaded)
     return loaded
 
 
@@ -88,7 +91,8 @@ def write_kit(folder, spec, forms, crops, planes, outputs):
         files=tuple(files.values()),
     )  # fmt: skip
     (folder / "manifest.json").write_text(manifest.to_json())
-    shutil.copy(PROGRAM, folder / "run.py")
+    for part in PARTS:
+        shutil.copy(PROGRAM.with_name(part), folder)
     return folder
 
 
@@ -436,6 +440,18 @@ def test_an_interruption_has_a_code_of_its_own(program, kit, monkeypatch, capsys
     assert program.main(["--kit", str(kit), "--runtime", "rknnlite"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert log[-1] == "free"
+
+
+def test_options_are_for_a_provider(program, kit, compute, monkeypatch, capsys):
+    words = ["--kit", str(kit), "--rounds", "0", "--runtime"]
+    assert program.main([*words, "onnxruntime", "--provider-option", "arena_extend_strategy=kSameAsRequested"]) == 0
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(compute, log=[]))
+    made_model(kit, "net.rknn")
+    assert program.main([*words, "rknnlite", "--provider-option", "a=b"]) == 2
+    assert "--provider-option is for onnxruntime, not for rknnlite" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        program.main(["--provider-option", "a"])
+    assert "invalid option KEY=VALUE value: 'a'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--rounds", "-5"], ["--warm-up", "-3"], ["--device-id", "-1"]])
