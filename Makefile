@@ -6,9 +6,10 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes, each a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once.
-# Each multiplies matrices in one thread, since OpenBLAS's waiting threads take the processor of the other process.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes, of which two compute on two processors while one waits for servers, clusters or the disk. Each takes
+# a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once. Each multiplies matrices
+# in one thread, since OpenBLAS's waiting threads take the processor of another process.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 # Python compiles a module when it is first imported: the demo imports a tenth of what its packages hold.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 

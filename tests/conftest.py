@@ -79,7 +79,7 @@ LONGEST_FIRST = (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark tests by the fixtures they need; the longest files begin, so that both processes end together."""
+    """Mark tests by the fixtures they need; the longest files begin, so that all processes end together."""
     for item in items:
         for fixtures, mark in ((SLOW, pytest.mark.slow), (INTEGRATION, pytest.mark.integration)):
             if fixtures & set(item.fixturenames):
