@@ -51,6 +51,7 @@ LONGEST_FIRST = (
     "test_json_commands.py",
     "test_crash.py",
     "test_ray.py",
+    "test_browser.py",
     "test_view.py",
     "test_embed_folder.py",
     "test_starvation.py",
