@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 # a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once. Each multiplies matrices
 # in one thread, since OpenBLAS's waiting threads take the processor of another process.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
-# Python compiles a module when it is first imported: the demo imports a tenth of what its packages hold.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL = $(PYTHON) scripts/install.py $(VENV)
+FOR_TESTS := --editable ".[cpu,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
 
-.PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean
+.PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean python
 
 help:
 	@echo "make demo           recognize real people with the network of the project: some minutes at first, nothing but PyPI"
@@ -38,7 +38,7 @@ demo-official: $(VENV)/.demo
 	@$(BIN)/python -m export fetch
 	@$(BIN)/python -m export demo
 
-test: $(VENV)/.test $(VENV)/.mindspore $(VENV)/.pytorch
+test: $(VENV)/.references
 	$(PYTEST)
 
 test-quick: $(VENV)/.test
@@ -52,7 +52,7 @@ test-wheel:
 	@PYTHON=$(PYTHON) scripts/test-wheel
 	@PYTHON=$(PYTHON) scripts/test-wheel --oldest
 
-check: $(VENV)/.test $(VENV)/.mindspore $(VENV)/.pytorch
+check: $(VENV)/.references
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -87,41 +87,33 @@ clean:
 	rm -rf build dist $(VENV)
 
 # A stamp per set of packages: it is newer than pyproject.toml exactly when the set is installed as that file says.
-$(VENV)/.base:
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 or newer is needed: apt install python3 python3-venv"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "venv is missing: apt install python3-venv"; exit 1; }
-	@$(PIP_INSTALL) --upgrade "pip>=25.1"
-	@touch $@
-
-$(VENV)/.demo: pyproject.toml | $(VENV)/.base
+$(VENV)/.demo: pyproject.toml | python
 	@echo "Installing the demo's packages into $(VENV)"
-	@$(PIP_INSTALL) --editable ".[cpu,mtcnn]" --group demo
+	@$(INSTALL) --editable ".[cpu,mtcnn]" --group demo
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/.base
+$(VENV)/.test: pyproject.toml | python
 	@echo "Installing the packages for tests into $(VENV)"
-	@$(PIP_INSTALL) --editable ".[cpu,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
+	@$(INSTALL) $(FOR_TESTS)
 	@touch $@
 
-$(VENV)/.docs: pyproject.toml | $(VENV)/.base
+$(VENV)/.references: pyproject.toml | python
+	@echo "Installing the packages for tests, MindSpore and PyTorch into $(VENV): several hundred MB"
+	@$(INSTALL) $(FOR_TESTS) --group mindspore --group pytorch
+	@touch $(VENV)/.test $@
+
+$(VENV)/.docs: pyproject.toml | python
 	@echo "Installing the packages for the documentation into $(VENV)"
-	@$(PIP_INSTALL) --editable ".[cpu]" --group docs
+	@$(INSTALL) --editable ".[cpu]" --group docs
 	@touch $@
 
-$(VENV)/.mindspore: pyproject.toml | $(VENV)/.base
-	@echo "Installing MindSpore into $(VENV): several hundred MB"
-	@$(PIP_INSTALL) --group mindspore
+$(VENV)/.dist: pyproject.toml | python
+	@$(INSTALL) --group dist
 	@touch $@
 
-$(VENV)/.pytorch: pyproject.toml | $(VENV)/.base
-	@echo "Installing PyTorch into $(VENV): 200 MB"
-	@$(PIP_INSTALL) --group pytorch
+$(VENV)/.workflows: pyproject.toml | python
+	@$(INSTALL) --group workflows
 	@touch $@
 
-$(VENV)/.dist: pyproject.toml | $(VENV)/.base
-	@$(PIP_INSTALL) --group dist
-	@touch $@
-
-$(VENV)/.workflows: pyproject.toml | $(VENV)/.base
-	@$(PIP_INSTALL) --group workflows
-	@touch $@
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 or newer is needed: apt install python3 python3-venv"; exit 1; }
