@@ -220,7 +220,7 @@ def _add_report(added: Commands) -> None:
     )
     command.add_argument("old", type=Path, help="old result of `latency`")
     command.add_argument("new", type=Path, help="new result of `latency`")
-    command.set_defaults(run=commands.run_compare)
+    command.set_defaults(run=commands.run_compare, is_check=True)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def add_verify(commands: Commands) -> None:
     add_told_options(parser, size=False)
     add_proof_options(parser)
     add_float_options(parser)
-    parser.set_defaults(run=verify)
+    parser.set_defaults(run=verify, is_check=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -319,7 +319,7 @@ def _add_check(commands: Commands) -> None:
         "Exit code 1 if a check fails.",
         epilog="example: edge-sphereface gallery check --gallery people.db",
     )
-    parser.set_defaults(run=check)
+    parser.set_defaults(run=check, is_check=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

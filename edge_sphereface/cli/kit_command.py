@@ -33,7 +33,7 @@ def add_command(commands: Commands) -> None:
         description="Compare outputs of any runtime with those that the kit expects, within the bounds of the "
         "precision. If they differ, name the usual mistake: red and blue swapped, normalized twice or not at all, "
         "height and width swapped, outputs of other crops, and more. The exit code is 1 if the outputs are not those "
-        "of the network.",
+        "of the network, and 2 if a file cannot be read.",
         epilog="examples: edge-sphereface check-outputs kit/ outputs.npy; "
         "edge-sphereface check-outputs kit/ ais_bench_output/ --precision float16; "
         "edge-sphereface check-outputs kit/ result.json --pairs",
@@ -63,7 +63,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--pairs", action="store_true", help="compare how well genuine and impostor pairs of labeled crops separate"
     )
-    parser.set_defaults(run=check_outputs)
+    parser.set_defaults(run=check_outputs, is_check=True)
 
 
 def check_outputs(arguments: argparse.Namespace) -> Outcome:

@@ -70,7 +70,7 @@ def add_commands(commands: Commands) -> None:
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="check this model as well")
     parser.add_argument("--threads", type=thread_count, metavar="N", help="number of threads you plan to use")
-    parser.set_defaults(run=doctor)
+    parser.set_defaults(run=doctor, is_check=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +165,7 @@ def _add_verify_model(commands: Commands) -> None:
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs as FOLDER/PERSON/photo.jpg")
     parser.add_argument("--max-abs-error", type=from_zero, metavar="E", help="relative (default for float32: 1e-4)")
     parser.add_argument("--min-cosine", type=cosine, metavar="C", help="bound (default for float32: 0.99999)")
-    parser.set_defaults(run=verify_model)
+    parser.set_defaults(run=verify_model, is_check=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

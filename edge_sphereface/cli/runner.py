@@ -3,6 +3,7 @@
 With ``--json`` stdout holds exactly one JSON object: the result, or ``{"error": {"code", "message", "hint"}}``;
 ``watch`` alone prints one for each event.
 Progress and notes go to stderr. Exit codes: 0 done, 1 our errors and failed checks, 2 wrong usage, 130 interrupted.
+Where a command does nothing but check, 1 says that the check failed, and 2 that it could not be made, as of ``diff``.
 """
 
 from __future__ import annotations
@@ -203,8 +204,10 @@ def run(
     """
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    on_error = FAILED
     try:
         arguments = parser.parse_args(words)
+        on_error = USAGE if getattr(arguments, "is_check", False) else FAILED
         for output in (getattr(arguments, name, None) for name in _WRITTEN):
             if isinstance(output, Path):
                 refuse_to_replace_inputs(arguments, output)
@@ -219,21 +222,21 @@ def run(
             _print(json_text(outcome.result) if as_json else outcome.text)
     except EdgeSphereFaceError as error:
         _print_error(error, as_json=as_json or asks_for_json(words))
-        return USAGE if isinstance(error, UsageError) else FAILED
+        return USAGE if isinstance(error, UsageError) else on_error
     except ModuleNotFoundError as error:
         package = _REQUIRED.get((error.name or "").partition(".")[0])
         if package is None:
             raise
         missing = EdgeSphereFaceError(f"The Python package {package} is not installed.", hint=f"pip install {package}")
         _print_error(missing, as_json=as_json or asks_for_json(words))
-        return FAILED
+        return on_error
     except KeyboardInterrupt:
         note("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left, as `head` does; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return on_error
     return OK if outcome.passed else FAILED
 
 

@@ -66,7 +66,7 @@ def test_convert_for_machines(export, source, monkeypatch):
         (("convert", "x", "--reference", "torch"), 2, "usage"),
         (("inspect", "/no/such.ckpt"), 1, "checkpoint"),
         (("inspect", "/no/such.onnx"), 1, "model-not-found"),
-        (("verify", "/no/such.onnx", "--checkpoint", "x"), 1, "model-not-found"),
+        (("verify", "/no/such.onnx", "--checkpoint", "x"), 2, "model-not-found"),
         (("verify",), 2, "usage"),
         (("fetch", "--from", "/no/such"), 1, "download"),
     ],
@@ -108,7 +108,7 @@ def test_verify_with_another_checkpoint(export, source, tmp_path):
     export("convert", source, "-o", model, "--reference", "numpy")
     write_ckpt(tmp_path / "other.ckpt", untrained_parameters(depth=4, widths=(4, 4, 4, 4)))
     code, out, _ = export("verify", model, "--checkpoint", tmp_path / "other.ckpt", "--json")
-    assert (code, json.loads(out)["error"]["code"]) == (1, "parity")
+    assert (code, json.loads(out)["error"]["code"]) == (2, "parity")
 
 
 def test_verify_finds_a_changed_model(export, source):

@@ -158,7 +158,7 @@ def test_verify_model(cli, small_model, tmp_path):
     assert report["passed"] is False
     assert report["parity"]["bounds"] == {"max_abs_error": 1e-3, "min_cosine": 0.99999}
     code, out, _ = cli("verify-model", small_model, "--json", "--certificate", tmp_path / "no")
-    assert (code, one_json(out)["error"]["code"]) == (1, "certificate")
+    assert (code, one_json(out)["error"]["code"]) == (2, "certificate"), "1 says that the check failed"
     assert "copy it beside the model" in one_json(out)["error"]["hint"]
 
 

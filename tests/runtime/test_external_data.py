@@ -88,7 +88,7 @@ def test_weights_in_other_files_are_refused(tmp_path, make):
 
 
 def test_the_command_says_so(tmp_path, capsys):
-    assert main(["verify-model", str(in_initializer(tmp_path / "m.onnx"))]) == 1
+    assert main(["verify-model", str(in_initializer(tmp_path / "m.onnx"))]) == 2
     assert "external data" in capsys.readouterr().err
 
 
