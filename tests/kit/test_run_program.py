@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -380,6 +381,7 @@ def test_a_manifest_that_lacks_something_is_one_error(program, kit, capsys):
         {**manifest, "files": []},
         {**manifest, "files": [{"path": 1, "sha256": "x"}]},
         {**manifest, "bounds": bounds},
+        {**manifest, "bounds": {**bounds, "float32": {"min_cosine": -2, "max_abs_error": float("inf")}}},
         {**manifest, "outputs": None},
     ):
         (kit / "manifest.json").write_text(json.dumps(broken))
@@ -387,6 +389,15 @@ def test_a_manifest_that_lacks_something_is_one_error(program, kit, capsys):
         assert capsys.readouterr().err.count("\n") == 1
     (kit / "manifest.json").write_text("[" * 100_000)
     assert program.main(["--kit", str(kit)]) == 2
+
+
+def test_what_is_no_file_is_not_waited_for(program, kit, capsys):
+    """A named pipe blocks whoever opens it, until somebody writes."""
+    for name in ("crops/float32.npy", "manifest.json"):
+        (kit / name).unlink()
+        os.mkfifo(kit / name)
+        assert program.main(["--kit", str(kit), "--rounds", "0"]) == 2
+        assert name in capsys.readouterr().err
 
 
 def test_files_outside_of_the_kit_are_not_read(program, kit, capsys):
@@ -421,6 +432,26 @@ def test_outputs_are_for_this_user_alone(program, kit, tmp_path, capsys):
     assert f"'{place}/result.json'" in capsys.readouterr().out
     assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in (place, place.parent)} == {0o700}
+
+
+def test_a_file_that_another_run_is_writing_stays(program, kit):
+    """Under one name for the file that is being written, two runs would mix their bytes."""
+    (kit / "out" / "onnxruntime").mkdir(parents=True)
+    others = [kit / "out" / "onnxruntime" / f".{name}.part" for name in ("outputs.npy", "result.json")]
+    for path in others:
+        path.write_bytes(b"half of")
+    assert program.main(["--kit", str(kit), "--runtime", "onnxruntime", "--rounds", "0"]) == 0
+    assert [path.read_bytes() for path in others] == [b"half of"] * 2
+
+
+def test_a_folder_that_takes_nothing_is_found_before_the_run(program, kit, monkeypatch, capsys):
+    log = []
+    stand_ins.installed(monkeypatch, stand_ins.rknnlite(pytest.fail, log=log))
+    made_model(kit, "net.rknn")
+    for folder in ("/proc/nothing", "/proc"):
+        assert program.main(["--kit", str(kit), "--runtime", "rknnlite", "-o", folder]) == 2
+        assert "name another folder with -o" in capsys.readouterr().err
+    assert log == []
 
 
 def test_a_model_that_is_none_is_one_error(program, kit, capsys):

@@ -25,6 +25,8 @@ class Kit:
             StopError: it is missing, or of another kind.
         """
         self.folder = folder
+        if not (folder / "manifest.json").is_file():
+            raise StopError(f"{folder} is not the folder of a kit: it has no file manifest.json")
         try:
             with (folder / "manifest.json").open("rb") as stream:
                 content = stream.read()
@@ -47,6 +49,8 @@ class Kit:
         path = self.folder / name
         if listed is None or not is_inside(path, self.folder):
             raise StopError(f"the kit's manifest.json names {name}, which is not a file of the kit")
+        if not path.is_file():
+            raise StopError(f"the kit has no file {name}; copy the kit again")
         try:
             found = sha256_of(path)
         except OSError as error:
@@ -115,9 +119,8 @@ def _require_manifest(manifest: Dict[str, Any]) -> Tuple[int, int, int]:
         raise ValueError("there is no form")
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a name of a form or file is not a text")
-    for bound in bounds:
-        if not all(isinstance(bound[name], (int, float)) for name in ("min_cosine", "max_abs_error")):
-            raise TypeError("a bound is not a number")
+    if not all(0 < bound["min_cosine"] <= 1 and 0 <= bound["max_abs_error"] < 1 for bound in bounds):
+        raise ValueError("any output keeps a bound")
     height, width = manifest["spec"]["input_height"], manifest["spec"]["input_width"]
     if not (isinstance(height, int) and isinstance(width, int)):
         raise TypeError("the size of a crop is not a number")

@@ -6,6 +6,8 @@ edge_sphereface.
 """
 
 import argparse
+import hashlib
+import io
 import json
 import os
 import platform
@@ -16,6 +18,7 @@ from datetime import datetime, timezone
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryFile, mkstemp
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Type
 
 try:
@@ -24,7 +27,7 @@ except ImportError:
     print("error: numpy is missing: pip install numpy", file=sys.stderr)
     sys.exit(2)  # 1 would say that outputs are wrong
 
-from kit import PRECISIONS, Kit, StopError, is_inside, sha256_of
+from kit import PRECISIONS, Kit, StopError, is_inside
 from runtimes import RUNTIMES, OnnxRuntime, Runtime, Setup
 
 KIT = Path(__file__).resolve().parent
@@ -133,11 +136,13 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
     options = dict(arguments.provider_option)
     if options and kind is not OnnxRuntime:
         raise StopError(f"--provider-option is for onnxruntime, not for {kind.name}")
+    _make_folder(folder)
     setup = Setup(model, kit.crop, arguments.target, arguments.device_id, options)
     device, outputs, samples = _measure(kit, kind, library, setup, (arguments.rounds, arguments.warm_up))
     latency = _latency(samples) if samples else None
-    _make_folder(folder)
-    _write(folder / "outputs.npy", lambda stream: np.save(stream, outputs))
+    content = io.BytesIO()
+    np.save(content, outputs)
+    _write(folder / "outputs.npy", content.getvalue())
     result = {
         "kind": RESULT_KIND,
         "schema_version": RESULT_VERSION,
@@ -145,19 +150,18 @@ def _run(kit: Kit, arguments: argparse.Namespace) -> int:
         "form": form["name"],
         "runtime": kind.name,
         "runtime_version": _version(kind, library),
-        "device": device[:200],
+        "device": device[:200] or "unknown",
         "precision": precision,
         "batch": 1,
         "rounds": len(samples),
         "latency_ms": latency,
         "includes": kind.includes,
         "outputs": "outputs.npy",
-        "outputs_sha256": sha256_of(folder / "outputs.npy"),
+        "outputs_sha256": hashlib.sha256(content.getvalue()).hexdigest(),
         "machine": _machine(),
         "started_at": started,
     }
-    content = f"{json.dumps(result, indent=1)}\n".encode()
-    _write(folder / "result.json", lambda stream: stream.write(content))
+    _write(folder / "result.json", f"{json.dumps(result, indent=1)}\n".encode())
     if latency is not None:
         print(
             f"{latency['median']:.3f} ms median, {latency['p95']:.3f} ms at the 95th percentile, of {len(samples)} "
@@ -338,7 +342,7 @@ def _version(kind: Type[Runtime], library: Any) -> str:
             found = metadata.version(names.get(kind.name, kind.name))
         except metadata.PackageNotFoundError:
             return "unknown"
-    return str(found)[:200]
+    return str(found)[:200] or "unknown"
 
 
 def _machine() -> str:
@@ -368,19 +372,26 @@ def _check_output(kit: Kit, folder: Path) -> None:
 
 def _make_folder(folder: Path) -> None:
     """Make a folder, and those above it, that only this user may read: outputs are biometric data."""
-    for place in reversed([folder, *folder.parents]):
-        if not place.exists():
-            place.mkdir(mode=0o700)
-
-
-def _write(path: Path, fill: Any) -> None:
-    """Write a file that appears when it is complete, and that only this user may read."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(str(part), flags, 0o600), "wb") as stream:  # noqa: PTH123 -- of a descriptor
-            fill(stream)
+        for place in reversed([folder, *folder.parents]):
+            if not place.exists():
+                place.mkdir(mode=0o700, exist_ok=True)  # another run may make it at the same time
+        with TemporaryFile(dir=str(folder)):
+            pass
+    except OSError as error:
+        raise StopError(f"nothing can be written into {folder}: {error}; name another folder with -o") from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears when it is complete, and that only this user may read.
+
+    Two runs that write the same file do not mix their bytes: the later file stays.
+    """
+    descriptor, name = mkstemp(prefix=f".{path.name}.", dir=str(path.parent))
+    part = Path(name)
+    try:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 -- of a descriptor
+            stream.write(content)
         part.replace(path)
     except BaseException:  # also Ctrl-C
         part.unlink(missing_ok=True)
