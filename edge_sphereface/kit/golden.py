@@ -85,5 +85,10 @@ def open_kit(folder: str | os.PathLike[str]) -> Kit:
         KitError: the folder holds no kit that this version can read.
     """
     place = Path(folder)
+    if place.is_file():
+        raise KitError(
+            f"Expected the folder of a kit, got the file {place}.",
+            hint="unpack the kit's archive, and name its folder before the outputs",
+        )
     manifest, digest = read_kit_manifest(place)
     return Kit(folder=place, manifest=manifest, manifest_sha256=digest)

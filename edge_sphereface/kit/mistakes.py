@@ -379,8 +379,9 @@ def _by_themselves(
     if max(related) < _RELATED:
         return _named(
             "wrong-network",
-            "the outputs resemble nothing that the kit's network gives: they are of another network or other weights",
-            "convert the kit's own ONNX file",
+            "the outputs resemble nothing that the kit's network gives: they are of another network, of other weights, "
+            "or of crops that are not the kit's, such as crops upside down",
+            "convert the kit's own ONNX file, and give the kit's crops as they are",
         )
     return None
 

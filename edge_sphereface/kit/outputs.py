@@ -32,6 +32,7 @@ _TEXT_BYTES = 40
 _MOST_VALUES = 1 << 24
 _MOST_FILES = 4096
 _HINT = "give one output of the network for each golden crop, in their order"
+_HINT_OF_TEXT = "write a line of numbers for each crop in UTF-8, without names of files, quotes and decimal commas"
 _HINT_OF_INTEGERS = "dequantize first: (value - zero point) * scale of the output, or let the runtime give floats"
 _WORD = re.compile(r"[\s,;\[\]]+")
 _KEYS = ("output", "outputs", "embedding", "values")
@@ -162,7 +163,8 @@ def _npy(data: bytes, path: Path) -> Float64Array:
 
 
 def _as_float(values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Float64Array:
-    return np.asarray(values, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # a NaN that signals, as numbers in another byte order may be
+        return np.asarray(values, dtype=np.float64)
 
 
 def _numbers(contents: Sequence[bytes], dtype: DType | None, expected: int) -> list[Float64Array]:
@@ -214,7 +216,8 @@ def _text(data: bytes, path: Path) -> Float64Array:
     try:
         lines = [line for line in data.decode("utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise KitError(f"{shown(path.name)} is not text: byte {error.start} does not fit.", hint=_HINT) from error
+        reason = f"byte {error.start} does not fit"
+        raise KitError(f"{shown(path.name)} is not text: {reason}.", hint=_HINT_OF_TEXT) from error
     rows: list[list[float]] = []
     for number, line in enumerate(lines):
         if "." not in line and _DECIMAL_COMMA.search(line) and _OTHER_SEPARATOR.search(line):
@@ -228,7 +231,7 @@ def _text(data: bytes, path: Path) -> Float64Array:
         except ValueError as error:
             if number == 0 and len(lines) > 1:
                 continue
-            raise KitError(f"{shown(path.name)}, line {number + 1}: {error}.", hint=_HINT) from error
+            raise KitError(f"{shown(path.name)}, line {number + 1}: {error}.", hint=_HINT_OF_TEXT) from error
         if row:
             rows.append(row)
     return _rows(rows, path)
@@ -254,6 +257,8 @@ def _json_lines(data: bytes, path: Path) -> Float64Array:
             raise KitError(f"{shown(path.name)}, line {number}: {error}.", hint=_HINT) from error
         if isinstance(values, dict):
             values = next((values[key] for key in _KEYS if key in values), None)
+        while isinstance(values, list) and len(values) == 1 and isinstance(values[0], list):  # (1, D), as runtimes give
+            values = values[0]
         if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
             raise KitError(
                 f"{shown(path.name)}, line {number}: expected a list of numbers, or an object with one under "
@@ -285,10 +290,12 @@ def _unlabeled(rows: Float64Array, count: int, size: int) -> Float64Array:
 
 
 def _arranged(arrays: Sequence[Float64Array], count: int, size: int) -> Float32Array:
-    """Arrange arrays as one row for each crop."""
+    """Arrange arrays as one row for each crop. An array may also hold a column for each."""
     total = sum(array.size for array in arrays)
     squeezed = arrays[0].reshape([side for side in arrays[0].shape if side != 1])
-    if total == count * size:
+    if len(arrays) == 1 and squeezed.shape == (size, count) and count != size:
+        rows = squeezed.T
+    elif total == count * size:
         rows = np.concatenate([array.reshape(-1) for array in arrays]).reshape(count, size)
     elif len(arrays) == count and len({array.size for array in arrays}) == 1 and total:
         rows = np.stack([array.reshape(-1) for array in arrays])

@@ -170,8 +170,11 @@ def test_the_commands(printed, cli, trained_model, crops, tmp_path):
     assert re.search(r"outputs +FAILED: 4 crops, form float32-b1, bounds of float32", out)
     assert re.search(r"mistake +red-blue-swapped: red and blue are swapped", out)
     code, out, err = cli("check-outputs", place, tmp_path / "o.npy", "--pairs")
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert "not labeled with people" in err
+    for words in ((place, tmp_path / "missing.npy"), (tmp_path / "o.npy", place), (f"{place}.tar", tmp_path / "o.npy")):
+        assert cli("check-outputs", *words)[0] == 2, "1 says that the outputs are wrong"
+    assert "unpack the kit's archive, and name its folder before the outputs" in cli("check-outputs", *words)[2]
 
 
 def test_outputs_that_pass_only_in_half_precision(kit, outputs, cli, tmp_path):
@@ -205,7 +208,7 @@ def test_a_result_of_the_kit(kit, outputs, printed, cli, tmp_path):
     assert "result of another kit" in cli("check-outputs", kit.folder, path)[2]
     path.write_text('[{"name": "embedding", "dimensions": "1x512", "values": [' + "1.5, " * 20000 + "1.5]}]")
     code, _, said = cli("check-outputs", kit.folder, path)
-    assert (code, "got a list" in said, ".npy, .bin, .txt, .csv or .jsonl" in said) == (1, True, True)
+    assert (code, "got a list" in said, ".npy, .bin, .txt, .csv or .jsonl" in said) == (2, True, True)
 
 
 def test_a_damaged_kit(kit, outputs, tmp_path):
@@ -243,7 +246,7 @@ def test_the_program_runs_the_kit_and_is_believed(kit, cli, tmp_path):
     code, out, _ = cli("check-outputs", kit.folder, tmp_path / "out" / "result.json")
     assert code == 0, out
     (tmp_path / "out" / "outputs.npy").write_bytes(b"x")
-    assert cli("check-outputs", kit.folder, tmp_path / "out" / "result.json")[0] == 1
+    assert cli("check-outputs", kit.folder, tmp_path / "out" / "result.json")[0] == 2
 
 
 def test_a_program_says_what_is_missing(kit, tmp_path):

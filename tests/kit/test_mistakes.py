@@ -178,7 +178,9 @@ def test_half_of_the_embedding(kit, outputs, which):
 
 def test_another_network(kit, outputs):
     random = np.random.RandomState(1).standard_normal(outputs.shape).astype(np.float32)
-    assert check_outputs(kit, random).mistake.name == "wrong-network"
+    found = check_outputs(kit, random).mistake
+    assert found.name == "wrong-network"
+    assert "or of crops that are not the kit's" in found.explanation, "crops upside down look the same"
     assert check_outputs(kit, random[:, :100]).mistake.name == "wrong-network"
     turned = outputs @ np.linalg.qr(np.random.RandomState(2).standard_normal((256, 256)))[0].astype(np.float32)
     assert check_outputs(kit, turned).mistake.name == "wrong-network"

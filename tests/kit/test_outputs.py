@@ -31,6 +31,7 @@ def test_one_array(tmp_path):
         ROWS[None],
         ROWS.reshape(-1),
         np.asfortranarray(ROWS),
+        np.ascontiguousarray(ROWS.T),
         ROWS.astype("<f8"),
     ):
         np.save(path, rows)
@@ -95,7 +96,7 @@ def test_text_with_names_and_wrapped_lines(tmp_path):
 
 def test_json_lines(tmp_path):
     path = tmp_path / "outputs.jsonl"
-    for wrap in (lambda row: row, lambda row: {"crop": 1, "embedding": row}, lambda row: {"values": row}):
+    for wrap in (lambda row: row, lambda row: {"crop": 1, "embedding": row}, lambda row: {"values": [row]}):
         path.write_text("\n".join(json.dumps(wrap(row.tolist())) for row in ROWS) + "\n\n")
         np.testing.assert_allclose(read(path), ROWS)
 
@@ -139,8 +140,25 @@ def test_many_files_take_no_more_memory_than_one(tmp_path):
         read(*[path] * 40)
 
 
+def test_a_column_for_each_crop(tmp_path):
+    path = tmp_path / "outputs.csv"
+    np.savetxt(path, ROWS.T, delimiter=",", fmt="%.9g")
+    np.testing.assert_array_equal(read(path), ROWS)
+
+
+def test_texts_that_are_no_table_of_numbers_get_a_hint(tmp_path):
+    path = tmp_path / "outputs.csv"
+    for text in (b"name,1\ncrop-0.bin,2", b'a\n"1.5","2.5"', "1,2".encode("utf-16")):
+        path.write_bytes(text)
+        with pytest.raises(KitError) as caught:
+            read(path)
+        assert "in UTF-8, without names of files, quotes and decimal commas" in caught.value.hint
+
+
 def test_values_that_are_not_finite_are_kept(tmp_path):
     """They are a finding, not a broken file."""
+    (tmp_path / "o.bin").write_bytes(np.full((COUNT, SIZE), 0x7F800001, "<u4").tobytes())  # a NaN that signals
+    assert np.isnan(read(tmp_path / "o.bin")).all()
     path = tmp_path / "outputs.txt"
     path.write_text(" ".join(["nan", "inf", *["1"] * (COUNT * SIZE - 2)]))
     assert np.isnan(read(path)[0, 0])
