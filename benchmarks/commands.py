@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks import cases, comparison, environment, headline, latency, plan, report, stages
 from benchmarks.accuracy import evaluate, protocols, published
 from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images, landmarks_digest
+from benchmarks.ascend.comparison import with_known_rows
 from benchmarks.contenders import find_peer, peer_names
 from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
@@ -167,7 +168,8 @@ def run_report(arguments: argparse.Namespace) -> Outcome:
                 hint="give results of latency, accuracy, tuning, quantization, ascend, export quantize, report-device",
             )
     try:
-        merged = report.merge(list(results.values()))
+        here = environment.describe()
+        merged = report.merge([with_known_rows(result, here=here) for result in results.values()])
     except ValueError as error:
         raise UsageError(str(error), hint="make one report per machine") from error
     written = report.write(merged, arguments.output, title=arguments.title, remark=arguments.remark)

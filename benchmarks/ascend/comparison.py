@@ -28,7 +28,9 @@ _ABOUT = (
     "that are known only as throughput are drawn apart."
 )
 _PICTURE = "ledger.png"
-_NOT_HERE = "its file calls it measured here, and is not what `ascend run` wrote on this machine"
+_OF_RUNS = ("native", "measurements")
+"""What results of ``ascend run`` and ``report`` have, and imported ones lack."""
+_NOT_HERE = "its file calls it measured here, and is not what a run on this machine wrote"
 _NO_CHECK = "its file calls it proven, and names no check"
 
 
@@ -82,11 +84,37 @@ def gather(
         UsageError: a row is not valid.
     """
     rows = [edge_network.of(row) for row in edge_rows(edge, here=here, only_ours=True)]
-    for result in results:
-        found = [row for row in read_records(LedgerRow, result.get("ledger", [])) if row.origin != PUBLISHED]
-        is_measured = "native" in result and _is_of(result, here)
-        rows += [network.of(_as_far_as_known(row, result, is_measured=is_measured)) for row in found]
+    rows += [network.of(row) for result in results for row in ledger_rows(result, here=here)]
     return [*rows, *published.ROWS]
+
+
+def ledger_rows(result: JsonObject, *, here: Environment) -> list[LedgerRow]:
+    """Rows of the ledger of a result except published ones, with the origin and the proof that the file can give.
+
+    Args:
+        result: result of ``ascend run``, ``ascend import`` or ``report``.
+        here: this machine.
+
+    Raises:
+        UsageError: a row is not valid.
+    """
+    found = [row for row in read_records(LedgerRow, result.get("ledger", [])) if row.origin != PUBLISHED]
+    is_measured = any(result.get(name) is not None for name in _OF_RUNS) and _is_of(result, here)
+    return [_as_far_as_known(row, result, is_measured=is_measured) for row in found]
+
+
+def with_known_rows(result: JsonObject, *, here: Environment) -> JsonObject:
+    """A result whose ledger says no more than is known here: rows of :func:`ledger_rows`, and this version's published.
+
+    Raises:
+        UsageError: a row is not valid.
+    """
+    if not result.get("ledger"):
+        return result
+    read = read_records(LedgerRow, result["ledger"])
+    published_rows = published.ROWS if any(row.origin == PUBLISHED for row in read) else ()
+    rows = [*ledger_rows(result, here=here), *published_rows]
+    return {**result, "ledger": [json_object(row) for row in rows]}
 
 
 def edge_rows(edge: Sequence[JsonObject], *, here: Environment, only_ours: bool = False) -> list[LedgerRow]:

@@ -212,6 +212,7 @@ def machine(cpu):
     ("recorded", "extra", "origin"),
     [
         ("EPYC", {"native": []}, "measured here"),
+        ("EPYC", {"measurements": []}, "measured here"),  # a report
         ("EPYC", {}, "imported"),  # a file of `ascend import`, edited
         ("Cortex-A76", {"native": []}, "imported"),
     ],

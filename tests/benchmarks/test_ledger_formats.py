@@ -395,6 +395,14 @@ def test_the_result_of_a_kit(read):
     assert (row.kit.sha256, row.machine) == ("a" * 64, "Kunpeng 920")
     (row,) = read(json_text(result()), precision="float32")
     assert row.doubts == ("precision float32 was stated, and the run says float16",)
+    (row,) = read(json_text(result(device="CPUExecutionProvider")), device="Ascend 310P3")
+    assert (row.device, row.doubts) == (
+        "CPUExecutionProvider",
+        ("device Ascend 310P3 was stated, and the run says CPUExecutionProvider",),
+    )
+    for stated, device in (("Atlas 300I Pro, Ascend-310P3", "Atlas 300I Pro, Ascend-310P3"), ("310P3", "Ascend 310P3")):
+        (row,) = read(json_text(result()), device=stated)
+        assert (row.device, row.doubts) == (device, ())
     with pytest.raises(ImportedError, match="nothing was timed"):
         read(json_text(result(rounds=0, latency_ms=None)))
 

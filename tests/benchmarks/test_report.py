@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import environment, report
 from benchmarks.__main__ import build_parser
 from benchmarks.accuracy import evaluate
 from benchmarks.ascend import ledger
@@ -126,6 +126,24 @@ def whole(result, **more):
     rows = [{**row, "form": "plain"} for row in result["rows"][:2]]
     rows.append({**rows[0], "label": "INT8", "precision": "int8", "contender": "edge_tuned"})
     return {"environment": result["environment"], "rows": rows, "targets": [{**missed, "why_not": ""}], **more}
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_what_another_machine_measured_is_imported(result, is_here, tmp_path, capsys):
+    """A board's result calls itself measured here; on a workstation that is not so. A report can be reported again."""
+    place = json_object(environment.describe())
+    if not is_here:
+        place |= {"cpu": "Cortex-A76"}
+    ours = {"environment": place, "native": [], "ledger": result["ledger"], "presence": result["presence"]}
+    path, again = tmp_path / "ascend.json", tmp_path / "r" / "report.json"
+    path.write_text(json.dumps(ours))
+    for source in (path, again):
+        assert run(build_parser(), ["report", str(source), "-o", str(tmp_path / "r")]) == 0
+        rows = json.loads(again.read_text())["ledger"]
+        assert rows[0]["origin"] == ("measured here" if is_here else "imported")
+        assert ("is not what a run on this machine wrote" in str(rows[0]["doubts"])) != is_here
+        assert len(rows) == len(result["ledger"])
+    capsys.readouterr()
 
 
 def test_tuning_quantization_and_proofs_have_sections(result):

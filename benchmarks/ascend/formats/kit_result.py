@@ -31,13 +31,14 @@ def read(values: JsonObject, recording: Recording) -> list[LedgerRow]:
     if times is None:
         raise ImportedError(f"{recording.name} holds no latency: nothing was timed.", hint="run it with rounds")
     batch, doubts = recording.batch(result.batch)
+    device, about_device = recording.device(result.device)
     stated = recording.stated
     differs = stated.precision is not None and stated.precision != result.precision
     words = f"precision {stated.precision} was stated, and the run says {result.precision}"
     return [
         LedgerRow(
             path=f"kit: {result.runtime} {result.runtime_version}, form {result.form}",
-            device=stated.device or result.device,
+            device=device,
             precision=result.precision,
             batch=batch,
             includes=result.includes,
@@ -54,7 +55,7 @@ def read(values: JsonObject, recording: Recording) -> list[LedgerRow]:
             machine=result.machine,
             origin=IMPORTED,
             source=stated.source,
-            doubts=(*doubts, *([words] if differs else [])),
+            doubts=(*doubts, *about_device, *([words] if differs else [])),
             kit=Evidence(name=MANIFEST, sha256=result.manifest_sha256),
         )
     ]

@@ -187,6 +187,20 @@ class Recording:
             return int(printed), (f"batch {stated} was stated, and the run printed batch {printed:g}",)
         return int(printed), ()
 
+    def device(self, printed: str | None) -> tuple[str | None, tuple[str, ...]]:
+        """The device of the run, and doubts about it. What the run itself says counts.
+
+        Args:
+            printed: what the tool printed; None if it prints none.
+        """
+        stated = self.stated.device
+        if printed is None or stated is None:
+            return printed or stated, ()
+        own, other = (re.sub(r"\W", "", words).casefold() for words in (printed, stated))
+        if own in other:
+            return stated, ()
+        return printed, () if other in own else (f"device {stated} was stated, and the run says {printed}",)
+
 
 def order_doubts(latency: PartialLatency, what: str) -> Iterator[str]:
     """Describe statistics of one set of samples that contradict one another."""

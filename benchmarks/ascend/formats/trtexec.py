@@ -40,11 +40,12 @@ def read(recording: Recording) -> list[LedgerRow]:
     if calls is not None:
         rate = recording.rate(calls[1], "Throughput")
         notes.append(f"{rate:g} calls a second, which overlap; trtexec may use random input")
-    device, precision = recording.single(_DEVICE, "trtexec"), recording.single(_PRECISION, "trtexec")
+    selected, precision = recording.single(_DEVICE, "trtexec"), recording.single(_PRECISION, "trtexec")
+    device, about_device = recording.device(None if selected is None else shown(selected[1]))
     return [
         LedgerRow(
             path="trtexec",
-            device=recording.stated.device or (None if device is None else shown(device[1])),
+            device=device,
             precision=recording.stated.precision or (None if precision is None else shown(precision[1])),
             batch=batch,
             includes="compute",
@@ -56,6 +57,7 @@ def read(recording: Recording) -> list[LedgerRow]:
             source=recording.stated.source,
             doubts=(
                 *doubts,
+                *about_device,
                 *notes,
                 *(text for name, times in kinds.items() if times is not None for text in order_doubts(times, name)),
             ),
