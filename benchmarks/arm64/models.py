@@ -124,8 +124,8 @@ def _make(checkpoint: Path | None, folder: Path, told: Told, note: Callable[[str
     plain = folder / f"{PLAIN}.onnx"
     options = ConversionOptions(input_layout=LAYOUT_IMAGE, told=told, reference="numpy")
     convert(checkpoint, plain, options, note=note)
-    for form, tiles in ((REWRITTEN, {}), (WINOGRAD, read_stages(_STAGES))):
-        rewrite(plain, folder / f"{form}.onnx", tiles=tiles, max_ratio=float("inf"), plan=_UNTIMED, note=note)
+    for name, forms in ((REWRITTEN, {}), (WINOGRAD, read_stages(_STAGES))):
+        rewrite(plain, folder / f"{name}.onnx", forms=forms, max_ratio=float("inf"), plan=_UNTIMED, note=note)
     _quantize(plain, {target: folder / f"{target}.onnx" for target in INT8_TARGETS}, note)
     (folder / _UNTRAINED).unlink(missing_ok=True)
     photo = astronaut()

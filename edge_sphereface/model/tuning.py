@@ -11,7 +11,9 @@ from edge_sphereface.storage.record import Above, Between, Pattern, Record
 DIRECT = "direct"
 MATRICES = ".matrices"
 """Suffix of the names of Winograd weights."""
-Stage = Annotated[str, Pattern(r"direct|\dx\dw?", "such as 'direct' or '4x4'")]
+Stage = Annotated[
+    str, Pattern(r"(direct|\dx\d[wp]?s?)(\+(direct|\dx\d[wp]?s?))?", "such as 'direct', '4x4' or '3x3ps+4x4'")
+]
 _Times = Annotated[int, Between(1, 1 << 31)]
 _Positive = Annotated[float, Above(0)]
 
@@ -21,8 +23,9 @@ class Tuning(Record):
     """How a network is computed, and the latency that was measured with it.
 
     Attributes:
-        stages: for each stage ``direct``, or the tile of Winograd filtering such as ``4x4``; ``2x2w`` has the weights
-            as the left factor.
+        stages: for each stage ``direct``, or the tile of Winograd filtering of its residual layers such as ``4x4``, or
+            those of its first layer and of the others such as ``3x3+4x4``. ``w`` has the weights as the left factor,
+            ``p`` one product for each matrix, ``s`` the transforms of rows and of columns apart.
         weight_growth: size of all weights divided by that of the plain model.
         processor: processor of the measurement.
         threads: number of threads of one inference.

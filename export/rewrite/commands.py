@@ -108,13 +108,13 @@ def rewrite(arguments: argparse.Namespace) -> Outcome:
     from export.rewrite.tile import read_stages
 
     try:
-        tiles = read_stages(arguments.stages)
+        forms = read_stages(arguments.stages)
     except ValueError as error:
-        raise UsageError(f"--stages: {error}", hint="give direct, 4x4, 2x3w, … for each stage") from error
+        raise UsageError(f"--stages: {error}", hint="give direct, 4x4, 2x3w, 4x4+4x3ps, … for each stage") from error
     made = rewrite_model(
         arguments.model,
         arguments.output,
-        tiles=tiles,
+        forms=forms,
         setting=Setting(threads=arguments.threads) if arguments.threads else None,
         max_ratio=arguments.max_latency,
         plan=Plan.of(arguments.rounds),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.latency import Plan
     from edge_sphereface.inference.embedder import Embedder
     from export.parity import Proof
-    from export.rewrite.tile import Tile
+    from export.rewrite.tile import StageForm
     from export.speed import Race
 
 
@@ -78,7 +78,7 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
     source: Path,
     output: Path,
     *,
-    tiles: Mapping[int, Tile] = MappingProxyType({}),
+    forms: Mapping[int, StageForm] = MappingProxyType({}),
     setting: Setting | None = None,
     measured: Measured | None = None,
     max_ratio: float = 1.0,
@@ -90,7 +90,7 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
     Args:
         source: path of the plain float ONNX file.
         output: path of the result.
-        tiles: tiles of the stages that use Winograd's filtering, see :mod:`export.rewrite.winograd`.
+        forms: forms of the stages that use Winograd's filtering, see :mod:`export.rewrite.winograd`.
         setting: session setting of the timed inferences; None for the default.
         measured: latency measured before, here or elsewhere, which is recorded unchanged; None to measure that of one
             face here.
@@ -106,7 +106,7 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
     """
     check_output(output, source)
     _, plain = open_plain(source, "cpu")
-    model = to_winograd(plain, tiles)
+    model = to_winograd(plain, forms)
     how = setting or (measured.setting if measured else Setting(threads=usable_cpus()))
     original = how.open(source, "cpu")
     try:
@@ -124,7 +124,7 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
                 timed = race(AFTER, Path(stream.name), {BEFORE: source}, plan=plan, setting=how)
                 measured = _measured_here(timed, how, original)
             growth = weight_bytes(model) / weight_bytes(plain)
-            spec = _spec(original.spec, stage_names(tiles, len(original.spec.widths)), growth, measured)
+            spec = _spec(original.spec, stage_names(forms, len(original.spec.widths)), growth, measured)
             made = Rewritten(written=True, spec=spec, proof=proof, race=timed)
             if (
                 timed is not None and not timed.ratios[BEFORE].high <= max_ratio

@@ -1,31 +1,34 @@
-"""Compute 3 x 3 convolutions of stride 1 by Winograd's minimal filtering, in standard ONNX operators.
+"""Compute 3 x 3 convolutions by Winograd's minimal filtering, in standard ONNX operators.
 
-The activations of a stage are split into tiles of r x c outputs and keep this layout between its layers, as rows of
-channels ``[(r c + 1) T, N, C]`` with T tiles per image. Row ``q T + t`` holds cell q of tile t. The last T rows are
-zero and represent the outside of the image. One layer is
+The activations are cut into tiles of r x c outputs and keep this layout between layers, as rows of channels
+(:class:`~export.rewrite.grid.Grid`). One layer of stride 1 is
 
-1. ``Gather`` by a constant index: the (r + 2)(c + 2) inputs of every tile, ``[(r + 2)(c + 2) T, N, C]``;
-2. ``MatMul`` with the constant input transform;
-3. one batched ``MatMul`` with the transformed weights, (r + 2)(c + 2) matrices of C x C;
-4. ``MatMul`` with the constant output transform, whose last row is zero: it writes the zeros for the next layer;
-5. ReLU, or PReLU as ``Max(x, a x)`` (every a <= 1) or ``a x + (1 - a) Relu(x)``; the residual ``Add``.
+1. ``Pad`` by one row of zeros, which represents the outside of the image;
+2. ``Gather`` by a constant index: the (r + 2)(c + 2) inputs of every tile, ``[(r + 2)(c + 2) T, N, C]``;
+3. ``MatMul`` with the constant input transform, or two for rows and columns;
+4. products with the transformed weights, (r + 2)(c + 2) matrices of C x C, in one batched ``MatMul`` or one for each;
+5. ``MatMul`` with the constant output transform, or two; the bias;
+6. ReLU, or PReLU as ``Max(x, a x)`` (every a <= 1) or ``a x + (1 - a) Relu(x)``; the residual ``Add``.
 
 The batch is an inner axis, so the same matrices serve any batch size. Weights grow by a factor of (r + 2)(c + 2) / 9.
-Products per output fall by a factor of 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 4.
+Products per output fall by a factor of 9 r c / ((r + 2)(c + 2)): 2.25 for 2 x 2, 4 for 4 x 4. With stride 2, a tile has
+(2 r + 1)(2 c + 1) inputs and products, see :mod:`~export.rewrite.cook_toom`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from onnx import helper
 
 from edge_sphereface.model.tuning import MATRICES
 from export.graph import INPUT_NAME
-from export.rewrite.cook_toom import TAPS, transforms
+from export.rewrite.cook_toom import transforms
+from export.rewrite.grid import Grid
 from export.rewrite.prelu import decompose_prelu
+from export.rewrite.tile import StageForm
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:
@@ -34,25 +37,25 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import ArrayLike
 
-    from edge_sphereface.types import Float32Array, Int64Array
+    from edge_sphereface.types import Float32Array
     from export.rewrite.tile import Tile
     from export.rewrite.weights import Weights
 
 _CONVOLUTION = re.compile(r"conv(\d)_(\d+)$")
 
 
-def to_winograd(model: onnx.ModelProto, tiles: Mapping[int, Tile]) -> onnx.ModelProto:
-    """Compute stages by Winograd's filtering, and decompose PRelu of the other stages (:func:`decompose_prelu`).
+def to_winograd(model: onnx.ModelProto, forms: Mapping[int, StageForm]) -> onnx.ModelProto:
+    """Compute layers by Winograd's filtering, and decompose PRelu of the others (:func:`decompose_prelu`).
 
     Args:
         model: model that :func:`export.graph.build_graph` made, or one stage of it; it is not modified.
-        tiles: tiles by stage, 1 to 4; other stages are computed directly.
+        forms: forms by stage, 1 to 4; other stages are computed directly.
     """
     weights = read_weights(model)
-    writer = _Writer(tiles, _image_size(model), weights)
+    writer = _Writer(forms, _image_size(model), weights)
     for node in model.graph.node:
         writer.add(node)
-    writer.leave(model.graph.output[0].name)
+    writer.image(model.graph.output[0].name)
     return decompose_prelu(rebuild(model, writer.nodes, weights))
 
 
@@ -61,175 +64,183 @@ def _image_size(model: onnx.ModelProto) -> tuple[int, int]:
     return (shape[1], shape[2]) if model.graph.input[0].name == INPUT_NAME["image"] else (shape[2], shape[3])
 
 
-class _Writer:
-    """Copies nodes, and rewrites the stages that are split into tiles."""
+class _Rows(NamedTuple):
+    """A tensor of rows of channels that represents a tensor of the original graph."""
 
-    def __init__(self, tiles: Mapping[int, Tile], image: tuple[int, int], weights: Weights) -> None:
+    name: str
+    grid: Grid
+    channels: int
+
+
+class _Writer:
+    """Copies nodes, and rewrites the layers that are computed in tiles."""
+
+    def __init__(self, forms: Mapping[int, StageForm], image: tuple[int, int], weights: Weights) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self._tiles = tiles
+        self._forms = forms
         self._size = image
         self._weights = weights
-        self._stage: _Stage | None = None
+        self._rows: dict[str, _Rows] = {}
+        """Tensors of rows by the name of the tensor that they represent."""
+        self._images: set[str] = set()
+        """Tensors that exist as rows and as in the original graph."""
 
     def add(self, node: onnx.NodeProto) -> None:
-        found = _CONVOLUTION.match(node.name)
-        if found is not None and found[2] == "1":
-            self.leave(node.input[0])
-            self._size = ((self._size[0] + 1) // 2, (self._size[1] + 1) // 2)
-        elif found is not None and self._stage is None and int(found[1]) in self._tiles:
-            number = int(found[1])
-            self._stage = _Stage(f"stage{number}", self._tiles[number], self._size, self.nodes, self._weights)
-            self._stage.enter(node.input[0], channels=self._weights[node.input[1]].shape[1])
-        elif node.name == "flatten":
-            self.leave(node.input[0])
-        if self._stage is None:
-            self.nodes.append(node)
-        elif node.op_type == "Conv":
-            self._stage.convolution(node)
-        elif node.op_type == "PRelu":
-            self._stage.prelu(node)
-        else:
-            rows = list(map(self._stage.name, node.input))
-            self.nodes.append(helper.make_node(node.op_type, rows, [f"{node.name}.rows"]))
-
-    def leave(self, tensor: str) -> None:
-        """Restore the original shape of a stage's result before another node reads it."""
-        if self._stage is not None:
-            self._stage.leave(tensor)
-            self._stage = None
-
-
-class _Stage:
-    """Writes the nodes of one stage that is split into tiles."""
-
-    def __init__(
-        self, name: str, tile: Tile, size: tuple[int, int], nodes: list[onnx.NodeProto], weights: Weights
-    ) -> None:
-        self._name, self._tile, self._nodes, self._weights = name, tile, nodes, weights
-        self._height, self._width = size
-        self._down, self._across = -(-size[0] // tile.rows), -(-size[1] // tile.columns)
-        self._input = ""
-        self._by_rows, self._by_columns = transforms(tile.rows), transforms(tile.columns)
-
-    def name(self, tensor: str) -> str:
-        """Name of the tensor of rows that represents a tensor of the original graph."""
-        return f"{self._name}.rows" if tensor == self._input else f"{tensor}.rows"
-
-    def enter(self, tensor: str, channels: int) -> None:
-        """Convert (N, C, H, W) to rows of channels by tiles."""
-        self._input = tensor
-        at = np.full(self._rows, self._height * self._width)
-        at[self._row_of_pixel()] = np.arange(self._height * self._width)
-        pixels = self._reshape(tensor, [0, channels, self._height * self._width], "pixels")
-        rows = self._node("Transpose", [pixels], "by_pixel", perm=[2, 0, 1])
-        padded = self._node("Pad", [rows, self._constant([0, 0, 0, 1, 0, 0], "pads")], "padded")
-        self._node("Gather", [padded, self._constant(at, "tile_of_pixel")], "rows", axis=0)
-        self._constant(self._inputs_of_tiles(), "inputs_of_tiles")
-        self._weights[f"{self._name}.input_transform"] = _as_float(
-            np.kron(self._by_rows.inputs, self._by_columns.inputs)
-        )
-        outputs = np.kron(self._by_rows.outputs, self._by_columns.outputs)
-        self._weights[f"{self._name}.output_transform"] = _as_float(np.vstack([outputs, np.zeros(outputs.shape[1])]))
-
-    def leave(self, tensor: str) -> None:
-        """Convert rows back to (N, C, H, W), under the name of the tensor in the original graph."""
-        at = self._constant(self._row_of_pixel(), "rows_of_pixels")
-        rows = self._node("Gather", [self.name(tensor), at], "cells", axis=0)
-        turned = self._node("Transpose", [rows], "turned", perm=[1, 2, 0])
-        shape = self._constant([0, 0, self._height, self._width], "shape")
-        self._nodes.append(helper.make_node("Reshape", [turned, shape], [tensor], name=f"{self._name}.image"))
-
-    def convolution(self, node: onnx.NodeProto) -> None:
-        """Write one layer up to its output transform."""
-        kernel = self._weights[node.input[1]].astype(np.float64)
-        count, channels = kernel.shape[:2]
-        made = np.einsum("rk,oikl,cl->rcio", self._by_rows.weights, kernel, self._by_columns.weights)
-        matrices = _as_float(made.reshape(self._tile.cells, channels, count))
-        name = node.name
-        rows = [self.name(node.input[0]), f"{self._name}.inputs_of_tiles"]
-        taken = self._node("Gather", rows, f"{name}.tiles", axis=0)
-        flat = self._reshape(taken, [self._tile.cells, -1], f"{name}.flat")
-        moved = self._node("MatMul", [f"{self._name}.input_transform", flat], f"{name}.moved")
-        moved = self._reshape(moved, [self._tile.cells, -1, channels], f"{name}.factors")
-        if self._tile.weights_first:
-            turned = self._node("Transpose", [moved], f"{name}.turned", perm=[0, 2, 1])
-            self._weights[f"{name}{MATRICES}"] = np.ascontiguousarray(matrices.transpose(0, 2, 1))
-            product = self._node("MatMul", [f"{name}{MATRICES}", turned], f"{name}.product")
-        else:
-            self._weights[f"{name}{MATRICES}"] = matrices
-            product = self._node("MatMul", [moved, f"{name}{MATRICES}"], f"{name}.product")
-        product = self._biased(node, product)
-        flat = self._reshape(product, [self._tile.cells, -1], f"{name}.sums")
-        cells = self._node("MatMul", [f"{self._name}.output_transform", flat], f"{name}.cells")
-        if self._tile.weights_first:
-            shaped = self._reshape(cells, [self._tile.rows * self._tile.columns + 1, count, -1], f"{name}.shaped")
-            cells = self._node("Transpose", [shaped], f"{name}.back", perm=[0, 2, 1])
-        self._reshape(cells, [self._rows, -1, count], f"{name}.rows")
-
-    def _biased(self, node: onnx.NodeProto, product: str) -> str:
-        """Add a bias before the output transform, so that the rows of zeros stay zero."""
-        if len(node.input) < 3:
-            return product
-        both = (self._by_rows, self._by_columns)
-        ones = [np.linalg.lstsq(made.outputs, np.ones(len(made.outputs)), rcond=None)[0] for made in both]
-        added = _as_float(np.outer(np.kron(*ones), self._weights[node.input[2]].astype(np.float64)))
-        axis = 2 if self._tile.weights_first else 1
-        self._weights[f"{node.name}.moved_bias"] = np.expand_dims(added, axis)
-        return self._node("Add", [product, f"{node.name}.moved_bias"], f"{node.name}.biased")
-
-    def prelu(self, node: onnx.NodeProto) -> None:
-        """Write a PReLU of rows, whose last axis are the channels."""
-        slope, rows, name = self._weights[node.input[1]].reshape(-1), self.name(node.input[0]), node.name
-        self._weights[f"{name}.slope"] = slope
-        scaled = self._node("Mul", [rows, f"{name}.slope"], f"{name}.scaled")
-        if (slope <= 1).all():
-            self._node("Max", [rows, scaled], f"{name}.rows")
+        """Write a node of the original graph."""
+        convolution = _CONVOLUTION.match(node.name)
+        if convolution is not None:
+            form = self._forms.get(int(convolution[1]), StageForm())
+            tile = form.tile(int(convolution[2]))
+            if tile is not None:
+                self._convolution(node, tile)
+                return
+        elif node.op_type == "PRelu" and node.input[0] in self._rows:
+            self._prelu(node)
             return
-        self._weights[f"{name}.rest"] = 1 - slope
-        rest = self._node("Mul", [self._node("Relu", [rows], f"{name}.positive"), f"{name}.rest"], f"{name}.product")
-        self._node("Add", [scaled, rest], f"{name}.rows")
+        elif node.op_type in ("Relu", "Add") and node.input[-1] in self._rows:
+            self._elementwise(node)
+            return
+        for name in node.input:
+            self.image(name)
+        self.nodes.append(node)
+        if convolution is not None:
+            self._size = self._size_after(_stride(node))
 
-    @property
-    def _tiles(self) -> int:
-        return self._down * self._across
+    def image(self, tensor: str) -> None:
+        """Write a tensor in its original shape, (N, C, H, W), if it exists only as rows."""
+        rows = self._rows.get(tensor)
+        if rows is None or tensor in self._images:
+            return
+        self._images.add(tensor)
+        grid = rows.grid
+        at = self._constant(grid.row_of_pixel(), f"{tensor}.rows_of_pixels")
+        taken = self._node("Gather", [rows.name, at], f"{tensor}.pixels", axis=0)
+        turned = self._node("Transpose", [taken], f"{tensor}.planes", perm=[1, 2, 0])
+        shape = self._constant([0, 0, grid.height, grid.width], f"{tensor}.shape")
+        self.nodes.append(helper.make_node("Reshape", [turned, shape], [tensor], name=f"{tensor}.image"))
 
-    @property
-    def _rows(self) -> int:
-        return (self._tile.rows * self._tile.columns + 1) * self._tiles
+    def _size_after(self, stride: int) -> tuple[int, int]:
+        return -(-self._size[0] // stride), -(-self._size[1] // stride)
 
-    def _row(self, y: Int64Array, x: Int64Array) -> Int64Array:
-        """Index of the row of a pixel; outside the image, that of a row of zeros."""
-        rows, columns = self._tile.rows, self._tile.columns
-        cell, tile = (y % rows) * columns + x % columns, (y // rows) * self._across + x // columns
-        inside = (y >= 0) & (y < self._height) & (x >= 0) & (x < self._width)
-        return np.where(inside, cell * self._tiles + tile, rows * columns * self._tiles)
+    def _as_rows(self, tensor: str, channels: int) -> _Rows:
+        """Return the rows of a tensor, which are in the order of its pixels if it was an image until now."""
+        if tensor not in self._rows:
+            grid = Grid(height=self._size[0], width=self._size[1])
+            flat = self._reshape(tensor, [0, channels, grid.size], f"{tensor}.flat")
+            rows = self._node("Transpose", [flat], f"{tensor}.rows", perm=[2, 0, 1])
+            self._rows[tensor] = _Rows(rows, grid, channels)
+            self._images.add(tensor)
+        return self._rows[tensor]
 
-    def _row_of_pixel(self) -> Int64Array:
-        y, x = np.divmod(np.arange(self._height * self._width), self._width)
-        return self._row(y, x)
+    def _convolution(self, node: onnx.NodeProto, tile: Tile) -> None:
+        kernel, stride = self._weights[node.input[1]].astype(np.float64), _stride(node)
+        count, channels = kernel.shape[:2]
+        source = self._as_rows(node.input[0], channels)
+        self._size = self._size_after(stride)
+        grid = Grid(height=self._size[0], width=self._size[1], rows=tile.rows, columns=tile.columns)
+        both = (transforms(tile.rows, stride), transforms(tile.columns, stride))
+        sizes, name = tuple(len(made.inputs) for made in both), node.name
+        padded = self._node("Pad", [source.name, self._constant([0, 0, 0, 1, 0, 0], "one_row")], f"{name}.padded")
+        at = self._constant(grid.inputs(source.grid, stride), f"inputs.{_name(source.grid)}.{_name(grid)}")
+        taken = self._node("Gather", [padded, at], f"{name}.tiles", axis=0)
+        moved = self._transformed(taken, [made.inputs for made in both], tile, f"{name}.moved")
+        matrices = np.einsum("rk,oikl,cl->rcio", both[0].weights, kernel, both[1].weights)
+        matrices = matrices.reshape(sizes[0] * sizes[1], channels, count)
+        product = self._products(moved, matrices, tile, name)
+        sums = self._transformed(product, [made.outputs for made in both], tile, f"{name}.sums")
+        if tile.factors == "w":
+            shaped = self._reshape(sums, [tile.rows * tile.columns, count, -1], f"{name}.shaped")
+            sums = self._node("Transpose", [shaped], f"{name}.back", perm=[0, 2, 1])
+        rows = self._reshape(sums, [grid.size, -1, count], f"{name}.rows")
+        if len(node.input) > 2:
+            rows = self._node("Add", [rows, node.input[2]], f"{name}.biased")
+        self._rows[node.output[0]] = _Rows(rows, grid, count)
 
-    def _inputs_of_tiles(self) -> Int64Array:
-        """Indices of the rows that hold the inputs of every tile, (cells * T,)."""
-        down, across = np.divmod(np.arange(self._tiles), self._across)
-        r, c = np.divmod(np.arange(self._tile.cells), self._tile.columns + TAPS - 1)
-        y = down[None] * self._tile.rows + r[:, None] - 1
-        x = across[None] * self._tile.columns + c[:, None] - 1
-        return self._row(y, x).reshape(-1)
+    def _transformed(self, tensor: str, matrices: list[np.ndarray[Any, Any]], tile: Tile, name: str) -> str:
+        """Transform the rows and columns of tiles, whose cells are the first axis."""
+        tall, broad = (matrix.shape[1] for matrix in matrices)
+        if not tile.separate:
+            flat = self._reshape(tensor, [tall * broad, -1], f"{name}.flat")
+            return self._node("MatMul", [self._matrix(np.kron(*matrices)), flat], name)
+        columns = self._reshape(tensor, [tall, broad, -1], f"{name}.by_columns")
+        moved = self._node("MatMul", [self._matrix(matrices[1]), columns], f"{name}.columns")
+        rows = self._reshape(moved, [tall, -1], f"{name}.by_rows")
+        return self._node("MatMul", [self._matrix(matrices[0]), rows], name)
+
+    def _products(self, moved: str, matrices: np.ndarray[Any, Any], tile: Tile, name: str) -> str:
+        cells, channels = matrices.shape[:2]
+        factors = self._reshape(moved, [cells, -1, channels], f"{name}.factors")
+        if tile.factors == "w":
+            turned = self._node("Transpose", [factors], f"{name}.turned", perm=[0, 2, 1])
+            self._weights[f"{name}{MATRICES}"] = _as_float(matrices.transpose(0, 2, 1))
+            return self._node("MatMul", [f"{name}{MATRICES}", turned], f"{name}.product")
+        if tile.factors == "":
+            self._weights[f"{name}{MATRICES}"] = _as_float(matrices)
+            return self._node("MatMul", [factors, f"{name}{MATRICES}"], f"{name}.product")
+        parts = [f"{name}.factor{cell}" for cell in range(cells)]
+        self.nodes.append(helper.make_node("Split", [factors], parts, name=f"{name}.parts", axis=0))
+        made = []
+        for cell, (part, matrix) in enumerate(zip(parts, matrices, strict=True)):
+            self._weights[f"{name}.matrix{cell}"] = _as_float(matrix)
+            made.append(self._node("MatMul", [part, f"{name}.matrix{cell}"], f"{name}.product{cell}"))
+        return self._node("Concat", made, f"{name}.product", axis=0)
+
+    def _prelu(self, node: onnx.NodeProto) -> None:
+        """Write a PReLU of rows, whose last axis are the channels."""
+        slope, name = self._weights[node.input[1]].reshape(-1), node.name
+        source = self._rows[node.input[0]]
+        self._weights[f"{name}.slope"] = slope
+        scaled = self._node("Mul", [source.name, f"{name}.slope"], f"{name}.scaled")
+        if (slope <= 1).all():
+            made = self._node("Max", [source.name, scaled], f"{name}.rows")
+        else:
+            self._weights[f"{name}.rest"] = 1 - slope
+            positive = self._node("Relu", [source.name], f"{name}.positive")
+            rest = self._node("Mul", [positive, f"{name}.rest"], f"{name}.product")
+            made = self._node("Add", [scaled, rest], f"{name}.rows")
+        self._rows[node.output[0]] = source._replace(name=made)
+
+    def _elementwise(self, node: onnx.NodeProto) -> None:
+        """Write a node whose inputs are rows, in the layout of the newest of them."""
+        newest = self._rows[node.input[-1]]
+        names = [self._laid_out(name, newest) for name in node.input]
+        made = self._node(node.op_type, names, f"{node.name}.rows")
+        self._rows[node.output[0]] = newest._replace(name=made)
+
+    def _laid_out(self, tensor: str, like: _Rows) -> str:
+        """Return the rows of a tensor in the grid of another one."""
+        rows = self._as_rows(tensor, like.channels)
+        if rows.grid == like.grid:
+            return rows.name
+        at = self._constant(like.grid.taken_from(rows.grid), f"cells.{_name(rows.grid)}.{_name(like.grid)}")
+        return self._node("Gather", [rows.name, at], f"{tensor}.{_name(like.grid)}", axis=0)
 
     def _reshape(self, tensor: str, shape: list[int], name: str) -> str:
-        wanted = f"shape.{'_'.join(map(str, shape))}"
-        self._weights[wanted] = np.array(shape, dtype=np.int64)
-        return self._node("Reshape", [tensor, wanted], name)
+        return self._node("Reshape", [tensor, self._constant(shape, f"shape.{'_'.join(map(str, shape))}")], name)
 
     def _constant(self, values: object, name: str) -> str:
-        full = f"{self._name}.{name}"
-        self._weights[full] = np.asarray(values, dtype=np.int64)
-        return full
+        self._weights[name] = np.asarray(values, dtype=np.int64)
+        return name
+
+    def _matrix(self, values: np.ndarray[Any, Any]) -> str:
+        """Store a constant matrix once."""
+        made = _as_float(values)
+        known = (n for n, w in self._weights.items() if n.startswith("transform") and np.array_equal(w, made))
+        name = next(known, f"transform{sum(n.startswith('transform') for n in self._weights)}")
+        self._weights[name] = made
+        return name
 
     def _node(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        full = name if name.startswith(("conv", "relu")) else f"{self._name}.{name}"
-        self._nodes.append(helper.make_node(kind, inputs, [full], name=full, **attributes))
-        return full
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+
+def _stride(node: onnx.NodeProto) -> int:
+    return next((attribute.ints[0] for attribute in node.attribute if attribute.name == "strides"), 1)
+
+
+def _name(grid: Grid) -> str:
+    return f"{grid.height}x{grid.width}by{grid.rows}x{grid.columns}"
 
 
 def _as_float(values: ArrayLike) -> Float32Array:

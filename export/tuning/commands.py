@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.model_selection import RivalReport, RowReport
     from edge_sphereface.model.spec import ModelSpec
     from export.parity import ParityReport
-    from export.rewrite.tile import Tile
     from export.tuning.device_report import DeviceChoice
     from export.tuning.tune import Tuned
 
@@ -185,10 +184,10 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         spec=made.spec if made else None,
         parity=parity.report(made.proof) if made else None,
         stages=tuple(
-            StageReport(threads=threads, stage=stage, way=_way(tile), median_ms=median)
+            StageReport(threads=threads, stage=stage, way=str(way), median_ms=median)
             for threads, stages in tuned.stages.items()
             for stage, ways in stages.items()
-            for tile, median in sorted(ways.items(), key=lambda item: item[1])
+            for way, median in sorted(ways.items(), key=lambda item: item[1])
         ),
         tie=tuned.choice.is_tie,
         rivals=tuple(
@@ -212,8 +211,8 @@ def _from_report(arguments: argparse.Namespace) -> Outcome:
     if reason or chosen is None:
         nothing = TuneReport(model=None, certificate=None, spec=None, parity=None)
         return Outcome(nothing, f"{reason}; nothing was written", passed=False)
-    tiles = read_stages(chosen.stages)
-    made = rewrite(arguments.model, arguments.output, tiles=tiles, measured=chosen.measured, note=note)
+    forms = read_stages(chosen.stages)
+    made = rewrite(arguments.model, arguments.output, forms=forms, measured=chosen.measured, note=note)
     report = TuneReport(
         model=arguments.output,
         certificate=certificate_path(arguments.output),
@@ -248,20 +247,16 @@ def _dropped(tuned: Tuned) -> Iterator[tuple[str, str]]:
         yield form.path.stem, form.dropped
 
 
-def _way(tile: Tile | None) -> str:
-    from edge_sphereface.model.tuning import DIRECT
-
-    return DIRECT if tile is None else str(tile)
-
-
 def _text(arguments: argparse.Namespace, tuned: Tuned) -> str:
+    from export.rewrite.tile import StageForm
+
     lines = ["residual layers of each stage, median ms (the best of what was tried):"]
     for threads, stages in tuned.stages.items():
         for stage, ways in stages.items():
             best = sorted(ways, key=ways.__getitem__)[:_SHOWN]
-            shown = [f"{_way(way)} {ways[way]:.2f}" for way in best]
-            if None not in best:
-                shown.append(f"direct {ways[None]:.2f}")
+            shown = [f"{way} {ways[way]:.2f}" for way in best]
+            if StageForm() not in best:
+                shown.append(f"{StageForm()} {ways[StageForm()]:.2f}")
             lines.append(f"  {threads} threads, stage {stage}: {', '.join(shown)}")
     lines += ["", f"{'whole network':<36} {'setting':<22} {'MiB':>6} {'median, ms':>10}"]
     lines += [

@@ -13,7 +13,7 @@ from edge_sphereface.evaluation.timing import measure_interleaved
 from edge_sphereface.inference.session import MemoryModel, open_session
 from export.graph import BATCH
 from export.rewrite import to_winograd
-from export.rewrite.tile import Tile
+from export.rewrite.tile import StageForm, Tile
 from export.rewrite.weights import read_weights
 
 if TYPE_CHECKING:
@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 
     from edge_sphereface.evaluation.model_selection import Setting
     from export.quantization.search import Reporter
+    from export.rewrite.tile import Factors
 
-    StageTimes = dict[int, dict[Tile | None, float]]
+    StageTimes = dict[int, dict[StageForm, float]]
 
-TILES = tuple(
-    Tile(rows=rows, columns=columns, weights_first=first)
+_FACTORS: tuple[Factors, ...] = ("", "w")
+FORMS = tuple(
+    StageForm(rest=Tile(rows=rows, columns=columns, factors=factors))
     for rows, columns in product((2, 3, 4), repeat=2)
-    for first in (False, True)
+    for factors in _FACTORS
 )
-"""Tiles to try. In results, None stands for direct convolution."""
+"""Forms of a stage to try, beside direct convolutions."""
 _KEPT = 3
-"""Number of tiles of each stage that combinations are made of."""
+"""Number of forms of each stage that combinations are made of."""
 
 
 def measure_stages(
@@ -43,19 +45,19 @@ def measure_stages(
     batch: int,
     rounds: int,
     reporter: Reporter,
-    tiles: Sequence[Tile] | None = None,
+    forms: Sequence[StageForm] | None = None,
 ) -> StageTimes:
-    """Measure the median time of each stage's residual layers in milliseconds, by tile.
+    """Measure the median time of each stage's residual layers in milliseconds, by form.
 
     Args:
         plain: plain float model.
         setting: session setting.
         batch: number of faces in one inference.
-        rounds: number of samples of each tile.
+        rounds: number of samples of each form.
         reporter: returns a progress function for a named step.
-        tiles: tiles to try; None for :data:`TILES`.
+        forms: forms to try; None for :data:`FORMS`.
     """
-    ways = (None, *(TILES if tiles is None else tiles))
+    ways = (StageForm(), *(FORMS if forms is None else forms))
     return {
         number: _measure(stage, number, ways, setting, batch, rounds, reporter(f"stage {number}, {setting}"))
         for number, stage in _stages(plain)
@@ -63,23 +65,23 @@ def measure_stages(
 
 
 def combinations(
-    times: StageTimes, growth: Callable[[Mapping[int, Tile]], float], *, max_growth: float, count: int
-) -> list[dict[int, Tile]]:
-    """Return the combinations of tiles that are expected to be fastest, best first.
+    times: StageTimes, growth: Callable[[Mapping[int, StageForm]], float], *, max_growth: float, count: int
+) -> list[dict[int, StageForm]]:
+    """Return the combinations of forms that are expected to be fastest, best first.
 
     Args:
         times: result of :func:`measure_stages`.
-        growth: size of a network's weights divided by that of the plain network, as a function of its tiles.
+        growth: size of a network's weights divided by that of the plain network, as a function of its forms.
         max_growth: largest growth allowed.
         count: number of combinations to return.
     """
     stages = list(times)
     ways = [sorted(times[stage], key=times[stage].__getitem__) for stage in stages]
-    kept = [[way for way in ordered if way is None or way in ordered[:_KEPT]] for ordered in ways]
+    kept = [[way for way in ordered if way == StageForm() or way in ordered[:_KEPT]] for ordered in ways]
     chosen = product(*kept)
-    ranked = sorted(chosen, key=lambda tiles: sum(times[s][tile] for s, tile in zip(stages, tiles, strict=True)))
-    named = ({s: tile for s, tile in zip(stages, tiles, strict=True) if tile is not None} for tiles in ranked)
-    return list(islice((tiles for tiles in named if growth(tiles) <= max_growth), count))
+    ranked = sorted(chosen, key=lambda forms: sum(times[s][form] for s, form in zip(stages, forms, strict=True)))
+    named = ({s: form for s, form in zip(stages, forms, strict=True) if form != StageForm()} for forms in ranked)
+    return list(islice((forms for forms in named if growth(forms) <= max_growth), count))
 
 
 def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
@@ -104,18 +106,18 @@ def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
 def _measure(
     stage: onnx.ModelProto,
     number: int,
-    ways: tuple[Tile | None, ...],
+    ways: Sequence[StageForm],
     setting: Setting,
     batch: int,
     rounds: int,
     progress: Callable[[int, int], None],
-) -> dict[Tile | None, float]:
+) -> dict[StageForm, float]:
     name = stage.graph.input[0].name
     shape = [dimension.dim_value for dimension in stage.graph.input[0].type.tensor_type.shape.dim[1:]]
     inputs = {name: np.random.RandomState(0).standard_normal((batch, *shape)).astype(np.float32)}
     cases = {}
     for way in ways:
-        made = to_winograd(stage, {} if way is None else {number: way})
+        made = to_winograd(stage, {number: way})
         model = MemoryModel(name=f"stage {number}", content=made.SerializeToString())
         session, _ = open_session(model, setting.config("cpu"))
         cases[str(way)] = lambda session=session: session.run(None, inputs)

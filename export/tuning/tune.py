@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from export.plain import open_plain
 from export.quantization.activation_statistics import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.fast import Measured, Rewritten, rewrite, weight_bytes
-from export.rewrite.tile import Tile, stage_names
+from export.rewrite.tile import StageForm, stage_names
 from export.topology import STAGES
 from export.tuning.search import combinations, measure_stages
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from export.tuning.search import StageTimes
 
 _MIB = 1 << 20
+_KERNEL = re.compile(r"conv(\d)_(\d+)\.weight$")
 _SEARCH_ROUNDS = 20
 _CROPS = 4
 
@@ -70,7 +72,7 @@ class Tuned:
         stages: median latency in milliseconds by number of threads, stage and tile.
         choice: measurements of whole networks, the fastest first, and the one that is measurably the fastest.
         inexact: error of the networks that exceed ``max_error`` and were not measured, by their stages.
-        tiles: tiles of the chosen float network, by stage.
+        forms: forms of the chosen float network's stages that are in tiles.
         made: the chosen network, written and proven; None if none is measurably faster than the plain model, or if it
             was dropped.
     """
@@ -78,7 +80,7 @@ class Tuned:
     stages: Mapping[int, StageTimes]
     choice: Choice
     inexact: Mapping[str, float]
-    tiles: Mapping[int, Tile]
+    forms: Mapping[int, StageForm]
     made: Rewritten | None
 
 
@@ -110,25 +112,25 @@ def tune(
     require_one_source({source: original.spec, **others})  # before minutes of search
     threads = list(dict.fromkeys(options.threads))
     most = float("inf") if options.max_mib is None else options.max_mib * _MIB / weight_bytes(plain)
-    times, wanted = {}, {stage_names({}, STAGES): dict[int, Tile]()}
+    times, wanted = {}, {stage_names({}, STAGES): dict[int, StageForm]()}
     for count in threads:
         setting = Setting(threads=count, pinned_threads=options.pinned_threads and count > 1, memory_arena=True)
         found = measure_stages(plain, setting, batch=options.batch, rounds=_SEARCH_ROUNDS, reporter=reporter)
         times[count] = found
-        for tiles in combinations(found, lambda t: growth(plain, t), max_growth=most, count=options.combinations):
-            wanted.setdefault(stage_names(tiles, STAGES), tiles)
+        for forms in combinations(found, lambda f: growth(plain, f), max_growth=most, count=options.combinations):
+            wanted.setdefault(stage_names(forms, STAGES), forms)
     crops = face_crops(original.spec, _CROPS)
     expected = embed_all(plain, crops, original.spec)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         paths, inexact = {}, {}
-        for names, tiles in wanted.items():
-            model, path = to_winograd(plain, tiles), Path(folder) / f"{'-'.join(names)}.onnx"
+        for names, forms in wanted.items():
+            model, path = to_winograd(plain, forms), Path(folder) / f"{'-'.join(names)}.onnx"
             error = agreement(expected, embed_all(model, crops, original.spec)).max_abs_error
             if not error <= options.max_error:
                 inexact[path.stem] = error
                 continue
             onnx.save(model, path)
-            paths[path] = tiles
+            paths[path] = forms
         models = [source, *paths, *options.others]
         how = settings(threads, pinned=options.pinned_threads, arena=True)
         choice = choose(
@@ -142,12 +144,12 @@ def tune(
     best = choice.best
     source_is_dropped = any(form.path == source for form in choice.dropped)
     if best is None or source_is_dropped or best.form.path == source:
-        return Tuned(stages=times, choice=choice, inexact=inexact, tiles={}, made=None)
-    tiles = paths[best.form.path]
-    note(f"writing {' '.join(stage_names(tiles, STAGES))} for {best.setting}")
+        return Tuned(stages=times, choice=choice, inexact=inexact, forms={}, made=None)
+    forms = paths[best.form.path]
+    note(f"writing {' '.join(stage_names(forms, STAGES))} for {best.setting}")
     measured = _measured(choice, best, source, options.batch, original)
-    made = rewrite(source, output, tiles=tiles, measured=measured, note=note)
-    return Tuned(stages=times, choice=choice, inexact=inexact, tiles=tiles, made=made)
+    made = rewrite(source, output, forms=forms, measured=measured, note=note)
+    return Tuned(stages=times, choice=choice, inexact=inexact, forms=forms, made=made)
 
 
 def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Embedder) -> Measured:
@@ -165,11 +167,12 @@ def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Emb
     )
 
 
-def growth(plain: onnx.ModelProto, tiles: Mapping[int, Tile]) -> float:
+def growth(plain: onnx.ModelProto, forms: Mapping[int, StageForm]) -> float:
     """Size of the weights with some stages in tiles divided by that of the plain model."""
     added = 0.0
     for tensor in plain.graph.initializer:
-        tile = tiles.get(int(tensor.name[4])) if tensor.name.startswith("conv") else None
-        if tile is not None and not tensor.name.startswith(f"conv{tensor.name[4]}_1."):
-            added += len(tensor.raw_data) * (tile.weight_growth - 1)
+        layer = _KERNEL.match(tensor.name)
+        tile = forms.get(int(layer[1]), StageForm()).tile(int(layer[2])) if layer else None
+        if layer and tile:
+            added += len(tensor.raw_data) * (tile.weight_growth(stride=2 if layer[2] == "1" else 1) - 1)
     return 1 + added / weight_bytes(plain)

@@ -107,7 +107,7 @@ def test_a_start_that_fails_is_the_result(small_models, crops, tmp_path):
 def test_the_command_measures_and_judges(small_models, tmp_path, capsys, require_schema):
     plain, tuned = small_models["nchw"], tmp_path / "tuned.onnx"
     stages = read_stages(("4x4", "direct", "2x2w", "direct"))
-    rewrite(plain, tuned, tiles=stages, max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
+    rewrite(plain, tuned, forms=stages, max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
     (tmp_path / "photos").mkdir()
     save_image(tmp_path / "photos" / "a.png", astronaut())
     words = ["tuning", plain, "--tuned", tuned, "--photos", tmp_path / "photos", "--peers", "--threads", "1"]

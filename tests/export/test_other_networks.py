@@ -26,7 +26,7 @@ from export.quantization.search import search
 from export.rewrite import decompose_prelu, to_winograd
 from export.rewrite.equalize import equalize_channels
 from export.rewrite.fast import rewrite
-from export.rewrite.tile import Tile, read_stages
+from export.rewrite.tile import StageForm, read_stages
 from export.tuning.search import measure_stages
 from export.untrained import untrained_parameters
 
@@ -188,7 +188,12 @@ def test_every_stage_is_measured_by_itself(networks, name):
     """Stages without residual layers are left out."""
     _, plain = networks[name]
     times = measure_stages(
-        plain, Setting(threads=1), batch=1, rounds=1, reporter=lambda _: lambda *_: None, tiles=(Tile.parse("2x2"),)
+        plain,
+        Setting(threads=1),
+        batch=1,
+        rounds=1,
+        reporter=lambda _: lambda *_: None,
+        forms=(StageForm.parse("2x2"),),
     )
     assert list(times) == ([1, 2, 3, 4] if name == "deep" else [1, 3])
 
@@ -200,7 +205,7 @@ def test_a_tuned_form_is_written_with_its_proof(networks, name, tmp_path):
     rewrite(
         original.path,
         output,
-        tiles=read_stages(("2x2", "direct", "2x2w", "2x2")),
+        forms=read_stages(("2x2", "direct", "2x2w", "2x2")),
         max_ratio=float("inf"),
         plan=Plan(rounds=1, per_round=1),
     )

@@ -11,16 +11,16 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path
 from export.plain import open_plain
 from export.rewrite.fast import rewrite
-from export.rewrite.tile import Tile, read_stages
+from export.rewrite.tile import StageForm, read_stages
 from export.tuning import search
 from export.tuning.search import combinations, measure_stages
 
-FAST, LARGE = Tile.parse("2x2"), Tile.parse("4x4w")
+FAST, LARGE = StageForm.parse("2x2"), StageForm.parse("4x4w")
 
 
 @pytest.fixture
 def few_tiles(monkeypatch):
-    monkeypatch.setattr(search, "TILES", (FAST, LARGE))
+    monkeypatch.setattr(search, "FORMS", (FAST, LARGE))
 
 
 def test_every_stage_is_measured_by_itself(small_model, few_tiles):
@@ -31,12 +31,12 @@ def test_every_stage_is_measured_by_itself(small_model, few_tiles):
     )
     assert list(times) == [1, 2, 3, 4]
     for ways in times.values():
-        assert set(ways) == {None, FAST, LARGE}
+        assert set(ways) == {StageForm(), FAST, LARGE}
         assert all(median > 0 for median in ways.values())
     assert told == [f"stage {number}, 1 thread" for number in (1, 2, 3, 4)]
 
 
-TIMES = {1: {None: 5.0, FAST: 3.0, LARGE: 2.0}, 2: {None: 4.0, FAST: 4.5, LARGE: 6.0}}
+TIMES = {1: {StageForm(): 5.0, FAST: 3.0, LARGE: 2.0}, 2: {StageForm(): 4.0, FAST: 4.5, LARGE: 6.0}}
 
 
 def test_the_fastest_combinations_come_first():
@@ -45,8 +45,8 @@ def test_the_fastest_combinations_come_first():
 
 
 def test_combinations_keep_to_the_memory_allowed():
-    def growth(tiles):
-        return 1 + sum(tile.weight_growth - 1 for tile in tiles.values())
+    def growth(forms):
+        return 1 + sum(form.rest.weight_growth() - 1 for form in forms.values())
 
     got = combinations(TIMES, growth, max_growth=2, count=3)
     assert got == [{1: FAST}, {}, {2: FAST}]
@@ -102,7 +102,7 @@ def test_a_network_that_differs_too_much_is_not_measured(small_model, tmp_path, 
 def tuned_form(small_model, tmp_path):
     """A form as it is shipped to a device."""
     path = tmp_path / "a.onnx"
-    rewrite(small_model, path, tiles=read_stages(TILED), max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
+    rewrite(small_model, path, forms=read_stages(TILED), max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
     return path
 
 

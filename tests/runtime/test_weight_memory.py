@@ -24,7 +24,7 @@ from export.rewrite.tile import read_stages
 def tuned(small_models, tmp_path_factory):
     path = tmp_path_factory.mktemp("tuned") / "tuned.onnx"
     stages = read_stages(("4x4", "2x2", "2x2w", "direct"))
-    rewrite(small_models["image"], path, tiles=stages, max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
+    rewrite(small_models["image"], path, forms=stages, max_ratio=float("inf"), plan=Plan(rounds=1, per_round=1))
     return path
 
 
