@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from benchmarks.case_row import MAX_SAMPLES
 from edge_sphereface.cli.runner import UsageError
@@ -147,7 +147,7 @@ def _interval(before: Float64Array, after: Float64Array, difference: float) -> t
     if not error:
         return float(np.exp(difference)), float(np.exp(difference))
     freedom = error**2 / sum(share**2 / (len(part) - 1) for share, part in zip(shares, (before, after), strict=True))
-    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, freedom)) * error**0.5
+    reach = float(stdtrit(freedom, (1 + _CONFIDENCE) / 2)) * error**0.5
     return float(np.exp(difference - reach)), float(np.exp(difference + reach))
 
 
