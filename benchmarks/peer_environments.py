@@ -1,8 +1,8 @@
 """Virtual environments of the peers, whose packages conflict.
 
-The code of a peer is not trusted. It runs with its own environment first in ``PATH``, without the caller's environment,
-without a package index for ``pip``, and with a separate home folder: MNN's converter installs a package on import, and
-OpenVINO sends telemetry. Neither can reach the caller's packages or files.
+The code of a peer is not trusted. It runs with its own environment first in ``PATH``, which has no ``pip``, without the
+caller's environment, without a package index for any other ``pip``, and with a separate home folder: MNN's converter
+installs a package on import, and OpenVINO sends telemetry. Neither can reach the caller's packages or files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def python_of(peer: Peer, folder: Path = FOLDER) -> str:
     wanted = "\n".join((*peer.requirements, "--no-deps", *peer.without_dependencies, sys.version))
     stamp = home / f"installed-{hashlib.sha256(wanted.encode()).hexdigest()[:16]}"
     if not stamp.is_file():
-        venv.create(home, with_pip=True, clear=True)
+        venv.create(home, clear=True)
         if peer.requirements:
             _install(peer, python, folder, *peer.requirements)
         if peer.without_dependencies:
@@ -94,7 +94,8 @@ def environment_of(peer: Peer, folder: Path = FOLDER, *, may_install: bool = Fal
 
 
 def _install(peer: Peer, python: Path, folder: Path, *packages: str) -> None:
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", *packages]
+    # With the caller's pip: to install another one takes longer than most peers
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile", *packages]
     variables = environment_of(peer, folder, may_install=True)
     # The caller's settings of pip, such as an index, are in the caller's home folder
     variables |= {name: os.environ[name] for name in ("HOME", "USERPROFILE", "XDG_CONFIG_HOME") if name in os.environ}
