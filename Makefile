@@ -11,7 +11,9 @@ BIN := $(VENV)/bin
 # in one thread, since OpenBLAS's waiting threads take the processor of another process.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 INSTALL = $(PYTHON) scripts/install.py $(VENV)
-FOR_TESTS := --editable ".[cpu,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
+FOR_TESTS := --editable ".[cpu,ncnn,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
+# The program that converts for ncnn; PyTorch, which its wheel names, is not used.
+CONVERTER := --no-deps pnnx
 
 .PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean python
 
@@ -95,11 +97,13 @@ $(VENV)/.demo: pyproject.toml | python
 $(VENV)/.test: pyproject.toml | python
 	@echo "Installing the packages for tests into $(VENV)"
 	@$(INSTALL) $(FOR_TESTS)
+	@$(INSTALL) $(CONVERTER)
 	@touch $@
 
 $(VENV)/.references: pyproject.toml | python
 	@echo "Installing the packages for tests, MindSpore and PyTorch into $(VENV): several hundred MB"
 	@$(INSTALL) $(FOR_TESTS) --group mindspore --group pytorch
+	@$(INSTALL) $(CONVERTER)
 	@touch $(VENV)/.test $@
 
 $(VENV)/.docs: pyproject.toml | python

@@ -19,6 +19,7 @@ from export import inspection, official
 from export.convert_command import add_convert
 from export.kit.commands import add_kit
 from export.known_checkpoints import download_target, published_files, weights_file
+from export.ncnn_command import add_ncnn
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_quantize
 from export.quantization.crops import require_photographs
@@ -47,6 +48,7 @@ def build_parser() -> Parser:
     add_rewrite(commands)
     add_tune(commands)
     add_quantize(commands)
+    add_ncnn(commands)
     add_verify(commands)
     _add_model(commands)
     add_kit(commands)

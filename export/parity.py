@@ -25,6 +25,7 @@ from edge_sphereface.model.certificate import (
     golden_alignment,
     golden_record,
 )
+from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.storage.files import sha256_of
 from export.errors import ParityError
 from export.faces import face_crops
@@ -192,12 +193,16 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
 
     Args:
         proof: the comparisons.
-        embedder: the ONNX file that was proven.
+        embedder: the model that was proven.
         model_name: final file name of the model.
     """
     import onnx
 
-    model = onnx.load(embedder.path, load_external_data=False)
+    opset = 0
+    if not is_ncnn_file(embedder.path):
+        model = onnx.load(embedder.path, load_external_data=False)
+        opset = next(entry.version for entry in model.opset_import if entry.domain == "")
+    library, version = embedder.provider.library
     is_exact = embedder.spec.precision == "float32"
     return Certificate(
         checkpoint=CertifiedCheckpoint(
@@ -209,7 +214,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
             file=model_name,
             sha256=sha256_of(embedder.path),
             bytes=embedder.path.stat().st_size,
-            opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
+            opset=opset,
         ),
         reference=CertifiedReference(name=proof.reference[0], version=proof.reference[1]),
         # A model of reduced precision has its own proof; these cases record its difference from float.
@@ -226,7 +231,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
         versions={
             "edge_sphereface": __version__,
             "onnx": onnx.__version__,
-            "onnxruntime": embedder.provider.onnxruntime,
+            library: version,
             "numpy": np.__version__,
             "python": platform.python_version(),
             "processor": platform.machine(),

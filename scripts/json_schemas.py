@@ -71,6 +71,7 @@ from export.convert_command import ConvertReport
 from export.demo.report import DemoReport
 from export.inspection import CheckpointReport, OnnxReport
 from export.kit.commands import KitReport
+from export.ncnn_command import NcnnReport
 from export.quantization.commands import FloatProofReport, QuantizeReport
 from export.rewrite.commands import RewriteReport
 from export.tuning import commands as export_tuning
@@ -118,6 +119,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export rewrite", RewriteReport),
     ("export tune", export_tuning.TuneReport),
     ("export quantize", QuantizeReport),
+    ("export ncnn", NcnnReport),
     ("export verify", verify_command.VerifyReport | FloatProofReport),
     ("export model", Bundle),
     ("export kit", KitReport),

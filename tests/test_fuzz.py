@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -45,7 +46,7 @@ from edge_sphereface.cli.configuration import read_configuration
 from edge_sphereface.cli.watch_options import watch_group
 from edge_sphereface.detection.yunet import YuNet
 from edge_sphereface.device import DeviceReport
-from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.errors import EdgeSphereFaceError, EmbeddingError, ExtraError
 from edge_sphereface.evaluation.pairs import read_csv_pairs, read_landmarks, read_lfw_pairs
 from edge_sphereface.gallery import Threshold, open_gallery, read_key
 from edge_sphereface.gallery.crops import decode_crop, encode_crop
@@ -62,6 +63,8 @@ from edge_sphereface.kit.result import read_kit_result
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
+from edge_sphereface.model.ncnn_file import write_ncnn_model
+from edge_sphereface.model.ncnn_network import read_network
 from edge_sphereface.model.origin import Origin
 from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
@@ -75,6 +78,7 @@ from export.inspection import inspect
 from export.source import recognize
 from export.tuning.device_report import read_device_report
 from tests.kit import records as kit_records
+from tests.ncnn_files import ncnn_parts, write_ncnn
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = int(os.environ.get("EDGE_SPHEREFACE_FUZZ", "15"))
@@ -188,6 +192,21 @@ def search(path, spec):
         gallery.check()
 
 
+def embed(path, _):
+    Embedder(path, threads=1).embed(np.zeros((1, *CROP), np.uint8))
+
+
+def forged(path, spec):
+    """A network whose hashes are right, which ncnn then runs."""
+    small = replace(spec, embedding_size=32, input_layout="nchw")
+    network = path.read_text(encoding="utf-8", errors="replace")
+    weights = bytearray(read_network(network, small).weights_bytes)
+    with path.with_suffix(".ncnn").open("wb") as stream:
+        write_ncnn_model(stream, small, network, io.BytesIO(weights))
+    with contextlib.suppress(EmbeddingError):  # all weights are zero
+        embed(path.with_suffix(".ncnn"), spec)
+
+
 def transfer(path, spec):
     read_fingerprint(path)
     target = path.with_name("imported.db")
@@ -252,6 +271,8 @@ READERS = {
         lambda path, _: Embedder(path, provider="cpu", threads=1).embed(np.zeros((1, *CROP), np.uint8)),
         "inference.session inference.embedder inference.weight_memory storage.protobuf_wire model.external_data",
     ),
+    "m.ncnn": (BINARY, embed, "model.ncnn_file inference.ncnn_backend"),
+    "forged.param": (TEXT, forged, "model.ncnn_network"),
     "inspected.onnx": (BINARY, lambda path, _: inspect(path), "export.inspection"),
     "yunet.onnx": (
         BINARY,
@@ -370,6 +391,8 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     write_new_key(folder / "key")
     _outputs(folder)
     shutil.copy(certificate_path(small_model), folder / "m.parity.json")
+    write_ncnn(small_model, folder / "m.ncnn")
+    (folder / "forged.param").write_text(ncnn_parts(small_model)[1])
     for name in ("m.onnx", "inspected.onnx"):
         shutil.copy(small_model, folder / name)
     yunet = ROOT.parent / "shared/models/face_detection_yunet_2023mar.onnx"
@@ -515,7 +538,8 @@ def test_a_damaged_file_gives_a_result_or_our_error(name, samples, spec, tmp_pat
         return found
 
     unharmed = attempt(content)
-    assert unharmed is None or isinstance(unharmed, TopologyError) or name == "yunet.onnx", unharmed
+    # without the extra ncnn its files end in an ExtraError
+    assert unharmed is None or isinstance(unharmed, (TopologyError, ExtraError)) or name == "yunet.onnx", unharmed
 
     # No deadline: wall clocks depend on what else the machine does
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -540,6 +564,8 @@ _ELSEWHERE = {
     "export.quantization.activation_statistics": "a model in memory",
     "export.kit.device_files": "files of this project",
     "export.kit.make": "copies a model that it has opened",
+    "export.ncnn_form": "copies a model that it has made",
+    "export.pnnx": "what pnnx made of a model, in test_ncnn",
     "export.orl.faces": "photographs of an installed package, in test_demo",
     "export.source_graph": "a graph whose network was read before, in test_onnx_graphs",
     "storage.files": "hashes a file",

@@ -43,7 +43,7 @@ def test_says_what_it_needs(wheel):
         metadata = archive.read(name).decode()
     needs = [line.split(" ", 1)[1] for line in metadata.splitlines() if line.startswith("Requires-Dist")]
     assert [need for need in needs if "extra ==" not in need] == ["numpy>=1.26", "opencv-python-headless>=4.8.1"]
-    for extra in ("cpu", "gpu", "openvino", "cann", "mtcnn"):
+    for extra in ("cpu", "gpu", "openvino", "cann", "ncnn", "mtcnn"):
         assert f"Provides-Extra: {extra}" in metadata
     assert "License-Expression: Apache-2.0" in metadata
 

@@ -5,16 +5,16 @@ No wheel contains its INT8 tools (ncnn2table, ncnn2int8), so only float32 is mea
 
 from __future__ import annotations
 
-import subprocess
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.contenders.contender import Peer, converted
+from export.pnnx import NcnnFiles, run_pnnx
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchmarks.contenders.contender import Setup
     from edge_sphereface.types import Float32Array
 
@@ -35,9 +35,9 @@ class Contender:
     def __init__(self, model: Path, setup: Setup) -> None:
         import ncnn
 
-        param, weights = converted(model, setup.folder, ".ncnn.param"), converted(model, setup.folder, ".ncnn.bin")
+        param, weights = (converted(model, setup.folder, f".ncnn.{kind}") for kind in ("param", "bin"))
         if not (param.is_file() and weights.is_file()):
-            _convert(model, setup, param, weights)
+            _convert(model, setup, NcnnFiles(network=param, weights=weights))
         self._net = ncnn.Net()
         self._net.opt.num_threads = setup.threads
         self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = self._net.opt.use_fp16_arithmetic = False
@@ -60,20 +60,7 @@ class Contender:
         return np.stack(outputs)
 
 
-def _convert(model: Path, setup: Setup, param: Path, weights: Path) -> None:
-    spec = find_spec("pnnx")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("pnnx is not installed")
+def _convert(model: Path, setup: Setup, made: NcnnFiles) -> None:
     copy = setup.folder / "source.onnx"  # pnnx writes a dozen files beside its input
     copy.write_bytes(model.read_bytes())
-    arguments = [
-        str(copy),
-        f"inputshape=[1,3,{setup.height},{setup.width}]f32",
-        "fp16=0",
-        f"ncnnparam={param}",
-        f"ncnnbin={weights}",
-    ]
-    program = Path(spec.origin).parent / "pnnx"
-    done = subprocess.run([str(program), *arguments], cwd=setup.folder, capture_output=True, text=True, check=False)  # noqa: S603
-    if not (param.is_file() and weights.is_file()):
-        raise RuntimeError(f"pnnx made no files (exit code {done.returncode}): {done.stderr[-300:]}")
+    run_pnnx(copy, made, (1, 3, setup.height, setup.width), is_half=False)

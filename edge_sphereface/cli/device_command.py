@@ -86,13 +86,15 @@ def report_device(arguments: argparse.Namespace) -> Outcome:
 
 
 def _models(named: Iterable[Path]) -> Iterable[Path]:
+    from edge_sphereface.model.manifest import is_model
+
     for path in named:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(path.glob("*.onnx"))
+        found = sorted(file for file in path.iterdir() if is_model(file.name))
         if not found:
-            raise UsageError(f"There is no .onnx file in {path}.", hint="name a folder that `fetch-model` made")
+            raise UsageError(f"There is no model in {path}.", hint="name a folder that `fetch-model` made")
         yield from found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import above_zero, cosine, json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
+from edge_sphereface.json_output import OMIT_NONE
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,7 @@ def add_command(commands: Commands) -> None:
         "model is in memory at a time.",
         epilog="example: edge-sphereface tune face.onnx face.fast.onnx face.int8.onnx -o best.onnx",
     )
-    parser.add_argument("model", nargs="+", type=Path, help="ONNX files made from one checkpoint")
+    parser.add_argument("model", nargs="+", type=Path, help="ONNX files made from one checkpoint, and forms for ncnn")
     parser.add_argument(
         "--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 and all usable processors"
     )
@@ -42,7 +43,11 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
     parser.add_argument("--min-cosine", type=cosine, metavar="C", help="least mean cosine of a quantized form to float")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE.onnx", help="copy the chosen form, with its certificate"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE.onnx",
+        help="copy the chosen form, with its certificate; as FILE.ncnn if that is for ncnn",
     )
     parser.set_defaults(run=tune)
 
@@ -52,7 +57,7 @@ class DroppedForm:
     """A form that was not measured.
 
     Attributes:
-        model: path of the ONNX file.
+        model: path of the model file.
         reason: why it may not run here.
     """
 
@@ -70,6 +75,7 @@ class TuneReport:
     Attributes:
         processor: name of the processor or board.
         onnxruntime: version of onnxruntime; None if its wheel is not known.
+        ncnn: version of ncnn; None, and left out in JSON, if it is not installed.
         batch: number of faces in an inference.
         source_sha256: SHA-256 of the checkpoint that all forms come from, in hexadecimal; None if every form was
             dropped.
@@ -86,6 +92,7 @@ class TuneReport:
 
     processor: str
     onnxruntime: str | None
+    ncnn: str | None = field(metadata=OMIT_NONE)
     batch: int
     source_sha256: str | None
     load: MachineLoad
@@ -119,14 +126,16 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     for form in (*(row.form for row in choice.rows), *choice.dropped):
         if form.certified is None:
             note(f"warning: {form.path} has no certificate beside it, so nothing says that it is right here")
+    output = None
     if arguments.output is not None and choice.best is not None:
-        _copy(choice.best, arguments.output)
+        output = _copy(choice.best, arguments.output)
     if choice.load.is_high:
         note(f"warning: {choice.load}; measure on an idle machine")
     machine = read_machine()
     report = TuneReport(
         processor=machine.cpu_model or machine.processor,
         onnxruntime=next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
+        ncnn=machine.wheels.get("ncnn"),
         batch=arguments.batch,
         source_sha256=choice.best.form.spec.source_sha256 if choice.best else None,
         load=choice.load,
@@ -136,7 +145,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         rivals=tuple(rival.report() for rival in choice.rivals),
         rows=tuple(row.report() for row in choice.rows),
         dropped=tuple(DroppedForm(model=form.path, reason=form.dropped) for form in choice.dropped),
-        output=arguments.output if choice.best else None,
+        output=output,
     )
     return Outcome(report, _text(choice, report), passed=choice.best is not None)
 
@@ -147,17 +156,21 @@ def _check_output(output: Path) -> None:
         raise UsageError(f"There is no folder {output.parent} for {output.name}.", hint="create the folder first")
 
 
-def _copy(row: Row, output: Path) -> None:
-    """The model and, beside it, its certificate, which is that of any copy of the file."""
+def _copy(row: Row, named: Path) -> Path:
+    """The model, whose copy has a suffix that fits, and its certificate, which is that of any copy of the file."""
     from edge_sphereface.model.certificate import certificate_path
+    from edge_sphereface.model.ncnn_file import is_ncnn_file
     from edge_sphereface.storage.files import SHARED, atomic_write
 
+    chosen = row.form.path
+    output = named if is_ncnn_file(named) == is_ncnn_file(chosen) else named.with_suffix(chosen.suffix)
     certificate_path(output).unlink(missing_ok=True)  # that of another file proves nothing
-    pairs = [(row.form.path, output), (certificate_path(row.form.path), certificate_path(output))]
+    pairs = [(chosen, output), (certificate_path(chosen), certificate_path(output))]
     for source, target in pairs:
         if source.is_file():
             with source.open("rb") as stream, atomic_write(target, mode=SHARED) as copy:
                 shutil.copyfileobj(stream, copy)
+    return output
 
 
 def _text(choice: Choice, report: TuneReport) -> str:

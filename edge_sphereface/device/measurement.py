@@ -309,7 +309,8 @@ class _Device:
     def _recorded_tuning(self) -> DeviceTuning | None:
         """The tuning that a model records, if it was made on this kind of machine with this onnxruntime."""
         here = self._machine.cpu_model or self._machine.processor
-        versions = {model.provider.onnxruntime for model in self.report.models if model.provider is not None}
+        providers = [model.provider for model in self.report.models if model.provider is not None]
+        versions = {provider.onnxruntime for provider in providers if provider.ncnn is None}
         for path, spec in self._specs.items():
             kept = spec.tuning
             if (
@@ -468,6 +469,8 @@ def _provider(embedder: Embedder) -> DeviceProvider:
         nodes=None if nodes is None else dict(nodes),
         threads=found.threads,
         onnxruntime=found.onnxruntime,
+        ncnn=found.ncnn,
+        arithmetic=found.arithmetic,
     )
 
 

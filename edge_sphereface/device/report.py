@@ -9,7 +9,7 @@ from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.evaluation.condition import DeviceCondition
 from edge_sphereface.evaluation.machine_load import MachineLoad
 from edge_sphereface.evaluation.timing import LatencySummary
-from edge_sphereface.json_output import rounded
+from edge_sphereface.json_output import OMIT_NONE, rounded
 from edge_sphereface.storage.record import Between, Count, Length, Record, Sha256
 
 if TYPE_CHECKING:
@@ -85,17 +85,25 @@ class DeviceProvider(_Part):
 
     Attributes:
         requested: execution provider that was requested.
-        active: execution providers of the session, in order of preference.
+        active: execution providers of the session, in order of preference; ``ncnn`` for a model that ncnn runs.
         nodes: number of nodes per provider; None if onnxruntime cannot tell (before 1.24).
         threads: threads of one inference.
-        onnxruntime: version of onnxruntime.
+        onnxruntime: version of onnxruntime; None if ncnn runs the model.
+        ncnn: version of ncnn; None, and left out in JSON, if onnxruntime runs the model.
+        arithmetic: ``float32`` or ``float16``, in which ncnn computes; None, and left out in JSON, for onnxruntime.
     """
 
     requested: str
     active: tuple[str, ...]
     nodes: dict[str, Count] | None
     threads: _Threads
-    onnxruntime: str
+    onnxruntime: str | None
+    ncnn: str | None = field(default=None, metadata=OMIT_NONE)
+    arithmetic: str | None = field(default=None, metadata=OMIT_NONE)
+
+    @classmethod
+    def _current(cls, values: JsonObject) -> JsonObject:
+        return {"ncnn": None, "arithmetic": None, **values}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

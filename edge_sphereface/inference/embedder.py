@@ -5,21 +5,23 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_sphereface.compare import normalize
-from edge_sphereface.errors import CropError, ModelFormatError, ProviderError
-from edge_sphereface.inference.session import CPU, open_session, session_config
+from edge_sphereface.errors import CropError, ProviderError
+from edge_sphereface.inference.backend import open_backend
+from edge_sphereface.inference.session import CPU, session_config
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here
-from edge_sphereface.model.spec import LAYOUT_IMAGE, ModelSpec
+from edge_sphereface.model.spec import LAYOUT_IMAGE
 
 if TYPE_CHECKING:
     import os
 
     from edge_sphereface.inference.session import ProviderReport, SessionConfig
+    from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
 
 
@@ -28,10 +30,10 @@ class ModelInfo:
     """A loaded model, the execution provider that runs it, and the options of its session.
 
     Attributes:
-        model: path of the ONNX file.
+        model: path of the model file.
         bytes: size of the file.
         spec: specification of the model.
-        provider: what the session runs on.
+        provider: what the model runs on.
         memory_arena: whether the session keeps freed memory for the next inference.
         spinning: whether idle threads spin until the next inference.
         pinned_threads: whether each helper thread is bound to a processor of its own.
@@ -51,25 +53,27 @@ class ModelInfo:
 
 
 class Embedder:
-    """A face embedding model on onnxruntime. Safe to use from several threads.
+    """A face embedding model on onnxruntime, or on ncnn. Safe to use from several threads.
 
     Args:
-        model: path of an ONNX file made by ``python -m export convert``.
+        model: path of an ONNX file made by ``python -m export convert``, or of a file ``.ncnn`` made from one by
+            ``python -m export ncnn``, which the extra ``ncnn`` runs.
         provider: ``auto``, or the name of an execution provider (``cpu``, ``cuda``, ``CUDAExecutionProvider``, …); None
             for the one in ``session``, which defaults to ``auto``.
         threads: threads of one inference; None for the number in ``session``, which defaults to as many as this
             process may use.
         flip: average the embeddings of each crop and its mirror image: slightly more accurate, twice the work.
         batch_size: crops per inference, which bounds the memory of large batches.
-        session: options of the onnxruntime session, including provider and threads.
+        session: options of the onnxruntime session, including provider and threads. ncnn takes the threads alone.
 
     Warns:
         ProcessorWarning: the model was quantized for another kind of processor.
 
     Raises:
         ModelNotFoundError: the file does not exist.
-        ModelFormatError: the file is not an ONNX model, or has no ``ModelSpec`` that this version reads.
+        ModelFormatError: the file is not a model, or has no ``ModelSpec`` that this version reads.
         ProviderError: the execution provider is absent, or does not run the model.
+        ExtraError: the model is for ncnn, which is not installed.
         ValueError: ``provider`` or ``threads`` contradicts ``session``.
     """
 
@@ -89,14 +93,12 @@ class Embedder:
         self.flip = flip
         self.batch_size = batch_size
         self.config = session_config(session, provider=provider, threads=threads)
-        self._session, self.provider = open_session(self.path, self.config)
-        self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
-        _check_interface(self._session, self.spec)
+        self._backend = open_backend(self.path, self.config)
+        self.spec, self.provider = self._backend.spec, self._backend.provider
         if self.spec.quantization is not None and self.provider.active[0] == CPU:
             reason = mismatch_here(self.spec.quantization.target)
             if reason:
                 warnings.warn(reason, ProcessorWarning, stacklevel=2)
-        self._input_name: str = self._session.get_inputs()[0].name
 
     def __repr__(self) -> str:
         provider, size = self.provider.active[0], self.spec.embedding_size
@@ -163,9 +165,9 @@ class Embedder:
 
     def _run(self, batch: np.ndarray[Any, Any]) -> Float32Array:
         try:
-            return cast("Float32Array", self._session.run(None, {self._input_name: batch})[0])
+            return self._backend.run(batch)
         except Exception as error:
-            # onnxruntime's exceptions share no base class of their own.
+            # The exceptions of onnxruntime and ncnn share no base class of their own.
             raise ProviderError(
                 f"{self.provider.active[0]} failed on a batch of {len(batch)}: {error}",
                 hint="a smaller batch_size needs less memory; provider 'cpu' is the reference",
@@ -206,27 +208,3 @@ def _check_crops(crops: object, spec: ModelSpec) -> None:
         raise CropError(got, hint="height and width are swapped: a crop is taller than wide")
     if crops.ndim != 4 or crops.shape[1:] != spec.crop_shape:
         raise CropError(got, hint="align faces to the model's own template and size; do not resize or pad crops")
-
-
-def _check_interface(session: Any, spec: ModelSpec) -> None:
-    """Require inputs and outputs of the graph to match the specification."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    height, width, channels = spec.crop_shape
-    shape, kind = (
-        ([height, width, channels], "tensor(uint8)")
-        if spec.input_layout == LAYOUT_IMAGE
-        else ([channels, height, width], "tensor(float)")
-    )
-    if (
-        len(inputs) != 1
-        or len(outputs) != 1
-        or inputs[0].type != kind
-        or inputs[0].shape[1:] != shape
-        or outputs[0].shape[1:] != [spec.embedding_size]
-    ):
-        found = [(value.name, value.type, value.shape) for value in (*inputs, *outputs)]
-        raise ModelFormatError(
-            f"The model's graph does not match its specification: expected one input {kind} (N, {shape}) and one "
-            f"output (N, {spec.embedding_size}), got {found}.",
-            hint="convert the checkpoint again",
-        )

@@ -16,6 +16,7 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.inference.weight_memory import place_matrices
+from edge_sphereface.json_output import OMIT_NONE
 from edge_sphereface.model.external_data import refuse_external_data
 from edge_sphereface.storage.cache import cache_file
 from edge_sphereface.storage.regular_file import RegularFile
@@ -144,28 +145,38 @@ class MemoryModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReport:
-    """What a session runs on, as onnxruntime reports it after loading.
+    """What a model runs on, as onnxruntime or ncnn reports it after loading.
 
     Attributes:
         requested: execution provider that was requested.
-        active: execution providers of the session, in order of preference.
+        active: execution providers of the session, in order of preference; ``ncnn`` for a model that ncnn runs.
         nodes: number of nodes per provider after graph optimization; None if onnxruntime cannot tell (before 1.24).
         threads: threads of one inference.
-        onnxruntime: version of onnxruntime.
+        onnxruntime: version of onnxruntime; None if ncnn runs the model.
+        ncnn: version of ncnn; None, and left out in JSON, if onnxruntime runs the model.
+        arithmetic: ``float32`` or ``float16``, in which ncnn computes; None, and left out in JSON, for onnxruntime.
     """
 
     requested: str
     active: tuple[str, ...]
     nodes: Mapping[str, int] | None
     threads: int
-    onnxruntime: str
+    onnxruntime: str | None
+    ncnn: str | None = field(default=None, metadata=OMIT_NONE)
+    arithmetic: str | None = field(default=None, metadata=OMIT_NONE)
+
+    @property
+    def library(self) -> tuple[str, str]:
+        """Name and version of the library that runs the model."""
+        return ("onnxruntime", self.onnxruntime or "") if self.ncnn is None else ("ncnn", self.ncnn)
 
     def __str__(self) -> str:
         if self.nodes is None:
             ran = f"{', '.join(self.active)} (this onnxruntime does not tell nodes per provider)"
         else:
             ran = ", ".join(f"{name} {count} nodes" for name, count in self.nodes.items())
-        return f"{ran}; {self.threads} threads; onnxruntime {self.onnxruntime}"
+        arithmetic = "" if self.arithmetic is None else f" in {self.arithmetic}"
+        return f"{ran}{arithmetic}; {self.threads} threads; {' '.join(self.library)}"
 
 
 def open_session(source: str | os.PathLike[str] | MemoryModel, config: SessionConfig) -> tuple[Any, ProviderReport]:

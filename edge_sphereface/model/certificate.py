@@ -16,6 +16,7 @@ import numpy as np
 from edge_sphereface.alignment import similarity_transform
 from edge_sphereface.errors import CertificateError
 from edge_sphereface.metrics import Agreement, agreement
+from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.storage.files import sha256_of
 from edge_sphereface.storage.record import Between, Cosine, Count, Length, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
@@ -103,13 +104,13 @@ class CertifiedCheckpoint(_Part):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedModel(_Part):
-    """ONNX file that the certificate is for.
+    """Model file that the certificate is for.
 
     Attributes:
-        file: name of the ONNX file.
-        sha256: SHA-256 of the ONNX file in hexadecimal.
-        bytes: size of the ONNX file.
-        opset: version of the ONNX operator set.
+        file: name of the model file.
+        sha256: SHA-256 of the model file in hexadecimal.
+        bytes: size of the model file.
+        opset: version of the ONNX operator set; 0 for a model for ncnn.
     """
 
     file: str
@@ -290,8 +291,8 @@ class DeviceCheck:
 
 
 def certificate_path(model: Path) -> Path:
-    """Path of a model's certificate: ``m.parity.json`` for ``m.onnx``."""
-    return model.with_suffix(SUFFIX)
+    """Path of a model's certificate: ``m.parity.json`` for ``m.onnx``, ``m.ncnn.parity.json`` for ``m.ncnn``."""
+    return model.with_name(f"{model.name}{SUFFIX}") if is_ncnn_file(model) else model.with_suffix(SUFFIX)
 
 
 def golden_crops(spec: ModelSpec) -> UInt8Array:

@@ -102,7 +102,7 @@ def fetch_models(
         files = [ListedFile(name=model, sha256=digest)]
     elif content is None:
         raise DownloadError(
-            f"There is no {origin.named(MANIFEST)}.", hint="name a folder of models that holds one, or one .onnx file"
+            f"There is no {origin.named(MANIFEST)}.", hint="name a folder of models that holds one, or one model"
         )
     else:
         digest = hashlib.sha256(content).hexdigest()
@@ -311,6 +311,6 @@ def _model_name(name: str) -> str | None:
     if not (is_model(name) and is_file_name(name)):
         raise DownloadError(
             f"Expected a model with a name such as m.int8.onnx, got {shortened(name)!r}.",
-            hint="name a folder of models, or one .onnx file",
+            hint="name a folder of models, or one .onnx or .ncnn file",
         )
     return name

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import DownloadError
+from edge_sphereface.model.ncnn_file import SUFFIX
 from edge_sphereface.storage.bounded_json import shortened
 from edge_sphereface.storage.files import sha256_of
 
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 MANIFEST = "SHA256SUMS"
 MAX_MANIFEST_BYTES = 1 << 16
-MODEL_SUFFIX = ".onnx"
+ONNX_SUFFIX = ".onnx"
+MODEL_SUFFIXES = (ONNX_SUFFIX, SUFFIX)
 FLOAT = "float"
 """Name of the form whose file name has no form in it."""
 
 _MAX_FILES = 256
 _LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]([^\n]{1,255})")
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.(?i:onnx|json|md|txt|png)")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\.(?i:onnx|ncnn|json|md|txt|png)")
 """Models, certificates, reports and texts. No name leads out of the folder, or is that of a hidden file, a gallery or a
 program."""
 
@@ -77,7 +79,7 @@ def read_manifest(content: bytes, *, place: str) -> tuple[list[ListedFile], list
         else:
             files[name.casefold()] = ListedFile(name=name, sha256=digest)
     if not any(is_model(file.name) for file in files.values()):
-        raise _invalid(place, "it lists no .onnx file")
+        raise _invalid(place, f"it lists no {' or '.join(MODEL_SUFFIXES)} file")
     return list(files.values()), others
 
 
@@ -88,11 +90,14 @@ def is_file_name(name: str) -> bool:
 
 def is_model(name: str) -> bool:
     """Whether a file of this name is a model."""
-    return name.lower().endswith(MODEL_SUFFIX)
+    return name.lower().endswith(MODEL_SUFFIXES)
 
 
 def form_of(name: str) -> str:
-    """Form that the name of a model file states: ``int8`` for ``m.int8.onnx``, ``float`` for ``m.onnx``."""
+    """Form that the name of a model file states: ``int8`` for ``m.int8.onnx``, ``float`` for ``m.onnx``.
+
+    A model for ncnn has the suffix in its form: ``ncnn`` for ``m.ncnn``.
+    """
     return _stem(name).partition(".")[2] or FLOAT
 
 
@@ -112,14 +117,15 @@ def files_of_form(files: Iterable[ListedFile], form: str) -> list[ListedFile]:
         )
 
     def is_chosen(file: ListedFile) -> bool:
-        owners = [stem for stem in stems if file.name.startswith(f"{stem}.")]
+        owners = [stem for stem in stems if f"{file.name}.".startswith(f"{stem}.")]
         return not owners or forms[max(owners, key=len)] == form
 
     return [file for file in every if is_chosen(file)]
 
 
 def _stem(name: str) -> str:
-    return name[: -len(MODEL_SUFFIX)] if is_model(name) else name
+    """What the names of a model and its certificate have in common."""
+    return name[: -len(ONNX_SUFFIX)] if name.lower().endswith(ONNX_SUFFIX) else name
 
 
 def _invalid(place: str, reason: str) -> DownloadError:

@@ -47,8 +47,8 @@ def expected_outputs(
     source = checkpoint or known_file(spec)
     if source is None:
         note(f"the checkpoint of {model.name} is not at hand: onnxruntime on this CPU computes the expected outputs")
-        version = embedder.provider.onnxruntime
-        return KitReference(name="onnxruntime", version=version, source="onnx"), embedder.forward(crops)
+        library, version = embedder.provider.library
+        return KitReference(name=library, version=version, source="onnx"), embedder.forward(crops)
     with open_checkpoint(source) as weights:
         if weights.sha256 != spec.source_sha256:
             raise ParityError(

@@ -77,12 +77,13 @@ def add_quantize(commands: Commands) -> None:
         action="store_true",
         help="measure the threshold on the labeled pairs instead of transferring the float model's",
     )
-    _add_policy(parser)
+    add_policy(parser)
     _add_rounds(parser)
     parser.set_defaults(run=quantize)
 
 
-def _add_policy(parser: argparse.ArgumentParser) -> None:
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add the bounds that a model of reduced precision must meet."""
     parser.add_argument(
         "--policy",
         type=_policy,
@@ -211,7 +212,7 @@ def add_float_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_faster_than(group)
     _add_rounds(group)
-    _add_policy(parser)
+    add_policy(parser)
 
 
 def verify_against_float(arguments: argparse.Namespace) -> Outcome:

@@ -154,7 +154,7 @@ def _write(model: onnx.ModelProto, spec: ModelSpec, stream: IO[bytes]) -> None:
 def _measured_here(timed: Race, how: Setting, original: Embedder) -> Measured:
     return Measured(
         processor=read_cpuinfo()[0] or platform.machine(),
-        onnxruntime=original.provider.onnxruntime,
+        onnxruntime=original.provider.library[1],
         setting=how,
         batch=1,
         samples=timed.latency[AFTER].samples,

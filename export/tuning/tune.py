@@ -158,7 +158,7 @@ def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Emb
     plain = next((row for row in anew if row.form.path == source and row.setting == best.setting), None)
     return Measured(
         processor=read_cpuinfo()[0] or platform.machine(),
-        onnxruntime=original.provider.onnxruntime,
+        onnxruntime=original.provider.library[1],
         setting=best.setting,
         batch=batch,
         samples=best.latency.samples,

@@ -266,6 +266,7 @@ def test_every_command_has_help_with_an_example():
         "rewrite",
         "tune",
         "quantize",
+        "ncnn",
         "verify",
         "model",
         "kit",

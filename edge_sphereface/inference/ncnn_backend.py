@@ -1,0 +1,102 @@
+"""Runs a network on ncnn, one crop after another: extra ``ncnn``. Imported only when such a file is opened.
+
+ncnn computes with fewer instructions on Arm than a graph on onnxruntime. It has no batches and no execution providers;
+its Vulkan path stays off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.errors import ExtraError, ModelFormatError, ProviderError
+from edge_sphereface.inference.session import AUTO, CPU, ProviderReport
+from edge_sphereface.model.ncnn_file import read_ncnn_model
+from edge_sphereface.model.ncnn_network import INPUT, OUTPUT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.inference.session import SessionConfig
+    from edge_sphereface.types import Float32Array
+
+NCNN = "ncnn"
+"""Name in place of an execution provider's."""
+_PROVIDERS = (AUTO, "cpu", CPU.lower())
+
+
+class NcnnBackend:
+    """A network on ncnn. Safe to use from several threads.
+
+    Args:
+        model: path of a file ``.ncnn``.
+        config: options; ncnn takes the threads.
+
+    Raises:
+        ModelNotFoundError: the file does not exist.
+        ModelFormatError: the file is damaged, or holds another network.
+        ProviderError: the options name an execution provider, or options of onnxruntime.
+        ExtraError: ncnn is not installed.
+    """
+
+    def __init__(self, model: Path, config: SessionConfig) -> None:
+        _check_options(model, config)
+        checked = read_ncnn_model(model)  # ncnn itself reads beyond its buffers where a file is damaged
+        ncnn = _import_ncnn()
+        threads = config.threads or usable_cpus()
+        is_half = checked.spec.precision == "float16" and bool(ncnn.cpu_support_arm_asimdhp())
+        self._mat = ncnn.Mat
+        self._net = ncnn.Net()
+        options = self._net.opt
+        options.num_threads = threads
+        options.use_vulkan_compute = False
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = is_half
+        if self._net.load_param_mem(checked.network.text) or self._net.load_model(str(model)):
+            raise ModelFormatError(f"ncnn cannot load {model}.", hint="make the file again")
+        self.spec = checked.spec
+        self.provider = ProviderReport(
+            requested=config.provider,
+            active=(NCNN,),
+            nodes={NCNN: checked.network.layers},
+            threads=threads,
+            onnxruntime=None,
+            ncnn=ncnn.__version__,
+            arithmetic="float16" if is_half else "float32",
+        )
+
+    def run(self, batch: np.ndarray[Any, Any]) -> Float32Array:
+        """See :meth:`edge_sphereface.inference.backend.Backend.run`."""
+        output = np.empty((len(batch), self.spec.embedding_size), dtype=np.float32)
+        for planes, row in zip(np.ascontiguousarray(batch), output, strict=True):
+            extractor = self._net.create_extractor()
+            failed = extractor.input(INPUT, self._mat(planes))  # without a copy: `planes` outlives the extractor
+            code, features = extractor.extract(OUTPUT)
+            if failed or code:
+                raise RuntimeError(f"ncnn returned {failed or code}, for want of memory")
+            row[:] = np.asarray(features)
+        return output
+
+
+def _check_options(model: Path, config: SessionConfig) -> None:
+    if config.provider.lower() not in _PROVIDERS:
+        raise ProviderError(
+            f"The execution provider {config.provider!r} cannot run {model.name}: ncnn runs it, on the CPU.",
+            hint="use an ONNX file of the network for this provider, or provider 'auto' or 'cpu'",
+        )
+    if config.pinned_threads or config.memory_arena or config.spinning or config.provider_options:
+        raise ProviderError(
+            f"{model.name} is run by ncnn, which has no pinned threads, memory arena, spinning or provider options.",
+            hint="leave out these options of onnxruntime, or use an ONNX file of the network",
+        )
+
+
+def _import_ncnn() -> Any:
+    try:
+        import ncnn
+    except ImportError as error:
+        raise ExtraError(
+            f"A model for ncnn needs the package ncnn: {error}.", hint="pip install 'edge-sphereface[ncnn]'"
+        ) from error
+    return ncnn

@@ -1,0 +1,200 @@
+"""Make a form of a network for ncnn, and prove it: float32 equal to the ONNX file, float16 by the gate of precisions.
+
+No wheel contains ncnn's tools for INT8 (ncnn2table, ncnn2int8), so there is no such form.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from edge_sphereface import __version__
+from edge_sphereface.detection import open_detector
+from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.ncnn_file import REWRITE, SUFFIX, write_ncnn_model
+from edge_sphereface.model.quantization import TARGET_FLOAT16, WEIGHT_BITS, Quantization
+from edge_sphereface.model.spec import LAYOUT_NCHW
+from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
+from export import parity
+from export.graph import change_layout
+from export.outputs import check_output
+from export.plain import open_plain
+from export.pnnx import NcnnFiles, require_pnnx, run_pnnx
+from export.quantization.paired_embeddings import embed_pairs, embed_photographs
+from export.quantization.policy import Policy
+from export.quantization.proof import Latency, judge
+from export.quantization.quantize import FLOAT16
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.pairs import LabeledPairs
+    from edge_sphereface.model.spec import ModelSpec
+    from export.quantization.proof import Proof as Judged
+    from export.quantization.search import Reporter
+
+FLOAT32 = "float32"
+PRECISIONS = (FLOAT32, FLOAT16)
+_UNTIMED = Latency(None, "it depends on the device, where `edge-sphereface tune` measures it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NcnnOptions:
+    """Options of a form for ncnn.
+
+    Attributes:
+        precision: ``float32`` or ``float16``, of the weights and, where the processor has it, of the arithmetic.
+        policy: bounds that a float16 form must meet.
+        photographs: photographs of faces to judge a float16 form on, beside the built-in one.
+        labeled: labeled pairs to judge it on instead; None to judge only the drift.
+    """
+
+    precision: str = FLOAT32
+    policy: Policy = field(default_factory=Policy)
+    photographs: Sequence[Path] = ()
+    labeled: LabeledPairs | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NcnnForm:
+    """A form for ncnn.
+
+    Attributes:
+        spec: specification of the model.
+        proof: comparison with the ONNX file.
+        judged: judgment of a float16 form; None for float32.
+        bytes: size of the model.
+        arithmetic: precision in which ncnn computed here.
+        written: whether the model and its certificate were written; a float16 form that misses a bound is not.
+    """
+
+    spec: ModelSpec
+    proof: parity.Proof
+    judged: Judged | None
+    bytes: int
+    arithmetic: str
+    written: bool
+
+
+def make_ncnn_form(
+    source: Path,
+    output: Path,
+    options: NcnnOptions,
+    *,
+    detector: Detector | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    reporter: Reporter = lambda _: lambda _done, _total: None,
+) -> NcnnForm:
+    """Convert a plain float ONNX file for ncnn, prove the result, and write it with its certificate.
+
+    Args:
+        source: path of an ONNX file that ``python -m export convert`` made.
+        output: path of the result; it ends in ``.ncnn``.
+        options: options of the form.
+        detector: finds faces in photographs; None for the best detector available.
+        note: called with a description of each step.
+        reporter: returns a progress function for a named step.
+
+    Raises:
+        ModelFormatError: the source is not a plain float32 model of this project, or pnnx made another network.
+        ParityError: the float32 form differs from its source; nothing is written.
+        ExtraError: ncnn or pnnx is not installed.
+        OutputError: the output cannot be written.
+    """
+    check_output(output, source, suffix=SUFFIX)
+    require_pnnx()
+    original, plain = open_plain(source, "cpu")
+    is_half = options.precision == FLOAT16
+    spec = replace(
+        original.spec,
+        input_layout=LAYOUT_NCHW,
+        precision=options.precision,
+        rewrites=(REWRITE,),
+        exporter_version=__version__,
+    )
+    # Windows keeps what is mapped
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        folder = Path(temporary)
+        note(f"converting {source.name} for ncnn, {options.precision}")
+        files = NcnnFiles(network=folder / "made.param", weights=folder / "made.bin")
+        planes = folder / "planes.onnx"
+        onnx.save(change_layout(plain, replace(original.spec, input_layout=LAYOUT_NCHW), batch=1), planes)
+        run_pnnx(planes, files, (1, 3, spec.input_height, spec.input_width), is_half=is_half)
+        made = folder / output.name
+        _write(made, spec, files)
+        judged = None
+        if is_half:
+            judged = _judge(original, Embedder(made), options, detector, reporter)
+            spec = _half_spec(spec, original, judged)
+            _write(made, spec, files)
+        embedder = Embedder(made)
+        proof = parity.prove_against_model(embedder, original, note=note)
+        if judged is None:
+            parity.require(proof, f"The form for ncnn made from {source.name}", original="it")
+        form = NcnnForm(
+            spec=spec,
+            proof=proof,
+            judged=judged,
+            bytes=made.stat().st_size,
+            arithmetic=embedder.provider.arithmetic or FLOAT32,
+            written=judged is None or judged.passed,
+        )
+        if form.written:
+            quality = () if judged is None else tuple(str(one) for one in judged.judgments)
+            record = replace(parity.certificate(proof, embedder, model_name=output.name), quality=quality)
+            with (
+                atomic_write(certificate_path(output), mode=SHARED) as certificate,
+                atomic_write(output, mode=SHARED) as stream,
+                made.open("rb") as content,
+            ):
+                certificate.write(json.dumps(record.as_json(), indent=1).encode())
+                shutil.copyfileobj(content, stream)
+    return form
+
+
+def _write(path: Path, spec: ModelSpec, files: NcnnFiles) -> None:
+    with path.open("wb") as stream, files.weights.open("rb") as weights:
+        write_ncnn_model(stream, spec, files.text(), weights)
+
+
+def _judge(
+    original: Embedder,
+    half: Embedder,
+    options: NcnnOptions,
+    detector: Detector | None,
+    reporter: Reporter,
+) -> Judged:
+    finder = detector or open_detector()
+    progress = reporter("both models over photographs")
+    if options.labeled is not None:
+        embedded = embed_pairs(original, half, options.labeled, finder, progress=progress)
+    else:
+        embedded = embed_photographs(original, half, options.photographs, finder, progress=progress)
+    return judge(original.spec, embedded, options.labeled, _UNTIMED, options.policy)
+
+
+def _half_spec(spec: ModelSpec, original: Embedder, judged: Judged) -> ModelSpec:
+    mean, p1, low = (round(value, 6) for value in judged.drift)
+    record = Quantization(
+        target=TARGET_FLOAT16,
+        weight_bits=WEIGHT_BITS[TARGET_FLOAT16],
+        rules=(),
+        equalization=0.0,
+        bias_correction=False,
+        float_layers=(),
+        calibration_crops=0,
+        float_sha256=sha256_of(original.path),
+        proof_crops=len(judged.cosines),
+        cosine_mean=mean,
+        cosine_p1=p1,
+        cosine_min=low,
+    )
+    return replace(spec, quantization=record, threshold=judged.threshold, threshold_source=judged.threshold_source)
