@@ -64,7 +64,7 @@ def _add_latency(added: Commands) -> None:
         "model",
         nargs="+",
         type=Path,
-        help="forms of one network: plain float first, which is the reference, then tuned, FP16, INT8",
+        help="forms of one network: plain float first, which is the reference, then tuned, FP16, INT8, for ncnn",
     )
     command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
     command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")

@@ -13,6 +13,7 @@ from benchmarks.runner import Case
 from benchmarks.stages import form_of
 from edge_sphereface.inference.session import AUTO_ORDER, CPU
 from edge_sphereface.inference.telemetry import import_onnxruntime
+from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.model.spec import LAYOUT_NCHW
 
 if TYPE_CHECKING:
@@ -75,12 +76,13 @@ def select_cases(
         return case(contender=contender, model=path, label=label, precision=precision, graph=graph, provider=provider)
 
     offered = [name for name in import_onnxruntime().get_available_providers() if name in AUTO_ORDER and name != CPU]
-    cases = [own("edge", path, path.stem) for path in ours]
+    cases = [own("edge", path, path.name if is_ncnn_file(path) else path.stem) for path in ours]
     cases += [own("edge", first, f"{first.stem} on {provider}", provider) for provider in offered]
     for name in peers:
         peer = find_peer(name)
         if peer.is_ours:
-            cases += [own(name, path, f"{peer.title}: {path.stem}") for path in ours]
+            # ncnn has no such settings of a session
+            cases += [own(name, path, f"{peer.title}: {path.stem}") for path in ours if not is_ncnn_file(path)]
         elif peer.needs_checkpoint and checkpoint is not None:
             cases.append(case(contender=name, model=checkpoint, label=peer.title, precision="float32"))
         elif not peer.needs_checkpoint:
@@ -104,7 +106,7 @@ def select_cases(
 def _foreign(specs: Mapping[Path, ModelSpec], *, takes_quantized: bool) -> Iterator[Path]:
     """Yield the models that another runtime runs: the first one, and quantized ones if it can."""
     for number, (path, spec) in enumerate(specs.items()):
-        if number == 0 or (takes_quantized and spec.precision != "float32"):
+        if number == 0 or (takes_quantized and spec.precision != "float32" and not is_ncnn_file(path)):
             yield path
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.contenders.contender import Peer
+from edge_sphereface.inference.backend import open_backend
 from edge_sphereface.inference.embedder import preprocess
-from edge_sphereface.inference.session import SessionConfig, open_session
-from edge_sphereface.model.spec import ModelSpec
+from edge_sphereface.inference.session import SessionConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,10 +31,8 @@ class Contender:
     """See :class:`benchmarks.contenders.Contender`."""
 
     def __init__(self, model: Path, setup: Setup) -> None:
-        self._session, report = open_session(model, self.config(setup))
-        self._spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
-        self._input = self._session.get_inputs()[0].name
-        self.version = str(report)
+        self._backend = open_backend(model, self.config(setup))
+        self.version = str(self._backend.provider)
 
     @staticmethod
     def config(setup: Setup) -> SessionConfig:
@@ -43,8 +41,8 @@ class Contender:
 
     def prepare(self, crops: np.ndarray[Any, Any], batch: Float32Array) -> Any:  # noqa: ARG002
         """Convert the input to the layout of the model."""
-        return preprocess(crops, self._spec)
+        return preprocess(crops, self._backend.spec)
 
     def run(self, prepared: Any) -> Float32Array:
         """Run one inference."""
-        return cast("Float32Array", self._session.run(None, {self._input: prepared})[0])
+        return self._backend.run(prepared)

@@ -30,12 +30,12 @@ def add_command(commands: Commands) -> None:
         "stopped. Exit code 1 if a model does not meet its certificate; it stays in the folder.",
         epilog="example: edge-sphereface fetch-model https://example.org/models/ --sha256 HEX --form int8",
     )
-    parser.add_argument("place", metavar="ADDRESS", help="https address or path of a folder, or of one .onnx file")
+    parser.add_argument("place", metavar="ADDRESS", help="https address or path of a folder, or of one model")
     parser.add_argument(
         "--sha256",
         type=_sha256,
         metavar="HEX",
-        help=f"SHA-256 of {MANIFEST}, or of the .onnx file, from the publisher; http addresses need it",
+        help=f"SHA-256 of {MANIFEST}, or of the model, from the publisher; http addresses need it",
     )
     parser.add_argument("--form", metavar="NAME", help="such as float, tuned, int8, float16 (default: all)")
     parser.add_argument(

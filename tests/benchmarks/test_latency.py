@@ -114,7 +114,13 @@ def test_every_form_of_ours_meets_every_peer(small_models):
     rivals = [
         Rival(contender="openvino", model=Path("nncf.xml"), form="NNCF's INT8", precision="int8", refusal="no network")
     ]
+    specs[Path("plain.ncnn")] = replace(spec, rewrites=("ncnn",))
+    specs[Path("half.ncnn")] = replace(spec, precision="float16", rewrites=("ncnn",))
     cases = select_cases(specs, peers=["edge_tuned", "mindspore_cpu", "ncnn", "openvino"], rivals=rivals, **AS_MEASURED)
+    for_ncnn = [cases.pop(4), cases.pop(4)]
+    assert [(case.contender, case.label, case.graph) for case in for_ncnn] == [
+        ("edge", name, "ncnn") for name in ("plain.ncnn", "half.ncnn")
+    ]
     assert [(case.contender, case.model.stem) for case in cases] == [
         *[("edge", name) for name in ("plain", "winograd", "half", "int8")],
         *[("edge_tuned", name) for name in ("plain", "winograd", "half", "int8")],
