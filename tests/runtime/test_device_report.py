@@ -267,7 +267,7 @@ def test_wrong_usage(cli, folder, tmp_path):
     output = tmp_path / "device.json"
     (tmp_path / "empty").mkdir()
     cases = (
-        ((tmp_path / "empty", "-o", output), "There is no .onnx file"),
+        ((tmp_path / "empty", "-o", output), "There is no model in"),
         ((folder, "-o", tmp_path / "none" / "x.json"), "There is no folder"),
         ((folder, "-o", folder / "net.parity.json"), "is an input of this command"),
         ((folder, "-o", output, "--minutes", "-1"), "--minutes"),

@@ -345,8 +345,8 @@ def test_a_manifest_that_an_editor_changed():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "lists no .onnx file"),
-        (f"{DIGEST}  README.txt", "lists no .onnx file"),
+        ("", "lists no .onnx or .ncnn file"),
+        (f"{DIGEST}  README.txt", "lists no .onnx or .ncnn file"),
         (f"{DIGEST}  m.onnx\n{DIGEST}  M.onnx", "twice"),
         (f"{DIGEST} m.onnx", "line 1"),
         (f"{DIGEST[:-1]}  m.onnx", "line 1"),
