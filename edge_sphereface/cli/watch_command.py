@@ -74,6 +74,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     Raises:
         UsageError: no source was named.
     """
+    from edge_sphereface.inference.resident_memory import release_loading_memory
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
 
@@ -92,6 +93,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         if not announced:  # every output is open now
             announced = True
             _announce(stream, page, options)
+            release_loading_memory()
         supervisor.alive()
         notes.look()
 

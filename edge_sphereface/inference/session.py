@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+from edge_sphereface.inference.resident_memory import release_loading_memory
 from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.inference.weight_memory import place_matrices
 from edge_sphereface.json_output import OMIT_NONE
@@ -44,6 +45,8 @@ _SUFFIX = "ExecutionProvider"
 _FALLBACK_DISABLED = "fallback to CPU EP has been explicitly disabled"
 _LIMITS_SPINNING = (1, 27)
 """First version of onnxruntime whose threads can spin for a given time."""
+_WORTH_RELEASING = 4 << 20
+"""Bytes of a model file from which the memory that loading alone needs is released. It takes some milliseconds."""
 _LOG_FATAL = 4  # errors are raised; other levels would print them as well
 
 
@@ -55,6 +58,8 @@ class SessionConfig:
         provider: ``auto``, or the full (``CUDAExecutionProvider``) or short name (``cuda``) of an execution provider.
         threads: threads of one inference; None for as many as this process may use.
         memory_arena: keep freed memory for the next inference.
+        memory_pattern: in an arena, plan the memory of an inference as one block for each shape of the inputs. Where
+            shapes vary, blocks of several sizes make the arena grow.
         spinning: let waiting threads spin, which uses processor time to reduce latency.
         spin_us: microseconds that a waiting thread spins before it sleeps, during an inference only. It suits networks
             of many short operators. Before 1.27, onnxruntime has no such limit, and the thread sleeps at once.
@@ -68,6 +73,7 @@ class SessionConfig:
     provider: str = AUTO
     threads: int | None = None
     memory_arena: bool = False
+    memory_pattern: bool = True
     spinning: bool = False
     spin_us: int = 0
     pinned_threads: bool = False
@@ -277,6 +283,8 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
             raise ModelFormatError(f"onnxruntime cannot load {model}: {error}", hint="convert it again") from error
         raise ProviderError(f"{provider} cannot load {model.name}: {error}", hint="use provider 'auto'") from error
     session.placed_matrices = placed  # the matrices must live as long as the session
+    if isinstance(model, Path) and model.stat().st_size >= _WORTH_RELEASING:
+        release_loading_memory("onnxruntime")
     report = ProviderReport(
         requested=config.provider,
         active=tuple(session.get_providers()),
@@ -307,6 +315,7 @@ def _session_options(ort: Any, config: SessionConfig, threads: int, *, strict: b
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = config.memory_arena
+    options.enable_mem_pattern = config.memory_pattern
     pinned = config.pinned_threads and threads > 1
     briefly = config.spin_us > 0 and not (config.spinning or pinned) and _limits_spinning(ort)
     spins = config.spinning or pinned or briefly

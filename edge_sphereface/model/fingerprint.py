@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
@@ -170,6 +169,8 @@ class Fingerprint(Record):
 
 
 def _sha256(text: str) -> str:
+    import hashlib  # loads OpenSSL, 3.5 MiB that embedding alone does not need
+
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -352,6 +351,8 @@ def sha256_of(path: str | os.PathLike[str], *, progress: Callable[[int], None] |
         path: the file.
         progress: called with the number of bytes of each block.
     """
+    import hashlib  # loads OpenSSL, 3.5 MiB that embedding alone does not need
+
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         while block := stream.read(_BLOCK):

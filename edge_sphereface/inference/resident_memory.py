@@ -1,0 +1,118 @@
+"""Returns to the system what only the loading of a model needs.
+
+Loading leaves two things resident. The heap keeps the blocks that held the file and the weights before onnxruntime
+packed them; the C library returns such blocks only at the end of its heap. And half of the code of onnxruntime that is
+mapped has run once, to register operators and to optimize the graph.
+
+References:
+    malloc_trim(3) and madvise(2) of the Linux manual.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SMAPS = Path("/proc/self/smaps")
+_MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)")
+"""First line of a mapping. Source: proc_pid_maps(5) of the Linux manual."""
+_CODE = "r-xp"
+_KIB = 1024
+
+
+class Mapping(NamedTuple):
+    """A part of the address space, and how much of it is in memory.
+
+    Attributes:
+        start: first address.
+        size: bytes of address space.
+        permissions: such as ``r-xp``.
+        path: path of the mapped file; a name in brackets, such as ``[heap]``; empty for other memory without a file.
+        resident: bytes in memory.
+        proportional: bytes in memory; those that N processes share count as 1 / N.
+        own: bytes in memory that are not those of a file: allocated, or changed by this process.
+    """
+
+    start: int
+    size: int
+    permissions: str
+    path: str
+    resident: int
+    proportional: int
+    own: int
+
+
+def read_mappings(smaps: Path = SMAPS) -> Iterator[Mapping]:
+    """Iterate over the mappings of a process.
+
+    Raises:
+        OSError: the system has no such file, or the process has ended.
+    """
+    head: re.Match[str] | None = None
+    sizes: dict[str, int] = {}
+    with smaps.open(encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            found = _MAPPING.match(line)
+            if found:
+                if head:
+                    yield _mapping(head, sizes)
+                head, sizes = found, {}
+            elif line.endswith(" kB\n"):
+                name, _, size = line.partition(":")
+                sizes[name] = int(size.split()[0]) * _KIB
+    if head:
+        yield _mapping(head, sizes)
+
+
+def _mapping(head: re.Match[str], sizes: dict[str, int]) -> Mapping:
+    start, end = int(head[1], 16), int(head[2], 16)
+    counted = (sizes.get(name, 0) for name in ("Rss", "Pss", "Anonymous"))
+    return Mapping(start, end - start, head[3], head[4].rstrip("\n"), *counted)
+
+
+def return_freed_memory() -> None:
+    """Return the freed blocks of the heap to the system, if the C library can (glibc)."""
+    trim = getattr(_c_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(ctypes.c_size_t(0))
+
+
+def release_loading_memory(library: str = "") -> None:
+    """Return freed memory, and unmap the code of libraries until it runs again; after all is loaded.
+
+    The code stays in the system's file cache, from which a page is mapped again when it runs. Other memory than the
+    unchanged code of files is untouched. Other systems than Linux keep the code.
+
+    Args:
+        library: only the code of files whose path contains this text.
+    """
+    return_freed_memory()
+    c_library = _c_library()
+    if c_library is None or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    try:
+        code = [found for found in read_mappings() if _is_unchanged_code(found) and library in found.path]
+    except OSError:  # without /proc
+        return
+    for mapping in code:
+        address, size = ctypes.c_void_p(mapping.start), ctypes.c_size_t(mapping.size)
+        c_library.madvise(address, size, mmap.MADV_DONTNEED)  # may be refused, such as for locked memory
+
+
+def _is_unchanged_code(mapping: Mapping) -> bool:
+    """Whether every page of a mapping can be read again from its file."""
+    return mapping.permissions == _CODE and mapping.path.startswith("/") and not mapping.own
+
+
+@cache
+def _c_library() -> Any:
+    """The C library of this process; None on other systems than Linux."""
+    return ctypes.CDLL(None) if sys.platform == "linux" else None
