@@ -82,13 +82,15 @@ def test_an_onnxruntime_that_cannot_tell_nodes(make_onnx, monkeypatch):
 
 
 def test_options_reach_onnxruntime(make_onnx):
-    config = SessionConfig(threads=3, memory_arena=True, spinning=True)
+    config = SessionConfig(threads=3, memory_arena=True, memory_pattern=False, spinning=True)
     opened, report = open_session(make_onnx(), config)
     options = opened.get_session_options()
     assert (options.intra_op_num_threads, options.enable_cpu_mem_arena, report.threads) == (3, True, 3)
+    assert options.enable_mem_pattern is False
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
     defaults = open_session(make_onnx(), SessionConfig())[0].get_session_options()
     assert defaults.enable_cpu_mem_arena is False
+    assert defaults.enable_mem_pattern is True
     assert defaults.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
