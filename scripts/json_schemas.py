@@ -22,6 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from benchmarks.accuracy.evaluate import AccuracyReport
 from benchmarks.alignment import AlignmentReport
+from benchmarks.arm64.peers_report import PeersReport
 from benchmarks.arm64.report import Arm64Report
 from benchmarks.ascend.comparison import WrittenLedger
 from benchmarks.ascend.ledger import AscendReport, ImportedReport
@@ -141,6 +142,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks stream soak", SoakReport),
     ("benchmarks emulate", EmulateReport),
     ("benchmarks arm64", Arm64Report),
+    ("benchmarks arm64 peers", PeersReport),
     ("benchmarks ascend run", AscendReport),
     ("benchmarks ascend import", ImportedReport),
     ("benchmarks ascend compare", WrittenLedger),

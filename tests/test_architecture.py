@@ -113,6 +113,9 @@ _TRUSTED_JSON = {
 }
 _TRUSTED_FILES = {
     "benchmarks/arm64/instructions.py": "what an emulator that it started counted",
+    "benchmarks/arm64/marked_ncnn.py": "a graph that the process that started it made",
+    "benchmarks/arm64/marked_peer.py": "its own job",
+    "benchmarks/arm64/peers.py": "what a contender that it started wrote, and its own cache",
     "benchmarks/arm64/models.py": "hashes models that it made",
     "benchmarks/contenders/ncnn.py": "copies a model that was opened before",
     "benchmarks/emulation/emulator.py": "a stamp in its own cache",

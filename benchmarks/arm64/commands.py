@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import environment
+from benchmarks.arm64.peers_command import add_command as add_peers
 from benchmarks.emulation.processors import PROCESSORS
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option
@@ -63,6 +64,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="write arm64.json and arm64.md")
     add_told_options(parser)
     parser.set_defaults(run=run_arm64)
+    add_peers(parser.add_subparsers(title="commands", metavar="COMMAND"))
 
 
 def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -> Outcome:

@@ -1,4 +1,4 @@
-"""Run one inference between two marks that a plugin of the emulator detects. It needs only the installed wheel.
+"""Run inferences between marks that a plugin of the emulator detects. It needs only the installed wheel.
 
 Usage: ``python marked.py MODEL.onnx CROPS.npy``
 """
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface import Embedder
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,15 +21,18 @@ MARK = 0x5EEDC0D
 
 
 def mark() -> None:
-    """Mark the begin or the end of the count for the emulator."""
+    """Mark a position for the emulator; a processor that is not emulated does nothing."""
     with suppress(OSError):
         os.getpriority(MARK, 0)
 
 
 def main(model: str, crops: str, mark: Callable[[], None] = mark) -> None:
-    """Run two inferences on one thread, and mark the begin and the end of the second."""
+    """Run two inferences on one thread, with a mark before, between and after them."""
+    from edge_sphereface import Embedder
+
     warnings.simplefilter("ignore")
     embedder, crop = Embedder(model, provider="cpu", threads=1), np.load(crops)[:1]
+    mark()
     embedder.forward(crop)
     mark()
     embedder.forward(crop)

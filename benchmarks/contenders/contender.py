@@ -5,7 +5,7 @@ from __future__ import annotations
 import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array
 
 _NO_CONTENDERS = ("contender",)
+
+Precision: TypeAlias = Literal["float32", "float16"]
+"""Precision in which a contender stores and computes a float model."""
+FLOAT32: Final = "float32"
+FLOAT16: Final = "float16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,7 @@ class Peer:
         takes_quantized: whether it runs QDQ files.
         takes_crops: whether it runs files with layout ``image``.
         is_ours: whether it is this project's runtime, which runs every form of a model.
+        has_half: whether it computes a float32 model in half precision where the processor can.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Peer:
     takes_quantized: bool = False
     takes_crops: bool = False
     is_ours: bool = False
+    has_half: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +64,7 @@ class Setup:
         width: width of a crop in pixels.
         folder: folder for converted files, which later runs reuse.
         provider: execution provider, for contenders that use onnxruntime.
+        precision: precision of a float model, for contenders with ``has_half``.
     """
 
     threads: int
@@ -65,6 +73,7 @@ class Setup:
     width: int
     folder: Path
     provider: str = "cpu"
+    precision: Precision = FLOAT32
 
 
 class Contender(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contenders.contender import Peer, converted
+from benchmarks.contenders.contender import FLOAT16, Peer, converted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,7 @@ PEER = Peer(
     requirements=("MNN", "numpy"),
     settings="CPU backend, precision high (float32), module interface, rearranged weights, fixed input shape",
     dynamic_batch=False,
+    has_half=True,
 )
 
 
@@ -39,7 +40,8 @@ class Contender:
             done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
             if not target.is_file():
                 raise RuntimeError(f"mnnconvert made no file: {(done.stdout + done.stderr)[-300:]}")
-        manager = MNN.nn.create_runtime_manager(({"backend": 0, "precision": "high", "numThread": setup.threads},))
+        precision = "low" if setup.precision == FLOAT16 else "high"
+        manager = MNN.nn.create_runtime_manager(({"backend": 0, "precision": precision, "numThread": setup.threads},))
         # Weights are packed for the processor on loading, not in each inference
         self._net = MNN.nn.load_module_from_file(
             str(target), ["input"], ["embedding"], runtime_manager=manager, rearrange=True

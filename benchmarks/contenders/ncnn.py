@@ -1,6 +1,6 @@
 """ncnn with models converted by pnnx.
 
-No wheel contains its INT8 tools (ncnn2table, ncnn2int8), so only float32 is measured.
+No wheel contains its INT8 tools (ncnn2table, ncnn2int8), so only float models are measured.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contenders.contender import Peer, converted
+from benchmarks.contenders.contender import FLOAT16, Peer, converted
 from export.pnnx import NcnnFiles, run_pnnx
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ PEER = Peer(
     without_dependencies=("pnnx",),
     settings="float32 weights and arithmetic, Winograd and packed layout on (ncnn's defaults); one crop after another, "
     "since ncnn has no batch",
+    has_half=True,
 )
 
 
@@ -40,7 +41,8 @@ class Contender:
             _convert(model, setup, NcnnFiles(network=param, weights=weights))
         self._net = ncnn.Net()
         self._net.opt.num_threads = setup.threads
-        self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = self._net.opt.use_fp16_arithmetic = False
+        half = setup.precision == FLOAT16
+        self._net.opt.use_fp16_packed = self._net.opt.use_fp16_storage = self._net.opt.use_fp16_arithmetic = half
         if self._net.load_param(str(param)) or self._net.load_model(str(weights)):
             raise RuntimeError("ncnn does not load what pnnx made")
         self._mat = ncnn.Mat

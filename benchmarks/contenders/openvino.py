@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.contenders.contender import Peer
+from benchmarks.contenders.contender import FLOAT16, Peer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,7 @@ PEER = Peer(
     dynamic_batch=False,
     takes_quantized=True,
     takes_crops=True,
+    has_half=True,
 )
 
 
@@ -45,7 +46,7 @@ class Contender:
                 "PERFORMANCE_HINT": "LATENCY",
                 "NUM_STREAMS": 1,
                 "INFERENCE_NUM_THREADS": setup.threads,
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": "f16" if setup.precision == FLOAT16 else "f32",
             },
         )
         self._request = compiled.create_infer_request()

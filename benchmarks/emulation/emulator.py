@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "emulation"
 _PYTHON_PACKAGES = ("python3", "libstdc++6")
-_GLIBC_OF_WHEELS = (28, 27, 17)
+_OLDEST_GLIBC = 17
+_GLIBC = re.compile(rb"GNU C Library [^\n]* version 2\.(\d+)")
+"""Version of glibc, as the library itself states it."""
 READ_FEATURES = (
     "import ctypes; get = ctypes.CDLL(None).getauxval; get.restype = ctypes.c_ulong; print(get(16), get(26))"
 )
@@ -120,11 +123,13 @@ class Emulator:
             unpack_packages(_PYTHON_PACKAGES, root, architecture="arm64", release=self.release)
         return root
 
-    def install(self, requirements: Sequence[str]) -> Path:
+    def install(self, requirements: Sequence[str], *, alone: Sequence[str] = (), name: str = "") -> Path:
         """Install wheels for arm64 with their dependencies into a separate folder.
 
         Args:
             requirements: requirements for pip, or paths of wheels.
+            alone: requirements that are installed without their dependencies.
+            name: name of the folder's contents; empty for the packages of the runtime.
 
         Returns:
             The folder that contains the installed packages.
@@ -133,10 +138,12 @@ class Emulator:
             EmulationError: there is no wheel for arm64.
         """
         version = _interpreter(self.system()).name.removeprefix("python")
-        glibc = [f"manylinux_2_{minor}_aarch64" for minor in _GLIBC_OF_WHEELS]
-        platforms = [word for name in (*glibc, "manylinux2014_aarch64") for word in ("--platform", name)]
+        minors = range(_glibc_minor(self.system()), _OLDEST_GLIBC - 1, -1)
+        tags = [*(f"manylinux_2_{minor}_aarch64" for minor in minors), "manylinux2014_aarch64"]
+        platforms = [word for tag in tags for word in ("--platform", tag)]
         words = ["--only-binary=:all:", "--implementation", "cp", "--python-version", version, *platforms]
-        return _install(self.folder / f"packages-arm64-python{version}", requirements, words)
+        target = self.folder / f"packages-arm64-python{version}{'-' if name else ''}{name}"
+        return _install(target, requirements, words, alone=alone)
 
     def install_here(self, wheel: Path) -> Path:
         """Install one wheel without dependencies for the interpreter of this process into a separate folder."""
@@ -189,14 +196,24 @@ def _processor_root(processor: Processor, system: Path, emulator: Sequence[str])
     return root
 
 
-def _install(target: Path, requirements: Sequence[str], words: Sequence[str]) -> Path:
+def _glibc_minor(root: Path) -> int:
+    """Return N of the system's glibc 2.N, which decides what wheels it takes."""
+    for library in [*root.glob("lib/*/libc.so.6"), *root.glob("usr/lib/*/libc.so.6")]:
+        if found := _GLIBC.search(library.read_bytes()):
+            return int(found[1])
+    raise EmulationError(f"Expected a glibc in {root}, and there is none.", hint=f"delete {root} and try again")
+
+
+def _install(target: Path, requirements: Sequence[str], words: Sequence[str], *, alone: Sequence[str] = ()) -> Path:
     stamp = target / "installed"
     wheels = [Path(word.split("[")[0]) for word in requirements]
-    wanted = "\n".join([*requirements, *(sha256_of(wheel) for wheel in wheels if wheel.is_file())])
+    kept = ["--no-deps", *alone] if alone else []
+    wanted = "\n".join([*requirements, *kept, *(sha256_of(wheel) for wheel in wheels if wheel.is_file())])
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         _empty(target)
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        run_tool([*pip, "--target", str(target), *words, *requirements])
+        for named in filter(None, (requirements, kept)):
+            run_tool([*pip, "--target", str(target), *words, *named])
         stamp.write_text(wanted, encoding="utf-8")
     return target
 

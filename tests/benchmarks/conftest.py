@@ -71,13 +71,24 @@ def unpacked_emulator(tmp_path):
 
 
 class CountedPython(EmulatedPython):
-    """This Python, with counts in the place of the plugin's: 1000 instructions of the plain form, 250 of others."""
+    """This Python, with counts in the place of the plugin's: 1000 instructions of the plain form, 250 of others.
+
+    With caches it runs the program, and each level misses ten lines, one of which is written back.
+    """
 
     def run(self, arguments, plugin=""):
         if not plugin:
             return super().run(arguments)
+        output, _, caches = plugin.split("output=")[1].partition(",caches=")
+        if caches:
+            super().run(arguments)
+            levels = " 10" * len(caches.split("+"))
+            lines = [f"0 0 0 0 0 0 0 0{' 0' * len(caches.split('+'))}"] * 2 + [f"500 300 200 100 50 6400 640 1{levels}"]
+            Path(output).write_text("\n".join(lines))
+            return ""
         count = 1000 if Path(arguments[1]).stem == "plain" else 250
-        Path(plugin.split("output=")[1]).write_text(f"42\n{42 + count}\n")
+        lines = [f"{sum_} 0 0 0 0" for sum_ in (0, 42, 42 + count)]
+        Path(output).write_text("\n".join(lines))
         return ""
 
 
@@ -91,10 +102,12 @@ class ThisMachine(Emulator):
     def version(self):
         return "1.2.3"
 
-    def install(self, _):
+    def install(self, requirements, *, alone=(), name=""):
+        del requirements, alone, name
         return Path(edge_sphereface.__file__).parents[1]
 
-    install_here = install
+    def install_here(self, wheel):
+        return self.install([wheel])
 
     def occupied_mib(self):
         return {"arm64": 71.0}

@@ -259,7 +259,25 @@ static void (*call)(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t, 
                     uint64_t);
 static void (*execute)(unsigned, void *);
 static void *argument;
+static void (*touch)(unsigned, uint32_t, uint64_t, void *);
+static const uint32_t code[7] = {%(code)s};
 size_t qemu_plugin_tb_n_insns(const struct block *block) { return *(const size_t *)block; }
+struct instruction *qemu_plugin_tb_get_insn(const struct block *block, size_t number)
+{ return (void)block, (struct instruction *)&code[number]; }
+uintptr_t qemu_plugin_insn_data(const struct instruction *one, void *copy, size_t length)
+{
+#if PLUGIN_VERSION < 3
+    return (void)copy, (void)length, (uintptr_t)one;
+#else
+    return memcpy(copy, one, length), length;
+#endif
+}
+void qemu_plugin_register_vcpu_mem_cb(struct instruction *one, void (*f)(unsigned, uint32_t, uint64_t, void *),
+    enum register_access r, enum memory_access a, void *data) { (void)one, (void)r, (void)a, (void)data; touch = f; }
+unsigned qemu_plugin_mem_size_shift(uint32_t access) { return access & 15; }
+bool qemu_plugin_mem_is_store(uint32_t access) { return access >> 4; }
+static void load(uint64_t address) { if (touch) touch(0, 3, address, NULL); }
+static void store(uint64_t address) { if (touch) touch(0, 19, address, NULL); }
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, void (*f)(plugin_id, struct block *)) { translate = f; }
 void qemu_plugin_register_vcpu_tb_exec_cb(struct block *b, void (*f)(unsigned, void *), enum register_access r, void *a)
 { execute = f; argument = a; }
@@ -269,53 +287,123 @@ int main(int argc, char **argv) {
     size_t block = 7;
     if (qemu_plugin_install(0, 0, argc - 1, argv + 1)) return 1;
     translate(0, (struct block *)&block);
+    load(0); /* before the first mark: the caches do not run */
     call(0, 0, 141, MARK, 0, 0, 0, 0, 0, 0, 0);
-    for (int i = 0; i < 6; i++) execute(i % 2, argument);
+    store(0);
+    call(0, 0, 141, MARK, 0, 0, 0, 0, 0, 0, 0);
+    for (int i = 0; i < 6; i++) execute(i %% 2, argument);
+    for (int i = 0; i < 16; i++) load(i * 8); /* two lines, of which the caches have the first */
+    load(1000 * 64 - 4);                      /* across two lines */
+    load(2 * 64), load(4 * 64);               /* out of the first level's set: line 0, which is dirty, and line 2 */
+    load(0);                                  /* in the second level */
+    load(8 * 64), load(16 * 64), load(24 * 64), load(32 * 64), load(40 * 64); /* out of both levels, and to memory */
     call(0, 0, 141, 1, 0, 0, 0, 0, 0, 0, 0);
     call(0, 0, 141, MARK, 0, 0, 0, 0, 0, 0, 0);
     return 0;
 }
 """
+CODES = {
+    "fmla v0.4s, v1.4s, v2.s[1]": 0x4FA21020,
+    "fadd v0.4s, v1.4s, v2.4s": 0x4E22D420,
+    "ldr q0, [x0]": 0x3DC00000,
+    "ldr x0, [x1]": 0xF9400020,
+    "prfm pldl1keep, [x0]": 0xF9800000,
+    "add x0, x0, #1": 0x91000400,
+    "ret": 0xD65F03C0,
+}
+MULTIPLY_ADDS = {
+    "fmla v0.4s, v1.4s, v2.4s": 0x4E22CC20,
+    "fmla v0.8h, v1.8h, v2.8h": 0x4E420C20,
+    "fmla v0.8h, v1.8h, v2.h[1]": 0x4F121020,
+    "fmls v0.4s, v1.4s, v2.s[0]": 0x4F825020,
+    "sdot v0.4s, v1.16b, v2.16b": 0x4E829420,
+    "udot v0.4s, v1.16b, v2.4b[0]": 0x6F82E020,
+    "smmla v0.4s, v1.16b, v2.16b": 0x4E82A420,
+}
+OTHERS = {
+    "fmul v0.4s, v1.4s, v2.4s": 0x6E22DC20,
+    "fmul v0.4s, v1.4s, v2.s[0]": 0x4F829020,
+    "facge v0.4s, v1.4s, v2.4s": 0x6E22EC20,
+    "fmax v0.4s, v1.4s, v2.4s": 0x4E22F420,
+    "zip1 v0.4s, v1.4s, v2.4s": 0x4E823820,
+    "dup v0.4s, v1.s[0]": 0x4E040420,
+    "sshll v0.8h, v1.8b, #0": 0x0F08A420,
+}
 
 
-def test_the_plugin_counts_between_marks(tmp_path):
-    """Six blocks of seven instructions on two threads, in an emulator that is a dozen lines."""
+def built_harness(folder, codes=CODES, interface=1):
+    """The plugin in an emulator of a few lines, whose blocks have these seven instructions."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler, which is not here")
-    (tmp_path / "harness.c").write_text(HARNESS)
-    program = tmp_path / "harness"
-    words = [compiler, "-DPLUGIN_VERSION=1", f"-I{instructions.SOURCE.parent}", tmp_path / "harness.c", "-o", program]
-    subprocess.run(words, check=True)
+    (folder / "harness.c").write_text(HARNESS % {"code": ", ".join(map(str, codes.values()))})
+    words = [compiler, f"-DPLUGIN_VERSION={interface}", f"-I{instructions.SOURCE.parent}", folder / "harness.c"]
+    subprocess.run([*words, "-o", folder / "harness"], check=True)
+    return folder / "harness"
+
+
+def test_the_plugin_counts_between_marks(tmp_path):
+    """Six blocks of seven instructions on two threads, in an emulator that is a few lines."""
+    program = built_harness(tmp_path)
     subprocess.run([program, f"output={tmp_path / 'counts'}"], check=True)
-    assert (tmp_path / "counts").read_text().split() == ["0", "42"]
+    counts = instructions.read_counts((tmp_path / "counts").read_text())
+    assert counts == instructions.Counts(
+        instructions=42, vector=12, multiply_adds=6, vector_memory=6, other_memory=12, traffic=None
+    )
     assert subprocess.run([program], capture_output=True, check=False).returncode == 1
+
+
+def test_the_plugin_models_caches(tmp_path):
+    """Two ways of two sets below two ways of eight sets: what is loaded, missed at each level and written back."""
+    output = tmp_path / "counts"
+    subprocess.run([built_harness(tmp_path), f"output={output}", "caches=256:2+1024:2"], check=True)
+    counts = instructions.read_counts(output.read_text(), levels=2)
+    assert counts.traffic == instructions.Traffic(loaded_bytes=25 * 8, stored_bytes=0, misses=(11, 10), written_back=1)
+
+
+@pytest.mark.parametrize("text", ["", "256", "256:0", "256:3", "100:1", "192:1", "256:2,512:2"])
+def test_a_cache_that_cannot_be_is_refused(tmp_path, text):
+    """Its sets are a power of two, and its lines have 64 bytes."""
+    words = [built_harness(tmp_path), f"output={tmp_path / 'counts'}", f"caches={text}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "expected caches=BYTES:WAYS" in done.stderr
+
+
+@pytest.mark.parametrize("interface", [1, 3])
+def test_multiply_adds_are_told_from_other_arithmetic(tmp_path, interface):
+    """By the code of the instruction, which the emulator returns or copies."""
+    for codes, share in ((MULTIPLY_ADDS, 1), (OTHERS, 0)):
+        output = tmp_path / "counts"
+        subprocess.run([built_harness(tmp_path, codes, interface), f"output={output}"], check=True)
+        counts = instructions.read_counts(output.read_text())
+        assert (counts.vector, counts.multiply_adds) == (42, 42 * share)
 
 
 def test_both_sides_know_the_mark():
     assert f"#define mark {marked.MARK:#x}u" in instructions.SOURCE.read_text().lower()
 
 
-def test_an_inference_has_two_marks(made, tmp_path):
-    """What counts is the second of two inferences: the difference of the two marks around it."""
+def test_an_inference_has_three_marks(made, tmp_path):
+    """What counts is the second of two inferences: the difference of the last two of three marks."""
 
     class Marking:
         def run(self, words, plugin):
             assert words[0].endswith("marked.py")
-            Path(plugin.split("output=")[1]).write_text("100\n142\n")
+            Path(plugin.split("output=")[1]).write_text("7 0 0 0 0\n100 0 0 0 0\n142 9 3 2 1\n")
 
     assert instructions.count(Marking(), Path("p.so"), made.floats["plain"], made.crops) == 42
     seen = []
     marked.main(str(made.floats["plain"]), str(made.crops), mark=lambda: seen.append(1))
-    assert len(seen) == 2
+    assert len(seen) == 3
 
 
 def test_a_lost_mark_is_an_error(tmp_path):
     class Silent:
         def run(self, _, plugin):
-            Path(plugin.split("output=")[1]).write_text("100\n")
+            Path(plugin.split("output=")[1]).write_text("100 0 0 0 0\n")
 
-    with pytest.raises(EmulationError, match="Expected two marks"):
+    with pytest.raises(EmulationError, match="Expected three marks"):
         instructions.count(Silent(), Path("p.so"), Path("m.onnx"), Path("c.npy"))
 
 

@@ -1,0 +1,85 @@
+"""Arm cores whose caches and costs are modelled, each as it is on a board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.arm64.instructions import Cache
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KIB = 1 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """A core on a board.
+
+    Attributes:
+        board: name of the board.
+        ghz: clock of the core in GHz.
+        caches: data caches from the first level to the last; a shared one counts as a whole.
+        vector_per_cycle: vector operations of 128 bits that start in one cycle.
+        memory_gb_s: what the memory of the board transfers at most, in 10^9 bytes a second.
+        has_half: whether the core computes in half precision.
+    """
+
+    board: str
+    ghz: float
+    caches: tuple[Cache, ...]
+    vector_per_cycle: float
+    memory_gb_s: float
+    has_half: bool = False
+
+
+CORES: Mapping[str, Core] = {
+    "cortex-a53": Core(
+        board="Raspberry Pi 3 B+",
+        ghz=1.4,
+        caches=(Cache(bytes=32 * _KIB, ways=4), Cache(bytes=512 * _KIB, ways=16)),
+        vector_per_cycle=1,
+        memory_gb_s=3.6,
+    ),
+    "cortex-a72": Core(
+        board="Raspberry Pi 4",
+        ghz=1.8,
+        caches=(Cache(bytes=32 * _KIB, ways=2), Cache(bytes=1024 * _KIB, ways=16)),
+        vector_per_cycle=1,
+        memory_gb_s=12.8,
+    ),
+    "cortex-a76": Core(
+        board="Raspberry Pi 5",
+        ghz=2.4,
+        caches=(
+            Cache(bytes=64 * _KIB, ways=4),
+            Cache(bytes=512 * _KIB, ways=8),
+            Cache(bytes=2048 * _KIB, ways=16),
+        ),
+        vector_per_cycle=2,
+        memory_gb_s=17.1,
+        has_half=True,
+    ),
+    "neoverse-n1": Core(
+        board="Jetson Orin Nano",
+        ghz=1.5,
+        caches=(
+            Cache(bytes=64 * _KIB, ways=4),
+            Cache(bytes=256 * _KIB, ways=8),
+            Cache(bytes=2048 * _KIB, ways=16),
+        ),
+        vector_per_cycle=2,
+        memory_gb_s=68.0,
+        has_half=True,
+    ),
+}
+"""Cores by their names in ``PROCESSORS``. Neoverse N1 stands for the Cortex-A78AE of Jetson Orin, with the caches of
+that one.
+
+Source: caches, Arm's Technical Reference Manuals of the cores and the data sheets of BCM2837, BCM2711, BCM2712 and
+Jetson Orin; vector operations, Arm's Software Optimization Guides of Cortex-A72 (a 128-bit multiply-add occupies both
+halves of its two 64-bit pipelines) and Cortex-A76 (two pipelines of 128 bits), and for Cortex-A53, which has none, its
+64-bit pipelines, two of which make 128 bits; memory, bus width times data rate: 32 bits of LPDDR2-900, LPDDR4-3200 and
+LPDDR4X-4267, and 128 bits of LPDDR5-4250.
+"""

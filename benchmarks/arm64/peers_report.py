@@ -1,0 +1,100 @@
+"""Format counts of contenders as Markdown that is readable in a terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.arm64.cores import CORES
+from benchmarks.arm64.instructions import LINE_BYTES
+from benchmarks.arm64.report import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.arm64.cost_model import CostModel
+    from benchmarks.arm64.peers import PeerRow
+    from benchmarks.environment import Environment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersReport:
+    """What ``arm64 peers`` counted.
+
+    Attributes:
+        environment: machine and versions.
+        emulator: name and version of the emulator.
+        reference: file name of the first model, whose embedding on this machine every run is compared with.
+        network: architecture and widths of that model.
+        rows: one row for each core, contender, model and precision.
+        model: the cost model with its error on published times; null without ``--published``.
+    """
+
+    environment: Environment
+    emulator: str
+    reference: str
+    network: str
+    rows: tuple[PeerRow, ...]
+    model: CostModel | None
+
+
+def text(report: PeersReport) -> str:
+    """Format the counts, and the cost model with its error."""
+    head = (
+        f"{report.network}, {report.reference}. Counts of one inference with one thread, in millions, on emulated "
+        f"cores ({report.emulator}). A count is no time."
+    )
+    parts = [head, *(_core(name, report) for name in dict.fromkeys(row.processor for row in report.rows))]
+    if report.model is not None:
+        parts.append(_model(report.model))
+    return "\n\n".join(parts)
+
+
+def _core(name: str, report: PeersReport) -> str:
+    rows = sorted(
+        (row for row in report.rows if row.processor == name),
+        key=lambda row: row.counted.counts.instructions if row.counted else 0,
+        reverse=True,
+    )
+    head = ["contender", "precision", "instructions", "multiply-adds", "loads, stores", "MB to memory", "cosine"]
+    head += ["model, ms"] if report.model is not None else []
+    return f"{name}, with the caches of {CORES[name].board}:\n\n{table(head, [_cells(row, len(head)) for row in rows])}"
+
+
+def _cells(row: PeerRow, length: int) -> list[str]:
+    if row.counted is None:
+        return [row.label, row.precision, f"failed: {row.error}"[:60], *["·"] * (length - 3)]
+    counts = row.counted.counts
+    lines = counts.traffic.misses[-1] + counts.traffic.written_back if counts.traffic else None
+    cells = [
+        row.label,
+        row.precision,
+        f"{counts.instructions / 1e6:.0f}",
+        f"{counts.multiply_adds / 1e6:.0f}",
+        f"{(counts.vector_memory + counts.other_memory) / 1e6:.0f}",
+        "·" if lines is None else f"{lines * LINE_BYTES / 1e6:.0f}",
+        f"{row.counted.cosine:.6f}",
+        "·" if row.modelled_ms is None else f"{row.modelled_ms:.1f}",
+    ]
+    return cells[:length]
+
+
+def _model(model: CostModel) -> str:
+    head = ["core", "network", "threads", "published, ms", "model, ms", "error", "use"]
+    body: list[Sequence[str]] = [
+        [
+            pair.published.network.processor,
+            f"{pair.published.network.network} {pair.published.network.precision}",
+            str(pair.published.threads),
+            f"{pair.published.ms:.1f}",
+            f"{pair.modelled_ms:.1f}",
+            f"{pair.error:+.0%}",
+            "fitted" if pair.published.is_fitted else "judges",
+        ]
+        for pair in model.pairs
+    ]
+    said = (
+        f"The cost model: {model.constants.vector_share:.2f} of the vector instructions that a core can start, "
+        f"{model.constants.bus_share:.2f} of what the memory can transfer. Against ncnn's published times:"
+    )
+    return f"{said}\n\n{table(head, body)}"
