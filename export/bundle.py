@@ -12,7 +12,7 @@ from edge_sphereface.json_output import json_text
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.manifest import MANIFEST, write_manifest
 from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
-from export.forms import FAST, PLAIN, FormOptions, Photographs, make_forms
+from export.forms import FAST, NCNN_FORMS, PLAIN, FormOptions, Photographs, make_forms
 from export.known_checkpoints import known_checkpoint
 from export.orl.photographs import write_orl
 from export.quantization.output import measured_on
@@ -26,12 +26,18 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.timing import LatencySummary
     from edge_sphereface.model.spec import ModelSpec
     from export.forms import NetworkForms
-    from export.quantization.quantize import QuantizedModel
+    from export.quantization.proof import Proof
     from export.quantization.search import Reporter
 
 README, FIGURES = "README.txt", "figures.json"
 _MIB = 1 << 20
-_TITLES = {PLAIN: "float", FAST: "float, faster here", INT8: "INT8", FLOAT16: "FP16"}
+_TITLES = {
+    PLAIN: "float",
+    FAST: "float, faster here",
+    INT8: "INT8",
+    FLOAT16: "FP16",
+    **{name: f"{'FP16' if precision == FLOAT16 else 'float'}, for ncnn" for name, precision in NCNN_FORMS.items()},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,21 +161,21 @@ def _write(path: Path, text: str) -> None:
 
 
 def _figures(made: NetworkForms, latency: Mapping[str, LatencySummary]) -> list[FormFigures]:
-    names = [*made.paths, *(name for name in made.quantized if name not in made.paths)]
-    return [_form(name, made.paths.get(name), made.quantized.get(name), latency.get(name)) for name in names]
+    proofs = {name: one.proof for name, one in made.quantized.items()}
+    proofs |= {name: one.judged for name, one in made.ncnn.items() if one.judged is not None}
+    sizes = {name: one.model.ByteSize() for name, one in made.quantized.items()}
+    sizes |= {name: one.bytes for name, one in made.ncnn.items()}
+    sizes |= {name: path.stat().st_size for name, path in made.paths.items()}
+    names = [*made.paths, *(name for name in proofs if name not in made.paths)]
+    return [_form(name, made.paths.get(name), sizes[name], proofs.get(name), latency.get(name)) for name in names]
 
 
-def _form(
-    name: str, path: Path | None, quantized: QuantizedModel | None, latency: LatencySummary | None
-) -> FormFigures:
-    proof = None if quantized is None else quantized.proof
+def _form(name: str, path: Path | None, size: int, proof: Proof | None, latency: LatencySummary | None) -> FormFigures:
     pairs = None if proof is None else proof.pairs
-    if path is None:
-        assert quantized is not None  # noqa: S101 -- only a quantization is refused
     return FormFigures(
         name=name,
         path=path,
-        bytes=quantized.model.ByteSize() if path is None and quantized is not None else Path(str(path)).stat().st_size,
+        bytes=size,
         sha256=None if path is None else sha256_of(path),
         latency=latency,
         cosine_mean=None if proof is None else proof.drift[0],
@@ -184,7 +190,8 @@ def readme(bundle: Bundle) -> str:
     """Format instructions for devices: files to copy and commands to run."""
     written = {form.name: form for form in bundle.forms if form.path is not None}
     plain = written[PLAIN]
-    fastest = min(written.values(), key=_median_ms)
+    fastest = min((form for form in written.values() if form.name not in NCNN_FORMS), key=_median_ms)
+    for_ncnn = [form for form in written.values() if form.name in NCNN_FORMS]
     machine = ", ".join(f"{name} {value}" for name, value in bundle.environment.items())
     lines = [
         f"SphereFace: {bundle.checkpoint}",
@@ -197,6 +204,9 @@ def readme(bundle: Bundle) -> str:
     ]
     if FLOAT16 in written:
         lines.append(f"  Jetson, any GPU         {_pair(written[FLOAT16])}")
+    if for_ncnn:
+        lines.append("  For ncnn, which may be faster on Arm: pip install 'edge-sphereface[ncnn]', and")
+        lines += [f"                          {_pair(form)}" for form in for_ncnn]
     lines += [
         f"  To be on the safe side  {_pair(plain)}",
         "  Another form may be faster on your device. Copy all of them and let it choose:",

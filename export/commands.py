@@ -147,6 +147,9 @@ def _add_model(commands: Commands) -> None:
         help="photographs as your cameras take them (default: the gray ORL faces, which come with the demo)",
     )
     parser.add_argument(
+        "--ncnn", action="store_true", help="make the forms for ncnn, too (needs the packages ncnn and pnnx)"
+    )
+    parser.add_argument(
         "--reference", choices=REFERENCE_NAMES, default="auto", help="MindSpore if installed (default), else numpy"
     )
     add_told_options(parser)
@@ -173,7 +176,7 @@ def model(arguments: argparse.Namespace) -> Outcome:
     made = make_bundle(
         _checkpoint_for_model(arguments),
         arguments.output,
-        FormOptions(reference=arguments.reference, told=told(arguments)),
+        FormOptions(ncnn=arguments.ncnn, reference=arguments.reference, told=told(arguments)),
         photographs=None
         if arguments.calibration is None
         else Photographs(calibration=arguments.calibration, labeled=labeled),

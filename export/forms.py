@@ -1,4 +1,4 @@
-"""Make every form of a network in one folder: float, float tuned for this machine, INT8, FP16; each with its proof."""
+"""Make every form of a network in one folder, each with its proof: float, tuned for this machine, INT8, FP16, ncnn."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan
+from edge_sphereface.image import find_images
+from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.ncnn_file import SUFFIX
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.storage.files import ensure_folder
 from export.convert import ConversionOptions, convert
+from export.ncnn_form import FLOAT32, NcnnOptions, make_ncnn_form, require_ncnn
 from export.presets import NOTHING_TOLD
 from export.quantization.output import write_quantized
 from export.quantization.policy import Policy
-from export.quantization.quantize import FLOAT16, INT8, QuantizationOptions, quantize
+from export.quantization.quantize import FLOAT16, INT8, PROOF_PHOTOGRAPHS, QuantizationOptions, quantize
 from export.rewrite.fast import rewrite
 from export.tuning.tune import TuningOptions, tune
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.model.spec import ModelSpec
     from export.convert import Conversion
+    from export.ncnn_form import NcnnForm
     from export.presets import Told
     from export.quantization.quantize import QuantizedModel
     from export.quantization.search import Reporter
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 STEM = "sphereface20"
 """Stem of the file names. The specification in each file names the network."""
 PLAIN, FAST = "float", "float, faster"
+NCNN_FORMS = {"ncnn": FLOAT32, "ncnn float16": FLOAT16}
+"""Precision of each form for ncnn, by name of the form."""
 _POLICY = Policy(latency=None)
 """The forms are for other devices, which this machine's latency says nothing about: it is measured, not judged."""
 
@@ -56,6 +63,7 @@ class FormOptions:
     Attributes:
         tuned: measure Winograd's filtering stage by stage, which takes minutes, instead of only replacing PReLU.
         precisions: reduced precisions to make, ``int8`` and ``float16``.
+        ncnn: also make the forms for ncnn.
         max_drift: mean of 1 - cosine above which layers of the INT8 form remain in float32.
         reference: reference forward pass of the conversion's proof.
         told: what the user tells of the network; the rest is recognized.
@@ -64,6 +72,7 @@ class FormOptions:
 
     tuned: bool = True
     precisions: tuple[str, ...] = (INT8, FLOAT16)
+    ncnn: bool = False
     max_drift: float = 0.002
     reference: ReferenceName = "auto"
     told: Told = NOTHING_TOLD
@@ -78,6 +87,7 @@ class NetworkForms:
         conversion: plain float form with its proof against the checkpoint.
         fast: faster float form; None if none is measurably faster than the plain one on this machine.
         quantized: form of each reduced precision with its proof; a form that misses a bound is not written.
+        ncnn: forms for ncnn by name; one that misses a bound is not written.
         paths: paths of the models by name of the form, plain float first.
         reports: paths of certificates and reports of quantizations.
     """
@@ -85,6 +95,7 @@ class NetworkForms:
     conversion: Conversion
     fast: Path | None
     quantized: dict[str, QuantizedModel]
+    ncnn: dict[str, NcnnForm]
     paths: dict[str, Path]
     reports: tuple[Path, ...]
 
@@ -111,8 +122,11 @@ def make_forms(
     Raises:
         CheckpointError: the checkpoint cannot be read.
         ParityError: a form differs from its source; it is not written.
+        ExtraError: forms for ncnn were asked for, and ncnn or pnnx is not installed.
         OutputError: a file cannot be written.
     """
+    if options.ncnn:
+        require_ncnn()
     plain = folder / f"{STEM}.onnx"
     with _removed_if_empty(folder):
         conversion = convert(
@@ -157,10 +171,27 @@ def make_forms(
             paths[precision] = folder / f"{STEM}.{precision}.onnx"
             written = write_quantized(made, paths[precision], plain, "cpu")
             reports += written[1:]
+    for_ncnn = {}
+    for name, precision in NCNN_FORMS.items() if options.ncnn else ():
+        output = folder / f"{STEM}{'' if precision == FLOAT32 else f'.{precision}'}{SUFFIX}"
+        how = NcnnOptions(
+            precision=precision,
+            policy=_POLICY,
+            photographs=find_images(found.calibration)[:PROOF_PHOTOGRAPHS],
+            labeled=found.labeled,
+        )
+        for_ncnn[name] = make_ncnn_form(plain, output, how, note=note, reporter=reporter)
+        if for_ncnn[name].written:
+            paths[name] = output
+            reports.append(certificate_path(output))
+        else:
+            for path in (output, certificate_path(output)):
+                path.unlink(missing_ok=True)
     return NetworkForms(
         conversion=conversion,
         fast=fast if is_fast else None,
         quantized=quantized,
+        ncnn=for_ncnn,
         paths=paths,
         reports=tuple(reports),
     )

@@ -17,6 +17,7 @@ import onnx
 from edge_sphereface import __version__
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.ncnn_backend import import_ncnn
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.ncnn_file import REWRITE, SUFFIX, write_ncnn_model
 from edge_sphereface.model.quantization import TARGET_FLOAT16, WEIGHT_BITS, Quantization
@@ -110,7 +111,7 @@ def make_ncnn_form(
         OutputError: the output cannot be written.
     """
     check_output(output, source, suffix=SUFFIX)
-    require_pnnx()
+    require_ncnn()
     original, plain = open_plain(source, "cpu")
     is_half = options.precision == FLOAT16
     spec = replace(
@@ -158,6 +159,16 @@ def make_ncnn_form(
                 certificate.write(json.dumps(record.as_json(), indent=1).encode())
                 shutil.copyfileobj(content, stream)
     return form
+
+
+def require_ncnn() -> None:
+    """Check that a form for ncnn can be made and run, before minutes of work.
+
+    Raises:
+        ExtraError: ncnn or pnnx is not installed.
+    """
+    require_pnnx()
+    import_ncnn()
 
 
 def _write(path: Path, spec: ModelSpec, files: NcnnFiles) -> None:

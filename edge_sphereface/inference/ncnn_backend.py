@@ -44,7 +44,7 @@ class NcnnBackend:
     def __init__(self, model: Path, config: SessionConfig) -> None:
         _check_options(model, config)
         checked = read_ncnn_model(model)  # ncnn itself reads beyond its buffers where a file is damaged
-        ncnn = _import_ncnn()
+        ncnn = import_ncnn()
         threads = config.threads or usable_cpus()
         is_half = checked.spec.precision == "float16" and bool(ncnn.cpu_support_arm_asimdhp())
         self._mat = ncnn.Mat
@@ -92,7 +92,12 @@ def _check_options(model: Path, config: SessionConfig) -> None:
         )
 
 
-def _import_ncnn() -> Any:
+def import_ncnn() -> Any:
+    """Import ncnn.
+
+    Raises:
+        ExtraError: it is not installed.
+    """
     try:
         import ncnn
     except ImportError as error:

@@ -3,15 +3,19 @@
 import json
 import os
 
+import onnx
 import pytest
 
 from edge_sphereface.errors import ExtraError, ModelFormatError, OutputError
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path, check_on_device, load_certificate
 from edge_sphereface.model.ncnn_file import read_ncnn_model
+from export.checkpoint.ckpt_writer import write_ckpt
+from export.convert import ConversionOptions, convert
 from export.ncnn_form import NcnnOptions, make_ncnn_form
 from export.pnnx import require_pnnx
 from export.quantization.policy import parse_policy
+from export.untrained import untrained_parameters
 from tests.ncnn_files import ncnn_parts
 
 
@@ -77,8 +81,21 @@ def test_what_misses_a_bound_is_not_written(needs_both, small_model, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_networks_of_other_depths(needs_both, shallowest_models, tmp_path):
-    assert make_ncnn_form(shallowest_models["nchw"], tmp_path / "m.ncnn", NcnnOptions()).proof.passed
+def test_networks_with_biases_and_relu(needs_both, tmp_path):
+    """Square crops, too: pnnx puts the ReLU into the convolution."""
+    parameters = untrained_parameters(depth=4, widths=(4, 4, 4, 8), embedding_size=8, input_size=(112, 112), bias=True)
+    write_ckpt(tmp_path / "x.ckpt", parameters)
+    plain = convert(tmp_path / "x.ckpt", tmp_path / "m.onnx", ConversionOptions(reference="numpy")).model
+    model = onnx.load(plain)
+    for node in model.graph.node:
+        if node.op_type == "PRelu":
+            node.op_type = "Relu"
+            del node.input[1:]
+    onnx.save(model, plain)
+    assert make_ncnn_form(plain, tmp_path / "m.ncnn", NcnnOptions()).proof.passed
+    network = read_ncnn_model(tmp_path / "m.ncnn").network.text
+    assert " 9=1" in network
+    assert "PReLU" not in network
 
 
 def test_other_outputs_and_sources_are_refused(needs_both, small_model, form, tmp_path):

@@ -1,5 +1,6 @@
 """Models for ncnn: the same embeddings as on onnxruntime, and no damaged file reaches ncnn, which would crash."""
 
+import json
 import re
 import subprocess
 import sys
@@ -131,6 +132,29 @@ def test_a_form_for_ncnn_counts_as_the_less_simple(model, small_model):
     choice = choose([model, small_model], settings, what=Measurement(rounds=2))
     assert {row.setting for row in choice.rows if row.form.path == model} == {settings[0]}
     assert all(rival.row.form.path == small_model for rival in choice.rivals if choice.fastest.form.path == model)
+
+
+@pytest.mark.usefixtures("needs_ncnn")
+def test_commands_take_it(model, cli, require_schema, tmp_path):
+    code, out, _ = cli("info", model, "--json")
+    assert (code, json.loads(out)["provider"]["active"]) == (0, ["ncnn"])
+    require_schema("info", json.loads(out))
+    code, out, _ = cli("doctor", "--model", model, "--json")
+    (found,) = [one for one in json.loads(out)["findings"] if one["check"] == "model"]
+    assert (code, found["status"]) == (0, "warn")
+    assert "no parity certificate" in found["message"]
+    code, _, err = cli("info", model, "--provider", "cuda")
+    assert (code, "ncnn runs it, on the CPU" in err) == (1, True)
+
+
+@pytest.mark.usefixtures("needs_ncnn")
+def test_tune_copies_it_under_a_name_that_fits(model, cli, require_schema, tmp_path):
+    code, out, _ = cli("tune", model, "--threads", 1, "--rounds", 1, "-o", tmp_path / "best.onnx", "--json")
+    report = json.loads(out)
+    require_schema("tune", report)
+    assert (code, report["output"], report["best"]["rewrites"]) == (0, str(tmp_path / "best.ncnn"), ["ncnn"])
+    assert (tmp_path / "best.ncnn").read_bytes() == model.read_bytes()
+    assert not (tmp_path / "best.onnx").exists()
 
 
 def test_onnx_files_do_not_import_it(small_model):
