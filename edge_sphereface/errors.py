@@ -5,7 +5,7 @@
     EdgeSphereFaceError
     ├── ModelError                  a model file cannot be used
     │   ├── ModelNotFoundError      (also FileNotFoundError)
-    │   └── ModelFormatError        (also ValueError)    not an ONNX model that this version reads
+    │   └── ModelFormatError        (also ValueError)    not a model that this version reads
     ├── ProviderError               (also RuntimeError)  the requested execution provider is absent or does not run
     ├── ImageError                  (also ValueError)    unreadable, or not (H, W, 3) uint8 BGR
     ├── CropError                   (also ValueError)    not an aligned crop of the size that the model expects
@@ -155,7 +155,7 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class ModelFormatError(ModelError, ValueError):
-    """The file is no ONNX model, or not one that this version reads."""
+    """The file is no model, or not one that this version reads."""
 
     code = "model-format"
 
