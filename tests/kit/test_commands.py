@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks.contenders.contender import Setup, find_peer
-from benchmarks.peer_environments import PeerUnavailableError
+from benchmarks.contenders.contender import Peer, Setup, find_peer
+from benchmarks.peer_environments import FOLDER, PeerUnavailableError, environment_of
 from benchmarks.peer_process import PeerProcess
 from benchmarks.worker import Ready, Request
 from edge_sphereface.cli.__main__ import build_parser
@@ -336,3 +336,24 @@ def test_other_runtimes_are_proven(kit, tmp_path, name):
     assert isinstance(answer, Ready), answer
     check = check_outputs(kit, read_outputs([tmp_path / "outputs.npy"], count=kit.shape[0], size=kit.shape[1]))
     assert check.passed, check
+
+
+OPENVINO = Peer(
+    name="onnxruntime_openvino", title="onnxruntime-openvino", requirements=("onnxruntime-openvino",), settings=""
+)
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not (FOLDER / OPENVINO.name / "bin/python").exists(), reason=f"needs build/peers/{OPENVINO.name}")
+@pytest.mark.parametrize("form", ["float32-b1", "float32-image"])
+def test_openvinos_provider_is_proven(kit, cli, tmp_path, form):
+    """By the kit's program, which refuses to leave nodes to the CPU's provider."""
+    words = ["--target", "OpenVINOExecutionProvider", "--provider-option", "device_type=CPU", "--form", form]
+    done = subprocess.run(
+        [FOLDER / OPENVINO.name / "bin/python", kit.folder / "run.py", *words, "--rounds", "1", "-o", tmp_path / "o"],
+        env=environment_of(OPENVINO), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "on OpenVINOExecutionProvider, compared as float32" in done.stdout
+    code, out, _ = cli("check-outputs", kit.folder, tmp_path / "o" / "result.json")
+    assert code == 0, out
