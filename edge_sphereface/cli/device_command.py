@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.device import DevicePlan
     from edge_sphereface.device.report import DeviceReport, SustainedRun
 
 _MINUTES, _QUICK_MINUTES = 5.0, 0.5
@@ -77,7 +79,10 @@ def report_device(arguments: argparse.Namespace) -> Outcome:
     )
     try:
         report = measure_device(
-            plan, keep=lambda made: _write(made, arguments.output), progress=_progress, explain=note
+            plan,
+            keep=lambda made: _write(made, arguments.output),
+            progress=lambda step: _progress(plan, step),
+            explain=note,
         )
     except KeyboardInterrupt:
         note(f"{arguments.output} holds what was measured, marked as incomplete")
@@ -108,10 +113,12 @@ def _check_output(output: Path, models: Iterable[Path]) -> None:
         raise UsageError(f"{output} is an input of this command, and would be lost.", hint="name another file")
 
 
-def _progress(step: str) -> Progress:
+def _progress(plan: DevicePlan, step: str) -> Progress:
+    """The progress of a step, with the time that is left of all; verified models do not tell how fast they are."""
     from edge_sphereface.device.measurement import STEPS
 
-    return Progress(f"step {STEPS.index(step) + 1} of {len(STEPS)}, {step}")
+    what = f"step {STEPS.index(step) + 1} of {len(STEPS)}, {step}"
+    return Progress(what, later_s=None if step in (STEPS[0], STEPS[-1]) else partial(plan.later_s, step))
 
 
 def _write(report: DeviceReport, output: Path) -> None:

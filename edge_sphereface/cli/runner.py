@@ -288,6 +288,7 @@ class Progress:
     Args:
         what: such as ``downloading``.
         unit: ``MiB`` shows bytes in MiB; anything else is counted.
+        later_s: seconds of the steps that follow, from those that this one takes as a whole; None if nothing follows.
         clock: monotonic time in seconds.
     """
 
@@ -295,8 +296,16 @@ class Progress:
     _ESTIMATE_S = 5.0
     """Work that has taken so long shows how long the rest will take at the same speed."""
 
-    def __init__(self, what: str, unit: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        what: str,
+        unit: str = "",
+        *,
+        later_s: Callable[[float], float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._what = what
+        self._later_s = later_s
         self._clock = clock
         self._began = clock()
         self._width = 0
@@ -325,7 +334,14 @@ class Progress:
         if not 0 < done < total or elapsed_s < self._ESTIMATE_S:
             return ""
         left_s = elapsed_s * (total - done) / done
-        return f", about {left_s:.0f} s left" if left_s < 100 else f", about {left_s / 60:.0f} min left"
+        if self._later_s is None:
+            return f", about {_duration(left_s)} left"
+        all_s = left_s + self._later_s(left_s + elapsed_s)
+        return f", about {_duration(left_s)} left, {_duration(all_s)} with the later steps"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _bound_threads(threads: int) -> None:

@@ -71,6 +71,8 @@ _CHECKED_BEFORE = ("model", "offline")
 """Checks whose subject has a part of its own in the report."""
 STEPS = ("models", "tuning", "INT8 over float", "detectors", "sustained run")
 """Names of the steps that take time, in order."""
+_CASES = 2
+"""Cases that are measured to compare INT8 with float."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,21 @@ class DevicePlan:
     def samples(self) -> int:
         """Latency samples of each case."""
         return 25 if self.quick else 100
+
+    def later_s(self, step: str, step_s: float) -> float:
+        """Seconds that the steps after one are expected to take.
+
+        A case of the tuning is a form with a number of threads; comparing INT8 with float measures two cases, and the
+        detectors count as two more.
+
+        Args:
+            step: ``tuning``, ``INT8 over float`` or ``detectors``.
+            step_s: seconds that it takes as a whole.
+        """
+        cases = {"tuning": len(self.models) * (len(self.threads) or 2), "INT8 over float": _CASES}
+        later = {"tuning": 2 * _CASES, "INT8 over float": _CASES}
+        measured = step_s * later[step] / cases[step] if step in later else 0.0
+        return measured + 60 * self.minutes
 
 
 class _StopError(Exception):

@@ -89,6 +89,14 @@ def test_progress_is_rare_where_nobody_watches(capsys):
     ]
 
 
+def test_the_time_of_later_steps_is_added(capsys):
+    now = [0.0]
+    progress = Progress("step 2", later_s=lambda step_s: 2 * step_s + 300, clock=lambda: now[0])
+    now[0] = 12.0
+    progress(10, 30)
+    assert capsys.readouterr().err == "step 2: 10 / 30, about 24 s left, 7 min with the later steps\n"
+
+
 class Terminal(io.StringIO):
     """A terminal that keeps what is written to it."""
 

@@ -319,3 +319,11 @@ def test_a_report_of_another_kind_is_refused():
     for text in ('{"kind": "x"}', "{}", "[]"):
         with pytest.raises(EdgeSphereFaceError):
             DeviceReport.from_json(text)
+
+
+def test_the_time_left_counts_the_later_steps():
+    """Comparing two forms and timing two detectors take what as many cases of the tuning take."""
+    plan = DevicePlan(models=tuple(map(Path, "abcd")), minutes=5)
+    assert plan.later_s("tuning", 80.0) == 300 + 40
+    assert plan.later_s("INT8 over float", 20.0) == 300 + 20
+    assert plan.later_s("detectors", 20.0) == 300
