@@ -289,8 +289,12 @@ def test_outputs_of_another_tool_are_compared(program, kit, tmp_path, capsys):
     half = ["--precision", "float16"]
     np.save(tmp_path / "x.npy", expected.astype(np.float16))
     assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "x.npy"), *half]) == 0
-    (tmp_path / "x.npy").write_bytes(b"x")
-    assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "x.npy")]) == 2
+    for content in (b"", b"x", (tmp_path / "x.npy").read_bytes()[:-1]):
+        (tmp_path / "x.npy").write_bytes(content)
+        assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "x.npy")]) == 2
+        assert "is not a whole array" in capsys.readouterr().err
+    os.mkfifo(tmp_path / "pipe.npy")
+    assert program.main(["--kit", str(kit), "--outputs", str(tmp_path / "pipe.npy")]) == 2
 
 
 def test_what_cannot_be_run_is_said(program, kit, compute, monkeypatch, capsys):

@@ -196,10 +196,12 @@ def _measure(
 def _compare_file(kit: Kit, arguments: argparse.Namespace) -> int:
     form = kit.form(arguments.form, (".onnx",))
     precision = arguments.precision or form["precision"]
+    if not arguments.outputs.is_file():
+        raise StopError(f"there is no regular file {arguments.outputs}")
     try:
-        outputs = np.load(str(arguments.outputs))
-    except (OSError, ValueError) as error:
-        raise StopError(f"{arguments.outputs} cannot be read as an array of numpy: {error}") from error
+        outputs = np.load(str(arguments.outputs), mmap_mode="r")  # takes no memory for what is not there
+    except (OSError, ValueError, EOFError) as error:  # numpy's words advise to unpickle what it cannot read
+        raise StopError(f"{arguments.outputs} is not a whole array as numpy.save writes it (.npy)") from error
     if getattr(outputs, "dtype", np.dtype(object)).kind != "f":
         raise StopError(f"expected floating-point numbers in {arguments.outputs}")
     passed = _compare(
@@ -393,6 +395,9 @@ def _write(path: Path, content: bytes) -> None:
         with open(descriptor, "wb") as stream:  # noqa: PTH123 -- of a descriptor
             stream.write(content)
         part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StopError(f"{path} cannot be written: {error}") from error
     except BaseException:  # also Ctrl-C
         part.unlink(missing_ok=True)
         raise
