@@ -14,13 +14,14 @@ from benchmarks.ascend.formats.recording import Stated
 from benchmarks.latency import example_crops
 from benchmarks.result_file import keep_result, load_result
 from edge_sphereface.cli.arguments import json_option, positive
-from edge_sphereface.cli.runner import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.evaluation.pairs import given_landmarks, images_of, read_lfw
 
 if TYPE_CHECKING:
     import argparse
 
     from benchmarks.ascend.native import Forward, NativeAccuracy, NativeRow
+    from benchmarks.ascend.row import LedgerRow
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.model.spec import ModelSpec
 
@@ -177,11 +178,24 @@ def _spec_of(checkpoint: Path) -> ModelSpec:
 
 
 def run_import(arguments: argparse.Namespace) -> Outcome:
-    """Run ``ascend import``: read runs from another machine."""
+    """Run ``ascend import``: read runs from another machine.
+
+    Raises:
+        UsageError: the source is empty, or a run was given twice.
+    """
+    if not arguments.source.strip():
+        raise UsageError("Expected the source of the runs, got nothing.", hint="say who recorded them, where and when")
     stated = Stated(
         source=arguments.source, device=arguments.device, precision=arguments.precision, batch=arguments.batch
     )
-    rows = [row for path in arguments.file for row in imported.read(path, stated)]
+    read: dict[str, list[LedgerRow]] = {}
+    for path in arguments.file:
+        found = imported.read(path, stated)
+        digest = found[0].file.sha256 if found[0].file is not None else path.name
+        if digest in read:
+            raise UsageError(f"{path} holds the same run as a file before it.", hint="give each run once")
+        read[digest] = found
+    rows = [row for found in read.values() for row in found]
     if arguments.kit_check is not None:
         rows = checked.join(rows, checked.read_check(arguments.kit_check))
     result = ledger.ImportedReport(environment=environment.describe(), ledger=tuple(rows))

@@ -240,6 +240,18 @@ def test_a_file_proves_nothing_without_a_check():
     assert "names no check" in found.doubts[0]
 
 
+def test_a_run_is_imported_once_and_has_a_source(tmp_path, capsys):
+    """A copy under another name is the same run; two rows of it would look like two runs that agree."""
+    logs = [tmp_path / "a.log", tmp_path / "b.log"]
+    for log in logs:
+        log.write_text("Inference average time : 2.71 ms\nInference average time without first time: 2.66 ms\n")
+    words = ["ascend", "import", *map(str, logs)]
+    assert run(build_parser(), [*words, "--source", "lab"]) == 2
+    assert "b.log holds the same run as a file before it" in capsys.readouterr().err
+    assert run(build_parser(), [*words[:3], "--source", " "]) == 2
+    assert "Expected the source of the runs" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_compare_writes_table_picture_and_data(tmp_path, capsys):
     log = tmp_path / "msame.log"

@@ -1,5 +1,6 @@
 """The program that a kit takes along: it runs whatever runtime a device has, and compares with numpy alone."""
 
+import ast
 import ctypes
 import hashlib
 import importlib.util
@@ -495,6 +496,18 @@ def test_numbers_from_0_on_are_taken(program, words, capsys):
         program.main(words)
     assert stopped.value.code == 2
     assert "invalid number from 0 on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted(PROGRAM.parent.rglob("*.py")), ids=lambda path: path.name)
+def test_boards_with_python_38_can_read_the_program(path):
+    """Later syntax, and classes of the standard library and unions as annotations, end it there on import."""
+    tree = ast.parse(path.read_text(), feature_version=(3, 8))
+    hints = [node.annotation for node in ast.walk(tree) if isinstance(node, (ast.arg, ast.AnnAssign))]
+    hints += [node.returns for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    parts = [part for hint in hints if hint is not None for part in ast.walk(hint)]
+    assert not any(isinstance(part, ast.BinOp) for part in parts)
+    generic = {part.value.id for part in parts if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name)}
+    assert not generic & {"dict", "list", "set", "tuple", "type"}
 
 
 def test_without_numpy_nothing_is_said_to_be_wrong():
