@@ -22,7 +22,6 @@ class Core:
         ghz: clock of the core in GHz.
         caches: data caches from the first level to the last; a shared one counts as a whole.
         vector_per_cycle: vector operations of 128 bits that start in one cycle.
-        memory_gb_s: what the memory of the board transfers at most, in 10^9 bytes a second.
         has_half: whether the core computes in half precision.
     """
 
@@ -30,7 +29,6 @@ class Core:
     ghz: float
     caches: tuple[Cache, ...]
     vector_per_cycle: float
-    memory_gb_s: float
     has_half: bool = False
 
 
@@ -40,14 +38,12 @@ CORES: Mapping[str, Core] = {
         ghz=1.4,
         caches=(Cache(bytes=32 * _KIB, ways=4), Cache(bytes=512 * _KIB, ways=16)),
         vector_per_cycle=1,
-        memory_gb_s=3.6,
     ),
     "cortex-a72": Core(
         board="Raspberry Pi 4",
         ghz=1.8,
         caches=(Cache(bytes=32 * _KIB, ways=2), Cache(bytes=1024 * _KIB, ways=16)),
         vector_per_cycle=1,
-        memory_gb_s=12.8,
     ),
     "cortex-a76": Core(
         board="Raspberry Pi 5",
@@ -58,7 +54,6 @@ CORES: Mapping[str, Core] = {
             Cache(bytes=2048 * _KIB, ways=16),
         ),
         vector_per_cycle=2,
-        memory_gb_s=17.1,
         has_half=True,
     ),
     "neoverse-n1": Core(
@@ -70,7 +65,6 @@ CORES: Mapping[str, Core] = {
             Cache(bytes=2048 * _KIB, ways=16),
         ),
         vector_per_cycle=2,
-        memory_gb_s=68.0,
         has_half=True,
     ),
 }
@@ -80,6 +74,5 @@ that one.
 Source: caches, Arm's Technical Reference Manuals of the cores and the data sheets of BCM2837, BCM2711, BCM2712 and
 Jetson Orin; vector operations, Arm's Software Optimization Guides of Cortex-A72 (a 128-bit multiply-add occupies both
 halves of its two 64-bit pipelines) and Cortex-A76 (two pipelines of 128 bits), and for Cortex-A53, which has none, its
-64-bit pipelines, two of which make 128 bits; memory, bus width times data rate: 32 bits of LPDDR2-900, LPDDR4-3200 and
-LPDDR4X-4267, and 128 bits of LPDDR5-4250.
+64-bit pipelines, two of which make 128 bits.
 """

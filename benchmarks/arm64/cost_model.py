@@ -1,10 +1,11 @@
 """Model the time of an inference from its counts: a stated, simple model with its error, and no measurement.
 
-``time = vector instructions / (starts per cycle x clock x vector share) / threads + bytes / (bus x bus share)``
+``time = vector instructions / (starts per cycle x clock x threads) + lines x 64 bytes / bandwidth``
 
-Vector instructions run on each thread's own core; lines that the caches lack or write back pass one bus, which all
-threads share. Both parts are added: nothing overlaps. The two shares are constants of all boards, fitted to some
-published times of ncnn's benchmark and judged by the others.
+A core starts as many vector instructions in a cycle as Arm states, on each thread's own core. Lines that the last level
+of the caches lacks or writes back pass one bus, which all threads share. Both parts are added: nothing overlaps, and
+everything else is free. The bandwidth is the only constant that is fitted, one for each board, to some published times
+of ncnn's benchmark with one thread; the others judge the model.
 """
 
 from __future__ import annotations
@@ -12,10 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from benchmarks.arm64.cores import CORES
-from benchmarks.arm64.instructions import LINE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,8 +81,11 @@ Source: Tencent/ncnn, benchmark/README.md: Raspberry Pi 3 Model B+ at 1.4 GHz, R
 Raspberry Pi 5 at 2.4 GHz."""
 
 _VERSIONS = {"cortex-a53": "1.0.20221128", "cortex-a72": "1.0.20221128", "cortex-a76": "1.0.20240102"}
-_FITTED = {("cortex-a72", name, 1) for name in ("mobilenet", "mobilenet_v2", "resnet50")}
-"""All others judge the model, among them every time with four threads and every other board."""
+_FITTED = {
+    *((processor, name) for processor in ("cortex-a53", "cortex-a72") for name in ("mobilenet", "resnet50")),
+    ("cortex-a76", "resnet18"),
+}
+"""Core and network of the times with one thread to which the bandwidths are fitted."""
 
 
 def published() -> list[Published]:
@@ -99,25 +100,12 @@ def published() -> list[Published]:
             ),
             threads=threads,
             ms=ms,
-            is_fitted=(processor, name, threads) in _FITTED,
+            is_fitted=threads == 1 and (processor, name) in _FITTED,
         )
         for processor, rows in _TIMES.items()
         for name, times in rows.items()
         for threads, ms in zip((1, 4), times, strict=True)
     ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Constants:
-    """The fitted constants.
-
-    Attributes:
-        vector_share: vector instructions that start, as a share of those that the core can start.
-        bus_share: transferred bytes, as a share of those that the memory can transfer.
-    """
-
-    vector_share: float
-    bus_share: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,64 +130,73 @@ class CostModel:
     """The model with its evidence.
 
     Attributes:
-        constants: the fitted constants.
+        bandwidth_gb_s: the fitted constant: 10^9 bytes that a board moves to and from memory in a second, by core.
         pairs: published and modelled times.
-        largest_error: largest error of a pair that judges the model, by core and number of threads.
+        largest_error: largest error of the pairs that judge the model, as a share, by core; a pair with four threads
+            judges its core too.
     """
 
-    constants: Constants
+    bandwidth_gb_s: Mapping[str, float]
     pairs: tuple[ModelledPair, ...]
     largest_error: Mapping[str, float]
 
 
-def _parts_ms(counts: Counts, core: Core, threads: int) -> tuple[float, float]:
-    """Milliseconds of arithmetic and of transfers at the full rates of core and memory."""
+def _parts(counts: Counts, core: Core, threads: int) -> tuple[float, float]:
+    """Milliseconds of arithmetic, and millions of bytes to and from memory."""
     if counts.traffic is None:
         raise ValueError("Expected counts with the traffic of a core's caches, got none.")
-    lines = counts.traffic.misses[-1] + counts.traffic.written_back
-    arithmetic = counts.vector / (core.vector_per_cycle * core.ghz * 1e6 * threads)
-    return arithmetic, lines * LINE_BYTES / (core.memory_gb_s * 1e6)
+    arithmetic_ms = counts.vector / (core.vector_per_cycle * core.ghz * 1e6 * threads)
+    return arithmetic_ms, counts.traffic.memory_bytes / 1e6
 
 
-def modelled_ms(counts: Counts, core: Core, constants: Constants, threads: int = 1) -> float:
+def modelled_ms(counts: Counts, core: Core, bandwidth_gb_s: float, threads: int = 1) -> float:
     """Return the modelled time of an inference in milliseconds.
 
     Args:
         counts: counts with one thread, with traffic.
         core: the core.
-        constants: constants of the model.
+        bandwidth_gb_s: 10^9 bytes that the board moves to and from memory in a second.
         threads: number of threads, each on a core of its own.
     """
-    arithmetic, transfers = _parts_ms(counts, core, threads)
-    return arithmetic / constants.vector_share + transfers / constants.bus_share
+    arithmetic_ms, megabytes = _parts(counts, core, threads)
+    return arithmetic_ms + megabytes / bandwidth_gb_s
 
 
 def fit(rows: Sequence[tuple[Published, Counts]]) -> CostModel:
-    """Fit the constants to the pairs that are meant for it, by least squares of relative errors, and judge by the rest.
+    """Fit the bandwidth of each board to the pairs that are meant for it, and judge the model by the rest.
+
+    Least squares of relative errors.
 
     Args:
         rows: published times, with the counts of their networks.
 
     Raises:
-        ValueError: the pairs do not determine two positive constants.
+        ValueError: the pairs of a board determine no bandwidth.
     """
-    fitted = [
-        (one.ms, _parts_ms(counts, CORES[one.network.processor], one.threads)) for one, counts in rows if one.is_fitted
-    ]
-    matrix = np.array([[part / ms for part in parts] for ms, parts in fitted])
-    if len(fitted) < 2 or np.linalg.matrix_rank(matrix) < 2:
-        raise ValueError(f"Expected pairs that determine two constants, got {len(fitted)}.")
-    factors = np.linalg.lstsq(matrix, np.ones(len(fitted)), rcond=None)[0]
-    if not (factors > 0).all():
-        raise ValueError(f"Expected positive constants, got {factors.tolist()}.")
-    constants = Constants(vector_share=float(1 / factors[0]), bus_share=float(1 / factors[1]))
+    bandwidths = {
+        name: _bandwidth(name, [(one, counts) for one, counts in rows if one.network.processor == name])
+        for name in dict.fromkeys(one.network.processor for one, _ in rows)
+    }
     pairs = []
     for one, counts in rows:
-        ms = modelled_ms(counts, CORES[one.network.processor], constants, one.threads)
+        name = one.network.processor
+        ms = modelled_ms(counts, CORES[name], bandwidths[name], one.threads)
         pairs.append(ModelledPair(published=one, counts=counts, modelled_ms=ms, error=ms / one.ms - 1))
     largest: dict[str, float] = {}
     for pair in pairs:
+        name = pair.published.network.processor
         if not pair.published.is_fitted:
-            key = f"{pair.published.network.processor}, {pair.published.threads} threads"
-            largest[key] = max(largest.get(key, 0.0), abs(pair.error))
-    return CostModel(constants=constants, pairs=tuple(pairs), largest_error=largest)
+            largest[name] = max(largest.get(name, 0.0), abs(pair.error))
+    return CostModel(bandwidth_gb_s=bandwidths, pairs=tuple(pairs), largest_error=largest)
+
+
+def _bandwidth(name: str, rows: Sequence[tuple[Published, Counts]]) -> float:
+    above = below = 0.0
+    for one, counts in rows:
+        if one.is_fitted:
+            arithmetic_ms, megabytes = _parts(counts, CORES[name], one.threads)
+            above += megabytes / one.ms * (1 - arithmetic_ms / one.ms)
+            below += (megabytes / one.ms) ** 2
+    if above <= 0:
+        raise ValueError(f"Expected times of {name} that are longer than the arithmetic alone, got none to fit to.")
+    return below / above

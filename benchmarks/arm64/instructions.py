@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("instructions.c")
 WORKER = Path(__file__).with_name("marked.py")
-_COMPILERS = ("cc", "gcc", "clang")
 LINE_BYTES = 64
 """Length of a line of every modelled cache."""
+_COMPILERS = ("cc", "gcc", "clang")
 _KINDS = 5
 _TRAFFIC = 3
 
@@ -57,6 +57,11 @@ class Traffic:
     stored_bytes: int
     misses: tuple[int, ...]
     written_back: int
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that pass between the last level and memory, in both directions."""
+        return (self.misses[-1] + self.written_back) * LINE_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ from export.faces import face_crops
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from benchmarks.arm64.cost_model import Constants, CostModel, Network
+    from benchmarks.arm64.cost_model import CostModel, Network
     from benchmarks.arm64.instructions import Cache
     from benchmarks.contenders import Peer
     from benchmarks.contenders.contender import Precision
@@ -119,7 +119,7 @@ class PeerRow:
         precision: precision in which the model is computed.
         graph: ``plain``, or the rewrites of the model's graph.
         counted: the counts; None if the case failed.
-        modelled_ms: time by the cost model in milliseconds, no measurement; None without a model.
+        modelled_ms: time by the cost model in milliseconds, no measurement; None for a board without published times.
         error: reason of a failure; empty for a case that ran.
     """
 
@@ -336,7 +336,7 @@ def count_peers(
     cases: Sequence[PeerCase],
     counter: PeerCounter,
     *,
-    constants: Constants | None = None,
+    model: CostModel | None = None,
     at_once: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     note: Callable[[str], None] = lambda _: None,
@@ -346,7 +346,7 @@ def count_peers(
     Args:
         cases: what is counted.
         counter: counts one case.
-        constants: constants of the cost model; None for no model.
+        model: the cost model; None for no modelled times.
         at_once: number of cases that run at a time.
         progress: called with the numbers of done and of all cases.
         note: called with a description of each result.
@@ -358,8 +358,8 @@ def count_peers(
             counted = counter.count(case)
         except EmulationError as problem:
             error = str(problem)
-        if counted and constants:
-            modelled = modelled_ms(counted.counts, CORES[case.processor], constants)
+        if counted and model and case.processor in model.bandwidth_gb_s:
+            modelled = modelled_ms(counted.counts, CORES[case.processor], model.bandwidth_gb_s[case.processor])
         said = f"{counted.counts.instructions / 1e6:.0f} million instructions" if counted else error
         note(f"{case.processor:<12} {case.label}: {said}")
         return PeerRow(

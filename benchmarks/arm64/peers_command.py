@@ -82,7 +82,7 @@ def run_peers(arguments: argparse.Namespace, emulator: Emulator | None = None) -
     rows = count_peers(
         cases,
         counter,
-        constants=model.constants if model is not None else None,
+        model=model,
         at_once=arguments.at_once,
         progress=Progress("cases"),
         note=note,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.arm64.cores import CORES
-from benchmarks.arm64.instructions import LINE_BYTES
 from benchmarks.arm64.report import table
 
 if TYPE_CHECKING:
@@ -65,14 +64,13 @@ def _cells(row: PeerRow, length: int) -> list[str]:
     if row.counted is None:
         return [row.label, row.precision, f"failed: {row.error}"[:60], *["·"] * (length - 3)]
     counts = row.counted.counts
-    lines = counts.traffic.misses[-1] + counts.traffic.written_back if counts.traffic else None
     cells = [
         row.label,
         row.precision,
         f"{counts.instructions / 1e6:.0f}",
         f"{counts.multiply_adds / 1e6:.0f}",
         f"{(counts.vector_memory + counts.other_memory) / 1e6:.0f}",
-        "·" if lines is None else f"{lines * LINE_BYTES / 1e6:.0f}",
+        "·" if counts.traffic is None else f"{counts.traffic.memory_bytes / 1e6:.0f}",
         f"{row.counted.cosine:.6f}",
         "·" if row.modelled_ms is None else f"{row.modelled_ms:.1f}",
     ]
@@ -93,8 +91,9 @@ def _model(model: CostModel) -> str:
         ]
         for pair in model.pairs
     ]
+    fitted = ", ".join(f"{CORES[name].board} {value:.2f}" for name, value in model.bandwidth_gb_s.items())
     said = (
-        f"The cost model: {model.constants.vector_share:.2f} of the vector instructions that a core can start, "
-        f"{model.constants.bus_share:.2f} of what the memory can transfer. Against ncnn's published times:"
+        "The cost model: all vector instructions at the rate of the core, then all bytes to and from memory at a "
+        f"fitted bandwidth in GB/s ({fitted}). Against ncnn's published times:"
     )
     return f"{said}\n\n{table(head, body)}"
