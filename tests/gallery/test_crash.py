@@ -21,7 +21,7 @@ from edge_sphereface.gallery import open_gallery
 HERE = Path(__file__).parent
 TRIALS = int(os.environ.get("EDGE_SPHEREFACE_CRASH_TRIALS", "12"))
 KILLS = 3 * TRIALS
-PEOPLE, STEPS = 3000, 12
+PEOPLE, STEPS = 2000, 12
 
 
 @pytest.fixture(scope="module")
