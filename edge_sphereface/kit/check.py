@@ -171,12 +171,7 @@ class KitCheck(_Part):
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
-        kind, version = values.get("kind"), values.get("schema_version")
-        if (kind, version) != (KIND, SCHEMA_VERSION):
-            raise KitError(
-                f"Expected the check of a kit {KIND!r} of version {SCHEMA_VERSION}, got {kind!r:.80} {version!r:.80}.",
-                hint=_HINT,
-            )
+        cls._require_kind(values, KIND, SCHEMA_VERSION)
         return {"result_sha256": None, "pairs": None, **values}
 
 

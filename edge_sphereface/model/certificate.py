@@ -265,13 +265,7 @@ class Certificate(_Part):
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:
-        kind, version = values.get("kind"), values.get("schema_version")
-        if (kind, version) != (KIND, SCHEMA_VERSION):
-            raise CertificateError(
-                f"Expected a certificate {KIND!r} of version {SCHEMA_VERSION}, got {kind!r:.80} {version!r:.80}.",
-                hint=_HINT,
-                remedy=_REMEDY,
-            )
+        cls._require_kind(values, KIND, SCHEMA_VERSION)
         return {"crops": None, "alignment": None, "quality": [], "folded": [], **values}
 
 

@@ -138,6 +138,17 @@ class Record:
         """Hook: convert parsed JSON of an earlier version to this one."""
         return values
 
+    @classmethod
+    def _require_kind(cls, values: JsonObject, kind: str, version: int) -> None:
+        """Require that parsed JSON is of a kind and a version.
+
+        Raises:
+            EdgeSphereFaceError: it is not, as the class of the record's errors.
+        """
+        found = values.get("kind"), values.get("schema_version")
+        if found != (kind, version):
+            raise cls._refusal(f"is not {kind!r} of version {version}: it says {found[0]!r:.80} {found[1]!r:.80}")
+
     def _faults(self) -> Iterator[str]:
         """Hook: describe faults of valid fields in combination."""
         return iter(())

@@ -72,8 +72,8 @@ def test_golden_inputs_are_the_same_for_all_time(spec):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.update(kind="other"), "Expected a certificate"),
-        (lambda c: c.update(schema_version=2), "Expected a certificate"),
+        (lambda c: c.update(kind="other"), "The certificate is not .* it says .other. 1"),
+        (lambda c: c.update(schema_version=2), "The certificate is not"),
         (lambda c: c.pop("onnx"), "lacks 'onnx'"),
         (lambda c: c["golden"].update(crops_sha256="0" * 64), "golden inputs"),
         (lambda c: c["golden"].pop("crops_sha256"), "golden lacks 'crops_sha256'"),
