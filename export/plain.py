@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
-    """Open a float model that ``python -m export convert`` made.
+def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
+    """Open a float model that ``python -m export convert`` made, or one that was rewritten from it.
 
     Raises:
-        ModelFormatError: it is quantized or rewritten, has no metadata of this project, or a different graph.
+        ModelFormatError: it is quantized, or has no metadata of this project.
     """
     embedder = Embedder(path, provider=provider)
     if embedder.spec.precision != "float32":
@@ -26,12 +26,21 @@ def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
             f"Expected a float32 model, but {path} has the precision {embedder.spec.precision}.",
             hint="use the float model that it was made from",
         )
+    return embedder, onnx.load(path)
+
+
+def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
+    """Open a float model that ``python -m export convert`` made.
+
+    Raises:
+        ModelFormatError: it is quantized or rewritten, has no metadata of this project, or a different graph.
+    """
+    embedder, model = open_float(path, provider)
     if embedder.spec.rewrites:
         raise ModelFormatError(
             f"Expected the plain float model, but {path} is rewritten ({', '.join(embedder.spec.rewrites)}).",
             hint="use the file that `python -m export convert` made",
         )
-    model = onnx.load(path)
     layers = layers_of(model)
     weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
     if set(weighted) != set(layers) or EMBEDDING not in layers:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _SEARCH_ROUNDS = 5
 _NEAR = 1.1
 """Largest ratio of latencies at which a simpler model is measured again together with the fastest one."""
-_PRECISIONS = ("float32", "float16", "int8")
+_PRECISIONS = ("float32", "weights8", "float16", "int8")
 """Precisions, simplest first."""
 _MIB = 1 << 20
 

@@ -76,6 +76,7 @@ CONVERSION_BOUNDS = Bounds(max_abs_error=1e-5, min_cosine=0.999999)
 DEVICE_BOUNDS = Bounds(max_abs_error=1e-4, min_cosine=0.99999)
 """Bounds between machines and execution providers, which sum float32 in different orders."""
 _REDUCED_BOUNDS = {
+    "weights8": Bounds(max_abs_error=2e-2, min_cosine=0.9999),
     "float16": Bounds(max_abs_error=2e-2, min_cosine=0.9999),
     "int8": Bounds(max_abs_error=5e-2, min_cosine=0.9995),
 }

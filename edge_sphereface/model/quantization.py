@@ -13,16 +13,28 @@ from edge_sphereface.storage.record import Cosine, Count, Rate, Record, Sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Target: TypeAlias = Literal["portable", "arm64", "x86-vnni", "float16"]
+Target: TypeAlias = Literal["portable", "arm64", "x86-vnni", "float16", "float16-arm64", "weights8"]
 TARGET_PORTABLE: Final = "portable"
 TARGET_ARM64: Final = "arm64"
 TARGET_X86_VNNI: Final = "x86-vnni"
 INT8_TARGETS: tuple[Target, ...] = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
 TARGET_FLOAT16: Final = "float16"
-WEIGHT_BITS: dict[Target, int] = {TARGET_PORTABLE: 7, TARGET_ARM64: 8, TARGET_X86_VNNI: 8, TARGET_FLOAT16: 16}
+TARGET_FLOAT16_ARM64: Final = "float16-arm64"
+TARGET_WEIGHTS8: Final = "weights8"
+WEIGHT_BITS: dict[Target, int] = {
+    TARGET_PORTABLE: 7,
+    TARGET_ARM64: 8,
+    TARGET_X86_VNNI: 8,
+    TARGET_FLOAT16: 16,
+    TARGET_FLOAT16_ARM64: 16,
+    TARGET_WEIGHTS8: 8,
+}
 """Bits of a weight for each target. 7-bit weights never saturate the 16-bit sums of x86-64 processors without VNNI."""
 
 _VNNI_FLAGS = {"avx512_vnni", "avx_vnni"}
+_ARM_DOT_PRODUCT = "asimddp"
+_ARM_FLOAT16 = "asimdhp"
+"""Flag in /proc/cpuinfo for float16 arithmetic (Cortex-A76 has it, Cortex-A72 does not)."""
 _X86_64 = ("x86_64", "amd64")
 _ARM64 = ("aarch64", "arm64")
 
@@ -36,7 +48,9 @@ class Quantization(Record):
     """How a model was quantized, and how close its embeddings are to those of the float model.
 
     Attributes:
-        target: kind of processor: ``portable``, ``arm64`` or ``x86-vnni``; ``float16`` for a float16 model.
+        target: kind of processor: ``portable``, ``arm64`` or ``x86-vnni``; of a float16 model ``float16`` for GPUs or
+            ``float16-arm64`` for Arm processors with float16 arithmetic; ``weights8`` for a float32 model with 8-bit
+            weights of the embedding layer.
         weight_bits: bits of a weight: 7, 8 or 16.
         rules: pairs of a layer and the rule that chose its activation range.
         equalization: strength of the channel equalization, 0 to 1.
@@ -83,11 +97,21 @@ def saturates(processor: str, flags: frozenset[str]) -> bool:
     return processor.lower() in _X86_64 and not flags & _VNNI_FLAGS
 
 
+def has_float16_arithmetic(processor: str, flags: frozenset[str]) -> bool:
+    """Whether a processor has float16 arithmetic that onnxruntime uses.
+
+    Args:
+        processor: name of the processor architecture, as ``platform.machine()`` returns it.
+        flags: processor features, as /proc/cpuinfo lists them; empty if unknown.
+    """
+    return processor.lower() in _ARM64 and _ARM_FLOAT16 in flags
+
+
 def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> str:
     """Explain why a model made for a target should not run on a processor; empty if it should.
 
     Args:
-        target: one of ``INT8_TARGETS`` or ``TARGET_FLOAT16``.
+        target: a target of :data:`WEIGHT_BITS`.
         processor: name of the processor architecture, as ``platform.machine()`` returns it.
         flags: processor features, as /proc/cpuinfo lists them; empty if unknown.
     """
@@ -102,6 +126,27 @@ def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> st
         return f"This model was made and timed for x86-64 with VNNI, and this processor is {processor}: use 'arm64'."
     if target == TARGET_ARM64 and kind in _X86_64:
         return f"This model was made and timed for arm64, and this processor is {processor}: use 'x86-vnni'."
+    return _slow_reason(target, processor, flags)
+
+
+def _slow_reason(target: str, processor: str, flags: frozenset[str]) -> str:
+    """Explain why a model takes longer than its float model on a processor; empty if it should not."""
+    half = f", or one of target '{TARGET_FLOAT16_ARM64}'" if has_float16_arithmetic(processor, flags) else ""
+    if target == TARGET_FLOAT16:
+        return (
+            "This float16 model was made for GPUs. On a processor, onnxruntime converts its values back and forth, and "
+            f"it takes longer than the float model. Use the float model{half}."
+        )
+    if target == TARGET_WEIGHTS8 and processor.lower() in _ARM64 and flags and _ARM_DOT_PRODUCT not in flags:
+        return (
+            "The embedding layer of this model has 8-bit weights, for which onnxruntime has no fast kernel on this "
+            "processor without dot product: it takes longer than the float model. Use the float model."
+        )
+    if target == TARGET_FLOAT16_ARM64 and not has_float16_arithmetic(processor, flags):
+        return (
+            "This float16 model was made for Arm processors with float16 arithmetic, and this processor "
+            f"({processor}) does not report it: the model takes longer than the float model. Use the float model."
+        )
     return ""
 
 

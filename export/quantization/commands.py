@@ -18,7 +18,7 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.runner import Commands, Outcome, Progress, UsageError, note
 from edge_sphereface.json_output import INLINE
-from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_PORTABLE
+from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_ARM64, TARGET_PORTABLE, TARGET_X86_VNNI
 from export.outputs import check_output
 from export.quantization.output import measured_on, quantization_report, write_quantized
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from export.quantization.proof import ProofReport
     from export.quantization.quantize import QuantizedModel
 
-PRECISIONS = ("int8", "float16")
+PRECISIONS = ("int8", "float16", "weights8")
 
 
 def add_quantize(commands: Commands) -> None:
@@ -49,14 +49,21 @@ def add_quantize(commands: Commands) -> None:
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     parser.add_argument(
-        "--calibration", type=Path, metavar="FOLDER", help="photographs of faces, or crops (optional for float16)"
+        "--calibration", type=Path, metavar="FOLDER", help="photographs of faces, or crops (needed for int8)"
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="int8", help="int8 (default) or float16")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="int8",
+        help="int8 (default), float16, or weights8: "
+        "float32 with 8-bit weights of the embedding layer, of the plain or of a tuned model",
+    )
     parser.add_argument(
         "--target",
         choices=INT8_TARGETS,
         default=TARGET_PORTABLE,
-        help="portable (default): 7-bit weights, the same embeddings everywhere; arm64, x86-vnni: 8-bit weights",
+        help="portable (default): 7-bit weights, the same embeddings everywhere; arm64, x86-vnni: 8-bit weights; of "
+        "float16: portable for GPUs, arm64 for Arm processors with float16 arithmetic",
     )
     parser.add_argument(
         "--count", type=positive, default=428, metavar="N", help="crops for the calibration (default 428)"
@@ -153,6 +160,15 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
         raise UsageError("INT8 needs photographs to calibrate with.", hint="add --calibration FOLDER")
     if arguments.precision == "int8" and arguments.provider != "cpu":
         raise UsageError("INT8 is made for the CPU, and --provider judges float16.", hint="leave --provider out")
+    if arguments.precision == "weights8" and (arguments.target, arguments.provider) != (TARGET_PORTABLE, "cpu"):
+        raise UsageError("weights8 has one form, for the CPU.", hint="leave --target and --provider out")
+    if arguments.precision == "float16" and arguments.target == TARGET_X86_VNNI:
+        raise UsageError(
+            "There is no float16 form for x86-64, which has no float16 arithmetic that onnxruntime uses.",
+            hint="leave --target out for GPUs, or use --target arm64",
+        )
+    if arguments.precision == "float16" and arguments.target == TARGET_ARM64 and arguments.provider != "cpu":
+        raise UsageError("--target arm64 is for the CPU.", hint="leave --target out for another provider")
     labeled = read_named_pairs(arguments)
     if arguments.threshold_from_pairs and labeled is None:
         raise UsageError("--threshold-from-pairs needs labeled pairs.", hint="add --lfw, or --pairs with --images")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from edge_sphereface import __version__
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.json_output import json_object
 from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.quantization import ProcessorWarning
 from edge_sphereface.storage.files import SHARED, atomic_write
 from export import parity
 from export.quantization import report
@@ -94,7 +96,9 @@ def write_quantized(made: QuantizedModel, output: Path, source: Path, provider: 
         record, page, stream = (open_output(path) for path in (beside["json"], beside["md"], output))
         stream.write(made.model.SerializeToString(deterministic=True))
         stream.flush()
-        embedder, original = (Embedder(path, provider=provider) for path in (stream.name, source))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ProcessorWarning)  # `quantize` has said it
+            embedder, original = (Embedder(path, provider=provider) for path in (stream.name, source))
         proof = parity.prove_against_model(embedder, original)
         quality = tuple(str(judgment) for judgment in made.proof.judgments)
         certified = replace(parity.certificate(proof, embedder, model_name=output.name), quality=quality)

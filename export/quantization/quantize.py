@@ -15,9 +15,13 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan
 from edge_sphereface.evaluation.model_selection import require_one_source
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.session import CPU
 from edge_sphereface.model.quantization import (
+    TARGET_ARM64,
     TARGET_FLOAT16,
+    TARGET_FLOAT16_ARM64,
     TARGET_PORTABLE,
+    TARGET_WEIGHTS8,
     WEIGHT_BITS,
     Quantization,
     Target,
@@ -25,9 +29,11 @@ from edge_sphereface.model.quantization import (
 )
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 from edge_sphereface.storage.files import sha256_of
-from export.plain import open_plain
+from export.plain import open_float, open_plain
 from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
-from export.quantization.float16 import no_float16_reason, to_float16
+from export.quantization.embedding_weights import with_embedding_weights_in_8_bits
+from export.quantization.float16 import to_float16
+from export.quantization.float16_arm import to_float16_for_arm
 from export.quantization.paired_embeddings import embed_pairs, embed_photographs
 from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge
@@ -36,7 +42,7 @@ from export.rewrite import decompose_prelu
 from export.speed import race
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
@@ -44,7 +50,7 @@ if TYPE_CHECKING:
     from export.quantization.proof import Proof
     from export.quantization.search import Reporter, Search
 
-INT8, FLOAT16 = "int8", "float16"
+INT8, FLOAT16, WEIGHTS8 = "int8", "float16", "weights8"
 PLAIN_NAME, REWRITTEN_NAME = "the float model", "the float model, rewritten"
 PROOF_PHOTOGRAPHS = 2000
 
@@ -54,8 +60,9 @@ class QuantizationOptions:
     """Options of a quantization.
 
     Attributes:
-        precision: ``int8`` or ``float16``.
-        target: kind of processor for ``int8``.
+        precision: ``int8``, ``float16``, or ``weights8`` for float32 with 8-bit weights of the embedding layer.
+        target: kind of processor for ``int8``; for ``float16``, ``portable`` for GPUs or ``arm64`` for Arm processors
+            with float16 arithmetic.
         count: largest number of crops for the calibration.
         max_drift: mean of 1 - cosine above which layers remain in float32, the best for their size first.
         policy: bounds that the result must meet.
@@ -74,6 +81,15 @@ class QuantizationOptions:
     faster_than: Sequence[Path] = ()
     threshold_from_pairs: bool = False
     plan: Plan = DEFAULT_PLAN
+
+    @property
+    def recorded_target(self) -> Target:
+        """Target as the model records it."""
+        if self.precision == INT8:
+            return self.target
+        if self.precision == WEIGHTS8:
+            return TARGET_WEIGHTS8
+        return TARGET_FLOAT16_ARM64 if self.target == TARGET_ARM64 else TARGET_FLOAT16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +126,8 @@ def quantize(
     """Quantize a model and prove the result. Nothing is written.
 
     Args:
-        path: path of a float ONNX file that ``python -m export convert`` made.
+        path: path of a float ONNX file that ``python -m export convert`` made; for ``weights8`` also of a form of it,
+            such as the tuned one.
         photographs: folder of photographs for the calibration; optional for float16.
         options: options of the quantization.
         labeled: labeled pairs for the accuracy; None to judge only the drift.
@@ -119,10 +136,10 @@ def quantize(
         note: called with a description of each step, and with each warning.
 
     Raises:
-        ModelFormatError: the file is not a plain float32 model of this project.
+        ModelFormatError: the file is not a plain float32 model of this project; for ``weights8``, not a float32 model.
         CalibrationError: no photograph shows a usable face.
     """
-    original, plain = open_plain(path, options.provider)
+    original, plain = (open_float if options.precision == WEIGHTS8 else open_plain)(path, options.provider)
     others = {other: Embedder(other, provider=options.provider).spec for other in options.faster_than}
     require_one_source({path: original.spec, **others})  # before minutes of search
     finder = detector or open_detector()
@@ -134,12 +151,12 @@ def quantize(
         for sentence in sentences:
             note(f"warning: {sentence}")
     found = None
+    reason = mismatch_here(options.recorded_target) if original.provider.active[0] == CPU else ""
+    if reason:
+        note(f"warning: {reason} It is judged here all the same.")
     if options.precision == INT8:
         if calibration is None:
             raise ValueError("INT8 needs photographs for the calibration.")
-        reason = mismatch_here(options.target)
-        if reason:
-            note(f"warning: {reason} It is judged here all the same.")
         found = search(
             plain,
             original.spec,
@@ -150,12 +167,18 @@ def quantize(
             reporter=reporter,
         )
         model = found.model
+    elif options.precision == WEIGHTS8:
+        model = with_embedding_weights_in_8_bits(plain)
+    elif options.recorded_target == TARGET_FLOAT16_ARM64:
+        model = to_float16_for_arm(plain)
     else:
         model = to_float16(plain)
     with _on_disk(model) as reduced_path, _on_disk(decompose_prelu(plain)) as rewritten_path:
         reduced = Embedder(reduced_path, provider=options.provider)
         embedded = _embed(original, reduced, calibration, labeled, finder, reporter)
-        latency = _latency(reduced, path, rewritten_path, options, note)
+        why_not = reason if options.precision == FLOAT16 else ""
+        floats = {PLAIN_NAME: path} | ({} if options.precision == WEIGHTS8 else {REWRITTEN_NAME: rewritten_path})
+        latency = _latency(reduced, floats, options, why_not, note)
         from_pairs = options.threshold_from_pairs
         proof = judge(original.spec, embedded, labeled, latency, options.policy, from_pairs=from_pairs)
     spec = _spec(original, options, found, calibration, proof)
@@ -184,18 +207,17 @@ def _embed(
 
 def _latency(
     reduced: Embedder,
-    plain: Path,
-    rewritten: Path,
+    floats: Mapping[str, Path],
     options: QuantizationOptions,
+    why_not: str,
     note: Callable[[str], None],
 ) -> Latency:
-    """Time the reduced model against the float model, plain and rewritten, and against the forms of the options."""
-    reason = no_float16_reason(reduced) if options.precision == FLOAT16 else ""
-    if reason:
-        return Latency(None, reason)
+    """Time the reduced model against the float model and against the forms of the options."""
+    if why_not:
+        return Latency(None, why_not)
     note("timing the models, in rounds")
-    others = {PLAIN_NAME: plain, REWRITTEN_NAME: rewritten, **{str(path): path for path in options.faster_than}}
-    return Latency(race(options.precision, reduced.path, others, plan=options.plan, provider=options.provider))
+    timed = {**floats, **{str(path): path for path in options.faster_than}}
+    return Latency(race(options.precision, reduced.path, timed, plan=options.plan, provider=options.provider))
 
 
 def _spec(
@@ -205,7 +227,7 @@ def _spec(
     calibration: CalibrationCrops | None,
     proof: Proof,
 ) -> ModelSpec:
-    target: Target = options.target if options.precision == INT8 else TARGET_FLOAT16
+    target = options.recorded_target
     mean, p1, low = (round(value, 6) for value in proof.drift)
     record = Quantization(
         target=target,
@@ -222,13 +244,16 @@ def _spec(
         cosine_min=low,
     )
     spec = original.spec
-    rewrites = ["equalize"] if record.equalization else []
-    rewrites += ["prelu"] if found is not None else []
+    rewrites = list(spec.rewrites)
+    rewrites += ["equalize"] if record.equalization else []
+    rewrites += ["winograd"] if target == TARGET_FLOAT16_ARM64 else []
+    rewrites += ["prelu"] if found is not None or target == TARGET_FLOAT16_ARM64 else []
     return replace(
         spec,
         precision=options.precision,
         rewrites=tuple(rewrites),
         quantization=record,
+        tuning=None,
         threshold=proof.threshold,
         threshold_source=proof.threshold_source,
         exporter_version=__version__,

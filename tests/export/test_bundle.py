@@ -19,6 +19,8 @@ from export.forms import FormOptions, Photographs
 from export.ncnn_form import require_ncnn
 from export.pretrained import PRETRAINED
 
+pytestmark = pytest.mark.filterwarnings("ignore::edge_sphereface.model.quantization.ProcessorWarning")
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory, orl):

@@ -18,6 +18,7 @@ AVX_VNNI = frozenset({"avx2", "avx_vnni"})
 AVX2 = frozenset({"avx2"})
 ARM = frozenset({"asimd", "asimddp"})
 NEON = frozenset({"asimd"})
+HALF = frozenset({"asimd", "asimddp", "asimdhp"})
 
 
 def test_round_trip(spec, quantization_record):
@@ -65,7 +66,17 @@ def test_damaged_records_are_refused(spec, quantization_record, change):
         ("portable", "x86_64", AVX2, ""),
         ("portable", "aarch64", NEON, ""),
         ("portable", "riscv64", frozenset(), ""),
-        ("float16", "x86_64", AVX2, ""),
+        ("float16", "x86_64", AVX2, "Use the float model."),
+        ("float16", "aarch64", NEON, "Use the float model."),
+        ("float16", "aarch64", HALF, "or one of target 'float16-arm64'"),
+        ("float16-arm64", "aarch64", HALF, ""),
+        ("float16-arm64", "ARM64", HALF, ""),
+        ("float16-arm64", "aarch64", NEON, "float16 arithmetic"),
+        ("weights8", "x86_64", AVX2, ""),
+        ("weights8", "aarch64", ARM, ""),
+        ("weights8", "arm64", frozenset(), ""),
+        ("weights8", "aarch64", NEON, "without dot product"),
+        ("float16-arm64", "x86_64", AVX2, "takes longer than the float model"),
         ("x86-vnni", "x86_64", VNNI, ""),
         ("x86-vnni", "AMD64", AVX_VNNI, ""),
         ("x86-vnni", "x86_64", AVX2, "has no VNNI"),
