@@ -285,7 +285,8 @@ def test_float16(shallow_models, tmp_path, capsys, target, recorded):
         embedder = Embedder(output)
     record = embedder.spec.quantization
     assert (embedder.spec.precision, record.target, record.weight_bits) == ("float16", recorded, 16)
-    assert output.stat().st_size < 1.3 * source.stat().st_size
+    largest = 0.6 if target == "portable" else 2  # filtering needs more weights
+    assert output.stat().st_size < largest * source.stat().st_size
     assert check_on_device(embedder, load_certificate(output.with_suffix(".parity.json"))).passed
 
 
