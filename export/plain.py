@@ -18,7 +18,7 @@ def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
     """Open a float model that ``python -m export convert`` made, or one that was rewritten from it.
 
     Raises:
-        ModelFormatError: it is quantized, or has no metadata of this project.
+        ModelFormatError: it is quantized, has no metadata of this project, or no embedding layer of its graphs.
     """
     embedder = Embedder(path, provider=provider)
     if embedder.spec.precision != "float32":
@@ -26,7 +26,13 @@ def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
             f"Expected a float32 model, but {path} has the precision {embedder.spec.precision}.",
             hint="use the float model that it was made from",
         )
-    return embedder, onnx.load(path)
+    model = onnx.load(path)
+    if EMBEDDING not in {node.name for node in model.graph.node if node.op_type == "Gemm"}:
+        raise ModelFormatError(
+            f"Expected a graph that `python -m export` makes, but {path} has no layer {EMBEDDING}.",
+            hint="convert the checkpoint again",
+        )
+    return embedder, model
 
 
 def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
@@ -43,7 +49,7 @@ def open_plain(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
         )
     layers = layers_of(model)
     weighted = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
-    if set(weighted) != set(layers) or EMBEDDING not in layers:
+    if set(weighted) != set(layers):
         raise ModelFormatError(
             f"Expected the graph that `python -m export convert` makes, but {path} has weighted layers "
             f"{', '.join(weighted[:5]) or 'of other kinds'}.",

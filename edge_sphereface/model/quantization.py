@@ -134,7 +134,7 @@ def _slow_reason(target: str, processor: str, flags: frozenset[str]) -> str:
     half = f", or one of target '{TARGET_FLOAT16_ARM64}'" if has_float16_arithmetic(processor, flags) else ""
     if target == TARGET_FLOAT16:
         return (
-            "This float16 model was made for GPUs. On a processor, onnxruntime converts its values back and forth, and "
+            "This float16 model was made for GPUs. On a CPU, onnxruntime converts its values back and forth, and "
             f"it takes longer than the float model. Use the float model{half}."
         )
     if target == TARGET_WEIGHTS8 and processor.lower() in _ARM64 and flags and _ARM_DOT_PRODUCT not in flags:

@@ -14,7 +14,7 @@ from export.layers import EMBEDDING
 from export.rewrite.weights import read_weights, rebuild
 
 _BLOCK = 128
-"""Weights with a common scale. Larger blocks are not faster, smaller ones take more scales."""
+"""Weights with a common scale. Larger blocks are hardly faster."""
 _BITS, _ZERO, _LARGEST = 8, 128, 127
 _INTEGER_PRODUCTS = 4
 """Value of ``accuracy_level`` with which the kernel rounds its input to 8 bits as well, one scale for each block.
