@@ -18,7 +18,7 @@ CONVERTER := --no-deps pnnx
 .PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean python
 
 help:
-	@echo "make demo           recognize real people with the network of the project: some minutes at first, nothing but PyPI"
+	@echo "make demo           recognize real people with the network of the project: a minute with a fast connection, nothing but PyPI"
 	@echo "make model          every form of the official network for a device (MODEL_ARGS=--pretrained: of the small one)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore and PyTorch, the references (several hundred MB to download, 5 GB on disk)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from edge_sphereface.model.manifest import MANIFEST, write_manifest
 from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
 from export.forms import FAST, NCNN_FORMS, PLAIN, FormOptions, Photographs, make_forms
 from export.known_checkpoints import known_checkpoint
-from export.orl.photographs import write_orl
+from export.orl.photographs import OrlSearch
 from export.quantization.output import measured_on
 from export.quantization.quantize import FLOAT16, INT8
 from export.speed import race
@@ -116,14 +117,16 @@ def make_bundle(
     Raises:
         EdgeSphereFaceError: a step failed. A form that misses a bound is omitted without an error.
     """
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary, ExitStack() as stack:
+        search = stack.enter_context(closing(OrlSearch())) if photographs is None else None
 
         def found(spec: ModelSpec) -> Photographs:
-            if photographs is not None:
+            if search is None:
+                assert photographs is not None  # noqa: S101 -- else the ORL faces are searched
                 return photographs
             note("calibrating on the gray ORL faces: photographs of your own cameras are better (--calibration FOLDER)")
-            orl = write_orl(Path(temporary), spec, progress=reporter("faces found"))
-            return Photographs(calibration=orl.enrolled, labeled=orl.labeled_pairs())
+            orl = search.write(Path(temporary), spec, progress=reporter("faces found"))
+            return Photographs(calibration=orl.enrolled, labeled=orl.labeled_pairs(), detector=orl.detector)
 
         made = make_forms(checkpoint, folder, found, options, note=note, reporter=reporter)
     note("timing the forms, in rounds")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_sphereface.alignment import align_for
 from edge_sphereface.detection import open_detector
+from edge_sphereface.errors import ExtraError
 from edge_sphereface.image import find_images, load_image
 from export.errors import ParityError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
 
@@ -22,10 +23,15 @@ _JITTER_PX = 3.0
 
 
 def astronaut() -> UInt8Array:
-    """Portrait of Eileen Collins, (512, 512, 3) uint8 BGR: a public-domain NASA photograph from scikit-image."""
-    from skimage import data
+    """Portrait of Eileen Collins, (512, 512, 3) uint8 BGR: a public-domain NASA photograph from scikit-image.
 
-    return np.ascontiguousarray(data.astronaut()[:, :, ::-1], dtype=np.uint8)
+    Raises:
+        ExtraError: the package that contains it is not installed; its code does not run.
+    """
+    found = find_spec("skimage")
+    if found is None or not found.submodule_search_locations:
+        raise ExtraError("The built-in photograph comes with scikit-image.", hint="pip install --group export")
+    return load_image(Path(found.submodule_search_locations[0]) / "data" / "astronaut.png")
 
 
 def face_crops(spec: ModelSpec, count: int, photos: Path | None = None) -> UInt8Array:

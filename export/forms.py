@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from edge_sphereface.model.spec import ModelSpec
     from export.convert import Conversion
@@ -50,10 +51,12 @@ class Photographs:
     Attributes:
         calibration: folder of photographs that determine the ranges.
         labeled: labeled pairs of other photographs for the accuracy; None to judge only the drift.
+        detector: finds the faces for the calibration; None for the best detector available.
     """
 
     calibration: Path
     labeled: LabeledPairs | None
+    detector: Detector | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +164,7 @@ def make_forms(
                 faster_than=[fast] if is_fast and options.tuned else [],  # the untuned one is compared with anyway
             ),
             labeled=found.labeled,
+            detector=found.detector,
             reporter=reporter,
             note=note,
         )

@@ -23,7 +23,7 @@ EXTRAS = {
 """Where a package of an extra may be imported; `test_heavy_libraries_wait_until_they_are_needed` watches when."""
 ALLOWED = {
     "edge_sphereface": RUNTIME,
-    "export": RUNTIME | {"export", "google", "matplotlib", "mindspore", "ml_dtypes", "onnx", "safetensors", "skimage"},
+    "export": RUNTIME | {"export", "google", "matplotlib", "mindspore", "ml_dtypes", "onnx", "safetensors"},
     "benchmarks": RUNTIME
     | {"PIL", "benchmarks", "export", "matplotlib", "scipy", "onnx"}
     | {"MNN", "mindspore", "mindspore_lite", "ncnn", "nncf", "openvino"}

@@ -7,12 +7,16 @@ cosine to the float model, which weighs poor results more than a mean does.
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_sphereface.compare import normalize
+from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.json_output import named
 from export.graph import OUTPUT_NAME
 from export.layers import layer_of, layers_of, weight_counts
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 STRENGTHS = (0.0, 0.5)
 """Strengths of the channel equalization to try. On the trained checkpoint, 0.25, 0.75 and 1 were worse than 0.5."""
 BIAS_CROPS = 100
+_AT_ONCE = 4
+"""Largest number of forms that are tried at the same time; each takes memory."""
 _SURELY = 1.001
 """Factor by which a sum of squares must exceed another one to be larger whatever the order of summation."""
 
@@ -152,7 +158,8 @@ def search(
         max_drift: largest mean of 1 - cosine.
         reporter: returns a progress function for a named step.
     """
-    return _Searcher(plain, spec, calibration, judging, weight_bits, reporter).run(max_drift)
+    with ThreadPoolExecutor(min(_AT_ONCE, usable_cpus())) as workers:  # most of their time is onnxruntime's
+        return _Searcher(plain, spec, calibration, judging, weight_bits, reporter, workers).run(max_drift)
 
 
 class _Searcher:
@@ -164,7 +171,9 @@ class _Searcher:
         judging: UInt8Array,
         weight_bits: int,
         reporter: Reporter,
+        workers: ThreadPoolExecutor,
     ) -> None:
+        self._workers = workers
         self._plain, self._spec, self._weight_bits = plain, spec, weight_bits
         self._calibration, self._judging, self._reporter = calibration, judging, reporter
         self._expected = normalize(embed_all(plain, judging, spec))
@@ -191,20 +200,29 @@ class _Searcher:
         maxima = channel_maxima(
             self._plain, self._calibration, self._spec, progress=self._reporter("ranges of channels")
         )
-        candidates = []
-        for strength in STRENGTHS:
-            self._floats[strength] = decompose_prelu(equalize_channels(self._plain, maxima, strength))
-            self._histograms[strength] = histograms(
-                self._floats[strength],
-                self._calibration,
-                self._spec,
-                progress=self._reporter(f"histograms, equalization {strength:g}"),
-            )
-            for rule in RULES:
-                candidate = Candidate(rules=dict.fromkeys(self._layers, rule), equalization=strength)
-                candidates.append(self._judged(candidate, self._floats[strength]))
-                self._tried[f"{rule}, equalization {strength:g}"] = candidates[-1].drift
-        return min(candidates, key=lambda candidate: candidate.drift)
+        progress, done, lock = self._reporter("histograms"), dict.fromkeys(STRENGTHS, 0), Lock()
+
+        def prepare(strength: float) -> None:
+            def count(now: int, total: int) -> None:
+                with lock:
+                    done[strength] = now
+                    progress(sum(done.values()), len(STRENGTHS) * total)
+
+            model = decompose_prelu(equalize_channels(self._plain, maxima, strength))
+            self._floats[strength] = model
+            self._histograms[strength] = histograms(model, self._calibration, self._spec, progress=count)
+
+        list(self._workers.map(prepare, STRENGTHS))
+        candidates = [
+            Candidate(rules=dict.fromkeys(self._layers, rule), equalization=strength)
+            for strength in STRENGTHS
+            for rule in RULES
+        ]
+        models = [self._floats[candidate.equalization] for candidate in candidates]
+        judged = list(self._workers.map(self._judged, candidates, models))
+        names = [f"{rule}, equalization {strength:g}" for strength in STRENGTHS for rule in RULES]
+        self._tried.update(zip(names, (candidate.drift for candidate in judged), strict=True))
+        return min(judged, key=lambda candidate: candidate.drift)
 
     def _rule_for_each_layer(self, best: Candidate) -> Candidate:
         """Try every rule for one layer after the other and keep the better one.
@@ -214,14 +232,13 @@ class _Searcher:
         progress = self._reporter("rule by layer")
         model, prefix = self._floats[best.equalization], EMPTY
         for done, layer in enumerate(self._layers, start=1):
-            tried = {self._ranges_of(best, layer)}
+            others = {self._ranges_of(best, layer): best}
             for rule in RULES:
                 other = replace(best, rules={**best.rules, layer: rule})
-                ranges = self._ranges_of(other, layer)
-                if ranges not in tried:
-                    tried.add(ranges)
-                    other = self._judged(other, model, prefix, limit=best.drift)
-                    best = min(best, other, key=lambda candidate: candidate.drift)
+                others.setdefault(self._ranges_of(other, layer), other)
+            judge = partial(self._judged, model=model, prefix=prefix, limit=best.drift)
+            judged = self._workers.map(judge, [other for other in others.values() if other is not best])
+            best = min([best, *judged], key=lambda candidate: candidate.drift)
             prefix = self._extended(prefix, layer, best, model)
             progress(done, len(self._layers))
         self._tried["rule by layer"] = best.drift
@@ -240,8 +257,9 @@ class _Searcher:
         progress = self._reporter("cost of layers")
         costs, prefix = {}, EMPTY
         for done, layer in enumerate(self._layers, start=1):
-            costs[layer] = best.drift - self._judged(replace(best, float_layers=(layer,)), model, prefix).drift
+            judged = self._workers.submit(self._judged, replace(best, float_layers=(layer,)), model, prefix)
             prefix = self._extended(prefix, layer, best, model)
+            costs[layer] = best.drift - judged.result().drift
             progress(done, len(self._layers))
         return costs
 
@@ -256,13 +274,15 @@ class _Searcher:
         weights = weight_counts(self._plain)
         total = sum(weights.values())
         prices = {layer: weights[layer] / total + 1 / len(self._layers) for layer in self._layers}
+        drifts = self._drifts(best, model)
         for layer in sorted(costs, key=lambda name: -costs[name] / prices[name]):
-            if float(self._drifts(best, model).mean()) <= max_drift:
+            if float(drifts.mean()) <= max_drift:
                 break
             best = replace(best, float_layers=(*best.float_layers, layer))
             if best.bias_correction:  # what a layer in float32 no longer does wrong must not be undone
                 model = self._corrected(best)
-            best = self._judged(best, model)
+            drifts = self._drifts(best, model)
+            best = replace(best, drift=_root_mean_square(drifts))
             self._tried[f"float layers: {', '.join(best.float_layers)}"] = best.drift
         return best, model
 
@@ -321,7 +341,11 @@ class _Searcher:
         """The candidate with its drift, which is infinite if it is certain to exceed a limit."""
         drifts = self._drifts(candidate, model, prefix, limit=limit)
         is_complete = len(drifts) == len(self._judging)
-        return replace(candidate, drift=float(np.sqrt((drifts**2).mean())) if is_complete else np.inf)
+        return replace(candidate, drift=_root_mean_square(drifts) if is_complete else np.inf)
+
+
+def _root_mean_square(drifts: Float32Array) -> float:
+    return float(np.sqrt((drifts**2).mean()))
 
 
 def rule_counts(rules: Mapping[str, str]) -> dict[str, int]:
