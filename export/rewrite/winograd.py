@@ -56,7 +56,7 @@ def to_winograd(model: onnx.ModelProto, forms: Mapping[int, StageForm]) -> onnx.
     for node in model.graph.node:
         writer.add(node)
     writer.image(model.graph.output[0].name)
-    return decompose_prelu(rebuild(model, writer.nodes, weights))
+    return decompose_prelu(rebuild(model, writer.nodes, weights, check=False))
 
 
 def _image_size(model: onnx.ModelProto) -> tuple[int, int]:
@@ -144,7 +144,7 @@ class _Writer:
         at = self._constant(grid.inputs(source.grid, stride), f"inputs.{_name(source.grid)}.{_name(grid)}")
         taken = self._node("Gather", [padded, at], f"{name}.tiles", axis=0)
         moved = self._transformed(taken, [made.inputs for made in both], tile, f"{name}.moved")
-        matrices = np.einsum("rk,oikl,cl->rcio", both[0].weights, kernel, both[1].weights)
+        matrices = np.einsum("rk,oikl,cl->rcio", both[0].weights, kernel, both[1].weights, optimize=True)
         matrices = matrices.reshape(sizes[0] * sizes[1], channels, count)
         product = self._products(moved, matrices, tile, name)
         sums = self._transformed(product, [made.outputs for made in both], tile, f"{name}.sums")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from export.graph import BATCH
 from export.rewrite import to_winograd
 from export.rewrite.tile import StageForm, Tile
 from export.rewrite.weights import read_weights
+from export.topology import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,17 +25,44 @@ if TYPE_CHECKING:
 
     from edge_sphereface.evaluation.model_selection import Setting
     from export.quantization.search import Reporter
-    from export.rewrite.tile import Factors
 
     StageTimes = dict[int, dict[StageForm, float]]
 
-_FACTORS: tuple[Factors, ...] = ("", "w")
-FORMS = tuple(
-    StageForm(rest=Tile(rows=rows, columns=columns, factors=factors))
-    for rows, columns in product((2, 3, 4), repeat=2)
-    for factors in _FACTORS
-)
-"""Forms of a stage to try, beside direct convolutions."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Forms of a stage to try, beside direct convolutions.
+
+    Attributes:
+        ways: ways to compute the first of ``sizes``, as at the end of a tile's name. The fastest of them are tried with
+            the other sizes.
+        sizes: sizes of the tiles of the residual layers.
+        first: sizes of the tiles of the first layer, tried with the fastest form of the residual layers.
+    """
+
+    ways: tuple[str, ...] = ("", "s", "p", "ps", "w", "ws")
+    sizes: tuple[str, ...] = ("4x4", "2x2", "2x3", "3x3", "3x4", "4x3", "4x6", "6x6", "7x3", "7x6")
+    first: tuple[str, ...] = ("3x3", "4x3", "4x4", "4x6", "7x3")
+
+    def groups(self, times: Mapping[StageForm, float], *, with_first: bool = True) -> Iterator[list[StageForm]]:
+        """Yield groups of forms to measure, each chosen by the times of those before.
+
+        Args:
+            times: median of each form that was measured until then.
+            with_first: whether the first layer is tried in tiles.
+        """
+        yield [StageForm(), *(StageForm.parse(f"{self.sizes[0]}{way}") for way in self.ways)]
+        ways = sorted(self.ways, key=lambda way: times[StageForm.parse(f"{self.sizes[0]}{way}")])[:_WAYS]
+        yield [StageForm.parse(f"{size}{way}") for size in self.sizes[1:] for way in ways]
+        best = min(times, key=times.__getitem__)
+        if with_first and best.rest is not None:
+            tiles = (Tile.parse(size) for size in self.first)
+            yield [replace(best, first=replace(best.rest, rows=tile.rows, columns=tile.columns)) for tile in tiles]
+
+
+CANDIDATES = Candidates()
+_WAYS = 2
+"""Number of ways that are tried with every size."""
 _KEPT = 3
 """Number of forms of each stage that combinations are made of."""
 
@@ -45,9 +74,9 @@ def measure_stages(
     batch: int,
     rounds: int,
     reporter: Reporter,
-    forms: Sequence[StageForm] | None = None,
+    candidates: Candidates | None = None,
 ) -> StageTimes:
-    """Measure the median time of each stage's residual layers in milliseconds, by form.
+    """Measure the median time of each stage in milliseconds, by form.
 
     Args:
         plain: plain float model.
@@ -55,13 +84,20 @@ def measure_stages(
         batch: number of faces in one inference.
         rounds: number of samples of each form.
         reporter: returns a progress function for a named step.
-        forms: forms to try; None for :data:`FORMS`.
+        candidates: forms to try; None for :data:`CANDIDATES`.
     """
-    ways = (StageForm(), *(FORMS if forms is None else forms))
-    return {
-        number: _measure(stage, number, ways, setting, batch, rounds, reporter(f"stage {number}, {setting}"))
-        for number, stage in _stages(plain)
-    }
+    made: StageTimes = {}
+    for number, stage in _stages(plain):
+        times = made[number] = {}
+        # The first layer of the network has 3 channels, too few for rows of channels.
+        for group in filter(None, (candidates or CANDIDATES).groups(times, with_first=number > 1)):
+            known = min(times, key=times.__getitem__, default=None)
+            progress = reporter(f"stage {number}, {len(group)} forms, {setting}")
+            found = _measure(stage, number, [*([known] if known else []), *group], setting, batch, rounds, progress)
+            # The machine may have slowed down since: the fastest form until now is measured again with each group.
+            drift = times[known] / found[known] if known else 1.0
+            times |= {form: found[form] * drift for form in group}
+    return made
 
 
 def combinations(
@@ -85,13 +121,14 @@ def combinations(
 
 
 def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
-    """Yield each stage that has residual layers as a separate model, without its first one."""
+    """Yield each stage that has residual layers as a separate model."""
     inferred = shape_inference.infer_shapes(plain)
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.graph.value_info}
+    values = [*inferred.graph.value_info, *inferred.graph.input]
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in values}
     weights = read_weights(plain)
-    for number in range(1, 10):
-        nodes = [node for node in plain.graph.node if re.match(rf"(conv|relu|add){number}_(?!1$)", node.name)]
-        if not nodes:
+    for number in range(1, STAGES + 1):
+        nodes = [node for node in plain.graph.node if re.match(rf"(conv|relu|add){number}_", node.name)]
+        if all(re.search(r"_1$", node.name) for node in nodes):
             continue
         ends = []
         for name in (nodes[0].input[0], nodes[-1].output[0]):

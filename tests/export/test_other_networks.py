@@ -26,8 +26,8 @@ from export.quantization.search import search
 from export.rewrite import decompose_prelu, to_winograd
 from export.rewrite.equalize import equalize_channels
 from export.rewrite.fast import rewrite
-from export.rewrite.tile import StageForm, read_stages
-from export.tuning.search import measure_stages
+from export.rewrite.tile import read_stages
+from export.tuning.search import Candidates, measure_stages
 from export.untrained import untrained_parameters
 
 AUTHORS_64 = (3, 7, 16, 3)
@@ -187,13 +187,9 @@ def test_the_search_finds_an_int8_form(networks, name):
 def test_every_stage_is_measured_by_itself(networks, name):
     """Stages without residual layers are left out."""
     _, plain = networks[name]
+    few = Candidates(ways=("",), sizes=("2x2",), first=())
     times = measure_stages(
-        plain,
-        Setting(threads=1),
-        batch=1,
-        rounds=1,
-        reporter=lambda _: lambda *_: None,
-        forms=(StageForm.parse("2x2"),),
+        plain, Setting(threads=1), batch=1, rounds=1, reporter=lambda _: lambda *_: None, candidates=few
     )
     assert list(times) == ([1, 2, 3, 4] if name == "deep" else [1, 3])
 

@@ -13,14 +13,15 @@ from export.plain import open_plain
 from export.rewrite.fast import rewrite
 from export.rewrite.tile import StageForm, read_stages
 from export.tuning import search
-from export.tuning.search import combinations, measure_stages
+from export.tuning.search import Candidates, combinations, measure_stages
 
 FAST, LARGE = StageForm.parse("2x2"), StageForm.parse("4x4w")
+FEW = Candidates(ways=("w", "ps"), sizes=("2x2", "4x4"), first=("3x3",))
 
 
 @pytest.fixture
 def few_tiles(monkeypatch):
-    monkeypatch.setattr(search, "FORMS", (FAST, LARGE))
+    monkeypatch.setattr(search, "CANDIDATES", FEW)
 
 
 def test_every_stage_is_measured_by_itself(small_model, few_tiles):
@@ -31,9 +32,29 @@ def test_every_stage_is_measured_by_itself(small_model, few_tiles):
     )
     assert list(times) == [1, 2, 3, 4]
     for ways in times.values():
-        assert set(ways) == {StageForm(), FAST, LARGE}
+        assert {StageForm(), *map(StageForm.parse, ("2x2w", "2x2ps", "4x4w", "4x4ps"))} <= set(ways)
         assert all(median > 0 for median in ways.values())
-    assert told == [f"stage {number}, 1 thread" for number in (1, 2, 3, 4)]
+    assert told[:2] == ["stage 1, 3 forms, 1 thread", "stage 1, 2 forms, 1 thread"]
+
+
+def test_each_group_of_forms_follows_from_those_before():
+    """The fastest two ways with all sizes, then the fastest of all with tiles of the first layer."""
+    times = {}
+    groups = Candidates(ways=("", "w", "s"), sizes=("2x2", "4x3"), first=("3x3",)).groups(times)
+    assert list(map(str, next(groups))) == ["direct", "2x2", "2x2w", "2x2s"]
+    times.update(zip(map(StageForm.parse, ("direct", "2x2", "2x2w", "2x2s")), (4.0, 3.0, 9.0, 2.0), strict=True))
+    assert list(map(str, next(groups))) == ["4x3s", "4x3"]
+    times.update({StageForm.parse("4x3s"): 1.0, StageForm.parse("4x3"): 5.0})
+    assert list(map(str, next(groups))) == ["3x3s+4x3s"]
+    assert list(groups) == []
+
+
+def test_direct_convolutions_that_are_fastest_leave_the_first_layer():
+    times = {}
+    groups = Candidates(ways=("",), sizes=("2x2", "4x4"), first=("3x3",)).groups(times)
+    times.update(zip(next(groups), (1.0, 2.0), strict=True))
+    times.update(dict.fromkeys(next(groups), 3.0))
+    assert list(groups) == []
 
 
 TIMES = {1: {StageForm(): 5.0, FAST: 3.0, LARGE: 2.0}, 2: {StageForm(): 4.0, FAST: 4.5, LARGE: 6.0}}
@@ -62,7 +83,7 @@ def test_tune_writes_the_fastest_with_its_proof(small_model, tmp_path, few_tiles
     names = {row["name"] for row in result["networks"]}
     assert small_model.stem in names
     assert "direct-direct-direct-direct" in names
-    assert {row["way"] for row in result["stages"]} == {"direct", "2x2", "4x4w"}
+    assert {row["way"] for row in result["stages"]} >= {"direct", "2x2w", "2x2ps", "4x4w", "4x4ps"}
     assert {row["memory_arena"] for row in result["networks"]} == {False, True}
     assert result["load"]["processors"] >= 1
     if code:  # such small networks may tie: then nothing is written
