@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface.evaluation.latency import DEFAULT_PLAN, Plan
 from edge_sphereface.image import find_images
 from edge_sphereface.model.certificate import certificate_path
-from edge_sphereface.model.ncnn_file import SUFFIX
+from edge_sphereface.model.manifest import NCNN_SUFFIX
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 from edge_sphereface.storage.files import ensure_folder
 from export.convert import ConversionOptions, convert
@@ -177,7 +177,7 @@ def make_forms(
             reports += written[1:]
     for_ncnn = {}
     for name, precision in NCNN_FORMS.items() if options.ncnn else ():
-        output = folder / f"{STEM}{'' if precision == FLOAT32 else f'.{precision}'}{SUFFIX}"
+        output = folder / f"{STEM}{'' if precision == FLOAT32 else f'.{precision}'}{NCNN_SUFFIX}"
         how = NcnnOptions(
             precision=precision,
             policy=_POLICY,

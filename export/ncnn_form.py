@@ -19,7 +19,8 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.ncnn_backend import import_ncnn
 from edge_sphereface.model.certificate import certificate_path
-from edge_sphereface.model.ncnn_file import REWRITE, SUFFIX, write_ncnn_model
+from edge_sphereface.model.manifest import NCNN_SUFFIX
+from edge_sphereface.model.ncnn_file import REWRITE, write_ncnn_model
 from edge_sphereface.model.quantization import TARGET_FLOAT16, WEIGHT_BITS, Quantization
 from edge_sphereface.model.spec import LAYOUT_NCHW
 from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
@@ -110,7 +111,7 @@ def make_ncnn_form(
         ExtraError: ncnn or pnnx is not installed.
         OutputError: the output cannot be written.
     """
-    check_output(output, source, suffix=SUFFIX)
+    check_output(output, source, suffix=NCNN_SUFFIX)
     require_ncnn()
     original, plain = open_plain(source, "cpu")
     is_half = options.precision == FLOAT16

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import DownloadError
-from edge_sphereface.model.ncnn_file import SUFFIX
 from edge_sphereface.storage.bounded_json import shortened
 from edge_sphereface.storage.files import sha256_of
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "SHA256SUMS"
 MAX_MANIFEST_BYTES = 1 << 16
-ONNX_SUFFIX = ".onnx"
-MODEL_SUFFIXES = (ONNX_SUFFIX, SUFFIX)
+ONNX_SUFFIX, NCNN_SUFFIX = ".onnx", ".ncnn"
+MODEL_SUFFIXES = (ONNX_SUFFIX, NCNN_SUFFIX)
 FLOAT = "float"
 """Name of the form whose file name has no form in it."""
 

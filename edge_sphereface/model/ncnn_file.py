@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Annotated, Final, Literal
 
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
+from edge_sphereface.model.manifest import NCNN_SUFFIX
 from edge_sphereface.model.ncnn_network import MAX_NETWORK_BYTES, NcnnNetwork, read_network
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.storage.record import Between, Record, Sha256
@@ -22,8 +23,6 @@ from edge_sphereface.storage.regular_file import RegularFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUFFIX = ".ncnn"
-"""Suffix of the file name of a model for ncnn."""
 REWRITE = "ncnn"
 """Name of the rewrite in the specification of such a model."""
 KIND: Final = "edge_sphereface.ncnn_model"
@@ -80,7 +79,7 @@ class NcnnModel:
 
 def is_ncnn_file(path: Path) -> bool:
     """Whether a file is a model for ncnn, by its name."""
-    return path.suffix.lower() == SUFFIX
+    return path.suffix.lower() == NCNN_SUFFIX
 
 
 def read_ncnn_model(path: Path) -> NcnnModel:

@@ -116,7 +116,7 @@ def test_verify_against_float(quantized, shallow_models, crop_folder, capsys, re
     assert result["proof"]["passed"]
     assert result["proof"]["crops"] == 48 + 16
     code, result, _ = command(capsys, "verify", quantized)
-    assert code == 1
+    assert code == 2
     assert "--float" in result["error"]["hint"]
     code, result, _ = command(capsys, "verify", quantized, "--float", shallow_models["image"])
     assert (code, result["error"]["code"]) == (2, "usage")

@@ -232,7 +232,7 @@ def test_a_model_tells_verify_what_it_was_made_with(tmp_path, write_pth, export_
     assert export_cli(*verify, "--color-order", "BGR")[0] == 1
     code, _, err = export_cli(*verify, "--pixel-scale", "1/128", "--alignment-fit", "umeyama")
     assert (code, "pixel scale 0.0078125, not 0.00784313" in err, "kind of fit umeyama, not cp2tform" in err) == (
-        1,
+        2,
         True,
         True,
     )

@@ -91,7 +91,7 @@ def test_this_project_writes_nothing(namespaces, tmp_path, small_models, words):
     np.save(batch, np.zeros((1, 3, 112, 96), np.float32))
     words = [word.format(model=model, batch=batch, home=home) for word in words]
     lookups, files, code = ended(start(home, sys.executable, *words))
-    assert code in (0, 1)
+    assert code in (0, 1, 2)
     assert lookups == []
     assert files == []
 
