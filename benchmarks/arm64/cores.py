@@ -72,7 +72,6 @@ CORES: Mapping[str, Core] = {
 that one.
 
 Source: caches, Arm's Technical Reference Manuals of the cores and the data sheets of BCM2837, BCM2711, BCM2712 and
-Jetson Orin; vector operations, Arm's Software Optimization Guides of Cortex-A72 (a 128-bit multiply-add occupies both
-halves of its two 64-bit pipelines) and Cortex-A76 (two pipelines of 128 bits), and for Cortex-A53, which has none, its
-64-bit pipelines, two of which make 128 bits.
+Jetson Orin; vector operations, the published peaks of single precision: 8 operations per cycle of Cortex-A53 and A72,
+16 of Cortex-A76 and later.
 """

@@ -61,7 +61,6 @@ _TIMES: Mapping[str, Mapping[str, tuple[float, float]]] = {
     "cortex-a53": {
         "squeezenet": (125.58, 85.22),
         "mobilenet": (205.65, 108.66),
-        "mobilenet_v2": (158.80, 111.68),
         "resnet18": (379.57, 271.93),
         "resnet50": (979.75, 587.42),
     },
@@ -71,7 +70,6 @@ _TIMES: Mapping[str, Mapping[str, tuple[float, float]]] = {
         "mobilenet_v2": (93.48, 61.88),
         "resnet18": (191.10, 123.12),
         "resnet50": (534.11, 262.83),
-        "vgg16": (1071.85, 547.09),
     },
     "cortex-a76": {"resnet18": (29.7, 20.0)},
 }

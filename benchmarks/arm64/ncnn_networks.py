@@ -102,17 +102,6 @@ def _resnet50(graph: _Graph) -> None:
     graph.layer("Softmax", (graph.dense(graph.global_pool(blob), 2048, 1000),))
 
 
-def _vgg16(graph: _Graph) -> None:
-    blob, before = graph.input(), 3
-    for width, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
-        for _ in range(convolutions):
-            blob = graph.conv(blob, (before, width), 3, pad=1)
-            before = width
-        blob = graph.max_pool(blob, 2)
-    blob = graph.dense(graph.dense(blob, 25088, 4096, _RELU), 4096, 4096, _RELU)
-    graph.layer("Softmax", (graph.dense(blob, 4096, 1000),))
-
-
 def _squeezenet(graph: _Graph) -> None:
     """Version 1.1."""
     blob, before = graph.max_pool(graph.conv(graph.input(), (3, 64), 3, stride=2), 3), 64
@@ -166,7 +155,6 @@ _NETWORKS: Mapping[str, tuple[Callable[[_Graph], None], int]] = {
     "mobilenet_v2": (_mobilenet_v2, 224),
     "resnet18": (_resnet18, 224),
     "resnet50": (_resnet50, 224),
-    "vgg16": (_vgg16, 224),
 }
 """How each network is made, and the side of its input in pixels, as in ncnn's ``benchncnn.cpp``."""
 

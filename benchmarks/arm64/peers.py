@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.arm64.cost_model import CostModel, Network
-    from benchmarks.arm64.instructions import Cache
     from benchmarks.contenders import Peer
     from benchmarks.contenders.contender import Precision
     from benchmarks.emulation.emulator import EmulatedPython, Emulator
@@ -53,8 +52,6 @@ RowT = TypeVar("RowT")
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "edge"
-PEERS = ("onnxruntime_plain", "opencv_dnn", "openvino", "mnn", "ncnn")
-"""Contenders that have wheels for aarch64."""
 LEAST_COSINE = 0.99
 """A run whose output is further from the float reference computes something else: an error, not a count."""
 _RUNTIME = ("numpy", "onnxruntime", "opencv-python-headless")
@@ -185,17 +182,16 @@ class PeerCounter:
         emulator: emulator of the cores.
         reference: the first model.
         folder: folder of converted models and kept results.
-        with_caches: model the caches of each core.
 
     Raises:
         EmulationError: emulation is not available on this machine.
     """
 
-    def __init__(self, emulator: Emulator, reference: Path, folder: Path, *, with_caches: bool = True) -> None:
+    def __init__(self, emulator: Emulator, reference: Path, folder: Path) -> None:
         self._emulator = emulator
         self._folder = folder.absolute()
-        self._with_caches = with_caches
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._reference = reference
         embedder = Embedder(reference, provider="cpu")
         crops = face_crops(embedder.spec, 1)
         np.save(self._folder / "crops.npy", crops)
@@ -214,7 +210,8 @@ class PeerCounter:
         with self._lock:
             python = self._python(peer, case.processor)
         module = ROOT / "benchmarks" / "contenders" / f"{case.contender}.py"
-        depends = [case.contender, sha256_of(case.model), case.precision, *map(sha256_of, (module, _PEER_WORKER))]
+        files = (case.model, self._reference, module, _PEER_WORKER)
+        depends = [case.contender, case.precision, *map(sha256_of, files)]
         return self._kept(Counted, case.processor, python, depends, lambda: self._count(case, peer, python))
 
     def count_network(self, network: Network) -> Counts:
@@ -235,7 +232,7 @@ class PeerCounter:
                 graph = Path(name) / f"{network.network}.param"
                 graph.write_text(text, encoding="ascii")
                 words = [str(_NCNN_WORKER), str(graph), network.precision]
-                return count_marked(python, self._plugin, words, self._caches(network.processor))
+                return count_marked(python, self._plugin, words, CORES[network.processor].caches)
 
         return self._kept(Counts, network.processor, python, depends, count)
 
@@ -250,7 +247,7 @@ class PeerCounter:
         """Return a result that is kept from an earlier run, else count and keep it."""
         packages = Path(python.variables["PYTHONPATH"].split(os.pathsep)[0])
         installed = sorted(path.name for path in packages.glob("*.dist-info"))
-        words = [processor, self._emulator.version(), sha256_of(SOURCE), repr(self._caches(processor))]
+        words = [processor, self._emulator.version(), sha256_of(SOURCE), repr(CORES[processor].caches)]
         key = hashlib.sha256("\n".join([*words, *depends, *installed]).encode()).hexdigest()[:32]
         path = self._folder / "counts" / f"{key}.json"
         if path.is_file():
@@ -282,7 +279,7 @@ class PeerCounter:
             if has_own_environment(peer):
                 with self._lock:
                     _convert_here(peer, words)
-            counts = count_marked(python, self._plugin, words, self._caches(case.processor))
+            counts = count_marked(python, self._plugin, words, CORES[case.processor].caches)
             output = np.load(job.output)[None]
             stated = Path(job.version).read_text(encoding="utf-8")
         found = agreement(self._expected, output).min_cosine if output.shape == self._expected.shape else -1.0
@@ -310,9 +307,6 @@ class PeerCounter:
             "OMP_NUM_THREADS": "1",
         }
         return replace(python, variables=variables)
-
-    def _caches(self, processor: str) -> tuple[Cache, ...]:
-        return CORES[processor].caches if self._with_caches else ()
 
 
 def _convert_here(peer: Peer, words: Sequence[str]) -> None:

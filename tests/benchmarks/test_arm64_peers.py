@@ -189,7 +189,6 @@ def test_the_page_names_the_model_a_model():
 
 PARAMETERS = {
     "squeezenet": 1.24e6, "mobilenet": 4.23e6, "mobilenet_v2": 3.50e6, "resnet18": 11.69e6, "resnet50": 25.56e6,
-    "vgg16": 138.36e6,
 }  # fmt: skip
 """Number of weights that the papers and torchvision state."""
 
