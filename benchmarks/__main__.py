@@ -13,6 +13,7 @@ from benchmarks.ascend.commands import add_command as add_ascend
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
+from benchmarks.memory.commands import add_command as add_memory
 from benchmarks.pipeline.commands import add_command as add_pipeline
 from benchmarks.quantization.commands import add_command as add_quantization
 from benchmarks.stream.commands import add_command as add_stream
@@ -40,6 +41,8 @@ def build_parser() -> Parser:
     add_pipeline(added)
     add_quantization(added)
     add_tuning(added)
+    add_memory(added)
+    _add_rhythm(added)
     add_gallery(added)
     add_stream(added)
     add_emulate(added)
@@ -139,6 +142,33 @@ def _add_latency(added: Commands) -> None:
     )
     command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
     command.set_defaults(run=commands.run_sessions)
+
+
+def _add_rhythm(added: Commands) -> None:
+    command = added.add_parser(
+        "rhythm",
+        parents=[json_option()],
+        help="measure latency and processor time in the rhythm of a camera, caches warm and cold, beside peers",
+        description="Embed faces at fixed rates with pauses in between, with warm caches, and with caches that each "
+        "pause fills with other data. Contenders take turns, each in a separate process.",
+        epilog="example: python -m benchmarks rhythm float.onnx int8.onnx --peers onnxruntime_plain ncnn openvino "
+        "opencv_dnn -o rhythm.json",
+    )
+    command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first one is plain float")
+    command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
+    command.add_argument(
+        "--rates", nargs="+", type=above_zero, default=[5, 15, 30], metavar="N", help="faces a second (default 5 15 30)"
+    )
+    command.add_argument("--faces", type=positive, default=40, metavar="N", help="samples of each row (default 40)")
+    command.add_argument(
+        "--peers",
+        nargs="+",
+        choices=[name for name in commands.PEERS if name != "mindspore_cpu"],
+        default=[],
+        help="other runtimes, as of latency",
+    )
+    command.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result with raw samples")
+    command.set_defaults(run=commands.run_rhythm)
 
 
 def _add_accuracy(added: Commands) -> None:

@@ -214,6 +214,24 @@ def run_sessions(arguments: argparse.Namespace) -> Outcome:
     return Outcome(result, sessions.text(rows))
 
 
+def run_rhythm(arguments: argparse.Namespace) -> Outcome:
+    """Run ``rhythm``: latency and processor time at the rates of a camera."""
+    from benchmarks import rhythm
+
+    timed = environment.TimedRun()
+    rows = rhythm.measure(
+        arguments.model,
+        threads=arguments.threads or list(range(1, usable_cpus() + 1)),
+        rates=arguments.rates,
+        faces=arguments.faces,
+        peers=arguments.peers,
+        progress=Progress("turns"),
+    )
+    result = rhythm.RhythmReport(environment=timed.describe(), evict_mib=rhythm.EVICT_MIB, rhythm=tuple(rows))
+    keep_result(result, arguments.output)
+    return Outcome(result, rhythm.text(rows))
+
+
 class _Named:
     """Progress whose description changes during the run."""
 

@@ -66,7 +66,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Inputs:
+class Inputs:
     """Files of the crops.
 
     Attributes:
@@ -77,11 +77,19 @@ class _Inputs:
     crops: Path
     floats: Path
 
+    @classmethod
+    def write(cls, folder: Path, crops: UInt8Array, floats: Float32Array) -> Inputs:
+        """Write the files into a folder."""
+        inputs = cls(crops=folder / "crops.npy", floats=folder / "floats.npy")
+        np.save(inputs.crops, crops)
+        np.save(inputs.floats, floats)
+        return inputs
 
-class _Worker(PeerProcess):
+
+class Worker(PeerProcess):
     """Process of one contender."""
 
-    def __init__(self, case: Case, folder: Path, inputs: _Inputs) -> None:
+    def __init__(self, case: Case, folder: Path, inputs: Inputs) -> None:
         peer = find_peer(case.contender)
         kept = FOLDER / f"{peer.name}-models"
         kept.mkdir(parents=True, exist_ok=True)
@@ -103,9 +111,9 @@ class _Worker(PeerProcess):
         """Wait until the contender is loaded."""
         return self.read(Ready)
 
-    def measure(self, rounds: int, warmup: int) -> Samples | Problem:
-        """Run the contender; ``warmup`` inferences before the counted ones."""
-        self.send(Order(rounds=rounds, warmup=warmup))
+    def measure(self, order: Order) -> Samples | Problem:
+        """Run the contender."""
+        self.send(order)
         return self.read(Samples)
 
 
@@ -131,9 +139,7 @@ def measure(
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        np.save(folder / "crops.npy", crops)
-        np.save(folder / "floats.npy", floats)
-        inputs = _Inputs(crops=folder / "crops.npy", floats=folder / "floats.npy")
+        inputs = Inputs.write(folder, crops, floats)
         runs: dict[Case, _Run] = {}
         problems: dict[Case, str] = {}
         for case in cases:
@@ -141,7 +147,7 @@ def measure(
                 problems[case] = case.refusal
                 continue
             try:
-                worker = stack.enter_context(_started(case, folder, inputs))
+                worker = stack.enter_context(started(case, folder, inputs))
             except PeerUnavailableError as error:
                 problems[case] = str(error)
                 continue
@@ -215,15 +221,16 @@ def _together(rows: Sequence[CaseRow]) -> CaseRow:
 class _Run:
     """A worker that has loaded its contender, and its samples so far."""
 
-    def __init__(self, worker: _Worker, ready: Ready) -> None:
+    def __init__(self, worker: Worker, ready: Ready) -> None:
         self.worker, self.ready = worker, ready
         self.samples_ms: list[float] = []
         self.peak_rss_mib: float | None = None
 
 
 @contextmanager
-def _started(case: Case, folder: Path, inputs: _Inputs) -> Iterator[_Worker]:
-    worker = _Worker(case, folder, inputs)
+def started(case: Case, folder: Path, inputs: Inputs) -> Iterator[Worker]:
+    """Start the process of a case, and end it after the block."""
+    worker = Worker(case, folder, inputs)
     try:
         yield worker
     finally:
@@ -241,7 +248,7 @@ def _interleave(
             if case in problems:
                 continue
             # The first round of each turn is not counted: the caches have the data of the previous contender.
-            answer = run.worker.measure(min(BLOCK, rounds - done), warmup=5 if done == 0 else 1)
+            answer = run.worker.measure(Order(rounds=min(BLOCK, rounds - done), warmup=5 if done == 0 else 1))
             if isinstance(answer, Problem):
                 problems[case] = answer.error
                 continue

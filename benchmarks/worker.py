@@ -88,10 +88,14 @@ class Order(Message):
     Attributes:
         rounds: number of samples.
         warmup: number of inferences before those, which are not counted.
+        period_ms: time from the start of an inference to that of the next one in milliseconds; 0 for no pause.
+        evict_mib: size of the memory that is written in each pause, so that the caches hold other data, in MiB.
     """
 
     rounds: int
     warmup: int
+    period_ms: float = 0.0
+    evict_mib: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +104,12 @@ class Samples(Message):
 
     Attributes:
         samples_ms: latency of each inference in milliseconds.
+        cpu_ms: processor time of all threads for each inference and its pause, in milliseconds.
         peak_rss_mib: peak resident memory of the process in MiB; None if the system does not report it.
     """
 
     samples_ms: tuple[float, ...]
+    cpu_ms: float
     peak_rss_mib: float | None
 
 
@@ -164,10 +170,36 @@ def _serve(request: Request, answer: Callable[[Dataclass], None]) -> None:
     answer(Ready(version=contender.version, load_ms=load_ms, first_ms=first_ms))
     for line in sys.stdin:
         order = Order.from_json(line)
-        samples = measure_interleaved(
-            {"run": lambda: contender.run(prepared)}, rounds=order.rounds, warmup=order.warmup
-        )
-        answer(Samples(samples_ms=tuple(samples["run"].tolist()), peak_rss_mib=peak_rss_mib()))
+        run = partial(contender.run, prepared)
+        samples_ms, cpu_ms = _back_to_back(run, order) if not order.period_ms else _paced(run, order)
+        answer(Samples(samples_ms=samples_ms, cpu_ms=cpu_ms, peak_rss_mib=peak_rss_mib()))
+
+
+def _back_to_back(run: Callable[[], object], order: Order) -> tuple[tuple[float, ...], float]:
+    """Run without pauses; returns latencies and the mean processor time in milliseconds."""
+    before = time.process_time()
+    samples = measure_interleaved({"run": run}, rounds=order.rounds, warmup=order.warmup)["run"]
+    return tuple(samples.tolist()), (time.process_time() - before) * 1e3 / (order.rounds + order.warmup)
+
+
+def _paced(run: Callable[[], object], order: Order) -> tuple[tuple[float, ...], float]:
+    """Run in the rhythm of a camera; an inference that is late delays the next ones."""
+    other = np.zeros(order.evict_mib << 20, dtype=np.uint8)
+    for _ in range(order.warmup):
+        run()
+    samples = []
+    due, before, evicting = time.perf_counter(), time.process_time(), 0.0
+    for _ in range(order.rounds):
+        began = time.thread_time()
+        other += 1
+        evicting += time.thread_time() - began
+        now = time.perf_counter()
+        due = max(due + order.period_ms / 1e3, now)
+        time.sleep(due - now)
+        start = time.perf_counter_ns()
+        run()
+        samples.append((time.perf_counter_ns() - start) / 1e6)
+    return tuple(samples), (time.process_time() - before - evicting) * 1e3 / order.rounds
 
 
 if __name__ == "__main__":

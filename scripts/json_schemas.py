@@ -33,10 +33,12 @@ from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
 from benchmarks.gallery.search import GallerySearchReport
 from benchmarks.latency import LatencyReport
+from benchmarks.memory.measure import MemoryReport
 from benchmarks.pipeline.measure import PipelineReport
 from benchmarks.plan import PlanReport
 from benchmarks.quantization.commands import QuantizationResult
 from benchmarks.report import WrittenReport
+from benchmarks.rhythm import RhythmReport
 from benchmarks.sessions import SessionsReport
 from benchmarks.static_int8 import Int8Model
 from benchmarks.stream.commands import EconomyReport, SoakReport, StrangersReport, VideoReport
@@ -129,6 +131,8 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks quantization", QuantizationResult),
     ("benchmarks tuning", TuningReport),
     ("benchmarks sessions", SessionsReport),
+    ("benchmarks memory", MemoryReport),
+    ("benchmarks rhythm", RhythmReport),
     ("benchmarks accuracy", AccuracyReport),
     ("benchmarks alignment", AlignmentReport),
     ("benchmarks detection", DetectionReport),

@@ -105,6 +105,7 @@ _TRUSTED_JSON = {
     "benchmarks/arm64/features.py": "a job that its parent process wrote; it runs on the oldest wheel as a bare script",
     "benchmarks/arm64/runner.py": "lines of a process that it started",
     "benchmarks/figures.py": "records of this repository",
+    "benchmarks/memory/measure.py": "output of a process that it started",
     "benchmarks/quantization/gate.py": "output of a process that it started",
     "benchmarks/sessions.py": "output of a process that it started, and its arguments",
     "benchmarks/stages.py": "output of a process that it started, and its arguments",

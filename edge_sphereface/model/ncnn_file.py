@@ -9,7 +9,6 @@ The weights come first, so that ncnn reads them where they are.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Annotated, Final, Literal
 
@@ -21,6 +20,7 @@ from edge_sphereface.storage.record import Between, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
+    import hashlib
     from pathlib import Path
 
 REWRITE = "ncnn"
@@ -99,7 +99,7 @@ def read_ncnn_model(path: Path) -> NcnnModel:
             )
         stream.seek(start)
         content = stream.read(header.network_bytes)
-        if hashlib.sha256(content).hexdigest() != header.network_sha256:
+        if _digest(content).hexdigest() != header.network_sha256:
             raise _refusal(path, "its network has another SHA-256 than its header says")
         try:
             text = content.decode("utf-8")
@@ -144,7 +144,7 @@ def write_ncnn_model(stream: IO[bytes], spec: ModelSpec, network: str, weights: 
         weights_bytes=size,
         weights_sha256=_sha256(weights, size),
         network_bytes=len(content),
-        network_sha256=hashlib.sha256(content).hexdigest(),
+        network_sha256=_digest(content).hexdigest(),
     )
     record = header.to_json().encode()
     stream.write(content + record + len(record).to_bytes(_COUNT_BYTES, "little") + _MAGIC)
@@ -165,9 +165,15 @@ def _read_header(stream: IO[bytes], size: int, path: Path) -> tuple[NcnnHeader, 
     return NcnnHeader.from_json(stream.read(count)), end
 
 
+def _digest(content: bytes = b"") -> hashlib._Hash:
+    import hashlib  # loads OpenSSL, 3.5 MiB that embedding alone does not need
+
+    return hashlib.sha256(content)
+
+
 def _sha256(stream: IO[bytes], size: int) -> str:
     """SHA-256 of the first bytes of a file."""
-    digest = hashlib.sha256()
+    digest = _digest()
     stream.seek(0)
     while size and (block := stream.read(min(size, _BLOCK))):
         digest.update(block)

@@ -5,6 +5,7 @@ and, for rows of MindSpore, ``test_ascend.py`` hold what their commands print ag
 """
 
 import json
+import sys
 
 import cv2
 import pytest
@@ -166,6 +167,33 @@ def test_sessions(printed):
             "median_ms", "paused", "paused_median_ms", "cpu_ms", "resident_mib", "samples_ms", "paused_ms",
         ]
     }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell the memory of a process by its cause")
+def test_memory(printed):
+    found = printed("memory", "image.onnx", "--starts", "1", "--seconds", "1")
+    assert fields(found)["memory"] == [
+        "use", "model", "precision", "threads", "starts", "peak_mib", "rss_mib", "pss_mib", "starts_mib", "causes",
+    ]  # fmt: skip
+    for row in found["memory"]:
+        causes = {cause["cause"]: cause["rss_mib"] for cause in row["causes"]}
+        assert sum(causes.values()) == pytest.approx(row["rss_mib"], abs=1)
+        assert row["peak_mib"] > row["rss_mib"] / 2
+        assert causes["onnxruntime"] > 1
+
+
+@pytest.mark.slow
+def test_rhythm(printed):
+    found = printed("rhythm", "nchw.onnx", "--threads", "1", "--rates", "50", "--faces", "6", "--peers", "opencv_dnn")
+    assert fields(found)["rhythm"] == [
+        "label", "contender", "settings", "version", "model", "precision", "threads", "faces_per_s", "cold", "latency",
+        "cpu_ms", "samples_ms", "error",
+    ]  # fmt: skip
+    assert [(row["contender"], row["cold"], row["error"]) for row in found["rhythm"]] == [
+        ("edge", False, ""), ("opencv_dnn", False, ""), ("edge", True, ""), ("opencv_dnn", True, ""),
+    ]  # fmt: skip
+    assert all(row["latency"]["samples"] == 6 and row["cpu_ms"] > 0 for row in found["rhythm"])
 
 
 def test_todays_int8(printed):

@@ -1,0 +1,1 @@
+"""Resident memory by cause: of embedding alone, and of the whole command ``watch``."""
