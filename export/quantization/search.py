@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu, equalize_channels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx
 
@@ -274,17 +274,21 @@ class _Searcher:
         weights = weight_counts(self._plain)
         total = sum(weights.values())
         prices = {layer: weights[layer] / total + 1 / len(self._layers) for layer in self._layers}
-        drifts = self._drifts(best, model)
-        for layer in sorted(costs, key=lambda name: -costs[name] / prices[name]):
-            if float(drifts.mean()) <= max_drift:
-                break
-            best = replace(best, float_layers=(*best.float_layers, layer))
-            if best.bias_correction:  # what a layer in float32 no longer does wrong must not be undone
-                model = self._corrected(best)
-            drifts = self._drifts(best, model)
-            best = replace(best, drift=_root_mean_square(drifts))
-            self._tried[f"float layers: {', '.join(best.float_layers)}"] = best.drift
-        return best, model
+        tried: dict[tuple[str, ...], tuple[Candidate, onnx.ModelProto]] = {}
+
+        def is_enough(layers: tuple[str, ...]) -> bool:
+            candidate, used = tried[layers[:-1]] if layers else (best, model)
+            candidate = replace(candidate, float_layers=layers)
+            if layers and best.bias_correction:  # what a layer in float32 no longer does wrong must not be undone
+                used = self._corrected(candidate)
+            drifts = self._drifts(candidate, used)
+            tried[layers] = replace(candidate, drift=_root_mean_square(drifts)), used
+            if layers:
+                self._tried[f"float layers: {', '.join(layers)}"] = tried[layers][0].drift
+            return float(drifts.mean()) <= max_drift
+
+        order = sorted(costs, key=lambda name: -costs[name] / prices[name])
+        return tried[cheapest_layers(order, prices, cache(is_enough))]
 
     def _quantized(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> onnx.ModelProto:
         strength = candidate.equalization
@@ -346,6 +350,46 @@ class _Searcher:
 
 def _root_mean_square(drifts: Float32Array) -> float:
     return float(np.sqrt((drifts**2).mean()))
+
+
+def cheapest_layers(
+    order: Sequence[str], prices: Mapping[str, float], is_enough: Callable[[tuple[str, ...]], bool]
+) -> tuple[str, ...]:
+    """Choose layers in order until there are enough of them; all of them if there never are.
+
+    The last one may be so large that several others together are cheaper. A layer that costs more than the rest of the
+    choice is therefore left out, if others are enough for less.
+
+    Args:
+        order: layers, the best first.
+        prices: price of each layer.
+        is_enough: tells whether a choice is enough; it is called with each choice after the one that lacks its last
+            layer.
+    """
+    chosen = found = _first_enough(order, prices, is_enough, np.inf)
+    if chosen is None:
+        return tuple(order)
+    while found:
+        chosen, dearest = found, max(found, key=prices.__getitem__)
+        price = sum(prices[layer] for layer in found)
+        if prices[dearest] <= price / 2:
+            break
+        order = [layer for layer in order if layer != dearest]
+        found = _first_enough(order, prices, is_enough, price)
+    return chosen
+
+
+def _first_enough(
+    order: Sequence[str], prices: Mapping[str, float], is_enough: Callable[[tuple[str, ...]], bool], below: float
+) -> tuple[str, ...] | None:
+    """The first layers that are enough; None if there are none for less than a price."""
+    for count in range(len(order) + 1):
+        chosen = tuple(order[:count])
+        if sum(prices[layer] for layer in chosen) >= below:
+            return None
+        if is_enough(chosen):
+            return chosen
+    return None
 
 
 def rule_counts(rules: Mapping[str, str]) -> dict[str, int]:
