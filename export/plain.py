@@ -8,6 +8,7 @@ import onnx
 
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.ncnn_file import is_ncnn_file
 from export.layers import EMBEDDING, layers_of
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ def open_float(path: Path, provider: str) -> tuple[Embedder, onnx.ModelProto]:
             f"Expected a float32 model, but {path} has the precision {embedder.spec.precision}.",
             hint="use the float model that it was made from",
         )
+    if is_ncnn_file(path):
+        raise ModelFormatError(
+            f"Expected an ONNX model, but {path} is rewritten (ncnn).", hint="use the ONNX model that it was made from"
+        )
     model = onnx.load(path)
     if EMBEDDING not in {node.name for node in model.graph.node if node.op_type == "Gemm"}:
         raise ModelFormatError(
-            f"Expected a graph that `python -m export` makes, but {path} has no layer {EMBEDDING}.",
+            f"Expected the graph that `python -m export` makes, but {path} has no layer {EMBEDDING}.",
             hint="convert the checkpoint again",
         )
     return embedder, model

@@ -274,21 +274,26 @@ class _Searcher:
         weights = weight_counts(self._plain)
         total = sum(weights.values())
         prices = {layer: weights[layer] / total + 1 / len(self._layers) for layer in self._layers}
-        tried: dict[tuple[str, ...], tuple[Candidate, onnx.ModelProto]] = {}
+        tried: dict[tuple[str, ...], Candidate] = {}
+        latest: dict[tuple[str, ...], onnx.ModelProto] = {}  # one model only: each holds all weights
+
+        def corrected(candidate: Candidate) -> onnx.ModelProto:
+            # what a layer in float32 no longer does wrong must not be undone
+            return self._corrected(candidate) if candidate.float_layers and candidate.bias_correction else model
 
         def is_enough(layers: tuple[str, ...]) -> bool:
-            candidate, used = tried[layers[:-1]] if layers else (best, model)
-            candidate = replace(candidate, float_layers=layers)
-            if layers and best.bias_correction:  # what a layer in float32 no longer does wrong must not be undone
-                used = self._corrected(candidate)
-            drifts = self._drifts(candidate, used)
-            tried[layers] = replace(candidate, drift=_root_mean_square(drifts)), used
+            candidate = replace(tried[layers[:-1]] if layers else best, float_layers=layers)
+            latest.clear()
+            latest[layers] = corrected(candidate)
+            drifts = self._drifts(candidate, latest[layers])
+            tried[layers] = replace(candidate, drift=_root_mean_square(drifts))
             if layers:
-                self._tried[f"float layers: {', '.join(layers)}"] = tried[layers][0].drift
+                self._tried[f"float layers: {', '.join(layers)}"] = tried[layers].drift
             return float(drifts.mean()) <= max_drift
 
         order = sorted(costs, key=lambda name: -costs[name] / prices[name])
-        return tried[cheapest_layers(order, prices, cache(is_enough))]
+        layers = cheapest_layers(order, prices, cache(is_enough))
+        return tried[layers], latest[layers] if layers in latest else corrected(tried[layers])
 
     def _quantized(self, candidate: Candidate, model: onnx.ModelProto, prefix: Prefix = EMPTY) -> onnx.ModelProto:
         strength = candidate.equalization
