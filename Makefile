@@ -120,4 +120,5 @@ $(VENV)/.workflows: pyproject.toml | python
 	@touch $@
 
 python:
+	@test ! -e $(VENV) || $(BIN)/python -c "" 2>/dev/null || { echo "$(VENV) has no Python that runs: delete it (rm -r $(VENV)) and run make again"; exit 1; }
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 or newer is needed: apt install python3 python3-venv"; exit 1; }

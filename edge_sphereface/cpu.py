@@ -12,6 +12,9 @@ _GENERATION = re.compile(
     r"^(vendor_id|cpu family|model|stepping|CPU implementer|CPU part|CPU variant|CPU revision)\s*: (\S+)$", re.MULTILINE
 )
 
+MAX_THREADS = 1024
+"""Most threads that may be asked for: more than devices have processors, and not so many that their start crashes."""
+
 
 def read_cpuinfo(root: Path = Path("/")) -> tuple[str, frozenset[str]]:
     """Read the name of the processor or board and its features from /proc/cpuinfo; both are empty if unknown.

@@ -184,7 +184,8 @@ def require(proof: Proof, what: str, *, original: str = "its checkpoint") -> Non
         raise ParityError(
             f"{what} does not equal {original}: max abs error {worst.max_abs_error:.2e} of the largest component "
             f"(at most {bounds.max_abs_error:g}), min cosine {worst.min_cosine:.9f} (at least {bounds.min_cosine:g}).",
-            hint="nothing was written; if the source is sound, this is a bug of the exporter",
+            hint="nothing was written; of tiles that you named, take smaller ones; else, if the source is sound, this "
+            "is a bug of the exporter",
         )
 
 

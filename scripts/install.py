@@ -109,10 +109,18 @@ def pip_settings(listing: str) -> dict[str, str]:
     for line in listing.splitlines():
         key, _, value = line.partition("=")
         section, _, name = key.rpartition(".")
-        text = str(ast.literal_eval(value)) if section in sections else ""
+        text = _unquoted(value) if section in sections else ""
         if text:
             sections[section][_OTHER_NAMES.get(name, name)] = text
     return {**sections["global"], **sections["install"], **sections[":env:"]}
+
+
+def _unquoted(value: str) -> str:
+    """A value as pip lists it: in quotes."""
+    try:
+        return str(ast.literal_eval(value))
+    except (SyntaxError, ValueError):
+        return value
 
 
 def uv_call(settings: Mapping[str, str], variables: Mapping[str, str]) -> UvCall:

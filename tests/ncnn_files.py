@@ -75,12 +75,12 @@ def resealed(path, *, network=None, weights=None, header=None):
     """Content of a model for ncnn with other parts and a header that fits them, as somebody would forge it."""
     content = path.read_bytes()
     count = int.from_bytes(content[-16:-8], "little")
-    record = json.loads(content[-16 - count : -16])
+    record = json.loads(content[-48 - count : -48])
     parts = [
         content[: record["weights_bytes"]] if weights is None else weights,
-        content[record["weights_bytes"] : -16 - count] if network is None else network,
+        content[record["weights_bytes"] : -48 - count] if network is None else network,
     ]
     for name, part in zip(("weights", "network"), parts, strict=True):
         record |= {f"{name}_bytes": len(part), f"{name}_sha256": hashlib.sha256(part).hexdigest()}
     text = json.dumps({**record, **(header or {})}).encode()
-    return b"".join(parts) + text + len(text).to_bytes(8, "little") + b"ESFNCNN1"
+    return b"".join(parts) + text + hashlib.sha256(text).digest() + len(text).to_bytes(8, "little") + b"ESFNCNN1"

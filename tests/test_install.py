@@ -1,6 +1,7 @@
 """Packages are installed by uv as pip's settings say, and by pip where uv cannot."""
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,6 +11,7 @@ import pytest
 
 from scripts.install import carried_pip, install, pip_settings, uv_call
 
+ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).parent / "uv"
 
 
@@ -106,6 +108,17 @@ def test_settings_are_those_of_pip(tmp_path):
     assert settings["find-links"] == "/wheels /more"
     assert settings["pre"] == "yes"
     assert {"proxy", "no-binary"}.isdisjoint(settings)
+    assert pip_settings("global.index-url=https://e.example/simple") == {"index-url": "https://e.example/simple"}
+
+
+def test_an_environment_whose_python_is_gone_is_named(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to("/gone/python")
+    done = subprocess.run(["make", "python"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "rm -r .venv" in done.stdout
 
 
 def test_every_setting_reaches_uv_or_is_named(tmp_path):

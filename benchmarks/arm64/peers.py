@@ -34,7 +34,7 @@ from edge_sphereface.json_output import json_text
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.spec import LAYOUT_NCHW
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
-from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
+from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder, sha256_of
 from export.faces import face_crops
 
 if TYPE_CHECKING:
@@ -189,8 +189,7 @@ class PeerCounter:
 
     def __init__(self, emulator: Emulator, reference: Path, folder: Path) -> None:
         self._emulator = emulator
-        self._folder = folder.absolute()
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder = ensure_folder(folder.absolute())
         self._reference = reference
         embedder = Embedder(reference, provider="cpu")
         crops = face_crops(embedder.spec, 1)

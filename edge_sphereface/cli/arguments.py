@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.option import Option, option_parser
 from edge_sphereface.cli.runner import Parser, UsageError, note, refuse_to_replace_inputs
+from edge_sphereface.cpu import MAX_THREADS
 from edge_sphereface.setting import Range
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 MODEL_VARIABLE = "EDGE_SPHEREFACE_MODEL"
 GALLERY_VARIABLE = "EDGE_SPHEREFACE_GALLERY"
-MAX_THREADS = 1024
 
 
 @cache

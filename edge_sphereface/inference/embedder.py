@@ -166,6 +166,8 @@ class Embedder:
     def _run(self, batch: np.ndarray[Any, Any]) -> Float32Array:
         try:
             return self._backend.run(batch)
+        except ProviderError:
+            raise
         except Exception as error:
             # The exceptions of onnxruntime and ncnn share no base class of their own.
             raise ProviderError(

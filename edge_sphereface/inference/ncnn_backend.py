@@ -6,6 +6,7 @@ its Vulkan path stays off.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,30 @@ NCNN = "ncnn"
 _PROVIDERS = (AUTO, "cpu", CPU.lower())
 
 
+class _ThreadPool:
+    """ncnn's threads, which are one pool for a process and do not survive its fork: a child would wait for ever."""
+
+    def __init__(self) -> None:
+        self._process: int | None = None
+
+    def use(self) -> None:
+        """Note that this process uses the threads.
+
+        Raises:
+            ProviderError: a parent of this process used them before the fork.
+        """
+        if self._process is None:
+            self._process = os.getpid()
+        elif self._process != os.getpid():
+            raise ProviderError(
+                "ncnn ran with several threads before this process was forked, and its threads do not survive that.",
+                hint="start processes by 'spawn', embed in the children only, or use one thread",
+            )
+
+
+_POOL = _ThreadPool()
+
+
 class NcnnBackend:
     """A network on ncnn. Safe to use from several threads.
 
@@ -43,10 +68,17 @@ class NcnnBackend:
 
     def __init__(self, model: Path, config: SessionConfig) -> None:
         _check_options(model, config)
+        try:
+            str(model).encode()
+        except UnicodeEncodeError as error:
+            raise ModelFormatError(
+                f"The name {str(model)!r} is not in UTF-8, as ncnn takes it.", hint="rename the file"
+            ) from error
         checked = read_ncnn_model(model)  # ncnn itself reads beyond its buffers where a file is damaged
         ncnn = import_ncnn()
         threads = config.threads or usable_cpus()
         is_half = checked.spec.precision == "float16" and bool(ncnn.cpu_support_arm_asimdhp())
+        self._threads = threads
         self._mat = ncnn.Mat
         self._net = ncnn.Net()
         options = self._net.opt
@@ -71,7 +103,13 @@ class NcnnBackend:
         )
 
     def run(self, batch: np.ndarray[Any, Any]) -> Float32Array:
-        """See :meth:`edge_sphereface.inference.backend.Backend.run`."""
+        """See :meth:`edge_sphereface.inference.backend.Backend.run`.
+
+        Raises:
+            ProviderError: several threads were used before this process was forked.
+        """
+        if self._threads > 1:
+            _POOL.use()
         output = np.empty((len(batch), self.spec.embedding_size), dtype=np.float32)
         for planes, row in zip(np.ascontiguousarray(batch), output, strict=True):
             extractor = self._net.create_extractor()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.cpu import MAX_THREADS, usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.inference.resident_memory import release_loading_memory
 from edge_sphereface.inference.telemetry import import_onnxruntime
@@ -81,8 +81,8 @@ class SessionConfig:
     provider_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"Expected at least one thread, got {self.threads}.")
+        if self.threads is not None and not 1 <= self.threads <= MAX_THREADS:
+            raise ValueError(f"Expected 1 to {MAX_THREADS} threads, got {self.threads}.")
         if self.spin_us < 0:
             raise ValueError(f"Expected no or some microseconds of spinning, got {self.spin_us}.")
 

@@ -2,9 +2,11 @@
 
 .. code-block:: text
 
-    weights (.bin) | network (.param) | header (JSON) | bytes of the header (8, little endian) | ESFNCNN1
+    weights (.bin) | network (.param) | header (JSON) | SHA-256 of the header (32)
+    | bytes of the header (8, little endian) | ESFNCNN1
 
-The weights come first, so that ncnn reads them where they are.
+The weights come first, so that ncnn reads them where they are. The header holds the SHA-256 of weights and network, so
+no byte of the file changes unnoticed.
 """
 
 from __future__ import annotations
@@ -28,12 +30,18 @@ REWRITE = "ncnn"
 KIND: Final = "edge_sphereface.ncnn_model"
 
 _MAGIC = b"ESFNCNN1"
-_COUNT_BYTES = 8
+_DIGEST_BYTES, _COUNT_BYTES = 32, 8
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_BYTES = (1 << 31) - 1
 _BLOCK = 1 << 20
 _HINT = "the file is damaged or of another kind; make or fetch it again"
-_FILE = RegularFile(what="model file", limit=_MAX_BYTES, error=ModelFormatError, missing=ModelNotFoundError, hint=_HINT)
+_FILE = RegularFile(
+    what="model file",
+    limit=_MAX_BYTES,
+    error=ModelFormatError,
+    missing=ModelNotFoundError,
+    hint="check the path; make it from the ONNX file, or fetch it",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,22 +155,25 @@ def write_ncnn_model(stream: IO[bytes], spec: ModelSpec, network: str, weights: 
         network_sha256=_digest(content).hexdigest(),
     )
     record = header.to_json().encode()
-    stream.write(content + record + len(record).to_bytes(_COUNT_BYTES, "little") + _MAGIC)
+    stream.write(content + record + _digest(record).digest() + len(record).to_bytes(_COUNT_BYTES, "little") + _MAGIC)
 
 
 def _read_header(stream: IO[bytes], size: int, path: Path) -> tuple[NcnnHeader, int]:
     """The header, and its position."""
-    tail = _COUNT_BYTES + len(_MAGIC)
+    tail = _DIGEST_BYTES + _COUNT_BYTES + len(_MAGIC)
     stream.seek(max(0, size - tail))
     last = stream.read(tail)
     if not last.endswith(_MAGIC) or len(last) < tail:
         raise _refusal(path, f"it does not end in {_MAGIC.decode()}")
-    count = int.from_bytes(last[:_COUNT_BYTES], "little")
+    count = int.from_bytes(last[_DIGEST_BYTES : -len(_MAGIC)], "little")
     end = size - tail - count
     if count > _MAX_HEADER_BYTES or end < 0:
         raise _refusal(path, f"its header has {count} bytes")
     stream.seek(end)
-    return NcnnHeader.from_json(stream.read(count)), end
+    content = stream.read(count)
+    if _digest(content).digest() != last[:_DIGEST_BYTES]:
+        raise _refusal(path, "its header has another SHA-256 than the file says")
+    return NcnnHeader.from_json(content), end
 
 
 def _digest(content: bytes = b"") -> hashlib._Hash:

@@ -1,6 +1,7 @@
 """Models for ncnn: the same embeddings as on onnxruntime, and no damaged file reaches ncnn, which would crash."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,32 @@ def test_threads_share_a_model(model):
     expected = embedder.embed(crops)
     with ThreadPoolExecutor(4) as pool:
         assert all(np.array_equal(found, expected) for found in pool.map(embedder.embed, [crops] * 8))
+
+
+@pytest.mark.usefixtures("needs_ncnn")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_after_several_threads_is_refused_and_does_not_hang(model):
+    """In a process of its own, since ncnn's threads are one pool for a process."""
+    program = """
+import os, sys
+import numpy as np
+from edge_sphereface import Embedder
+from edge_sphereface.errors import ProviderError
+several, one = Embedder(sys.argv[1], threads=2), Embedder(sys.argv[1], threads=1)
+crops = np.zeros((1, *several.spec.crop_shape), np.uint8)
+several.embed(crops)
+child = os.fork()
+if child == 0:
+    try:
+        one.embed(crops)
+        several.embed(crops)
+    except ProviderError as error:
+        os._exit(7 if "forked" in error.message else 8)
+    os._exit(9)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, str(model)], timeout=60, check=False)
+    assert done.returncode == 7
 
 
 @pytest.mark.usefixtures("needs_ncnn")
@@ -190,7 +217,8 @@ def test_damaged_files(model, damaged):
     assert "does not end in ESFNCNN1" in damaged(content[:-1])
     assert "does not end in ESFNCNN1" in damaged(b"ESFNCNN1")
     assert "its header has" in damaged(content[:-16] + (1 << 60).to_bytes(8, "little") + content[-8:])
-    assert "is not JSON" in damaged(content[:-16] + (10).to_bytes(8, "little") + content[-8:])
+    assert "header has another SHA-256" in damaged(content[:-16] + (10).to_bytes(8, "little") + content[-8:])
+    assert "header has another SHA-256" in damaged(content.replace(b'"threshold"', b'"threshole"'))
     assert "weights have another SHA-256" in damaged(b"\0\0\0\0\1" + content[5:])
     assert "its header counts" in damaged(content[1:])
     assert "network has another SHA-256" in damaged(content.replace(b"7767517", b"7767518"))

@@ -190,9 +190,10 @@ def test_a_session_is_not_run_elsewhere_in_silence(small_model):
     assert embedder.provider.requested == "cpu"
 
 
-def test_threads_must_be_positive():
-    with pytest.raises(ValueError, match="at least one thread"):
-        SessionConfig(threads=0)
+@pytest.mark.parametrize("threads", [0, 1025, 3_000_000_000])
+def test_threads_that_cannot_be_started_are_refused(threads):
+    with pytest.raises(ValueError, match="1 to 1024 threads"):
+        SessionConfig(threads=threads)
 
 
 def test_missing_file(tmp_path):
