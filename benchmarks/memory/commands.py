@@ -26,7 +26,7 @@ def add_command(commands: Commands) -> None:
         "100 people, by cause: the files of each library, and what each step allocates. Linux only.",
         epilog="example: python -m benchmarks memory float.onnx int8.onnx -o memory.json",
     )
-    parser.add_argument("model", nargs="+", type=Path, help="ONNX file")
+    parser.add_argument("model", nargs="+", type=Path, help="model: an ONNX file, or one for ncnn")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads (default 1)")
     parser.add_argument("--starts", type=positive, default=3, metavar="N", help="processes of each row (default 3)")
     parser.add_argument(

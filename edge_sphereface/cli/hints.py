@@ -30,7 +30,7 @@ COMMANDS: dict[Remedy, str] = {
     "merge-identities": "--existing skip, or --existing add",
     "overwrite": "--overwrite",
     "quantize-model": "python -m export quantize MODEL.onnx",
-    "rebuild-gallery": "edge-sphereface gallery rebuild",
+    "rebuild-gallery": "edge-sphereface gallery rebuild (of a gallery enrolled with --keep-crops)",
     "reduce-threads": "--threads N, without --pinned-threads",
     "reduce-workers": "--workers N, --threads N",
     "select-largest": "--largest",

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from edge_sphereface.model.origin import Origin
     from edge_sphereface.model.spec import ModelSpec
 
+_UNTESTED = ("not tested", "arithmetic in half precision, which this processor lacks: test it on the device")
+"""Row for a float16 model that ncnn computes in float32."""
+
 
 def add_commands(commands: Commands) -> None:
     """Add these commands to the parser."""
@@ -46,7 +49,7 @@ def add_commands(commands: Commands) -> None:
         "the execution provider that runs each node of its graph, and the detector that is chosen, on this machine.",
         epilog="example: edge-sphereface info model.onnx",
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="MODEL", help="ONNX model, the same as --model")
+    parser.add_argument("file", nargs="?", type=Path, metavar="MODEL", help="the same as --model")
     parser.set_defaults(run=info)
     _add_verify_model(commands)
     parser = commands.add_parser(
@@ -126,6 +129,8 @@ def _info_rows(report: ModelInfo) -> list[tuple[str, str]]:
     ]
     if spec.origin is not None:
         rows[-2:-2] = _origin_rows(spec.origin)
+    if report.provider.lacks_half_precision(spec.precision):
+        rows.append(_UNTESTED)
     record = spec.quantization
     if record is not None:
         kept = f"; {len(record.float_layers)} layers in float32" if record.float_layers else ""
@@ -160,7 +165,7 @@ def _add_verify_model(commands: Commands) -> None:
         "aligned twice, not aligned) does no better.",
         epilog="example: edge-sphereface verify-model model.onnx --photos people/",
     )
-    parser.add_argument("model", type=Path, help="ONNX model")
+    parser.add_argument("model", type=Path, help="model: an ONNX file, or one for ncnn")
     parser.add_argument("--certificate", type=Path, metavar="FILE", help="default: MODEL.parity.json beside the model")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs as FOLDER/PERSON/photo.jpg")
     parser.add_argument("--max-abs-error", type=from_zero, metavar="E", help="relative (default for float32: 1e-4)")
@@ -189,7 +194,7 @@ class VerifyModelReport:
 
     Attributes:
         passed: whether every check passed; if not, the exit code is 1.
-        model: path of the ONNX file.
+        model: path of the model.
         parity: how the model agrees with its certificate.
         provider: execution provider that ran the model.
     """
@@ -255,6 +260,8 @@ def _parity_text(embedder: Embedder, check: DeviceCheck) -> str:
         ("min cosine", f"{measured.min_cosine:.9f} (at least {bounds.min_cosine:g})"),
         ("runs on", str(embedder.provider)),
     ]
+    if embedder.provider.lacks_half_precision(embedder.spec.precision):
+        rows.append(_UNTESTED)
     return table(rows)
 
 

@@ -212,6 +212,7 @@ def rival_lines(choice: Choice) -> list[str]:
         way = f"{rival.row.form.path.name}, {rival.row.setting}"
         verdict = "a tie" if rival.ratio.verdict == "tie" else rival.ratio.verdict
         lines.append(f"  {way}: {rival.ratio}, {verdict}")
-    if choice.is_tie:
-        lines.append("not measurably faster, so the simplest that is as fast is taken")
+    if choice.best is not None and choice.is_tie:
+        best = f"{choice.best.form.path.name}, {choice.best.setting}"
+        lines.append(f"taken: {best}, the simplest that the fastest is not measurably faster than")
     return lines

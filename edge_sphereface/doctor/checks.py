@@ -117,6 +117,8 @@ def check_telemetry(machine: Machine, *, loaded_before: bool = LOADED_BEFORE) ->
             "until the process ends",
             action=f"set {VARIABLE}=1 before the application starts, or import edge_sphereface before onnxruntime",
         )
+    if machine.onnxruntime_error:
+        return Finding(check="telemetry", status="ok", message="none: onnxruntime cannot be imported")
     return Finding(check="telemetry", status="ok", message=f"off: onnxruntime runs with {VARIABLE}=1")
 
 

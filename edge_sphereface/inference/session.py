@@ -19,6 +19,7 @@ from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.inference.weight_memory import place_matrices
 from edge_sphereface.json_output import OMIT_NONE
 from edge_sphereface.model.external_data import refuse_external_data
+from edge_sphereface.model.ncnn_file import refuse_misnamed
 from edge_sphereface.storage.cache import cache_file
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -171,6 +172,10 @@ class ProviderReport:
     ncnn: str | None = field(default=None, metadata=OMIT_NONE)
     arithmetic: str | None = field(default=None, metadata=OMIT_NONE)
 
+    def lacks_half_precision(self, precision: str) -> bool:
+        """Whether ncnn computes a model of this precision in float32, for want of float16 arithmetic."""
+        return precision == "float16" and self.arithmetic == "float32"
+
     @property
     def library(self) -> tuple[str, str]:
         """Name and version of the library that runs the model."""
@@ -197,13 +202,14 @@ def open_session(source: str | os.PathLike[str] | MemoryModel, config: SessionCo
 
     Raises:
         ModelNotFoundError: the file does not exist.
-        ModelFormatError: onnxruntime cannot load the file, or its weights are in other files.
+        ModelFormatError: onnxruntime cannot load the file, its weights are in other files, or it is for ncnn.
         ProviderError: onnxruntime is not installed, or the requested provider is absent, fails, or takes no node.
     """
     if isinstance(source, MemoryModel):
         return _open_best(source, config)
     model = Path(source)
     MODEL_FILE.require(model)
+    refuse_misnamed(model)
     _refuse_checkpoint(model)
     refuse_external_data(model)
     return _open_best(model, config)

@@ -127,11 +127,15 @@ class Fingerprint(Record):
         return all(getattr(self, name) == getattr(other, name) for name in _OF_CROPS)
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """What differs, in words: ``there`` is this fingerprint, ``here`` the other one."""
+        """What differs, in words: ``there`` is this fingerprint, ``here`` the other one.
+
+        Another precision implies another quantization, which is then left out.
+        """
+        implied = "quantization" if self.precision != other.precision else ""
         return [
             f"{_WORDS.get(name, name)} {_short(getattr(self, name))} there, {_short(getattr(other, name))} here"
             for name in (field.name for field in fields(self))
-            if getattr(self, name) != getattr(other, name)
+            if getattr(self, name) != getattr(other, name) and name != implied
         ]
 
     def require(self, other: Fingerprint, what: str) -> None:
@@ -148,10 +152,12 @@ class Fingerprint(Record):
             return
         differing = "; ".join(self.differences(other))
         shares_crops = self.shares_crops(other)
-        instead = "rebuild the gallery from its kept crops" if shares_crops else "enroll from photographs again"
+        ways = ["use the model that it was made with", "enroll from photographs again"]
+        if shares_crops:
+            ways.append("if the gallery keeps crops, rebuild it from them")
         raise FingerprintError(
-            f"{what} holds embeddings of another kind: {differing}. Their similarities are meaningless.",
-            hint=f"use the model that it was made with, or {instead}",
+            f"{what} holds embeddings of another kind than here: {differing}. Their similarities are meaningless.",
+            hint="; or ".join(ways),
             remedy="rebuild-gallery" if shares_crops else "create-gallery",
         )
 

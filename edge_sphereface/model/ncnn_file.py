@@ -90,6 +90,23 @@ def is_ncnn_file(path: Path) -> bool:
     return path.suffix.lower() == NCNN_SUFFIX
 
 
+def refuse_misnamed(path: Path) -> None:
+    """Refuse a model for ncnn without the suffix that tells it from an ONNX file.
+
+    Raises:
+        ModelNotFoundError: the file does not exist.
+        ModelFormatError: the file ends as a model for ncnn does.
+    """
+    with _FILE.open(path) as stream:
+        stream.seek(max(0, stream.seek(0, 2) - len(_MAGIC)))
+        is_ncnn = stream.read(len(_MAGIC)) == _MAGIC
+    if is_ncnn:
+        raise ModelFormatError(
+            f"Expected an ONNX model, but {path} is a model for ncnn under another suffix than {NCNN_SUFFIX}.",
+            hint=f"rename it to {path.with_suffix(NCNN_SUFFIX).name}",
+        )
+
+
 def read_ncnn_model(path: Path) -> NcnnModel:
     """Read and check a model for ncnn, so that ncnn can load it safely.
 

@@ -29,6 +29,7 @@ from edge_sphereface.kit.manifest import (
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.certificate import CONVERSION_BOUNDS, Bounds, device_bounds
 from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.model.spec import LAYOUT_IMAGE, LAYOUT_NCHW, Layout
 from edge_sphereface.storage.files import PRIVATE, SHARED, atomic_write
 from export.errors import ParityError
@@ -274,6 +275,13 @@ def _float_form(
 
 def _reduced_form(made: _Folder, path: Path, original: Embedder, pixels: UInt8Array) -> KitForm:
     """Copy a form of reduced precision, with its own outputs on this machine."""
+    if is_ncnn_file(path):
+        raise ModelFormatError(
+            f"Expected an ONNX model, but {path} is for ncnn: kits hold ONNX models only.",
+            hint="leave it out; it is verified on the device by its certificate",
+            remedy="verify-model",
+            file=str(path),
+        )
     embedder = Embedder(path, session=_ONE_THREAD)
     spec, precision = embedder.spec, _REDUCED.get(embedder.spec.precision)
     if precision is None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from export.quantization.output import QuantizationReport
     from export.quantization.policy import Policy
-    from export.quantization.proof import ProofReport
+    from export.quantization.proof import Proof, ProofReport
     from export.quantization.quantize import QuantizedModel
 
 PRECISIONS = ("int8", "float16", "weights8")
@@ -212,8 +212,12 @@ def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: t
         lines.append(f"{arguments.output}: {_mib(arguments.output)}, {share:.3f} of the float file")
         lines += map(str, files[1:])
     else:
-        lines.append(f"refused: {'; '.join(made.proof.missed)}. Nothing was written.")
+        lines.append(f"refused: {'; '.join(made.proof.missed)}. Nothing was written.{_latency_hint(made.proof)}")
     return "\n".join(lines)
+
+
+def _latency_hint(proof: Proof) -> str:
+    return " For another machine than this, give --policy latency=none." if proof.misses_latency_only else ""
 
 
 def add_float_options(parser: argparse.ArgumentParser) -> None:
@@ -266,7 +270,7 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     proof = judge(original.spec, embedded, labeled, latency, arguments.policy, own=own)
     text = report.proof_text(proof)
     if not proof.passed:
-        text += f"\nharmful: {'; '.join(proof.missed)}"
+        text += f"\nharmful: {'; '.join(proof.missed)}.{_latency_hint(proof)}"
     found = FloatProofReport(proof=proof.report(), environment=measured_on("cpu"))
     return Outcome(found, text, passed=proof.passed)
 

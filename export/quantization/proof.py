@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FAR = 1e-2
 _RISK = 0.05
+_LATENCY_OVER = "latency over "
 _Z = 1.6448536269514722
 """95th percentile of the standard normal distribution."""
 _LINE_CROPS = 200
@@ -231,6 +232,12 @@ class Proof:
         return [str(judgment) for judgment in self.judgments if not judgment.holds]
 
     @property
+    def misses_latency_only(self) -> bool:
+        """Whether latency on this machine is all that misses its bounds."""
+        missed = [judgment.what for judgment in self.judgments if not judgment.holds]
+        return bool(missed) and all(what.startswith(_LATENCY_OVER) for what in missed)
+
+    @property
     def not_judged(self) -> list[str]:
         """Descriptions of the bounds of the policy that could not be judged."""
         return [str(judgment) for judgment in self.judgments if judgment.why_not and judgment.bound is not None]
@@ -375,10 +382,10 @@ def _judgments(embedded: Embedded, pairs: PairsResult | None, latency: Latency, 
         points, most = (None, None) if loss is None else (loss.points, loss.most)
         yield Judgment(what, points, bound, at_least=False, worst=most, why_not=without)
     if latency.race is None:
-        yield Judgment("latency over float", None, policy.latency, at_least=False, why_not=latency.reason)
+        yield Judgment(f"{_LATENCY_OVER}float", None, policy.latency, at_least=False, why_not=latency.reason)
         return
     for name, ratio in latency.race.ratios.items():
-        yield Judgment(f"latency over {name}", ratio.ratio, policy.latency, at_least=False, worst=ratio.high)
+        yield Judgment(f"{_LATENCY_OVER}{name}", ratio.ratio, policy.latency, at_least=False, worst=ratio.high)
 
 
 def _drift(cosines: Float64Array, policy: Policy) -> Iterator[Judgment]:

@@ -35,9 +35,11 @@ def add_rewrite(commands: Commands) -> None:
         description="Replace every PRelu by operators that onnxruntime's CPU kernels run faster and, with --stages, "
         "convolutions by Winograd's filtering. The result is proven equal to its source, timed against it on this "
         "machine, and written only if it is equal and measurably faster (the 95 % interval of the ratio lies below "
-        "--max-latency). `tune` finds the stages.",
+        "--max-latency). `tune` finds the stages. For a form that another machine is to run, give --max-latency none: "
+        "it is written if it is equal.",
         epilog="examples: python -m export rewrite sphereface20.onnx -o sphereface20.fast.onnx; "
-        "python -m export rewrite sphereface20.onnx --stages 4x4 4x4w 2x3w direct -o sphereface20.winograd.onnx",
+        "python -m export rewrite sphereface20.onnx --stages 4x4 4x4w 2x3w direct --max-latency none -o "
+        "sphereface20.winograd.onnx",
     )
     parser.add_argument("model", type=Path, help="float ONNX file that `convert` made")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
@@ -46,17 +48,20 @@ def add_rewrite(commands: Commands) -> None:
         nargs="+",
         default=[],
         metavar="TILE",
-        help="for each stage `direct` or the outputs of a tile, such as 4x4 or 2x3w (w: weights as the left factor)",
+        help="for each stage `direct` (convolutions) or the outputs of a tile, such as 4x4: Winograd's filtering of "
+        "all layers but the first. Letters after the size, in this order: w (weights as the left factor of products) "
+        "or p (one product for each matrix of weights), then s (rows and columns transformed one after the other), as "
+        "in 2x3w, 4x3ps. A form before + is that of the first layer, as in 4x4s+4x3ps or 4x4+direct",
     )
     parser.add_argument(
         "--threads", type=thread_count, metavar="N", help="threads of the timed inferences (default: all)"
     )
     parser.add_argument(
         "--max-latency",
-        type=above_zero,
+        type=_latency_bound,
         default=1.0,
         metavar="R",
-        help="largest latency divided by the source's (default 1)",
+        help="largest latency divided by the source's (default 1); none does not judge it, for another machine",
     )
     parser.add_argument(
         "--rounds", type=positive, default=100, metavar="N", help="latency samples of each model (default 100)"
@@ -143,9 +148,14 @@ def _rewrite_text(arguments: argparse.Namespace, made: Rewritten) -> str:
         ]
     else:
         lines.append(
-            f"refused: not measurably below {arguments.max_latency:g} times the source's latency; nothing was written"
+            f"refused: not measurably below {arguments.max_latency:g} times the source's latency; nothing was written. "
+            "For another machine than this, give --max-latency none"
         )
     return "\n".join(lines)
+
+
+def _latency_bound(text: str) -> float | None:
+    return None if text == "none" else above_zero(text)
 
 
 def _latency(race: Race) -> LatencyReport:

@@ -81,7 +81,7 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
     forms: Mapping[int, StageForm] = MappingProxyType({}),
     setting: Setting | None = None,
     measured: Measured | None = None,
-    max_ratio: float = 1.0,
+    max_ratio: float | None = 1.0,
     plan: Plan = DEFAULT_PLAN,
     note: Callable[[str], None] = lambda _: None,
 ) -> Rewritten:
@@ -95,7 +95,7 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
         measured: latency measured before, here or elsewhere, which is recorded unchanged; None to measure that of one
             face here.
         max_ratio: largest latency divided by that of the source on this machine. The upper end of the ratio's
-            confidence interval must not exceed it.
+            confidence interval must not exceed it. None writes the result at any latency.
         plan: number of latency samples.
         note: called with a description of each step.
 
@@ -126,10 +126,8 @@ def rewrite(  # noqa: PLR0913 -- all but the first two are options, by name
             growth = weight_bytes(model) / weight_bytes(plain)
             spec = _spec(original.spec, stage_names(forms, len(original.spec.widths)), growth, measured)
             made = Rewritten(written=True, spec=spec, proof=proof, race=timed)
-            if (
-                timed is not None and not timed.ratios[BEFORE].high <= max_ratio
-            ):  # a bound that is no number is not kept
-                raise _TooSlowError(made)
+            if timed is not None and max_ratio is not None and not timed.ratios[BEFORE].high <= max_ratio:
+                raise _TooSlowError(made)  # a bound that is no number is not kept
             del embedder  # Windows cannot write over a file that is mapped, nor rename it
             _write(model, spec, stream)
             embedder = how.open(Path(stream.name), "cpu")

@@ -35,10 +35,11 @@ def add_tune(commands: Commands) -> None:
         parents=[json_option()],
         help="find the form of a float model that is fastest on this machine by measuring",
         description="Time every way to compute each stage (directly, or by Winograd's filtering in tiles of several "
-        "sizes), then the best combinations as whole networks, in rounds. The fastest one is measured again against "
-        "the simpler ones and written, with its proof and its record, only if it is measurably faster. The best form "
-        "differs between a Pi 4, a Pi 5 and an Orin: run this command on the device, or ship several forms "
-        "(`rewrite --stages`), let `edge-sphereface tune` choose there, and write its choice from its report.",
+        "sizes), then the best combinations as whole networks, in rounds. The fastest one is measured again beside the "
+        "simpler ones, the plain model among them. The simplest that it is not measurably faster than is written, with "
+        "its proof and its record; nothing is written if that is the plain model. The best form differs between a Pi "
+        "4, a Pi 5 and an Orin: run this command on the device, or ship several forms (`rewrite --stages … "
+        "--max-latency none`), let `edge-sphereface tune` choose there, and write its choice from its report.",
         epilog="examples: python -m export tune sphereface20.onnx --threads 2 -o sphereface20.tuned.onnx; "
         "python -m export tune sphereface20.onnx --device-report pi.json -o sphereface20.pi.onnx",
     )

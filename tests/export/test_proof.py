@@ -238,6 +238,8 @@ def test_latency_is_judged_by_the_upper_end_of_the_ratio(spec, high, passes):
     proof = verdicts(spec, embedded_pairs(2000, 0.5), policy=Policy(), latency=latency)
     assert proof.passed is passes
     assert passes or "latency over tuned.onnx: 0.95, with 95 % confidence at most 1.01 > 1" in proof.missed[0]
+    assert proof.misses_latency_only is not passes
+    assert not verdicts(spec, embedded_pairs(2000, 0.5), policy=Policy(mean=2), latency=latency).misses_latency_only
 
 
 # --- thresholds --------------------------------------------------------------------------------------------------

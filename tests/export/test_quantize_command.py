@@ -190,7 +190,7 @@ def test_slower_than_asked_is_refused(shallowest_models, crop_folder, tmp_path, 
     text = capsys.readouterr().out
     assert code == 1
     assert "refused: latency over" in text
-    assert "Nothing was written." in text
+    assert "Nothing was written. For another machine than this, give --policy latency=none." in text
     assert list(tmp_path.iterdir()) == []
 
 

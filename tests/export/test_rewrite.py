@@ -21,6 +21,7 @@ from export.faces import face_crops
 from export.quantization.activation_statistics import channel_maxima, embed_all, inner_tensors, observe
 from export.rewrite import decompose_prelu, equalize_channels
 from export.rewrite import fast as fast_module
+from export.rewrite.tile import read_stages
 from export.rewrite.weights import read_weights, rebuild
 from export.untrained import untrained_parameters
 
@@ -195,8 +196,18 @@ def test_the_command_writes_model_and_certificate(small_models, tmp_path, capsys
 def test_what_is_not_faster_is_not_kept(small_models, tmp_path, capsys):
     words = ["rewrite", str(small_models["image"]), "-o", str(tmp_path / "fast.onnx"), "--max-latency", "0.001"]
     assert run(build_parser(), [*words, "--rounds", "5"]) == 1
-    assert "refused" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "refused" in text
+    assert "--max-latency none" in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_for_another_machine_it_is_written_at_any_latency(small_models, tmp_path):
+    few, output = Plan(rounds=5, per_round=1), tmp_path / "slow.onnx"
+    forms = read_stages(["1x1s"] * 4)  # more products than a direct convolution, and transforms besides
+    assert fast_module.rewrite(small_models["image"], output, forms=forms, max_ratio=None, plan=few).written
+    assert output.exists()
 
 
 @pytest.mark.slow

@@ -99,6 +99,8 @@ def test_models_that_are_no_forms_of_the_first(small_models, shallow_models, tmp
     options = KitOptions(float_forms=("float32-b1",))
     with pytest.raises(ModelFormatError, match="reduced precision, but .* has the precision float32"):
         make_kit([plain, small_models["image"]], tmp_path / "kit", crops, options)
+    with pytest.raises(ModelFormatError, match="kits hold ONNX models only"):
+        make_kit([plain, tmp_path / "half.ncnn"], tmp_path / "kit", crops, options)
     half = tmp_path / "half.onnx"
     model = to_float16(onnx.load(shallow_models["nchw"]))
     spec = replace(Embedder(shallow_models["nchw"]).spec, precision="float16")

@@ -273,6 +273,11 @@ def test_a_32_bit_system_whose_own_packages_serve(pi):
     assert checks.check_architecture(replace(pi, processor="armv7l", pointer_bits=32)).status == "warn"
 
 
+def test_telemetry_without_onnxruntime(pi):
+    finding = checks.check_telemetry(replace(pi, wheels={}, onnxruntime_error="No module"), loaded_before=False)
+    assert (finding.status, finding.message) == ("ok", "none: onnxruntime cannot be imported")
+
+
 @pytest.mark.parametrize(
     ("wheels", "status"),
     [({"onnxruntime": "1.32.0"}, "warn"), ({"onnxruntime-gpu": "1.29.0"}, "warn"), ({"onnxruntime": "1.28.0"}, "ok")],

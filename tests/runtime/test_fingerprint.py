@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
+from edge_sphereface.cli.hints import hint_of
 from edge_sphereface.errors import FingerprintError
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.fingerprint import Fingerprint
@@ -62,6 +63,13 @@ def test_kept_crops_of_another_size_are_not_recommended(spec):
     with pytest.raises(FingerprintError) as found:
         there.require(Fingerprint.of(replace(spec, precision="float16")), "It")
     assert found.value.remedy == "rebuild-gallery"
+    assert "--keep-crops" in hint_of(found.value)
+
+
+def test_precision_is_named_without_the_record_that_it_implies(spec):
+    there, here = Fingerprint.of(spec), replace(Fingerprint.of(spec), precision="int8", quantization="a" * 64)
+    assert there.differences(here) == ["precision float32 there, int8 here"]
+    assert len(here.differences(replace(here, quantization="b" * 64))) == 1
 
 
 def test_it_survives_json(spec):

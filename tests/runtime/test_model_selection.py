@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edge_sphereface.cli.tune_command import rival_lines
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.evaluation import latency
 from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose, settings
@@ -142,6 +143,8 @@ def test_a_lucky_winner_of_the_search_is_measured_anew(forms, monkeypatch):
     (rival,) = found.rivals
     assert rival.ratio.verdict == "tie"
     assert rival.ratio.rounds == 20
+    taken = rival_lines(found)[-1]
+    assert taken == "taken: a.onnx, 1 thread, the simplest that the fastest is not measurably faster than"
 
 
 @pytest.mark.slow

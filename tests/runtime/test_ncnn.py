@@ -1,8 +1,10 @@
 """Models for ncnn: the same embeddings as on onnxruntime, and no damaged file reaches ncnn, which would crash."""
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ from edge_sphereface.errors import ExtraError, ModelFormatError, ModelNotFoundEr
 from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.session import SessionConfig
+from edge_sphereface.inference.session import ProviderReport, SessionConfig
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.certificate import CONVERSION_BOUNDS, certificate_path, golden_crops
 from edge_sphereface.model.manifest import ListedFile, files_of_form, form_of
@@ -172,6 +174,41 @@ def test_commands_take_it(model, cli, require_schema, tmp_path):
     assert "no parity certificate" in found["message"]
     code, _, err = cli("info", model, "--provider", "cuda")
     assert (code, "ncnn runs it, on the CPU" in err) == (1, True)
+
+
+@pytest.mark.usefixtures("needs_ncnn")
+def test_commands_say_that_half_precision_was_not_tested(small_model, cli, tmp_path):
+    half = write_ncnn(small_model, tmp_path / "h.ncnn", "float16")
+    record = json.loads(certificate_path(small_model).read_text())
+    record["onnx"]["sha256"] = hashlib.sha256(half.read_bytes()).hexdigest()
+    certificate_path(half).write_text(json.dumps(record))
+    lacks = Embedder(half).provider.arithmetic == "float32"
+    for command in ("info", "verify-model"):
+        assert ("not tested" in cli(command, half)[1]) is lacks, command
+
+
+@pytest.mark.parametrize(
+    ("precision", "arithmetic", "lacks"),
+    [
+        ("float16", "float32", True),
+        ("float16", "float16", False),
+        ("float32", "float32", False),
+        ("float16", None, False),
+    ],
+)
+def test_half_precision_is_lacking_only_where_ncnn_replaces_it(precision, arithmetic, lacks):
+    provider = ProviderReport(
+        requested="auto", active=(), nodes=None, threads=1, onnxruntime=None, arithmetic=arithmetic
+    )
+    assert provider.lacks_half_precision(precision) is lacks
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".onnx", ""])
+def test_another_suffix_is_said_to_be_wrong(model, tmp_path, suffix):
+    renamed = shutil.copy(model, tmp_path / f"other{suffix}")
+    with pytest.raises(ModelFormatError, match="is a model for ncnn") as caught:
+        Embedder(renamed)
+    assert caught.value.hint == "rename it to other.ncnn"
 
 
 @pytest.mark.usefixtures("needs_ncnn")
