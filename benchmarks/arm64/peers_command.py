@@ -92,7 +92,7 @@ def run_peers(arguments: argparse.Namespace, emulator: Emulator | None = None) -
         emulator=f"QEMU {emulator.version()} user mode",
         reference=first.name,
         network=f"{specs[first].architecture}, channels {', '.join(map(str, specs[first].widths))}",
-        rows=tuple(rows),
+        peers=tuple(rows),
         model=model,
     )
     page = text(report)

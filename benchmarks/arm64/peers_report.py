@@ -25,7 +25,7 @@ class PeersReport:
         emulator: name and version of the emulator.
         reference: file name of the first model, whose embedding on this machine every run is compared with.
         network: architecture and widths of that model.
-        rows: one row for each core, contender, model and precision.
+        peers: one row for each core, contender, model and precision.
         model: the cost model with its error on published times; null without ``--published``.
     """
 
@@ -33,7 +33,7 @@ class PeersReport:
     emulator: str
     reference: str
     network: str
-    rows: tuple[PeerRow, ...]
+    peers: tuple[PeerRow, ...]
     model: CostModel | None
 
 
@@ -43,7 +43,7 @@ def text(report: PeersReport) -> str:
         f"{report.network}, {report.reference}. Counts of one inference with one thread, in millions, on emulated "
         f"cores ({report.emulator}). A count is no time."
     )
-    parts = [head, *(_core(name, report) for name in dict.fromkeys(row.processor for row in report.rows))]
+    parts = [head, *(_core(name, report) for name in dict.fromkeys(row.processor for row in report.peers))]
     if report.model is not None:
         parts.append(_model(report.model))
     return "\n\n".join(parts)
@@ -51,7 +51,7 @@ def text(report: PeersReport) -> str:
 
 def _core(name: str, report: PeersReport) -> str:
     rows = sorted(
-        (row for row in report.rows if row.processor == name),
+        (row for row in report.peers if row.processor == name),
         key=lambda row: row.counted.counts.instructions if row.counted else 0,
         reverse=True,
     )

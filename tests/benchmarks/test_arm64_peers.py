@@ -41,8 +41,8 @@ def test_peers_are_counted(shallow_models, this_machine, tmp_path, require_schem
     found = json.loads(json_text(outcome.result))
     require_schema("benchmarks arm64 peers", found)
     assert outcome.passed
-    assert [row["contender"] for row in found["rows"]] == ["edge", "edge", "onnxruntime_plain", "opencv_dnn"]
-    for row in found["rows"]:
+    assert [row["contender"] for row in found["peers"]] == ["edge", "edge", "onnxruntime_plain", "opencv_dnn"]
+    for row in found["peers"]:
         assert row["counted"]["cosine"] == pytest.approx(1, abs=1e-6)
         assert row["counted"]["counts"]["instructions"] == 500
         assert row["counted"]["counts"]["traffic"]["misses"] == [10, 10, 10]
@@ -55,7 +55,7 @@ def test_peers_are_counted(shallow_models, this_machine, tmp_path, require_schem
     kept[0].write_text("{")  # what is damaged is counted again; the others are taken as they are
     kept[1].write_text(kept[1].read_text().replace('"instructions": 500', '"instructions": 7'))
     again = json.loads(json_text(peers_command.run_peers(arguments, this_machine).result))
-    assert sorted(row["counted"]["counts"]["instructions"] for row in again["rows"]) == [7, 500, 500, 500]
+    assert sorted(row["counted"]["counts"]["instructions"] for row in again["peers"]) == [7, 500, 500, 500]
     capsys.readouterr()
 
 
@@ -152,7 +152,7 @@ def test_published_times_judge_more_than_they_fit():
     fitted = [one for one in rows if one.is_fitted]
     assert {one.threads for one in fitted} == {1}
     assert [one.network.processor for one in fitted if one.network.network == "resnet18"] == ["cortex-a76"]
-    assert len(rows) > 4 * len(fitted)
+    assert len(rows) >= 4 * len(fitted)
     assert {one.network.network for one in rows} <= set(NETWORKS)
 
 
@@ -176,7 +176,7 @@ def test_the_page_names_the_model_a_model():
         for name, result in (("runs", counted), ("fails", None))
     ]
     report = peers_report.PeersReport(
-        environment=None, emulator="QEMU 1", reference="x.onnx", network="N", rows=tuple(made), model=model
+        environment=None, emulator="QEMU 1", reference="x.onnx", network="N", peers=tuple(made), model=model
     )
     page = peers_report.text(report)
     assert "model, ms" in page

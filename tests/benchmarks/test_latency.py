@@ -16,7 +16,7 @@ from benchmarks.contenders import find_peer, peer_names
 from benchmarks.peer_environments import PeerUnavailableError, python_of
 from benchmarks.runner import Case
 from benchmarks.static_int8 import PRECISION
-from benchmarks.worker import Problem, Ready, Samples
+from benchmarks.worker import Order, Problem, Ready, Samples
 from edge_sphereface.cli.runner import run
 from edge_sphereface.evaluation.process_memory import peak_rss_mib
 from edge_sphereface.image import save_image
@@ -183,14 +183,14 @@ def test_turns_are_taken(monkeypatch, small_models, tmp_path):
         def ready(self):
             return Ready(version="1", load_ms=1.0, first_ms=1.0)
 
-        def measure(self, rounds, warmup):
-            order.append((self.name, rounds, warmup))
-            return Samples(samples_ms=(1.0,) * rounds, peak_rss_mib=None)
+        def measure(self, given):
+            order.append((self.name, given.rounds, given.warmup))
+            return Samples(samples_ms=(1.0,) * given.rounds, cpu_ms=1.0, peak_rss_mib=None)
 
         def close(self):
             order.append((self.name, "closed"))
 
-    monkeypatch.setattr(runner, "_Worker", Fake)
+    monkeypatch.setattr(runner, "Worker", Fake)
     common = {"contender": "edge", "model": small_models["nchw"], "threads": 1, "batch": 1, "precision": "float32"}
     rows = runner.measure([Case(label=n, **common) for n in "AB"], np.zeros(1), np.zeros(1), rounds=8)
     assert order == [("A", 5, 5), ("B", 5, 5), ("A", 3, 1), ("B", 3, 1), ("B", "closed"), ("A", "closed")]
@@ -207,13 +207,13 @@ def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tm
         def ready(self):
             return Ready(version="1", load_ms=1.0, first_ms=1.0)
 
-        def measure(self, rounds, warmup):
+        def measure(self, _order):
             return Problem(error="the process ended with exit code -9")
 
         def close(self):
             pass
 
-    monkeypatch.setattr(runner, "_Worker", Dies)
+    monkeypatch.setattr(runner, "Worker", Dies)
     case = Case(contender="edge", model=small_models["nchw"], label="A", threads=1, batch=1, precision="float32")
     (row,) = runner.measure([case], np.zeros(1), np.zeros(1), rounds=3)
     assert row.failure.error == "the process ended with exit code -9"
@@ -221,18 +221,18 @@ def test_a_process_that_dies_in_the_middle_is_told(monkeypatch, small_models, tm
 
 def test_a_process_that_is_killed_is_told(small_models, tmp_path):
     """The real thing: a worker is killed between two turns."""
-    from benchmarks.runner import _Inputs, _Worker
+    from benchmarks.runner import Inputs, Worker
 
     np.save(tmp_path / "crops.npy", np.zeros((1, 112, 96, 3), np.uint8))
     np.save(tmp_path / "floats.npy", np.zeros((1, 3, 112, 96), np.float32))
     case = Case(contender="edge", model=small_models["nchw"], label="A", threads=1, batch=1, precision="float32")
-    inputs = _Inputs(crops=tmp_path / "crops.npy", floats=tmp_path / "floats.npy")
-    worker = _Worker(case, tmp_path, inputs)
+    inputs = Inputs(crops=tmp_path / "crops.npy", floats=tmp_path / "floats.npy")
+    worker = Worker(case, tmp_path, inputs)
     assert worker.ready().load_ms > 0
-    assert len(worker.measure(3, warmup=1).samples_ms) == 3
+    assert len(worker.measure(Order(rounds=3, warmup=1)).samples_ms) == 3
     worker._process.kill()
     worker._process.wait()
-    assert "exit code" in worker.measure(3, warmup=1).error
+    assert "exit code" in worker.measure(Order(rounds=3, warmup=1)).error
     worker.close()
 
 
