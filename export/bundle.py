@@ -208,7 +208,7 @@ def readme(bundle: Bundle) -> str:
     if FLOAT16 in written:
         lines.append(f"  Jetson, any GPU         {_pair(written[FLOAT16])}")
     if for_ncnn:
-        lines.append("  For ncnn, which may be faster on Arm: pip install 'edge-sphereface[ncnn]', and")
+        lines.append("  For ncnn, which may be faster on Arm: pip install 'edge-sphereface[cpu,mtcnn,ncnn]', and")
         lines += [f"                          {_pair(form)}" for form in for_ncnn]
     lines += [
         f"  To be on the safe side  {_pair(plain)}",

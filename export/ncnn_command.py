@@ -33,7 +33,7 @@ def add_ncnn(commands: Commands) -> None:
     parser = commands.add_parser(
         "ncnn",
         parents=[json_option(), pairs_options(), detector_options()],
-        help="make a form of a float model that ncnn runs, which Arm processors compute with fewer instructions",
+        help="make a form of a float model that ncnn runs, which may be faster on Arm processors",
         description="Convert a float ONNX file for ncnn by pnnx. The float32 form is proven equal to its source, and "
         "its embeddings belong into the same galleries. The float16 form must meet the policy of `quantize`. What "
         "misses its bounds is not written. Needs the packages ncnn and pnnx (pip install ncnn; pip install --no-deps "

@@ -1,6 +1,6 @@
 """Runs a network on ncnn, one crop after another: extra ``ncnn``. Imported only when such a file is opened.
 
-ncnn computes with fewer instructions on Arm than a graph on onnxruntime. It has no batches and no execution providers;
+ncnn has kernels for Arm that onnxruntime lacks. It has no batches and no execution providers;
 its Vulkan path stays off.
 """
 

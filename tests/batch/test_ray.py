@@ -20,7 +20,7 @@ from edge_sphereface.errors import ProviderError
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.filterwarnings("ignore"),  # Ray's own, which are many
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
 ]
 
 
