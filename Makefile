@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Three processes, of which two compute on two processors while one waits for servers, clusters or the disk. Each takes
 # a file of tests at a time, in the order of tests/conftest.py: a file's fixtures are made once. Each multiplies matrices
-# in one thread, since OpenBLAS's waiting threads take the processor of another process.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# in one thread, since waiting threads of OpenBLAS take the processor of another process, as those of OpenMP would (ncnn,
+# PyTorch).
+PYTEST := OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 INSTALL = $(PYTHON) scripts/install.py $(VENV)
 FOR_TESTS := --editable ".[cpu,ncnn,mtcnn,secure,milvus,parquet,ray,mqtt,web,metrics,toml]" --group lint
 # The program that converts for ncnn; PyTorch, which its wheel names, is not used.

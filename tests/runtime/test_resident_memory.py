@@ -1,5 +1,7 @@
 """Memory that only loading needs is returned to the system, and everything works as before."""
 
+import ctypes
+import mmap
 import sys
 
 import numpy as np
@@ -61,6 +63,23 @@ def test_code_is_unmapped_and_runs_again(make_onnx):
     release_loading_memory()
     assert resident(code_of=onnxruntime.__name__) < mapped / 2
     assert np.array_equal(session.run(None, {"input": crops})[0], before)
+
+
+@linux
+def test_changed_code_is_kept(tmp_path):
+    """A breakpoint of a debugger, say, is in no file."""
+    path = tmp_path / "library"
+    path.write_bytes(b"a" * 2 * mmap.PAGESIZE)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as code:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+        code[mmap.PAGESIZE] = ord("b")
+        c_library = ctypes.CDLL(None)
+        size = ctypes.c_size_t(len(code))
+        assert c_library.mprotect(ctypes.c_void_p(address), size, mmap.PROT_READ | mmap.PROT_EXEC) == 0
+        assert [found.permissions for found in read_mappings() if found.path == str(path)] == ["r-xp"]
+        release_loading_memory(str(path))
+        assert ctypes.string_at(address, 1) == b"a"
+        assert ctypes.string_at(address + mmap.PAGESIZE, 1) == b"b"
 
 
 @linux
