@@ -571,6 +571,7 @@ _ELSEWHERE = {
     "storage.files": "hashes a file",
     "detection.mtcnn": "networks of an installed package, in test_landmarks",
     "evaluation.machine_load": "a part of results of benchmarks, in test_recorded",
+    "inference.resident_memory": "states of pages, which the kernel writes",
     "evaluation.timing": "a part of results of benchmarks, in test_recorded",
     "web.messages": "bodies of requests, in test_view",
 }
