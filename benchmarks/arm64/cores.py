@@ -71,7 +71,7 @@ CORES: Mapping[str, Core] = {
 """Cores by their names in ``PROCESSORS``. Neoverse N1 stands for the Cortex-A78AE of Jetson Orin, with the caches of
 that one.
 
-Source: caches, Arm's Technical Reference Manuals of the cores and the data sheets of BCM2837, BCM2711, BCM2712 and
-Jetson Orin; vector operations, the published peaks of single precision: 8 operations per cycle of Cortex-A53 and A72,
-16 of Cortex-A76 and later.
+Sizes and clocks are those commonly published for the boards, and the rates follow from the published peaks of single
+precision: 8 operations per cycle of Cortex-A53 and A72, 16 of Cortex-A76 and later. None was compared with the manuals
+of Arm or of the boards' makers.
 """

@@ -217,7 +217,7 @@ def _embed(model: Path, threads: int) -> _Start:
         check=False,
     )
     if done.returncode:
-        raise _failed("The process that embeds", done.returncode, done.stderr)
+        raise _failed("the process that embeds", done.returncode, done.stderr)
     answer = json.loads(done.stdout)
     return _Start(peak=answer["peak"], causes=by_step(answer["steps"]))
 
@@ -259,8 +259,14 @@ def _observe(words: Sequence[str], threads: int) -> _Start:
 
 
 def _failed(what: str, code: int, message: str) -> EdgeSphereFaceError:
-    reason = (message.strip().splitlines() or ["the system does not tell the memory of a process"])[-1]
-    return EdgeSphereFaceError(f"{what} ended with exit code {code}: {reason}.", hint="Linux alone tells the causes")
+    lines = message.strip().splitlines()
+    if not code and not lines:
+        return EdgeSphereFaceError(
+            f"The system does not tell the memory of {what}, or it ended within {_LOOK_S} s.",
+            hint="Linux alone tells it; a longer video gives watch more time",
+        )
+    reason = lines[-1] if lines else "it says nothing"
+    return EdgeSphereFaceError(f"{what} ended with exit code {code}: {reason}.", hint="run it alone to see why")
 
 
 def _row(use: str, model: Path, precision: str, threads: int, starts: Sequence[_Start]) -> MemoryRow:

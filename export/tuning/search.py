@@ -40,8 +40,8 @@ class Candidates:
         first: sizes of the tiles of the first layer, tried with the fastest form of the residual layers.
     """
 
-    ways: tuple[str, ...] = ("", "s", "p", "ps", "w", "ws")
-    sizes: tuple[str, ...] = ("4x4", "2x2", "2x3", "3x3", "3x4", "4x3", "4x6", "6x6", "7x3", "7x6")
+    ways: tuple[str, ...] = ("", "s", "p", "ps", "w")
+    sizes: tuple[str, ...] = ("4x4", "2x2", "2x3", "3x3", "3x4", "4x3", "4x6", "7x3", "7x6")
     first: tuple[str, ...] = ("3x3", "4x3", "4x4", "4x6", "7x3")
 
     def groups(self, times: Mapping[StageForm, float], *, with_first: bool = True) -> Iterator[list[StageForm]]:
