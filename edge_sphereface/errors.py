@@ -28,6 +28,7 @@
     ├── PairsError                  (also ValueError)    a file of labeled pairs or landmarks has another format
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, damaged or not met
     ├── KitError                    (also ValueError)    a proof kit, or outputs of a device, that cannot be used
+    ├── AuditError                  (also OSError)       an audit cannot be written, or is not as it was left
     ├── CacheError                  (also OSError)       the cache folder cannot be used
     ├── DownloadError               (also OSError)
     │   ├── OfflineError            downloads are forbidden by EDGE_SPHEREFACE_OFFLINE
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "AuditError",
     "CacheError",
     "CertificateError",
     "ChecksumError",
@@ -296,6 +298,12 @@ class KitError(EdgeSphereFaceError, ValueError):
     """A proof kit, or the outputs of a device that are checked with it, cannot be used."""
 
     code = "kit"
+
+
+class AuditError(EdgeSphereFaceError, OSError):
+    """An audit cannot be written, or is not as this program left it."""
+
+    code = "audit"
 
 
 class CacheError(EdgeSphereFaceError, OSError):
