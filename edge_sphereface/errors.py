@@ -24,6 +24,7 @@
     ├── ThresholdError              (also ValueError)    no threshold, or data that cannot support one
     ├── SourceError                 (also OSError)       a camera or stream cannot be opened, or failed
     ├── SinkError                   (also OSError)       events cannot be delivered to an output
+    ├── TokenError                  (also ValueError)    a file of tokens, or a token, that cannot be used
     ├── TrackError                  (also LookupError)   no visible face has that track ID
     ├── PairsError                  (also ValueError)    a file of labeled pairs or landmarks has another format
     ├── CertificateError            (also ValueError)    a parity certificate that is missing, damaged or not met
@@ -80,6 +81,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "ThresholdError",
+    "TokenError",
     "TrackError",
 ]
 
@@ -274,6 +276,12 @@ class SinkError(EdgeSphereFaceError, OSError):
     """Events cannot be delivered to an output."""
 
     code = "sink"
+
+
+class TokenError(EdgeSphereFaceError, ValueError):
+    """A file of tokens, or a token, cannot be used."""
+
+    code = "tokens"
 
 
 class TrackError(EdgeSphereFaceError, LookupError):

@@ -116,8 +116,7 @@ class FacePipeline:
             ImageError: the file cannot be read or decoded.
             CropError: the image is already an aligned crop.
         """
-        faces, crops = self.crop_file(ImageFile.read(path))
-        return self._embedded(faces, crops)
+        return self.embed_file(ImageFile.read(path))
 
     def process_one_file(self, path: str | os.PathLike[str], *, select: Selection = "largest") -> EmbeddedFace:
         """Embed one face of a photograph in a file, like :meth:`process_one`, decoded like :meth:`process_file`.
@@ -127,8 +126,16 @@ class FacePipeline:
             NoFaceError: the photograph shows no face.
             SeveralFacesError: the photograph shows several faces, and ``select`` is ``only``.
         """
-        faces, crops = self.crop_file(ImageFile.read(path), select=select)
-        return self._embedded(faces, crops)[0]
+        return self.embed_file(ImageFile.read(path), select=select)[0]
+
+    def embed_file(self, file: ImageFile, *, select: Selection | None = None) -> list[EmbeddedFace]:
+        """Detect and embed the faces of a photograph in memory; the arguments are those of :meth:`crop_file`.
+
+        Raises:
+            EdgeSphereFaceError: as :meth:`crop_file` does.
+        """
+        faces, crops = self.crop_file(file, select=select)
+        return self._embedded(faces, crops)
 
     def crop_file(self, file: ImageFile, *, select: Selection | None = None) -> tuple[list[Face], UInt8Array]:
         """Detect and align the faces of a photograph in a file, decoded like :meth:`process_file`.

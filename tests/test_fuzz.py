@@ -72,6 +72,7 @@ from edge_sphereface.model.tuning import Tuning
 from edge_sphereface.storage.protobuf_wire import bytes_field, varint_field
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 from edge_sphereface.types import EmbeddedFace, Face
+from edge_sphereface.web.tokens import TokenBook, add_token
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.inspection import inspect
@@ -242,6 +243,11 @@ def configuration(path, _):
     read_configuration(watch_group(), ["--config", str(path)])
 
 
+def tokens(path, _):
+    path.chmod(0o600)
+    TokenBook(path).holder("esf_x")
+
+
 def photograph(path, _):
     file = ImageFile.read(path)
     for reduction in (1, file.reduction(8)):
@@ -305,6 +311,7 @@ READERS = {
     "foreign.onnx": (BINARY, checkpoint, "export.checkpoint.onnx_network export.checkpoint.onnx_weights"),
     "x.safetensors": ((*BINARY, token), checkpoint, "export.checkpoint.safetensors"),
     "watch.toml": (TEXT, configuration, "cli.configuration"),
+    "tokens.json": (TEXT, tokens, "web.tokens"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
     "faces.partial": (BINARY, journal, "batch.journal"),
     "faces.parquet": (BINARY, result, "batch.earlier_result"),
@@ -389,6 +396,7 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     for name, text in texts.items():
         (folder / name).write_text(text)
     write_new_key(folder / "key")
+    add_token(folder / "tokens.json", "door", ["read", "identify"])
     _outputs(folder)
     shutil.copy(certificate_path(small_model), folder / "m.parity.json")
     write_ncnn(small_model, folder / "m.ncnn")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import EmbeddingError, FingerprintError, OutputError
+from edge_sphereface.errors import EmbeddingError, FingerprintError, IdentityError, OutputError
 from edge_sphereface.gallery.crops import check_crop
 from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.records import (
@@ -351,6 +351,48 @@ class Gallery(ABC):
             GalleryBusyError: another process prevents the old bytes from being overwritten.
         """
 
+    def rename(self, name: str, to: str) -> Identity:
+        """Give an identity another name; its embeddings, crops, metadata and time of enrollment stay.
+
+        Args:
+            name: its name.
+            to: its new name, which must not look like that of another identity.
+
+        Raises:
+            IdentityNotFoundError: the identity does not exist.
+            IdentityError: the new name cannot be stored, or belongs to another identity.
+            GalleryBusyError: another process writes to the gallery, or prevents the old bytes from being overwritten.
+            OutputError: the gallery is read-only or the disk is full.
+        """
+        kept = check_name(to)
+        before = self.get(name).name
+        if kept != before:
+            if self.template(kept) is not None:
+                raise IdentityError(
+                    f"There is an identity {kept!r} already.", hint="merge the two, or give another name"
+                )
+            self._move(before, kept)
+        return self.get(kept)
+
+    def merge(self, name: str, into: str) -> Identity:
+        """Add the embeddings and crops of an identity to those of another one, and remove the first.
+
+        Args:
+            name: name of the identity that is removed.
+            into: name of the identity that stays, with its metadata.
+
+        Raises:
+            IdentityNotFoundError: one of them does not exist.
+            IdentityError: they are the same.
+            GalleryBusyError: another process writes to the gallery, or prevents the old bytes from being overwritten.
+            OutputError: the gallery is read-only or the disk is full.
+        """
+        before, kept = self.get(name).name, self.get(into).name
+        if before == kept:
+            raise IdentityError(f"Expected two identities to merge, got {before!r} twice.")
+        self._move(before, kept)
+        return self.get(kept)
+
     @abstractmethod
     def check(self) -> list[str]:
         """Verify the gallery's integrity; returns a description of each problem, or an empty list."""
@@ -385,6 +427,10 @@ class Gallery(ABC):
     @abstractmethod
     def _add(self, portraits: Sequence[Portrait]) -> None:
         """Add validated portraits with different names."""
+
+    @abstractmethod
+    def _move(self, name: str, to: str) -> None:
+        """Give all that belongs to an identity to that of another name, which may exist; no bytes of the old remain."""
 
     @abstractmethod
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:

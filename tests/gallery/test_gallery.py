@@ -419,3 +419,44 @@ def test_a_threshold_that_an_earlier_version_kept(gallery, fingerprint, faces, t
         execute(tmp_path / "other.db", "UPDATE thresholds SET record = ?", json.dumps(old))
         assert other.identify(faces[0]).name == "Ann"
         assert (other.threshold, other.check()) == (threshold, [])
+
+
+def test_rename_and_merge_keep_what_was_enrolled(gallery, faces):
+    gallery.enroll("Ann", faces[:2], metadata={"role": "staff"})
+    gallery.enroll("Bob", faces[2])
+    since = gallery.get("Ann").enrolled_at
+    renamed = gallery.rename("Ann", " Ann  Lee ")
+    assert (renamed.name, renamed.metadata, renamed.embeddings) == ("Ann Lee", {"role": "staff"}, 2)
+    assert renamed.enrolled_at == since
+    assert gallery.rename("Ann Lee", "Ann Lee") == renamed
+    merged = gallery.merge("Bob", "Ann Lee")
+    assert (merged.name, merged.metadata, merged.embeddings) == ("Ann Lee", {"role": "staff"}, 3)
+    assert [identity.name for identity in gallery.identities()] == ["Ann Lee"]
+    assert gallery.identify(faces[2], threshold=0.3).name == "Ann Lee"
+    assert gallery.check() == []
+
+
+def test_rename_and_merge_refuse_what_would_lose_someone(gallery, faces):
+    gallery.enroll("Ann", faces[0])
+    gallery.enroll("Bob", faces[1])
+    with pytest.raises(IdentityError, match="already"):
+        gallery.rename("Ann", "Bob")
+    with pytest.raises(IdentityError, match="looks like"):
+        gallery.rename("Ann", "Bob\u200b")
+    with pytest.raises(IdentityError, match="twice"):
+        gallery.merge("Ann", "Ann")
+    for change in (gallery.rename, gallery.merge):
+        with pytest.raises(IdentityNotFoundError):
+            change("Cid", "Ann")
+    with pytest.raises(IdentityNotFoundError):
+        gallery.merge("Ann", "Cid")
+    assert [(identity.name, identity.embeddings) for identity in gallery.identities()] == [("Ann", 1), ("Bob", 1)]
+
+
+def test_an_old_name_leaves_no_bytes(make, faces, tmp_path):
+    gallery = make()
+    gallery.enroll("Aurelia Kowalczyk", faces[0])
+    gallery.rename("Aurelia Kowalczyk", "Bea")
+    files = [path.read_bytes() for path in tmp_path.iterdir()]
+    assert files
+    assert not any(b"Kowalczyk" in data for data in files)

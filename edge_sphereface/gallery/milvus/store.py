@@ -218,8 +218,8 @@ class MilvusGallery(Gallery):
             lambda name: bool(self._collections.identities([], [key_of(name)])),
         )
 
-    def _add_block(self, portraits: Sequence[Portrait]) -> None:
-        moment = now()
+    def _add_block(self, portraits: Sequence[Portrait], *, moment: str = "") -> None:
+        moment = moment or now()
         keys = [key_of(portrait.name) for portrait in portraits]
         known = {row["id"]: row for row in self._collections.identities(_DESCRIPTION, keys)}
         for key, portrait in zip(keys, portraits, strict=True):
@@ -242,6 +242,21 @@ class MilvusGallery(Gallery):
             for embedding, crop in zip(portrait.embeddings, portrait.crops, strict=True):
                 embeddings.append(embedding_row(key, embedding, crop if self.keep_crops else None))
         self._collections.add(identities, embeddings)
+
+    def _move(self, name: str, to: str) -> None:
+        key = key_of(name)
+        with self._working():
+            (identity,) = self._described(self._require([name]))
+            members = self._collections.embeddings([key], ["crop", "embedding"]).get(key, [])
+            is_known = bool(self._collections.identities([], [key_of(to)]))
+            moved = Portrait(
+                name=to,
+                metadata=None if is_known else identity.metadata,
+                embeddings=vectors(members, "embedding"),
+                crops=tuple(map(crop_of, members)),
+            )
+            self._add_block([moved], moment=identity.enrolled_at)  # first: a failure leaves both, and loses nothing
+            self.remove([name])
 
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         with self._working():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -291,6 +292,23 @@ class SqliteGallery(Gallery):
             spellings = self._tables.spellings()
             for portrait in portraits:
                 self._tables.add(ongoing, portrait, moment, keep_crops=self.keep_crops, spellings=spellings)
+
+    def _move(self, name: str, to: str) -> None:
+        with self._writing() as ongoing:
+            (row,) = self._tables.require([name])
+            (identity,) = self._tables.identities("=", row.name)
+            portrait = self._tables.portrait(identity)
+            if portrait is None:
+                raise GalleryFormatError(f"The gallery is damaged: {name!r} has no embeddings.", hint="remove it")
+            is_known = self._tables.row(to) is not None
+            moved = replace(portrait, name=to, metadata=None if is_known else portrait.metadata)
+            self._tables.delete(ongoing, row)
+            self._tables.forget_spellings()
+            self._tables.add(
+                ongoing, moved, row.enrolled_at, keep_crops=self.keep_crops, spellings=self._tables.spellings()
+            )
+            self._connection.execute("UPDATE state SET erasing = 1")
+        self._erase()
 
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         for attempt in range(_ATTEMPTS):

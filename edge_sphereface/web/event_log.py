@@ -1,0 +1,165 @@
+"""Keeps the newest events for clients that follow them, and lets them resume after a break."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge_sphereface.stream.events import Event
+
+_MOST_EVENTS = 2000
+_MOST_BYTES = 4 << 20
+_BLOCK = 100
+"""Events that a client gets at a time."""
+
+
+class LoggedEvent(NamedTuple):
+    """An event in the log.
+
+    Attributes:
+        number: from 1, without gaps.
+        kind: kind of the event.
+        stream: name of its stream.
+        line: the event as one line of JSON.
+    """
+
+    number: int
+    kind: str
+    stream: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSlice:
+    """Events that follow a position of the log.
+
+    Attributes:
+        missed: number of events before them that the log no longer holds.
+        events: the events, oldest first.
+        position: number of the last event that was looked at.
+    """
+
+    missed: int
+    events: tuple[LoggedEvent, ...]
+    position: int
+
+
+class EventLog:
+    """An output of events with bounded memory, read by any number of clients at their own pace.
+
+    A client holds a position, not a queue: one that reads too slowly misses events, and is told how many.
+
+    Args:
+        most_events: number of newest events to keep.
+        most_bytes: size of their JSON at most.
+    """
+
+    name = "http events"
+    problem = ""
+    dropped = 0
+
+    def __init__(self, *, most_events: int = _MOST_EVENTS, most_bytes: int = _MOST_BYTES) -> None:
+        self.run = secrets.token_hex(4)
+        self._most_events, self._most_bytes = most_events, most_bytes
+        self._lock = threading.Lock()
+        self._events: deque[LoggedEvent] = deque()
+        self._bytes = self._last = 0
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._closed = False
+
+    @property
+    def last(self) -> int:
+        """Number of the newest event; 0 before the first."""
+        return self._last
+
+    def open(self) -> None:
+        """See :meth:`~edge_sphereface.stream.outputs.events.dispatcher.EventSink.open`."""
+
+    def write(self, event: Event) -> None:
+        """Keep an event, in place of the oldest ones if the log is full."""
+        line = event.line()
+        with self._lock:
+            self._last += 1
+            self._events.append(LoggedEvent(self._last, event.kind, event.stream, line))
+            self._bytes += len(line)
+            while len(self._events) > self._most_events or self._bytes > self._most_bytes:
+                self._bytes -= len(self._events.popleft().line)
+            waiters, self._waiters = self._waiters, []
+        _wake(waiters)
+
+    def pending(self) -> int:
+        """See :meth:`~edge_sphereface.stream.outputs.events.dispatcher.EventSink.pending`."""
+        return 0
+
+    def close(self) -> None:
+        """End every client that follows the log."""
+        with self._lock:
+            self._closed = True
+            waiters, self._waiters = self._waiters, []
+        _wake(waiters)
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more events will come."""
+        return self._closed
+
+    def identifier(self, number: int) -> str:
+        """Identifier of an event for ``Last-Event-ID``: the run of the program, and the number."""
+        return f"{self.run}-{number}"
+
+    def position_of(self, identifier: str) -> int | None:
+        """Position of an identifier; None if it is of another run."""
+        run, _, number = identifier.partition("-")
+        if run != self.run or not number.isdecimal() or len(number) > 18:
+            return None
+        return min(int(number), self._last)
+
+    def after(self, position: int, wanted: Callable[[LoggedEvent], bool] = lambda _: True) -> LogSlice:
+        """The next events after a position.
+
+        Args:
+            position: number of the last event that the client has.
+            wanted: tells the events that the client wants.
+        """
+        with self._lock:
+            first = self._events[0].number if self._events else self._last + 1
+            begin = max(position + 1, first)
+            taken = []
+            reached = max(position, self._last)
+            for event in islice(self._events, begin - first, None):
+                if wanted(event):
+                    taken.append(event)
+                if len(taken) == _BLOCK:
+                    reached = event.number
+                    break
+            return LogSlice(missed=begin - position - 1, events=tuple(taken), position=reached)
+
+    async def changed(self, position: int, timeout_s: float) -> None:
+        """Wait for an event after a position, at most as long."""
+        signal = asyncio.Event()
+        with self._lock:
+            if self._last > position or self._closed:
+                return
+            waiter = asyncio.get_running_loop(), signal
+            self._waiters.append(waiter)
+        try:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(signal.wait(), timeout_s)
+        finally:
+            with self._lock, suppress(ValueError):
+                self._waiters.remove(waiter)
+
+
+def _wake(waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
+    for loop, signal in waiters:
+        with suppress(RuntimeError):  # its loop has ended
+            loop.call_soon_threadsafe(signal.set)

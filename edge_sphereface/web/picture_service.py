@@ -1,0 +1,341 @@
+"""Detects, embeds, verifies, identifies and enrolls faces of single pictures, behind a bounded queue."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from edge_sphereface.compare import verify
+from edge_sphereface.detection.in_file import find_in_file
+from edge_sphereface.errors import GalleryError, NoFaceError, SeveralFacesError
+from edge_sphereface.image import ImageFile
+from edge_sphereface.json_output import INLINE, rounded
+from edge_sphereface.setting import Range, check, setting
+from edge_sphereface.web.work_queue import WorkQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from edge_sphereface.gallery import Enrollment, Gallery, Identification
+    from edge_sphereface.pipeline import FacePipeline, Selection
+    from edge_sphereface.types import DetectedFace, EmbeddedFace
+
+T = TypeVar("T")
+
+MOST_PICTURES = 16
+"""Pictures of one request at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureLimits:
+    """Bounds of requests with pictures. The fields' help describes them."""
+
+    picture_mib: float = setting(
+        16.0,
+        permitted=Range(least=0.01, most=256),
+        metavar="MIB",
+        help="largest size of a picture's file, in MiB",
+    )
+    picture_megapixels: float = setting(
+        64.0,
+        permitted=Range(least=0.01, most=128),
+        metavar="N",
+        help="most pixels of a picture, in millions; checked before it is decoded",
+    )
+    picture_deadline_s: float = setting(
+        10.0,
+        permitted=Range(least=0, is_open=True, most=600),
+        metavar="S",
+        help="longest time until an answer, in seconds",
+    )
+    picture_patience_s: float = setting(
+        1.0,
+        permitted=Range(least=0, most=600),
+        metavar="S",
+        help="longest wait of a picture in a burst, in seconds; more are refused",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def file_bytes(self) -> int:
+        """Largest size of a picture's file, in bytes."""
+        return round(self.picture_mib * (1 << 20))
+
+    @property
+    def pixels(self) -> int:
+        """Largest number of pixels of a picture."""
+        return round(self.picture_megapixels * 1e6)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectedPicture:
+    """Faces found in a picture.
+
+    Attributes:
+        detector: name of the face detector.
+        width: width of the picture, upright, in pixels.
+        height: height of the picture, upright, in pixels.
+        faces: the faces, highest score first; empty if there is none.
+    """
+
+    detector: str
+    width: int
+    height: int
+    faces: tuple[DetectedFace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedPictureFace:
+    """A face of a picture with its embedding.
+
+    Attributes:
+        face: where it was found in the picture.
+        embedding: embedding of length one. Biometric data: keep it as you would a password.
+    """
+
+    face: DetectedFace = field(metadata=INLINE)
+    embedding: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedPicture:
+    """Embeddings of the faces of a picture.
+
+    Attributes:
+        detector: name of the face detector.
+        fingerprint: digest of what made the embeddings; equal exactly for embeddings that may be compared.
+        faces: the faces, highest score first; empty if there is none.
+    """
+
+    detector: str
+    fingerprint: str
+    faces: tuple[EmbeddedPictureFace, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedPictures:
+    """Whether two pictures show one person.
+
+    Attributes:
+        same: whether the similarity reaches the threshold.
+        similarity: cosine of the two embeddings, from -1 to 1.
+        threshold: cosine from which two faces count as one person.
+        threshold_source: where the threshold comes from, in words.
+        faces: the two faces that were compared.
+    """
+
+    same: bool
+    similarity: float = field(metadata=rounded(4))
+    threshold: float = field(metadata=rounded(4))
+    threshold_source: str
+    faces: tuple[DetectedFace, DetectedFace]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentifiedPictureFace:
+    """A face of a picture and who it is.
+
+    Attributes:
+        face: where it was found in the picture.
+        answer: who it is.
+    """
+
+    face: DetectedFace = field(metadata=INLINE)
+    answer: Identification = field(metadata=INLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentifiedPicture:
+    """Who a picture shows.
+
+    Attributes:
+        detector: name of the face detector.
+        faces: the faces, highest score first; empty if there is none. Each identity is given to one face only, the most
+            similar.
+    """
+
+    detector: str
+    faces: tuple[IdentifiedPictureFace, ...]
+
+
+class PictureService:
+    """One model and detector, one gallery, and one worker that processes pictures in order.
+
+    Every method queues its work and returns a future, whose result raises the error of the work. Safe to use from
+    several threads, beside streams that use the same model, detector and gallery.
+
+    Args:
+        pipeline: detector and embedder.
+        gallery: opened for that embedder; None without one.
+        limits: bounds of requests.
+        clock: gives seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        pipeline: FacePipeline,
+        gallery: Gallery | None,
+        *,
+        limits: PictureLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pipeline, self.gallery = pipeline, gallery
+        self.limits = limits or PictureLimits()
+        self.queue = WorkQueue(patience_s=self.limits.picture_patience_s, clock=clock)
+
+    def file(self, data: bytes, name: str) -> ImageFile:
+        """Check the header of a picture; nothing is decoded yet.
+
+        Raises:
+            ImageError: it is no image of an accepted format, or has too many pixels.
+        """
+        return ImageFile(data, name, max_pixels=self.limits.pixels)
+
+    def detect(self, picture: ImageFile) -> Future[DetectedPicture]:
+        """Detect the faces of a picture.
+
+        Raises:
+            BusyError: there is too much work.
+        """
+        return self._submit(lambda: self._detect(picture))
+
+    def embed(self, picture: ImageFile) -> Future[EmbeddedPicture]:
+        """Embed the faces of a picture.
+
+        Raises:
+            BusyError: there is too much work.
+        """
+        return self._submit(lambda: self._embed(picture))
+
+    def verify(
+        self, first: ImageFile, second: ImageFile, *, threshold: float | None = None
+    ) -> Future[VerifiedPictures]:
+        """Compare the largest faces of two pictures.
+
+        Args:
+            first: a picture.
+            second: another.
+            threshold: cosine similarity from which they count as one person; None for the gallery's threshold, or the
+                model's without one.
+
+        Raises:
+            BusyError: there is too much work.
+        """
+        return self._submit(lambda: self._verify(first, second, threshold), pictures=2)
+
+    def identify(
+        self, picture: ImageFile, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
+    ) -> Future[IdentifiedPicture]:
+        """Look the faces of a picture up in the gallery; the arguments are those of ``Gallery.identify_faces``.
+
+        Raises:
+            BusyError: there is too much work.
+            GalleryError: there is no gallery.
+        """
+        gallery = self.require_gallery()
+
+        def work() -> IdentifiedPicture:
+            faces = self._embedded(picture)
+            answers = gallery.identify_faces(
+                [face.embedding for face in faces], top=top, threshold=threshold, margin=margin
+            )
+            found = tuple(
+                IdentifiedPictureFace(face=face.face.report(), answer=answer)
+                for face, answer in zip(faces, answers, strict=True)
+            )
+            return IdentifiedPicture(detector=self.pipeline.detector.name, faces=found)
+
+        return self._submit(work)
+
+    def enroll(
+        self, name: str, pictures: Sequence[tuple[str, ImageFile]], *, select: Selection = "only"
+    ) -> Future[Enrollment]:
+        """Add a person's pictures to the gallery: all of them, or none if one shows no face.
+
+        Args:
+            name: name of the identity.
+            pictures: pictures with their names, for messages.
+            select: which face to use where a picture shows several.
+
+        Raises:
+            BusyError: there is too much work.
+            GalleryError: there is no gallery.
+        """
+        gallery = self.require_gallery()
+        gallery.require_writable()
+        return self._submit(lambda: self._enroll(gallery, name, pictures, select), pictures=len(pictures))
+
+    def require_gallery(self) -> Gallery:
+        """The gallery.
+
+        Raises:
+            GalleryError: there is none.
+        """
+        if self.gallery is None:
+            raise GalleryError("The program runs without a gallery.", hint="start it with one")
+        return self.gallery
+
+    def close(self, timeout_s: float) -> None:
+        """Refuse what waits, and wait for the running work at most as long."""
+        self.queue.close(timeout_s)
+
+    def _submit(self, work: Callable[[], T], *, pictures: int = 1) -> Future[T]:
+        return self.queue.submit(work, pictures=pictures, deadline_s=self.limits.picture_deadline_s)
+
+    def _detect(self, picture: ImageFile) -> DetectedPicture:
+        detector = self.pipeline.detector
+        found = find_in_file(detector, picture).improved(detector)
+        width, height = found.size
+        faces = tuple(face.report() for face in found.in_full())
+        return DetectedPicture(detector=detector.name, width=width, height=height, faces=faces)
+
+    def _embed(self, picture: ImageFile) -> EmbeddedPicture:
+        faces = tuple(
+            EmbeddedPictureFace(face=face.face.report(), embedding=tuple(face.embedding.tolist()))
+            for face in self._embedded(picture)
+        )
+        return EmbeddedPicture(
+            detector=self.pipeline.detector.name, fingerprint=self.pipeline.embedder.fingerprint.digest, faces=faces
+        )
+
+    def _verify(self, first: ImageFile, second: ImageFile, threshold: float | None) -> VerifiedPictures:
+        spec = self.pipeline.embedder.spec
+        kept = None if self.gallery is None else self.gallery.threshold
+        source = "request" if threshold is not None else spec.threshold_source if kept is None else kept.source
+        value = threshold if threshold is not None else spec.threshold if kept is None else kept.value
+        one, other = (self._one(name, picture, "largest") for name, picture in (("first", first), ("second", second)))
+        answer = verify(one, other, threshold=value)
+        return VerifiedPictures(
+            same=answer.same,
+            similarity=answer.similarity,
+            threshold=value,
+            threshold_source=source,
+            faces=(one.face.report(), other.face.report()),
+        )
+
+    def _enroll(
+        self, gallery: Gallery, name: str, pictures: Sequence[tuple[str, ImageFile]], select: Selection
+    ) -> Enrollment:
+        import numpy as np
+
+        from edge_sphereface.gallery.crops import encode_crop
+
+        faces = [self._one(label, picture, select) for label, picture in pictures]
+        return gallery.enroll(
+            name,
+            np.stack([face.embedding for face in faces]),
+            crops=[encode_crop(face.crop) for face in faces] if gallery.keep_crops else None,
+        )
+
+    def _one(self, label: str, picture: ImageFile, select: Selection) -> EmbeddedFace:
+        try:
+            return self.pipeline.embed_file(picture, select=select)[0]
+        except (NoFaceError, SeveralFacesError) as error:
+            raise error.about(label) from error
+
+    def _embedded(self, picture: ImageFile) -> list[EmbeddedFace]:
+        return self.pipeline.embed_file(picture)

@@ -1,0 +1,130 @@
+"""The queue in front of the pictures: bounded by the time that they would wait."""
+
+import threading
+
+import pytest
+
+from edge_sphereface.web.work_queue import BusyError, DeadlineError, WorkQueue
+
+WAIT_S = 10
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def queue(clock):
+    made = WorkQueue(patience_s=1.0, clock=clock)
+    yield made
+    made.close(WAIT_S)
+
+
+def work_of(clock, seconds):
+    """Work that takes some time on the clock."""
+
+    def work():
+        clock.now += seconds
+
+    return work
+
+
+@pytest.fixture
+def blocked(queue, clock):
+    """The queue while its worker is busy with a picture whose work is 250 ms."""
+    queue.submit(work_of(clock, 0.25), pictures=1, deadline_s=10).result(WAIT_S)
+    started, release = threading.Event(), threading.Event()
+
+    def wait():
+        started.set()
+        release.wait(WAIT_S)
+
+    job = queue.submit(wait, pictures=1, deadline_s=10)
+    assert started.wait(WAIT_S)
+    queue.release = release.set
+    yield queue
+    release.set()
+    job.result(WAIT_S)
+
+
+def submit(queue, work=lambda: "done", pictures=1, deadline_s=10):
+    return queue.submit(work, pictures=pictures, deadline_s=deadline_s)
+
+
+def test_work_gives_its_result_or_its_error(queue):
+    assert submit(queue).result(WAIT_S) == "done"
+    with pytest.raises(ZeroDivisionError):
+        submit(queue, lambda: 1 / 0).result(WAIT_S)
+    assert submit(queue).result(WAIT_S) == "done"
+
+
+def test_a_burst_is_bounded_by_its_predicted_wait(blocked):
+    for _ in range(4):  # behind one that runs: 250 ms each
+        submit(blocked)
+    with pytest.raises(BusyError, match=r"wait for 1\.2 s") as refused:
+        submit(blocked)
+    assert refused.value.retry_s == 1.5
+    assert blocked.waiting == 4
+
+
+def test_pictures_count_and_not_requests(blocked):
+    submit(blocked, pictures=5)
+    with pytest.raises(BusyError):
+        submit(blocked)
+
+
+def test_after_a_refusal_only_what_waits_half_a_picture_is_admitted(blocked, clock):
+    waiting = [submit(blocked) for _ in range(4)]
+    with pytest.raises(BusyError):
+        submit(blocked)
+    for job in waiting:
+        job.cancel()
+    with pytest.raises(BusyError):  # a whole picture
+        submit(blocked)
+    clock.now += 0.125
+    submit(blocked)
+    with pytest.raises(BusyError):
+        submit(blocked)
+    clock.now += 10.1  # it was quiet
+    submit(blocked)
+    submit(blocked)
+
+
+def test_work_that_begins_after_its_deadline_is_not_done(blocked, clock):
+    late = submit(blocked, deadline_s=1)
+    in_time = submit(blocked, deadline_s=3)
+    clock.now += 2
+    blocked.release()
+    assert in_time.result(WAIT_S) == "done"
+    with pytest.raises(DeadlineError):
+        late.result(WAIT_S)
+
+
+def test_room_is_asked_before_pictures_are_read(blocked):
+    blocked.require_room()
+    for _ in range(4):
+        submit(blocked)
+    with pytest.raises(BusyError):
+        blocked.require_room()
+
+
+def test_canceled_work_is_not_done(blocked):
+    done = []
+    job = submit(blocked, lambda: done.append(1))
+    assert job.cancel()
+    assert done == []
+
+
+def test_a_closed_queue_refuses_and_cancels(clock):
+    queue = WorkQueue(clock=clock)
+    queue.close(WAIT_S)
+    with pytest.raises(BusyError):
+        submit(queue)
