@@ -34,7 +34,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 DEFAULT_RATE, DEFAULT_BURST = 20.0, 40
 _PREFIX = "esf_"
 """Lets scanners of repositories and logs recognize a token that was published by mistake."""
-_KIND = "edge-sphereface tokens"
+_KIND = "face-recognition tokens"
 _MAX_TOKENS = 1000
 _NAME = Pattern(r"[\w.@ -]{1,64}", "of 1 to 64 letters, digits, spaces and . @ _ -")
 _FILE = RegularFile(what="file of tokens", limit=1 << 20, error=TokenError, hint="make one by adding a token")
@@ -79,7 +79,7 @@ class TokenList(Record):
     record_error = TokenError
     record_hint = "restore it from a backup, or make a new one by adding tokens"
 
-    kind: Literal["edge-sphereface tokens"] = _KIND  # type: ignore[assignment] # the same text
+    kind: Literal["face-recognition tokens"] = _KIND  # type: ignore[assignment] # the same text
     schema_version: Literal[1] = 1
     tokens: Annotated[tuple[Token, ...], Length(_MAX_TOKENS)] = ()
 
