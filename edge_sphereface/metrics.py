@@ -161,16 +161,22 @@ def interval(
 
 
 def interval_at_once(
-    figures: Callable[[NDArray[np.int64]], Float64Array], count: int, resamples: int = 1000, seed: int = 0
+    figures: Callable[[NDArray[np.int64]], Float64Array],
+    count: int,
+    resamples: int = 1000,
+    seed: int = 0,
+    *,
+    confidence: float = 0.95,
 ) -> tuple[float, float]:
-    """95 % bootstrap interval, like :func:`interval`, of a figure that can be computed for all samples at once.
+    """Bootstrap interval, like :func:`interval`, of a figure that can be computed for all samples at once.
 
     Args:
         figures: computes (resamples,) figures from (resamples, count) indices.
         count: number of independent items.
         resamples: number of bootstrap samples.
         seed: seed of the resampling.
+        confidence: probability that the interval contains the figure.
     """
     drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
-    low, high = np.percentile(figures(drawn), [2.5, 97.5])
+    low, high = np.quantile(figures(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

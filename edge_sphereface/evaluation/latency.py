@@ -27,10 +27,11 @@ from edge_sphereface.json_output import rounded
 from edge_sphereface.metrics import interval_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from numpy.typing import NDArray
 
+    from edge_sphereface.evaluation.timing import Deadline
     from edge_sphereface.types import Float64Array
 
     Run = Callable[[], object]
@@ -71,7 +72,7 @@ class Ratio:
 
     Attributes:
         ratio: ratio of the median latencies.
-        low: lower bound of the ratio's 95 % interval; 0 if there were too few rounds.
+        low: lower bound of the ratio's interval; 0 if there were too few rounds.
         high: upper bound of that interval; infinite (null in JSON) if there were too few rounds.
         rounds: number of rounds in which both models were measured.
         verdict: ``faster``, ``slower``, or ``tie`` if the interval includes 1.
@@ -93,20 +94,24 @@ class Ratio:
         return f"{self.ratio:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def ratio(candidate: Float64Array, reference: Float64Array) -> Ratio:
-    """Compare two models that were measured in the same rounds.
+def ratio(candidate: Float64Array, reference: Float64Array, *, confidence: float = 0.95) -> Ratio:
+    """Compare two models by the rounds in which both were measured.
 
     Args:
         candidate: (rounds, samples) latencies in milliseconds.
         reference: (rounds, samples) latencies of the other model in milliseconds.
+        confidence: probability that the interval contains the ratio.
     """
+    rounds = min(len(candidate), len(reference))
+    candidate, reference = candidate[:rounds], reference[:rounds]
 
     def of_rounds(drawn: NDArray[np.int64]) -> Float64Array:
         over, under = (rows[drawn].reshape(len(drawn), -1) for rows in (candidate, reference))
         return np.asarray(np.median(over, axis=1) / np.median(under, axis=1), dtype=np.float64)
 
-    rounds = len(candidate)
-    low, high = (0.0, math.inf) if rounds < _MIN_ROUNDS else interval_at_once(of_rounds, rounds)
+    low, high = 0.0, math.inf
+    if rounds >= _MIN_ROUNDS:
+        low, high = interval_at_once(of_rounds, rounds, confidence=confidence)
     return Ratio(ratio=float(of_rounds(np.arange(rounds)[None])[0]), low=low, high=high, rounds=rounds)
 
 
@@ -115,28 +120,41 @@ def measure_rounds(
     plan: Plan = DEFAULT_PLAN,
     *,
     frames_bytes: int = _FRAMES_BYTES,
+    remaining: Callable[[Mapping[str, Float64Array]], Collection[str]] | None = None,
+    deadline: Deadline | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Float64Array]:
     """Measure the latency of models in rounds. One model is loaded at a time, which bounds the memory.
+
+    A model that leaves early has the samples of the first rounds, which its ratio to another one is computed from.
 
     Args:
         load: for each name, a function that loads the model and returns its inference.
         plan: number of samples.
         frames_bytes: bytes that are written before every inference to empty the caches.
+        remaining: called after each round with the samples until then; returns the names to measure again. None
+            measures all of them in every round.
+        deadline: no round starts after it, except the first one; None for no limit.
         progress: called with the number of models measured and their total.
 
     Returns:
-        Latencies (rounds, samples) float64 in milliseconds, by name.
+        Latencies (rounds, samples) float64 in milliseconds, by name. A model that left early has fewer rounds.
     """
     frames = np.zeros(frames_bytes, dtype=np.uint8)
-    samples = {name: np.empty((plan.rounds, plan.per_round)) for name in load}
-    for number in range(plan.rounds):
-        order = list(load.items())
-        for done, (name, loaded) in enumerate(order if number % 2 == 0 else order[::-1], start=1):
-            cases: dict[str, Run] = {"frames": partial(frames.fill, 1), "inference": loaded()}
+    samples = {name: np.empty((0, plan.per_round)) for name in load}
+    order, done = list(load), 0
+    for left in range(plan.rounds, 0, -1):
+        total = done + left * len(order)
+        for name in order:
+            cases: dict[str, Run] = {"frames": partial(frames.fill, 1), "inference": load[name]()}
             taken = measure_interleaved(cases, rounds=plan.per_round, warmup=_WARMUP)
-            samples[name][number] = taken["inference"]
+            samples[name] = np.vstack([samples[name], taken["inference"]])
             del cases
+            done += 1
             if progress is not None:
-                progress(number * len(order) + done, plan.rounds * len(order))
+                progress(done, total)
+        kept = order if remaining is None else remaining(samples)
+        order = [name for name in reversed(order) if name in kept]
+        if not order or (deadline is not None and deadline.passed):
+            break
     return samples

@@ -7,6 +7,7 @@ largest model determines the memory, and a board that heats up slows all of them
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.errors import EdgeSphereFaceError, ExtraError, ModelFormatError
-from edge_sphereface.evaluation.latency import ROUNDS, Plan, Ratio, measure_rounds, ratio
+from edge_sphereface.evaluation.latency import Plan, Ratio, measure_rounds, ratio
 from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
-from edge_sphereface.evaluation.timing import LatencySummary, summarize
+from edge_sphereface.evaluation.timing import Deadline, LatencySummary, summarize
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import SessionConfig
 from edge_sphereface.json_output import INLINE
@@ -33,8 +34,15 @@ if TYPE_CHECKING:
     Case = tuple["Form", "Setting"]
 
 _SEARCH_ROUNDS = 5
-_NEAR = 1.1
+_SEARCH_SHARE = 0.5
+"""Part of the time limit, and of the samples, that the search takes."""
+_SEARCHED = 1.15
+"""Largest ratio of latencies at which the search measures a model in one more round."""
+_NEAR = 1.05
 """Largest ratio of latencies at which a simpler model is measured again together with the fastest one."""
+_CERTAIN_ROUNDS, _CERTAIN = 8, 0.999
+"""Rounds, and confidence of the interval, from which a ratio is not measured further. Looking after every round would
+make chance findings of a 95 % interval more frequent."""
 _PRECISIONS = ("float32", "weights8", "float16", "int8")
 """Precisions, simplest first."""
 _MIB = 1 << 20
@@ -84,7 +92,7 @@ class Measurement:
     Attributes:
         provider: execution provider.
         batch: number of faces per inference.
-        rounds: number of samples of each model and setting.
+        rounds: number of samples of each model and setting; half as many in the search.
     """
 
     provider: str = "cpu"
@@ -196,6 +204,7 @@ class Choice:
         fastest: fastest row of the search, with the latency measured again; None if every model was dropped.
         rivals: simpler rows that were measured again together with it, simplest first.
         load: load of other programs during the measurement.
+        out_of_time: whether the time limit ended the measurement.
     """
 
     rows: tuple[Row, ...]
@@ -203,6 +212,7 @@ class Choice:
     fastest: Row | None
     rivals: tuple[Rival, ...]
     load: MachineLoad
+    out_of_time: bool = False
 
     @property
     def best(self) -> Row | None:
@@ -225,7 +235,7 @@ def settings(threads: Sequence[int], *, pinned: bool = False, arena: bool = Fals
     ]
 
 
-def choose(
+def choose(  # noqa: PLR0913 -- all but the first two are options, by name
     models: Sequence[Path],
     how: Sequence[Setting],
     *,
@@ -233,12 +243,14 @@ def choose(
     beside: Collection[Path] = (),
     max_mib: float | None = None,
     min_cosine: float | None = None,
+    deadline: Deadline | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Choice:
     """Select among models of one network by measuring them on this device.
 
-    The search finds the fastest row. Because the fastest of many is partly chance, it is measured again in rounds with
-    the simpler rows of similar latency. One of those is selected unless the fastest is measurably faster.
+    The search finds the fastest row. A row that is clearly slower leaves it early. Because the fastest of many is
+    partly chance, it is measured again in rounds with the simpler rows of similar latency. One of those is selected
+    unless the fastest is measurably faster. A row leaves these rounds as soon as the result is certain.
 
     Args:
         models: model files made from one checkpoint. One for ncnn is left out where ncnn is not installed.
@@ -247,6 +259,7 @@ def choose(
         beside: models that are measured for comparison and never selected.
         max_mib: size limit of a model file in MiB.
         min_cosine: smallest mean cosine similarity to the float model that a quantized model may state.
+        deadline: no round starts after it; too few rounds are a tie. None for no limit.
         progress: called with the number of inferences done and their total.
 
     Raises:
@@ -259,15 +272,30 @@ def choose(
     require_one_source({form.path: form.spec for form in forms})
     dropped = tuple(form for form in forms if form.dropped)
     cases = [(form, setting) for form in forms if not form.dropped for setting in how if setting.suits(form.path)]
-    samples = _measure(cases, what, _SEARCH_ROUNDS, progress)
+    limit = deadline or Deadline()
+    plan = Plan.of(math.ceil(what.rounds * _SEARCH_SHARE), _SEARCH_ROUNDS)
+    candidates = [case for case in cases if case[0].path not in beside]
+    near_fastest = partial(_near_fastest, candidates, beside=[case for case in cases if case not in candidates])
+    samples = _measure(cases, what, plan, near_fastest, limit.share(_SEARCH_SHARE), progress)
     rows = sorted((_row(case, taken) for case, taken in samples.items()), key=lambda row: row.latency.median_ms)
-    found = next((row for row in rows if row.form.path not in beside), None)
-    if found is None:
+    if not candidates:
         return Choice(rows=tuple(rows), dropped=dropped, fastest=None, rivals=(), load=meter.read())
-    fastest = (found.form, found.setting)
-    simpler = [case for case in cases if case[0].path not in beside and _is_simpler(case, fastest)]
-    near = _near(simpler, fastest, samples)
-    anew = _measure([fastest, *near], what, ROUNDS, progress) if near else samples
+    last = max(len(samples[case]) for case in candidates)
+    fastest = min(
+        (case for case in candidates if len(samples[case]) == last), key=lambda case: float(np.median(samples[case]))
+    )
+    near = _near([case for case in candidates if _is_simpler(case, fastest)], fastest, samples)
+    if near:
+        anew = _measure(
+            [fastest, *near],
+            what,
+            Plan.of(what.rounds),
+            partial(_undecided, fastest, near),
+            limit,
+            _after(sum(map(len, samples.values())) // plan.per_round, progress),
+        )
+    else:
+        anew = samples
     rivals = [Rival(row=_row(case, anew[case]), ratio=ratio(anew[fastest], anew[case])) for case in near]
     return Choice(
         rows=tuple(rows),
@@ -275,7 +303,39 @@ def choose(
         fastest=_row(fastest, anew[fastest]),
         rivals=tuple(rivals),
         load=meter.read(),
+        out_of_time=limit.passed,
     )
+
+
+def _after(before: int, progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
+    """Progress of a step after another one, so that one line shows both."""
+    return None if progress is None else lambda done, total: progress(before + done, before + total)
+
+
+def _near_fastest(
+    candidates: Sequence[Case], samples: Mapping[Case, Float64Array], *, beside: Sequence[Case]
+) -> list[Case]:
+    """Select the cases of the search that may be the fastest, and those that are not compared."""
+    medians = {case: float(np.median(samples[case])) for case in candidates}
+    bound = _SEARCHED * min(medians.values(), default=0.0)
+    return [*beside, *(case for case in candidates if medians[case] <= bound)]
+
+
+def _undecided(fastest: Case, near: Sequence[Case], samples: Mapping[Case, Float64Array]) -> list[Case]:
+    """Select the cases, simplest first, of which it is not certain yet whether the fastest one is faster.
+
+    A case that the fastest one is not faster than is selected before all that follow it, so these are not needed.
+    """
+    if len(samples[fastest]) < _CERTAIN_ROUNDS:
+        return [fastest, *near]
+    open_cases = []
+    for case in near:
+        found = ratio(samples[fastest], samples[case], confidence=_CERTAIN)
+        if found.verdict == "slower":
+            break
+        if found.verdict == "tie":
+            open_cases.append(case)
+    return [fastest, *open_cases] if open_cases else []
 
 
 def _near(simpler: Sequence[Case], fastest: Case, samples: Mapping[Case, Float64Array]) -> list[Case]:
@@ -318,12 +378,23 @@ def _row(case: Case, samples: Float64Array) -> Row:
 
 
 def _measure(
-    cases: Sequence[Case], what: Measurement, rounds: int, progress: Callable[[int, int], None] | None
+    cases: Sequence[Case],
+    what: Measurement,
+    plan: Plan,
+    remaining: Callable[[Mapping[Case, Float64Array]], Sequence[Case]],
+    deadline: Deadline,
+    progress: Callable[[int, int], None] | None,
 ) -> dict[Case, Float64Array]:
     """Measure each case; returns (rounds, samples) milliseconds. A model is released before the next one is loaded."""
-    load = {str(number): partial(_load, case, what) for number, case in enumerate(cases)}
-    taken = measure_rounds(load, Plan.of(what.rounds, rounds), progress=progress)
-    return dict(zip(cases, taken.values(), strict=True))
+    names = {str(number): case for number, case in enumerate(cases)}
+
+    def kept(taken: Mapping[str, Float64Array]) -> list[str]:
+        again = remaining({case: taken[name] for name, case in names.items()})
+        return [name for name, case in names.items() if case in again]
+
+    load = {name: partial(_load, case, what) for name, case in names.items()}
+    taken = measure_rounds(load, plan, remaining=kept, deadline=deadline, progress=progress)
+    return {case: taken[name] for name, case in names.items()}
 
 
 def _load(case: Case, what: Measurement) -> Callable[[], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,6 +42,28 @@ class LatencySummary(Record):
     median_ms: float = field(metadata=rounded(3))
     p95_ms: float = field(metadata=rounded(3))
     p99_ms: float = field(metadata=rounded(3))
+
+
+class Deadline:
+    """A moment after which a measurement starts nothing new.
+
+    Args:
+        seconds: time until then; infinite for no limit.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(self, seconds: float = math.inf, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """Whether no time is left."""
+        return self._clock() >= self._end
+
+    def share(self, part: float) -> Deadline:
+        """Deadline of a step that may take this part of the time that is left."""
+        return Deadline((self._end - self._clock()) * part, self._clock)
 
 
 def measure_interleaved(

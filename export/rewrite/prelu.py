@@ -10,6 +10,8 @@ from onnx import helper
 from export.rewrite.weights import read_weights, rebuild
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import onnx
 
     from export.rewrite.weights import Weights
@@ -33,17 +35,27 @@ def decompose_prelu(model: onnx.ModelProto) -> onnx.ModelProto:
         model: model to rewrite; it is not modified.
     """
     weights = read_weights(model)
+    return rebuild(model, decomposed(model.graph.node, weights), weights)
+
+
+def decomposed(source: Iterable[onnx.NodeProto], weights: Weights) -> list[onnx.NodeProto]:
+    """Decompose the PRelu among the nodes of a graph, see :func:`decompose_prelu`.
+
+    Args:
+        source: nodes in topological order.
+        weights: weights by name, to which those of the new nodes are added.
+    """
     nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
+    for node in source:
         slope = weights.get(node.input[1]) if node.op_type == "PRelu" else None
         if slope is None or slope.ndim != 3 or slope.shape[1:] != (1, 1):
             nodes.append(node)
         else:
-            nodes += _decomposed(node, slope.reshape(-1), weights)
-    return rebuild(model, nodes, weights)
+            nodes += _parts(node, slope.reshape(-1), weights)
+    return nodes
 
 
-def _decomposed(
+def _parts(
     node: onnx.NodeProto, slope: np.ndarray[tuple[int], np.dtype[np.float32]], weights: Weights
 ) -> list[onnx.NodeProto]:
     name, x, y = node.name, node.input[0], node.output[0]

@@ -25,9 +25,9 @@ from onnx import helper
 
 from edge_sphereface.model.tuning import MATRICES
 from export.graph import INPUT_NAME
-from export.rewrite.cook_toom import transforms
+from export.rewrite.cook_toom import TAPS, transforms
 from export.rewrite.grid import Grid
-from export.rewrite.prelu import decompose_prelu
+from export.rewrite.prelu import decomposed
 from export.rewrite.tile import StageForm
 from export.rewrite.weights import read_weights, rebuild
 
@@ -44,19 +44,20 @@ if TYPE_CHECKING:
 _CONVOLUTION = re.compile(r"conv(\d)_(\d+)$")
 
 
-def to_winograd(model: onnx.ModelProto, forms: Mapping[int, StageForm]) -> onnx.ModelProto:
-    """Compute layers by Winograd's filtering, and decompose PRelu of the others (:func:`decompose_prelu`).
+def to_winograd(model: onnx.ModelProto, forms: Mapping[int, StageForm], *, check: bool = True) -> onnx.ModelProto:
+    """Compute layers by Winograd's filtering, and decompose PRelu of the others (:mod:`export.rewrite.prelu`).
 
     Args:
         model: model that :func:`export.graph.build_graph` made, or one stage of it; it is not modified.
         forms: forms by stage, 1 to 4; other stages are computed directly.
+        check: whether ``onnx.checker`` checks the result.
     """
     weights = read_weights(model)
     writer = _Writer(forms, _image_size(model), weights)
     for node in model.graph.node:
         writer.add(node)
     writer.image(model.graph.output[0].name)
-    return decompose_prelu(rebuild(model, writer.nodes, weights, check=False))
+    return rebuild(model, decomposed(writer.nodes, weights), weights, check=check)
 
 
 def _image_size(model: onnx.ModelProto) -> tuple[int, int]:
@@ -133,20 +134,20 @@ class _Writer:
         return self._rows[tensor]
 
     def _convolution(self, node: onnx.NodeProto, tile: Tile) -> None:
-        kernel, stride = self._weights[node.input[1]].astype(np.float64), _stride(node)
+        kernel, stride = self._weights[node.input[1]], _stride(node)
         count, channels = kernel.shape[:2]
         source = self._as_rows(node.input[0], channels)
         self._size = self._size_after(stride)
         grid = Grid(height=self._size[0], width=self._size[1], rows=tile.rows, columns=tile.columns)
         both = (transforms(tile.rows, stride), transforms(tile.columns, stride))
-        sizes, name = tuple(len(made.inputs) for made in both), node.name
+        name = node.name
         padded = self._node("Pad", [source.name, self._constant([0, 0, 0, 1, 0, 0], "one_row")], f"{name}.padded")
         at = self._constant(grid.inputs(source.grid, stride), f"inputs.{_name(source.grid)}.{_name(grid)}")
         taken = self._node("Gather", [padded, at], f"{name}.tiles", axis=0)
         moved = self._transformed(taken, [made.inputs for made in both], tile, f"{name}.moved")
-        matrices = np.einsum("rk,oikl,cl->rcio", both[0].weights, kernel, both[1].weights, optimize=True)
-        matrices = matrices.reshape(sizes[0] * sizes[1], channels, count)
-        product = self._products(moved, matrices, tile, name)
+        taps = kernel.transpose((2, 3, 0, 1) if tile.factors == "w" else (2, 3, 1, 0))
+        matrices = np.kron(both[0].weights, both[1].weights) @ taps.reshape(TAPS**2, -1).astype(np.float64)
+        product = self._products(moved, _as_float(matrices).reshape(-1, *taps.shape[2:]), tile, name)
         sums = self._transformed(product, [made.outputs for made in both], tile, f"{name}.sums")
         if tile.factors == "w":
             shaped = self._reshape(sums, [tile.rows * tile.columns, count, -1], f"{name}.shaped")
@@ -167,21 +168,21 @@ class _Writer:
         rows = self._reshape(moved, [tall, -1], f"{name}.by_rows")
         return self._node("MatMul", [self._matrix(matrices[0]), rows], name)
 
-    def _products(self, moved: str, matrices: np.ndarray[Any, Any], tile: Tile, name: str) -> str:
-        cells, channels = matrices.shape[:2]
+    def _products(self, moved: str, matrices: Float32Array, tile: Tile, name: str) -> str:
+        cells, channels = len(matrices), matrices.shape[2 if tile.factors == "w" else 1]
         factors = self._reshape(moved, [cells, -1, channels], f"{name}.factors")
         if tile.factors == "w":
             turned = self._node("Transpose", [factors], f"{name}.turned", perm=[0, 2, 1])
-            self._weights[f"{name}{MATRICES}"] = _as_float(matrices.transpose(0, 2, 1))
+            self._weights[f"{name}{MATRICES}"] = matrices
             return self._node("MatMul", [f"{name}{MATRICES}", turned], f"{name}.product")
         if tile.factors == "":
-            self._weights[f"{name}{MATRICES}"] = _as_float(matrices)
+            self._weights[f"{name}{MATRICES}"] = matrices
             return self._node("MatMul", [factors, f"{name}{MATRICES}"], f"{name}.product")
         parts = [f"{name}.factor{cell}" for cell in range(cells)]
         self.nodes.append(helper.make_node("Split", [factors], parts, name=f"{name}.parts", axis=0))
         made = []
         for cell, (part, matrix) in enumerate(zip(parts, matrices, strict=True)):
-            self._weights[f"{name}.matrix{cell}"] = _as_float(matrix)
+            self._weights[f"{name}.matrix{cell}"] = matrix
             made.append(self._node("MatMul", [part, f"{name}.matrix{cell}"], f"{name}.product{cell}"))
         return self._node("Concat", made, f"{name}.product", axis=0)
 

@@ -53,6 +53,13 @@ def add_tune(commands: Commands) -> None:
     parser.add_argument(
         "--rounds", type=positive, default=100, metavar="N", help="samples of each network (default 100)"
     )
+    parser.add_argument(
+        "--max-seconds",
+        type=above_zero,
+        default=120.0,
+        metavar="S",
+        help="time limit of the search for each number of threads (default 120); what it cuts short is printed",
+    )
     parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest size of the file in MiB")
     parser.add_argument(
         "--max-error",
@@ -143,6 +150,7 @@ class TuneReport:
         stages: each way to compute the residual layers of a stage, the fastest of a stage first.
         tie: whether a simpler network is taken because the fastest is not measurably faster.
         rivals: simpler networks that the fastest one was measured against once more, the simplest first.
+        cut_short: what the time limit ended early, in words; empty if the search was complete.
         load: other work on the machine meanwhile; None with ``--device-report``.
         networks: whole networks, the fastest first.
         dropped: networks that were not timed.
@@ -155,6 +163,7 @@ class TuneReport:
     stages: tuple[StageReport, ...] = ()
     tie: bool = False
     rivals: tuple[NamedRivalReport, ...] = ()
+    cut_short: tuple[str, ...] = ()
     load: MachineLoad | None = None
     networks: tuple[NetworkReport, ...] = ()
     dropped: tuple[DroppedNetwork, ...] = ()
@@ -173,6 +182,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         pinned_threads=arguments.pinned_threads,
         batch=arguments.batch,
         rounds=arguments.rounds,
+        max_seconds=arguments.max_seconds,
         max_mib=arguments.max_mib,
         others=arguments.others,
         **({} if arguments.max_error is None else {"max_error": arguments.max_error}),
@@ -194,6 +204,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         rivals=tuple(
             NamedRivalReport(rival=rival.report(), name=rival.row.form.path.stem) for rival in tuned.choice.rivals
         ),
+        cut_short=tuned.cut_short,
         load=tuned.choice.load,
         networks=tuple(NetworkReport(row=row.report(), name=row.form.path.stem) for row in tuned.choice.rows),
         dropped=tuple(DroppedNetwork(model=name, reason=reason) for name, reason in _dropped(tuned)),
@@ -267,6 +278,7 @@ def _text(arguments: argparse.Namespace, tuned: Tuned) -> str:
     ]
     lines += ["", *rival_lines(tuned.choice), str(tuned.choice.load)]
     lines += [f"dropped {name}: {reason}" for name, reason in _dropped(tuned)]
+    lines += [f"cut short by the time limit: {what}; give a larger --max-seconds" for what in tuned.cut_short]
     if tuned.made is None:
         return "\n".join([*lines, "", "no form is measurably faster than the plain model here; nothing was written"])
     return "\n".join([*lines, "", parity.text(tuned.made.proof), f"{arguments.output}: {tuned.made.spec.tuning}"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from edge_sphereface.evaluation.timing import measure_interleaved
+from edge_sphereface.evaluation.timing import Deadline, measure_interleaved
 from edge_sphereface.inference.session import MemoryModel, open_session
 from export.graph import BATCH
 from export.rewrite import to_winograd
@@ -19,7 +20,7 @@ from export.rewrite.weights import read_weights
 from export.topology import STAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     import onnx
 
@@ -65,6 +66,10 @@ _WAYS = 2
 """Number of ways that are tried with every size."""
 _KEPT = 3
 """Number of forms of each stage that combinations are made of."""
+_FIRST_SAMPLES, _FIRST_WARMUP = 5, 2
+"""Samples of a form when it is tried, before only the fastest forms are compared."""
+_COMPARED = 5
+"""Number of forms of a stage that are compared in turn, and that are in memory at a time."""
 
 
 def measure_stages(
@@ -75,28 +80,42 @@ def measure_stages(
     rounds: int,
     reporter: Reporter,
     candidates: Candidates | None = None,
+    deadline: Deadline | None = None,
 ) -> StageTimes:
     """Measure the median time of each stage in milliseconds, by form.
+
+    A form is timed a few times by itself. The fastest ones are then compared in turn, with more samples.
 
     Args:
         plain: plain float model.
         setting: session setting.
         batch: number of faces in one inference.
-        rounds: number of samples of each form.
+        rounds: number of samples of each of the fastest forms.
         reporter: returns a progress function for a named step.
         candidates: forms to try; None for :data:`CANDIDATES`.
+        deadline: time limit, of which each stage may take an equal share. After it, no more forms of a stage are tried;
+            direct convolutions always are. None for no limit.
     """
     made: StageTimes = {}
-    for number, stage in _stages(plain):
+    stages, limit = list(_stages(plain)), deadline or Deadline()
+    for left, (number, stage) in zip(range(len(stages), 0, -1), stages, strict=True):
         times = made[number] = {}
+        fastest: dict[StageForm, Callable[[], object]] = {}
+        until = limit.share(1 / left)
         # The first layer of the network has 3 channels, too few for rows of channels.
         for group in filter(None, (candidates or CANDIDATES).groups(times, with_first=number > 1)):
-            known = min(times, key=times.__getitem__, default=None)
             progress = reporter(f"stage {number}, {len(group)} forms, {setting}")
-            found = _measure(stage, number, [*([known] if known else []), *group], setting, batch, rounds, progress)
-            # The machine may have slowed down since: the fastest form until now is measured again with each group.
-            drift = times[known] / found[known] if known else 1.0
-            times |= {form: found[form] * drift for form in group}
+            for done, form in enumerate(group, start=1):
+                run = _inference(stage, number, form, setting, batch)
+                times[form] = _medians({form: run}, _FIRST_SAMPLES, _FIRST_WARMUP)[form]
+                fastest[form] = run
+                fastest = {form: fastest[form] for form in sorted(fastest, key=times.__getitem__)[:_COMPARED]}
+                progress(done, len(group))
+                if until.passed:
+                    break
+            times |= _medians(fastest, rounds, _FIRST_WARMUP)
+            if until.passed:
+                break
     return made
 
 
@@ -140,23 +159,19 @@ def _stages(plain: onnx.ModelProto) -> Iterator[tuple[int, onnx.ModelProto]]:
         yield number, helper.make_model(graph, opset_imports=list(plain.opset_import), ir_version=plain.ir_version)
 
 
-def _measure(
-    stage: onnx.ModelProto,
-    number: int,
-    ways: Sequence[StageForm],
-    setting: Setting,
-    batch: int,
-    rounds: int,
-    progress: Callable[[int, int], None],
-) -> dict[StageForm, float]:
+def _inference(
+    stage: onnx.ModelProto, number: int, form: StageForm, setting: Setting, batch: int
+) -> Callable[[], object]:
+    """Load a form of a stage, and return its inference of random activations."""
     name = stage.graph.input[0].name
     shape = [dimension.dim_value for dimension in stage.graph.input[0].type.tensor_type.shape.dim[1:]]
     inputs = {name: np.random.RandomState(0).standard_normal((batch, *shape)).astype(np.float32)}
-    cases = {}
-    for way in ways:
-        made = to_winograd(stage, {number: way})
-        model = MemoryModel(name=f"stage {number}", content=made.SerializeToString())
-        session, _ = open_session(model, setting.config("cpu"))
-        cases[str(way)] = lambda session=session: session.run(None, inputs)
-    samples = measure_interleaved(cases, rounds=rounds, progress=lambda done: progress(done, rounds))
-    return {way: float(np.median(samples[str(way)])) for way in ways}
+    made = to_winograd(stage, {number: form}, check=False)
+    model = MemoryModel(name=f"stage {number}", content=made.SerializeToString())
+    session, _ = open_session(model, setting.config("cpu"))
+    return partial(session.run, None, inputs)
+
+
+def _medians(forms: Mapping[StageForm, Callable[[], object]], rounds: int, warmup: int) -> dict[StageForm, float]:
+    samples = measure_interleaved({str(form): run for form, run in forms.items()}, rounds=rounds, warmup=warmup)
+    return {form: float(np.median(samples[str(form)])) for form in forms}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,13 @@ import onnx
 
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose, require_one_source, settings
+from edge_sphereface.evaluation.timing import Deadline
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.certificate import CONVERSION_BOUNDS
 from export.faces import face_crops
 from export.outputs import check_output
 from export.plain import open_plain
-from export.quantization.activation_statistics import embed_all
 from export.rewrite import to_winograd
 from export.rewrite.fast import Measured, Rewritten, rewrite, weight_bytes
 from export.rewrite.tile import StageForm, stage_names
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _KERNEL = re.compile(r"conv(\d)_(\d+)\.weight$")
 _SEARCH_ROUNDS = 20
+_STAGES_SHARE = 0.5
+"""Part of the time limit that the search for forms of stages may take."""
 _CROPS = 4
 
 
@@ -49,6 +52,7 @@ class TuningOptions:
         batch: number of faces in one inference.
         rounds: number of samples of each whole network.
         combinations: number of whole networks to measure for each number of threads.
+        max_seconds: time limit of the search for each number of threads. Writing the result with its proof follows.
         max_mib: largest size of the file in MiB; None for no limit.
         max_error: largest difference of a component from the plain network, relative to the largest component.
         others: paths of other forms of the network to measure as well, such as INT8.
@@ -59,6 +63,7 @@ class TuningOptions:
     batch: int = 1
     rounds: int = 100
     combinations: int = 4
+    max_seconds: float = 120.0
     max_mib: float | None = None
     max_error: float = CONVERSION_BOUNDS.max_abs_error
     others: Sequence[Path] = ()
@@ -71,6 +76,7 @@ class Tuned:
     Attributes:
         stages: median latency in milliseconds by number of threads, stage and tile.
         choice: measurements of whole networks, the fastest first, and the one that is measurably the fastest.
+        cut_short: what the time limit ended before its end, in words.
         inexact: error of the networks that exceed ``max_error`` and were not measured, by their stages.
         forms: forms of the chosen float network's stages that are in tiles.
         made: the chosen network, written and proven; None if none is measurably faster than the plain model, or if it
@@ -79,6 +85,7 @@ class Tuned:
 
     stages: Mapping[int, StageTimes]
     choice: Choice
+    cut_short: tuple[str, ...]
     inexact: Mapping[str, float]
     forms: Mapping[int, StageForm]
     made: Rewritten | None
@@ -91,6 +98,7 @@ def tune(
     *,
     reporter: Reporter,
     note: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Tuned:
     """Find the fastest form, prove it equal to its source, and write it with its certificate.
 
@@ -100,6 +108,7 @@ def tune(
         options: options of the tuning.
         reporter: returns a progress function for a named step.
         note: called with a description of each step.
+        clock: monotonic time in seconds.
 
     Raises:
         ModelFormatError: the source is not a plain float32 model of this project.
@@ -111,25 +120,33 @@ def tune(
     others = {path: Embedder(path, provider="cpu").spec for path in options.others}
     require_one_source({source: original.spec, **others})  # before minutes of search
     threads = list(dict.fromkeys(options.threads))
+    deadline = Deadline(options.max_seconds * len(threads), clock)
+    cut_short = list[str]()
     most = float("inf") if options.max_mib is None else options.max_mib * _MIB / weight_bytes(plain)
     times, wanted = {}, {stage_names({}, STAGES): dict[int, StageForm]()}
     for count in threads:
         setting = Setting(threads=count, pinned_threads=options.pinned_threads and count > 1, memory_arena=True)
-        found = measure_stages(plain, setting, batch=options.batch, rounds=_SEARCH_ROUNDS, reporter=reporter)
+        limit = Deadline(options.max_seconds * _STAGES_SHARE, clock)
+        found = measure_stages(
+            plain, setting, batch=options.batch, rounds=_SEARCH_ROUNDS, reporter=reporter, deadline=limit
+        )
+        if limit.passed:
+            tried = ", ".join(f"{len(ways)} of stage {stage}" for stage, ways in found.items())
+            cut_short.append(f"the forms of stages for {setting}: tried {tried}")
         times[count] = found
         for forms in combinations(found, lambda f: growth(plain, f), max_growth=most, count=options.combinations):
             wanted.setdefault(stage_names(forms, STAGES), forms)
     crops = face_crops(original.spec, _CROPS)
-    expected = embed_all(plain, crops, original.spec)
+    expected = original.forward(crops)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         paths, inexact = {}, {}
         for names, forms in wanted.items():
             model, path = to_winograd(plain, forms), Path(folder) / f"{'-'.join(names)}.onnx"
-            error = agreement(expected, embed_all(model, crops, original.spec)).max_abs_error
+            onnx.save(model, path)
+            error = agreement(expected, Embedder(path, provider="cpu").forward(crops)).max_abs_error
             if not error <= options.max_error:
                 inexact[path.stem] = error
                 continue
-            onnx.save(model, path)
             paths[path] = forms
         models = [source, *paths, *options.others]
         how = settings(threads, pinned=options.pinned_threads, arena=True)
@@ -139,17 +156,20 @@ def tune(
             what=Measurement(batch=options.batch, rounds=options.rounds),
             beside=options.others,
             max_mib=options.max_mib,
+            deadline=deadline,
             progress=reporter("networks"),
         )
+    if choice.out_of_time:
+        cut_short.append("the comparison of whole networks")
     best = choice.best
     source_is_dropped = any(form.path == source for form in choice.dropped)
     if best is None or source_is_dropped or best.form.path == source:
-        return Tuned(stages=times, choice=choice, inexact=inexact, forms={}, made=None)
+        return Tuned(stages=times, choice=choice, cut_short=tuple(cut_short), inexact=inexact, forms={}, made=None)
     forms = paths[best.form.path]
     note(f"writing {' '.join(stage_names(forms, STAGES))} for {best.setting}")
     measured = _measured(choice, best, source, options.batch, original)
     made = rewrite(source, output, forms=forms, measured=measured, note=note)
-    return Tuned(stages=times, choice=choice, inexact=inexact, forms=forms, made=made)
+    return Tuned(stages=times, choice=choice, cut_short=tuple(cut_short), inexact=inexact, forms=forms, made=made)
 
 
 def _measured(choice: Choice, best: Row, source: Path, batch: int, original: Embedder) -> Measured:

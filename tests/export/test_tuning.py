@@ -7,6 +7,7 @@ import pytest
 
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.evaluation.model_selection import Setting
+from edge_sphereface.evaluation.timing import Deadline
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path
 from export.plain import open_plain
@@ -35,6 +36,36 @@ def test_every_stage_is_measured_by_itself(small_model, few_tiles):
         assert {StageForm(), *map(StageForm.parse, ("2x2w", "2x2ps", "4x4w", "4x4ps"))} <= set(ways)
         assert all(median > 0 for median in ways.values())
     assert told[:2] == ["stage 1, 3 forms, 1 thread", "stage 1, 2 forms, 1 thread"]
+
+
+def test_a_stage_that_runs_out_of_time_keeps_its_direct_form(small_model):
+    """Each stage takes an equal share of the time; what was tried until then is compared."""
+    _, plain = open_plain(small_model, "cpu")
+    now = iter(range(1000))
+    deadline = Deadline(20, lambda: next(now))
+    times = measure_stages(
+        plain,
+        Setting(threads=1),
+        batch=1,
+        rounds=2,
+        reporter=lambda _: lambda *_: None,
+        candidates=FEW,
+        deadline=deadline,
+    )
+    assert list(times) == [1, 2, 3, 4]
+    assert all(StageForm() in ways for ways in times.values())
+    tried = [len(ways) for ways in times.values()]
+    assert max(tried) < 6, "3 forms of the first group, 2 of the second, 1 with tiles of the first layer"
+    assert tried[-1] == 1
+
+
+def test_a_search_without_time_writes_nothing_and_says_why(small_model, tmp_path, few_tiles, export_cli):
+    words = ("tune", small_model, "--threads", "1", "--max-seconds", "0.001", "-o", tmp_path / "t.onnx")
+    code, shown, _ = export_cli(*words)
+    assert code == 1
+    assert "cut short by the time limit: the forms of stages for 1 thread, arena: tried 1 of stage 1" in shown
+    assert "cut short by the time limit: the comparison of whole networks" in shown
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_each_group_of_forms_follows_from_those_before():

@@ -6,6 +6,7 @@ import pytest
 from edge_sphereface.evaluation import latency
 from edge_sphereface.evaluation.latency import PER_ROUND, ROUNDS, Plan, measure_rounds, ratio
 from edge_sphereface.evaluation.machine_load import LoadMeter
+from edge_sphereface.evaluation.timing import Deadline
 from edge_sphereface.json_output import json_object
 
 
@@ -62,6 +63,41 @@ def test_models_are_loaded_in_every_round_one_at_a_time_in_an_order_that_alterna
     assert loaded == ["a", "b", "b", "a", "a", "b"]
     assert {name: taken.shape for name, taken in samples.items()} == {"a": (3, 4), "b": (3, 4)}
     assert ran == [name for name in loaded for _ in range(4 + latency._WARMUP)]
+
+
+def test_models_leave_the_rounds_and_are_compared_by_those_that_both_ran():
+    loaded = []
+    samples = measure_rounds(
+        {name: lambda name=name: loaded.append(name) or int for name in "abc"},
+        Plan(7, 2),
+        frames_bytes=1,
+        remaining=lambda taken: "ab" if len(taken["a"]) < 6 else "",
+    )
+    assert "".join(loaded) == "abc" + "baab" * 2 + "ba"
+    assert [len(samples[name]) for name in "abc"] == [6, 6, 1]
+    assert ratio(samples["a"], samples["c"]).rounds == 1
+
+
+def test_no_round_starts_after_the_deadline():
+    now = iter([0.0, 1.0, 2.0, 9.0])
+    deadline = Deadline(3.0, lambda: next(now))
+    told = []
+    samples = measure_rounds(
+        {"a": lambda: int},
+        Plan(9, 2),
+        frames_bytes=1,
+        deadline=deadline,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert len(samples["a"]) == 3
+    assert told == [(1, 9), (2, 9), (3, 9)]
+
+
+def test_a_stricter_interval_contains_the_other():
+    random = np.random.default_rng(3)
+    a, b = random.normal(9.9, 0.1, (2, 8, 5))
+    usual, strict = ratio(a, b), ratio(a, b, confidence=0.999)
+    assert strict.low < usual.low < usual.high < strict.high
 
 
 @pytest.mark.parametrize(("samples", "plan"), [(100, (20, 5)), (7, (7, 1)), (101, (20, 6))])
