@@ -23,6 +23,8 @@
     │   └── IdentityNotFoundError   (also LookupError)   no identity of that name
     ├── ThresholdError              (also ValueError)    no threshold, or data that cannot support one
     ├── SourceError                 (also OSError)       a camera or stream cannot be opened, or failed
+    ├── CameraError                 (also ValueError)    cameras of one group that cannot run together
+    │   └── CameraNotFoundError     (also LookupError)   the group has no camera of that name
     ├── SinkError                   (also OSError)       events cannot be delivered to an output
     ├── TokenError                  (also ValueError)    a file of tokens, or a token, that cannot be used
     ├── TrackError                  (also LookupError)   no visible face has that track ID
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditError",
     "CacheError",
+    "CameraError",
+    "CameraNotFoundError",
     "CertificateError",
     "ChecksumError",
     "CropError",
@@ -270,6 +274,18 @@ class SourceError(EdgeSphereFaceError, OSError):
     """A camera or stream cannot be opened, or failed."""
 
     code = "source"
+
+
+class CameraError(EdgeSphereFaceError, ValueError):
+    """Cameras of one group that cannot run together, such as two of one name."""
+
+    code = "camera"
+
+
+class CameraNotFoundError(CameraError, LookupError):
+    """The group has no camera of that name."""
+
+    code = "camera-not-found"
 
 
 class SinkError(EdgeSphereFaceError, OSError):

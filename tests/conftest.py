@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
@@ -475,3 +476,16 @@ def as_nobody():
             os.seteuid(0)
 
     return nobody
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for a condition, or fail."""
+
+    def wait(condition, seconds=10):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not come to pass"
+            time.sleep(0.02)
+
+    return wait

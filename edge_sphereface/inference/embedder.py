@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -52,6 +52,24 @@ class ModelInfo:
     batch_size: int
 
 
+class CropEmbedder(Protocol):
+    """What a stream and a gallery need of a model: :class:`Embedder`, or one that several cameras share."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Specification of the model."""
+        ...
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Fingerprint of the model's embeddings."""
+        ...
+
+    def embed(self, crops: UInt8Array) -> Float32Array:
+        """Embed aligned crops; see :meth:`Embedder.embed`."""
+        ...
+
+
 class Embedder:
     """A face embedding model on onnxruntime, or on ncnn. Safe to use from several threads.
 
@@ -94,7 +112,8 @@ class Embedder:
         self.batch_size = batch_size
         self.config = session_config(session, provider=provider, threads=threads)
         self._backend = open_backend(self.path, self.config)
-        self.spec, self.provider = self._backend.spec, self._backend.provider
+        self.spec: ModelSpec = self._backend.spec
+        self.provider = self._backend.provider
         if self.spec.quantization is not None and self.provider.active[0] == CPU:
             reason = mismatch_here(self.spec.quantization.target)
             if reason:

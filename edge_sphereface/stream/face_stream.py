@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Enrollment, Gallery
-    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.inference.embedder import CropEmbedder
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.frame import Frame
@@ -77,6 +77,10 @@ class FaceStream:
         frame_sinks: outputs of frames: a page, a recorder, snapshots.
         on_turn: called in the stream's thread several times a second while it works, with or without frames. A
             watchdog can rely on it.
+        dispatchers: of outputs that several streams share; whoever made them closes them. Statistics count the events
+            of all these streams as pending or dropped there.
+        work_clock: gives seconds; work is measured with it. One that stands still while a shared detector or model is
+            busy for others keeps their work out.
         clock: gives seconds that never run backwards; ages, intervals and stalls are measured with it.
 
     Raises:
@@ -93,7 +97,7 @@ class FaceStream:
         *,
         pipeline: FacePipeline | None = None,
         detector: Detector | None = None,
-        embedder: Embedder | None = None,
+        embedder: CropEmbedder | None = None,
         gallery: Gallery | None = None,
         settings: StreamSettings | None = None,
         sinks: Sequence[EventSink] = (),
@@ -101,6 +105,8 @@ class FaceStream:
         on_frame: Callable[[FrameResult], object] | None = None,
         frame_sinks: Sequence[FrameSink] = (),
         on_turn: Callable[[], object] | None = None,
+        dispatchers: Sequence[EventDispatcher] = (),
+        work_clock: Callable[[], float] = time.perf_counter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -109,7 +115,12 @@ class FaceStream:
         self.counters = Counters(clock)
         self._maker = EventMaker(self.settings.name)
         self._processor = FrameProcessor(
-            detector=detector, embedder=embedder, gallery=gallery, settings=self.settings, events=self._maker
+            detector=detector,
+            embedder=embedder,
+            gallery=gallery,
+            settings=self.settings,
+            events=self._maker,
+            work_clock=work_clock,
         )
         self._reader = FrameReader(
             lambda: self._source(source),
@@ -123,13 +134,15 @@ class FaceStream:
         self._frame_sinks = tuple(frame_sinks)
         self._snapshot_sinks = [sink for sink in self._frame_sinks if isinstance(sink, SnapshotSink)]
         self._sinks = [*sinks, *([] if on_event is None else [CallbackSink(on_event)])]
-        self._dispatchers: list[EventDispatcher] = []
+        self._own_dispatchers: list[EventDispatcher] = []
+        self._shared_dispatchers = dispatchers
         self._commands = CommandQueue()
         self._stopping = threading.Event()
         self._has_begun = False
         self._last: Frame | None = None
         self._unread: list[Event] = []
         self._faces = 0
+        self._source_reason = ""
         self._turned_at = self._framed_at = float("-inf")
         self.undelivered = 0
 
@@ -142,6 +155,39 @@ class FaceStream:
     def gallery(self) -> Gallery | None:
         """The known identities."""
         return self._processor.gallery
+
+    @property
+    def newest(self) -> Frame | None:
+        """The frame that was processed last; None before the first. May be asked from any thread."""
+        return self._last
+
+    @property
+    def source_up(self) -> bool:
+        """Whether the source delivers frames."""
+        return self._reader.up
+
+    @property
+    def source_reason(self) -> str:
+        """Why the source delivers no frames; empty if it does, or was not opened yet."""
+        return "" if self._reader.up else self._source_reason
+
+    @property
+    def streams(self) -> tuple[FaceStream]:
+        """This stream, where monitoring takes one or several."""
+        return (self,)
+
+    @property
+    def inference_demand_ms_per_s(self) -> float:
+        """Time that detection and embedding would take without any limit, in milliseconds per second."""
+        return self._processor.budget.demand_ms_per_s
+
+    def limit_inference(self, ms_per_s: float | None) -> None:
+        """Limit detection and embedding, as ``budget_ms`` limits the work per frame. May be called from any thread.
+
+        Args:
+            ms_per_s: milliseconds per second; None for no limit.
+        """
+        self._processor.budget.inference_ms_per_s = ms_per_s
 
     def run(self) -> StreamStatistics:
         """Work until the end; returns the last statistics.
@@ -176,7 +222,7 @@ class FaceStream:
             for sink in self._frame_sinks:  # first: one that fails must not fail after a broker was connected
                 sink.open(self)
                 opened.append(sink)
-            self._dispatchers.extend(map(EventDispatcher, self._sinks))
+            self._own_dispatchers.extend(map(EventDispatcher, self._sinks))
             self._reader.start()
             try:
                 failure = yield from self._turns()
@@ -197,7 +243,7 @@ class FaceStream:
                 sink.close(max(deadline - time.monotonic(), 0.05))
             deadline = time.monotonic() + _FLUSH_S
             self.undelivered = sum(
-                dispatcher.close(max(deadline - time.monotonic(), 0.05)) for dispatcher in self._dispatchers
+                dispatcher.close(max(deadline - time.monotonic(), 0.05)) for dispatcher in self._own_dispatchers
             )
 
     def _turns(self) -> Generator[Event, None, SourceError | None]:
@@ -312,6 +358,7 @@ class FaceStream:
 
     def _report_source(self, changes: Iterable[SourceChange]) -> None:
         for change in changes:
+            self._source_reason = change.reason
             if not change.up:
                 self._emit(self._processor.clear(self._last))
                 self._faces = 0
@@ -338,6 +385,10 @@ class FaceStream:
     def _drain(self) -> Generator[Event, None, None]:
         unread, self._unread = self._unread, []
         yield from unread
+
+    @property
+    def _dispatchers(self) -> tuple[EventDispatcher, ...]:
+        return (*self._own_dispatchers, *self._shared_dispatchers)
 
     def _problems(self) -> tuple[str, ...]:
         parts: list[EventDispatcher | FrameSink] = [*self._dispatchers, *self._frame_sinks]
@@ -366,8 +417,8 @@ class FaceStream:
 
 
 def _parts(
-    pipeline: FacePipeline | None, detector: Detector | None, embedder: Embedder | None
-) -> tuple[Detector, Embedder | None]:
+    pipeline: FacePipeline | None, detector: Detector | None, embedder: CropEmbedder | None
+) -> tuple[Detector, CropEmbedder | None]:
     if pipeline is not None:
         if detector is not None or embedder is not None:
             raise ValueError("Expected a pipeline, or a detector and an embedder, got both: leave out one of them.")

@@ -319,19 +319,6 @@ def portrait(astronaut):
 
 
 @pytest.fixture
-def wait_until():
-    """Wait for a condition, or fail."""
-
-    def wait(condition, seconds=10):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, "it did not come to pass"
-            time.sleep(0.02)
-
-    return wait
-
-
-@pytest.fixture
 def end_of():
     """Send a signal to a process and wait for its end, which takes less than two seconds.
 

@@ -51,6 +51,8 @@ class ComputeBudget:
 
     def __init__(self, budget_ms: float | None, *, detect_fps: float, detect_side: int) -> None:
         self.budget_ms = budget_ms
+        self.inference_ms_per_s: float | None = None
+        """Limit of detection and embedding in milliseconds per second, of a stream that shares them; None for none."""
         self._detect_fps, self._detect_side = detect_fps, detect_side
         self._level = 0
         self._decided_s = float("-inf")
@@ -92,24 +94,47 @@ class ComputeBudget:
         self._embed_ms = self._embed_ms + (embed_ms * self.level.slower - self._embed_ms) * _FORGETTING / 4
         self._rest_ms = _mean(self._rest_ms or None, rest_ms)
         self.work_ms = _mean(self.work_ms or None, (detect_ms or 0.0) + embed_ms + rest_ms)
-        if self.budget_ms is not None and now_s - self._decided_s >= _DECIDE_S:
+        is_limited = self.budget_ms is not None or self.inference_ms_per_s is not None
+        if is_limited and now_s - self._decided_s >= _DECIDE_S:
             self._decided_s = now_s
-            self._choose(self.budget_ms)
+            self._choose()
+
+    @property
+    def demand_ms_per_s(self) -> float:
+        """Expected time of detection and embedding at the best level, in milliseconds per second."""
+        return self._per_second(self._inference_ms(LEVELS[0]))
 
     def expected_ms(self, level: Level) -> float:
         """Expected processing time per frame at a level, in milliseconds."""
+        return self._inference_ms(level) + self._rest_ms if self._is_known else 0.0
+
+    @property
+    def _is_known(self) -> bool:
+        return self._detect_ms_per_pixel is not None and self._frame_s is not None
+
+    def _inference_ms(self, level: Level) -> float:
+        """Expected time of detection and embedding per frame at a level, in milliseconds."""
         if self._detect_ms_per_pixel is None or self._frame_s is None:
             return 0.0
         share = min(self._frame_s * self._detect_fps * level.rate, 1.0)
-        detect = self._detect_ms_per_pixel * self._side(level) ** 2 * share
-        return detect + self._embed_ms / level.slower + self._rest_ms
+        return self._detect_ms_per_pixel * self._side(level) ** 2 * share + self._embed_ms / level.slower
 
-    def _choose(self, budget_ms: float) -> None:
-        fits = next((i for i, level in enumerate(LEVELS) if self.expected_ms(level) <= budget_ms), len(LEVELS) - 1)
+    def _per_second(self, frame_ms: float) -> float:
+        return frame_ms / self._frame_s if self._frame_s else 0.0
+
+    def _fits(self, level: Level, room: float = 1.0) -> bool:
+        """Whether the work at a level is within a share of the limits."""
+        return (self.budget_ms is None or self.expected_ms(level) <= self.budget_ms * room) and (
+            self.inference_ms_per_s is None
+            or self._per_second(self._inference_ms(level)) <= self.inference_ms_per_s * room
+        )
+
+    def _choose(self) -> None:
+        fits = next((i for i, level in enumerate(LEVELS) if self._fits(level)), len(LEVELS) - 1)
         if fits > self._level:
             self._level = fits
         elif fits < self._level:  # only with room to spare, so that it does not oscillate
-            room = next((i for i, level in enumerate(LEVELS) if self.expected_ms(level) <= budget_ms * _ROOM), None)
+            room = next((i for i, level in enumerate(LEVELS) if self._fits(level, _ROOM)), None)
             if room is not None and room < self._level:
                 self._level = room
 
