@@ -8,7 +8,7 @@
                  └─► events ─► one dispatcher per sink
 """
 
-from edge_sphereface.cameras.camera import Camera, CameraStatus
+from edge_sphereface.cameras.camera import Camera, CameraHealth, CameraStatus, GroupHealth
 from edge_sphereface.cameras.group import CameraGroup
 
-__all__ = ["Camera", "CameraGroup", "CameraStatus"]
+__all__ = ["Camera", "CameraGroup", "CameraHealth", "CameraStatus", "GroupHealth"]

@@ -202,9 +202,9 @@ class SharedInference:
                     request.embed(self._embedder, alone)
         finally:
             with self._lock:
-                faces = max(sum(len(part) for _, part in batch), 1)
+                face_s = self.busy_s / max(sum(len(part) for _, part in batch), 1)
                 for request, part in batch:
-                    request.cost_s = self.busy_s * len(part) / faces
+                    request.cost_s = face_s * len(part)
                     self._queue.charge(request.share, request.cost_s)
                 self._pass_on()
             for request, _ in batch[1:]:
