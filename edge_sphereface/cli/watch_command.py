@@ -123,7 +123,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         why = "; ".join(stream.health().problems)
         note(f"warning: {stream.undelivered} events could not be delivered before the end{why and f': {why}'}")
     if kept:
-        note(f"events kept on the disk for the MQTT broker: {kept}; the next run sends them")
+        note(f"events kept on the disk: {kept}; the next run sends them")
     if signal.SIGINT in stops:
         raise KeyboardInterrupt
     return Outcome(None, "", passed=not stream.undelivered)

@@ -8,6 +8,8 @@ from pathlib import Path
 from edge_sphereface.cli.arguments import detector_group, gallery_group, model_group
 from edge_sphereface.cli.option import Option, options_of
 from edge_sphereface.setting import Range, nested, setting
+from edge_sphereface.stream.event_kinds import EventKinds
+from edge_sphereface.stream.outputs.events.command_hook import parse_command
 from edge_sphereface.stream.settings import StreamSettings
 
 VIEW_PORT = 8080
@@ -75,6 +77,64 @@ class WatchOptions:
     mqtt_key: Path | None = setting(
         None, read=Path, metavar="FILE.pem", group="events", help="key of the client certificate"
     )
+    on_event: tuple[str, ...] | None = setting(
+        None,
+        read=parse_command,
+        metavar="COMMAND",
+        group="notifications",
+        help="run a command for each event, without a shell; it gets the event as JSON on its standard input",
+    )
+    on_event_kinds: frozenset[str] | None = setting(
+        None,
+        permitted=EventKinds(),
+        metavar="KIND,…",
+        group="notifications",
+        help="only events of these kinds, such as identified,unknown (default: all)",
+    )
+    on_event_timeout_s: float = setting(
+        30.0,
+        permitted=Range(least=0.1, most=86_400),
+        metavar="S",
+        group="notifications",
+        help="kill a command, and the processes it started, after this time",
+    )
+    on_event_parallel: int = setting(
+        4,
+        permitted=Range(least=1, most=64, is_whole=True),
+        metavar="N",
+        group="notifications",
+        help="number of commands that may run at the same time; other events wait",
+    )
+    webhook: str | None = setting(
+        None,
+        metavar="URL",
+        group="notifications",
+        help="post each event as JSON, signed with the secret in $EDGE_SPHEREFACE_WEBHOOK_SECRET",
+    )
+    webhook_kinds: frozenset[str] | None = setting(
+        None,
+        permitted=EventKinds(),
+        metavar="KIND,…",
+        group="notifications",
+        help="only events of these kinds (default: all)",
+    )
+    webhook_secret: Path | None = setting(
+        None, read=Path, metavar="FILE", group="notifications", help="the secret in a file of mode 0600 instead"
+    )
+    webhook_spool: Path | None = setting(
+        None,
+        read=Path,
+        metavar="FILE",
+        group="notifications",
+        help="keep events here until the receiver has accepted them (default: in the cache)",
+    )
+    webhook_ca: Path | None = setting(
+        None,
+        read=Path,
+        metavar="FILE.pem",
+        group="notifications",
+        help="trusted CA certificates (default: the system's)",
+    )
     view: tuple[str, int] | None = setting(
         None,
         read=address,
@@ -112,7 +172,7 @@ class WatchOptions:
     stream: StreamSettings = nested(StreamSettings)
 
 
-_GROUPS = ("", "source", "work", "recognition", "events", "pictures", "operation")
+_GROUPS = ("", "source", "work", "recognition", "events", "notifications", "pictures", "operation")
 
 
 def stream_group() -> list[Option]:

@@ -8,9 +8,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.event_lines import PlainLines, json_line
+from edge_sphereface.stream.event_kinds import EVERY_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from edge_sphereface.cli.watch_options import WatchOptions
@@ -36,6 +37,10 @@ def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSin
         sinks.append(FileSink(options.events, max_bytes=size, keep=options.events_keep))
     if options.mqtt is not None:
         sinks.append(_mqtt(options, options.mqtt))
+    if options.on_event is not None:
+        sinks.append(_command_hook(options, options.on_event))
+    if options.webhook is not None:
+        sinks.append(_webhook(options, options.webhook))
     return sinks
 
 
@@ -105,4 +110,31 @@ def _mqtt(options: WatchOptions, address: str) -> EventSink:
         ca_file=options.mqtt_ca,
         certificate=options.mqtt_certificate,
         key=options.mqtt_key,
+    )
+
+
+def _command_hook(options: WatchOptions, command: Sequence[str]) -> EventSink:
+    from edge_sphereface.stream.outputs.events.command_hook import CommandHook
+
+    return CommandHook(
+        command,
+        kinds=options.on_event_kinds or EVERY_KIND,
+        timeout_s=options.on_event_timeout_s,
+        most_running=options.on_event_parallel,
+    )
+
+
+def _webhook(options: WatchOptions, address: str) -> EventSink:
+    from edge_sphereface.storage.cache import cache_folder
+    from edge_sphereface.stream.outputs.events.http_post import HttpAddress, HttpPoster
+    from edge_sphereface.stream.outputs.events.webhook import TIMEOUT_S, WebhookSink
+    from edge_sphereface.stream.outputs.events.webhook_signature import read_secret
+
+    receiver = HttpAddress.parse(address)
+    return WebhookSink(
+        HttpPoster(receiver, ca_file=options.webhook_ca, timeout_s=TIMEOUT_S),
+        place=receiver.place,
+        secret=read_secret(options.webhook_secret, os.environ),
+        spool=options.webhook_spool or cache_folder() / "webhook" / f"{options.stream.file_name}.db",
+        kinds=options.webhook_kinds or EVERY_KIND,
     )

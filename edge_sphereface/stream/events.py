@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict
 
 from edge_sphereface.gallery.records import Candidate
 from edge_sphereface.json_output import INLINE, json_object, json_text, named
+from edge_sphereface.stream.event_kinds import EventKind  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.stream.statistics import StreamStatistics
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ SCHEMA_VERSION: Final = 1
 """Grows when a field changes its meaning or is removed; a new field alone does not change it."""
 
 _MOST_CANDIDATES = 3
-
-EventKind: TypeAlias = Literal["appeared", "identified", "unknown", "lost", "source-up", "source-down", "statistics"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -344,3 +344,42 @@ def film(astronaut, tmp_path_factory):
         writer.write(frame)
     writer.release()
     return path
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """A folder with an authority (ca.pem) and a server (server.pem, server.key) of the name localhost."""
+    from datetime import datetime, timedelta, timezone
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def write(name, subject, key, issuer, issuer_key, *, authority):
+        now = datetime.now(timezone.utc)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(named(subject))
+            .issuer_name(named(issuer))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(issuer_key, hashes.SHA256())
+        )
+        (tmp_path / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def named(text):
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    write("ca.pem", "authority", authority_key, "authority", authority_key, authority=True)
+    write("server.pem", "localhost", server_key, "authority", authority_key, authority=False)
+    (tmp_path / "server.key").write_bytes(
+        server_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return tmp_path

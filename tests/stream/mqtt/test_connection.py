@@ -65,18 +65,17 @@ def test_whoever_watches_learns_of_a_sudden_end(broker, read_from, dispatcher_to
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves a refused socket to Python
 def test_an_encrypted_connection_to_a_broker_that_is_known(
-    make_broker, read_from, dispatcher_to, give, wait_for, tmp_path
+    make_broker, read_from, dispatcher_to, give, wait_for, certificates
 ):
     """Certificates of our own authority are taken, those of nobody we know are not."""
-    make_certificates(tmp_path)
     broker = make_broker(
-        f"cafile {tmp_path}/ca.pem", f"certfile {tmp_path}/server.pem", f"keyfile {tmp_path}/server.key"
+        f"cafile {certificates}/ca.pem", f"certfile {certificates}/server.pem", f"keyfile {certificates}/server.key"
     )
     broker.start()
-    reader = read_from(broker.port, tls=tmp_path / "ca.pem")
+    reader = read_from(broker.port, tls=certificates / "ca.pem")
     where = Broker.parse(f"mqtts://localhost:{broker.port}/faces", stream="x")
     stranger = dispatcher_to(where, spool="stranger.db")
-    friend = dispatcher_to(where, spool="friend.db", ca_file=tmp_path / "ca.pem")
+    friend = dispatcher_to(where, spool="friend.db", ca_file=certificates / "ca.pem")
     give(friend, 5)
     give(stranger, 1)
     wait_for(lambda: len(reader.sequences) == 5)
@@ -86,44 +85,7 @@ def test_an_encrypted_connection_to_a_broker_that_is_known(
     friend.close(5.0)
     stranger.close(5.0)
     with pytest.raises(SinkError, match="certificates"):
-        dispatcher_to(where, spool="x.db", ca_file=tmp_path / "missing.pem")
-
-
-def make_certificates(folder):
-    """An authority (ca.pem) and a server (server.pem, server.key) for 127.0.0.1 under the name localhost."""
-    from datetime import datetime, timedelta, timezone
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    def write(name, subject, key, issuer, issuer_key, *, authority):
-        now = datetime.now(timezone.utc)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(named(subject))
-            .issuer_name(named(issuer))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .sign(issuer_key, hashes.SHA256())
-        )
-        (folder / name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def named(text):
-        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-    authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    write("ca.pem", "authority", authority_key, "authority", authority_key, authority=True)
-    write("server.pem", "localhost", server_key, "authority", authority_key, authority=False)
-    (folder / "server.key").write_bytes(
-        server_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+        dispatcher_to(where, spool="x.db", ca_file=certificates / "missing.pem")
 
 
 class Deaf:

@@ -1,1 +1,1 @@
-"""Event sinks: lines on stdout or in a file, MQTT, a Python function."""
+"""Event sinks: lines on stdout or in a file, MQTT, a command, a webhook, a Python function."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAGIC = 0x45535350
 """SQLite's application_id of a spool."""
 _MOST_CHARACTERS = 1 << 18
-"""Of a message; an event has some hundred, and MQTT itself ends at 256 MiB."""
+"""Of a message; an event has some hundred."""
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _TABLE = "CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL)"
 _READ_ONLY = 8
@@ -209,7 +209,7 @@ class Outbox:
                 f"{self._path} is damaged ({why}), and cannot be renamed: {error.strerror}.", hint="delete it"
             ) from error
         warnings.warn(
-            f"{self._path}, which keeps events for the broker, is damaged ({why}). It was renamed to "
+            f"{self._path}, which keeps events until they are delivered, is damaged ({why}). It was renamed to "
             f"{self._path.name}.damaged; events that it held are not sent.",
             stacklevel=2,
         )
