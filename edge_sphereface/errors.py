@@ -37,6 +37,7 @@
     │   ├── OfflineError            downloads are forbidden by EDGE_SPHEREFACE_OFFLINE
     │   └── ChecksumError           a file does not have its pinned SHA-256
     ├── ExtraError                  (also ImportError)   an optional dependency is not installed
+    ├── RetentionError              (also OSError)       what is stored about people cannot be judged or deleted
     └── OutputError                 (also OSError)       a result cannot be written
 
 The message says what was expected and what came; the hint says what to do. ``str(error)`` holds both. Neither names a
@@ -81,6 +82,7 @@ __all__ = [
     "OutputError",
     "PairsError",
     "ProviderError",
+    "RetentionError",
     "SeveralFacesError",
     "SinkError",
     "SourceError",
@@ -352,6 +354,12 @@ class ChecksumError(DownloadError):
     """A file does not have its pinned SHA-256."""
 
     code = "checksum"
+
+
+class RetentionError(EdgeSphereFaceError, OSError):
+    """What is stored about people cannot be judged or deleted as asked."""
+
+    code = "retention"
 
 
 class OutputError(EdgeSphereFaceError, OSError):

@@ -6,14 +6,13 @@ import hashlib
 import hmac
 import os
 import secrets
-import time
 import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from edge_sphereface.errors import AuditError
-from edge_sphereface.storage.files import open_private, try_lock
+from edge_sphereface.storage.files import locked, open_private
 from edge_sphereface.storage.record import Count, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 _KEY_BYTES = 32
 _PSEUDONYM_DIGITS = 32
-_TURN_S = 0.02
 _HINT = "restore the key from a copy; without it no name can be looked up in the audit"
 _FILE = RegularFile(what="key of an audit", limit=1024, error=AuditError, hint=_HINT)
 
@@ -81,23 +79,18 @@ class AuditKey:
             OSError: it cannot be opened or written.
         """
         descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
-        try:
-            deadline = time.monotonic() + wait_s
-            while not try_lock(descriptor):
-                if time.monotonic() > deadline:
-                    raise AuditError(
-                        f"Another process has written to the audit for more than {wait_s:g} s.",
-                        hint="is it stopped? end it",
-                    )
-                time.sleep(_TURN_S)
-            text = os.read(descriptor, 1024)
+        with os.fdopen(descriptor, "r+b", buffering=0) as stream, locked(descriptor, wait_s=wait_s) as is_locked:
+            if not is_locked:
+                raise AuditError(
+                    f"Another process has written to the audit for more than {wait_s:g} s.",
+                    hint="is it stopped? end it",
+                )
+            text = stream.read(1024)
             if not text:
                 text = f"{secrets.token_hex(_KEY_BYTES)}\n".encode()
-                os.write(descriptor, text)
+                stream.write(text)
                 os.fsync(descriptor)
             yield cls._parsed(text, path)
-        finally:
-            os.close(descriptor)
 
     @classmethod
     def _parsed(cls, text: bytes, path: Path) -> AuditKey:

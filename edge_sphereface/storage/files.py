@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ _OTHERS_WRITE = 0o022
 _NO_MODES = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EROFS)
 """Errors of changing a file's mode on file systems without modes, such as FAT, exFAT and CIFS."""
 _MOST_LINKS = 40
+_TURN_S = 0.02
 _DATABASE = b"SQLite format 3\0"
 """First bytes of every gallery file, which this package never replaces or appends to."""
 _DESCRIPTOR = re.compile(r"(?:/dev|/proc/self)/fd/(\d{1,9})")
@@ -331,6 +333,30 @@ def try_lock(descriptor: int) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+@contextmanager
+def locked(descriptor: int, *, wait_s: float) -> Iterator[bool]:
+    """Lock an open file within the block, like :func:`try_lock`.
+
+    Args:
+        descriptor: of the file.
+        wait_s: longest wait for another process, in seconds.
+
+    Yields:
+        False if another process kept it locked.
+    """
+    deadline = time.monotonic() + wait_s
+    while not (is_locked := try_lock(descriptor)) and time.monotonic() < deadline:
+        time.sleep(_TURN_S)
+    try:
+        yield is_locked
+    finally:
+        if is_locked:
+            with suppress(ImportError, OSError):
+                import fcntl
+
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def sync_folder(path: Path) -> None:

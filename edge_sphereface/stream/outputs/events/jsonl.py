@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
-from edge_sphereface.storage.files import destination, is_special, open_private
+from edge_sphereface.storage.files import destination, is_special, locked, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_sphereface.stream.events import Event
+
+
+_LOCK_S = 5.0
 
 
 class StreamSink:
@@ -101,17 +104,32 @@ class FileSink:
     def write(self, event: Event) -> None:
         """Append one line, whole or not at all; see :meth:`EventSink.write`."""
         data = f"{event.line()}\n".encode()
-        stream = self._stream = self._stream or self._opened()
-        if self._special:
-            self._send(stream, data)
-            return
-        size = stream.seek(0, os.SEEK_END)
-        if size and size + len(data) > self._max_bytes:
-            stream.close()
+        while True:
+            stream = self._stream = self._stream or self._opened()
+            if self._special:
+                self._send(stream, data)
+                return
+            with locked(stream.fileno(), wait_s=_LOCK_S) as is_locked:
+                if not is_locked:
+                    raise SinkError(f"Another process keeps {self.name} locked.", hint="is it stopped? end it")
+                size = stream.seek(0, os.SEEK_END)
+                is_full = bool(size) and size + len(data) > self._max_bytes
+                if self._is_in_place(stream):
+                    if not is_full:
+                        self._append(stream, data, size)
+                        return
+                    self._rotate(stream)
+            stream.close()  # the file of that name is another one now
             self._stream = None
-            self._rotate()
-            stream = self._stream = self._opened()
-            size = 0
+
+    def _is_in_place(self, stream: IO[bytes]) -> bool:
+        """Whether the open file still has its name: a removal of old events or of a person replaces it."""
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _append(self, stream: IO[bytes], data: bytes, size: int) -> None:
         try:
             if stream.write(data) != len(data):  # a full disk may accept a part
                 raise SinkError(f"The disk took only a part of a line of {self._path}.", hint="free some space")
@@ -158,7 +176,9 @@ class FileSink:
                 stream.write(b"\n")  # power was lost in the middle of a line: start a new one
         return stream
 
-    def _rotate(self) -> None:
+    def _rotate(self, stream: IO[bytes]) -> None:
+        if os.name != "posix":  # where an open file cannot be renamed
+            stream.close()
         names = [self._path, *(Path(f"{self._path}.{number}") for number in range(1, self._keep + 1))]
         for newer, older in zip(names[-2::-1], names[:0:-1], strict=True):
             if newer.exists():

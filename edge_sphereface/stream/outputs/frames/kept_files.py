@@ -8,18 +8,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.errors import SinkError
+from edge_sphereface.errors import RetentionError, SinkError
+from edge_sphereface.retention.folder_index import FolderIndex
 from edge_sphereface.storage.files import ensure_folder, may_write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 _MOMENT = "????????T?????????Z"
 """Pattern of the time in names; it excludes files of streams whose names have the same beginning."""
 
 
 class KeptFiles:
-    """The files of one stream in a folder, which is created with mode 0700.
+    """The files of one stream in a folder, which is created with mode 0700, and the index of who is in them.
 
     Args:
         folder: the folder. Other files in it are not touched.
@@ -40,6 +41,10 @@ class KeptFiles:
             )
 
         self._require_safe()
+        try:
+            self.index = FolderIndex(self.folder)
+        except RetentionError as error:
+            raise SinkError(error.message, hint=error.hint) from error
 
     def _require_safe(self) -> None:
         """OpenCV opens videos by name, so no other user may replace one by a link."""
@@ -63,3 +68,10 @@ class KeptFiles:
         """Names of all files, the oldest first."""
         found = self.folder.glob(f"{self._prefix}{_MOMENT}*")
         return sorted(path.name for path in found if path.suffix in self._suffixes)
+
+    def delete(self, names: Collection[str]) -> None:
+        """Delete files, and forget who was in them."""
+        if names:
+            for name in names:
+                (self.folder / name).unlink(missing_ok=True)
+            self.index.forget(names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -10,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.errors import SinkError
+from edge_sphereface.retention.folder_index import UNKNOWN
 from edge_sphereface.storage.files import PRIVATE
 from edge_sphereface.stream.outputs.frames.drawing import draw_faces, fitted
 from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
@@ -35,6 +37,12 @@ _LOOK_S = 5.0
 class _Waiting(NamedTuple):
     frame: Frame
     faces: tuple[Track, ...]
+    run: str
+
+    @property
+    def sightings(self) -> dict[str, str]:
+        """Who is in the frame, by track."""
+        return {f"{self.run}-{face.number}": face.name or UNKNOWN for face in self.faces}
 
 
 class VideoRecorder:
@@ -77,6 +85,9 @@ class VideoRecorder:
         self._shape: tuple[int, ...] = ()
         self._began_s = self._looked = self._last_s = float("-inf")
         self._written = 0
+        self._path: Path | None = None
+        self._seen: dict[str, str] = {}
+        self._stream_run = secrets.token_hex(4)
 
     def open(self, stream: FaceStream) -> None:
         """Create the folder; see :meth:`FrameSink.open`."""
@@ -86,12 +97,14 @@ class VideoRecorder:
 
     def take(self, result: FrameResult) -> None:
         """See :meth:`FrameSink.take`."""
+        for event in result.events:  # a track is reported before it is seen here
+            self._stream_run = event.run
         now_s = result.frame.time_s
         if self._due_s - 1 < now_s < self._due_s:
             return
         self._due_s = max(self._due_s + 1 / self._fps, now_s + 0.5 / self._fps)
         with self._condition:
-            self._waiting.append(_Waiting(result.frame, result.in_sight))
+            self._waiting.append(_Waiting(result.frame, result.in_sight, self._stream_run))
             self._condition.notify()
 
     def pending(self) -> int:
@@ -121,6 +134,7 @@ class VideoRecorder:
                 self.problem = f"recorder: {error}"
                 self._finish()
         self._finish()
+        files.index.close()
 
     def _write(self, item: _Waiting, files: KeptFiles) -> None:
         picture, scale = fitted(item.frame.image, self._side)
@@ -129,32 +143,40 @@ class VideoRecorder:
         gap = not 0 <= now_s - self._last_s <= _LONGEST_GAP_S
         if self._writer is None or gap or picture.shape != self._shape or self._written >= self._piece_frames:
             self._finish()
-            self._begin(item.frame, picture.shape, files)
+            self._begin(item, picture.shape, files)
         self._look_at_the_disk(files.folder)
+        self._record_sightings(item, files)
         self._last_s = now_s
         place = round((now_s - self._began_s) * self._fps)
         while self._written <= place and self._writer is not None:  # the frame before fills the place of a missing one
             self._writer.write(picture)
             self._written += 1
 
-    def _begin(self, frame: Frame, shape: tuple[int, ...], files: KeptFiles) -> None:
+    def _record_sightings(self, item: _Waiting, files: KeptFiles) -> None:
+        """Record who is new in the segment, or has a name now."""
+        for track, name in item.sightings.items():
+            if self._path is not None and self._seen.get(track) != name:
+                files.index.sight(self._path.name, track, name)
+                self._seen[track] = name
+
+    def _begin(self, item: _Waiting, shape: tuple[int, ...], files: KeptFiles) -> None:
         import cv2
 
-        self._looked = float("-inf")
+        frame, self._path, self._looked = item.frame, None, float("-inf")
         self._look_at_the_disk(files.folder)
         for suffix, codec in _FORMS:
             path = files.folder / f"{files.name(frame.unix_time)}{suffix}"
+            files.index.add(path.name, {})  # first: no recording without a record survives a crash
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))  # OpenCV keeps the mode
             writer = cv2.VideoWriter(
                 str(path), cv2.VideoWriter.fourcc(*codec), self._fps, (int(shape[1]), int(shape[0]))
             )
             if writer.isOpened():
                 self._writer, self._shape, self._began_s, self._written = writer, shape, frame.time_s, 0
-                self.problem = ""
-                for name in files.names()[: -self._keep]:
-                    (files.folder / name).unlink(missing_ok=True)
+                self._path, self._seen, self.problem = path, {}, ""
+                files.delete(files.names()[: -self._keep])
                 return
-            path.unlink(missing_ok=True)
+            files.delete([path.name])
         raise SinkError("this OpenCV writes no video.", hint="pip install opencv-python-headless")
 
     def _finish(self) -> None:
@@ -163,10 +185,12 @@ class VideoRecorder:
             self._writer = None
 
     def _look_at_the_disk(self, folder: Path) -> None:
-        """OpenCV does not report a full disk."""
+        """OpenCV reports neither a full disk nor that the file was deleted, as when a person is removed."""
         now = time.monotonic()
         if now - self._looked < _LOOK_S:
             return
         self._looked = now
         if shutil.disk_usage(folder).free < self._free_bytes:
             raise SinkError(f"the disk of {folder} is nearly full", hint="free some space")
+        if self._path is not None and not self._path.exists():
+            self._finish()  # the next frame begins another segment

@@ -6,8 +6,9 @@ import queue
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from edge_sphereface.retention.folder_index import UNKNOWN
 from edge_sphereface.storage.files import PRIVATE, atomic_write
 from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.events import DecisionEvent
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
+    from edge_sphereface.stream.tracking.track import Track
     from edge_sphereface.types import UInt8Array
 
 _AROUND = 0.5
@@ -31,6 +33,12 @@ def write_private(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     with atomic_write(path, mode=PRIVATE) as stream:
         stream.write(data)
+
+
+class _Waiting(NamedTuple):
+    name: str
+    image: UInt8Array
+    sightings: dict[str, str]
 
 
 class Snapshots:
@@ -50,7 +58,8 @@ class Snapshots:
         self.problem = ""
         self._folder, self._keep, self._write = folder, keep, write
         self._names: deque[str] = deque()
-        self._queue: queue.Queue[tuple[str, UInt8Array] | None] = queue.Queue(maxsize=_WAITING)
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
+        self._in_sight: tuple[Track, ...] = ()
         self._files: KeptFiles | None = None
         self._thread: threading.Thread | None = None
 
@@ -62,7 +71,8 @@ class Snapshots:
         self._thread.start()
 
     def take(self, result: FrameResult) -> None:
-        """Nothing to do: images are taken of events, see :meth:`snapshot`."""
+        """Take note of the faces in sight, which the next image may show as well; see :meth:`snapshot`."""
+        self._in_sight = result.in_sight
 
     def snapshot(self, event: DecisionEvent, frame: Frame) -> str | None:
         """See :meth:`SnapshotSink.snapshot`."""
@@ -70,11 +80,21 @@ class Snapshots:
             return None
         name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
         try:
-            self._queue.put_nowait((name, _around(frame.image, event.box)))
+            self._queue.put_nowait(_Waiting(name, _around(frame.image, event.box), self._sightings(event)))
         except queue.Full:
             self.problem = "snapshots: the disk is too slow, some were left out"
             return None
         return name
+
+    def _sightings(self, event: DecisionEvent) -> dict[str, str]:
+        """Who is in the image of a face: that person, and whoever was in that place in the frame before."""
+        rows, columns = _part_around(event.box)
+        shown = {}
+        for track in self._in_sight:
+            left, top, right, bottom = track.face.box
+            if left < columns.stop and right > columns.start and top < rows.stop and bottom > rows.start:
+                shown[f"{event.run}-{track.number}"] = track.name or UNKNOWN
+        return {**shown, f"{event.run}-{event.track}": event.name or UNKNOWN}
 
     def close(self, timeout_s: float) -> None:
         """See :meth:`FrameSink.close`."""
@@ -87,22 +107,27 @@ class Snapshots:
         import cv2
 
         while (item := self._queue.get()) is not None:
-            name, image = item
             try:
-                data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-                self._write(files.folder / name, data)
-                self._names.append(name)
-                while len(self._names) > self._keep:
-                    (files.folder / self._names.popleft()).unlink(missing_ok=True)
+                data = cv2.imencode(".jpg", item.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                files.index.add(item.name, item.sightings)  # first: no picture without a record survives a crash
+                self._write(files.folder / item.name, data)
+                self._names.append(item.name)
+                old = [self._names.popleft() for _ in range(len(self._names) - self._keep)]
+                files.delete(old)
                 self.problem = ""
             except Exception as error:  # noqa: BLE001 -- the thread must go on, and report it
                 self.problem = f"snapshots: {error}"
+        files.index.close()
 
 
 def _around(image: UInt8Array, box: tuple[float, float, float, float]) -> UInt8Array:
     """A copy of a face and its surroundings."""
+    return image[_part_around(box)].copy()
+
+
+def _part_around(box: tuple[float, float, float, float]) -> tuple[slice, slice]:
+    """Rows and columns of a face and its surroundings."""
     left, top, right, bottom = box
     across, down = (right - left) * _AROUND, (bottom - top) * _AROUND
     rows = slice(max(round(top - down), 0), max(round(bottom + down), 1))
-    columns = slice(max(round(left - across), 0), max(round(right + across), 1))
-    return image[rows, columns].copy()
+    return rows, slice(max(round(left - across), 0), max(round(right + across), 1))

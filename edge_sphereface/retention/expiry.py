@@ -1,0 +1,91 @@
+"""Deletes what is older than its limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge_sphereface.retention.event_files import event_parts, expire_events
+from edge_sphereface.retention.held_files import delete, find_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.retention.folder_index import FolderIndex, HeldFile
+    from edge_sphereface.retention.limits import RetentionLimits
+
+_GONE_S = 3600.0
+"""Age from which an index forgets a file that is not there: a younger one may be about to be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expired:
+    """What was deleted.
+
+    Attributes:
+        files: names of pictures and recordings.
+        events: number of events.
+        more: whether a bound of the work was reached, so that more may be old.
+    """
+
+    files: tuple[str, ...] = ()
+    events: int = 0
+    more: bool = False
+
+
+def expire_files(
+    index: FolderIndex, limits: RetentionLimits, *, dry_run: bool = False, most: int | None = None
+) -> Expired:
+    """Delete the pictures and recordings of a folder that are older than their limits.
+
+    A file without a record counts as a picture of somebody unknown, of the age of the file. Other files, links and
+    folders below are never touched.
+
+    Args:
+        index: of the folder.
+        limits: how long files are kept.
+        dry_run: only tell what would be deleted.
+        most: files to delete at most; None for all.
+
+    Raises:
+        RetentionError: the folder or its index cannot be read, or a file cannot be deleted.
+    """
+    found = {file.path.name: file for file in find_files(index.folder)}
+    held = index.files()
+    strangers = [file for name, file in found.items() if name not in held]
+    for file in strangers:
+        index.adopt(file.path.name, file.unix_s)
+    held = index.files() if strangers else held
+    old = [name for name in sorted(found) if name in held and _is_old(held[name], limits)]
+    expired = tuple(old[:most])
+    if not dry_run:
+        for name in expired:
+            delete(found[name].path)
+        gone = [name for name, file in held.items() if name not in found and file.age_s > _GONE_S]
+        index.forget([*expired, *gone])
+    return Expired(files=expired, more=len(expired) < len(old))
+
+
+def expire_event_file(index: FolderIndex, path: Path, keep_s: float, *, dry_run: bool = False) -> Expired:
+    """Delete the events of a file and of its rotated parts that are older than a limit.
+
+    Args:
+        index: that recorded the runs of the events.
+        path: of the file.
+        keep_s: limit in seconds.
+        dry_run: only count.
+
+    Raises:
+        RetentionError: the index or a file cannot be read or rewritten.
+    """
+    count = 0
+    for part in event_parts(path):
+        count += expire_events(part, index.event_ages(), keep_s, dry_run=dry_run)
+        if not dry_run and part.name != path.name and part.stat().st_size == 0:
+            delete(part)
+    return Expired(events=count)
+
+
+def _is_old(file: HeldFile, limits: RetentionLimits) -> bool:
+    limit_s = limits.limit_s(file)
+    return limit_s is not None and file.age_s > limit_s
