@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.retention.event_files import event_parts, expire_events
-from edge_sphereface.retention.held_files import delete, find_files
+from edge_sphereface.retention.held_files import FoundFile, delete, find_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def expire_files(
     """
     found = {file.path.name: file for file in find_files(index.folder)}
     held = index.files()
-    strangers = [file for name, file in found.items() if name not in held]
+    strangers = [file for name, file in found.items() if name not in held and not _is_fresh(file, index)]
     for file in strangers:
         index.adopt(file.path.name, file.unix_s)
     held = index.files() if strangers else held
@@ -84,6 +84,11 @@ def expire_event_file(index: FolderIndex, path: Path, keep_s: float, *, dry_run:
         if not dry_run and part.name != path.name and part.stat().st_size == 0:
             delete(part)
     return Expired(events=count)
+
+
+def _is_fresh(file: FoundFile, index: FolderIndex) -> bool:
+    """Whether a picture may still be written."""
+    return file.is_unfinished and index.age_s(file.unix_s) < _GONE_S
 
 
 def _is_old(file: HeldFile, limits: RetentionLimits) -> bool:

@@ -160,6 +160,15 @@ class FolderIndex:
             run("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", (file, service.start, served_s))
             self._sight(run, file, _NO_TRACK, UNKNOWN)
 
+    def age_s(self, unix_s: float) -> float:
+        """Age in seconds of a moment of the calendar clock; 0 for one in the future.
+
+        Raises:
+            RetentionError: the index cannot be read.
+        """
+        with self._change() as run:
+            return max(self._observe(run).now_s - unix_s, 0.0)
+
     def sight(self, file: str, track: str, name: str) -> None:
         """Record that a file shows a track. A name replaces "unknown" in every file of the track.
 
@@ -332,11 +341,22 @@ class FolderIndex:
     def _change(self) -> Iterator[_Run]:
         try:
             with self._lock:
+                if not self._is_in_place():
+                    self._database.close()
+                    self._database = self._opened()
                 self._database.execute("BEGIN IMMEDIATE")
                 with self._database:
                     yield self._database.execute
         except sqlite3.Error as error:
             raise self._refusal(error) from error
+
+    def _is_in_place(self) -> bool:
+        """Whether the open index still has its name: somebody may have deleted the folder and made it again."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._file
 
     def _opened(self) -> sqlite3.Connection:
         try:
@@ -344,6 +364,8 @@ class FolderIndex:
                 os.close(open_private(self._path, os.O_RDWR | os.O_CREAT))
             for suffix in _COMPANIONS:
                 restrict(f"{self._path}{suffix}")
+            status = self._path.stat()
+            self._file = status.st_dev, status.st_ino
         except OSError as error:
             what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
             raise RetentionError(

@@ -21,7 +21,7 @@ def duration(text: str) -> float:
     Raises:
         ValueError: the text is no such time, or one below a minute or above a century.
     """
-    form = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", text)
+    form = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhd])", text)
     seconds = float(form[1]) * _UNITS_S[form[2]] if form else 0.0
     if not _LEAST_S <= seconds <= _MOST_S:
         raise ValueError(f"expected a time such as 90m, 8h or 30d, of at least 1m, got {text!r:.40}")

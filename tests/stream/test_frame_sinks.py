@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from edge_sphereface import EmbeddedFace, FaceStream, draw_faces
 from edge_sphereface.errors import ImageError, SinkError
+from edge_sphereface.retention import INDEX_NAME, FolderIndex
 from edge_sphereface.stream import FrameResult, Snapshots, VideoRecorder
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.outputs.frames.drawing import fitted
@@ -49,7 +51,7 @@ def result_of(stage):
 
 
 def files(folder):
-    return sorted(folder.iterdir())
+    return sorted(path for path in folder.iterdir() if path.name != INDEX_NAME)
 
 
 def settled(folder, count):
@@ -127,7 +129,7 @@ def test_a_disk_that_fails_is_a_problem_and_no_end(result_of, tmp_path, wait_unt
     folder = tmp_path / "faces"
     snapshots = Snapshots(folder)
     snapshots.open(Named())
-    folder.rmdir()
+    shutil.rmtree(folder)
     save(snapshots, result_of(0, kinds=("unknown",)))
     wait_until(lambda: snapshots.problem)
     folder.mkdir()
@@ -371,3 +373,36 @@ def test_a_folder_in_which_others_replace_files_is_refused(tmp_path, sink):
     out = sink(tmp_path)
     out.open(Named())
     out.close(5.0)
+
+
+def held(folder):
+    with FolderIndex(folder) as index:
+        return {name: (set(file.names), file.has_unknown) for name, file in index.files().items()}
+
+
+def test_the_index_has_who_is_in_a_snapshot(result_of, stage, tmp_path):
+    snapshots = Snapshots(tmp_path, keep=2)
+    snapshots.open(Named())
+    give(snapshots, result_of(1, kinds=("unknown",), name=None))
+    (first,) = [path.name for path in settled(tmp_path, 1)]
+    beside = Track(number=2, face=stage.face_at(90, 70), began_s=0, seen_s=0, standing="identified", name="Bo")
+    apart = Track(number=3, face=stage.face_at(-900, -900), began_s=0, seen_s=0)
+    snapshots.take(replace(result_of(2), tracks=(beside, apart)))
+    give(snapshots, result_of(3, kinds=("identified",)))
+    (_, second) = [path.name for path in settled(tmp_path, 2)]
+    assert held(tmp_path) == {first: (set(), True), second: ({"Ann", "Bo"}, False)}
+    give(snapshots, result_of(4, kinds=("identified",)))
+    snapshots.close(5.0)
+    assert first not in held(tmp_path), "what is deleted is forgotten"
+    assert len(held(tmp_path)) == 2
+
+
+def test_the_index_has_who_is_in_a_recording(result_of, tmp_path, wait_until):
+    recorder = VideoRecorder(tmp_path, fps=25)
+    recorder.open(Named())
+    recorder.take(result_of(0, kinds=("appeared",), name=None))
+    wait_until(lambda: list(held(tmp_path).values()) == [(set(), True)])
+    recorder.take(result_of(1))
+    recorder.close(5.0)
+    (path,) = files(tmp_path)
+    assert held(tmp_path) == {path.name: ({"Ann"}, False)}, "the face that was unknown at first has a name now"

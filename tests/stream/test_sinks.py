@@ -3,12 +3,14 @@
 import json
 import os
 import stat
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from edge_sphereface.errors import SinkError
+from edge_sphereface.retention.event_files import rewrite_events
 from edge_sphereface.stream import FileSink
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 
@@ -29,6 +31,37 @@ def test_a_file_is_rotated_and_no_line_is_lost_or_cut(tmp_path, make_event):
         for line in file.read_text().splitlines()
     ]
     assert lines == list(range(21 - len(lines), 21))
+
+
+def test_a_file_that_was_rewritten_gets_the_next_line(tmp_path, make_event):
+    path = tmp_path / "events.jsonl"
+    sink = FileSink(path)
+    sink.open()
+    sink.write(make_event())
+    sink.write(make_event())
+    assert rewrite_events(path, lambda line: None if '"sequence": 1,' in line else line) == 1
+    sink.write(make_event())
+    path.unlink()
+    sink.write(make_event())
+    sink.close()
+    assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [4]
+
+
+def test_a_file_that_somebody_rewrites_waits_for_its_line(tmp_path, make_event):
+    path = tmp_path / "events.jsonl"
+    dispatcher = EventDispatcher(FileSink(path))
+
+    def change(line):
+        if not dispatcher.pending():
+            dispatcher.give(make_event())
+        return line.replace("front", "back")
+
+    dispatcher.give(make_event())
+    while dispatcher.pending():
+        time.sleep(0.01)
+    rewrite_events(path, change)
+    dispatcher.close(5.0)
+    assert [json.loads(line)["sequence"] for line in path.read_text().splitlines()] == [1, 2]
 
 
 def test_a_line_that_the_power_cut_is_closed(tmp_path, make_event):
