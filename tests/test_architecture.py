@@ -127,6 +127,7 @@ _TRUSTED_FILES = {
     "benchmarks/arm64/features.py": "its own job, and galleries that it made",
     "edge_sphereface/cli/service_command.py": "files of this package",
     "edge_sphereface/cpu.py": "files of /proc and /sys",
+    "edge_sphereface/retention/moment.py": "a file of /proc",
     "edge_sphereface/doctor/machine.py": "a file of /proc",
     "edge_sphereface/evaluation/machine_load.py": "a file of /proc",
     "edge_sphereface/evaluation/process_memory.py": "a file of /proc",
