@@ -36,7 +36,7 @@ THREADS_VARIABLES = ("OPENCV_FOR_THREADS_NUM", "OPENBLAS_NUM_THREADS")
 """Threads of OpenCV and of numpy's matrix products, read when they are loaded."""
 
 _OPTION = re.compile(r"^ +(?:-\w(?: \S+)?, )?(--[a-z0-9][a-z0-9-]*)", re.MULTILINE)
-_WRITTEN = ("output", "draw", "events", "mqtt_spool", "webhook_spool")
+_WRITTEN = ("output", "draw", "events", "mqtt_spool", "webhook_spool", "home_assistant_state")
 """Arguments that name a file to write."""
 _PLACES = ("gallery", "source", "named_source", *SETTINGS_VARIABLES)
 """Arguments and variables that may name a file, and are text."""

@@ -28,7 +28,9 @@ from edge_sphereface.cli.watch_options import WatchOptions, stream_group, watch_
 from edge_sphereface.cli.watch_parts import (
     TOKEN_VARIABLE,
     make_endpoint,
+    make_entities,
     make_frame_sinks,
+    make_images,
     make_page,
     make_sinks,
 )
@@ -77,6 +79,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.inference.resident_memory import release_loading_memory
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
+    from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
 
     options = settings_from(WatchOptions, vars(arguments))
     source = arguments.source or options.named_source
@@ -105,14 +108,18 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         if named_gallery(arguments) is not None:
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
+        images = make_images(options)
+        entities = make_entities(
+            options, gallery, lambda: (Subject(name=options.stream.name, mark=stream.name),), images
+        )
         stream = FaceStream(
             source,
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
             settings=options.stream,
-            sinks=make_sinks(options, lambda: stream.stop()),  # noqa: PLW0108 -- bound when it is called
-            frame_sinks=make_frame_sinks(options, page),
+            sinks=make_sinks(options, lambda: stream.stop(), entities),  # noqa: PLW0108 -- bound when it is called
+            frame_sinks=make_frame_sinks(options, page, images),
             on_turn=on_turn,
         )
         stops = stack.enter_context(_stopped_by_signals(stream))

@@ -10,6 +10,7 @@ from edge_sphereface.cli.option import Option, options_of
 from edge_sphereface.setting import Range, nested, setting
 from edge_sphereface.stream.event_kinds import EventKinds
 from edge_sphereface.stream.outputs.events.command_hook import parse_command
+from edge_sphereface.stream.outputs.events.home_assistant.settings import HomeAssistantSettings
 from edge_sphereface.stream.settings import StreamSettings
 
 VIEW_PORT = 8080
@@ -135,6 +136,7 @@ class WatchOptions:
         group="notifications",
         help="trusted CA certificates (default: the system's)",
     )
+    entities: HomeAssistantSettings = nested(HomeAssistantSettings)
     view: tuple[str, int] | None = setting(
         None,
         read=address,
@@ -172,7 +174,7 @@ class WatchOptions:
     stream: StreamSettings = nested(StreamSettings)
 
 
-_GROUPS = ("", "source", "work", "recognition", "events", "notifications", "pictures", "operation")
+_GROUPS = ("", "source", "work", "recognition", "events", "home assistant", "notifications", "pictures", "operation")
 
 
 def stream_group() -> list[Option]:

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.event_lines import PlainLines, json_line
+from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.stream.event_kinds import EVERY_KIND
 
 if TYPE_CHECKING:
@@ -15,18 +16,26 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from edge_sphereface.cli.watch_options import WatchOptions
+    from edge_sphereface.gallery import Gallery
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
+    from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
+    from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink
+    from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
+    from edge_sphereface.stream.outputs.events.retained import RetainedTopics
     from edge_sphereface.web import PageView
 
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- only its name
 
 
-def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSink]:
+def make_sinks(
+    options: WatchOptions, left: Callable[[], None], entities: HomeAssistantSink | None = None
+) -> list[EventSink]:
     """The outputs of events.
 
     Args:
         options: of the command.
         left: called when the reader of stdout has left.
+        entities: for Home Assistant, from :func:`make_entities`.
     """
     from edge_sphereface.stream import FileSink
     from edge_sphereface.stream.outputs.events.jsonl import StreamSink
@@ -35,13 +44,63 @@ def make_sinks(options: WatchOptions, left: Callable[[], None]) -> list[EventSin
     if options.events is not None:
         size = round(options.events_mib * (1 << 20))
         sinks.append(FileSink(options.events, max_bytes=size, keep=options.events_keep))
+    if entities is not None:
+        sinks.append(entities)  # before the connection that sends its last messages
     if options.mqtt is not None:
-        sinks.append(_mqtt(options, options.mqtt))
+        retained = None if entities is None else entities.retained
+        sinks.append(_mqtt(options, options.mqtt, retained))
     if options.on_event is not None:
         sinks.append(_command_hook(options, options.on_event))
     if options.webhook is not None:
         sinks.append(_webhook(options, options.webhook))
     return sinks
+
+
+def make_entities(
+    options: WatchOptions,
+    gallery: Gallery | None,
+    cameras: Callable[[], Sequence[Subject]],
+    images: FaceImages | None,
+) -> HomeAssistantSink | None:
+    """The entities for Home Assistant, if they were requested.
+
+    Args:
+        options: of the command.
+        gallery: the enrolled people; None to announce cameras alone.
+        cameras: gives the cameras, with their addresses without credentials.
+        images: from :func:`make_images`.
+
+    Raises:
+        UsageError: no broker was named.
+    """
+    if options.entities.home_assistant is None:
+        return None
+    if options.mqtt is None:
+        raise UsageError("Home Assistant is told over MQTT, and no broker was named.", hint="add --mqtt URL")
+    from edge_sphereface.storage.cache import cache_folder
+    from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink, people_of
+    from edge_sphereface.stream.outputs.events.home_assistant.state import state_name
+    from edge_sphereface.stream.outputs.events.mqtt import Broker
+
+    topic = Broker.parse(options.mqtt, stream=options.stream.file_name).topic
+    return HomeAssistantSink(
+        options.entities,
+        topic=topic,
+        state=options.entities.home_assistant_state or cache_folder() / "home-assistant" / state_name(topic),
+        cameras=cameras,
+        people=None if gallery is None else people_of(gallery),
+        images=images,
+        log=note,
+    )
+
+
+def make_images(options: WatchOptions) -> FaceImages | None:
+    """The images for Home Assistant, if they were requested."""
+    if options.entities.home_assistant is None or not options.entities.home_assistant_images:
+        return None
+    from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
+
+    return FaceImages()
 
 
 def make_page(options: WatchOptions) -> PageView | None:
@@ -58,11 +117,11 @@ def make_page(options: WatchOptions) -> PageView | None:
     return PageView(host, port, token=token, metrics=_are_same(options.view, options.metrics))
 
 
-def make_frame_sinks(options: WatchOptions, page: PageView | None) -> list[FrameSink]:
-    """The outputs of frames."""
+def make_frame_sinks(options: WatchOptions, *others: FrameSink | None) -> list[FrameSink]:
+    """The outputs of frames: ``others``, then those of the options."""
     from edge_sphereface.stream import Snapshots, VideoRecorder
 
-    sinks: list[FrameSink] = [] if page is None else [page]
+    sinks = [sink for sink in others if sink is not None]
     if options.snapshots is not None:
         sinks.append(Snapshots(options.snapshots, keep=options.snapshots_keep))
     if options.record is not None:
@@ -99,7 +158,7 @@ def _are_same(one: tuple[str, int] | None, other: tuple[str, int] | None) -> boo
     return first == second
 
 
-def _mqtt(options: WatchOptions, address: str) -> EventSink:
+def _mqtt(options: WatchOptions, address: str, retained: RetainedTopics | None) -> EventSink:
     from edge_sphereface.storage.cache import cache_folder
     from edge_sphereface.stream.outputs.events.mqtt import Broker, MqttSink
 
@@ -110,6 +169,7 @@ def _mqtt(options: WatchOptions, address: str) -> EventSink:
         ca_file=options.mqtt_ca,
         certificate=options.mqtt_certificate,
         key=options.mqtt_key,
+        retained=retained,
     )
 
 

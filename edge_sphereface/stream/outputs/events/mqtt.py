@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.stream.outputs.events.delivery import DeliveryTracker
 from edge_sphereface.stream.outputs.events.outbox import Outbox
+from edge_sphereface.stream.outputs.events.retained import RetainedTopics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,8 @@ _TOPIC_BYTES = 1024
 _FLUSH_S = 0.4
 _LOOK_S = 1.0
 _QOS = 1
+_STATES_IN_FLIGHT = 20
+"""Retained messages that were sent and not confirmed; events have places of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +113,8 @@ class MqttSink:
         key: of that certificate.
         keepalive_s: silence after which the connection is tested; a dead one is noticed within twice as long.
         most: events that the file holds; beyond, the oldest are dropped and counted.
-        unconfirmed_s: time without a confirmation, while events are in flight, that counts as a problem.
+        retained: state that the broker keeps, sent over the same connection; None for none.
+        unconfirmed_s: time without a confirmation, while messages are in flight, that counts as a problem.
         clock: monotonic time in seconds.
     """
 
@@ -124,6 +128,7 @@ class MqttSink:
         key: Path | None = None,
         keepalive_s: int = 15,
         most: int = 500_000,
+        retained: RetainedTopics | None = None,
         unconfirmed_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -135,7 +140,10 @@ class MqttSink:
         self._most, self._unconfirmed_s, self._clock = most, unconfirmed_s, clock
         self._confirmed: deque[int] = deque()
         self._delivery = DeliveryTracker()
+        self._retained = RetainedTopics() if retained is None else retained
+        self._states_in_flight: set[int] = set()
         self._wake = threading.Event()
+        self._retained.on_change = self._wake.set
         self._pump: threading.Thread | None = None
         self._connected = self._came_back = self._leaving = False
         self._broker_problem = self._disk_problem = self._silence = ""
@@ -167,6 +175,8 @@ class MqttSink:
         self._leaving = False
         self._confirmed.clear()
         self._delivery = DeliveryTracker()
+        self._states_in_flight.clear()
+        client.on_message = self._on_message
         client.connect_async(self._broker.host, self._broker.port, keepalive=self._keepalive_s)
         client.loop_start()
         self._client = client
@@ -210,7 +220,7 @@ class MqttSink:
         if client is None or spool is None:
             return
         end = time.monotonic() + _FLUSH_S
-        while self._connected and self.pending() and time.monotonic() < end:
+        while self._connected and (self.pending() or not self._is_settled) and time.monotonic() < end:
             time.sleep(0.01)
         if self._connected:
             client.publish(self._status_topic, "offline", qos=_QOS, retain=True)
@@ -230,6 +240,15 @@ class MqttSink:
     @property
     def _status_topic(self) -> str:
         return f"{self._broker.topic}/status"
+
+    @property
+    def _in_flight(self) -> int:
+        return self._delivery.in_flight + len(self._states_in_flight)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the broker has the newest message of every topic."""
+        return not self._retained.due and not self._states_in_flight
 
     def _run(self, client: Any, spool: Outbox) -> None:
         """Publish what lies on the disk, as much as may be on its way at a time, and forget what has arrived.
@@ -257,7 +276,7 @@ class MqttSink:
     def _look_after(self, client: Any) -> None:
         """Tell a broker that confirms nothing, and an error that ended paho's thread."""
         silent_s = self._clock() - self._confirmed_at
-        is_silent = self._connected and self._delivery.in_flight > 0 and silent_s > self._unconfirmed_s
+        is_silent = self._connected and self._in_flight > 0 and silent_s > self._unconfirmed_s
         self._silence = f"it has confirmed no event for more than {self._unconfirmed_s:.0f} s" if is_silent else ""
         thread = getattr(client, "_thread", self._pump)  # paho tells it nowhere else; None after its end
         if not self._leaving and (thread is None or not thread.is_alive()):
@@ -266,19 +285,28 @@ class MqttSink:
 
     def _take_confirmations(self) -> None:
         now_s = self._clock()
-        if self._confirmed or not self._delivery.in_flight:
+        if self._confirmed or not self._in_flight:
             self._confirmed_at = now_s
         while self._confirmed:
-            self._delivery.confirm(self._confirmed.popleft(), now_s)
+            packet = self._confirmed.popleft()
+            self._delivery.confirm(packet, now_s)
+            self._states_in_flight.discard(packet)
         if self._came_back:
             self._came_back = False
             self._delivery.reconnected()
+            self._states_in_flight.clear()
+            self._retained.send_all()
+        if self._connected and not self._states_in_flight:
+            self._retained.settle()
 
     def _send(self, client: Any, spool: Outbox) -> None:
         for number, payload in spool.after(self._delivery.last, _IN_FLIGHT - self._delivery.in_flight):
             if self._delivery.must_send(number):
                 sent = client.publish(f"{self._broker.topic}/events", payload, qos=_QOS)
                 self._delivery.sent(number, sent.mid)
+        for message in self._retained.take(_STATES_IN_FLIGHT - len(self._states_in_flight)):
+            sent = client.publish(message.topic, message.payload, qos=_QOS, retain=message.retain)
+            self._states_in_flight.add(sent.mid)
 
     def _forget(self, spool: Outbox, before_s: float) -> None:
         """Delete from the disk what was confirmed twice, or once and before that moment."""
@@ -296,6 +324,8 @@ class MqttSink:
         if reason.is_failure:
             return
         client.publish(self._status_topic, "online", qos=_QOS, retain=True)
+        if self._retained.listen:
+            client.subscribe([(topic, _QOS) for topic in self._retained.listen])
         self._came_back = True  # before the next, after which the pump may forget
         self._confirmed_at = self._clock()
         self._connected = True
@@ -308,6 +338,11 @@ class MqttSink:
         if self._connected or not self._broker_problem:
             self._broker_problem = f"the connection broke: {reason}"
         self._connected = False  # what was on its way is sent again by paho itself
+
+    def _on_message(self, _client: Any, _data: Any, message: Any) -> None:
+        listener = self._retained.listen.get(message.topic)
+        if listener is not None:
+            listener(message.payload)
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:
         self._confirmed.append(mid)

@@ -80,7 +80,7 @@ class Snapshots:
             return None
         name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
         try:
-            self._queue.put_nowait(_Waiting(name, _around(frame.image, event.box), self._sightings(event)))
+            self._queue.put_nowait(_Waiting(name, surroundings(frame.image, event.box), self._sightings(event)))
         except queue.Full:
             self.problem = "snapshots: the disk is too slow, some were left out"
             return None
@@ -104,11 +104,9 @@ class Snapshots:
                 self._thread.join(timeout_s)
 
     def _run(self, files: KeptFiles) -> None:
-        import cv2
-
         while (item := self._queue.get()) is not None:
             try:
-                data = cv2.imencode(".jpg", item.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+                data = encode_jpeg(item.image)
                 files.index.add(item.name, item.sightings)  # first: no picture without a record survives a crash
                 self._write(files.folder / item.name, data)
                 self._names.append(item.name)
@@ -120,8 +118,8 @@ class Snapshots:
         files.index.close()
 
 
-def _around(image: UInt8Array, box: tuple[float, float, float, float]) -> UInt8Array:
-    """A copy of a face and its surroundings."""
+def surroundings(image: UInt8Array, box: tuple[float, float, float, float]) -> UInt8Array:
+    """A copy of a face and its surroundings; the box may reach over the border."""
     return image[_part_around(box)].copy()
 
 
@@ -131,3 +129,10 @@ def _part_around(box: tuple[float, float, float, float]) -> tuple[slice, slice]:
     across, down = (right - left) * _AROUND, (bottom - top) * _AROUND
     rows = slice(max(round(top - down), 0), max(round(bottom + down), 1))
     return rows, slice(max(round(left - across), 0), max(round(right + across), 1))
+
+
+def encode_jpeg(image: UInt8Array) -> bytes:
+    """The JPEG file of an image (H, W, 3) uint8 BGR."""
+    import cv2
+
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()

@@ -1,0 +1,1 @@
+"""Home Assistant: entities for cameras and enrolled people, by MQTT discovery."""
