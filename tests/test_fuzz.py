@@ -70,6 +70,7 @@ from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.model.tuning import Tuning
 from edge_sphereface.storage.protobuf_wire import bytes_field, varint_field
+from edge_sphereface.stream.outputs.events.home_assistant.state import StateFile, Subject
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 from edge_sphereface.types import EmbeddedFace, Face
 from edge_sphereface.web.tokens import TokenBook, add_token
@@ -233,6 +234,10 @@ def journal(path, _):
         opened.close()
 
 
+def entities(path, _):
+    StateFile(path, topic="faces").set_people([Subject(name="Ann", mark="monday")])
+
+
 def spool(path, _):
     opened = Outbox(path)
     opened.after(0, 10)
@@ -312,6 +317,7 @@ READERS = {
     "x.safetensors": ((*BINARY, token), checkpoint, "export.checkpoint.safetensors"),
     "watch.toml": (TEXT, configuration, "cli.configuration"),
     "tokens.json": (TEXT, tokens, "web.tokens"),
+    "entities.json": (TEXT, entities, "stream.outputs.events.home_assistant.state"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
     "faces.partial": (BINARY, journal, "batch.journal"),
     "faces.parquet": (BINARY, result, "batch.earlier_result"),
@@ -420,6 +426,10 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         export_gallery(gallery, folder / "people.jsonl")
     (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
     _photographs(folder, astronaut)
+    kept = StateFile(folder / "entities.json", topic="faces")
+    kept.set_people([Subject(name="Ann", mark="monday")])
+    kept.set_cameras([Subject(name="door", mark="rtsp://door")])
+    kept.save()
     opened = Outbox(folder / "spool.db")
     opened.put('{"event": "appeared"}')
     opened.close()

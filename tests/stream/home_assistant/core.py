@@ -1,7 +1,7 @@
-"""A real Home Assistant core with its MQTT integration, run by the Python of its own environment.
+"""A real Home Assistant core with its MQTT integration; run by the Python of its own environment.
 
-It answers one line of JSON on stdout to each line on stdin: ``states`` gives all entities of MQTT, ``quit`` ends it.
-``core.py FOLDER PORT [AUTOMATIONS.yaml]`` keeps its registries in the folder, so that a second start is a restart.
+``core.py FOLDER PORT [AUTOMATIONS.yaml]`` answers one line of JSON on stdout to each line on stdin: ``states`` gives
+all entities of MQTT, another line ends it. It keeps its registries in the folder: a second start is a restart.
 """
 
 import asyncio
@@ -19,47 +19,6 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml
 
 
-
-def free_port():
-    """A port of this machine that nobody uses; Home Assistant's server takes no 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-async def main(folder, port, automations=None):
-    """Start the core, and answer until the end."""
-    records = Records()
-    logging.getLogger().addHandler(records)
-    Path(folder, "configuration.yaml").touch()
-    hass = core.HomeAssistant(folder)
-    hass.config.skip_pip = True
-    loader.async_setup(hass)
-    hass.config_entries = config_entries.ConfigEntries(hass, {})
-    await bootstrap.async_load_base_functionality(hass)
-    hass.auth = await auth_manager_from_config(hass, [], [])
-    for domain in ("homeassistant", "http", "input_text", "automation"):
-        config = {
-            "homeassistant": {"unit_system": "metric"},
-            "http": {"server_port": free_port(), "server_host": "127.0.0.1"},
-            "input_text": {"last": {"max": 255}},
-        }
-        if automations is not None:
-            config["automation"] = load_yaml(automations)
-        if not await async_setup_component(hass, domain, config):
-            raise SystemExit(f"{domain} does not start: {records.lines}")
-    await hass.async_start()
-    if not hass.config_entries.async_entries("mqtt"):
-        flow = await hass.config_entries.flow.async_init("mqtt", context={"source": "user"})
-        await hass.config_entries.flow.async_configure(flow["flow_id"], {"broker": "127.0.0.1", "port": int(port)})
-    answer({"version": __version__})
-    reader = asyncio.StreamReader()
-    await hass.loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while (line := (await reader.readline()).decode().strip()) not in ("", "quit"):
-        answer(state_of(hass, records) if line == "states" else {"error": line})
-    await hass.async_stop()
-
-
 class Records(logging.Handler):
     """Warnings and errors of the core."""
 
@@ -68,12 +27,49 @@ class Records(logging.Handler):
         self.lines = []
 
     def emit(self, record):
-        import traceback
-        record.exc_info and traceback.print_exception(record.exc_info[1])
-        self.lines.append(f"{record.name}: {record.getMessage()} {record.exc_info and record.exc_info[1]!r}"[:500])
+        self.lines.append(f"{record.name}: {record.getMessage()}"[:500])
+
+
+async def main(folder, port, automations):
+    """Start the core, and answer until the end."""
+    records = Records()
+    logging.getLogger().addHandler(records)
+    hass = core.HomeAssistant(folder)
+    hass.config.skip_pip = True
+    loader.async_setup(hass)
+    hass.config_entries = config_entries.ConfigEntries(hass, {})
+    await bootstrap.async_load_base_functionality(hass)
+    hass.auth = await auth_manager_from_config(hass, [], [])
+    config = {
+        "homeassistant": {"unit_system": "metric"},
+        "http": {"server_port": free_port(), "server_host": "127.0.0.1"},
+        "input_text": {"last_message": {"max": 255}},
+        "automation": automations,
+    }
+    for domain in config:
+        if not await async_setup_component(hass, domain, config):
+            raise SystemExit(f"{domain} does not start: {records.lines}")
+    await hass.async_start()
+    if not hass.config_entries.async_entries("mqtt"):
+        flow = await hass.config_entries.flow.async_init("mqtt", context={"source": "user"})
+        await hass.config_entries.flow.async_configure(flow["flow_id"], {"broker": "127.0.0.1", "port": int(port)})
+    answer({"version": __version__})
+    lines = asyncio.StreamReader()
+    await hass.loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while (await lines.readline()).strip() == b"states":
+        answer(state_of(hass, records))
+    await hass.async_stop()
+
+
+def free_port():
+    """A port of this machine that nobody uses; Home Assistant's server takes no 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def state_of(hass, records):
+    """All entities of MQTT by their unique ids, the helpers, the names of devices, and what the core complained of."""
     devices = device_registry.async_get(hass).devices
     entities = {}
     for entry in entity_registry.async_get(hass).entities.values():
@@ -82,17 +78,22 @@ def state_of(hass, records):
             entities[entry.unique_id] = {
                 "entity": entry.entity_id,
                 "state": None if state is None else state.state,
-                "attributes": {} if state is None else json.loads(json.dumps(dict(state.attributes), default=str)),
+                "attributes": {} if state is None else dict(state.attributes),
                 "category": entry.entity_category,
                 "device": None if device is None else device.name,
             }
     helpers = {state.entity_id: state.state for state in hass.states.async_all("input_text")}
-    return {"entities": entities, "helpers": helpers, "devices": [one.name for one in devices.values()], "log": records.lines}
+    names = [one.name for one in devices.values()]
+    return {"entities": entities, "helpers": helpers, "devices": names, "log": records.lines}
 
 
 def answer(value):
-    print(json.dumps(value), flush=True)
+    """Answer a line."""
+    sys.stdout.write(json.dumps(value, default=str) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    place, broker, *files = sys.argv[1:]
+    Path(place, "configuration.yaml").touch()
+    asyncio.run(main(place, broker, load_yaml(files[0]) if files else []))
