@@ -34,8 +34,8 @@ Cameras: TypeAlias = Callable[[], Sequence[Subject]]
 """Gives the cameras with their addresses, without credentials."""
 
 _LOOK_S = 1.0
-_PEOPLE_S = 60.0
-"""Between two readings of all names; a changed number of people is noticed at the next look."""
+_PEOPLE_S = 30.0
+"""Between two readings of all names, which notice a renaming; a changed number of people is noticed at each look."""
 _SAVE_S = 60.0
 _NAMES = 50
 """Names in the attributes of a camera: Home Assistant records attributes of up to 16 KiB."""
