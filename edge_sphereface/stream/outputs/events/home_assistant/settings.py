@@ -43,8 +43,8 @@ class HomeAssistantSettings:
         bare=DEFAULT_PREFIX,
         metavar="PREFIX",
         group="home assistant",
-        help="announce cameras and enrolled people to Home Assistant over --mqtt, by MQTT discovery (default prefix: "
-        f"{DEFAULT_PREFIX})",
+        help="announce cameras and enrolled people to Home Assistant by MQTT discovery, over the connection for "
+        f"events (default prefix: {DEFAULT_PREFIX})",
     )
     presence_window: float = setting(
         30.0,
