@@ -19,6 +19,8 @@ from export import inspection, official
 from export.convert_command import add_convert
 from export.kit.commands import add_kit
 from export.known_checkpoints import download_target, published_files, weights_file
+from export.liveness.commands import add_liveness
+from export.liveness.published import PUBLISHED as LIVENESS_FILES
 from export.ncnn_command import add_ncnn
 from export.pretrained import PRETRAINED
 from export.quantization.commands import add_quantize
@@ -31,6 +33,8 @@ from export.verify_command import add_verify
 
 if TYPE_CHECKING:
     import argparse
+
+    from edge_sphereface.storage.download import PinnedFile
 
 
 def build_parser() -> Parser:
@@ -49,6 +53,7 @@ def build_parser() -> Parser:
     add_tune(commands)
     add_quantize(commands)
     add_ncnn(commands)
+    add_liveness(commands)
     add_verify(commands)
     _add_model(commands)
     add_kit(commands)
@@ -57,7 +62,7 @@ def build_parser() -> Parser:
 
 
 def _add_fetch(commands: Commands) -> None:
-    offered = "; ".join(f"{name}: {file.name} ({file.license})" for name, file in published_files().items())
+    offered = "; ".join(f"{name}: {file.name} ({file.license})" for name, file in _fetched_files().items())
     parser = commands.add_parser(
         "fetch",
         parents=[json_option()],
@@ -70,7 +75,7 @@ def _add_fetch(commands: Commands) -> None:
     parser.add_argument(
         "weights",
         nargs="?",
-        choices=list(published_files()),
+        choices=list(_fetched_files()),
         default="mindspore",
         help="which file (default: mindspore)",
     )
@@ -82,7 +87,7 @@ def _add_fetch(commands: Commands) -> None:
 
 def fetch(arguments: argparse.Namespace) -> Outcome:
     """Run ``fetch``: download or copy published weights."""
-    file = published_files()[arguments.weights]
+    file = _fetched_files()[arguments.weights]
     target = download_target(file)
     if arguments.source is not None:
         path = install(file, arguments.source, target)
@@ -92,9 +97,14 @@ def fetch(arguments: argparse.Namespace) -> Outcome:
     lines = [
         f"{path} (SHA-256 as pinned)",
         f"license: {file.license}",
-        f"next: python -m export convert {arguments.weights}",
+        f"next: python -m export {'liveness' if arguments.weights in LIVENESS_FILES else 'convert'} {arguments.weights}",
     ]
     return Outcome(FetchReport(path=path, sha256=file.sha256), "\n".join(lines))
+
+
+def _fetched_files() -> dict[str, PinnedFile]:
+    """Every file that can be downloaded, by its name."""
+    return published_files() | {name: network.file for name, network in LIVENESS_FILES.items()}
 
 
 def _add_inspect(commands: Commands) -> None:

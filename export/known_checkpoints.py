@@ -144,4 +144,9 @@ def weights_file(text: str) -> Path:
     The file may not exist.
     """
     path, published = Path(text), published_files().get(text)
-    return path if published is None or path.exists() else cache_folder() / "checkpoints" / published.name
+    return path if published is None or path.exists() else cached_weights(published)
+
+
+def cached_weights(file: PinnedFile) -> Path:
+    """Path in the cache of a published file, which may not exist."""
+    return cache_folder() / "checkpoints" / file.name
