@@ -94,10 +94,11 @@ def fetch(arguments: argparse.Namespace) -> Outcome:
     else:
         note(f"{file.url}, {file.license}")
         path = download(file, target, progress=Progress("downloading", "MiB"))
+    command = "liveness" if arguments.weights in LIVENESS_FILES else "convert"
     lines = [
         f"{path} (SHA-256 as pinned)",
         f"license: {file.license}",
-        f"next: python -m export {'liveness' if arguments.weights in LIVENESS_FILES else 'convert'} {arguments.weights}",
+        f"next: python -m export {command} {arguments.weights}",
     ]
     return Outcome(FetchReport(path=path, sha256=file.sha256), "\n".join(lines))
 

@@ -57,6 +57,7 @@ from edge_sphereface.cli.gallery_commands import (
     RemoveReport,
 )
 from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
+from edge_sphereface.cli.liveness_command import LivenessReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
 from edge_sphereface.cli.runner import ErrorReport
 from edge_sphereface.cli.service_command import ServiceFile
@@ -74,6 +75,7 @@ from export.convert_command import ConvertReport
 from export.demo.report import DemoReport
 from export.inspection import CheckpointReport, OnnxReport
 from export.kit.commands import KitReport
+from export.liveness.convert import LivenessConversion
 from export.ncnn_command import NcnnReport
 from export.quantization.commands import FloatProofReport, QuantizeReport
 from export.rewrite.commands import RewriteReport
@@ -90,6 +92,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schema"
 RECORDS: list[tuple[str, Any]] = [
     ("error", ErrorReport),
     ("detect", DetectReport),
+    ("liveness", LivenessReport),
     ("align", AlignReport),
     ("embed", EmbedReport),
     ("verify", VerifyReport),
@@ -123,6 +126,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export tune", export_tuning.TuneReport),
     ("export quantize", QuantizeReport),
     ("export ncnn", NcnnReport),
+    ("export liveness", LivenessConversion),
     ("export verify", verify_command.VerifyReport | FloatProofReport),
     ("export model", Bundle),
     ("export kit", KitReport),

@@ -60,6 +60,7 @@ from edge_sphereface.kit.check import read_kit_check
 from edge_sphereface.kit.golden import open_kit
 from edge_sphereface.kit.outputs import read_outputs
 from edge_sphereface.kit.result import read_kit_result
+from edge_sphereface.liveness import LivenessChecker
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
@@ -77,9 +78,11 @@ from edge_sphereface.web.tokens import TokenBook, add_token
 from export.checkpoint import open_checkpoint
 from export.errors import TopologyError
 from export.inspection import inspect
+from export.liveness.convert import convert as convert_liveness
 from export.source import recognize
 from export.tuning.device_report import read_device_report
 from tests.kit import records as kit_records
+from tests.liveness.networks import parameters, write_safetensors
 from tests.ncnn_files import ncnn_parts, write_ncnn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,6 +92,7 @@ CPU_S = 20.0
 MIB = 1024
 """Memory of one file above what was there: a progressive JPEG of as many pixels as are allowed takes 600 MiB."""
 CROP = (112, 96, 3)
+LIVENESS_FACE = Face(box=np.array([8, 8, 48, 56], np.float32), landmarks=np.zeros((5, 2), np.float32), score=1.0)
 ONE_THREAD = SessionConfig(provider="cpu", threads=1)
 
 NASTY = [
@@ -292,6 +296,11 @@ READERS = {
         ),
         "detection.yunet inference.onnx_graph",
     ),
+    "liveness.onnx": (
+        BINARY,
+        lambda path, _: LivenessChecker([path], threads=1).check(np.zeros((64, 64, 3), np.uint8), [LIVENESS_FACE]),
+        "liveness.checker liveness.spec",
+    ),
     "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),
     "people.db-matrix": (
         BINARY,
@@ -358,6 +367,11 @@ def device_report():
     return {**about, "best": best, "rivals": [{"name": "m", **plain}], "rows": [best, plain]}
 
 
+def _liveness(folder):
+    weights = write_safetensors(folder / "liveness.safetensors", parameters(gated=True))
+    convert_liveness(weights, folder / "liveness.onnx", crop_scale=2.7)
+
+
 @pytest.fixture(scope="module")
 def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     tmp_path_factory, small_checkpoint, small_model, shallow_models, spec, astronaut, write_pth, measured_board
@@ -406,6 +420,7 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     _outputs(folder)
     shutil.copy(certificate_path(small_model), folder / "m.parity.json")
     write_ncnn(small_model, folder / "m.ncnn")
+    _liveness(folder)
     (folder / "forged.param").write_text(ncnn_parts(small_model)[1])
     for name in ("m.onnx", "inspected.onnx"):
         shutil.copy(small_model, folder / name)

@@ -18,6 +18,7 @@ from edge_sphereface.cli import (
     gallery_commands,
     identity_commands,
     kit_command,
+    liveness_command,
     model_commands,
     service_command,
     threshold_command,
@@ -47,6 +48,7 @@ def build_parser() -> Parser:
     identity_commands.add_commands(commands)
     gallery_commands.add_command(commands)
     threshold_command.add_command(commands)
+    liveness_command.add_command(commands)
     folder_command.add_command(commands)
     model_commands.add_commands(commands)
     fetch_model_command.add_command(commands)

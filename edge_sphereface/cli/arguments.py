@@ -345,6 +345,11 @@ def cosine(text: str) -> float:
     return _read(Range(least=-1, most=1, noun="a cosine"), text)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _read(Range(least=0, most=1, noun="a share"), text)
+
+
 def above_zero(text: str) -> float:
     """A finite number above 0."""
     return _read(Range(least=0, is_open=True), text)

@@ -135,7 +135,7 @@ class _Model:
             raise ModelFormatError(
                 f"The graph of {path.name} does not match its specification: expected one input of uint8 (N, {side}, "
                 f"{side}, 3) and one output (N, {self.spec.classes}), got {found}.",
-                hint="make it with `python -m export liveness`",
+                hint="convert the weights of a liveness network",
             )
         self._input_name: str = inputs[0].name
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 METADATA_KEY: Final = "edge_sphereface.liveness_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
-_HINT: Final = "make it with `python -m export liveness`"
+_HINT: Final = "convert the weights of a liveness network"
 _MAX_SIDE: Final = 1024
 
 

@@ -267,6 +267,7 @@ def test_every_command_has_help_with_an_example():
         "tune",
         "quantize",
         "ncnn",
+        "liveness",
         "verify",
         "model",
         "kit",

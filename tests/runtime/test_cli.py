@@ -241,9 +241,9 @@ def test_a_provider_that_is_not_there(cli, small_model):
 def test_every_command_has_help_with_an_example(capsys):
     commands = build_parser().commands.choices
     assert set(commands) == {
-        "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
-        "embed-folder", "verify-model", "tune", "report-device", "check-outputs", "doctor", "fetch-detector",
-        "fetch-model",
+        "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "gallery",
+        "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device", "check-outputs", "doctor",
+        "fetch-detector", "fetch-model",
         "watch", "service", "completion", "help",
     }  # fmt: skip
     below = commands["gallery"].commands.choices
