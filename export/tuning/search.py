@@ -35,8 +35,8 @@ class Candidates:
     """Forms of a stage to try, beside direct convolutions.
 
     Attributes:
-        ways: ways to compute the first of ``sizes``, as at the end of a tile's name. The fastest of them are tried with
-            the other sizes.
+        ways: ways to compute the first of ``sizes``, as at the end of a tile's name. The fastest one is tried with the
+            other sizes, and the second one with the sizes that are then the fastest.
         sizes: sizes of the tiles of the residual layers.
         first: sizes of the tiles of the first layer, tried with the fastest form of the residual layers.
     """
@@ -53,8 +53,11 @@ class Candidates:
             with_first: whether the first layer is tried in tiles.
         """
         yield [StageForm(), *(StageForm.parse(f"{self.sizes[0]}{way}") for way in self.ways)]
-        ways = sorted(self.ways, key=lambda way: times[StageForm.parse(f"{self.sizes[0]}{way}")])[:_WAYS]
-        yield [StageForm.parse(f"{size}{way}") for size in self.sizes[1:] for way in ways]
+        way, *others = sorted(self.ways, key=lambda way: times[StageForm.parse(f"{self.sizes[0]}{way}")])
+        yield [StageForm.parse(f"{size}{way}") for size in self.sizes[1:]]
+        sizes = sorted(self.sizes, key=lambda size: times[StageForm.parse(f"{size}{way}")])[:_SIZES]
+        again = (StageForm.parse(f"{size}{other}") for size in sizes for other in others[:1])
+        yield [form for form in again if form not in times]
         best = min(times, key=times.__getitem__)
         if with_first and best.rest is not None:
             tiles = (Tile.parse(size) for size in self.first)
@@ -62,8 +65,8 @@ class Candidates:
 
 
 CANDIDATES = Candidates()
-_WAYS = 2
-"""Number of ways that are tried with every size."""
+_SIZES = 3
+"""Number of sizes that the second way is tried with."""
 _KEPT = 3
 """Number of forms of each stage that combinations are made of."""
 _FIRST_SAMPLES, _FIRST_WARMUP = 5, 2
@@ -104,7 +107,7 @@ def measure_stages(
         until = limit.share(1 / left)
         # The first layer of the network has 3 channels, too few for rows of channels.
         for group in filter(None, (candidates or CANDIDATES).groups(times, with_first=number > 1)):
-            progress = reporter(f"stage {number}, {len(group)} forms, {setting}")
+            progress = reporter(f"stage {number}, forms: {len(group)}, {setting}")
             for done, form in enumerate(group, start=1):
                 run = _inference(stage, number, form, setting, batch)
                 times[form] = _medians({form: run}, _FIRST_SAMPLES, _FIRST_WARMUP)[form]

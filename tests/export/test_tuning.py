@@ -35,7 +35,7 @@ def test_every_stage_is_measured_by_itself(small_model, few_tiles):
     for ways in times.values():
         assert {StageForm(), *map(StageForm.parse, ("2x2w", "2x2ps", "4x4w", "4x4ps"))} <= set(ways)
         assert all(median > 0 for median in ways.values())
-    assert told[:2] == ["stage 1, 3 forms, 1 thread", "stage 1, 2 forms, 1 thread"]
+    assert told[:2] == ["stage 1, forms: 3, 1 thread", "stage 1, forms: 1, 1 thread"]
 
 
 def test_a_stage_that_runs_out_of_time_keeps_its_direct_form(small_model):
@@ -55,7 +55,7 @@ def test_a_stage_that_runs_out_of_time_keeps_its_direct_form(small_model):
     assert list(times) == [1, 2, 3, 4]
     assert all(StageForm() in ways for ways in times.values())
     tried = [len(ways) for ways in times.values()]
-    assert max(tried) < 6, "3 forms of the first group, 2 of the second, 1 with tiles of the first layer"
+    assert max(tried) < 6, "3 forms of the first group, one of the second and of the third, one with first tiles"
     assert tried[-1] == 1
 
 
@@ -69,13 +69,15 @@ def test_a_search_without_time_writes_nothing_and_says_why(small_model, tmp_path
 
 
 def test_each_group_of_forms_follows_from_those_before():
-    """The fastest two ways with all sizes, then the fastest of all with tiles of the first layer."""
+    """The fastest way with all sizes, the next one with the best sizes, then tiles of the first layer."""
     times = {}
     groups = Candidates(ways=("", "w", "s"), sizes=("2x2", "4x3"), first=("3x3",)).groups(times)
     assert list(map(str, next(groups))) == ["direct", "2x2", "2x2w", "2x2s"]
     times.update(zip(map(StageForm.parse, ("direct", "2x2", "2x2w", "2x2s")), (4.0, 3.0, 9.0, 2.0), strict=True))
-    assert list(map(str, next(groups))) == ["4x3s", "4x3"]
-    times.update({StageForm.parse("4x3s"): 1.0, StageForm.parse("4x3"): 5.0})
+    assert list(map(str, next(groups))) == ["4x3s"]
+    times[StageForm.parse("4x3s")] = 1.0
+    assert list(map(str, next(groups))) == ["4x3"]
+    times[StageForm.parse("4x3")] = 5.0
     assert list(map(str, next(groups))) == ["3x3s+4x3s"]
     assert list(groups) == []
 
@@ -85,7 +87,7 @@ def test_direct_convolutions_that_are_fastest_leave_the_first_layer():
     groups = Candidates(ways=("",), sizes=("2x2", "4x4"), first=("3x3",)).groups(times)
     times.update(zip(next(groups), (1.0, 2.0), strict=True))
     times.update(dict.fromkeys(next(groups), 3.0))
-    assert list(groups) == []
+    assert list(filter(None, groups)) == []
 
 
 TIMES = {1: {StageForm(): 5.0, FAST: 3.0, LARGE: 2.0}, 2: {StageForm(): 4.0, FAST: 4.5, LARGE: 6.0}}
