@@ -116,9 +116,9 @@ def measure_stages(
                 progress(done, len(group))
                 if until.passed:
                     break
-            times |= _medians(fastest, rounds, _FIRST_WARMUP)
             if until.passed:
                 break
+        times |= _medians(fastest, rounds, _FIRST_WARMUP)
     return made
 
 
