@@ -33,16 +33,17 @@ if TYPE_CHECKING:
 
     Case = tuple["Form", "Setting"]
 
-_SEARCH_ROUNDS = 5
-_SEARCH_SHARE = 0.5
+_SEARCH_ROUNDS = 4
+_SEARCH_SHARE = 0.4
 """Part of the time limit, and of the samples, that the search takes."""
-_SEARCHED = 1.15
+_SEARCHED = 1.1
 """Largest ratio of latencies at which the search measures a model in one more round."""
 _NEAR = 1.05
 """Largest ratio of latencies at which a simpler model is measured again together with the fastest one."""
-_CERTAIN_ROUNDS, _CERTAIN = 8, 0.999
-"""Rounds, and confidence of the interval, from which a ratio is not measured further. Looking after every round would
-make chance findings of a 95 % interval more frequent."""
+_CERTAIN_ROUNDS, _CERTAIN, _HOPELESS = 8, 0.999, 0.5
+"""Rounds from which a ratio is not measured further if the first interval excludes 1, or if the second, smaller one
+includes it: then more rounds would hardly show that the fastest is faster. Looking after every round would make chance
+findings of a 95 % interval more frequent."""
 _PRECISIONS = ("float32", "weights8", "float16", "int8")
 """Precisions, simplest first."""
 _MIB = 1 << 20
@@ -92,7 +93,7 @@ class Measurement:
     Attributes:
         provider: execution provider.
         batch: number of faces per inference.
-        rounds: number of samples of each model and setting; half as many in the search.
+        rounds: number of samples of each model and setting; fewer in the search.
     """
 
     provider: str = "cpu"
@@ -280,10 +281,7 @@ def choose(  # noqa: PLR0913 -- all but the first two are options, by name
     rows = sorted((_row(case, taken) for case, taken in samples.items()), key=lambda row: row.latency.median_ms)
     if not candidates:
         return Choice(rows=tuple(rows), dropped=dropped, fastest=None, rivals=(), load=meter.read())
-    last = max(len(samples[case]) for case in candidates)
-    fastest = min(
-        (case for case in candidates if len(samples[case]) == last), key=lambda case: float(np.median(samples[case]))
-    )
+    fastest = min(_of_last_round(candidates, samples), key=lambda case: float(np.median(samples[case])))
     near = _near([case for case in candidates if _is_simpler(case, fastest)], fastest, samples)
     if near:
         anew = _measure(
@@ -316,24 +314,32 @@ def _near_fastest(
     candidates: Sequence[Case], samples: Mapping[Case, Float64Array], *, beside: Sequence[Case]
 ) -> list[Case]:
     """Select the cases of the search that may be the fastest, and those that are not compared."""
-    medians = {case: float(np.median(samples[case])) for case in candidates}
+    medians = {case: float(np.median(samples[case])) for case in _of_last_round(candidates, samples)}
     bound = _SEARCHED * min(medians.values(), default=0.0)
-    return [*beside, *(case for case in candidates if medians[case] <= bound)]
+    return [*beside, *(case for case, median in medians.items() if median <= bound)]
+
+
+def _of_last_round(cases: Sequence[Case], samples: Mapping[Case, Float64Array]) -> list[Case]:
+    """Select the cases that did not leave: the machine may have been faster in earlier rounds."""
+    rounds = max((len(samples[case]) for case in cases), default=0)
+    return [case for case in cases if len(samples[case]) == rounds]
 
 
 def _undecided(fastest: Case, near: Sequence[Case], samples: Mapping[Case, Float64Array]) -> list[Case]:
-    """Select the cases, simplest first, of which it is not certain yet whether the fastest one is faster.
+    """Select the cases, simplest first, of which it is not clear yet whether the fastest one is faster.
 
-    A case that the fastest one is not faster than is selected before all that follow it, so these are not needed.
+    A case that the fastest one is not faster than is chosen before all that follow it, so these are not needed.
     """
     if len(samples[fastest]) < _CERTAIN_ROUNDS:
         return [fastest, *near]
     open_cases = []
     for case in near:
-        found = ratio(samples[fastest], samples[case], confidence=_CERTAIN)
-        if found.verdict == "slower":
+        certain, hopeless = (
+            ratio(samples[fastest], samples[case], confidence=level).verdict for level in (_CERTAIN, _HOPELESS)
+        )
+        if hopeless != "faster":
             break
-        if found.verdict == "tie":
+        if certain == "tie":
             open_cases.append(case)
     return [fastest, *open_cases] if open_cases else []
 

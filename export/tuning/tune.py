@@ -62,7 +62,7 @@ class TuningOptions:
     pinned_threads: bool = False
     batch: int = 1
     rounds: int = 100
-    combinations: int = 4
+    combinations: int = 3
     max_seconds: float = 120.0
     max_mib: float | None = None
     max_error: float = CONVERSION_BOUNDS.max_abs_error

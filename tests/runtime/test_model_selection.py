@@ -73,7 +73,7 @@ def test_the_fastest_comes_first(forms, timed):
     ]
     assert found.best is found.fastest
     assert (found.best.form.path.name, found.best.setting.threads) == ("b.onnx", 2)
-    assert [row.latency.samples for row in found.rows] == [10, 2, 2, 2], "slow ones leave after the first round"
+    assert [row.latency.samples for row in found.rows] == [8, 2, 2, 2], "slow ones leave after the first round"
     assert found.best.latency.samples == 8, "the result is certain before the last of 12 rounds"
     assert not found.out_of_time
     assert all(row.form.certified for row in found.rows)
@@ -94,7 +94,7 @@ def test_it_really_measures(forms):
 
     found = choose(forms, [NotingSetting(threads=1)], what=Measurement(batch=6, rounds=7))
     assert all(row.latency.median_ms > 0 for row in found.rows)
-    assert max(row.latency.samples for row in found.rows) == 4, "half of the samples, rounded up"
+    assert max(row.latency.samples for row in found.rows) == 3, "40 % of the samples, rounded up"
     again = 2 * (7 + 7 * 3) if found.rivals else 0
     searched = sum(row.latency.samples for row in found.rows)
     assert seen.count(6) == searched + searched * 3 + again
@@ -139,14 +139,14 @@ def test_a_form_without_certificate_is_measured_and_said(forms, timed, cli):
 @pytest.mark.slow
 def test_a_lucky_winner_of_the_search_is_measured_anew(forms, monkeypatch):
     """b.onnx looked faster while it was searched for; once more it is not, and the two tie."""
-    times(monkeypatch, lambda name, _, load: 0.8 if name == "b.onnx" and load <= 5 else 1.0)
+    times(monkeypatch, lambda name, _, load: 0.8 if name == "b.onnx" and load <= 4 else 1.0)
     found = choose(forms, [Setting(threads=1)])
     assert found.rows[0].form.path == found.fastest.form.path == forms[1]
     assert found.is_tie
     assert found.best.form.path == forms[0]
     (rival,) = found.rivals
     assert rival.ratio.verdict == "tie"
-    assert rival.ratio.rounds == 20
+    assert rival.ratio.rounds == 8, "more rounds would hardly make it faster"
     taken = rival_lines(found)[-1]
     assert taken == "taken: a.onnx, 1 thread, the simplest that the fastest is not measurably faster than"
 
@@ -162,12 +162,13 @@ def test_of_ways_that_tie_the_one_with_fewer_threads_is_taken(forms, monkeypatch
 
 
 @pytest.mark.slow
-def test_the_simplest_that_is_surely_as_fast_ends_the_comparison(forms, monkeypatch):
-    """b.onnx with 2 threads was lucky in the search and is slower: no more than 8 rounds are needed to know."""
-    times(monkeypatch, lambda name, threads, load: 0.98 if threads == 2 and load < 6 else 1.2 if threads == 2 else 1.0)
+def test_a_small_gain_is_measured_in_more_rounds_than_a_large_one(forms, monkeypatch):
+    """The plain a.onnx is far slower; that 2 threads are faster than one takes more rounds to tell."""
+    times(monkeypatch, lambda name, threads, _: 2.0 if name == "a.onnx" else {1: 1.0, 2: 0.988}[threads])
     found = choose(forms, settings([1, 2]))
-    assert found.best.setting.threads == 1
-    assert {rival.ratio.rounds for rival in found.rivals} == {8}
+    rounds = {(rival.row.form.path.name, rival.row.setting.threads): rival.ratio.rounds for rival in found.rivals}
+    assert rounds["a.onnx", 2] == 8
+    assert rounds["b.onnx", 1] > 8
 
 
 def test_no_round_starts_after_the_deadline(forms, timed):
