@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.inference.session import SessionConfig
+    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.types import UInt8Array
@@ -126,6 +127,49 @@ def detector_group() -> tuple[Option, ...]:
             group="detection",
             help="execution provider of the detector (default: the model's)",
         ),
+    )
+
+
+def liveness_group() -> tuple[Option, ...]:
+    """Whether faces are live."""
+    from edge_sphereface.liveness.checker import DEFAULT_THRESHOLD
+
+    return (
+        Option(
+            name="liveness",
+            is_list=True,
+            read=Path,
+            default=[],
+            metavar="FILE.onnx",
+            group="liveness",
+            help="liveness model: only faces that look live get a name, which is no protection against fraud; the "
+            "probabilities of several are averaged",
+        ),
+        Option(
+            name="liveness-threshold",
+            read=share,
+            default=DEFAULT_THRESHOLD,
+            metavar="P",
+            group="liveness",
+            help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD})",
+        ),
+    )
+
+
+def open_liveness(arguments: argparse.Namespace) -> LivenessChecker | None:
+    """The liveness models that were named; None without.
+
+    Raises:
+        UsageError: there is no gallery, and so no name to withhold.
+    """
+    if not arguments.liveness:
+        return None
+    if named_gallery(arguments) is None:
+        raise UsageError("--liveness withholds names, and there is no gallery that has any.", hint="add --gallery")
+    from edge_sphereface.liveness import LivenessChecker
+
+    return LivenessChecker(
+        arguments.liveness, threshold=arguments.liveness_threshold, session=session_config(arguments)
     )
 
 

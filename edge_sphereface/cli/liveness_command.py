@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.inference.session import ProviderReport
-    from edge_sphereface.liveness.checker import Liveness
+    from edge_sphereface.liveness.result import Liveness
     from edge_sphereface.liveness.spec import LivenessSpec
     from edge_sphereface.types import DetectedFace
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from edge_sphereface.cli.arguments import (
     detector_options,
     gallery_options,
+    liveness_group,
     model_option,
     named_gallery,
     open_embedder,
+    open_liveness,
     open_named_detector,
     open_named_gallery,
     require_detector,
@@ -50,7 +52,13 @@ def add_command(commands: Commands) -> None:
     """Add this command to the parser."""
     parser = commands.add_parser(
         "watch",
-        parents=[gallery_options(required=False), model_option(), detector_options(), option_parser(stream_group())],
+        parents=[
+            gallery_options(required=False),
+            model_option(),
+            detector_options(),
+            option_parser(liveness_group()),
+            option_parser(stream_group()),
+        ],
         help="recognize the faces of a camera, stream or video as long as it runs",
         description="Track the faces of a camera, stream or video, identify them in a gallery, and print one line "
         "for each event. Runs until the source ends or Ctrl-C or SIGTERM stops it; a camera that fails is reopened, "
@@ -117,6 +125,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
+            liveness=open_liveness(arguments),
             settings=options.stream,
             sinks=make_sinks(options, lambda: stream.stop(), entities),  # noqa: PLW0108 -- bound when it is called
             frame_sinks=make_frame_sinks(options, page, images),

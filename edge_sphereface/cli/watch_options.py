@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_sphereface.cli.arguments import detector_group, gallery_group, model_group
+from edge_sphereface.cli.arguments import detector_group, gallery_group, liveness_group, model_group
 from edge_sphereface.cli.option import Option, options_of
 from edge_sphereface.setting import Range, nested, setting
 from edge_sphereface.stream.event_kinds import EventKinds
@@ -184,4 +184,4 @@ def stream_group() -> list[Option]:
 
 def watch_group() -> list[Option]:
     """Every option that the command line and a file of settings share."""
-    return [*gallery_group(required=False), *model_group(), *detector_group(), *stream_group()]
+    return [*gallery_group(required=False), *model_group(), *detector_group(), *liveness_group(), *stream_group()]

@@ -4,7 +4,8 @@
 and ``checker`` decides between live, spoof and not checked.
 """
 
-from edge_sphereface.liveness.checker import Liveness, LivenessChecker, LivenessState
+from edge_sphereface.liveness.checker import LivenessChecker
+from edge_sphereface.liveness.result import Liveness, LivenessState
 from edge_sphereface.liveness.spec import LivenessSpec
 
 __all__ = ["Liveness", "LivenessChecker", "LivenessSpec", "LivenessState"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_sphereface.errors import ModelFormatError, ProviderError
 from edge_sphereface.inference.session import open_session, session_config
 from edge_sphereface.liveness.crop import MIN_FACE_PX, crop_around, is_checkable
+from edge_sphereface.liveness.result import Liveness
 from edge_sphereface.liveness.spec import LivenessSpec
 
 if TYPE_CHECKING:
@@ -21,25 +21,9 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import ProviderReport, SessionConfig
     from edge_sphereface.types import Face, Float32Array, UInt8Array
 
-LivenessState: TypeAlias = Literal["live", "spoof", "not_checked"]
 DEFAULT_THRESHOLD = 0.5
 """A probability from which the class of live faces outweighs the others together. It says nothing about an error rate:
 measure one on your own camera."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Liveness:
-    """What was decided about one face.
-
-    Attributes:
-        state: ``live``, ``spoof``, or ``not_checked``.
-        score: mean probability of the class of live faces, 0 to 1; None if it was not checked.
-        reason: why it was not checked, in words; empty otherwise.
-    """
-
-    state: LivenessState
-    score: float | None = None
-    reason: str = ""
 
 
 class LivenessChecker:

@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict
 
 from edge_sphereface.gallery.records import Candidate
-from edge_sphereface.json_output import INLINE, json_object, json_text, named
+from edge_sphereface.json_output import INLINE, OMIT_NONE, json_object, json_text, named
+from edge_sphereface.liveness.result import LivenessState  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.stream.event_kinds import EventKind  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.stream.statistics import StreamStatistics
 
@@ -112,6 +113,7 @@ class IdentityEvent(FaceEvent):
         candidates: up to three nearest identities, the best first.
         evidence: sum of the qualities, each from 0 to 1, of the embeddings of the track.
         embeddings: number of embeddings of the track.
+        liveness: whether the face is live, ``spoof`` or ``not_checked``; absent where liveness is not checked.
     """
 
     name: str | None
@@ -119,6 +121,7 @@ class IdentityEvent(FaceEvent):
     candidates: tuple[Candidate, ...]
     evidence: float
     embeddings: int
+    liveness: LivenessState | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +322,7 @@ class _Identity(TypedDict):
     candidates: tuple[Candidate, ...]
     evidence: float
     embeddings: int
+    liveness: LivenessState | None
 
 
 def _place(track: Track, frame: Frame) -> _Place:
@@ -343,4 +347,5 @@ def _identity(track: Track) -> _Identity:
         ),
         "evidence": round(track.evidence, 2),
         "embeddings": track.embeddings,
+        "liveness": track.liveness,
     }

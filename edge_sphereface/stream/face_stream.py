@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.inference.embedder import CropEmbedder
+    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.frame import Frame
@@ -70,6 +71,7 @@ class FaceStream:
         detector: finds faces; instead of ``pipeline``. Nothing else may use it while the stream runs.
         embedder: the model, with ``detector``; None to track faces without recognizing them.
         gallery: the known identities, opened for that embedder.
+        liveness: checks whether faces are live; those that are not get no name. None to check nothing.
         settings: everything else.
         sinks: outputs of events.
         on_event: called with each event, in a thread of its own.
@@ -99,6 +101,7 @@ class FaceStream:
         detector: Detector | None = None,
         embedder: CropEmbedder | None = None,
         gallery: Gallery | None = None,
+        liveness: LivenessChecker | None = None,
         settings: StreamSettings | None = None,
         sinks: Sequence[EventSink] = (),
         on_event: Callable[[Event], object] | None = None,
@@ -120,6 +123,7 @@ class FaceStream:
             gallery=gallery,
             settings=self.settings,
             events=self._maker,
+            liveness=liveness,
             work_clock=work_clock,
         )
         self._reader = FrameReader(

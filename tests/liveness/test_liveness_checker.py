@@ -101,3 +101,15 @@ def test_missing_models_are_an_error_and_no_pass(cli, photo, tmp_path):
     code, out, _ = cli("liveness", "--liveness", tmp_path / "no.onnx", "--json", photo)
     assert code == 2
     assert json.loads(out)["error"]["code"] == "model-not-found"
+
+
+def test_watch_refuses_models_without_a_gallery_and_models_that_are_none(cli, small_model, people, tmp_path):
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "1.png"), np.zeros((48, 64, 3), np.uint8))
+    watch = ("watch", tmp_path / "frames", "--liveness", small_model, "--json")
+    code, out, _ = cli(*watch)
+    assert code == 2
+    assert "gallery" in json.loads(out)["error"]["message"]
+    code, out, _ = cli(*watch, "--gallery", people, "--model", small_model)
+    assert code == 1
+    assert json.loads(out)["error"]["code"] == "model-format"

@@ -21,12 +21,13 @@ from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.errors import EdgeSphereFaceError
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.inference.embedder import CropEmbedder
+    from edge_sphereface.liveness import Liveness, LivenessChecker
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.events import Event, EventMaker
     from edge_sphereface.stream.settings import StreamSettings
@@ -87,6 +88,7 @@ class FrameProcessor:
         gallery: the known identities; None as well.
         settings: settings of the stream.
         events: makes the events.
+        liveness: checks whether faces are live; those that are not get no name. None to check nothing.
         work_clock: gives seconds; work is measured with it.
 
     Raises:
@@ -102,6 +104,7 @@ class FrameProcessor:
         gallery: Gallery | None,
         settings: StreamSettings,
         events: EventMaker,
+        liveness: LivenessChecker | None = None,
         work_clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if gallery is not None and embedder is None:
@@ -111,6 +114,7 @@ class FrameProcessor:
         self._failed_s = float("-inf")
         self._settings = settings
         self._work_clock = work_clock
+        self._liveness = liveness
         self._search = FaceSearch(detector, whole_frame_s=settings.tracking.whole_frame_s)
         self._tracker = Tracker(settings.tracking)
         self._events = events
@@ -239,7 +243,10 @@ class FrameProcessor:
         if not due or self.embedder is None:
             return 0
         crops = self._improved_crops(due, frame)
-        for (track, quality, _), crop, embedding in zip(due, crops, self.embedder.embed(crops), strict=True):
+        live = self._check_liveness(due, frame)
+        for (track, quality, _), crop, embedding, check in zip(
+            due, crops, self.embedder.embed(crops), live, strict=True
+        ):
             template = track.template
             if template is not None and unlike(float(template @ embedding), self.threshold):
                 sure = track.doubtful and quality >= _SURE_LOOK
@@ -256,8 +263,15 @@ class FrameProcessor:
                 track.embedded_s = frame.time_s
                 continue
             track.add(embedding, crop.copy(), quality, frame.time_s)
+            if check is not None and self._liveness is not None:
+                track.judge_liveness(check, self._liveness.threshold)
             self._decide(track, frame, events)
         return len(due)
+
+    def _check_liveness(self, due: list[_DueFace], frame: Frame) -> Sequence[Liveness | None]:
+        if self._liveness is None:
+            return [None] * len(due)
+        return self._liveness.check(frame.image, [track.face for track, _, _ in due])
 
     def _improved_crops(self, due: list[_DueFace], frame: Frame) -> UInt8Array:
         """Crops (N, H, W, 3) uint8 BGR of faces by improved landmarks, as far as those exist and can be aligned."""
@@ -316,7 +330,10 @@ class FrameProcessor:
             events.append(self._decision(track, before, frame))
 
     def _identify(self, track: TrackState) -> tuple[Standing, str | None]:
-        return decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
+        standing, name = decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
+        if standing == "identified" and self._liveness is not None and track.liveness != "live":
+            return "unknown", None
+        return standing, name
 
     def _rivals(self, track: TrackState, *, held: bool) -> list[TrackState]:
         """Tracks in this frame that lose their name to a more similar one: each identity has one face in a frame.

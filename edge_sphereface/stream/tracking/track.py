@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -11,12 +12,15 @@ from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Candidate
+    from edge_sphereface.liveness.result import Liveness, LivenessState
     from edge_sphereface.types import Float32Array, UInt8Array
 
 Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
 
 _BELIEVED_MISSES = 2
 """Number of missed detections up to which the optical flow of a face is trusted."""
+_LIVE_SCORES = 5
+"""Number of checks whose mean decides whether a face is live."""
 _MOST_EVIDENCE = 20.0
 """Limit of the evidence of a track: older embeddings lose weight, so that errors do not persist."""
 
@@ -37,6 +41,7 @@ class Track:
         candidates: the nearest identities at the last decision, the best first.
         evidence: sum of the qualities, each 0 to 1, of its embeddings.
         embeddings: number of its embeddings.
+        liveness: whether it is live; None where that is not checked at all.
     """
 
     number: int
@@ -50,6 +55,7 @@ class Track:
     candidates: tuple[Candidate, ...] = ()
     evidence: float = 0.0
     embeddings: int = 0
+    liveness: LivenessState | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +83,7 @@ class TrackState:
         standing: the decision on its identity.
         name: the identity; None unless ``standing`` is ``identified``.
         candidates: the nearest identities at the last decision, the best first.
+        liveness: whether it is live, by its newest checks; None before the first.
     """
 
     number: int
@@ -99,6 +106,8 @@ class TrackState:
     standing: Standing = "undecided"
     name: str | None = None
     candidates: tuple[Candidate, ...] = ()
+    liveness: LivenessState | None = None
+    _live_scores: deque[float] = field(default_factory=lambda: deque(maxlen=_LIVE_SCORES))
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
 
@@ -116,6 +125,7 @@ class TrackState:
             candidates=self.candidates,
             evidence=self.weight,
             embeddings=self.embeddings,
+            liveness=self.liveness,
         )
 
     @property
@@ -157,6 +167,15 @@ class TrackState:
         self.embedded_s = now_s
         if quality >= self.best_quality or self.crop is None:
             self.best_quality, self.crop = quality, crop
+
+    def judge_liveness(self, result: Liveness, threshold: float) -> None:
+        """Add a check. The mean of the newest ones decides, since single ones vary from frame to frame."""
+        if result.score is None:
+            self.liveness = "not_checked"
+            return
+        self._live_scores.append(result.score)
+        mean = sum(self._live_scores) / len(self._live_scores)
+        self.liveness = "live" if mean >= threshold else "spoof"
 
     def move(self, face: Face, now_s: float) -> None:
         """Move to a new position."""

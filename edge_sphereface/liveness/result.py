@@ -1,0 +1,23 @@
+"""What was decided about whether a face is live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+LivenessState: TypeAlias = Literal["live", "spoof", "not_checked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """What was decided about one face.
+
+    Attributes:
+        state: ``live``, ``spoof``, or ``not_checked``.
+        score: mean probability of the class of live faces, 0 to 1; None if it was not checked.
+        reason: why it was not checked, in words; empty otherwise.
+    """
+
+    state: LivenessState
+    score: float | None = None
+    reason: str = ""
