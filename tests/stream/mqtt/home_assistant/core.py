@@ -43,16 +43,17 @@ async def main(folder, port, automations):
     config = {
         "homeassistant": {"unit_system": "metric"},
         "http": {"server_port": free_port(), "server_host": "127.0.0.1"},
-        "input_text": {"last_message": {"max": 255}},
-        "automation": automations,
+        "persistent_notification": {},
+        "mqtt": {},
+        "automation": automations,  # which needs the connection of the one before
     }
     for domain in config:
         if not await async_setup_component(hass, domain, config):
             raise SystemExit(f"{domain} does not start: {records.lines}")
+        if domain == "mqtt" and not hass.config_entries.async_entries("mqtt"):
+            flow = await hass.config_entries.flow.async_init("mqtt", context={"source": "user"})
+            await hass.config_entries.flow.async_configure(flow["flow_id"], {"broker": "127.0.0.1", "port": int(port)})
     await hass.async_start()
-    if not hass.config_entries.async_entries("mqtt"):
-        flow = await hass.config_entries.flow.async_init("mqtt", context={"source": "user"})
-        await hass.config_entries.flow.async_configure(flow["flow_id"], {"broker": "127.0.0.1", "port": int(port)})
     answer({"version": __version__})
     lines = asyncio.StreamReader()
     await hass.loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
@@ -69,7 +70,7 @@ def free_port():
 
 
 def state_of(hass, records):
-    """All entities of MQTT by their unique ids, the helpers, the names of devices, and what the core complained of."""
+    """All entities of MQTT by their unique ids, notifications, names of devices, and warnings of the core."""
     devices = device_registry.async_get(hass).devices
     entities = {}
     for entry in entity_registry.async_get(hass).entities.values():
@@ -82,9 +83,9 @@ def state_of(hass, records):
                 "category": entry.entity_category,
                 "device": None if device is None else device.name,
             }
-    helpers = {state.entity_id: state.state for state in hass.states.async_all("input_text")}
+    notes = [(one["title"], one["message"]) for one in hass.data.get("persistent_notification", {}).values()]
     names = [one.name for one in devices.values()]
-    return {"entities": entities, "helpers": helpers, "devices": names, "log": records.lines}
+    return {"entities": entities, "notifications": notes, "devices": names, "log": records.lines}
 
 
 def answer(value):
