@@ -102,6 +102,7 @@ Remedy: TypeAlias = Literal[
     "check-cluster",
     "convert-model",
     "create-gallery",
+    "delete-shared-files",
     "fetch-detector",
     "get-model",
     "give-key",

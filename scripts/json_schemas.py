@@ -43,8 +43,11 @@ from benchmarks.sessions import SessionsReport
 from benchmarks.static_int8 import Int8Model
 from benchmarks.stream.commands import EconomyReport, SoakReport, StrangersReport, VideoReport
 from benchmarks.tuning.commands import TuningReport
+from edge_sphereface.audit import AuditCheck
 from edge_sphereface.batch.folder import FolderResult
+from edge_sphereface.cli.audit_command import AuditReport
 from edge_sphereface.cli.completion import CompletionScript
+from edge_sphereface.cli.erasure_commands import ExpireReport, RemovedReport
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
 from edge_sphereface.cli.fetch_model_command import FetchModelReport
 from edge_sphereface.cli.gallery_commands import (
@@ -119,6 +122,10 @@ RECORDS: list[tuple[str, Any]] = [
     ("service", ServiceFile),
     ("watch", AnyEvent),
     ("health", StreamHealth),
+    ("expire", ExpireReport),
+    ("remove", RemovedReport),
+    ("audit check", AuditCheck),
+    ("audit show", AuditReport),
     ("export fetch", FetchReport),
     ("export inspect", CheckpointReport | OnnxReport),
     ("export convert", ConvertReport),

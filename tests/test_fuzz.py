@@ -31,6 +31,7 @@ from benchmarks.ascend.formats.recording import Stated
 from benchmarks.ascend.row import LedgerRow
 from benchmarks.recorded import read_records
 from benchmarks.result_file import load_result
+from edge_sphereface.audit import AuditLog, check_audit
 from edge_sphereface.batch.earlier_result import EarlierResult
 from edge_sphereface.batch.journal import Journal
 from edge_sphereface.batch.photograph_list import ListedPhotograph, decode_list, encode_list
@@ -70,6 +71,9 @@ from edge_sphereface.model.origin import Origin
 from edge_sphereface.model.quantization import Quantization
 from edge_sphereface.model.spec import ModelSpec
 from edge_sphereface.model.tuning import Tuning
+from edge_sphereface.retention import INDEX_NAME, EventAges, FolderIndex
+from edge_sphereface.retention.event_files import expire_events, read_lines, rewrite_events
+from edge_sphereface.retention.mentions import Mentions
 from edge_sphereface.storage.protobuf_wire import bytes_field, varint_field
 from edge_sphereface.stream.outputs.events.home_assistant.state import StateFile, Subject
 from edge_sphereface.stream.outputs.events.outbox import Outbox
@@ -248,6 +252,30 @@ def spool(path, _):
     opened.close()
 
 
+def index(path, _):
+    with FolderIndex(path.parent) as opened:
+        opened.files()
+        opened.add("a.jpg", {"r-1": "Ann"})
+        opened.event_ages()
+        opened.forget_people(["Ann"])
+        opened.erase()
+
+
+def events(path, _):
+    expire_events(path, EventAges(2e9, {"0123abcd": [(1, 0.5)]}), 60.0, dry_run=False)
+    mentions = Mentions(["Ann"])
+    for line in read_lines(path):
+        mentions.learn(line)
+    rewrite_events(path, mentions.without)
+
+
+def audit(path, _):
+    log = path.parent / "audit.jsonl"
+    log.touch()
+    check_audit(log)
+    AuditLog(log).record("enroll", subject="Ann", by="fuzz")
+
+
 def configuration(path, _):
     read_configuration(watch_group(), ["--config", str(path)])
 
@@ -328,6 +356,10 @@ READERS = {
     "tokens.json": (TEXT, tokens, "web.tokens"),
     "entities.json": (TEXT, entities, "stream.outputs.events.home_assistant.state"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
+    INDEX_NAME: (BINARY, index, "retention.folder_index"),
+    "events.jsonl": (TEXT, events, "retention.event_files retention.mentions"),
+    "audit.jsonl": (TEXT, audit, "audit.entry audit.parts"),
+    "audit.jsonl.key": (TEXT, audit, "audit.key"),
     "faces.partial": (BINARY, journal, "batch.journal"),
     "faces.parquet": (BINARY, result, "batch.earlier_result"),
     "photographs": (TEXT, lambda path, _: decode_list(path.read_bytes(), "x"), "batch.photograph_list"),
@@ -441,10 +473,14 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         export_gallery(gallery, folder / "people.jsonl")
     (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
     _photographs(folder, astronaut)
+<<<<<<< HEAD
     kept = StateFile(folder / "entities.json", topic="faces")
     kept.set_people([Subject(name="Ann", mark="monday")])
     kept.set_cameras([Subject(name="door", mark="rtsp://door")])
     kept.save()
+=======
+    _retained(folder)
+>>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
     opened = Outbox(folder / "spool.db")
     opened.put('{"event": "appeared"}')
     opened.close()
@@ -462,6 +498,16 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         writer.write_table(faces_table(rows, kind, "mtcnn"))
         writer.add_key_value_metadata({PHOTOGRAPHS_KEY: encode_list(photographs)})
     return folder
+
+
+def _retained(folder):
+    """What says who is in files, events and an audit."""
+    with FolderIndex(folder) as index:
+        index.add("door-20260131T120000000Z.mkv", {"r-1": "Ann", "r-2": ""})
+        index.add_run("0123abcd", 1, 1.7e9)
+    line = '{"run": "0123abcd", "sequence": 1, "track": 1, "name": "Ann", "time": "2026-01-31T12:00:00.000Z"}'
+    (folder / "events.jsonl").write_text(f"{line}\n" * 3)
+    AuditLog(folder / "audit.jsonl").record("enroll", subject="Ann", by="test")
 
 
 def _outputs(folder):

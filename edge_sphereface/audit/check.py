@@ -80,6 +80,20 @@ def read_entries(path: Path, *, key: Path | None = None) -> Iterator[AuditEntry]
             yield entry
 
 
+def read_pseudonym(path: Path, name: str, *, key: Path | None = None) -> str:
+    """What stands for a name in an audit.
+
+    Args:
+        path: of the audit.
+        name: name of an identity.
+        key: file of the key; None for ``FILE.key``.
+
+    Raises:
+        AuditError: the key is missing or damaged.
+    """
+    return AuditKey.read(AuditParts(path, key).key).pseudonym(name)
+
+
 def check_audit(path: Path, *, key: Path | None = None, head: Head | None = None, after: Head = _START) -> AuditCheck:
     """Check an audit with its rotated parts.
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-AUDIT_VARIABLE = "EDGE_SPHEREFACE_AUDIT"
-"""Variable of the environment that names the audit file."""
 _CHANGED_HINT = "check the audit; to begin another one, move its files away"
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface._version import __version__
 from edge_sphereface.cli import (
+    audit_command,
     completion,
     device_command,
+    erasure_commands,
     face_commands,
     fetch_model_command,
     folder_command,
@@ -56,6 +58,8 @@ def build_parser() -> Parser:
     device_command.add_command(commands)
     kit_command.add_command(commands)
     watch_command.add_command(commands)
+    erasure_commands.add_commands(commands)
+    audit_command.add_command(commands)
     service_command.add_command(commands)
     completion.add_command(parser)
     add_help_command(parser)

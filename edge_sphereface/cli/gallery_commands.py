@@ -16,6 +16,7 @@ from edge_sphereface.cli.arguments import (
     open_named_gallery,
     warn_without_crops,
 )
+from edge_sphereface.cli.audit_command import audit_option, open_audit
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.json_output import INLINE
 
@@ -130,7 +131,7 @@ def _list_text(report: ListReport, own: Threshold | None) -> str:
 def _add_remove(commands: Commands) -> None:
     parser = commands.add_parser(
         "remove",
-        parents=[json_option(), gallery_options()],
+        parents=[json_option(), gallery_options(), audit_option()],
         help="remove identities permanently",
         description="Remove identities with their embeddings and crops. Removal is permanent: freed space is "
         "overwritten, and the file is compacted in memory, which takes as much memory as the gallery is large.",
@@ -157,9 +158,13 @@ class RemoveReport:
 
 def remove(arguments: argparse.Namespace) -> Outcome:
     """All of the names, or none if one is not there."""
+    audit = open_audit(arguments.audit)
     with open_named_gallery(arguments, None) as gallery:
         embeddings = gallery.remove(arguments.name)
         left = len(gallery)
+    if audit is not None:
+        for name in arguments.name:
+            audit.record("remove", subject=name, by="edge-sphereface gallery remove")
     report = RemoveReport(removed=tuple(arguments.name), embeddings=embeddings, identities=left)
     return Outcome(report, f"removed {', '.join(report.removed)} with {_count(embeddings, 'embedding')}; {left} left")
 

@@ -20,6 +20,7 @@ COMMANDS: dict[Remedy, str] = {
     "check-cluster": "--ray-address ADDRESS",
     "convert-model": f"{_CONVERT} CHECKPOINT -o MODEL.onnx",
     "create-gallery": "edge-sphereface enroll",
+    "delete-shared-files": "--shared",
     "fetch-detector": "edge-sphereface fetch-detector, or --detector-model FILE",
     "get-model": "edge-sphereface fetch-model FOLDER, or make model in a checkout",
     "give-key": "--key-file FILE",

@@ -24,6 +24,7 @@ from edge_sphereface.cli.arguments import (
     warn_without_crops,
     write_drawing,
 )
+from edge_sphereface.cli.audit_command import audit_option, open_audit
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.errors import EdgeSphereFaceError, GalleryNotFoundError, ImageError, NoFaceError, SeveralFacesError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.evaluation.labeled_photos import SkippedPhoto
     from edge_sphereface.gallery import Enrollment, Gallery, Identification
@@ -50,7 +52,7 @@ def add_commands(commands: Commands) -> None:
 def _add_enroll(commands: Commands) -> None:
     parser = commands.add_parser(
         "enroll",
-        parents=[json_option(), gallery_options(), model_option(), detector_options()],
+        parents=[json_option(), gallery_options(), model_option(), detector_options(), audit_option()],
         help="add a person to a gallery",
         description="Add photographs of one person, each showing one face, to a gallery, which is created if there is "
         "none.",
@@ -114,6 +116,7 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
     metadata = dict(arguments.meta) or None
     if metadata is not None:
         metadata_text(metadata)
+    audit = open_audit(arguments.audit)
     pipeline = open_pipeline(arguments)
     select: Selection = "largest" if arguments.largest else "only"
     skipped: list[SkippedPhoto] = []
@@ -137,6 +140,8 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         warn_without_crops(arguments, gallery)
         for name, faces in chain([first], people):
             enrolled.append(_enroll(gallery, name, faces, metadata))
+            if audit is not None:
+                audit.record("enroll", subject=name, by="edge-sphereface enroll", detail={"embeddings": len(faces)})
             _warn(enrolled[-1], gallery)
             _warn_different(name, faces, gallery)
         location, total = gallery.location, len(gallery)
@@ -241,7 +246,7 @@ def _warn_different(name: str, faces: list[EmbeddedFace], gallery: Gallery) -> N
 def _add_identify(commands: Commands) -> None:
     parser = commands.add_parser(
         "identify",
-        parents=[json_option(), gallery_options(), model_option(), detector_options(), draw_option()],
+        parents=[json_option(), gallery_options(), model_option(), detector_options(), draw_option(), audit_option()],
         help="identify the faces in photographs",
         description="Look every face of the photographs up in a gallery. In one photograph, each identity is given to "
         "one face only, the most similar. Exit code 1 if a photograph shows no face.",
@@ -314,6 +319,7 @@ def identify(arguments: argparse.Namespace) -> Outcome:
 
     require_gallery(arguments)
     targets = drawing_paths(arguments)
+    audit = open_audit(arguments.audit)
     pipeline = open_pipeline(arguments)
     images = []
     with open_named_gallery(arguments, pipeline.embedder) as gallery:
@@ -331,12 +337,21 @@ def identify(arguments: argparse.Namespace) -> Outcome:
                 IdentifiedFace(face=face.face.report(), answer=answer)
                 for face, answer in zip(faces, answers, strict=True)
             )
+            if audit is not None:
+                _record_lookup(audit, answers)
             if target is not None:
                 write_drawing(arguments, target, _with_names(load_image(path), faces, answers))
             images.append(IdentifiedImage(path=path, faces=identified, drawn=target))
         location = gallery.location
     report = IdentifyReport(gallery=location, detector=pipeline.detector.name, images=tuple(images))
     return Outcome(report, _identify_text(report), passed=all(image.faces for image in images))
+
+
+def _record_lookup(audit: AuditLog, answers: Sequence[Identification]) -> None:
+    """A line for each person who was found, and one for the photograph where nobody was."""
+    found = [answer.name for answer in answers if answer.name is not None]
+    for name in found or [""]:
+        audit.record("identify", subject=name, by="edge-sphereface identify", detail={"faces": len(answers)})
 
 
 def _with_names(image: UInt8Array, faces: list[EmbeddedFace], answers: Sequence[Identification]) -> UInt8Array:

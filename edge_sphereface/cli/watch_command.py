@@ -21,6 +21,7 @@ from edge_sphereface.cli.arguments import (
     open_named_gallery,
     require_detector,
 )
+from edge_sphereface.cli.audit_command import open_audit
 from edge_sphereface.cli.configuration import OPTION, read_configuration
 from edge_sphereface.cli.option import option_parser, settings_from
 from edge_sphereface.cli.problem_notes import ProblemNotes
@@ -34,6 +35,7 @@ from edge_sphereface.cli.watch_parts import (
     make_frame_sinks,
     make_images,
     make_page,
+    make_retention,
     make_sinks,
 )
 
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.web import PageView
 
@@ -95,7 +98,9 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 opens the first camera")
     require_detector(arguments)
     page, supervisor = make_page(options), SystemdNotifier()
-    notes = ProblemNotes(lambda: stream.health().problems)
+    audit = open_audit(options.audit)
+    keeper: RetentionKeeper | None = None
+    notes = ProblemNotes(lambda: (*stream.health().problems, *([keeper.problem] if keeper and keeper.problem else [])))
 
     announced = False
 
@@ -116,10 +121,15 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         if named_gallery(arguments) is not None:
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
+<<<<<<< HEAD
         images = make_images(options)
         entities = make_entities(
             options, gallery, lambda: (Subject(name=options.stream.name, mark=stream.name),), images
         )
+=======
+        sinks = make_sinks(options, lambda: stream.stop())  # noqa: PLW0108 -- bound when it is called
+        keeper = stack.enter_context(make_retention(options, sinks, audit))
+>>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
         stream = FaceStream(
             source,
             detector=open_named_detector(arguments),
@@ -127,8 +137,13 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             gallery=gallery,
             liveness=open_liveness(arguments),
             settings=options.stream,
+<<<<<<< HEAD
             sinks=make_sinks(options, lambda: stream.stop(), entities),  # noqa: PLW0108 -- bound when it is called
             frame_sinks=make_frame_sinks(options, page, images),
+=======
+            sinks=sinks,
+            frame_sinks=make_frame_sinks(options, page),
+>>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
             on_turn=on_turn,
         )
         stops = stack.enter_context(_stopped_by_signals(stream))

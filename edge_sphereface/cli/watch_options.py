@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_sphereface.cli.arguments import detector_group, gallery_group, liveness_group, model_group
 from edge_sphereface.cli.option import Option, options_of
+from edge_sphereface.retention.limits import RetentionLimits
 from edge_sphereface.setting import Range, nested, setting
 from edge_sphereface.stream.event_kinds import EventKinds
 from edge_sphereface.stream.outputs.events.command_hook import parse_command
@@ -171,10 +172,23 @@ class WatchOptions:
         group="operation",
         help="serve /health and /metrics (Prometheus) over HTTP (default HOST: this machine only)",
     )
+    retention: RetentionLimits = nested(RetentionLimits)
+    audit: Path | None = setting(
+        None,
+        read=Path,
+        metavar="FILE",
+        group="retention",
+        help="append what is deleted, and who is enrolled and removed, to this audit file, without names (default: "
+        "$EDGE_SPHEREFACE_AUDIT, or none)",
+    )
     stream: StreamSettings = nested(StreamSettings)
 
 
+<<<<<<< HEAD
 _GROUPS = ("", "source", "work", "recognition", "events", "home assistant", "notifications", "pictures", "operation")
+=======
+_GROUPS = ("", "source", "work", "recognition", "events", "notifications", "pictures", "retention", "operation")
+>>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
 
 
 def stream_group() -> list[Option]:

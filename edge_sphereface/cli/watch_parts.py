@@ -14,9 +14,15 @@ from edge_sphereface.stream.event_kinds import EVERY_KIND
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
+    from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.watch_options import WatchOptions
+<<<<<<< HEAD
     from edge_sphereface.gallery import Gallery
+=======
+    from edge_sphereface.retention.keeper import RetentionKeeper
+>>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
     from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
     from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink
@@ -136,6 +142,36 @@ def make_frame_sinks(options: WatchOptions, *others: FrameSink | None) -> list[F
     return sinks
 
 
+def make_retention(
+    options: WatchOptions, sinks: list[EventSink], audit: AuditLog | None
+) -> AbstractContextManager[RetentionKeeper | None]:
+    """What deletes old files and events, if a limit was given; with one for events it adds a sink.
+
+    Args:
+        options: of the command.
+        sinks: the outputs of events.
+        audit: gets a line for each turn that deleted something.
+    """
+    if options.retention.shortest_s is None:
+        return nullcontext()
+    from edge_sphereface.retention.keeper import EventTimes, ExpiringQueue, RetentionKeeper
+
+    queues = [sink for sink in sinks if isinstance(sink, ExpiringQueue)]
+    times = None if options.retention.keep_events is None else _folder_of_times(options)
+    if times is not None:
+        sinks.append(EventTimes(times))
+    folders = [folder for folder in (options.snapshots, options.record) if folder is not None]
+    return RetentionKeeper(
+        options.retention,
+        folders=folders,
+        events=options.events,
+        queues=queues,
+        times=times,
+        audit=audit,
+        by="edge-sphereface watch",
+    )
+
+
 def make_endpoint(options: WatchOptions, stream: FaceStream) -> AbstractContextManager[object]:
     """The endpoint for health and metrics, if it was requested at another address than the page."""
     if options.metrics is None or _are_same(options.view, options.metrics):
@@ -143,6 +179,17 @@ def make_endpoint(options: WatchOptions, stream: FaceStream) -> AbstractContextM
     from edge_sphereface.stream.monitoring import HealthEndpoint
 
     return HealthEndpoint(stream, *options.metrics)
+
+
+def _folder_of_times(options: WatchOptions) -> Path:
+    """Where it is written down how far the clock is off: beside the event file, or in the cache without one."""
+    from edge_sphereface.storage.cache import cache_folder
+    from edge_sphereface.storage.files import destination, ensure_folder, is_special
+
+    place = None if options.events is None else destination(options.events)
+    if place is None or isinstance(place, int) or is_special(place):
+        return ensure_folder(cache_folder() / "events", mode=0o700)
+    return place.parent
 
 
 def _are_same(one: tuple[str, int] | None, other: tuple[str, int] | None) -> bool:

@@ -44,7 +44,7 @@ class Mentions:
         """The text without these people; None if it is to be removed, as what is no JSON and holds a name."""
         values = _parsed(text)
         if not isinstance(values, dict):
-            return None if self._word.search(_composed(text)) else text
+            return None if self._is_mentioned(text) or self._is_mentioned(values) else text
         if self._is_named(values.get("name")) or _track(values) in self._tracks:
             return None
         changed = False

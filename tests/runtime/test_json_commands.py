@@ -1,5 +1,7 @@
 """With ``--json`` every command of ``edge-sphereface`` prints one JSON object, as its schema says."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,15 @@ def test_command(printed, place, name, words):
 )
 def test_command_of_a_gallery(printed, place, people, name, words):
     printed(build_parser, name, *(word.format(**place, gallery=people) for word in words.split()))
+
+
+def test_retention_and_audit(printed, place, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    Path("faces").mkdir()
+    printed(build_parser, "expire", "expire", "faces", "--keep-unknown", "8h", "--audit", "audit.jsonl")
+    printed(build_parser, "remove", "remove", "Ann", "--everywhere", "--in", "faces", "--audit", "audit.jsonl")
+    printed(build_parser, "audit check", "audit", "check", "audit.jsonl")
+    printed(build_parser, "audit show", "audit", "show", "audit.jsonl", "--subject", "Ann")
 
 
 def test_import(printed, place, people, cli):

@@ -16,7 +16,7 @@ from edge_sphereface.cli.watch_options import WatchOptions, stream_group, watch_
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.setting import Range, Setting, nested, setting
 
-TEXTS = ("7", "0.75", "64", "640x480", "MJPG", "9000", "a=1", "cpu", "mtcnn", "identified")
+TEXTS = ("7", "0.75", "64", "640x480", "MJPG", "9000", "a=1", "cpu", "mtcnn", "identified", "8h")
 """Each option accepts one of them that is not its default."""
 needs_toml = pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 reads TOML with an extra")
 
@@ -83,7 +83,7 @@ def test_a_switch_is_the_same_from_the_command_line_and_from_a_file(option, tmp_
 )
 def test_the_command_line_counts_over_the_file_and_the_file_over_the_default(option, tmp_path):
     low = sample(option)
-    others = (*TEXTS, "8", "0.5", "128", "320x240", "YUYV", "yunet", "unknown,lost")
+    others = (*TEXTS, "8", "0.5", "128", "320x240", "YUYV", "yunet", "unknown,lost", "2d")
     high = next(text for text in others if differs(option, text, low))
     assert from_file(tmp_path, f"{option.name} = {json.dumps(low)}", f"--{option.name}", high) == parsed(
         [f"--{option.name}", high]

@@ -214,6 +214,10 @@ class MqttSink:
         """Events that the broker has not confirmed."""
         return 0 if self._spool is None else self._delivery.unconfirmed(len(self._spool))
 
+    def expire(self, is_old: Callable[[str], bool]) -> int:
+        """Delete the oldest events on the disk that are too old; see :meth:`Outbox.expire`."""
+        return 0 if self._spool is None else self._spool.expire(is_old)
+
     def close(self) -> None:
         """Wait a moment for confirmations, say that we leave, and go. What is not confirmed stays on the disk."""
         client, spool = self._client, self._spool

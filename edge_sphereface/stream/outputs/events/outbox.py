@@ -13,7 +13,7 @@ from edge_sphereface.errors import OutputError, SinkError
 from edge_sphereface.storage.files import destination, ensure_folder, may_write, open_private, restrict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Iterator
 
 _MAGIC = 0x45535350
 """SQLite's application_id of a spool."""
@@ -25,6 +25,15 @@ _READ_ONLY = 8
 """SQLite's code for a file that may not be written, and for one whose header says so."""
 _SURROUNDINGS = {3: "permission", 5: "locked", 6: "locked", 7: "memory", 10: "I/O", 13: "full", 14: "unable to open"}
 """SQLite's codes for what is no fault of the file, and a word of each message: Python 3.10 gives no codes."""
+
+
+def is_outbox(path: Path) -> bool:
+    """Whether a file is a queue of messages, by its first bytes."""
+    try:
+        with path.open("rb") as stream:
+            return not path.is_symlink() and stream.read(72)[68:] == _MAGIC.to_bytes(4, "big")
+    except OSError:
+        return False
 
 
 class Outbox:
@@ -114,6 +123,69 @@ class Outbox:
                 self._count -= gone.rowcount
         except sqlite3.Error as error:
             raise SinkError(f"Cannot forget events in {self._path}: {error}.", hint="is the disk full?") from error
+
+    def expire(self, is_old: Callable[[str], bool], *, limit: int = 500) -> int:
+        """Delete the oldest messages that are too old.
+
+        Args:
+            is_old: tells of a message whether it is.
+            limit: messages to look at.
+
+        Returns:
+            Number of messages that were deleted.
+
+        Raises:
+            SinkError: the disk is full, or does not answer.
+        """
+        old = []
+        for number, payload in self.after(0, limit):
+            if not is_old(payload):
+                break
+            old.append(number)
+        if old:
+            self.forget(old)
+        return len(old)
+
+    def rewrite(self, see: Callable[[str], object], change: Callable[[str], str | None]) -> int:
+        """Change messages, so that no byte of what was removed remains in the file.
+
+        Args:
+            see: sees every message before the first is changed.
+            change: gives what replaces a message, or None to delete it.
+
+        Returns:
+            Number of messages that were changed or deleted.
+
+        Raises:
+            SinkError: the disk is full, or does not answer.
+        """
+        count = 0
+        try:
+            with self._lock:
+                with self._database:
+                    self._database.execute("BEGIN")
+                    for _, payload in self._every():
+                        see(payload)
+                    for number, payload in self._every():
+                        changed = change(payload)
+                        if changed is None:
+                            self._database.execute("DELETE FROM message WHERE id = ?", (number,))
+                        elif changed != payload:
+                            self._database.execute("UPDATE message SET payload = ? WHERE id = ?", (changed, number))
+                        count += changed != payload
+                (self._count,) = self._database.execute("SELECT count(*) FROM message").fetchone()
+                self._database.execute("VACUUM")  # split pages keep copies of what was deleted
+                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot remove events from {self._path}: {error}.", hint="is the disk full?") from error
+        return count
+
+    def _every(self) -> Iterator[tuple[int, str]]:
+        last = 0
+        query = "SELECT id, payload FROM message WHERE id > ? AND typeof(payload) = 'text' ORDER BY id LIMIT 500"
+        while rows := self._database.execute(query, (last,)).fetchall():
+            yield from rows
+            last = rows[-1][0]
 
     def __len__(self) -> int:
         return self._count

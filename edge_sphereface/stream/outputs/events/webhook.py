@@ -161,6 +161,10 @@ class WebhookSink:
         """Events that the receiver has not accepted."""
         return 0 if self._spool is None else len(self._spool)
 
+    def expire(self, is_old: Callable[[str], bool]) -> int:
+        """Delete the oldest events on the disk that are too old; see :meth:`Outbox.expire`."""
+        return 0 if self._spool is None else self._spool.expire(is_old)
+
     def close(self) -> None:
         """Wait a moment for what is on its way, and go. What is not accepted stays on the disk."""
         spool, pump = self._spool, self._pump

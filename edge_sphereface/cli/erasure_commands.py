@@ -1,0 +1,345 @@
+"""The commands expire and remove: delete what is old, and one person everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_sphereface.cli.arguments import gallery_options, json_option, named_gallery, open_named_gallery
+from edge_sphereface.cli.audit_command import audit_option, open_audit
+from edge_sphereface.cli.configuration import read_configuration
+from edge_sphereface.cli.option import option_parser, options_of, settings_from
+from edge_sphereface.cli.runner import Outcome, UsageError
+from edge_sphereface.cli.watch_options import watch_group
+from edge_sphereface.errors import EdgeSphereFaceError, IdentityNotFoundError, RetentionError
+from edge_sphereface.retention.limits import RetentionLimits
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.retention.erasure import FoundPictures
+    from edge_sphereface.retention.mentions import Mentions
+
+_WRITTEN_SETTINGS = ("snapshots", "record", "events", "mqtt_spool", "webhook_spool")
+"""Settings of ``watch`` that name what it writes."""
+_QUEUE_FOLDERS = ("mqtt", "webhook")
+"""Folders of the cache in which ``watch`` keeps queues of events."""
+_MOST_SHOWN = 10
+
+
+def add_commands(commands: Commands) -> None:
+    """Add these commands to the parser."""
+    _add_expire(commands)
+    _add_remove(commands)
+
+
+def _add_expire(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "expire",
+        parents=[json_option(), option_parser(options_of(RetentionLimits)), audit_option()],
+        help="delete pictures, recordings and events that are older than a limit",
+        description="Delete snapshots, recordings and events of `watch` that are older than their limit. `watch` does "
+        "the same while it runs, with the same options. Ages do not follow a clock that jumps. Files that `watch` did "
+        "not write are never deleted.",
+        epilog="example: edge-sphereface expire faces events.jsonl --keep-known 168h --keep-unknown 8h --keep-events "
+        "30d --dry-run",
+    )
+    parser.add_argument("place", nargs="+", type=Path, help="folder of snapshots or recordings, or event file")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
+    parser.set_defaults(run=expire)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiredPlace:
+    """What was deleted in a folder or from an event file.
+
+    Attributes:
+        place: the folder or file.
+        files: names of pictures and recordings.
+        events: number of events.
+    """
+
+    place: Path
+    files: tuple[str, ...]
+    events: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpireReport:
+    """What ``expire`` deleted.
+
+    Attributes:
+        dry_run: whether nothing was deleted in fact.
+        places: one for each folder and file of the command line.
+    """
+
+    dry_run: bool
+    places: tuple[ExpiredPlace, ...]
+
+
+def expire(arguments: argparse.Namespace) -> Outcome:
+    """Delete what is too old.
+
+    Raises:
+        UsageError: no limit was given.
+        RetentionError: a place does not exist, or cannot be changed.
+    """
+    limits = settings_from(RetentionLimits, vars(arguments))
+    if limits.shortest_s is None:
+        raise UsageError("No limit was given.", hint="such as --keep-known 168h --keep-unknown 8h --keep-events 30d")
+    for place in arguments.place:
+        if not place.exists():
+            raise RetentionError(f"There is no folder or file {place}.", hint="check the path")
+    audit = None if arguments.dry_run else open_audit(arguments.audit)
+    places = tuple(_expire_place(place, limits, dry_run=arguments.dry_run) for place in arguments.place)
+    files, events = sum(len(place.files) for place in places), sum(place.events for place in places)
+    if audit is not None:
+        audit.record("expire", subject="", by="edge-sphereface expire", detail={"files": files, "events": events})
+    report = ExpireReport(dry_run=arguments.dry_run, places=places)
+    return Outcome(report, "\n".join(_place_text(place, dry_run=report.dry_run) for place in places))
+
+
+def _expire_place(place: Path, limits: RetentionLimits, *, dry_run: bool) -> ExpiredPlace:
+    from edge_sphereface.retention import Expired, FolderIndex, expire_event_file, expire_files
+
+    done = Expired()
+    with FolderIndex(place if place.is_dir() else place.parent) as index:
+        if place.is_dir():
+            done = expire_files(index, limits, dry_run=dry_run)
+        elif limits.keep_events is not None:
+            done = expire_event_file(index, place, limits.keep_events, dry_run=dry_run)
+    return ExpiredPlace(place=place, files=done.files, events=done.events)
+
+
+def _place_text(place: ExpiredPlace, *, dry_run: bool) -> str:
+    verb = "would be deleted" if dry_run else "deleted"
+    files = "1 file" if len(place.files) == 1 else f"{len(place.files)} files"
+    events = "1 event" if place.events == 1 else f"{place.events} events"
+    what = files if place.place.is_dir() else events
+    return "\n".join([f"{place.place}: {what} {verb}", *(f"  {name!a}"[:300] for name in place.files if dry_run)])
+
+
+def _add_remove(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "remove",
+        parents=[json_option(), gallery_options(required=False), audit_option()],
+        help="remove people from a gallery, and from everything that watch wrote about them",
+        description="Remove people from a gallery, as `gallery remove` does. With --everywhere, also delete the "
+        "snapshots and recordings that show them, and remove their events from files and queues, with the events of "
+        "others that name them as candidates rewritten. Stop `watch` first where it keeps a queue. Removal is "
+        "permanent. The audit keeps a pseudonym. Exit code 1 if something may be left.",
+        epilog="example: edge-sphereface remove 'Ann Lee' --gallery people.db --everywhere --config watch.toml",
+    )
+    parser.add_argument("name", nargs="+", help="name of an identity")
+    parser.add_argument(
+        "--everywhere", action="store_true", help="remove them from what `watch` wrote, too: in --in and --config"
+    )
+    parser.add_argument(
+        "--in",
+        dest="places",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="folder of snapshots, recordings or queues, or event file; may be given again",
+    )
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="settings of `watch`, which name these folders and files"
+    )
+    parser.add_argument(
+        "--shared", action="store_true", help="delete files that show other people by name as well; else refuse"
+    )
+    parser.add_argument(
+        "--unrecorded", action="store_true", help="delete files of which it is not recorded who is in them"
+    )
+    parser.set_defaults(run=remove)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasedPlace:
+    """What was removed from a folder or an event file.
+
+    Attributes:
+        place: the folder or file.
+        files: names of the pictures and recordings that were deleted.
+        events: number of events that were removed or rewritten.
+        unrecorded: names of files that were left, of which it is not recorded who is in them.
+        problem: why not all of it could be removed; empty if all was.
+    """
+
+    place: Path
+    files: tuple[str, ...]
+    events: int
+    unrecorded: tuple[str, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedReport:
+    """What ``remove`` did.
+
+    Attributes:
+        removed: names of the people.
+        embeddings: number of embeddings that were removed from the gallery.
+        places: what was removed elsewhere; empty without ``--everywhere``. The exit code is 1 if one has a problem or
+            files that are not recorded.
+    """
+
+    removed: tuple[str, ...]
+    embeddings: int
+    places: tuple[ErasedPlace, ...] = field(default=())
+
+
+def remove(arguments: argparse.Namespace) -> Outcome:
+    """Remove people from the gallery first, so that a stream names them no more, and then elsewhere.
+
+    Raises:
+        UsageError: neither a gallery nor ``--everywhere``.
+        IdentityNotFoundError: a person is not in the gallery, and nothing else is to be searched.
+        RetentionError: files show other people as well, and it was not said to delete them.
+    """
+    names = tuple(arguments.name)
+    if named_gallery(arguments) is None and not arguments.everywhere:
+        raise UsageError("No gallery was named.", hint="give --gallery PLACE, or --everywhere with --in PATH")
+    places = list(_places(arguments)) if arguments.everywhere else []
+    pictures = _pictures(places, names, may_be_shared=arguments.shared)
+    audit = open_audit(arguments.audit)
+    embeddings = 0 if named_gallery(arguments) is None else _remove_from_gallery(arguments, names)
+    erased = _Eraser(names, delete_unrecorded=arguments.unrecorded).erase(places, pictures)
+    report = RemovedReport(removed=names, embeddings=embeddings, places=tuple(erased))
+    if audit is not None:
+        detail: dict[str, str | float] = {
+            "embeddings": embeddings,
+            "files": sum(len(place.files) for place in erased),
+            "events": sum(place.events for place in erased),
+            "problems": sum(bool(place.problem or place.unrecorded) for place in erased),
+            "everywhere": str(arguments.everywhere).lower(),
+        }
+        for name in names:
+            audit.record("remove", subject=name, by="edge-sphereface remove", detail=detail)
+    passed = not any(place.problem or place.unrecorded for place in erased)
+    return Outcome(report, _removed_text(report), passed=passed)
+
+
+def _places(arguments: argparse.Namespace) -> Iterator[Path]:
+    """Every folder and event file to search, each once."""
+    from edge_sphereface.storage.cache import cache_folder
+
+    named = list(arguments.places)
+    if arguments.config is not None:
+        values = read_configuration(watch_group(), ["--config", str(arguments.config)])
+        named += [values[name] for name in _WRITTEN_SETTINGS if values.get(name) is not None]
+    named += [place for name in _QUEUE_FOLDERS if (place := cache_folder() / name).is_dir()]
+    if not named:
+        raise UsageError("No place was named.", hint="give --in PATH for each folder and event file, or --config FILE")
+    seen = set()
+    for place in named:
+        if place in arguments.places and not place.exists():
+            raise RetentionError(f"There is no folder or file {place}.", hint="check the path")
+        if (resolved := place.resolve()) not in seen:
+            seen.add(resolved)
+            yield place
+
+
+def _pictures(places: Sequence[Path], names: Sequence[str], *, may_be_shared: bool) -> dict[Path, FoundPictures]:
+    from edge_sphereface.retention.erasure import find_pictures, refuse_shared
+
+    found = {place: find_pictures(place, names) for place in places if place.is_dir()}
+    if not may_be_shared:
+        refuse_shared(found.values())
+    return found
+
+
+def _remove_from_gallery(arguments: argparse.Namespace, names: Sequence[str]) -> int:
+    """Number of embeddings that were removed. Where other places are searched, a person may be missing here."""
+    with open_named_gallery(arguments, None) as gallery:
+        if not arguments.everywhere:
+            return gallery.remove(names)
+        embeddings = 0
+        for name in names:
+            try:
+                embeddings += gallery.remove([name])
+            except IdentityNotFoundError:
+                continue
+        return embeddings
+
+
+class _Eraser:
+    def __init__(self, names: Sequence[str], *, delete_unrecorded: bool) -> None:
+        self._names, self._delete_unrecorded = names, delete_unrecorded
+
+    def erase(self, places: Sequence[Path], pictures: dict[Path, FoundPictures]) -> list[ErasedPlace]:
+        from edge_sphereface.retention.mentions import Mentions
+
+        mentions = Mentions(self._names)
+        files = [place for place in places if not place.is_dir() and not _is_queue(place)]
+        erased = [self._erase_events(place, mentions) for place in files]
+        for place in places:
+            if place not in files:
+                found = pictures.get(place)
+                queues = [place] if found is None else sorted(filter(_is_queue, place.iterdir()))
+                erased.append(self._erase_folder(place, found, queues, mentions))
+        return erased
+
+    @staticmethod
+    def _erase_events(place: Path, mentions: Mentions) -> ErasedPlace:
+        from edge_sphereface.retention.erasure import erase_events
+
+        count, problem = 0, ""
+        try:
+            count = erase_events([place], mentions)
+        except EdgeSphereFaceError as error:
+            problem = str(error)
+        return ErasedPlace(place=place, files=(), events=count, unrecorded=(), problem=problem)
+
+    def _erase_folder(
+        self, place: Path, found: FoundPictures | None, queues: Sequence[Path], mentions: Mentions
+    ) -> ErasedPlace:
+        from edge_sphereface.retention.erasure import erase_pictures
+        from edge_sphereface.stream.outputs.events.outbox import Outbox
+
+        files: tuple[str, ...] = ()
+        left: tuple[str, ...] = ()
+        count, problems = 0, []
+        if found is not None:
+            files = (*found.alone, *found.shared, *(found.unrecorded if self._delete_unrecorded else ()))
+            left = () if self._delete_unrecorded else found.unrecorded
+            try:
+                erase_pictures(place, files, self._names)
+            except EdgeSphereFaceError as error:
+                files, left = (), (*files, *left)
+                problems.append(str(error))
+        for path in queues:
+            try:
+                queue = Outbox(path)
+                try:
+                    count += queue.rewrite(mentions.learn, mentions.without)
+                finally:
+                    queue.close()
+            except EdgeSphereFaceError as error:
+                problems.append(str(error))
+        return ErasedPlace(place=place, files=files, events=count, unrecorded=left, problem="; ".join(problems))
+
+
+def _is_queue(path: Path) -> bool:
+    from edge_sphereface.stream.outputs.events.outbox import is_outbox
+
+    return is_outbox(path)
+
+
+def _removed_text(report: RemovedReport) -> str:
+    embeddings = "1 embedding" if report.embeddings == 1 else f"{report.embeddings} embeddings"
+    lines = [f"removed {', '.join(report.removed)} with {embeddings} from the gallery"]
+    for place in report.places:
+        lines.append(f"{place.place}: {len(place.files)} files deleted, {place.events} events removed or rewritten")
+        if place.unrecorded:
+            names = ", ".join(ascii(name) for name in place.unrecorded[:_MOST_SHOWN])
+            lines.append(
+                f"  {len(place.unrecorded)} files may show them, nothing is recorded of who is in them: {names}"
+            )
+        if place.problem:
+            lines.append(f"  {place.problem}")
+    return "\n".join(lines)

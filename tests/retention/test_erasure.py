@@ -1,0 +1,245 @@
+"""One person is removed from everything that was written, and no byte of the name or the picture remains."""
+
+import json
+import os
+
+import pytest
+
+from edge_sphereface.audit import check_audit
+from edge_sphereface.retention import INDEX_NAME, FolderIndex
+from edge_sphereface.retention.event_files import rewrite_events
+from edge_sphereface.retention.mentions import Mentions
+from edge_sphereface.stream.outputs.events.outbox import Outbox, is_outbox
+
+ANN, BO = "Ann Özil", "Bo"
+
+
+def event(sequence, name, *, track=1, run="0123abcd", **fields):
+    values = {"event": "identified", "stream": "Ann Özil's door", "run": run, "sequence": sequence, "track": track}
+    return json.dumps({**values, "name": name, "candidates": [], **fields}, ensure_ascii=False)
+
+
+def candidates(*names):
+    return [{"name": name, "similarity": 0.5} for name in names]
+
+
+@pytest.fixture
+def mentions():
+    found = Mentions([ANN])
+    found.learn(event(1, ANN, track=1))
+    return found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        event(1, ANN, track=2),
+        event(1, "Ann O\u0308zil", track=2),
+        event(1, None, track=1),
+        event(1, BO, track=2, note=f"looks like {ANN}"),
+        event(1, BO, track=2, deep=[{"a": {ANN: 1}}]),
+        json.dumps({"text": f"{ANN} last seen"}),
+        f"no JSON about {ANN}",
+        json.dumps([ANN]),
+    ],
+)
+def test_what_is_about_a_person_goes(mentions, text):
+    assert mentions.without(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", [event(1, BO, track=2), event(1, "Ann Özilova", track=2), event(1, None, run="other"), "{", "[]", "7", ""]
+)
+def test_what_is_about_others_stays_as_it_is(mentions, text):
+    assert mentions.without(text) == text
+
+
+def test_a_candidate_and_an_earlier_decision_go_alone(mentions):
+    text = event(1, BO, track=2, candidates=candidates(BO, ANN), before=ANN)
+    assert json.loads(mentions.without(text)) == json.loads(
+        event(1, BO, track=2, candidates=candidates(BO), before=None)
+    )
+
+
+def picture(folder, number, sightings, content, suffix="jpg"):
+    folder.mkdir(exist_ok=True)
+    tail = f"-0123abcd-{number}.jpg" if suffix == "jpg" else f".{suffix}"
+    name = f"door-20260131T1200{number:02}000Z{tail}"
+    if sightings is not None:
+        with FolderIndex(folder) as index:
+            index.add(name, sightings)
+    (folder / name).write_bytes(content)
+    return name
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """What `watch` leaves behind."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    faces, video = tmp_path / "faces", tmp_path / "video"
+    picture(faces, 1, {"r-1": ANN}, b"face of Ann")
+    picture(faces, 2, {"r-2": BO}, b"face of Bo")
+    picture(faces, 3, {"r-3": ""}, b"a stranger who is Ann")
+    with FolderIndex(faces) as index:
+        index.name_track("r-3", ANN)
+    picture(video, 4, {"r-1": ANN, "r-5": ""}, b"film of Ann", "mkv")
+    (tmp_path / "events.jsonl.1").write_text(event(1, ANN) + "\n" + event(2, None) + "\n")
+    (tmp_path / "events.jsonl").write_text(
+        event(3, None) + "\n" + event(4, BO, track=2, candidates=candidates(BO, ANN)) + "\n"
+    )
+    (tmp_path / "queues").mkdir()
+    queue = Outbox(tmp_path / "queues" / "door.db")
+    for number in range(100):
+        queue.put(event(5 + number, (ANN, BO)[number % 2], track=number, run="queued"))
+    queue.close()
+    (tmp_path / "watch.toml").write_text(
+        'snapshots = "faces"\nrecord = "video"\nevents = "events.jsonl"\nmqtt-spool = "queues/door.db"\n'
+    )
+    return tmp_path
+
+
+def removed(cli, *words):
+    code, out, err = cli("remove", ANN, "--everywhere", "--json", "--audit", "audit.jsonl", *words)
+    return code, json.loads(out), err
+
+
+def test_no_byte_of_a_person_remains(cli, house):
+    code, report, _ = removed(cli, "--config", "watch.toml")
+    assert code == 0
+    assert [(place["place"], len(place["files"]), place["events"]) for place in report["places"]] == [
+        ("events.jsonl", 0, 4),
+        ("faces", 2, 0),
+        ("video", 1, 0),
+        ("queues/door.db", 0, 50),
+    ]
+    written = [path for path in house.rglob("*") if path.is_file()]
+    for path in written:
+        content = path.read_bytes().replace(b"Ann \xc3\x96zil's door", b"")  # the name of a camera
+        assert ANN.encode() not in content, path
+        assert b"of Ann" not in content, path
+        assert b"who is Ann" not in content, path
+        if path.suffix != ".toml":
+            assert path.stat().st_mode & 0o777 == 0o600 or path.parent.name in ("faces", "video"), path
+    assert b"face of Bo" in b"".join(path.read_bytes() for path in written)
+    line = json.loads((house / "events.jsonl").read_text())
+    assert (line["sequence"], line["candidates"]) == (4, candidates(BO))
+    queue = Outbox(house / "queues" / "door.db")
+    assert len(queue) == 50
+    queue.close()
+    assert check_audit(house / "audit.jsonl").problems == ()
+    code, out, _ = cli("audit", "show", "audit.jsonl", "--subject", ANN, "--json")
+    (entry,) = json.loads(out)["entries"]
+    assert (entry["action"], entry["by"], entry["detail"]["files"]) == ("remove", "edge-sphereface remove", "3")
+
+
+def test_a_file_that_shows_others_is_refused_before_anything_is_removed(cli, house):
+    name = picture(house / "video", 5, {"r-1": ANN, "r-2": BO}, b"film of both", "mkv")
+    code, _, err = cli("remove", ANN, "--everywhere", "--config", "watch.toml")
+    assert code == 1
+    assert name in err
+    assert "--shared" in err
+    assert b"face of Ann" in b"".join(path.read_bytes() for path in (house / "faces").iterdir())
+    assert removed(cli, "--config", "watch.toml", "--shared")[0] == 0
+    assert not (house / "video" / name).exists()
+
+
+def test_files_without_a_record_are_listed(cli, house):
+    name = picture(house / "faces", 6, None, b"whoever")
+    code, report, _ = removed(cli, "--in", "faces")
+    assert code == 1
+    assert report["places"][0]["unrecorded"] == [name]
+    assert removed(cli, "--in", "faces", "--unrecorded")[0] == 0
+    assert not (house / "faces" / name).exists()
+
+
+def test_a_queue_that_watch_holds_is_a_problem(cli, house):
+    queue = Outbox(house / "queues" / "door.db")
+    code, report, _ = removed(cli, "--in", "faces", "--in", "queues")
+    queue.close()
+    assert code == 1
+    assert len(report["places"][0]["files"]) == 2
+    assert "another process has it" in report["places"][1]["problem"]
+    assert removed(cli, "--in", "queues")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ((), "--gallery PLACE"),
+        (("--everywhere",), "give --in PATH"),
+        (("--everywhere", "--in", "missing"), "no folder or file missing"),
+    ],
+)
+def test_wrong_usage(cli, tmp_path, monkeypatch, words, part):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("remove", ANN, *words)
+    assert code in (1, 2)
+    assert part in err
+
+
+def test_the_gallery_goes_first(cli, house, people, small_model):
+    code, out, _ = cli("gallery", "list", "--gallery", people, "--json")
+    name = json.loads(out)["identities"][0]["name"]
+    code, out, _ = cli("remove", name, "--gallery", people, "--everywhere", "--in", "faces", "--json")
+    assert code == 0
+    assert json.loads(out)["embeddings"] > 0
+    assert cli("remove", name, "--gallery", people, "--everywhere", "--in", "faces")[0] == 0, "nothing is left to do"
+    assert cli("remove", name, "--gallery", people)[0] == 1
+
+
+def test_a_rewrite_that_fails_changes_nothing(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text(event(1, ANN) + "\n")
+    before = path.read_bytes()
+
+    def fail(text):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        rewrite_events(path, fail)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+def test_a_link_is_followed_only_to_an_own_file(cli, house):
+    (house / "link.jsonl").symlink_to(house / "events.jsonl")
+    assert removed(cli, "--in", "link.jsonl")[0] == 0
+    assert (house / "link.jsonl").is_symlink()
+    assert "Ann Özil'" in (house / "events.jsonl").read_text()
+    assert '"name": "Ann' not in (house / "events.jsonl").read_text()
+
+
+def test_what_is_a_queue(tmp_path, house):
+    assert is_outbox(house / "queues" / "door.db")
+    assert not is_outbox(house / "faces" / INDEX_NAME)
+    assert not is_outbox(tmp_path / "missing")
+
+
+# ---- the commands expire and audit ----------------------------------------------------------------------------------
+
+
+def test_expire(cli, house):
+    keep = ("--keep-known", "168h", "--keep-unknown", "8h", "--keep-events", "30d")
+    code, out, _ = cli("expire", "faces", "events.jsonl", *keep, "--dry-run", "--json")
+    assert code == 0
+    assert [place["files"] for place in json.loads(out)["places"]] == [[], []]
+    name = picture(house / "faces", 6, None, b"whoever")
+    os.utime(house / "faces" / name, (1e9, 1e9))
+    code, out, _ = cli("expire", "faces", *keep, "--dry-run")
+    assert name in out
+    code, out, _ = cli("expire", "faces", *keep, "--audit", "audit.jsonl")
+    assert (code, out) == (0, "faces: 1 file deleted\n")
+    assert cli("expire", "faces")[0] == 2
+    assert cli("expire", "nowhere", *keep)[0] == 1
+    code, out, _ = cli("audit", "check", "audit.jsonl")
+    assert code == 0
+    assert "1 line, nothing wrong" in out
+    head = out.split("head ")[1].split(":")
+    assert cli("audit", "check", "audit.jsonl", "--head", f"{head[0]}:{head[1]}")[0] == 0
+    assert cli("audit", "check", "audit.jsonl", "--head", f"1:{'0' * 64}")[0] == 1
+    assert cli("audit", "check", "audit.jsonl", "--head", "x")[0] == 2
+    assert cli("audit", "check", "missing.jsonl")[0] == 2
+    code, out, _ = cli("audit", "show", "audit.jsonl", "--action", "expire")
+    assert "by edge-sphereface expire  events=0  files=1" in out
