@@ -473,14 +473,11 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         export_gallery(gallery, folder / "people.jsonl")
     (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
     _photographs(folder, astronaut)
-<<<<<<< HEAD
     kept = StateFile(folder / "entities.json", topic="faces")
     kept.set_people([Subject(name="Ann", mark="monday")])
     kept.set_cameras([Subject(name="door", mark="rtsp://door")])
     kept.save()
-=======
     _retained(folder)
->>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
     opened = Outbox(folder / "spool.db")
     opened.put('{"event": "appeared"}')
     opened.close()

@@ -121,15 +121,12 @@ def watch(arguments: argparse.Namespace) -> Outcome:
         if named_gallery(arguments) is not None:
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
-<<<<<<< HEAD
         images = make_images(options)
         entities = make_entities(
             options, gallery, lambda: (Subject(name=options.stream.name, mark=stream.name),), images
         )
-=======
-        sinks = make_sinks(options, lambda: stream.stop())  # noqa: PLW0108 -- bound when it is called
+        sinks = make_sinks(options, lambda: stream.stop(), entities)  # noqa: PLW0108 -- bound when it is called
         keeper = stack.enter_context(make_retention(options, sinks, audit))
->>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
         stream = FaceStream(
             source,
             detector=open_named_detector(arguments),
@@ -137,13 +134,8 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             gallery=gallery,
             liveness=open_liveness(arguments),
             settings=options.stream,
-<<<<<<< HEAD
-            sinks=make_sinks(options, lambda: stream.stop(), entities),  # noqa: PLW0108 -- bound when it is called
-            frame_sinks=make_frame_sinks(options, page, images),
-=======
             sinks=sinks,
-            frame_sinks=make_frame_sinks(options, page),
->>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
+            frame_sinks=make_frame_sinks(options, page, images),
             on_turn=on_turn,
         )
         stops = stack.enter_context(_stopped_by_signals(stream))

@@ -184,11 +184,18 @@ class WatchOptions:
     stream: StreamSettings = nested(StreamSettings)
 
 
-<<<<<<< HEAD
-_GROUPS = ("", "source", "work", "recognition", "events", "home assistant", "notifications", "pictures", "operation")
-=======
-_GROUPS = ("", "source", "work", "recognition", "events", "notifications", "pictures", "retention", "operation")
->>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
+_GROUPS = (
+    "",
+    "source",
+    "work",
+    "recognition",
+    "events",
+    "home assistant",
+    "notifications",
+    "pictures",
+    "retention",
+    "operation",
+)
 
 
 def stream_group() -> list[Option]:

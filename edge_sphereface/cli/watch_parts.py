@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
     from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.watch_options import WatchOptions
-<<<<<<< HEAD
     from edge_sphereface.gallery import Gallery
-=======
     from edge_sphereface.retention.keeper import RetentionKeeper
->>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
     from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
     from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink

@@ -241,17 +241,10 @@ def test_a_provider_that_is_not_there(cli, small_model):
 def test_every_command_has_help_with_an_example(capsys):
     commands = build_parser().commands.choices
     assert set(commands) == {
-<<<<<<< HEAD
         "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "gallery",
         "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device", "check-outputs", "doctor",
         "fetch-detector", "fetch-model",
-        "watch", "service", "completion", "help",
-=======
-        "info", "detect", "align", "embed", "verify", "enroll", "identify", "gallery", "calibrate-threshold",
-        "embed-folder", "verify-model", "tune", "report-device", "check-outputs", "doctor", "fetch-detector",
-        "fetch-model",
         "watch", "service", "completion", "help", "remove", "expire", "audit",
->>>>>>> 9ea6704 (watch and expire delete what is older than its limit; remove takes one person out of everything that was written; commands write an audit)
     }  # fmt: skip
     below = commands["gallery"].commands.choices
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}
