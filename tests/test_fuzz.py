@@ -473,10 +473,6 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         export_gallery(gallery, folder / "people.jsonl")
     (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
     _photographs(folder, astronaut)
-    kept = StateFile(folder / "entities.json", topic="faces")
-    kept.set_people([Subject(name="Ann", mark="monday")])
-    kept.set_cameras([Subject(name="door", mark="rtsp://door")])
-    kept.save()
     _retained(folder)
     opened = Outbox(folder / "spool.db")
     opened.put('{"event": "appeared"}')
@@ -498,7 +494,11 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
 
 
 def _retained(folder):
-    """What says who is in files, events and an audit."""
+    """What says who is in files, events, an audit, and the entities for Home Assistant."""
+    kept = StateFile(folder / "entities.json", topic="faces")
+    kept.set_people([Subject(name="Ann", mark="monday")])
+    kept.set_cameras([Subject(name="door", mark="rtsp://door")])
+    kept.save()
     with FolderIndex(folder) as index:
         index.add("door-20260131T120000000Z.mkv", {"r-1": "Ann", "r-2": ""})
         index.add_run("0123abcd", 1, 1.7e9)
