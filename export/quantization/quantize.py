@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from edge_sphereface.detection import Detector
+    from edge_sphereface.evaluation.model_selection import Setting
     from edge_sphereface.evaluation.pairs import LabeledPairs
     from export.quantization.paired_embeddings import Embedded
     from export.quantization.proof import Proof
@@ -70,6 +71,7 @@ class QuantizationOptions:
         faster_than: paths of other forms of the float model, such as a tuned one, that the result must be faster than.
         threshold_from_pairs: measure the threshold on the labeled pairs instead of transferring the float model's.
         plan: number of latency samples.
+        setting: session setting of the timed inferences; None for all processors.
     """
 
     precision: str = INT8
@@ -81,6 +83,7 @@ class QuantizationOptions:
     faster_than: Sequence[Path] = ()
     threshold_from_pairs: bool = False
     plan: Plan = DEFAULT_PLAN
+    setting: Setting | None = None
 
     @property
     def recorded_target(self) -> Target:
@@ -217,7 +220,16 @@ def _latency(
         return Latency(None, why_not)
     note("timing the models, in rounds")
     timed = {**floats, **{str(path): path for path in options.faster_than}}
-    return Latency(race(options.precision, reduced.path, timed, plan=options.plan, provider=options.provider))
+    return Latency(
+        race(
+            options.precision,
+            reduced.path,
+            timed,
+            plan=options.plan,
+            setting=options.setting,
+            provider=options.provider,
+        )
+    )
 
 
 def _spec(

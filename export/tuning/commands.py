@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import above_zero, json_option, positive, thread_count
-from edge_sphereface.cli.runner import Outcome, Progress, note
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 from edge_sphereface.cli.tune_command import rival_lines
 from edge_sphereface.json_output import INLINE, rounded
 from edge_sphereface.model.certificate import certificate_path
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.model_selection import RivalReport, RowReport
     from edge_sphereface.model.spec import ModelSpec
     from export.parity import ParityReport
+    from export.quantization.proof import ProofReport
     from export.tuning.device_report import DeviceChoice
+    from export.tuning.near_exact import NearExact
     from export.tuning.tune import Tuned
 
 _SHOWN = 5
@@ -66,6 +68,13 @@ def add_tune(commands: Commands) -> None:
         type=above_zero,
         metavar="E",
         help="largest relative difference from the plain network (default 1e-5)",
+    )
+    parser.add_argument(
+        "--near-exact",
+        type=Path,
+        metavar="FILE.onnx",
+        help="also make the fastest float network with 8-bit weights of the embedding layer, a form of its own "
+        "precision, if its cosine to float is at least 0.9999 and it is measurably faster",
     )
     parser.add_argument(
         "--with", dest="others", nargs="+", type=Path, default=[], metavar="FILE", help="also measure these forms"
@@ -136,6 +145,19 @@ class DroppedNetwork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearExactReport:
+    """The near-exact form: the fastest float network with 8-bit weights of the embedding layer.
+
+    Attributes:
+        model: path of the model, whose precision is ``weights8``; None if it misses a bound.
+        proof: comparison with the float network.
+    """
+
+    model: Path | None
+    proof: ProofReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TuneReport:
     """What ``tune`` did. With ``--device-report`` nothing is measured, and the lists are empty.
 
@@ -154,6 +176,7 @@ class TuneReport:
         load: other work on the machine meanwhile; None with ``--device-report``.
         networks: whole networks, the fastest first.
         dropped: networks that were not timed.
+        near_exact: the near-exact form; None if it was not asked for, or if no float network may run here.
     """
 
     model: Path | None
@@ -167,10 +190,12 @@ class TuneReport:
     load: MachineLoad | None = None
     networks: tuple[NetworkReport, ...] = ()
     dropped: tuple[DroppedNetwork, ...] = ()
+    near_exact: NearExactReport | None = None
 
 
 def tune(arguments: argparse.Namespace) -> Outcome:
     """Measure the forms of a float model, and write the fastest one with its proof."""
+    _check_near_exact(arguments)
     if arguments.device_report is not None:
         return _from_report(arguments)
     from edge_sphereface.cpu import usable_cpus
@@ -189,6 +214,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     )
     tuned = tune_model(arguments.model, arguments.output, options, reporter=Progress, note=note)
     made = tuned.made
+    near_exact = _near_exact(arguments, tuned)
     report = TuneReport(
         model=arguments.output if made else None,
         certificate=certificate_path(arguments.output) if made else None,
@@ -208,8 +234,51 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         load=tuned.choice.load,
         networks=tuple(NetworkReport(row=row.report(), name=row.form.path.stem) for row in tuned.choice.rows),
         dropped=tuple(DroppedNetwork(model=name, reason=reason) for name, reason in _dropped(tuned)),
+        near_exact=near_exact
+        and NearExactReport(model=next(iter(near_exact.files), None), proof=near_exact.proof.report()),
     )
-    return Outcome(report, _text(arguments, tuned), passed=made is not None)
+    return Outcome(report, _text(arguments, tuned) + _near_exact_text(near_exact), passed=made is not None)
+
+
+def _check_near_exact(arguments: argparse.Namespace) -> None:
+    """Check the options of the near-exact form before minutes of search."""
+    from export.outputs import check_output
+
+    if arguments.near_exact is None:
+        return
+    if arguments.device_report is not None:
+        raise UsageError("--near-exact measures here, --device-report does not.", hint="give one of them")
+    if arguments.batch != 1:
+        raise UsageError("--near-exact is for one face in an inference.", hint="leave --batch out")
+    check_output(arguments.near_exact, arguments.model)
+    if arguments.near_exact.resolve() == arguments.output.resolve():
+        raise UsageError(f"{arguments.output} is the output of the exact form.", hint="name another file")
+
+
+def _near_exact(arguments: argparse.Namespace, tuned: Tuned) -> NearExact | None:
+    from edge_sphereface.evaluation.latency import Plan
+    from export.tuning.near_exact import make_near_exact
+
+    best = tuned.choice.best
+    if arguments.near_exact is None or best is None or (tuned.made is None and best.form.path != arguments.model):
+        return None
+    return make_near_exact(
+        arguments.output if tuned.made else arguments.model,
+        arguments.near_exact,
+        setting=best.setting,
+        plan=Plan.of(arguments.rounds),
+        note=note,
+    )
+
+
+def _near_exact_text(near_exact: NearExact | None) -> str:
+    if near_exact is None:
+        return ""
+    from export.quantization.report import proof_text
+
+    words = ["", "", "near-exact form, with 8-bit weights of the embedding layer:", proof_text(near_exact.proof)]
+    refused = f"refused: {'; '.join(near_exact.proof.missed)}; not written"
+    return "\n".join([*words, *(map(str, near_exact.files) if near_exact.files else [refused])])
 
 
 def _from_report(arguments: argparse.Namespace) -> Outcome:

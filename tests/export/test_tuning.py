@@ -14,6 +14,7 @@ from export.plain import open_plain
 from export.rewrite.fast import rewrite
 from export.rewrite.tile import StageForm, read_stages
 from export.tuning import search
+from export.tuning.near_exact import LEAST_COSINE, make_near_exact
 from export.tuning.search import Candidates, combinations, measure_stages
 
 FAST, LARGE = StageForm.parse("2x2"), StageForm.parse("4x4w")
@@ -270,3 +271,33 @@ def test_the_source_is_never_overwritten(small_model, export_cli):
     assert code == 2
     assert "is an input of this command" in errors
     assert small_model.read_bytes() == before
+
+
+def test_the_near_exact_form_is_a_model_of_its_own(small_model, tmp_path):
+    """It is near by a stated bound, says so, and is refused where it is not measurably faster."""
+    output = tmp_path / "near.onnx"
+    made = make_near_exact(small_model, output, setting=Setting(threads=1), plan=Plan(rounds=5, per_round=1))
+    assert made.proof.cosines.min() >= LEAST_COSINE
+    assert output.exists() == made.proof.passed == bool(made.files)
+    assert made.proof.passed or made.proof.misses_latency_only
+    if made.files:
+        assert Embedder(output).spec.precision == "weights8"
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--near-exact", "t.onnx"), "is the output of the exact form"),
+        (("--near-exact", "n.onnx", "--batch", "8"), "for one face"),
+        (("--near-exact", "n.onnx", "--device-report", "r.json"), "give one of them"),
+        (("--near-exact", "none/n.onnx"), "There is no folder"),
+    ],
+)
+def test_near_exact_options_are_checked_before_the_search(
+    small_model, tmp_path, monkeypatch, export_cli, words, reason
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = export_cli("tune", small_model, "-o", "t.onnx", *words)
+    assert code in {1, 2}
+    assert reason in errors
+    assert "stage 1" not in errors
