@@ -178,8 +178,7 @@ class WatchOptions:
         read=Path,
         metavar="FILE",
         group="retention",
-        help="append what is deleted, and who is enrolled and removed, to this audit file, without names (default: "
-        "$EDGE_SPHEREFACE_AUDIT, or none)",
+        help="append what is deleted to this audit file, without names (default: $EDGE_SPHEREFACE_AUDIT, or none)",
     )
     stream: StreamSettings = nested(StreamSettings)
 

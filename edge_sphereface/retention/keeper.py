@@ -201,7 +201,7 @@ class RetentionKeeper:
             return Expired(events=done.events + sent)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             more = False
             try:
                 more = self.turn().more
@@ -210,4 +210,5 @@ class RetentionKeeper:
                 self.problem = f"retention: {error}"
             except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
                 self.problem = f"retention: {type(error).__name__}: {error}"
-            self._stopping.wait(1.0 if more else self._wait_s)
+            if self._stopping.wait(1.0 if more else self._wait_s):
+                return

@@ -204,3 +204,25 @@ def test_a_second_name_of_the_file_is_refused(path, log, tmp_path):
     os.link(path, tmp_path / "copy")
     with pytest.raises(AuditError, match="hard link"):
         log.prepare()
+
+
+def test_commands_record_what_they_do(cli, photo, small_model, tmp_path, monkeypatch):
+    path = tmp_path / "audit.jsonl"
+    monkeypatch.setenv("EDGE_SPHEREFACE_AUDIT", str(path))
+    gallery = ("--gallery", tmp_path / "people.db")
+    assert cli("enroll", *gallery, "--model", small_model, NAME, photo)[0] == 0
+    assert cli("identify", *gallery, "--model", small_model, photo, "--threshold", "0")[0] == 0
+    assert cli("gallery", "remove", *gallery, NAME)[0] == 0
+    entries = list(read_entries(path))
+    subject = AuditLog(path).pseudonym(NAME)
+    assert [(entry.action, entry.subject) for entry in entries] == [
+        ("enroll", subject),
+        ("identify", subject),
+        ("remove", subject),
+    ]
+    assert b"Lee" not in b"".join(file.read_bytes() for file in tmp_path.glob("audit*"))
+    (tmp_path / "audit.jsonl.anchor").unlink()
+    code, _, err = cli("enroll", *gallery, "--model", small_model, NAME, photo)
+    assert code == 1
+    assert "does not end with line 0" in err
+    assert cli("gallery", "list", *gallery, "--json")[1].count(NAME) == 0, "nothing is done that the audit cannot hold"
