@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
+    from edge_sphereface.types import JsonObject
 
 BUDGET_PERCENT = 75.0
 """Share of the time in which detector and model may work, for all cameras together."""
@@ -60,6 +61,7 @@ class CameraGroup:
         budget_percent: share of the time in which detector and model work, for all cameras together, in percent.
         on_turn: called several times a second in the thread that runs the group, while the group works. A watchdog
             can rely on it.
+        read: reads a camera from the values of a request; see :meth:`read`.
         clock: gives seconds that never run backwards.
 
     Raises:
@@ -81,13 +83,14 @@ class CameraGroup:
         frame_sinks: Callable[[Camera], Sequence[FrameSink]] = lambda _: (),
         budget_percent: float = BUDGET_PERCENT,
         on_turn: Callable[[], object] = lambda: None,
+        read: Callable[[JsonObject], Camera] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gallery = gallery
         self._liveness = liveness
         self._inference = SharedInference(detector, embedder, clock=clock)
         self._frame_sinks, self._budget_percent = frame_sinks, budget_percent
-        self._sinks, self._on_turn, self._clock = tuple(sinks), on_turn, clock
+        self._sinks, self._on_turn, self._read, self._clock = tuple(sinks), on_turn, read, clock
         self._dispatchers: list[EventDispatcher] = []
         self._changing = threading.RLock()
         self._runners: dict[str, CameraRunner] = {}
@@ -119,6 +122,17 @@ class CameraGroup:
             self._runners = {**self._runners, camera.name: runner}
             if self._is_running:
                 runner.start()
+
+    def read(self, values: JsonObject) -> Camera:
+        """Read a camera from the values of a request.
+
+        Raises:
+            CameraError: the group was told no way to read one.
+            EdgeSphereFaceError: the values are no camera.
+        """
+        if self._read is None:
+            raise CameraError("This program reads no cameras from requests.", hint="name them in its settings")
+        return self._read(values)
 
     def change(self, camera: Camera) -> None:
         """Replace the camera of that name; one that is equal goes on untouched.

@@ -18,7 +18,7 @@ from edge_sphereface.redaction import has_credentials
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from edge_sphereface.cli.option import Option
     from edge_sphereface.types import JsonObject
@@ -30,20 +30,42 @@ _MAX_DOTS = 64
 _ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
 _HINT = "each key is an option of edge-sphereface watch --help, without --"
 _SHOWN = 60
+_OWN_KEYS = ("url", "listen", "file", "command", "prefix")
+"""Keys of a table that name the option of the table's own name."""
 _KINDS = {bool: "true or false", str: "a string", int: "a number", float: "a number", dict: "a table", list: "a list"}
 _READERS = ("tomllib", "tomli")
 """Python's own reader from 3.11 on, and the package that it came from."""
 
 
-def read_configuration(options: Iterable[Option], words: list[str]) -> dict[str, Any]:
+def read_configuration(
+    options: Iterable[Option], words: list[str], tables: Mapping[str, Iterable[Option]] | None = None
+) -> dict[str, Any]:
     """Values of the options in the file that a command line names, by their attributes; empty if it names none.
+
+    A table ``[http]`` holds the options whose names begin with ``http-``, without that beginning. Its key ``url``,
+    ``listen``, ``file``, ``command`` or ``prefix`` is the option ``http`` itself.
+
+    Args:
+        options: keys of the file.
+        words: of the command line.
+        tables: keys of the tables that may stand in the file several times, such as ``[[camera]]``; the values of all
+            tables of one name are a tuple, ``camera_tables``.
 
     Raises:
         UsageError: the file is missing, is not TOML, has a key that is no option, or a value that its option refuses.
         ExtraError: Python 3.10 without ``tomli``.
     """
     path = _named(words)
-    return {} if path is None else _values({option.name: option for option in options}, path)
+    if path is None:
+        return {}
+    by_name = {option.name: option for option in options}
+    content = _read(path)
+    values: dict[str, Any] = {}
+    for kind, keys in (tables or {}).items():
+        found = content.pop(kind, None)
+        if found is not None:
+            values[f"{kind}_tables"] = _tables(kind, found, list(keys), str(path))
+    return {**option_values(_flat(content, by_name), by_name.values(), str(path)), **values}
 
 
 def asks_for_json(words: list[str]) -> bool:
@@ -69,39 +91,76 @@ def _named(words: list[str]) -> Path | None:
     return path
 
 
-def _values(options: Mapping[str, Option], path: Path) -> dict[str, Any]:
+def option_values(content: Mapping[str, Any], options: Iterable[Option], place: str) -> dict[str, Any]:
+    """Values of options by their attributes.
+
+    Args:
+        content: values as TOML or JSON have them, by the names of the options.
+        options: that may be named.
+        place: where they stand, for messages.
+
+    Raises:
+        UsageError: a key is no option, or its value is none that it takes.
+    """
+    by_name = {option.name: option for option in options}
     values: dict[str, Any] = {}
-    for key, found in _read(path).items():
-        option = options.get(key)
+    for key, found in content.items():
+        option = by_name.get(key)
         if option is None:
-            near = get_close_matches(key, options, n=1)
+            near = get_close_matches(key, by_name, n=1)
             raise UsageError(
-                f"{path}: there is no setting {key[:_SHOWN]!r}.",
+                f"{place}: there is no setting {key[:_SHOWN]!r}.",
                 hint=f"do you mean {near[0]!r}?" if near else _HINT,
             )
         for item in found if option.is_list and isinstance(found, list) else [found]:
-            _check_type(option, item, path)
+            _check_type(option, item, place)
             if option.read is not None:
-                value = _parsed(option, str(item), path)
+                value = _parsed(option, str(item), place)
                 values[option.attribute] = [*values.get(option.attribute, []), value] if option.is_list else value
-            elif item:
-                values[option.attribute] = not option.default
+            else:
+                values[option.attribute] = bool(option.default) != item
     return values
 
 
-def _check_type(option: Option, item: object, path: Path) -> None:
+def _flat(content: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
+    """The content with the keys of its tables as names of options."""
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        prefix = name.replace("_", "-")
+        if not isinstance(value, dict) or not any(option.startswith(f"{prefix}-") for option in options):
+            flat[name] = value
+            continue
+        for key, item in value.items():
+            option = f"{prefix}-{key}"
+            flat[prefix if option not in options and key in _OWN_KEYS and prefix in options else option] = item
+    return flat
+
+
+def _tables(kind: str, found: object, options: Sequence[Option], path: str) -> tuple[dict[str, Any], ...]:
+    if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
+        raise UsageError(f"{path}: expected tables for {kind!r}.", hint=f"write [[{kind}]] above each")
+    places = [f"{path}: {_named_table(kind, number, table)}" for number, table in enumerate(found, 1)]
+    return tuple(option_values(table, options, place) for table, place in zip(found, places, strict=True))
+
+
+def _named_table(kind: str, number: int, table: Mapping[str, Any]) -> str:
+    name = table.get("name")
+    return f"{kind} {name[:_SHOWN]!r}" if isinstance(name, str) else f"{kind} {number}"
+
+
+def _check_type(option: Option, item: object, place: str) -> None:
     is_switch = option.read is None
     if isinstance(item, bool) != is_switch or not isinstance(item, str | int | float):
         expected = "true or false" if is_switch else "a string or a number"
         got = _KINDS.get(type(item), "something else")  # the value itself may hold a password
-        raise UsageError(f"{path}: expected {expected} for {option.name!r}, got {got}.")
+        raise UsageError(f"{place}: expected {expected} for {option.name!r}, got {got}.")
 
 
-def _parsed(option: Option, text: str, path: Path) -> Any:
+def _parsed(option: Option, text: str, place: str) -> Any:
     try:
         return option.parse(text)
     except ArgumentTypeError as error:
-        raise UsageError(f"{path}: {option.name}: {error}.", hint=_HINT) from error
+        raise UsageError(f"{place}: {option.name}: {error}.", hint=_HINT) from error
 
 
 def _read(path: Path) -> JsonObject:

@@ -20,23 +20,28 @@ class PlainLines:
     """Events as lines of text.
 
     A source that stays away is told when it fails and every ten minutes after that, not at each try to open it.
+
+    Args:
+        names_stream: begin each line with the name of its stream, where there are several.
     """
 
-    def __init__(self) -> None:
-        self._reason = ""
-        self._told = 0.0
+    def __init__(self, *, names_stream: bool = False) -> None:
+        self._names_stream = names_stream
+        self._told: dict[str, tuple[str, float]] = {}
 
     def __call__(self, event: Event) -> str | None:
         """The line of an event; None for one that has none."""
         from edge_sphereface.stream.events import SourceDown, SourceUp
 
         if isinstance(event, SourceUp):
-            self._reason = ""
+            self._told.pop(event.stream, None)
         if isinstance(event, SourceDown) and event.retry_s is not None:
-            if event.reason == self._reason and event.unix_time - self._told < _AGAIN_S:
+            reason, told = self._told.get(event.stream, ("", 0.0))
+            if event.reason == reason and event.unix_time - told < _AGAIN_S:
                 return None
-            self._reason, self._told = event.reason, event.unix_time
-        return plain_line(event)
+            self._told[event.stream] = (event.reason, event.unix_time)
+        line = plain_line(event)
+        return f"{event.stream}  {line}" if line is not None and self._names_stream else line
 
 
 def plain_line(event: Event) -> str | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.cli.arguments import (
     detector_options,
@@ -22,10 +22,12 @@ from edge_sphereface.cli.arguments import (
     require_detector,
 )
 from edge_sphereface.cli.audit_command import open_audit
+from edge_sphereface.cli.camera_tables import TABLE, camera_options
 from edge_sphereface.cli.configuration import OPTION, read_configuration
 from edge_sphereface.cli.option import option_parser, settings_from
 from edge_sphereface.cli.problem_notes import ProblemNotes
 from edge_sphereface.cli.runner import Outcome, UsageError, note
+from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import WatchOptions, stream_group, watch_group
 from edge_sphereface.cli.watch_parts import (
@@ -41,8 +43,6 @@ from edge_sphereface.cli.watch_parts import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
-    from types import FrameType
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
@@ -69,14 +69,22 @@ def add_command(commands: Commands) -> None:
         epilog="examples: edge-sphereface watch 0 --gallery people.db --model model.onnx; "
         "edge-sphereface watch 0 --gallery people.db --view; edge-sphereface watch --config watch.toml --json",
     )
-    parser.preset = lambda words: read_configuration(watch_group(), words)
+
+    def preset(words: list[str]) -> dict[str, Any]:
+        values = read_configuration(watch_group(), words, {TABLE: camera_options()})
+        return {**values, "read_again": lambda: parser.parse_args(words)} if "camera_tables" in values else values
+
+    parser.preset = preset
     parser.add_argument(
         "source",
         nargs="?",
         help="camera number or /dev/video0, URL (rtsp, http, …), GStreamer pipeline, video file, folder of images",
     )
     parser.add_argument(
-        OPTION, type=Path, metavar="FILE.toml", help="settings; each key is an option of this help without --"
+        OPTION,
+        type=Path,
+        metavar="FILE.toml",
+        help="settings; each key is an option of this help without --, and each [[camera]] table is a camera",
     )
     parser.set_defaults(run=watch)
 
@@ -92,6 +100,10 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.stream.monitoring import SystemdNotifier
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
 
+    if hasattr(arguments, "camera_tables"):
+        from edge_sphereface.cli.house import watch_house
+
+        return watch_house(arguments, arguments.read_again)
     options = settings_from(WatchOptions, vars(arguments))
     source = arguments.source or options.named_source
     if source is None:
@@ -138,7 +150,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             frame_sinks=make_frame_sinks(options, page, images),
             on_turn=on_turn,
         )
-        stops = stack.enter_context(_stopped_by_signals(stream))
+        stops = stack.enter_context(stopped_by_signals(stream.stop))
         stack.enter_context(make_endpoint(options, stream))
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
@@ -161,23 +173,6 @@ def _announce(stream: FaceStream, page: PageView | None, options: WatchOptions) 
         note(f"live picture: {_reachable(page.url)}")
         if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
             print(f"with its token: {_reachable(page.address)}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _stopped_by_signals(stream: FaceStream) -> Iterator[list[int]]:
-    """Stop the stream in order on Ctrl-C and SIGTERM; gives the signals that came."""
-    came: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        came.append(number)
-        stream.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _reachable(url: str) -> str:

@@ -180,6 +180,13 @@ class WatchOptions:
         group="retention",
         help="append what is deleted to this audit file, without names (default: $EDGE_SPHEREFACE_AUDIT, or none)",
     )
+    shared_budget: float = setting(
+        75.0,
+        permitted=Range(least=1, most=100),
+        metavar="PERCENT",
+        group="work",
+        help="with several cameras: share of the time in which detector and model work, for all of them together",
+    )
     stream: StreamSettings = nested(StreamSettings)
 
 

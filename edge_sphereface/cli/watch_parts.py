@@ -31,7 +31,11 @@ TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- only its name
 
 
 def make_sinks(
-    options: WatchOptions, left: Callable[[], None], entities: HomeAssistantSink | None = None
+    options: WatchOptions,
+    left: Callable[[], None],
+    entities: HomeAssistantSink | None = None,
+    *,
+    names_stream: bool = False,
 ) -> list[EventSink]:
     """The outputs of events.
 
@@ -39,11 +43,13 @@ def make_sinks(
         options: of the command.
         left: called when the reader of stdout has left.
         entities: for Home Assistant, from :func:`make_entities`.
+        names_stream: whether the lines of events name their streams.
     """
     from edge_sphereface.stream import FileSink
     from edge_sphereface.stream.outputs.events.jsonl import StreamSink
 
-    sinks: list[EventSink] = [StreamSink(sys.stdout, form=json_line if options.json else PlainLines(), left=left)]
+    form = json_line if options.json else PlainLines(names_stream=names_stream)
+    sinks: list[EventSink] = [StreamSink(sys.stdout, form=form, left=left)]
     if options.events is not None:
         size = round(options.events_mib * (1 << 20))
         sinks.append(FileSink(options.events, max_bytes=size, keep=options.events_keep))
@@ -117,7 +123,7 @@ def make_page(options: WatchOptions) -> PageView | None:
 
     host, port = options.view
     token = os.environ.get(TOKEN_VARIABLE) or (None if is_loopback(host) else secrets.token_urlsafe(24))
-    return PageView(host, port, token=token, metrics=_are_same(options.view, options.metrics))
+    return PageView(host, port, token=token, metrics=are_same(options.view, options.metrics))
 
 
 def make_frame_sinks(options: WatchOptions, *others: FrameSink | None) -> list[FrameSink]:
@@ -171,7 +177,7 @@ def make_retention(
 
 def make_endpoint(options: WatchOptions, stream: FaceStream) -> AbstractContextManager[object]:
     """The endpoint for health and metrics, if it was requested at another address than the page."""
-    if options.metrics is None or _are_same(options.view, options.metrics):
+    if options.metrics is None or are_same(options.view, options.metrics):
         return nullcontext()
     from edge_sphereface.stream.monitoring import HealthEndpoint
 
@@ -189,7 +195,7 @@ def _folder_of_times(options: WatchOptions) -> Path:
     return place.parent
 
 
-def _are_same(one: tuple[str, int] | None, other: tuple[str, int] | None) -> bool:
+def are_same(one: tuple[str, int] | None, other: tuple[str, int] | None) -> bool:
     """Whether two addresses name the same port of the same interface."""
     if one is None or other is None or one[1] != other[1]:
         return False

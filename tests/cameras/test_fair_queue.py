@@ -4,8 +4,6 @@ import heapq
 from itertools import count
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from edge_sphereface.cameras.fair_queue import FairQueue, Share, fair_parts
 
@@ -78,10 +76,11 @@ def test_a_batch_takes_only_what_it_asks_for():
     assert queue.take() == 5
 
 
-@given(st.lists(st.floats(0, 1000), max_size=9), st.floats(0, 2000))
+@pytest.mark.parametrize("total", [0.0, 10.0, 700.0, 1e6])
+@pytest.mark.parametrize("demands", [[], [500.0], [1.0, 300.0, 900.0], [250.0] * 8, [0.0, 0.0, 800.0, 20.0]])
 def test_parts_are_fair(demands, total):
     parts = fair_parts(demands, total)
-    assert sum(parts) <= total * (1 + 1e-9) + 1e-9
+    assert sum(parts) == pytest.approx(min(total, sum(demands)))
     assert all(part <= demand for part, demand in zip(parts, demands, strict=True))
     short = [part for part, demand in zip(parts, demands, strict=True) if part < demand - 1e-6]
     assert all(part >= max(parts) - 1e-6 for part in short)  # who gets less than it needs gets as much as anybody

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge_sphereface.errors import ExtraError
 from edge_sphereface.http_server import answer_server
@@ -11,8 +11,9 @@ from edge_sphereface.http_server.connections import ConnectionCaps
 from edge_sphereface.json_output import json_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
-    from typing import ClassVar, Self
+    from typing import Any, ClassVar, Self
 
     from edge_sphereface.stream.face_stream import FaceStream
 
@@ -23,8 +24,32 @@ _CAPS = ConnectionCaps(pending=24, pending_per_address=16, accepted=0, accepted_
 _CLOSE_S = 0.5
 
 
+class Health(Protocol):
+    """A record of whether something works."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it works."""
+        ...
+
+
+class Monitored(Protocol):
+    """What can be monitored: a stream, or a group of cameras."""
+
+    @property
+    def streams(self) -> Sequence[FaceStream]:
+        """The streams whose metrics are told."""
+        ...
+
+    def health(self) -> Health:
+        """Whether it works."""
+        ...
+
+
 class MonitoringAnswers:
-    """Answers to requests for the health and the metrics of a stream.
+    """Answers to requests for the health and the metrics of a stream, or of a group of cameras.
 
     They hold names of streams and counts, no names of people.
 
@@ -37,7 +62,7 @@ class MonitoringAnswers:
 
     PATHS: ClassVar = ("/health", "/metrics")
 
-    def __init__(self, stream: FaceStream) -> None:
+    def __init__(self, stream: Monitored) -> None:
         require_metrics()
         from edge_sphereface.stream.monitoring.metrics import exposition, make_registry
 
@@ -73,7 +98,7 @@ class HealthEndpoint:
     """
 
     def __init__(
-        self, stream: FaceStream, host: str = "127.0.0.1", port: int = 9464, *, deadline_s: float = _DEADLINE_S
+        self, stream: Monitored, host: str = "127.0.0.1", port: int = 9464, *, deadline_s: float = _DEADLINE_S
     ) -> None:
         self._server = answer_server(
             MonitoringAnswers(stream), host, port, caps=_CAPS, deadline_s=deadline_s, name="health"

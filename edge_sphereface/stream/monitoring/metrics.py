@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from edge_sphereface.stream.face_stream import FaceStream
+    from edge_sphereface.stream.monitoring.health import Monitored
     from edge_sphereface.stream.statistics import Quantiles
 
 _COUNTS = {
@@ -44,10 +44,10 @@ _TIMES = {
 }
 
 
-def make_registry(stream: FaceStream) -> CollectorRegistry:
-    """The metrics of a stream and of its process."""
+def make_registry(monitored: Monitored) -> CollectorRegistry:
+    """The metrics of one or several streams and of their process."""
     registry = CollectorRegistry()
-    registry.register(_StreamCollector(stream))
+    registry.register(_StreamCollector(monitored))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     return registry
@@ -59,36 +59,52 @@ def exposition(registry: CollectorRegistry) -> bytes:
 
 
 class _StreamCollector(Collector):
-    def __init__(self, stream: FaceStream) -> None:
-        self._stream = stream
+    def __init__(self, monitored: Monitored) -> None:
+        self._monitored = monitored
 
     def collect(self) -> Iterator[Metric]:
-        name, now = self._stream.settings.name, self._stream.statistics()
-        health = self._stream.health()
+        streams = {stream.settings.name: stream for stream in self._monitored.streams}
+        now = {name: stream.statistics() for name, stream in streams.items()}
+        health = {(name,): stream.health().healthy for name, stream in streams.items()}
         labels = ["stream"]
-        yield _gauge("info", "Version of this package", ["stream", "version"], {(name, __version__): 1})
-        yield _gauge("healthy", "Whether frames arrive and are processed", labels, {(name,): health.healthy})
-        yield _gauge("source_up", "Whether the source delivers frames", labels, {(name,): now.source_up})
+        yield _gauge("info", "Version of this package", ["stream", "version"], {(name, __version__): 1 for name in now})
+        yield _gauge("healthy", "Whether frames arrive and are processed", labels, health)
+        up = {(name,): counts.source_up for name, counts in now.items()}
+        yield _gauge("source_up", "Whether the source delivers frames", labels, up)
         about = "Problems besides those of the source; /health describes them"
-        yield _gauge("problems", about, labels, {(name,): len(now.problems)})
+        yield _gauge("problems", about, labels, {(name,): len(counts.problems) for name, counts in now.items()})
         for key, about in _COUNTS.items():
-            counter = CounterMetricFamily(f"edge_sphereface_{key}", about, labels=labels)
-            counter.add_metric([name], getattr(now, key))
-            yield counter
-        work = CounterMetricFamily("edge_sphereface_work_seconds", "Time spent on processing frames", labels=labels)
-        work.add_metric([name], self._stream.counters.total.work_ms / 1000)
-        yield work
-        events = CounterMetricFamily("edge_sphereface_events", "Events, by kind", labels=["stream", "event"])
-        for kind, count in list(self._stream.counters.events.items()):
-            events.add_metric([name, kind], count)
-        yield events
+            counts = {(name,): getattr(statistics, key) for name, statistics in now.items()}
+            yield _counter(key, about, labels, counts)
+        work = {(name,): stream.counters.total.work_ms / 1000 for name, stream in streams.items()}
+        yield _counter("work_seconds", "Time spent on processing frames", labels, work)
+        kinds = {
+            (name, kind): count
+            for name, stream in streams.items()
+            for kind, count in list(stream.counters.events.items())
+        }
+        yield _counter("events", "Events, by kind", ["stream", "event"], kinds)
         for key, about in _GAUGES.items():
-            yield _gauge(key, about, labels, {(name,): getattr(now, key)})
+            yield _gauge(key, about, labels, {(name,): getattr(statistics, key) for name, statistics in now.items()})
         for key, about in _TIMES.items():
-            quantiles: Quantiles = getattr(now, f"{key}_ms")
-            values = {(name, "0.5"): quantiles.p50, (name, "0.99"): quantiles.p99}
-            seconds = {where: value / 1000 for where, value in values.items() if value is not None}
+            seconds = {
+                (name, label): value / 1000
+                for name, statistics in now.items()
+                for label, value in _quantiles(getattr(statistics, f"{key}_ms"))
+            }
             yield _gauge(f"{key}_seconds", f"{about}; recent quantiles", ["stream", "quantile"], seconds)
+
+
+def _quantiles(quantiles: Quantiles) -> list[tuple[str, float]]:
+    found = (("0.5", quantiles.p50), ("0.99", quantiles.p99))
+    return [(label, value) for label, value in found if value is not None]
+
+
+def _counter(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    counter = CounterMetricFamily(f"edge_sphereface_{name}", about, labels=labels)
+    for where, value in values.items():
+        counter.add_metric(list(where), value)
+    return counter
 
 
 def _gauge(name: str, about: str, labels: list[str], values: Mapping[Any, float]) -> Metric:

@@ -1,0 +1,195 @@
+"""``watch`` with several cameras, which the ``[[camera]]`` tables of its settings name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edge_sphereface.cli.arguments import (
+    named_gallery,
+    open_embedder,
+    open_named_detector,
+    open_named_gallery,
+    require_detector,
+)
+from edge_sphereface.cli.camera_tables import camera_from_json, camera_of, camera_options
+from edge_sphereface.cli.option import settings_from
+from edge_sphereface.cli.problem_notes import ProblemNotes
+from edge_sphereface.cli.runner import Outcome, UsageError, note
+from edge_sphereface.cli.signals import stopped_by_signals
+from edge_sphereface.cli.threshold_warning import warn_uncalibrated
+from edge_sphereface.cli.watch_options import WatchOptions, watch_group
+from edge_sphereface.cli.watch_parts import are_same, make_frame_sinks, make_page, make_sinks
+from edge_sphereface.errors import EdgeSphereFaceError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from edge_sphereface.cameras import Camera, CameraGroup
+    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.web import PageView
+
+T = TypeVar("T")
+
+
+def cameras_of(arguments: argparse.Namespace) -> list[Camera]:
+    """The cameras that the settings name.
+
+    Raises:
+        UsageError: one of them has no name or no source, or a single source was named beside them.
+        CameraError: two of them have one name.
+    """
+    values = vars(arguments)
+    if arguments.source or arguments.named_source:
+        raise UsageError(
+            "Expected either one source or [[camera]] tables, got both.", hint="give each camera a table of its own"
+        )
+    return [camera_of(table, values) for table in arguments.camera_tables]
+
+
+def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse.Namespace]) -> Outcome:
+    """Watch all cameras until a signal stops them, or nothing more comes from any.
+
+    Args:
+        arguments: parsed arguments.
+        read_again: parses the same words again, with the file as it is by then.
+    """
+    from edge_sphereface.cameras import CameraGroup
+    from edge_sphereface.inference.resident_memory import release_loading_memory
+    from edge_sphereface.stream.monitoring import SystemdNotifier
+
+    options, cameras = settings_from(WatchOptions, vars(arguments)), cameras_of(arguments)
+    require_detector(arguments)
+    page, supervisor = make_page(options), SystemdNotifier()
+    notes = ProblemNotes(lambda: group.problems())  # noqa: PLW0108 -- bound when it is called
+    asked_to_read = threading.Event()
+    announced = False
+
+    def on_turn() -> None:
+        nonlocal announced, arguments
+        if not announced:
+            announced = True
+            _announce(group, page, options)
+            release_loading_memory()
+        supervisor.alive()
+        notes.look()
+        if asked_to_read.is_set():
+            asked_to_read.clear()
+            arguments = reload(group, arguments, read_again)
+
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg reports every damaged frame
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV reports every address that it cannot open, and so do we
+    with ExitStack() as stack:
+        gallery: Gallery | None = None
+        embedder = None
+        if named_gallery(arguments) is not None:
+            embedder = open_embedder(arguments)
+            gallery = stack.enter_context(open_named_gallery(arguments, embedder))
+        first = cameras[0].name if cameras else ""
+        group = CameraGroup(
+            cameras,
+            detector=open_named_detector(arguments),
+            embedder=embedder,
+            gallery=gallery,
+            sinks=make_sinks(options, lambda: group.stop(), names_stream=True),  # noqa: PLW0108 -- bound when it is called
+            frame_sinks=lambda camera: make_frame_sinks(options, page if camera.name == first else None),
+            budget_percent=options.shared_budget,
+            on_turn=on_turn,
+            read=lambda values: camera_from_json(values, vars(arguments)),
+        )
+        stops = stack.enter_context(stopped_by_signals(group.stop, again=asked_to_read.set))
+        stack.enter_context(_endpoint(options, group))
+        group.run(until_ended=bool(cameras))  # none yet: they may come by signal or request
+        supervisor.stopping()
+    if group.undelivered:
+        note(f"warning: {group.undelivered} events could not be delivered before the end")
+    failed = [camera for camera in group.cameras() if camera.state == "failed"]
+    for camera in failed:
+        note(f"camera {camera.name!r} failed: {camera.reason}")
+    if signal.SIGINT in stops:
+        raise KeyboardInterrupt
+    return Outcome(None, "", passed=not group.undelivered and (bool(stops) or not failed))
+
+
+def reload(
+    group: CameraGroup, before: argparse.Namespace, read_again: Callable[[], argparse.Namespace]
+) -> argparse.Namespace:
+    """Make the cameras of a group those of the settings; equal ones go on untouched.
+
+    Settings with a mistake change nothing, and it is said on stderr.
+
+    Returns:
+        The settings that count from now on.
+    """
+    try:
+        after = read_again()
+        if not hasattr(after, "camera_tables"):
+            raise UsageError("No [[camera]] table is left.", hint="the cameras go on as they were")
+        wanted = {camera.name: camera for camera in cameras_of(after)}
+        if len(wanted) < len(after.camera_tables):
+            raise UsageError("Two cameras have the same name.", hint="name each camera after the place that it watches")
+    except EdgeSphereFaceError as error:
+        note(f"settings not changed: {error}")
+        return before
+    known = {camera.name: camera for camera in group.configured()}
+    changed = 0
+    for name in known.keys() - wanted.keys():
+        changed += _try(group.remove, name, name, "removed")
+    for name, camera in wanted.items():
+        if name not in known:
+            changed += _try(group.add, camera, name, "added")
+        elif known[name] != camera:
+            changed += _try(group.change, camera, name, "changed")
+    note(f"settings read again: {changed} of {len(known.keys() | wanted.keys())} cameras changed")
+    later = _later(vars(before), vars(after))
+    if later:
+        note(f"these settings count from the next start: {', '.join(later)}")
+    return after
+
+
+def _try(step: Callable[[T], object], what: T, name: str, done: str) -> bool:
+    """Change the cameras, or say why that was refused."""
+    try:
+        step(what)
+    except EdgeSphereFaceError as error:
+        note(f"camera {name!r} could not be {done}: {error}")
+        return False
+    note(f"camera {name!r}: {done}")
+    return True
+
+
+def _later(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Names of changed settings that no camera has of its own."""
+    of_cameras = {option.attribute for option in camera_options()}
+    return [
+        option.name
+        for option in watch_group()
+        if option.attribute not in of_cameras and before.get(option.attribute) != after.get(option.attribute)
+    ]
+
+
+def _announce(group: CameraGroup, page: PageView | None, options: WatchOptions) -> None:
+    gallery, names = group.gallery, [camera.name for camera in group.configured()]
+    known = "" if gallery is None else f", {len(gallery)} people known"
+    note(f"watching {_listed(names)}{known}; Ctrl-C ends, SIGHUP reads the settings again")
+    if gallery is not None and options.stream.recognition.threshold is None:
+        warn_uncalibrated(gallery, tracks=True)
+    if page is not None and names:
+        note(f"live picture of {names[0]}: {page.url}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{len(names)} cameras ({', '.join(names)})" if len(names) != 1 else names[0]
+
+
+def _endpoint(options: WatchOptions, group: CameraGroup) -> AbstractContextManager[object]:
+    if options.metrics is None or are_same(options.view, options.metrics):
+        return nullcontext()
+    from edge_sphereface.stream.monitoring import HealthEndpoint
+
+    return HealthEndpoint(group, *options.metrics)
