@@ -46,6 +46,7 @@ from benchmarks.tuning.commands import TuningReport
 from edge_sphereface.audit import AuditCheck
 from edge_sphereface.batch.folder import FolderResult
 from edge_sphereface.cli.audit_command import AuditReport
+from edge_sphereface.cameras.camera import GroupHealth
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.erasure_commands import ExpireReport, RemovedReport
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
@@ -126,6 +127,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("remove", RemovedReport),
     ("audit check", AuditCheck),
     ("audit show", AuditReport),
+    ("health-cameras", GroupHealth),
     ("export fetch", FetchReport),
     ("export inspect", CheckpointReport | OnnxReport),
     ("export convert", ConvertReport),

@@ -43,6 +43,7 @@ from edge_sphereface.batch.tables import (
     photographs_table,
 )
 from edge_sphereface.batch.versions import FileVersion
+from edge_sphereface.cli.camera_tables import TABLE, camera_options
 from edge_sphereface.cli.configuration import read_configuration
 from edge_sphereface.cli.watch_options import watch_group
 from edge_sphereface.detection.yunet import YuNet
@@ -277,7 +278,7 @@ def audit(path, _):
 
 
 def configuration(path, _):
-    read_configuration(watch_group(), ["--config", str(path)])
+    read_configuration(watch_group(), ["--config", str(path)], {TABLE: camera_options()})
 
 
 def tokens(path, _):
@@ -430,7 +431,8 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
         "pairs.txt": "10\t300\nAnn\t1\t2\nAnn\t1\tBob\t13\n",
         "pairs.csv": 'image1_path,image2_path,label\n"a, b.jpg",c.jpg,1\nd.jpg,e.jpg,0\n',
         "landmarks.txt": f"a/1.jpg\t{' '.join(['12.5'] * 10)}\nb/2.jpg {' '.join(['-1e2'] * 10)}\n",
-        "watch.toml": 'fps = 5.5\nfast = true\nprovider-option = ["a=1", "b=2"]\n',
+        "watch.toml": 'fps = 5.5\nfast = true\nprovider-option = ["a=1", "b=2"]\n'
+        '[mqtt]\nurl = "mqtt://b"\n[[camera]]\nname = "a"\n',
         "result.json": json.dumps({"environment": {"cpu": "x"}, "rows": [{"a": 1.5}]}),
         "device.json": json.dumps(device_report()),
         "board.json": measured_board.to_json(),

@@ -22,7 +22,14 @@ from edge_sphereface.cli.runner import Outcome, UsageError, note
 from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import WatchOptions, watch_group
-from edge_sphereface.cli.watch_parts import are_same, make_frame_sinks, make_page, make_sinks
+from edge_sphereface.cli.watch_parts import (
+    are_same,
+    make_entities,
+    make_frame_sinks,
+    make_images,
+    make_page,
+    make_sinks,
+)
 from edge_sphereface.errors import EdgeSphereFaceError
 
 if TYPE_CHECKING:
@@ -62,6 +69,7 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
     from edge_sphereface.cameras import CameraGroup
     from edge_sphereface.inference.resident_memory import release_loading_memory
     from edge_sphereface.stream.monitoring import SystemdNotifier
+    from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
 
     options, cameras = settings_from(WatchOptions, vars(arguments)), cameras_of(arguments)
     require_detector(arguments)
@@ -91,13 +99,20 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
         first = cameras[0].name if cameras else ""
+        images = make_images(options)
+        entities = make_entities(
+            options,
+            gallery,
+            lambda: tuple(Subject(name=camera.name, mark=camera.source) for camera in group.cameras()),
+            images,
+        )
         group = CameraGroup(
             cameras,
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
-            sinks=make_sinks(options, lambda: group.stop(), names_stream=True),  # noqa: PLW0108 -- bound when it is called
-            frame_sinks=lambda camera: make_frame_sinks(options, page if camera.name == first else None),
+            sinks=make_sinks(options, lambda: group.stop(), entities, names_stream=True),  # noqa: PLW0108 -- bound when it is called
+            frame_sinks=lambda camera: make_frame_sinks(options, page if camera.name == first else None, images),
             budget_percent=options.shared_budget,
             on_turn=on_turn,
             read=lambda values: camera_from_json(values, vars(arguments)),

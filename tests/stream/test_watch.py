@@ -23,7 +23,8 @@ from edge_sphereface.stream.capture.reader import FrameReader, SourceChange
 from edge_sphereface.stream.event_kinds import EventKind
 from edge_sphereface.stream.events import Event, EventMaker
 
-PAGE = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "watch.md").read_text(encoding="utf-8")
 
 
 def objects(out):
@@ -231,6 +232,20 @@ def test_the_page_of_python_runs_as_written(film, people, small_model, tmp_path)
     identified, lost = done.stdout.splitlines()
     assert identified.startswith("track 1 is Eileen")
     assert lost.startswith("track 1 left after")
+
+
+@pytest.mark.integration
+def test_the_page_of_several_cameras_runs_as_written(film, people, small_model, tmp_path):
+    """Each camera recognizes the person of its film."""
+    shutil.copy(film, tmp_path / "film.avi")
+    shutil.copy(small_model, tmp_path / "sphereface20.onnx")
+    code = re.search(r"```python\n(from edge.*?)```", (DOCS / "cameras.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["door", "ended"], ["yard", "ended"]]
+    told = objects((tmp_path / "events.jsonl").read_text())
+    named = {(event["stream"], event["name"]) for event in told if event["event"] == "identified"}
+    assert {stream for stream, _ in named} == {"door", "yard"}
+    assert all(name.startswith("Eileen") for _, name in named)
 
 
 @pytest.mark.slow
