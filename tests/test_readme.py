@@ -26,6 +26,13 @@ PARSERS = {
 SCRIPTS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 PAGES = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))]
 
+SETTINGS = {
+    f"{file}.toml": re.search(
+        r"```toml\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL
+    )[1]
+    for file, page in (("watch", "watch"), ("house", "cameras"))
+}
+
 
 def commands(page):
     """Command lines of code blocks, and those between backticks that have arguments."""
@@ -68,9 +75,9 @@ def test_the_example_of_galleries_runs_as_written(tmp_path, small_model, astrona
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (settings,) = [found for page in PAGES for found in re.findall(r"```toml\n(.*?)```", page, re.DOTALL)]
-    Path("watch.toml").write_text(settings)
-    Path("watch.toml").chmod(0o600)
+    for file, text in SETTINGS.items():
+        Path(file).write_text(text)
+        Path(file).chmod(0o600)
     program = next(name for name in PARSERS if command.startswith(name))
     assert PARSERS[program]().parse_args(shlex.split(command.removeprefix(program))).run
 
