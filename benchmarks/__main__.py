@@ -10,6 +10,7 @@ from benchmarks import commands
 from benchmarks.alignment import add_command as add_alignment
 from benchmarks.arm64.commands import add_command as add_arm64
 from benchmarks.ascend.commands import add_command as add_ascend
+from benchmarks.cameras.commands import add_command as add_cameras
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
@@ -45,6 +46,7 @@ def build_parser() -> Parser:
     _add_rhythm(added)
     add_gallery(added)
     add_stream(added)
+    add_cameras(added)
     add_emulate(added)
     add_arm64(added)
     add_ascend(added)

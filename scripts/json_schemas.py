@@ -26,6 +26,7 @@ from benchmarks.arm64.peers_report import PeersReport
 from benchmarks.arm64.report import Arm64Report
 from benchmarks.ascend.comparison import WrittenLedger
 from benchmarks.ascend.ledger import AscendReport, ImportedReport
+from benchmarks.cameras.commands import CamerasReport
 from benchmarks.comparison import CompareReport
 from benchmarks.detection.measure import DetectionReport
 from benchmarks.emulation.compare import EmulateReport
@@ -157,6 +158,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks stream economy", EconomyReport),
     ("benchmarks stream strangers", StrangersReport),
     ("benchmarks stream soak", SoakReport),
+    ("benchmarks cameras", CamerasReport),
     ("benchmarks emulate", EmulateReport),
     ("benchmarks arm64", Arm64Report),
     ("benchmarks arm64 peers", PeersReport),

@@ -1,0 +1,1 @@
+"""Several cameras in one process, and a process for each camera."""

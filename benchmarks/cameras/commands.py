@@ -1,0 +1,115 @@
+"""The command ``python -m benchmarks cameras``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from benchmarks import environment
+from benchmarks.result_file import keep_result
+from edge_sphereface.cli.arguments import above_zero, json_option, positive
+from edge_sphereface.cli.runner import Outcome, Progress
+
+if TYPE_CHECKING:
+    import argparse
+
+    from benchmarks.cameras.measure import CamerasRow
+    from benchmarks.environment import TimedEnvironment
+    from edge_sphereface.cli.runner import Commands
+
+_PEOPLE = 50
+"""Number of enrolled people; a search takes a small share of the work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CamerasReport:
+    """What ``cameras`` measured.
+
+    Attributes:
+        environment: machine, versions and load by other programs.
+        model: file name of the model.
+        detector: name of the detector, the one that `auto` chooses.
+        fps: frames per second of each camera.
+        size: width and height of the frames in pixels.
+        rows: one row for each number of cameras and arrangement.
+    """
+
+    environment: TimedEnvironment
+    model: str
+    detector: str
+    fps: float
+    size: tuple[int, int]
+    rows: tuple[CamerasRow, ...]
+
+
+def add_command(commands: Commands) -> None:
+    """Add the command ``cameras``."""
+    parser = commands.add_parser(
+        "cameras",
+        parents=[json_option()],
+        help="measure several cameras in one process, and a process for each",
+        description="Made cameras give rendered video of LFW, paced by the clock. For each number of cameras, all are "
+        "watched by one process, and then by a process for each: frames, age, latency, processor time, memory. Linux.",
+        epilog="example: python -m benchmarks cameras model.onnx --lfw lfw -o cameras.json",
+    )
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
+    parser.add_argument(
+        "--numbers", nargs="+", type=positive, default=[1, 2, 4, 8], metavar="N", help="cameras (default: 1 2 4 8)"
+    )
+    parser.add_argument("--fps", type=above_zero, default=15.0, metavar="N", help="of each camera (default: 15)")
+    parser.add_argument("--seconds", type=above_zero, default=60.0, metavar="S", help="of each row (default: 60)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
+    parser.set_defaults(run=run_cameras)
+
+
+def run_cameras(arguments: argparse.Namespace) -> Outcome:
+    """Run ``cameras``."""
+    import cv2
+    import numpy as np
+
+    from benchmarks.cameras import measure
+    from benchmarks.cameras.worker import Job, pack
+    from benchmarks.stream.video import Video
+    from edge_sphereface.detection.detector import choose_installed
+    from edge_sphereface.gallery import open_gallery
+    from edge_sphereface.inference.embedder import Embedder
+
+    timed, size = environment.TimedRun(), (640, 360)
+    video = Video(arguments.lfw, rounds=1)
+    progress = Progress("frames")
+    pictures = []
+    for number, (picture, _) in enumerate(islice(video.frames(), 0, len(video), 2)):
+        pictures.append(np.asarray(cv2.resize(picture, size), dtype=np.uint8))
+        progress(number + 1, len(video) // 2)
+    embedder, random = Embedder(arguments.model), np.random.default_rng(0)
+    with TemporaryDirectory() as folder:
+        pack(pictures, Path(folder) / "video.npz")
+        with open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
+            for person in range(_PEOPLE):
+                row = random.standard_normal(embedder.spec.embedding_size).astype(np.float32)
+                gallery.enroll(f"person {person}", row / np.linalg.norm(row))
+        job = Job(
+            video=str(Path(folder) / "video.npz"),
+            model=str(arguments.model),
+            gallery=str(Path(folder) / "people.db"),
+            cameras=1,
+            first=0,
+            fps=arguments.fps,
+            seconds=arguments.seconds,
+            begin_at=0.0,
+        )
+        rows = measure.measure(job, sorted(set(arguments.numbers)), Progress("numbers of cameras"))
+    result = CamerasReport(
+        environment=timed.describe(),
+        model=arguments.model.name,
+        detector=choose_installed().name,
+        fps=arguments.fps,
+        size=size,
+        rows=tuple(rows),
+    )
+    keep_result(result, arguments.output)
+    return Outcome(result, measure.text(rows))
