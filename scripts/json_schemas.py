@@ -46,8 +46,8 @@ from benchmarks.stream.commands import EconomyReport, SoakReport, StrangersRepor
 from benchmarks.tuning.commands import TuningReport
 from edge_sphereface.audit import AuditCheck
 from edge_sphereface.batch.folder import FolderResult
-from edge_sphereface.cli.audit_command import AuditReport
 from edge_sphereface.cameras.camera import GroupHealth
+from edge_sphereface.cli.audit_command import AuditReport
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.erasure_commands import ExpireReport, RemovedReport
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport

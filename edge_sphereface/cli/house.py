@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edge_sphereface.cli.arguments import (
     named_gallery,
     open_embedder,
+    open_liveness,
     open_named_detector,
     open_named_gallery,
     require_detector,
 )
+from edge_sphereface.cli.audit_command import open_audit
 from edge_sphereface.cli.camera_tables import camera_from_json, camera_of, camera_options
 from edge_sphereface.cli.option import settings_from
 from edge_sphereface.cli.problem_notes import ProblemNotes
@@ -28,6 +30,7 @@ from edge_sphereface.cli.watch_parts import (
     make_frame_sinks,
     make_images,
     make_page,
+    make_retention,
     make_sinks,
 )
 from edge_sphereface.errors import EdgeSphereFaceError
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cameras import Camera, CameraGroup
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.web import PageView
 
 T = TypeVar("T")
@@ -74,7 +78,8 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
     options, cameras = settings_from(WatchOptions, vars(arguments)), cameras_of(arguments)
     require_detector(arguments)
     page, supervisor = make_page(options), SystemdNotifier()
-    notes = ProblemNotes(lambda: group.problems())  # noqa: PLW0108 -- bound when it is called
+    keeper: RetentionKeeper | None = None
+    notes = ProblemNotes(lambda: (*group.problems(), *([keeper.problem] if keeper and keeper.problem else [])))
     asked_to_read = threading.Event()
     announced = False
 
@@ -106,12 +111,20 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
             lambda: tuple(Subject(name=camera.name, mark=camera.source) for camera in group.cameras()),
             images,
         )
+        sinks = make_sinks(
+            options,
+            lambda: group.stop(),  # noqa: PLW0108 -- bound when it is called
+            entities,
+            names_stream=True,
+        )
+        keeper = stack.enter_context(make_retention(options, sinks, open_audit(options.audit)))
         group = CameraGroup(
             cameras,
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
-            sinks=make_sinks(options, lambda: group.stop(), entities, names_stream=True),  # noqa: PLW0108 -- bound when it is called
+            liveness=open_liveness(arguments),
+            sinks=sinks,
             frame_sinks=lambda camera: make_frame_sinks(options, page if camera.name == first else None, images),
             budget_percent=options.shared_budget,
             on_turn=on_turn,
