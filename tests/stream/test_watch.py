@@ -112,6 +112,8 @@ def test_a_folder_of_pictures(cli, astronaut, tmp_path):
         (("0", "--size", "large"), 2, "usage"),
         (("0", "--gallery", "missing.db"), 2, "usage"),
         (("0", "--detect-side", "3"), 2, "usage"),
+        (("0", "--home-assistant"), 2, "usage"),
+        (("0", "--mqtt", "mqtt://127.0.0.1:1", "--home-assistant", "a/#"), 2, "usage"),
     ],
 )
 def test_what_cannot_work_is_one_error(cli, words, code, kind):

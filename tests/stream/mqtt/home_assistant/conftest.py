@@ -96,7 +96,7 @@ class Entities:
             topic="house/faces",
             state=self.folder / "entities.json",
             cameras=lambda: self.cameras,
-            people=self.read,
+            people=None if self.people is None else self.read,
             images=self.images,
             log=self.logged.append,
             clock=lambda: self.now_s,

@@ -159,6 +159,16 @@ def test_somebody_removed_while_it_did_not_run_is_removed_at_the_start(entities)
     assert not any(b"Ann" in payload for payload in made.retained.values())
 
 
+def test_without_gallery_and_cameras_what_an_earlier_run_announced_is_removed(entities):
+    made = entities().deliver()
+    made.sink.close()
+    made.cameras.clear()
+    made.people = None
+    made.start()
+    assert {config["device"]["name"] for config in made.configs().values()} == {"edge_sphereface"}
+    assert made.state("edge_sphereface", "Enrolled people") == {"enrolled": 0, "announced": 0}
+
+
 def test_renaming_a_person_or_a_camera_keeps_the_entities(entities, events):
     made, door = entities(), events("door")
     made.give(door.up(), door.identified(1, "Ann"), door.unknown(2))
@@ -172,10 +182,25 @@ def test_renaming_a_person_or_a_camera_keeps_the_entities(entities, events):
     assert made.state("front door", "Unknown faces") == "1"
 
 
+def test_a_camera_that_is_renamed_while_it_runs_may_be_away_for_a_moment(entities):
+    made = entities()
+    before = made.configs().keys()
+    made.cameras.clear()
+    made.sink.look()
+    made.cameras.append(Subject(name="front door", mark="rtsp://door"))
+    made.now_s = 10.0
+    made.sink.look()
+    assert made.configs().keys() == before
+    assert made.config("front door", "Faces")
+
+
 def test_a_camera_that_is_removed_takes_its_entities_along(entities, events):
     made, door = entities(presence_window=0.0), events("door")
     made.give(door.up(), door.identified(1, "Ann")).deliver()
     made.cameras.clear()
+    made.sink.look()
+    assert made.config("door", "Faces")
+    made.now_s = 30.0
     made.sink.look()
     made.give(door.identified(2, "Bob"))
     assert made.state("Ann", "In sight")["in_sight"] == made.state("Bob", "In sight")["in_sight"] == "OFF"

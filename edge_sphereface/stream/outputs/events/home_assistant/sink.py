@@ -36,6 +36,8 @@ Cameras: TypeAlias = Callable[[], Sequence[Subject]]
 _LOOK_S = 1.0
 _PEOPLE_S = 30.0
 """Between two readings of all names, which notice a renaming; a changed number of people is noticed at each look."""
+_MISSING_S = 30.0
+"""Time after which a camera is removed. One that is renamed goes, and comes again with its new name."""
 _SAVE_S = 60.0
 _NAMES = 50
 """Names in the attributes of a camera: Home Assistant records attributes of up to 16 KiB."""
@@ -96,6 +98,8 @@ class HomeAssistantSink:
         self._camera_ids: dict[str, str] = {}
         self._person_ids: dict[str, str] = {}
         self._cameras: tuple[Subject, ...] = ()
+        self._has_cameras = False
+        self._missing_s: dict[str, float] = {}
         self._enrolled = -1
         self._was_born = False
         self._people_at = self._saved_at = float("-inf")
@@ -178,15 +182,21 @@ class HomeAssistantSink:
     # ---- people and cameras ---------------------------------------------------------------------------------------
 
     def _look_for_cameras(self) -> None:
-        cameras = tuple(self._read_cameras())
+        declared, now_s = self._read_cameras(), self._clock()
+        known = {value for camera in declared for value in (camera.name, camera.mark)}
         with self._lock:
-            if cameras != self._cameras:
+            missing = [one for one in self._cameras if one.name not in known and one.mark not in known]
+            self._missing_s = {one.name: self._missing_s.get(one.name, now_s) for one in missing}
+            kept = [one for one in missing if now_s - self._missing_s[one.name] < _MISSING_S]
+            cameras = (*declared, *kept)
+            if cameras != self._cameras or not self._has_cameras:
+                self._has_cameras = True
                 self._set_cameras(cameras)
 
     def _newest_people(self) -> tuple[int, list[Subject]] | None:
         """The number of enrolled people and those to announce; None where nothing has changed."""
-        if self._read_people is None:
-            return None
+        if self._read_people is None:  # nobody is enrolled; whoever was announced by an earlier run is removed
+            return (0, []) if self._enrolled < 0 else None
         now_s = self._clock()
         try:
             enrolled, people = self._read_people()
