@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from edge_sphereface.retention.event_files import rewrite_events
 from edge_sphereface.retention.mentions import Mentions
 from edge_sphereface.stream.outputs.events.outbox import Outbox, is_outbox
 
+ROOT = Path(__file__).resolve().parents[2]
 ANN, BO = "Ann Özil", "Bo"
 
 
@@ -187,6 +191,25 @@ def test_the_gallery_goes_first(cli, house, people, small_model):
     assert json.loads(out)["embeddings"] > 0
     assert cli("remove", name, "--gallery", people, "--everywhere", "--in", "faces")[0] == 0, "nothing is left to do"
     assert cli("remove", name, "--gallery", people)[0] == 1
+
+
+@pytest.mark.checkout
+def test_the_commands_of_the_page_export_and_erase_one_person(cli, house, photo, small_model):
+    page = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
+    block = re.search(r"## One person.*?```bash\n(.*?)```", page, re.DOTALL)[1]
+    commands = [shlex.split(line)[1:] for line in block.splitlines()]
+    picture(house / "faces", 7, {"r-7": "Ann Lee"}, b"face of Lee")
+    with (house / "events.jsonl").open("a") as stream:
+        stream.write(event(9, "Ann Lee", track=7) + "\n")
+    assert cli("enroll", "--gallery", "people.db", "--model", small_model, "Ann Lee", photo)[0] == 0
+    assert [cli(*command)[0] for command in commands] == [0, 0, 0]
+    exported = house / "people.jsonl"
+    assert b"Ann Lee" in exported.read_bytes()
+    exported.unlink()
+    for path in filter(Path.is_file, house.rglob("*")):
+        assert b"Ann Lee" not in path.read_bytes(), path
+        assert b"face of Lee" not in path.read_bytes(), path
+    assert check_audit(house / "audit.jsonl").problems == ()
 
 
 def test_a_rewrite_that_fails_changes_nothing(tmp_path):
