@@ -16,10 +16,11 @@ FOR_TESTS := --editable ".[cpu,ncnn,mtcnn,secure,milvus,parquet,ray,mqtt,web,met
 # The program that converts for ncnn; PyTorch, which its wheel names, is not used.
 CONVERTER := --no-deps pnnx
 
-.PHONY: help demo model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean python
+.PHONY: help demo demo-house model demo-official test test-quick test-arm64 test-wheel check check-workflows format schemas docs dist clean python
 
 help:
 	@echo "make demo           recognize real people with the network of the project: a minute with a fast connection, nothing but PyPI"
+	@echo "make demo-house     watch four made cameras in one process, with the page at http://127.0.0.1:8080/"
 	@echo "make model          every form of the official network for a device (MODEL_ARGS=--pretrained: of the small one)"
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore and PyTorch, the references (several hundred MB to download, 5 GB on disk)"
@@ -33,6 +34,9 @@ help:
 
 demo: $(VENV)/.demo
 	@$(BIN)/python -m export demo
+
+demo-house: $(VENV)/.demo-house
+	@$(BIN)/python -m scripts.demo_house
 
 model: $(VENV)/.demo
 	@$(BIN)/python -m export model $(MODEL_ARGS)
@@ -93,6 +97,11 @@ clean:
 $(VENV)/.demo: pyproject.toml | python
 	@echo "Installing the demo's packages into $(VENV)"
 	@$(INSTALL) --editable ".[cpu,mtcnn]" --group demo
+	@touch $@
+
+$(VENV)/.demo-house: pyproject.toml | python
+	@echo "Installing the packages of the demo with the page into $(VENV)"
+	@$(INSTALL) --editable ".[cpu,mtcnn,web]" --group demo
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | python

@@ -1,0 +1,146 @@
+"""Watches four cameras of real RTSP servers, of which two are killed and started again at random.
+
+``python -m scripts.soak_house MODEL --minutes 30`` prints memory, files and threads of ``watch`` while it runs, and at
+the end whether they grew and whether events are missing. The servers are those of the tests
+(``scripts/install-test-servers``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edge_sphereface import Embedder, open_gallery
+from edge_sphereface.gallery.records import Threshold
+
+_SERVER = Path(__file__).resolve().parents[1] / "tests" / "stream" / "rtsp_server.py"
+_CAMERAS = 4
+_KILLED = 2
+"""Cameras that are killed at random."""
+_WARM_S = 60.0
+"""Time after which nothing may grow."""
+_GROWTH_MIB = 5.0
+_SAMPLE_S = 5.0
+_COMING = 4
+"""Files and threads that may be more at the end: those of a camera that is being opened."""
+
+
+def main() -> int:
+    """Run, and tell whether all bounds were kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help="ONNX file")
+    parser.add_argument("--minutes", type=float, default=30.0, help="duration")
+    parser.add_argument("--mqtt", default=None, metavar="URL", help="also publish the events")
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as name:
+        return 0 if _soak(Path(name), arguments) else 1
+
+
+def _soak(folder: Path, arguments: argparse.Namespace) -> bool:
+    embedder = Embedder(arguments.model)
+    with open_gallery(folder / "people.db", embedder, create=True) as gallery:
+        print_ = embedder.fingerprint
+        gallery.set_threshold(
+            Threshold(value=0.5, precision=print_.precision, fingerprint=print_.digest, source="soak")
+        )
+    ports = [_free_port() for _ in range(_CAMERAS)]
+    config, events = folder / "house.toml", folder / "events.jsonl"
+    tables = [f'[[camera]]\nname = "camera {n}"\nsource = "rtsp://127.0.0.1:{p}/live"\n' for n, p in enumerate(ports)]
+    shared = [f'model = "{arguments.model.resolve()}"', f'gallery = "{folder}/people.db"', f'events = "{events}"']
+    shared += ["events-mib = 1000", "statistics-s = 2"]
+    if arguments.mqtt:
+        shared.append(f'mqtt = "{arguments.mqtt}"')
+    config.write_text("\n".join([*shared, *tables]), encoding="utf-8")
+    servers = [_serve(port) for port in ports]
+    command = [sys.executable, "-m", "edge_sphereface", "watch", "--config", str(config), "--json"]
+    watch = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+    samples: list[tuple[float, int, int]] = []
+    try:
+        begin, killed = time.monotonic(), 0
+        while time.monotonic() - begin < arguments.minutes * 60 and watch.poll() is None:
+            time.sleep(_SAMPLE_S)
+            if random.random() < _SAMPLE_S / 40:  # noqa: S311 -- each camera about every 80 s
+                number = random.randrange(_KILLED)  # noqa: S311
+                servers[number].kill()
+                servers[number].wait()
+                killed += 1
+                time.sleep(random.uniform(0, 5))  # noqa: S311
+                servers[number] = _serve(ports[number])
+            samples.append(_sample(watch.pid))
+            rss, files, threads = samples[-1]
+            passed_s = time.monotonic() - begin
+            _say(f"{passed_s:6.0f} s  {rss:7.1f} MiB  {files:4} files  {threads:4} threads  {killed} kills")
+        has_lived = watch.poll() is None
+        watch.send_signal(signal.SIGTERM)
+        watch.wait(20)
+    finally:
+        for process in (watch, *servers):
+            process.kill()
+            process.wait()
+    return _judge(samples, events, has_lived=has_lived)
+
+
+def _judge(samples: list[tuple[float, int, int]], events: Path, *, has_lived: bool) -> bool:
+    warm = samples[int(_WARM_S / _SAMPLE_S) :] or samples
+    fifth = max(len(warm) // 5, 1)
+    (first, *first_counts), (last, *last_counts) = (
+        [sorted(column)[len(column) // 2] for column in zip(*part, strict=True)]
+        for part in (warm[:fifth], warm[-fifth:])
+    )
+    runs: dict[tuple[str, str], list[int]] = defaultdict(list)
+    ages = defaultdict(list)
+    for line in events.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        runs[event["stream"], event["run"]].append(event["sequence"])
+        if event["event"] == "statistics" and event["age_ms"]["p99"] is not None:
+            ages[event["stream"]].append(event["age_ms"]["p99"])
+    missing = sum(max(numbers) - len(set(numbers)) for numbers in runs.values())
+    for stream, values in sorted(ages.items()):
+        _say(f"{stream}: age p99 {sorted(values)[len(values) // 2]:.0f} ms in the middle, at most {max(values):.0f} ms")
+    _say(f"memory {first:.1f} MiB, {last - first:+.1f} at the end")
+    _say(f"files and threads {first_counts}, {last_counts} at the end")
+    _say(f"{sum(map(len, runs.values()))} events of {len(runs)} runs, {missing} missing")
+    _say("watch lived to the end" if has_lived else "watch ended by itself")
+    grew = any(after - before > _COMING for before, after in zip(first_counts, last_counts, strict=True))
+    return has_lived and not missing and not grew and last - first < _GROWTH_MIB
+
+
+def _sample(process: int) -> tuple[float, int, int]:
+    """Resident memory in MiB, open files and threads."""
+    place = Path(f"/proc/{process}")
+    rss = next(line for line in (place / "status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(rss.split()[1]) / 1024, len(list((place / "fd").iterdir())), len(list((place / "task").iterdir()))
+
+
+def _serve(port: int) -> subprocess.Popen[str]:
+    command = ["/usr/bin/python3", str(_SERVER), str(port), "640", "360"]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    assert server.stdout is not None  # noqa: S101 -- it is a pipe
+    if server.stdout.readline() != "ready\n":
+        raise SystemExit("The RTSP server did not start: sudo scripts/install-test-servers")
+    return server
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
