@@ -94,6 +94,9 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schema"
 
+OPENAPI = FOLDER / "openapi.json"
+"""Written by :mod:`scripts.openapi`."""
+
 RECORDS: list[tuple[str, Any]] = [
     ("error", ErrorReport),
     ("detect", DetectReport),
@@ -201,6 +204,23 @@ def schema_of(name: str) -> dict[str, Any]:
     if not schema["$defs"]:
         del schema["$defs"]
     return {"$schema": _DIALECT, **schema}
+
+
+def definitions_of(records: Any, reference: str) -> dict[str, Any]:
+    """The schemas of several records and of those in them, by name.
+
+    Args:
+        records: a union of two records or more.
+        reference: form of a reference, with ``{model}`` for the name.
+    """
+    _resolve(records, set())
+    schema = TypeAdapter(records).json_schema(
+        schema_generator=_RecordSchema, mode="serialization", ref_template=reference
+    )
+    definitions: dict[str, Any] = schema["$defs"]
+    for part in _objects(definitions):
+        _place_inline(part, definitions)
+    return definitions
 
 
 class _RecordSchema(GenerateJsonSchema):
@@ -330,7 +350,7 @@ def main() -> None:
         path = schema_path(name)
         path.write_text(text_of(name), encoding="utf-8")
         written.add(path)
-    for path in set(FOLDER.glob("*.json")) - written:
+    for path in set(FOLDER.glob("*.json")) - written - {OPENAPI}:
         path.unlink()
 
 

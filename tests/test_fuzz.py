@@ -651,6 +651,7 @@ _ELSEWHERE = {
     "evaluation.machine_load": "a part of results of benchmarks, in test_recorded",
     "inference.resident_memory": "states of pages, which the kernel writes",
     "evaluation.timing": "a part of results of benchmarks, in test_recorded",
+    "web.api": "bodies of requests, in test_api",
     "web.messages": "bodies of requests, in test_view",
 }
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_sphereface.http_server.answer import App
+    from edge_sphereface.http_server.certificate import Certificate
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
 
 
@@ -28,15 +29,16 @@ class AsgiServer:
         name: of the thread.
         is_dual_stack: whether an IPv6 address also takes IPv4 connections.
         on_failure: called with the error that ends the server; None leaves it to ``threading.excepthook``.
+        certificate: of this server, for TLS; None serves plain HTTP.
 
     Attributes:
         port: that it listens on.
 
     Raises:
-        SinkError: the address cannot be listened on.
+        SinkError: the address cannot be listened on, or the certificate cannot be used.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- options of a server, by name
         self,
         app: App,
         guard: ConnectionGuard,
@@ -46,8 +48,11 @@ class AsgiServer:
         name: str,
         is_dual_stack: bool = False,
         on_failure: Callable[[Exception], object] | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
         self._on_failure = on_failure
+        if certificate is not None:
+            certificate.require()
         self._listener = listen(host, port, is_dual_stack=is_dual_stack)
         self._listener.setblocking(False)
         self.port = int(self._listener.getsockname()[1])
@@ -64,6 +69,8 @@ class AsgiServer:
                 proxy_headers=False,  # the peer is the peer: any program may write X-Forwarded-For
                 backlog=guard.batch,  # taken at a time
                 timeout_graceful_shutdown=1,
+                ssl_certfile=None if certificate is None else certificate.file,
+                ssl_keyfile=None if certificate is None else certificate.key,
             )
         )
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)

@@ -35,6 +35,22 @@ class Deadlines:
     answer_s: float | None = None
 
 
+ANSWER = "edge_sphereface.answer"
+"""Key of a request's scope with its :class:`AnswerDeadline`."""
+
+
+@dataclass(slots=True)
+class AnswerDeadline:
+    """How the deadline of an answer counts.
+
+    Attributes:
+        is_endless: whether each part of the answer that the peer takes begins the deadline anew, as for an answer
+            without an end.
+    """
+
+    is_endless: bool = False
+
+
 _BUSY = json.dumps(
     {"error": {"code": "busy", "message": "Too many viewers. Close other pages, or try again later."}}
 ).encode()
@@ -102,10 +118,16 @@ class ConnectionGuard:
             if visit is None:
                 return
 
+            answer = scope[ANSWER] = AnswerDeadline()
+
             async def told(message: Message) -> None:
-                await send(message)
-                if message["type"] == "http.response.body" and not message.get("more_body", False):
+                await send(message)  # waits while the peer reads nothing
+                if message["type"] != "http.response.body":
+                    return
+                if not message.get("more_body", False):
                     visit.expect(self._deadlines.request_s)
+                elif answer.is_endless and self._deadlines.answer_s is not None:
+                    visit.expect(self._deadlines.answer_s)
 
             if self._deadlines.answer_s is not None:
                 visit.expect(self._deadlines.answer_s)

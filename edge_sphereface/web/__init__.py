@@ -6,6 +6,6 @@
               newest frame     access: token, hosts
 """
 
-from edge_sphereface.web.server import PageView
+from edge_sphereface.web.server import HttpInterface, PageView
 
-__all__ = ["PageView"]
+__all__ = ["HttpInterface", "PageView"]

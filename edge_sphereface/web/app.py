@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,10 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.http_server.answer import ALLOWED, answering
+from edge_sphereface.http_server.answer import answering
 from edge_sphereface.json_output import json_text
-from edge_sphereface.web.access import Access
+from edge_sphereface.web.access import HOLDER, Access
 from edge_sphereface.web.messages import (
     EnrollAnswer,
     EnrollRequest,
@@ -27,8 +25,6 @@ from edge_sphereface.web.messages import (
     NoFrame,
     PeopleAnswer,
     Person,
-    Problem,
-    ProblemAnswer,
     RemoveAnswer,
     RemoveRequest,
     RequestError,
@@ -36,20 +32,24 @@ from edge_sphereface.web.messages import (
     ShownFrame,
     StreamState,
 )
+from edge_sphereface.web.problems import EXCEPTION_HANDLERS, json_response, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from edge_sphereface.http_server.answer import App, Receive, Scope, Send
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
-    from edge_sphereface.json_output import Dataclass
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.monitoring.health import MonitoringAnswers
     from edge_sphereface.stream.tracking.track import Track
+    from edge_sphereface.web.access import Credentials
+    from edge_sphereface.web.api import Api
     from edge_sphereface.web.live_view import LiveView, Shown
+    from edge_sphereface.web.tokens import Scope as TokenScope
+    from edge_sphereface.web.tokens import TokenHolder
 
 _PAGE = Path(__file__).parent / "page"
 _WAIT_S = 5.0
@@ -64,41 +64,32 @@ _ENROLL_S = 10.0
 
 
 def make_app(
-    stream: FaceStream,
-    view: LiveView,
     *,
-    token: str | None,
-    side: int,
-    fps: float,
+    credentials: Credentials,
     guard: ConnectionGuard,
-    monitoring: MonitoringAnswers | None,
+    page: PageHandlers | None = None,
+    api: Api | None = None,
+    monitoring: MonitoringAnswers | None = None,
+    is_secure: bool = False,
 ) -> App:
-    """The application.
+    """The application of one address.
 
     Args:
-        stream: whose frames are shown.
-        view: that gets them.
-        token: see :class:`Access`; health and metrics need none.
-        side: longer side of a picture, in pixels.
-        fps: maximum number of pictures per second that a viewer gets.
+        credentials: see :class:`Access`; health and metrics of ``monitoring`` need none.
         guard: of the server that runs the application.
+        page: handlers of the page; None without it.
+        api: handlers of the HTTP interface; None without it.
         monitoring: answers for health and metrics; None where another server gives them, or nobody does.
+        is_secure: whether the server speaks TLS.
     """
-    handlers = _Handlers(stream, view, side=side, fps=fps)
-    app = Starlette(
-        routes=[
-            Mount("/api", routes=handlers.routes()),  # before the files, which would answer other methods with 404
-            Mount("/", StaticFiles(directory=_PAGE, html=True)),
-        ],
-        exception_handlers={
-            RequestError: _refused,
-            EdgeSphereFaceError: _told,
-            asyncio.TimeoutError: _busy,
-            HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
-        },
-    )
-    page = Access(guard.admitting(app), token)
-    return guard.timed(page if monitoring is None else _beside(page, monitoring))
+    paths = [*([] if api is None else api.routes()), *([] if page is None else page.routes())]
+    # Before the files, which would answer other methods with 404
+    routes: list[BaseRoute] = [Mount("/api", routes=paths)]
+    if page is not None:
+        routes.append(Mount("/", StaticFiles(directory=_PAGE, html=True)))
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    guarded = Access(guard.admitting(app), credentials, is_secure=is_secure)
+    return guard.timed(guarded if monitoring is None else _beside(guarded, monitoring))
 
 
 def _beside(page: App, monitoring: MonitoringAnswers) -> App:
@@ -112,7 +103,16 @@ def _beside(page: App, monitoring: MonitoringAnswers) -> App:
     return app
 
 
-class _Handlers:
+class PageHandlers:
+    """Handlers of the page.
+
+    Args:
+        stream: whose frames are shown.
+        view: that gets them.
+        side: longer side of a picture, in pixels.
+        fps: maximum number of pictures per second that a viewer gets.
+    """
+
     def __init__(self, stream: FaceStream, view: LiveView, *, side: int, fps: float) -> None:
         self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
         self._described, self._state = float("-inf"), _state(stream)
@@ -120,10 +120,10 @@ class _Handlers:
     def routes(self) -> Sequence[BaseRoute]:
         """The paths below ``/api``."""
         return [
-            Route("/frame", self.frame),
-            Route("/gallery", self.gallery),
-            Route("/enroll", self.enroll, methods=["POST"]),
-            Route("/remove", self.remove, methods=["POST"]),
+            Route("/frame", _for("read", self.frame)),
+            Route("/gallery", _for("read", self.gallery)),
+            Route("/enroll", _for("enroll", self.enroll), methods=["POST"]),
+            Route("/remove", _for("enroll", self.remove), methods=["POST"]),
         ]
 
     async def frame(self, request: Request) -> Response:
@@ -148,7 +148,7 @@ class _Handlers:
         """The enrolled identities; null without a gallery."""
         gallery = self._stream.gallery
         if gallery is None:
-            return _json(PeopleAnswer(people=None))
+            return json_response(PeopleAnswer(people=None))
 
         def people() -> tuple[Person, ...]:
             return tuple(
@@ -156,7 +156,9 @@ class _Handlers:
                 for person in islice(gallery.identities(), _MOST_PEOPLE)
             )
 
-        return _json(PeopleAnswer(people=await run_in_threadpool(people), total=await run_in_threadpool(len, gallery)))
+        return json_response(
+            PeopleAnswer(people=await run_in_threadpool(people), total=await run_in_threadpool(len, gallery))
+        )
 
     async def enroll(self, request: Request) -> Response:
         """Enroll a tracked face: ``{"track": 3, "name": "Ann"}``."""
@@ -165,7 +167,7 @@ class _Handlers:
             asyncio.wrap_future(self._stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
         alike = tuple(candidate.name for candidate in enrollment.lookalikes)
-        return _json(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
+        return json_response(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
 
     async def remove(self, request: Request) -> Response:
         """Remove an identity: ``{"name": "Ann"}``."""
@@ -174,7 +176,7 @@ class _Handlers:
             raise RequestError("Expected a gallery, but the program runs without one.")
         await run_in_threadpool(gallery.remove, [asked.name])
         await asyncio.wait_for(asyncio.wrap_future(self._stream.reconsider()), _ENROLL_S)
-        return _json(RemoveAnswer(removed=asked.name))
+        return json_response(RemoveAnswer(removed=asked.name))
 
     def _describe(self) -> StreamState:
         now = time.monotonic()
@@ -221,25 +223,13 @@ async def _body(request: Request) -> bytes:
     return data
 
 
-def _json(answer: Dataclass, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(json_text(answer), status_code=status, headers=headers, media_type="application/json")
+def _for(scope: TokenScope, handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Any]:
+    """A handler for those whose token has a scope."""
 
+    async def guarded(request: Request) -> Response:
+        holder: TokenHolder = request.scope[HOLDER]
+        if not holder.may(scope):
+            return problem(403, "access", f"The token {holder.name!r} has no scope {scope!r}.")
+        return await handler(request)
 
-async def _refused(_: Request, error: Exception) -> Response:
-    return _json(ProblemAnswer(error=Problem(code=RequestError.code, message=str(error))), 400)
-
-
-async def _told(_: Request, error: Exception) -> Response:
-    if not isinstance(error, EdgeSphereFaceError):  # Starlette gives no others
-        raise error
-    return _json(ProblemAnswer(error=Problem(code=error.code, message=error.message, hint=error.hint)), 409)
-
-
-async def _not_allowed(_: Request, error: Exception) -> Response:
-    headers = getattr(error, "headers", None) or {"Allow": ALLOWED}  # Starlette names none for files
-    problem = Problem(code="usage", message=f"Expected {headers['Allow']}.")
-    return _json(ProblemAnswer(error=problem), HTTPStatus.METHOD_NOT_ALLOWED, headers=headers)
-
-
-async def _busy(_: Request, __: Exception) -> Response:
-    return _json(ProblemAnswer(error=Problem(code="busy", message="The camera's thread did not answer.")), 503)
+    return guarded

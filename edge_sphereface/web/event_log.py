@@ -81,6 +81,12 @@ class EventLog:
         """Number of the newest event; 0 before the first."""
         return self._last
 
+    @property
+    def first(self) -> int:
+        """Number of the oldest event that is kept; that of the next one if there is none."""
+        with self._lock:
+            return self._events[0].number if self._events else self._last + 1
+
     def open(self) -> None:
         """See :meth:`~edge_sphereface.stream.outputs.events.dispatcher.EventSink.open`."""
 
@@ -143,17 +149,20 @@ class EventLog:
                     break
             return LogSlice(missed=begin - position - 1, events=tuple(taken), position=reached)
 
-    async def changed(self, position: int, timeout_s: float) -> None:
-        """Wait for an event after a position, at most as long."""
+    async def changed(self, position: int, timeout_s: float) -> bool:
+        """Wait for an event after a position, or the end; returns whether one came within the time."""
         signal = asyncio.Event()
         with self._lock:
             if self._last > position or self._closed:
-                return
+                return True
             waiter = asyncio.get_running_loop(), signal
             self._waiters.append(waiter)
         try:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(signal.wait(), timeout_s)
+            await asyncio.wait_for(signal.wait(), timeout_s)
+        except asyncio.TimeoutError:
+            return False
+        else:
+            return True
         finally:
             with self._lock, suppress(ValueError):
                 self._waiters.remove(waiter)

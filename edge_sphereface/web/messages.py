@@ -19,7 +19,13 @@ class RequestError(EdgeSphereFaceError, ValueError):
     code = "usage"
 
 
-class _Request(Record):
+class TooLargeError(RequestError):
+    """A request has too many bytes."""
+
+    code = "too-large"
+
+
+class Request(Record):
     """Base of requests. Fields that a request has besides are ignored."""
 
     __slots__ = ()
@@ -30,7 +36,7 @@ class _Request(Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EnrollRequest(_Request):
+class EnrollRequest(Request):
     """Enroll a tracked face.
 
     Attributes:
@@ -43,7 +49,7 @@ class EnrollRequest(_Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveRequest(_Request):
+class RemoveRequest(Request):
     """Remove an identity.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Serves the page in its own thread."""
+"""Serves the page and the HTTP interface in threads of their own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,23 @@ from edge_sphereface.web.live_view import LiveView
 from edge_sphereface.web.loopback import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
     from edge_sphereface.http_server.answer import Server
+    from edge_sphereface.http_server.certificate import Certificate
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
+    from edge_sphereface.web.api import Parts
+    from edge_sphereface.web.tokens import TokenBook
 
 _LIBRARIES = ("starlette", "uvicorn")
 _MOST_CONNECTIONS = 512
 _REQUEST_S = 10.0
 _ANSWER_S = 30.0
 """More than any answer takes here."""
+_CLOSE_S = 2.0
 
 
 class PageView:
@@ -36,6 +44,9 @@ class PageView:
             does: to whoever reaches the address, without the token.
         request_s: seconds for a request, from the beginning of the connection or the end of the last answer.
         answer_s: seconds for an answer, with the request's body.
+        book: tokens of a file that are accepted as well, each for its scopes.
+        parts: makes what the HTTP interface at the same address gives access to; None without it.
+        certificate: for TLS; None serves plain HTTP.
 
     Raises:
         SinkError: no token where one is needed.
@@ -53,30 +64,31 @@ class PageView:
         metrics: bool = False,
         request_s: float = _REQUEST_S,
         answer_s: float = _ANSWER_S,
+        book: TokenBook | None = None,
+        parts: Callable[[FaceStream], Parts] | None = None,
+        certificate: Certificate | None = None,
     ) -> None:
-        missing = [name for name in _LIBRARIES if find_spec(name) is None]
-        if missing:  # said at once, not when the camera is open
-            raise ExtraError(
-                f"The page needs {' and '.join(missing)}, not installed here.",
-                hint="pip install 'edge-sphereface[web]'",
-            )
+        _require_libraries("The page")  # said at once, not when the camera is open
         if metrics:
             require_metrics()
         if token is not None and len(token) < 8:
             raise SinkError("Expected a token of at least 8 characters.", hint="secrets.token_urlsafe() makes one")
-        if token is None and not is_loopback(host):
+        if token is None and book is None and not is_loopback(host):
             raise SinkError(f"Other machines can reach {host}.", hint="give the page a token")
+        if certificate is not None:
+            certificate.require()
         self.problem = ""
         self.host, self.port = host, port
         self._token, self._side, self._fps, self._has_metrics = token, side, fps, metrics
         self._request_s, self._answer_s = request_s, answer_s
+        self._book, self._parts, self._certificate = book, parts, certificate
         self._view = LiveView()
         self._server: Server | None = None
 
     @property
     def url(self) -> str:
         """Address of the page, without the token."""
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+        return _url(self.host, self.port, is_secure=self._certificate is not None)
 
     @property
     def address(self) -> str:
@@ -87,20 +99,23 @@ class PageView:
         """Start the server; see :meth:`FrameSink.open`."""
         from edge_sphereface.http_server.asgi_server import AsgiServer
         from edge_sphereface.http_server.connection_guard import ConnectionGuard, Deadlines
-        from edge_sphereface.web.app import make_app
+        from edge_sphereface.web.access import Credentials
+        from edge_sphereface.web.api import Api
+        from edge_sphereface.web.app import PageHandlers, make_app
 
         caps = ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS)
         guard = ConnectionGuard(caps, Deadlines(request_s=self._request_s, answer_s=self._answer_s))
         app = make_app(
-            stream,
-            self._view,
-            token=self._token,
-            side=self._side,
-            fps=self._fps,
+            credentials=Credentials(token=self._token, book=self._book),
             guard=guard,
+            page=PageHandlers(stream, self._view, side=self._side, fps=self._fps),
+            api=None if self._parts is None else Api(self._parts(stream)),
             monitoring=MonitoringAnswers(stream) if self._has_metrics else None,
+            is_secure=self._certificate is not None,
         )
-        self._server = AsgiServer(app, guard, self.host, self.port, name="page-server", on_failure=self._failed)
+        self._server = AsgiServer(
+            app, guard, self.host, self.port, name="page-server", on_failure=self._failed, certificate=self._certificate
+        )
         self.port = self._server.port
         self._server.start()
 
@@ -116,3 +131,77 @@ class PageView:
 
     def _failed(self, error: Exception) -> None:
         self.problem = f"page: {type(error).__name__}: {error}"
+
+
+class HttpInterface:
+    """The HTTP interface without a page. A context manager.
+
+    Args:
+        parts: what it gives access to.
+        host: to listen on.
+        port: to listen on; 0 takes any.
+        book: tokens that are accepted; needed wherever ``host`` is not this machine alone.
+        certificate: for TLS; None serves plain HTTP.
+        request_s: seconds for the headers of a request, from the beginning of the connection or the end of the last
+            answer.
+        answer_s: seconds for an answer, with the request's body.
+
+    Attributes:
+        port: that it listens on.
+
+    Raises:
+        SinkError: no tokens where they are needed, the address cannot be listened on, or the certificate cannot be
+            used.
+        ExtraError: the extra ``web`` is missing.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        host: str = "127.0.0.1",
+        port: int = 8081,
+        *,
+        book: TokenBook | None = None,
+        certificate: Certificate | None = None,
+        request_s: float = _REQUEST_S,
+        answer_s: float = _ANSWER_S,
+    ) -> None:
+        _require_libraries("The HTTP interface")
+        if book is None and not is_loopback(host):
+            raise SinkError(f"Other machines can reach {host}.", hint="give the interface a file of tokens")
+        from edge_sphereface.http_server.asgi_server import AsgiServer
+        from edge_sphereface.http_server.connection_guard import ConnectionGuard, Deadlines
+        from edge_sphereface.web.access import Credentials
+        from edge_sphereface.web.api import Api
+        from edge_sphereface.web.app import make_app
+
+        guard = ConnectionGuard(
+            ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS), Deadlines(request_s=request_s, answer_s=answer_s)
+        )
+        app = make_app(
+            credentials=Credentials(book=book), guard=guard, api=Api(parts), is_secure=certificate is not None
+        )
+        self._server = AsgiServer(app, guard, host, port, name="http-interface", certificate=certificate)
+        self.port = self._server.port
+        self.url = _url(host, self.port, is_secure=certificate is not None)
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close(_CLOSE_S)
+
+
+def _require_libraries(what: str) -> None:
+    missing = [name for name in _LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise ExtraError(
+            f"{what} needs {' and '.join(missing)}, not installed here.", hint="pip install 'edge-sphereface[web]'"
+        )
+
+
+def _url(host: str, port: int, *, is_secure: bool) -> str:
+    return f"http{'s' if is_secure else ''}://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -156,7 +156,7 @@ class WorkQueue:
         rest_s = 0.0
         if self._running is not None:
             running, began = self._running
-            rest_s = max(running * self._mean_s - (now - began), 0.0)
+            rest_s = abs(running * self._mean_s - (now - began))  # what has taken longer may take as long again
         return units * self._mean_s + rest_s
 
     def _run(self) -> None:

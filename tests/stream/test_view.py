@@ -85,7 +85,7 @@ def test_somebody_is_enrolled_and_deleted(served, gallery):
     assert len(gallery) == 0
     assert face_in(page, lambda face: face["name"] is None)
     status, _, body = fetch(page, "/api/remove", {"name": "Eileen"})
-    assert (status, json.loads(body)["error"]["code"]) == (409, "identity-not-found")
+    assert (status, json.loads(body)["error"]["code"]) == (404, "identity-not-found")
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,28 @@ def test_after_a_refusal_only_what_waits_half_a_picture_is_admitted(blocked, clo
     submit(blocked)
     with pytest.raises(BusyError):
         submit(blocked)
-    clock.now += 10.1  # it was quiet
+
+
+def test_quiet_ends_the_strictness(blocked, clock):
+    jobs = [submit(blocked) for _ in range(4)]
+    with pytest.raises(BusyError):
+        submit(blocked)
+    blocked.release()
+    for job in jobs:
+        job.result(WAIT_S)
+    clock.now += 10.1
+    started, release = threading.Event(), threading.Event()
+    submit(blocked, lambda: (started.set(), release.wait(WAIT_S)))
+    assert started.wait(WAIT_S)
+    submit(blocked)  # waits for a whole picture
+    release.set()
+
+
+def test_work_that_takes_longer_than_others_is_expected_to_take_as_long_again(blocked, clock):
+    clock.now += 0.25 + 1.0
     submit(blocked)
-    submit(blocked)
+    with pytest.raises(BusyError, match=r"1\.2 s"):
+        submit(blocked)
 
 
 def test_work_that_begins_after_its_deadline_is_not_done(blocked, clock):

@@ -1,0 +1,529 @@
+"""The HTTP interface: pictures, people, cameras and events, below ``/api``."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import dropwhile, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from edge_sphereface._version import __version__
+from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.http_server.connection_guard import ANSWER
+from edge_sphereface.json_output import json_object
+from edge_sphereface.storage.bounded_json import JsonError, parse_json
+from edge_sphereface.web.access import HOLDER
+from edge_sphereface.web.api_messages import (
+    CameraChanged,
+    CameraList,
+    CameraName,
+    InterfaceHealth,
+    MergeRequest,
+    PeoplePage,
+    QueueState,
+    RenameRequest,
+)
+from edge_sphereface.web.messages import RemoveAnswer, RemoveRequest, RequestError, TooLargeError
+from edge_sphereface.web.multipart import Part, boundary_of, parts_of
+from edge_sphereface.web.operations import OPERATIONS
+from edge_sphereface.web.problems import json_response, problem, retry_after
+from edge_sphereface.web.rate_limit import RateLimit
+from edge_sphereface.web.work_queue import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from concurrent.futures import Future
+    from typing import Self
+
+    from starlette.requests import Request
+    from starlette.routing import BaseRoute
+
+    from edge_sphereface.audit import AuditLog
+    from edge_sphereface.gallery import Gallery
+    from edge_sphereface.image import ImageFile
+    from edge_sphereface.pipeline import Selection
+    from edge_sphereface.stream.statistics import StreamHealth
+    from edge_sphereface.web.camera_control import CameraControl
+    from edge_sphereface.web.event_log import EventLog, LoggedEvent
+    from edge_sphereface.web.operations import Operation, Parameter
+    from edge_sphereface.web.picture_service import PictureService
+    from edge_sphereface.web.tokens import TokenHolder
+
+T = TypeVar("T")
+
+_DOCUMENT = Path(__file__).parent / "openapi.json"
+_JSON_BYTES = 64 << 10
+_FORM_BYTES = 64 << 10
+"""What a form adds to its pictures at most."""
+_REQUEST_FILES, _ALL_FILES = 4, 8
+"""Bytes of all pictures of a request, and of all requests, in sizes of the largest picture."""
+_DISCARDED_BYTES = 64 << 20
+_HEARTBEAT_S = 15.0
+_MOST_FOLLOWERS, _MOST_FOLLOWERS_OF_ONE = 64, 8
+_RAW_TYPES = ("image/", "application/octet-stream")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the interface gives access to; None where a program has no such part.
+
+    Attributes:
+        gallery: the enrolled people.
+        pictures: for single pictures.
+        events: for those who follow.
+        cameras: a group of cameras.
+        audit: where changes of the gallery and look-ups are recorded.
+        health: health of the stream that runs beside the interface.
+        on_gallery_change: called after each change of the gallery, in a thread of the interface.
+    """
+
+    gallery: Gallery | None = None
+    pictures: PictureService | None = None
+    events: EventLog | None = None
+    cameras: CameraControl | None = None
+    audit: AuditLog | None = None
+    health: Callable[[], StreamHealth] | None = None
+    on_gallery_change: Callable[[], object] | None = None
+
+
+class Api:
+    """Handlers of the operations.
+
+    Args:
+        parts: what they give access to.
+        limit: of the requests of each token.
+        heartbeat_s: seconds between signs of life to those who follow events.
+    """
+
+    def __init__(self, parts: Parts, *, limit: RateLimit | None = None, heartbeat_s: float = _HEARTBEAT_S) -> None:
+        self._parts = parts
+        self._limit = limit or RateLimit()
+        self._heartbeat_s = heartbeat_s
+        self._bytes = 0
+        self._followers: dict[str, int] = {}
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """The paths below ``/api``."""
+        return [Route(operation.path, self._guarded(operation), methods=[operation.method]) for operation in OPERATIONS]
+
+    def _guarded(self, operation: Operation) -> Callable[[Request], Any]:
+        handler = getattr(self, f"_{operation.name}")
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                answer = self._refusal(request, operation)
+                if answer is None:
+                    values = {known.name: _value(request, known) for known in operation.parameters}
+                    given = {name: value for name, value in values.items() if value is not None}
+                    return await handler(request, **given)  # type: ignore[no-any-return] # as every handler
+            except (EdgeSphereFaceError, asyncio.TimeoutError):
+                await _discard(request)
+                raise
+            await _discard(request)
+            return answer
+
+        return endpoint
+
+    def _refusal(self, request: Request, operation: Operation) -> Response | None:
+        """The answer to a request that its token does not permit; None for one that is permitted.
+
+        Raises:
+            RequestError: the query has a parameter that is none.
+        """
+        holder: TokenHolder = request.scope[HOLDER]
+        if operation.scope is not None and not holder.may(operation.scope):
+            message = f"The token {holder.name!r} has no scope {operation.scope!r}."
+            return problem(403, "access", message, hint="add a token with this scope")
+        wait_s = self._limit.wait_s(holder)
+        if wait_s:
+            message = f"The token {holder.name!r} may make {holder.per_second:g} requests a second."
+            return problem(429, "rate", message, hint="wait as Retry-After says", headers=retry_after(wait_s))
+        unknown = set(request.query_params) - {known.name for known in operation.parameters} - {"token"}
+        if unknown:
+            raise RequestError(f"There is no parameter {min(unknown)!r:.60}.")
+        return None
+
+    # ---- pictures -------------------------------------------------------------------------------------------------
+
+    async def _detect(self, request: Request) -> Response:
+        pictures = self._pictures()
+        async with _Body(self, request) as body:
+            found = await self._done(pictures.detect(await body.picture(pictures)))
+        return json_response(found)
+
+    async def _embed(self, request: Request) -> Response:
+        pictures = self._pictures()
+        async with _Body(self, request) as body:
+            found = await self._done(pictures.embed(await body.picture(pictures)))
+        return json_response(found)
+
+    async def _verify(self, request: Request, *, threshold: float | None = None) -> Response:
+        pictures = self._pictures()
+        async with _Body(self, request) as body:
+            first, second = await body.pair(pictures)
+            found = await self._done(pictures.verify(first, second, threshold=threshold))
+        return json_response(found)
+
+    async def _identify(
+        self, request: Request, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
+    ) -> Response:
+        pictures = self._pictures()
+        pictures.require_gallery()
+        async with _Body(self, request) as body:
+            picture = await body.picture(pictures)
+            found = await self._done(pictures.identify(picture, top=top, threshold=threshold, margin=margin))
+        names = sorted({face.answer.name for face in found.faces if face.answer.name is not None})
+        for name in names or [""]:
+            await self._audit(request, "identify", name, {"faces": len(found.faces)})
+        return json_response(found)
+
+    # ---- people ---------------------------------------------------------------------------------------------------
+
+    async def _people(self, _: Request, *, after: str = "", limit: int = 100) -> Response:
+        gallery = self._gallery()
+
+        def page() -> PeoplePage:
+            later = dropwhile(lambda identity: identity.name <= after, gallery.identities())
+            found = tuple(islice(later, limit + 1))
+            more = len(found) > limit
+            return PeoplePage(people=found[:limit], total=len(gallery), next=found[limit - 1].name if more else None)
+
+        return json_response(await run_in_threadpool(page))
+
+    async def _enroll(self, request: Request, *, name: str, select: str = "only") -> Response:
+        pictures = self._pictures()
+        pictures.require_gallery().require_writable()
+        async with _Body(self, request) as body:
+            files = await body.pictures(pictures)
+            await self._prepare_audit()
+            chosen: Selection = "largest" if select == "largest" else "only"
+            enrollment = await self._done(pictures.enroll(name.strip(), files, select=chosen))
+        await self._changed(request, "enroll", enrollment.name, {"embeddings": enrollment.added})
+        return json_response(enrollment)
+
+    async def _rename(self, request: Request) -> Response:
+        asked, gallery = RenameRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        await self._prepare_audit()
+        identity = await run_in_threadpool(gallery.rename, asked.name, asked.to.strip())
+        await self._changed(request, "rename", asked.name, {})
+        return json_response(identity)
+
+    async def _merge(self, request: Request) -> Response:
+        asked, gallery = MergeRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        await self._prepare_audit()
+        identity = await run_in_threadpool(gallery.merge, asked.name, asked.into)
+        await self._changed(request, "merge", asked.name, {})
+        return json_response(identity)
+
+    async def _remove(self, request: Request) -> Response:
+        asked, gallery = RemoveRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        await self._prepare_audit()
+        removed = await run_in_threadpool(gallery.remove, [asked.name])
+        await self._changed(request, "remove", asked.name, {"embeddings": removed})
+        return json_response(RemoveAnswer(removed=asked.name))
+
+    # ---- cameras --------------------------------------------------------------------------------------------------
+
+    async def _cameras(self, _: Request) -> Response:
+        found = await run_in_threadpool(self._control().cameras)
+        return json_response(CameraList(cameras=tuple(map(json_object, found))))
+
+    async def _add_camera(self, request: Request) -> Response:
+        return await self._put_camera(request, self._control().add)
+
+    async def _change_camera(self, request: Request) -> Response:
+        return await self._put_camera(request, self._control().change)
+
+    async def _put_camera(self, request: Request, put: Callable[[Any], object]) -> Response:
+        try:
+            values = parse_json(await _read(request, _JSON_BYTES))
+        except JsonError as error:
+            raise RequestError(f"The request is not JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise RequestError("Expected a JSON object with the settings of a camera.")
+        camera = self._control().read(values)
+        await run_in_threadpool(put, camera)
+        return json_response(CameraChanged(camera=str(values.get("name", ""))))
+
+    async def _remove_camera(self, request: Request) -> Response:
+        asked = CameraName.from_json(await _read(request, _JSON_BYTES))
+        await run_in_threadpool(self._control().remove, asked.name)
+        return json_response(CameraChanged(camera=asked.name))
+
+    async def _snapshot(self, _: Request, *, name: str) -> Response:
+        return Response(await run_in_threadpool(self._control().snapshot, name), media_type="image/jpeg")
+
+    # ---- the rest -------------------------------------------------------------------------------------------------
+
+    async def _openapi(self, _: Request) -> Response:
+        return Response(_document(), media_type="application/json")
+
+    async def _health(self, _: Request) -> Response:
+        parts = self._parts
+        stream = None if parts.health is None else parts.health()
+        queue = None if parts.pictures is None else parts.pictures.queue
+        people = None if parts.gallery is None else await run_in_threadpool(len, parts.gallery)
+        cameras = None if parts.cameras is None else len(await run_in_threadpool(parts.cameras.cameras))
+        state = InterfaceHealth(
+            healthy=stream is None or stream.healthy,
+            version=__version__,
+            people=people,
+            pictures=None
+            if queue is None
+            else QueueState(
+                waiting=queue.waiting, work_ms=round(queue.work_ms, 1), done=queue.done, refused=queue.refused
+            ),
+            stream=stream,
+            cameras=cameras,
+        )
+        return json_response(state, 200 if state.healthy else 503)
+
+    async def _events(self, request: Request, *, stream: str | None = None, kind: str | None = None) -> Response:
+        log, holder = self._parts.events, request.scope[HOLDER].name
+        if log is None:
+            raise _AbsentError("The program has no events.", hint="events come from cameras")
+        mine = self._followers.get(holder, 0)
+        if mine >= _MOST_FOLLOWERS_OF_ONE or sum(self._followers.values()) >= _MOST_FOLLOWERS:
+            raise BusyError("Too many clients follow the events.", hint="end other connections", retry_s=_HEARTBEAT_S)
+        kinds = None if kind is None else frozenset(kind.split(","))
+
+        def wanted(event: LoggedEvent) -> bool:
+            return (stream is None or event.stream == stream) and (kinds is None or event.kind in kinds)
+
+        resumed = request.headers.get("last-event-id")
+        position = log.last if resumed is None else log.position_of(resumed)
+        request.scope[ANSWER].is_endless = True
+        return StreamingResponse(
+            self._follow(log, holder, position, wanted),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},  # nginx would hold events back
+        )
+
+    async def _follow(
+        self, log: EventLog, holder: str, position: int | None, wanted: Callable[[LoggedEvent], bool]
+    ) -> AsyncIterator[str]:
+        """Events from a position on; from the oldest one that is kept if the position is of another run."""
+        self._followers[holder] = self._followers.get(holder, 0) + 1
+        try:
+            yield "retry: 2000\n\n"
+            if position is None:
+                yield 'event: gap\ndata: {"missed": null}\n\n'
+                position = max(log.first - 1, 0)
+            while True:
+                part = log.after(position, wanted)
+                if part.missed:
+                    yield f'event: gap\ndata: {{"missed": {part.missed}}}\n\n'
+                for event in part.events:
+                    yield f"id: {log.identifier(event.number)}\nevent: {event.kind}\ndata: {event.line}\n\n"
+                position = part.position
+                if log.closed:
+                    return
+                if not await log.changed(position, self._heartbeat_s):
+                    yield ":\n\n"
+        finally:
+            self._followers[holder] -= 1
+            if not self._followers[holder]:
+                del self._followers[holder]
+
+    def _pictures(self) -> PictureService:
+        if self._parts.pictures is None:
+            raise _AbsentError("The program takes no pictures.", hint="start it with a model")
+        self._parts.pictures.queue.require_room()
+        return self._parts.pictures
+
+    def _gallery(self) -> Gallery:
+        if self._parts.gallery is None:
+            raise _AbsentError("The program runs without a gallery.", hint="start it with one")
+        return self._parts.gallery
+
+    def _control(self) -> CameraControl:
+        if self._parts.cameras is None:
+            raise _AbsentError(
+                "The program has no group of cameras.", hint="start it with cameras in its file of settings"
+            )
+        return self._parts.cameras
+
+    async def _done(self, future: Future[T]) -> T:
+        """The result of queued work, within the deadline; work that has not begun by then is not done."""
+        assert self._parts.pictures is not None  # noqa: S101 -- which gave the future
+        deadline_s = self._parts.pictures.limits.picture_deadline_s
+        return await asyncio.wait_for(asyncio.wrap_future(future), deadline_s)
+
+    async def _prepare_audit(self) -> None:
+        if self._parts.audit is not None:
+            await run_in_threadpool(self._parts.audit.prepare)
+
+    async def _audit(self, request: Request, action: str, subject: str, detail: dict[str, float]) -> None:
+        audit = self._parts.audit
+        if audit is not None:
+            by = request.scope[HOLDER].name
+            await run_in_threadpool(lambda: audit.record(action, subject=subject, by=by, detail=detail))
+
+    async def _changed(self, request: Request, action: str, subject: str, detail: dict[str, float]) -> None:
+        """Record a change of the gallery, and let streams follow it."""
+        await self._audit(request, action, subject, detail)
+        if self._parts.on_gallery_change is not None:
+            await run_in_threadpool(self._parts.on_gallery_change)
+
+    @contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Count the bytes of a request while it is read and its work waits.
+
+        Raises:
+            BusyError: the requests that are being read have too many.
+        """
+        pictures = self._parts.pictures
+        most = _ALL_FILES * (pictures.limits.file_bytes if pictures is not None else 0)
+        if self._bytes and self._bytes + size > most:
+            raise BusyError("Too many pictures are being sent.", hint="send fewer at a time")
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+
+
+class _AbsentError(EdgeSphereFaceError):
+    """The program has no such part."""
+
+    code = "absent"
+
+
+class _Body:
+    """The pictures in the body of a request."""
+
+    def __init__(self, api: Api, request: Request) -> None:
+        self._api, self._request = api, request
+        self._room: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._room is not None:
+            self._room.__exit__(*error)
+
+    async def picture(self, service: PictureService) -> ImageFile:
+        """The only picture.
+
+        Raises:
+            RequestError: there are several, or none.
+        """
+        files = await self.pictures(service, most=1)
+        return files[0][1]
+
+    async def pictures(self, service: PictureService, *, most: int = 16) -> list[tuple[str, ImageFile]]:
+        """The pictures with names for messages: a raw body, or the parts of a form.
+
+        Raises:
+            RequestError: there are none, or too many.
+        """
+        parts = await self._parts(service, most)
+        if not 1 <= len(parts) <= most:
+            raise RequestError(f"Expected {'one picture' if most == 1 else f'1 to {most} pictures'}, got {len(parts)}.")
+        return [_file(service, part, place) for place, part in enumerate(parts, start=1)]
+
+    async def pair(self, service: PictureService) -> tuple[ImageFile, ImageFile]:
+        """The pictures of the fields ``first`` and ``second`` of a form.
+
+        Raises:
+            RequestError: there are others.
+        """
+        parts = {part.field: part for part in await self._parts(service, 2)}
+        if set(parts) != {"first", "second"}:
+            raise RequestError("Expected a form with the pictures first and second.", hint="send multipart/form-data")
+        first, second = (_file(service, parts[name], place)[1] for place, name in ((1, "first"), (2, "second")))
+        return first, second
+
+    async def _parts(self, service: PictureService, most: int) -> list[Part]:
+        limit = service.limits.file_bytes * min(most, _REQUEST_FILES) + _FORM_BYTES
+        kind = self._request.headers.get("content-type", "")
+        is_form = kind.lower().startswith("multipart/form-data")
+        if not is_form and not kind.lower().startswith(_RAW_TYPES):
+            raise RequestError(
+                f"Expected a picture of a content type image/…, or multipart/form-data, got {kind or 'none'!r:.80}.",
+                hint="set the header Content-Type to image/jpeg",
+            )
+        announced = self._request.headers.get("content-length", "")
+        size = int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 19 else limit
+        if size > limit:
+            raise _too_large(limit)
+        self._room = self._api.room(size)
+        self._room.__enter__()
+        data = await _read(self._request, limit)
+        return parts_of(data, boundary_of(kind)) if is_form else [Part("picture", "", data)]
+
+
+def _file(service: PictureService, part: Part, place: int) -> tuple[str, ImageFile]:
+    name = f"picture {place}"
+    if len(part.data) > service.limits.file_bytes:
+        raise _too_large(service.limits.file_bytes)
+    return name, service.file(part.data, name)
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"Expected at most {limit} bytes.", hint="scale pictures down; a face needs 100 pixels")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise RequestError("The client left before the end of the request.") from error
+    return b"".join(chunks)
+
+
+async def _discard(request: Request) -> None:
+    """Take the rest of a refused request: a client that still sends would not see why it was refused."""
+    left = _DISCARDED_BYTES
+    if "expect" in request.headers:  # the client waits with its body
+        return
+    with suppress(ClientDisconnect, RuntimeError):  # RuntimeError: all of it was read
+        async for chunk in request.stream():
+            left -= len(chunk)
+            if left < 0:
+                return
+
+
+def _value(request: Request, parameter: Parameter) -> str | int | float | None:
+    """The value of a parameter; None if it is left out.
+
+    Raises:
+        RequestError: it is missing, or not valid.
+    """
+    text = request.query_params.get(parameter.name)
+    if text is None:
+        if parameter.required:
+            raise RequestError(f"Expected the parameter {parameter.name}: {parameter.description}.")
+        return None
+    if parameter.kind == "string":
+        if parameter.choices and text not in parameter.choices:
+            raise RequestError(f"Expected {parameter.name} as one of {', '.join(parameter.choices)}, got {text!r:.60}.")
+        return text
+    try:
+        number = int(text[:20]) if parameter.kind == "integer" else float(text[:60])
+    except ValueError:
+        number = float("nan")
+    low, high = parameter.least, parameter.most
+    if number != number or (low is not None and number < low) or (high is not None and number > high):  # noqa: PLR0124
+        raise RequestError(f"Expected {parameter.name} from {low:g} to {high:g}, got {text!r:.60}.")
+    return number
+
+
+@cache
+def _document() -> bytes:
+    return _DOCUMENT.read_bytes()

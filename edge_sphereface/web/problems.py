@@ -1,0 +1,99 @@
+"""Errors as answers: a JSON record with code, message and hint, and the status of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.responses import PlainTextResponse, Response
+
+from edge_sphereface.errors import (
+    EdgeSphereFaceError,
+    GalleryBusyError,
+    IdentityNotFoundError,
+    ImageError,
+    NoFaceError,
+    OutputError,
+    SeveralFacesError,
+    TokenError,
+)
+from edge_sphereface.http_server.answer import ALLOWED
+from edge_sphereface.json_output import json_text
+from edge_sphereface.redaction import redact
+from edge_sphereface.web.messages import Problem, ProblemAnswer, RequestError, TooLargeError
+from edge_sphereface.web.work_queue import BusyError, DeadlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from starlette.requests import Request
+
+    from edge_sphereface.json_output import Dataclass
+
+_STATUSES: tuple[tuple[type[EdgeSphereFaceError], HTTPStatus], ...] = (
+    (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (RequestError, HTTPStatus.BAD_REQUEST),
+    (BusyError, HTTPStatus.TOO_MANY_REQUESTS),
+    (DeadlineError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ImageError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (NoFaceError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (SeveralFacesError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (IdentityNotFoundError, HTTPStatus.NOT_FOUND),
+    (GalleryBusyError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (TokenError, HTTPStatus.SERVICE_UNAVAILABLE),
+    (OutputError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+"""Status of each kind of error, the first that matches; 409 for others: the program is not in a state to do it."""
+
+
+def json_response(answer: Dataclass, status: int = 200, *, headers: Mapping[str, str] | None = None) -> Response:
+    """A record as an answer."""
+    return Response(json_text(answer), status_code=status, headers=headers, media_type="application/json")
+
+
+def problem(
+    status: int, code: str, message: str, *, hint: str = "", headers: Mapping[str, str] | None = None
+) -> Response:
+    """An error as an answer, without credentials."""
+    told = Problem(code=code, message=redact(message), hint=redact(hint) or None)
+    return json_response(ProblemAnswer(error=told), status, headers=headers)
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """The header that says when to try again, in whole seconds."""
+    return {"Retry-After": str(max(math.ceil(seconds), 1))}
+
+
+async def _of_package(_: Request, error: Exception) -> Response:
+    if not isinstance(error, EdgeSphereFaceError):  # Starlette gives no others
+        raise error
+    status = next((status for kind, status in _STATUSES if isinstance(error, kind)), HTTPStatus.CONFLICT)
+    headers = retry_after(error.retry_s) if isinstance(error, BusyError) else None
+    return problem(status, error.code, error.message, hint=error.hint, headers=headers)
+
+
+async def _late(_: Request, __: Exception) -> Response:
+    return problem(503, "busy", "The request was not answered in time.", hint="try again later")
+
+
+async def _not_allowed(_: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None) or {"Allow": ALLOWED}  # Starlette names none for files
+    return problem(HTTPStatus.METHOD_NOT_ALLOWED, "usage", f"Expected {headers['Allow']}.", headers=headers)
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    if not request.url.path.startswith("/api/"):
+        return PlainTextResponse("Not Found", HTTPStatus.NOT_FOUND)
+    return problem(HTTPStatus.NOT_FOUND, "usage", f"There is nothing at {request.url.path:.80}.")
+
+
+EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Any]] = {
+    EdgeSphereFaceError: _of_package,
+    asyncio.TimeoutError: _late,
+    HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
+    HTTPStatus.NOT_FOUND: _not_found,
+}
+"""Answers to what handlers raise."""
