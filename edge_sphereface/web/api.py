@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.image import ImageFile
     from edge_sphereface.pipeline import Selection
-    from edge_sphereface.stream.statistics import StreamHealth
+    from edge_sphereface.types import JsonObject
     from edge_sphereface.web.camera_control import CameraControl
     from edge_sphereface.web.event_log import EventLog, LoggedEvent
     from edge_sphereface.web.operations import Operation, Parameter
@@ -80,8 +80,10 @@ class Parts:
         pictures: for single pictures.
         events: for those who follow.
         cameras: a group of cameras.
+        read_camera: reads one of its cameras from the values of a ``[[camera]]`` table; None where cameras are only
+            listed.
         audit: where changes of the gallery and look-ups are recorded.
-        health: health of the stream that runs beside the interface.
+        is_healthy: whether the streams beside the interface work.
         on_gallery_change: called after each change of the gallery, in a thread of the interface.
     """
 
@@ -89,8 +91,9 @@ class Parts:
     pictures: PictureService | None = None
     events: EventLog | None = None
     cameras: CameraControl | None = None
+    read_camera: Callable[[JsonObject], Any] | None = None
     audit: AuditLog | None = None
-    health: Callable[[], StreamHealth] | None = None
+    is_healthy: Callable[[], bool] | None = None
     on_gallery_change: Callable[[], object] | None = None
 
 
@@ -249,7 +252,9 @@ class Api:
             raise RequestError(f"The request is not JSON: {error}.") from error
         if not isinstance(values, dict):
             raise RequestError("Expected a JSON object with the settings of a camera.")
-        camera = self._control().read(values)
+        if self._parts.read_camera is None:
+            raise _AbsentError("The cameras of this program cannot be changed.", hint="change its settings")
+        camera = self._parts.read_camera(values)
         await run_in_threadpool(put, camera)
         return json_response(CameraChanged(camera=str(values.get("name", ""))))
 
@@ -268,12 +273,11 @@ class Api:
 
     async def _health(self, _: Request) -> Response:
         parts = self._parts
-        stream = None if parts.health is None else parts.health()
         queue = None if parts.pictures is None else parts.pictures.queue
         people = None if parts.gallery is None else await run_in_threadpool(len, parts.gallery)
         cameras = None if parts.cameras is None else len(await run_in_threadpool(parts.cameras.cameras))
         state = InterfaceHealth(
-            healthy=stream is None or stream.healthy,
+            healthy=parts.is_healthy is None or parts.is_healthy(),
             version=__version__,
             people=people,
             pictures=None
@@ -281,7 +285,6 @@ class Api:
             else QueueState(
                 waiting=queue.waiting, work_ms=round(queue.work_ms, 1), done=queue.done, refused=queue.refused
             ),
-            stream=stream,
             cameras=cameras,
         )
         return json_response(state, 200 if state.healthy else 503)

@@ -9,7 +9,6 @@ from edge_sphereface.web.messages import Request
 
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Identity
-    from edge_sphereface.stream.statistics import StreamHealth
     from edge_sphereface.types import JsonObject
 
 
@@ -109,11 +108,10 @@ class InterfaceHealth:
     """Whether the program works.
 
     Attributes:
-        healthy: whether it does; False while a stream that runs beside the interface delivers nothing.
+        healthy: whether it does; False while the streams beside the interface deliver nothing.
         version: version of the program.
         people: number of identities; None without a gallery.
         pictures: the queue of pictures; None where no pictures are taken.
-        stream: health of the stream; None without one.
         cameras: number of cameras; None without a group of cameras.
     """
 
@@ -121,5 +119,4 @@ class InterfaceHealth:
     version: str
     people: int | None
     pictures: QueueState | None
-    stream: StreamHealth | None
     cameras: int | None

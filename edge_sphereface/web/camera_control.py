@@ -8,22 +8,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_sphereface.json_output import Dataclass
-    from edge_sphereface.types import JsonObject
 
 
 class CameraControl(Protocol):
     """Cameras that are listed, added, changed and removed while they run. Safe to use from several threads.
 
-    A camera is given to :meth:`add` and :meth:`change` as :meth:`read` returns it.
+    A camera is given as the group itself defines it.
     """
-
-    def read(self, values: JsonObject) -> Any:
-        """Read a camera from the values of a ``[[camera]]`` table.
-
-        Raises:
-            EdgeSphereFaceError: the values are no camera.
-        """
-        ...
 
     def cameras(self) -> Sequence[Dataclass]:
         """A record of each camera's state, which :func:`~edge_sphereface.json_output.json_object` converts."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import PlainTextResponse, Response
 
 from edge_sphereface.errors import (
+    CameraNotFoundError,
     EdgeSphereFaceError,
     GalleryBusyError,
     IdentityNotFoundError,
@@ -42,6 +43,7 @@ _STATUSES: tuple[tuple[type[EdgeSphereFaceError], HTTPStatus], ...] = (
     (NoFaceError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (SeveralFacesError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (IdentityNotFoundError, HTTPStatus.NOT_FOUND),
+    (CameraNotFoundError, HTTPStatus.NOT_FOUND),
     (GalleryBusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (TokenError, HTTPStatus.SERVICE_UNAVAILABLE),
     (OutputError, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -216,16 +216,17 @@ def test_wrong_requests_are_told_what_is_expected(interface, web):
         assert code_of(client.ask(path, data)) == expected, path
 
 
+def read_camera(values):
+    if "source" not in values:
+        raise SourceError("A camera needs a source.")
+    return values
+
+
 class Cameras:
     """A group of cameras that remembers what it was asked."""
 
     def __init__(self):
         self.asked = []
-
-    def read(self, values):
-        if "source" not in values:
-            raise SourceError("A camera needs a source.")
-        return values
 
     def cameras(self):
         @dataclass(frozen=True)
@@ -249,7 +250,7 @@ class Cameras:
 
 def test_cameras_are_listed_and_changed(interface):
     cameras = Cameras()
-    client = interface(cameras=cameras)
+    client = interface(cameras=cameras, read_camera=read_camera)
     gate = {"name": "gate", "source": "0", "fps": 5}
     assert client.ask("cameras").body == {"cameras": [{"name": "door"}]}
     assert client.ask("cameras", gate).body == {"camera": "gate"}
