@@ -65,8 +65,10 @@ from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
 from edge_sphereface.cli.liveness_command import LivenessReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
 from edge_sphereface.cli.runner import ErrorReport
+from edge_sphereface.cli.serve_command import ServeReport
 from edge_sphereface.cli.service_command import ServiceFile
 from edge_sphereface.cli.threshold_command import ThresholdReport, TrackThresholdReport
+from edge_sphereface.cli.tokens_command import AddedToken, RemovedTokens, TokensReport
 from edge_sphereface.cli.tune_command import TuneReport
 from edge_sphereface.device.report import DeviceReport
 from edge_sphereface.doctor.report import Report
@@ -123,6 +125,10 @@ RECORDS: list[tuple[str, Any]] = [
     ("tune", TuneReport),
     ("report-device", DeviceReport),
     ("check-outputs", KitCheck),
+    ("serve", ServeReport),
+    ("tokens add", AddedToken),
+    ("tokens list", TokensReport),
+    ("tokens remove", RemovedTokens),
     ("completion", CompletionScript),
     ("service", ServiceFile),
     ("watch", AnyEvent),

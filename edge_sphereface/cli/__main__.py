@@ -22,8 +22,10 @@ from edge_sphereface.cli import (
     kit_command,
     liveness_command,
     model_commands,
+    serve_command,
     service_command,
     threshold_command,
+    tokens_command,
     tune_command,
     watch_command,
 )
@@ -60,6 +62,8 @@ def build_parser() -> Parser:
     watch_command.add_command(commands)
     erasure_commands.add_commands(commands)
     audit_command.add_command(commands)
+    serve_command.add_command(commands)
+    tokens_command.add_command(commands)
     service_command.add_command(commands)
     completion.add_command(parser)
     add_help_command(parser)

@@ -35,6 +35,7 @@ from edge_sphereface.cli.watch_parts import (
     make_endpoint,
     make_entities,
     make_frame_sinks,
+    make_http,
     make_images,
     make_page,
     make_retention,
@@ -46,9 +47,13 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.audit import AuditLog
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.web import PageView
+    from edge_sphereface.web.api import Parts
+    from edge_sphereface.web.event_log import EventLog as Log
 
 
 def add_command(commands: Commands) -> None:
@@ -99,6 +104,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
+    from edge_sphereface.web.event_log import EventLog
 
     if hasattr(arguments, "camera_tables"):
         from edge_sphereface.cli.house import watch_house
@@ -109,8 +115,15 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     if source is None:
         raise UsageError("No source was named.", hint="edge-sphereface watch 0 opens the first camera")
     require_detector(arguments)
-    page, supervisor = make_page(options), SystemdNotifier()
+    supervisor = SystemdNotifier()
+    log = EventLog()
+    embedder: Embedder | None = None
     audit = open_audit(options.audit)
+
+    def parts(stream: FaceStream) -> Parts:
+        return make_parts(arguments, options, stream, embedder, log, audit)
+
+    page = make_page(options, parts)
     keeper: RetentionKeeper | None = None
     notes = ProblemNotes(lambda: (*stream.health().problems, *([keeper.problem] if keeper and keeper.problem else [])))
 
@@ -129,7 +142,6 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV reports every address that it cannot open, and so do we
     with ExitStack() as stack:
         gallery: Gallery | None = None
-        embedder = None
         if named_gallery(arguments) is not None:
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
@@ -146,12 +158,13 @@ def watch(arguments: argparse.Namespace) -> Outcome:
             gallery=gallery,
             liveness=open_liveness(arguments),
             settings=options.stream,
-            sinks=sinks,
+            sinks=[*sinks, *([] if options.http is None else [log])],
             frame_sinks=make_frame_sinks(options, page, images),
             on_turn=on_turn,
         )
         stops = stack.enter_context(stopped_by_signals(stream.stop))
         stack.enter_context(make_endpoint(options, stream))
+        stack.enter_context(make_http(options, stream, parts))
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:
@@ -162,6 +175,36 @@ def watch(arguments: argparse.Namespace) -> Outcome:
     if signal.SIGINT in stops:
         raise KeyboardInterrupt
     return Outcome(None, "", passed=not stream.undelivered)
+
+
+def make_parts(
+    arguments: argparse.Namespace,
+    options: WatchOptions,
+    stream: FaceStream,
+    embedder: Embedder | None,
+    log: Log,
+    audit: AuditLog | None,
+) -> Parts:
+    """What the HTTP interface beside a stream gives access to.
+
+    Pictures have a detector of their own: that of the stream may be used by nothing else.
+    """
+    from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.web.api import Parts
+    from edge_sphereface.web.picture_service import PictureService
+
+    pictures = None
+    if embedder is not None:
+        pipeline = FacePipeline(embedder, open_named_detector(arguments))
+        pictures = PictureService(pipeline, stream.gallery, limits=options.server.pictures)
+    return Parts(
+        gallery=stream.gallery,
+        pictures=pictures,
+        events=log,
+        audit=audit,
+        is_healthy=lambda: stream.health().healthy,
+        on_gallery_change=stream.reconsider,
+    )
 
 
 def _announce(stream: FaceStream, page: PageView | None, options: WatchOptions) -> None:

@@ -13,6 +13,7 @@ from edge_sphereface.stream.event_kinds import EventKinds
 from edge_sphereface.stream.outputs.events.command_hook import parse_command
 from edge_sphereface.stream.outputs.events.home_assistant.settings import HomeAssistantSettings
 from edge_sphereface.stream.settings import StreamSettings
+from edge_sphereface.web.settings import HttpSettings
 
 VIEW_PORT = 8080
 _ABOVE_ZERO = Range(least=0, is_open=True)
@@ -187,6 +188,15 @@ class WatchOptions:
         group="work",
         help="with several cameras: share of the time in which detector and model work, for all of them together",
     )
+    http: tuple[str, int] | None = setting(
+        None,
+        read=address,
+        metavar="[HOST:]PORT",
+        group="http",
+        help="serve the HTTP interface: pictures, people, events (default HOST: this machine only); together with the "
+        "page if the address is the same",
+    )
+    server: HttpSettings = nested(HttpSettings, group="http")
     stream: StreamSettings = nested(StreamSettings)
 
 
@@ -200,6 +210,7 @@ _GROUPS = (
     "notifications",
     "pictures",
     "retention",
+    "http",
     "operation",
 )
 

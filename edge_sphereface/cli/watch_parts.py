@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from edge_sphereface.cli.event_lines import PlainLines, json_line
+from edge_sphereface.cli.http_parts import make_book, make_certificate
 from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.stream.event_kinds import EVERY_KIND
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
     from edge_sphereface.stream.outputs.events.retained import RetainedTopics
     from edge_sphereface.web import PageView
+    from edge_sphereface.web.api import Parts
 
+HttpServer: TypeAlias = "AbstractContextManager[object]"
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- only its name
 
 
@@ -112,8 +115,13 @@ def make_images(options: WatchOptions) -> FaceImages | None:
     return FaceImages()
 
 
-def make_page(options: WatchOptions) -> PageView | None:
-    """The page, if it was requested. Where other machines can open it, it has a token: a new one if none was set."""
+def make_page(options: WatchOptions, parts: Callable[[FaceStream], Parts]) -> PageView | None:
+    """The page, if it was requested. Where other machines can open it, it has a token: a new one if none was set.
+
+    Args:
+        options: of the command.
+        parts: makes what the HTTP interface gives access to, where it is at the address of the page.
+    """
     if options.view is None:
         return None
     import secrets
@@ -123,7 +131,42 @@ def make_page(options: WatchOptions) -> PageView | None:
 
     host, port = options.view
     token = os.environ.get(TOKEN_VARIABLE) or (None if is_loopback(host) else secrets.token_urlsafe(24))
-    return PageView(host, port, token=token, metrics=are_same(options.view, options.metrics))
+    return PageView(
+        host,
+        port,
+        token=token,
+        metrics=are_same(options.view, options.metrics),
+        book=make_book(options.server),
+        certificate=make_certificate(options.server),
+        parts=parts if are_same(options.view, options.http) else None,
+        answer_s=_answer_s(options),
+    )
+
+
+def make_http(options: WatchOptions, stream: FaceStream, parts: Callable[[FaceStream], Parts]) -> HttpServer:
+    """The HTTP interface, if it was requested at another address than the page.
+
+    Args:
+        options: of the command.
+        stream: whose events it gives.
+        parts: makes what it gives access to.
+    """
+    if options.http is None or are_same(options.view, options.http):
+        return nullcontext()
+    from edge_sphereface.web import HttpInterface
+
+    return HttpInterface(
+        parts(stream),
+        *options.http,
+        book=make_book(options.server),
+        certificate=make_certificate(options.server),
+        answer_s=_answer_s(options),
+    )
+
+
+def _answer_s(options: WatchOptions) -> float:
+    """Longest time for an answer: that of the pictures, and of sending them."""
+    return options.server.pictures.picture_deadline_s + 30.0
 
 
 def make_frame_sinks(options: WatchOptions, *others: FrameSink | None) -> list[FrameSink]:

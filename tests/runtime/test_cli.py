@@ -244,7 +244,7 @@ def test_every_command_has_help_with_an_example(capsys):
         "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "gallery",
         "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device", "check-outputs", "doctor",
         "fetch-detector", "fetch-model",
-        "watch", "service", "completion", "help", "remove", "expire", "audit",
+        "watch", "serve", "tokens", "service", "completion", "help", "remove", "expire", "audit",
     }  # fmt: skip
     below = commands["gallery"].commands.choices
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}

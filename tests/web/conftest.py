@@ -16,7 +16,8 @@ from edge_sphereface.pipeline import FacePipeline
 from edge_sphereface.types import Face
 from edge_sphereface.web import HttpInterface
 from edge_sphereface.web.api import Parts
-from edge_sphereface.web.picture_service import PictureLimits, PictureService
+from edge_sphereface.web.picture_limits import PictureLimits
+from edge_sphereface.web.picture_service import PictureService
 from edge_sphereface.web.tokens import TokenBook, add_token
 
 FORM = "multipart/form-data; boundary=xyz"

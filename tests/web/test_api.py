@@ -18,7 +18,7 @@ from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.web import HttpInterface
 from edge_sphereface.web.api import Parts
 from edge_sphereface.web.event_log import EventLog
-from edge_sphereface.web.picture_service import PictureLimits
+from edge_sphereface.web.picture_limits import PictureLimits
 from edge_sphereface.web.tokens import add_token
 
 
