@@ -77,6 +77,7 @@ format: $(VENV)/.test
 
 schemas: $(VENV)/.test
 	$(BIN)/python -m scripts.json_schemas
+	$(BIN)/python -m scripts.openapi
 
 docs: $(VENV)/.docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

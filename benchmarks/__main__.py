@@ -14,6 +14,7 @@ from benchmarks.cameras.commands import add_command as add_cameras
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
+from benchmarks.http.commands import add_command as add_http
 from benchmarks.memory.commands import add_command as add_memory
 from benchmarks.pipeline.commands import add_command as add_pipeline
 from benchmarks.quantization.commands import add_command as add_quantization
@@ -43,6 +44,7 @@ def build_parser() -> Parser:
     add_quantization(added)
     add_tuning(added)
     add_memory(added)
+    add_http(added)
     _add_rhythm(added)
     add_gallery(added)
     add_stream(added)

@@ -33,6 +33,7 @@ from benchmarks.emulation.compare import EmulateReport
 from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
 from benchmarks.gallery.search import GallerySearchReport
+from benchmarks.http.commands import HttpReport
 from benchmarks.latency import LatencyReport
 from benchmarks.memory.measure import MemoryReport
 from benchmarks.pipeline.measure import PipelineReport
@@ -155,6 +156,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks tuning", TuningReport),
     ("benchmarks sessions", SessionsReport),
     ("benchmarks memory", MemoryReport),
+    ("benchmarks http", HttpReport),
     ("benchmarks rhythm", RhythmReport),
     ("benchmarks accuracy", AccuracyReport),
     ("benchmarks alignment", AlignmentReport),
