@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from contextlib import ExitStack
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_sphereface.audit import AUDIT_VARIABLE, AuditLog
 from edge_sphereface.cli.arguments import (
     MODEL_VARIABLE,
     detector_options,
@@ -22,6 +20,7 @@ from edge_sphereface.cli.arguments import (
     require_detector,
     session_options,
 )
+from edge_sphereface.cli.audit_command import audit_option, open_audit
 from edge_sphereface.cli.http_parts import make_book, make_certificate
 from edge_sphereface.cli.option import option_parser, options_of, settings_from
 from edge_sphereface.cli.runner import Outcome, note
@@ -76,6 +75,7 @@ def add_command(commands: Commands) -> None:
             gallery_options(required=False),
             session_options(),
             detector_options(),
+            audit_option(),
             option_parser(options_of(ServeOptions, "server")),
         ],
         help="serve recognition of single pictures over HTTP",
@@ -118,8 +118,7 @@ def serve(arguments: argparse.Namespace) -> Outcome:
             warn_uncalibrated(gallery)
         pictures = PictureService(pipeline, gallery, limits=options.http.pictures)
         stack.callback(pictures.close, _CLOSE_S)
-        audit = os.environ.get(AUDIT_VARIABLE)
-        parts = Parts(gallery=gallery, pictures=pictures, audit=None if not audit else AuditLog(Path(audit)))
+        parts = Parts(gallery=gallery, pictures=pictures, audit=open_audit(arguments.audit))
         deadline_s = options.http.pictures.picture_deadline_s
         server = HttpInterface(parts, *options.listen, book=book, certificate=certificate, answer_s=deadline_s + 30)
         stack.enter_context(server)

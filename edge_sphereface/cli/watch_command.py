@@ -45,9 +45,9 @@ from edge_sphereface.cli.watch_parts import (
 if TYPE_CHECKING:
     import argparse
 
+    from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.audit import AuditLog
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import FaceStream
