@@ -94,7 +94,7 @@ def add_command(commands: Commands) -> None:
     parser.set_defaults(run=watch)
 
 
-def watch(arguments: argparse.Namespace) -> Outcome:
+def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the parts of a stream, in their order
     """Watch the source until it ends or a signal stops it.
 
     Raises:
