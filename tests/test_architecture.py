@@ -115,6 +115,7 @@ _TRUSTED_JSON = {
     "edge_sphereface/storage/bounded_json.py": "the bounded parser itself",
 }
 _TRUSTED_FILES = {
+    "benchmarks/http/load.py": "files of the kernel",
     "edge_sphereface/web/api.py": "a document of this package",
     "benchmarks/arm64/instructions.py": "what an emulator that it started counted",
     "benchmarks/arm64/marked_ncnn.py": "a graph that the process that started it made",
