@@ -35,7 +35,7 @@ from edge_sphereface.cli.runner import Parser, add_help_command, run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OPENCV_THREADS = ("frame-reader", "recorder", "snapshots")
+_OPENCV_THREADS = ("frame-reader", "pictures", "recorder", "snapshots")
 """One that is still inside OpenCV when Python ends is unwound through C++ code, which ends the process by SIGABRT."""
 
 

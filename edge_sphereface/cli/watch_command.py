@@ -164,7 +164,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         )
         stops = stack.enter_context(stopped_by_signals(stream.stop))
         stack.enter_context(make_endpoint(options, stream))
-        stack.enter_context(make_http(options, stream, parts))
+        stack.enter_context(make_http(options, lambda: parts(stream)))
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:

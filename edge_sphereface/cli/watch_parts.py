@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.event_lines import PlainLines, json_line
 from edge_sphereface.cli.http_parts import make_book, make_certificate
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from edge_sphereface.web import PageView
     from edge_sphereface.web.api import Parts
 
-HttpServer: TypeAlias = "AbstractContextManager[object]"
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- only its name
 
 
@@ -115,12 +114,12 @@ def make_images(options: WatchOptions) -> FaceImages | None:
     return FaceImages()
 
 
-def make_page(options: WatchOptions, parts: Callable[[FaceStream], Parts]) -> PageView | None:
+def make_page(options: WatchOptions, parts: Callable[[FaceStream], Parts] | None = None) -> PageView | None:
     """The page, if it was requested. Where other machines can open it, it has a token: a new one if none was set.
 
     Args:
         options: of the command.
-        parts: makes what the HTTP interface gives access to, where it is at the address of the page.
+        parts: makes what the HTTP interface gives access to, where it is at the address of the page; None without it.
     """
     if options.view is None:
         return None
@@ -143,12 +142,11 @@ def make_page(options: WatchOptions, parts: Callable[[FaceStream], Parts]) -> Pa
     )
 
 
-def make_http(options: WatchOptions, stream: FaceStream, parts: Callable[[FaceStream], Parts]) -> HttpServer:
+def make_http(options: WatchOptions, parts: Callable[[], Parts]) -> AbstractContextManager[object]:
     """The HTTP interface, if it was requested at another address than the page.
 
     Args:
         options: of the command.
-        stream: whose events it gives.
         parts: makes what it gives access to.
     """
     if options.http is None or are_same(options.view, options.http):
@@ -156,7 +154,7 @@ def make_http(options: WatchOptions, stream: FaceStream, parts: Callable[[FaceSt
     from edge_sphereface.web import HttpInterface
 
     return HttpInterface(
-        parts(stream),
+        parts(),
         *options.http,
         book=make_book(options.server),
         certificate=make_certificate(options.server),
