@@ -123,7 +123,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
     def parts(stream: FaceStream) -> Parts:
         return make_parts(arguments, options, stream, embedder, log, audit)
 
-    page = make_page(options, parts)
+    page = make_page(options, parts, audit)
     keeper: RetentionKeeper | None = None
     notes = ProblemNotes(lambda: (*stream.health().problems, *([keeper.problem] if keeper and keeper.problem else [])))
 

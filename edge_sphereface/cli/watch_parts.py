@@ -114,12 +114,15 @@ def make_images(options: WatchOptions) -> FaceImages | None:
     return FaceImages()
 
 
-def make_page(options: WatchOptions, parts: Callable[[FaceStream], Parts] | None = None) -> PageView | None:
+def make_page(
+    options: WatchOptions, parts: Callable[[FaceStream], Parts] | None = None, audit: AuditLog | None = None
+) -> PageView | None:
     """The page, if it was requested. Where other machines can open it, it has a token: a new one if none was set.
 
     Args:
         options: of the command.
         parts: makes what the HTTP interface gives access to, where it is at the address of the page; None without it.
+        audit: where enrollments and removals by viewers are recorded.
     """
     if options.view is None:
         return None
@@ -139,6 +142,7 @@ def make_page(options: WatchOptions, parts: Callable[[FaceStream], Parts] | None
         certificate=make_certificate(options.server),
         parts=parts if are_same(options.view, options.http) else None,
         answer_s=_answer_s(options),
+        audit=audit,
     )
 
 

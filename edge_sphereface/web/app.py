@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from edge_sphereface.audit import AuditLog
     from edge_sphereface.http_server.answer import App, Receive, Scope, Send
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
     from edge_sphereface.stream.face_stream import FaceStream
@@ -111,9 +112,13 @@ class PageHandlers:
         view: that gets them.
         side: longer side of a picture, in pixels.
         fps: maximum number of pictures per second that a viewer gets.
+        audit: where enrollments and removals are recorded; None for nowhere.
     """
 
-    def __init__(self, stream: FaceStream, view: LiveView, *, side: int, fps: float) -> None:
+    def __init__(
+        self, stream: FaceStream, view: LiveView, *, side: int, fps: float, audit: AuditLog | None = None
+    ) -> None:
+        self._audit = audit
         self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
         self._described, self._state = float("-inf"), _state(stream)
 
@@ -166,6 +171,7 @@ class PageHandlers:
         enrollment = await asyncio.wait_for(
             asyncio.wrap_future(self._stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
+        await self._record(request, "enroll", enrollment.name, enrollment.added)
         alike = tuple(candidate.name for candidate in enrollment.lookalikes)
         return json_response(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
 
@@ -174,9 +180,16 @@ class PageHandlers:
         asked, gallery = RemoveRequest.from_json(await _body(request)), self._stream.gallery
         if gallery is None:
             raise RequestError("Expected a gallery, but the program runs without one.")
-        await run_in_threadpool(gallery.remove, [asked.name])
+        removed = await run_in_threadpool(gallery.remove, [asked.name])
+        await self._record(request, "remove", asked.name, removed)
         await asyncio.wait_for(asyncio.wrap_future(self._stream.reconsider()), _ENROLL_S)
         return json_response(RemoveAnswer(removed=asked.name))
+
+    async def _record(self, request: Request, action: str, name: str, embeddings: int) -> None:
+        audit, by = self._audit, request.scope[HOLDER].name
+        if audit is not None:
+            detail = {"embeddings": embeddings}
+            await run_in_threadpool(lambda: audit.record(action, subject=name, by=by, detail=detail))
 
     def _describe(self) -> StreamState:
         now = time.monotonic()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from edge_sphereface.audit import AuditLog
     from edge_sphereface.http_server.answer import Server
     from edge_sphereface.http_server.certificate import Certificate
     from edge_sphereface.stream.face_stream import FaceStream
@@ -47,6 +48,7 @@ class PageView:
         book: tokens of a file that are accepted as well, each for its scopes.
         parts: makes what the HTTP interface at the same address gives access to; None without it.
         certificate: for TLS; None serves plain HTTP.
+        audit: where enrollments and removals by viewers are recorded; None for nowhere.
 
     Raises:
         SinkError: no token where one is needed.
@@ -67,6 +69,7 @@ class PageView:
         book: TokenBook | None = None,
         parts: Callable[[FaceStream], Parts] | None = None,
         certificate: Certificate | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         _require_libraries("The page")  # said at once, not when the camera is open
         if metrics:
@@ -81,7 +84,7 @@ class PageView:
         self.host, self.port = host, port
         self._token, self._side, self._fps, self._has_metrics = token, side, fps, metrics
         self._request_s, self._answer_s = request_s, answer_s
-        self._book, self._parts, self._certificate = book, parts, certificate
+        self._book, self._parts, self._certificate, self._audit = book, parts, certificate, audit
         self._view = LiveView()
         self._server: Server | None = None
 
@@ -108,7 +111,7 @@ class PageView:
         app = make_app(
             credentials=Credentials(token=self._token, book=self._book),
             guard=guard,
-            page=PageHandlers(stream, self._view, side=self._side, fps=self._fps),
+            page=PageHandlers(stream, self._view, side=self._side, fps=self._fps, audit=self._audit),
             api=None if self._parts is None else Api(self._parts(stream)),
             monitoring=MonitoringAnswers(stream) if self._has_metrics else None,
             is_secure=self._certificate is not None,
