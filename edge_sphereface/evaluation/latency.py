@@ -5,8 +5,8 @@ models again, one at a time and in alternating order, because the place of a mod
 for as long as it is loaded. The interval of the ratio comes from resampling rounds, the same ones for both models, so
 that a temporary slowdown of the machine affects both. A model is faster if the interval lies below 1.
 
-The caches are flushed before every inference, as the frames and the detector of a camera would do. Otherwise a model
-with large weights would seem faster than it is in use.
+The caches are flushed before every timed inference, as the frames and the detector of a camera would do. Otherwise a
+model with large weights would seem faster than it is in use.
 
 References:
     B. Efron, R. Tibshirani: An Introduction to the Bootstrap, 1993, chapter 8: resample the unit that is independent,
@@ -131,7 +131,7 @@ def measure_rounds(
     Args:
         load: for each name, a function that loads the model and returns its inference.
         plan: number of samples.
-        frames_bytes: bytes that are written before every inference to empty the caches.
+        frames_bytes: bytes that are written before every timed inference to empty the caches.
         remaining: called after each round with the samples until then; returns the names to measure again. None
             measures all of them in every round.
         deadline: no round starts after it, except the first one; None for no limit.
@@ -146,10 +146,13 @@ def measure_rounds(
     for left in range(plan.rounds, 0, -1):
         total = done + left * len(order)
         for name in order:
-            cases: dict[str, Run] = {"frames": partial(frames.fill, 1), "inference": load[name]()}
-            taken = measure_interleaved(cases, rounds=plan.per_round, warmup=_WARMUP)
+            run = load[name]()
+            for _ in range(_WARMUP):
+                run()
+            cases: dict[str, Run] = {"frames": partial(frames.fill, 1), "inference": run}
+            taken = measure_interleaved(cases, rounds=plan.per_round, warmup=0)
             samples[name] = np.vstack([samples[name], taken["inference"]])
-            del cases
+            del cases, run
             done += 1
             if progress is not None:
                 progress(done, total)
