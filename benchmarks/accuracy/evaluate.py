@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -242,12 +243,10 @@ def _difference(result: Scores, reference: Scores) -> Difference:
 
 def mcnemar_p(first: BoolArray, second: BoolArray) -> float:
     """p-value of the exact McNemar test: probability of such a difference on the same pairs by chance."""
-    from scipy.stats import binomtest
-
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    if only_first + only_second == 0:
-        return 1.0
-    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    count = only_first + only_second
+    as_few = sum(math.comb(count, number) for number in range(min(only_first, only_second) + 1))
+    return min(1.0, 2 * as_few / 2**count)
 
 
 def _thinned(far: Float64Array, tar: Float64Array, points: int = 200) -> Roc:
