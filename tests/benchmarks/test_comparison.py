@@ -80,9 +80,9 @@ def test_one_program_is_rarely_called_slower_than_itself(starts):
     )
     verdicts = [change.verdict for change in compare(old, new)[0]]
     assert verdicts.count("slower") / cases <= 0.01
-    twice = {"rows": [{**row, "samples_ms": [2 * ms for ms in row["samples_ms"]]} for row in new["rows"]]}
+    twice = {"rows": [{**row, "samples_ms": [2 * ms for ms in row["samples_ms"]]} for row in new["rows"][: cases // 4]]}
     found = [change.verdict for change in compare(old, twice)[0]]
-    assert found.count("slower") / cases > 0.9, "and what is slower is found"
+    assert found.count("slower") / len(found) > 0.9, "and what is slower is found"
 
 
 def test_stages_of_two_models_are_two_cases():

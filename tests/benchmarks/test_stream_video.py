@@ -143,12 +143,12 @@ def stub_detector():
 
 @pytest.mark.slow
 def test_casts_are_pooled(play, yunet, trained_model, run):
-    lfw = play((scenarios.walk, 1), fps=8)
+    lfw = play((scenarios.walk, 1), fps=4)
     words = ("stream", "economy", trained_model, "--lfw", lfw, "--rounds", 1, "--seeds", 5, 6, "--json")
     code, result = run(*words, *yunet)
     assert code == 0
     assert result["seeds"] == [5, 6]
-    assert {(row["visits"], row["frames"]) for row in result["economy"]} == {(2, 112)}
+    assert {(row["visits"], row["frames"]) for row in result["economy"]} == {(2, 56)}
 
 
 def test_strangers_are_judged_by_the_threshold_of_the_other_half():

@@ -49,12 +49,12 @@ def command(capsys, *words):
 
 
 @pytest.fixture(scope="session")
-def quantized(shallow_models, crop_folder, tmp_path_factory):
+def quantized(shallowest_models, crop_folder, tmp_path_factory):
     """A small model quantized by the command, and what it printed."""
     folder = tmp_path_factory.mktemp("quantized")
     words = [
         "quantize",
-        shallow_models["image"],
+        shallowest_models["image"],
         "--calibration",
         crop_folder,
         "-o",
@@ -67,7 +67,7 @@ def quantized(shallow_models, crop_folder, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_command_writes_model_certificate_and_report(quantized, shallow_models):
+def test_the_command_writes_model_certificate_and_report(quantized, shallowest_models):
     assert {path.name.removeprefix("m.int8.") for path in quantized.parent.iterdir()} == {
         "onnx",
         "parity.json",
@@ -81,7 +81,7 @@ def test_the_command_writes_model_certificate_and_report(quantized, shallow_mode
     assert (spec.precision, record.target, record.weight_bits) == ("int8", "portable", 7)
     assert "prelu" in spec.rewrites
     assert record.calibration_crops == 36
-    assert dict(record.rules).keys() == set(layers_of(onnx.load(shallow_models["image"])))
+    assert dict(record.rules).keys() == set(layers_of(onnx.load(shallowest_models["image"])))
     assert "carried over" in spec.threshold_source
     assert check_on_device(embedder, load_certificate(quantized.with_suffix(".parity.json"))).passed
     report = json.loads(quantized.with_suffix(".quantization.json").read_text())
@@ -91,10 +91,10 @@ def test_the_command_writes_model_certificate_and_report(quantized, shallow_mode
     for word in ("proof PASSED", "so few crops", "m.int8.quantization.png", "equalization", "onnxruntime"):
         assert word in page
     assert quantized.with_suffix(".quantization.png").read_bytes().startswith(b"\x89PNG")
-    assert quantized.stat().st_size < shallow_models["image"].stat().st_size
+    assert quantized.stat().st_size < shallowest_models["image"].stat().st_size
 
 
-def test_a_certificate_of_int8_tells_another_model(quantized, shallow_models, tmp_path):
+def test_a_certificate_of_int8_tells_another_model(quantized, shallowest_models, tmp_path):
     """Bounds for INT8 are wide, and still a damaged model fails."""
     model = onnx.load(quantized)
     weights = read_weights(model)
@@ -108,8 +108,8 @@ def test_a_certificate_of_int8_tells_another_model(quantized, shallow_models, tm
 
 
 @pytest.mark.slow
-def test_verify_against_float(quantized, shallow_models, crop_folder, capsys, require_schema):
-    words = ["verify", quantized, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", LOOSE]
+def test_verify_against_float(quantized, shallowest_models, crop_folder, capsys, require_schema):
+    words = ["verify", quantized, "--float", shallowest_models["image"], "--photos", crop_folder, "--policy", LOOSE]
     code, result, _ = command(capsys, *words)
     require_schema("export verify", result)
     assert code == 0
@@ -118,17 +118,17 @@ def test_verify_against_float(quantized, shallow_models, crop_folder, capsys, re
     code, result, _ = command(capsys, "verify", quantized)
     assert code == 2
     assert "--float" in result["error"]["hint"]
-    code, result, _ = command(capsys, "verify", quantized, "--float", shallow_models["image"])
+    code, result, _ = command(capsys, "verify", quantized, "--float", shallowest_models["image"])
     assert (code, result["error"]["code"]) == (2, "usage")
 
 
 @pytest.mark.slow
-def test_a_wrong_scale_is_refused(quantized, shallow_models, crop_folder, tmp_path, capsys):
+def test_a_wrong_scale_is_refused(quantized, shallowest_models, crop_folder, tmp_path, capsys):
     model = onnx.load(quantized)
     weights = read_weights(model)
-    weights["conv3_2.weight.scale"] = weights["conv3_2.weight.scale"] * np.float32(4)
+    weights["conv3_1.weight.scale"] = weights["conv3_1.weight.scale"] * np.float32(4)
     path = saved(rebuild(model, model.graph.node, weights), tmp_path)
-    words = ["verify", path, "--float", shallow_models["image"], "--photos", crop_folder, "--policy", "latency=none"]
+    words = ["verify", path, "--float", shallowest_models["image"], "--photos", crop_folder, "--policy", "latency=none"]
     code, result, _ = command(capsys, *words)
     assert code == 1
     assert any("cosine" in reason for reason in result["proof"]["missed"])
@@ -195,7 +195,7 @@ def test_slower_than_asked_is_refused(shallowest_models, crop_folder, tmp_path, 
 
 
 @pytest.mark.slow
-def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, capsys):
+def test_bad_input(quantized, shallowest_models, crop_folder, make_onnx, tmp_path, capsys):
     output = tmp_path / "o.onnx"
 
     def error_of(*words):
@@ -212,11 +212,11 @@ def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, 
     assert other[:2] == (1, "model-format")
     assert "the graph that" in other[2]
     fast = tmp_path / "fast.onnx"
-    run(build_parser(), ["rewrite", str(shallow_models["image"]), "-o", str(fast), "--max-latency", "100", *FEW])
+    run(build_parser(), ["rewrite", str(shallowest_models["image"]), "-o", str(fast), "--max-latency", "100", *FEW])
     capsys.readouterr()
     assert "rewritten" in error_of(fast, "--calibration", crop_folder, "-o", output)[2]
-    assert error_of(shallow_models["image"], "-o", output)[:2] == (2, "usage")
-    image = shallow_models["image"]
+    assert error_of(shallowest_models["image"], "-o", output)[:2] == (2, "usage")
+    image = shallowest_models["image"]
     assert error_of(image, "--calibration", crop_folder, "-o", tmp_path / "o.int8")[:2] == (1, "output")
     assert error_of(image, "--calibration", crop_folder, "-o", tmp_path / "no" / "o.onnx")[:2] == (1, "output")
     kept = image.read_bytes()
@@ -225,15 +225,15 @@ def test_bad_input(quantized, shallow_models, crop_folder, make_onnx, tmp_path, 
     assert error_of(image, "--calibration", crop_folder, "-o", output, "--provider", "cuda")[:2] == (2, "usage")
     pairs = ["--pairs", tmp_path / "p.csv", "--images", tmp_path / "no"]
     assert error_of(image, "--calibration", crop_folder, "-o", output, *pairs)[:2] == (1, "pairs")
-    assert error_of(shallow_models["image"], "--calibration", tmp_path / "no", "-o", output)[:2] == (1, "image")
+    assert error_of(shallowest_models["image"], "--calibration", tmp_path / "no", "-o", output)[:2] == (1, "image")
     empty = tmp_path / "empty"
     empty.mkdir()
     save_image(empty / "black.png", np.zeros((200, 200, 3), np.uint8))
-    assert error_of(shallow_models["image"], "--calibration", empty, "-o", output)[:2] == (1, "calibration")
+    assert error_of(shallowest_models["image"], "--calibration", empty, "-o", output)[:2] == (1, "calibration")
     words = ["--calibration", crop_folder, "-o", output, "--policy", "least=1"]
-    assert error_of(shallow_models["image"], *words)[:2] == (2, "usage")
+    assert error_of(shallowest_models["image"], *words)[:2] == (2, "usage")
     words = ["--calibration", crop_folder, "-o", output, "--pairs", "p.csv"]
-    assert error_of(shallow_models["image"], *words)[:2] == (2, "usage")
+    assert error_of(shallowest_models["image"], *words)[:2] == (2, "usage")
 
 
 @pytest.mark.slow
@@ -269,8 +269,8 @@ def test_doubts_and_skipped_photographs_are_said(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "recorded"), [("portable", "float16"), ("arm64", "float16-arm64")])
-def test_float16(shallow_models, tmp_path, capsys, target, recorded):
-    output, source = tmp_path / "m.fp16.onnx", shallow_models["image"]
+def test_float16(shallowest_models, tmp_path, capsys, target, recorded):
+    output, source = tmp_path / "m.fp16.onnx", shallowest_models["image"]
     words = ["quantize", source, "--precision", "float16", "--target", target, "-o", output, "--policy", "latency=none"]
     code, result, progress = command(capsys, *words)
     assert code == 0
@@ -305,9 +305,9 @@ def test_a_form_that_does_not_exist_is_refused(tmp_path, capsys, words, reason):
 
 
 @pytest.mark.parametrize("layout", ["nchw", "image"])
-def test_the_form_for_arm_computes_products_in_float16_and_the_rest_in_float32(shallow_models, layout):
+def test_the_form_for_arm_computes_products_in_float16_and_the_rest_in_float32(shallowest_models, layout):
     """As onnxruntime's kernels for Arm need it: in float16, Add and Mul take 20 times as many instructions."""
-    made = onnx.shape_inference.infer_shapes(to_float16_for_arm(onnx.load(shallow_models[layout])))
+    made = onnx.shape_inference.infer_shapes(to_float16_for_arm(onnx.load(shallowest_models[layout])))
     tensors = [*made.graph.value_info, *made.graph.output]
     types = {value.name: value.type.tensor_type.elem_type for value in tensors}
     types |= {tensor.name: tensor.data_type for tensor in made.graph.initializer}
@@ -337,10 +337,10 @@ def test_blocks_of_weights_are_rounded_to_the_nearest_value(columns):
 
 
 @pytest.mark.slow
-def test_8_bits_for_the_weights_of_the_embedding_layer(shallow_models, tmp_path, capsys):
+def test_8_bits_for_the_weights_of_the_embedding_layer(shallowest_models, tmp_path, capsys):
     """The form says what it is: no float32, near it by a measured cosine, and of another gallery."""
     tuned, output = tmp_path / "tuned.onnx", tmp_path / "m.w8.onnx"
-    source = shallow_models["image"]
+    source = shallowest_models["image"]
     rewrite(
         source,
         tuned,
@@ -361,16 +361,16 @@ def test_8_bits_for_the_weights_of_the_embedding_layer(shallow_models, tmp_path,
 
 
 @pytest.mark.parametrize("layout", ["nchw", "image"])
-def test_the_form_for_arm_stays_near_float(shallow_models, layout):
-    original, plain = open_plain(shallow_models[layout], "cpu")
+def test_the_form_for_arm_stays_near_float(shallowest_models, layout):
+    original, plain = open_plain(shallowest_models[layout], "cpu")
     crops = face_crops(original.spec, 3)
     expected = normalize(embed_all(plain, crops, original.spec))
     got = normalize(embed_all(to_float16_for_arm(plain), crops, original.spec))
     assert np.einsum("nd,nd->n", expected, got).min() > 0.9999
 
 
-def test_float16_keeps_inputs_and_outputs(shallow_models):
-    plain = onnx.load(shallow_models["nchw"])
+def test_float16_keeps_inputs_and_outputs(shallowest_models):
+    plain = onnx.load(shallowest_models["nchw"])
     made = to_float16(plain)
     assert made.graph.input == plain.graph.input
     assert made.graph.output == plain.graph.output

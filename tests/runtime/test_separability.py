@@ -1,5 +1,8 @@
 """Wrong feeding cannot be seen in an array; it is shown in numbers."""
 
+from functools import cache
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,24 +14,49 @@ from edge_sphereface.evaluation.separability import FEEDINGS, check_separation
 from edge_sphereface.inference.embedder import Embedder
 
 
+@pytest.fixture(scope="module")
+def link_people(tmp_path_factory):
+    """A function that links a part of LFW, once."""
+    folder = tmp_path_factory.mktemp("lfw")
+
+    @cache
+    def link(lfw):
+        people = [person for person in sorted((lfw / "images").iterdir()) if len(list(person.iterdir())) >= 20][:12]
+        for person in people:
+            (folder / person.name).mkdir()
+            for path in sorted(person.iterdir())[:4]:
+                (folder / person.name / path.name).symlink_to(path)
+        return folder
+
+    return link
+
+
 @pytest.fixture
-def lfw_folder(shared, tmp_path):
+def lfw_folder(shared, link_people):
     """Twelve people with four photographs each, linked as FOLDER/PERSON/photo.jpg."""
-    source = shared("lfw") / "images"
-    people = [folder for folder in sorted(source.iterdir()) if len(list(folder.iterdir())) >= 20][:12]
-    for person in people:
-        (tmp_path / person.name).mkdir()
-        for path in sorted(person.iterdir())[:4]:
-            (tmp_path / person.name / path.name).symlink_to(path)
-    return tmp_path
+    return link_people(shared("lfw"))
+
+
+@pytest.fixture(scope="module")
+def detector():
+    """MTCNN, which searches each photograph once for all of these tests."""
+    mtcnn, faces = open_detector("mtcnn"), {}
+
+    def detect(image):
+        key = image.tobytes()
+        if key not in faces:
+            faces[key] = mtcnn.detect(image)
+        return faces[key]
+
+    return SimpleNamespace(name=mtcnn.name, detect=detect)
 
 
 @pytest.mark.slow
-def test_the_traps_show(half_width_model, lfw_folder):
+def test_the_traps_show(half_width_model, detector, lfw_folder):
     seen = []
     check = check_separation(
         Embedder(half_width_model),
-        open_detector("mtcnn"),
+        detector,
         lfw_folder,
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -46,20 +74,20 @@ def test_the_traps_show(half_width_model, lfw_folder):
 
 
 @pytest.mark.slow
-def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, lfw_folder):
+def test_a_model_that_was_fed_rgb_all_along_fails(half_width_model, detector, lfw_folder):
     """The model runs, the shapes are right, only the colors are swapped: the check says so."""
 
     class Swapped(Embedder):
         def embed(self, crops):
             return super().embed(np.ascontiguousarray(crops[..., ::-1]))
 
-    check = check_separation(Swapped(half_width_model), open_detector("mtcnn"), lfw_folder)
+    check = check_separation(Swapped(half_width_model), detector, lfw_folder)
     assert not check.passed
 
 
 @pytest.mark.slow
-def test_an_untrained_model_fails(small_model, lfw_folder):
-    assert not check_separation(Embedder(small_model), open_detector("mtcnn"), lfw_folder).passed
+def test_an_untrained_model_fails(small_model, detector, lfw_folder):
+    assert not check_separation(Embedder(small_model), detector, lfw_folder).passed
 
 
 @pytest.fixture
