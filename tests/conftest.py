@@ -198,9 +198,9 @@ def small_model(small_models):
     return small_models["image"]
 
 
-def narrow_models(folder, depth):
-    """An untrained narrow network of a depth in both layouts, by layout."""
-    write_ckpt(folder / "x.ckpt", untrained_parameters(depth=depth, widths=(8, 8, 16, 16), embedding_size=32))
+def narrow_models(folder, **layers):
+    """An untrained narrow network of a depth, or of pairs of layers, in both layouts, by layout."""
+    write_ckpt(folder / "x.ckpt", untrained_parameters(**layers, **SMALL))
     return {
         layout: convert(
             folder / "x.ckpt", folder / f"{layout}.onnx", ConversionOptions(reference="numpy", input_layout=layout)
@@ -219,6 +219,12 @@ def shallow_models(tmp_path_factory):
 def shallowest_models(tmp_path_factory):
     """A narrow network of five layers in both layouts, for tests that search for a quantized form of any network."""
     return narrow_models(tmp_path_factory.mktemp("shallowest"), depth=4)
+
+
+@pytest.fixture(scope="session")
+def paired_models(tmp_path_factory):
+    """A narrow network of seven layers in both layouts, one of them inside a residual pair."""
+    return narrow_models(tmp_path_factory.mktemp("paired"), pairs=(0, 0, 0, 1))
 
 
 @pytest.fixture(scope="session")

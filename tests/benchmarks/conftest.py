@@ -24,15 +24,15 @@ def int8_file(model, crops, target, folder):
 
 
 @pytest.fixture(scope="session")
-def portable_int8(shallowest_models, crop_folder, tmp_path_factory):
-    """A narrow model of five layers quantized for any processor."""
-    return int8_file(shallowest_models["image"], crop_folder, "portable", tmp_path_factory.mktemp("portable"))
+def portable_int8(paired_models, crop_folder, tmp_path_factory):
+    """A narrow model quantized for any processor."""
+    return int8_file(paired_models["image"], crop_folder, "portable", tmp_path_factory.mktemp("portable"))
 
 
 @pytest.fixture(scope="session")
-def vnni_int8(shallowest_models, crop_folder, tmp_path_factory):
-    """A narrow model of five layers quantized for x86 processors with VNNI."""
-    return int8_file(shallowest_models["image"], crop_folder, "x86-vnni", tmp_path_factory.mktemp("vnni"))
+def vnni_int8(paired_models, crop_folder, tmp_path_factory):
+    """A narrow model quantized for x86 processors with VNNI."""
+    return int8_file(paired_models["image"], crop_folder, "x86-vnni", tmp_path_factory.mktemp("vnni"))
 
 
 @pytest.fixture

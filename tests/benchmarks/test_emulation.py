@@ -19,11 +19,11 @@ from export.untrained import untrained_parameters
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::edge_sphereface.model.quantization.ProcessorWarning")
 def test_other_ways_to_avoid_saturation_are_the_same_weights(
-    shallowest_models, portable_int8, vnni_int8, crops, this_machine
+    paired_models, portable_int8, vnni_int8, crops, this_machine
 ):
     """Here the emulator is this machine; rows for each processor and, of 8-bit models, for each variant."""
     models, processors = [portable_int8, vnni_int8], ["cortex-a72", "haswell"]
-    rows = compare.compare(models, shallowest_models["image"], crops[:2], processors=processors, emulator=this_machine)
+    rows = compare.compare(models, paired_models["image"], crops[:2], processors=processors, emulator=this_machine)
     assert len(rows) == 3 * (1 + 3)
     assert {row.variant for row in rows if row.weight_bits == 8} == {
         "as it is",

@@ -119,9 +119,9 @@ def test_harmful_models_are_what_they_should_be(portable_int8, tmp_path, crops):
 
 
 @pytest.mark.slow
-def test_the_gate_is_tried_through_the_command_line(shallowest_models, portable_int8, crop_folder):
+def test_the_gate_is_tried_through_the_command_line(paired_models, portable_int8, crop_folder):
     """One attempt that is refused, and one that passes and so is reported as not refused."""
-    words = ["verify", portable_int8, "--float", shallowest_models["image"], "--photos", crop_folder, "--rounds", 5]
+    words = ["verify", portable_int8, "--float", paired_models["image"], "--photos", crop_folder, "--rounds", 5]
     refused, passed = (
         gate._attempt("x", [str(word) for word in (*words, "--policy", policy)])
         for policy in ("latency=none,mean=1", "mean=0,p1=0,known=0,min=0,latency=none")

@@ -111,7 +111,7 @@ def test_the_command_measures_and_judges(small_models, tmp_path, capsys, require
     (tmp_path / "photos").mkdir()
     save_image(tmp_path / "photos" / "a.png", astronaut())
     words = ["tuning", plain, "--tuned", tuned, "--photos", tmp_path / "photos", "--peers", "--threads", "1"]
-    words += ["--rounds", "4", "--restarts", "2", "--folder", tmp_path / "made", "-o", tmp_path / "t.json", "--json"]
+    words += ["--rounds", "4", "--restarts", "1", "--folder", tmp_path / "made", "-o", tmp_path / "t.json", "--json"]
     code = run(build_parser(), [str(word) for word in words])
     result = json.loads(capsys.readouterr().out)
     require_schema("benchmarks tuning", result)
