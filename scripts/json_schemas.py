@@ -91,6 +91,7 @@ from export.tuning import commands as export_tuning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import CodeType
 
     from pydantic.json_schema import JsonSchemaValue
     from pydantic_core import core_schema
@@ -330,14 +331,22 @@ def _import_types(name: str) -> None:
     """Import what a module of this repository imports under ``if TYPE_CHECKING``."""
     if name.partition(".")[0] not in ("edge_sphereface", "export", "benchmarks"):
         return
-    module = sys.modules[name]
-    for block in ast.parse(inspect.getsource(module)).body:
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
-            for node in block.body:
-                for part in _single_names(node):
-                    # A name that another module has for types alone, or that is made of one, is not needed by a record.
-                    with suppress(ImportError, NameError):
-                        exec(compile(ast.Module([part], []), name, "exec"), vars(module))  # noqa: S102 -- our own imports
+    for statement in _type_imports(name):
+        # A name that another module has for types alone, or that is made of one, is not needed by a record.
+        with suppress(ImportError, NameError):
+            exec(statement, vars(sys.modules[name]))  # noqa: S102 -- our own imports
+
+
+@cache
+def _type_imports(name: str) -> list[CodeType]:
+    """The imports under ``if TYPE_CHECKING`` of a module, compiled, one name each."""
+    return [
+        compile(ast.Module([part], []), name, "exec")
+        for block in ast.parse(inspect.getsource(sys.modules[name])).body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        for part in _single_names(node)
+    ]
 
 
 def _single_names(node: ast.stmt) -> list[ast.stmt]:
