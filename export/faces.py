@@ -44,8 +44,9 @@ def _built_in(detector: str) -> tuple[UInt8Array, tuple[Float32Array, ...]]:
     """
     image = astronaut()
     faces = tuple(face.landmarks for face in open_detector(detector).detect(image))
-    for array in (image, *faces):
-        array.flags.writeable = False
+    image.flags.writeable = False
+    for landmarks in faces:
+        landmarks.flags.writeable = False
     return image, faces
 
 

@@ -246,7 +246,7 @@ def mcnemar_p(first: BoolArray, second: BoolArray) -> float:
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     count = only_first + only_second
     as_few = sum(math.comb(count, number) for number in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * as_few / 2**count)
+    return min(1.0, 2 * as_few / (1 << count))
 
 
 def _thinned(far: Float64Array, tar: Float64Array, points: int = 200) -> Roc:
