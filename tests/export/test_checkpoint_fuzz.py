@@ -59,7 +59,7 @@ def any_bytes():
 
     edits = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=6)
     pieces = st.lists(st.sampled_from([content, b"\n", entry(b"a", FLOATS)]))
-    return st.binary(max_size=300) | edits.map(damage) | pieces.map(b"".join)
+    return st.binary(max_size=2000) | edits.map(damage) | pieces.map(b"".join)
 
 
 @pytest.mark.slow
