@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import ExitStack, nullcontext
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_sphereface.cli.arguments import (
@@ -28,8 +29,10 @@ from edge_sphereface.cli.watch_parts import (
     are_same,
     make_entities,
     make_frame_sinks,
+    make_http,
     make_images,
     make_page,
+    make_parts,
     make_retention,
     make_sinks,
 )
@@ -42,8 +45,10 @@ if TYPE_CHECKING:
 
     from edge_sphereface.cameras import Camera, CameraGroup
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.web import PageView
+    from edge_sphereface.web.api import Parts
 
 T = TypeVar("T")
 
@@ -63,7 +68,9 @@ def cameras_of(arguments: argparse.Namespace) -> list[Camera]:
     return [camera_of(table, values) for table in arguments.camera_tables]
 
 
-def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse.Namespace]) -> Outcome:
+def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
+    arguments: argparse.Namespace, read_again: Callable[[], argparse.Namespace]
+) -> Outcome:
     """Watch all cameras until a signal stops them, or nothing more comes from any.
 
     Args:
@@ -74,10 +81,30 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
     from edge_sphereface.inference.resident_memory import release_loading_memory
     from edge_sphereface.stream.monitoring import SystemdNotifier
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
+    from edge_sphereface.web.event_log import EventLog
 
     options, cameras = settings_from(WatchOptions, vars(arguments)), cameras_of(arguments)
     require_detector(arguments)
-    page, supervisor = make_page(options), SystemdNotifier()
+    supervisor, log, audit = SystemdNotifier(), EventLog(), open_audit(options.audit)
+    gallery: Gallery | None = None
+    embedder: Embedder | None = None
+
+    @cache
+    def parts() -> Parts:
+        return make_parts(
+            arguments,
+            options,
+            embedder,
+            gallery,
+            events=log,
+            cameras=group,
+            read_camera=group.read,
+            audit=audit,
+            is_healthy=lambda: group.health().healthy,
+            on_gallery_change=lambda: [stream.reconsider() for stream in group.streams],
+        )
+
+    page = make_page(options, lambda _: parts(), audit)
     keeper: RetentionKeeper | None = None
     notes = ProblemNotes(lambda: (*group.problems(), *([keeper.problem] if keeper and keeper.problem else [])))
     asked_to_read = threading.Event()
@@ -98,8 +125,6 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg reports every damaged frame
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV reports every address that it cannot open, and so do we
     with ExitStack() as stack:
-        gallery: Gallery | None = None
-        embedder = None
         if named_gallery(arguments) is not None:
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
@@ -117,14 +142,14 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
             entities,
             names_stream=True,
         )
-        keeper = stack.enter_context(make_retention(options, sinks, open_audit(options.audit)))
+        keeper = stack.enter_context(make_retention(options, sinks, audit))
         group = CameraGroup(
             cameras,
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
             liveness=open_liveness(arguments),
-            sinks=sinks,
+            sinks=[*sinks, *([] if options.http is None else [log])],
             frame_sinks=lambda camera: make_frame_sinks(options, page if camera.name == first else None, images),
             budget_percent=options.shared_budget,
             on_turn=on_turn,
@@ -132,6 +157,7 @@ def watch_house(arguments: argparse.Namespace, read_again: Callable[[], argparse
         )
         stops = stack.enter_context(stopped_by_signals(group.stop, again=asked_to_read.set))
         stack.enter_context(_endpoint(options, group))
+        stack.enter_context(make_http(options, parts))
         group.run(until_ended=bool(cameras))  # none yet: they may come by signal or request
         supervisor.stopping()
     if group.undelivered:

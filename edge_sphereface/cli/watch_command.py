@@ -38,6 +38,7 @@ from edge_sphereface.cli.watch_parts import (
     make_http,
     make_images,
     make_page,
+    make_parts,
     make_retention,
     make_sinks,
 )
@@ -45,7 +46,6 @@ from edge_sphereface.cli.watch_parts import (
 if TYPE_CHECKING:
     import argparse
 
-    from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.web import PageView
     from edge_sphereface.web.api import Parts
-    from edge_sphereface.web.event_log import EventLog as Log
 
 
 def add_command(commands: Commands) -> None:
@@ -121,7 +120,16 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
     audit = open_audit(options.audit)
 
     def parts(stream: FaceStream) -> Parts:
-        return make_parts(arguments, options, stream, embedder, log, audit)
+        return make_parts(
+            arguments,
+            options,
+            embedder,
+            stream.gallery,
+            events=log,
+            audit=audit,
+            is_healthy=lambda: stream.health().healthy,
+            on_gallery_change=stream.reconsider,
+        )
 
     page = make_page(options, parts, audit)
     keeper: RetentionKeeper | None = None
@@ -175,36 +183,6 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
     if signal.SIGINT in stops:
         raise KeyboardInterrupt
     return Outcome(None, "", passed=not stream.undelivered)
-
-
-def make_parts(
-    arguments: argparse.Namespace,
-    options: WatchOptions,
-    stream: FaceStream,
-    embedder: Embedder | None,
-    log: Log,
-    audit: AuditLog | None,
-) -> Parts:
-    """What the HTTP interface beside a stream gives access to.
-
-    Pictures have a detector of their own: that of the stream may be used by nothing else.
-    """
-    from edge_sphereface.pipeline import FacePipeline
-    from edge_sphereface.web.api import Parts
-    from edge_sphereface.web.picture_service import PictureService
-
-    pictures = None
-    if embedder is not None:
-        pipeline = FacePipeline(embedder, open_named_detector(arguments))
-        pictures = PictureService(pipeline, stream.gallery, limits=options.server.pictures)
-    return Parts(
-        gallery=stream.gallery,
-        pictures=pictures,
-        events=log,
-        audit=audit,
-        is_healthy=lambda: stream.health().healthy,
-        on_gallery_change=stream.reconsider,
-    )
 
 
 def _announce(stream: FaceStream, page: PageView | None, options: WatchOptions) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edge_sphereface.cli.arguments import open_named_detector
 from edge_sphereface.cli.event_lines import PlainLines, json_line
 from edge_sphereface.cli.http_parts import make_book, make_certificate
 from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.stream.event_kinds import EVERY_KIND
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.watch_options import WatchOptions
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
     from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
@@ -144,6 +147,35 @@ def make_page(
         answer_s=_answer_s(options),
         audit=audit,
     )
+
+
+def make_parts(
+    arguments: argparse.Namespace,
+    options: WatchOptions,
+    embedder: Embedder | None,
+    gallery: Gallery | None,
+    **others: Any,
+) -> Parts:
+    """What the HTTP interface beside streams gives access to.
+
+    Pictures have a detector of their own: that of the streams may be used by nothing else.
+
+    Args:
+        arguments: parsed arguments, which name the detector.
+        options: of the command.
+        embedder: of the streams; without one no pictures are taken.
+        gallery: the enrolled people.
+        others: the other parts, by their names.
+    """
+    from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.web.api import Parts
+    from edge_sphereface.web.picture_service import PictureService
+
+    pictures = None
+    if embedder is not None:
+        pipeline = FacePipeline(embedder, open_named_detector(arguments))
+        pictures = PictureService(pipeline, gallery, limits=options.server.pictures)
+    return Parts(gallery=gallery, pictures=pictures, **others)
 
 
 def make_http(options: WatchOptions, parts: Callable[[], Parts]) -> AbstractContextManager[object]:
