@@ -1,5 +1,8 @@
 """Make a form of a network for ncnn, and prove it: float32 equal to the ONNX file, float16 by the gate of precisions.
 
+In half precision, ncnn's own choice of tiles takes the fewest instructions and loses the most digits. It is a precision
+of its own, judged with the arithmetic of half precision: ncnn's, or a model of it where the processor has none.
+
 No wheel contains ncnn's tools for INT8 (ncnn2table, ncnn2int8), so there is no such form.
 """
 
@@ -12,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 
 from edge_sphereface import __version__
@@ -21,16 +25,19 @@ from edge_sphereface.inference.ncnn_backend import import_ncnn
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.manifest import NCNN_SUFFIX
 from edge_sphereface.model.ncnn_file import REWRITE, write_ncnn_model
-from edge_sphereface.model.quantization import TARGET_FLOAT16, WEIGHT_BITS, Quantization
+from edge_sphereface.model.ncnn_network import HALF_PRECISIONS, LARGE_TILES
+from edge_sphereface.model.quantization import TARGET_FLOAT16, TARGET_LARGE_TILES, WEIGHT_BITS, Quantization
 from edge_sphereface.model.spec import LAYOUT_NCHW
 from edge_sphereface.storage.files import SHARED, atomic_write, sha256_of
 from export import parity
 from export.graph import change_layout
+from export.half_precision import HalfPrecisionEmbedder
 from export.outputs import check_output
 from export.plain import open_plain
 from export.pnnx import NcnnFiles, require_pnnx, run_pnnx
 from export.quantization.paired_embeddings import embed_pairs, embed_photographs
-from export.quantization.policy import Policy
+from export.quantization.policy import LARGE_TILES as LARGE_TILES_POLICY
+from export.quantization.policy import Policy, stricter
 from export.quantization.proof import Latency, judge
 from export.quantization.quantize import FLOAT16
 
@@ -39,12 +46,15 @@ if TYPE_CHECKING:
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
+    from edge_sphereface.model.quantization import Target
     from edge_sphereface.model.spec import ModelSpec
+    from export.quantization.paired_embeddings import Network
     from export.quantization.proof import Proof as Judged
     from export.quantization.search import Reporter
 
 FLOAT32 = "float32"
-PRECISIONS = (FLOAT32, FLOAT16)
+PRECISIONS = (FLOAT32, FLOAT16, LARGE_TILES)
+_MODELLED = f"arithmetic: half precision modelled by numpy {np.__version__}, as this processor has none"
 _UNTIMED = Latency(None, "it depends on the device, where `edge-sphereface tune` measures it")
 
 
@@ -53,7 +63,8 @@ class NcnnOptions:
     """Options of a form for ncnn.
 
     Attributes:
-        precision: ``float32`` or ``float16``, of the weights and, where the processor has it, of the arithmetic.
+        precision: ``float32``, or of the weights and, where the processor has it, of the arithmetic ``float16`` or
+            ``float16-large-tiles``.
         policy: bounds that a float16 form must meet.
         photographs: photographs of faces to judge a float16 form on, beside the built-in one.
         labeled: labeled pairs to judge it on instead; None to judge only the drift.
@@ -114,7 +125,7 @@ def make_ncnn_form(
     check_output(output, source, suffix=NCNN_SUFFIX)
     require_ncnn()
     original, plain = open_plain(source, "cpu")
-    is_half = options.precision == FLOAT16
+    is_half = options.precision in HALF_PRECISIONS
     spec = replace(
         original.spec,
         input_layout=LAYOUT_NCHW,
@@ -132,9 +143,14 @@ def make_ncnn_form(
         run_pnnx(planes, files, (1, 3, spec.input_height, spec.input_width), is_half=is_half)
         made = folder / output.name
         _write(made, spec, files)
-        judged = None
+        judged, modelled = None, tuple[str, ...]()
         if is_half:
-            judged = _judge(original, Embedder(made), options, detector, reporter)
+            embedder = Embedder(made)
+            network: Network = embedder
+            if options.precision == LARGE_TILES and embedder.provider.lacks_half_precision(options.precision):
+                network = HalfPrecisionEmbedder(onnx.load(planes), spec)
+                modelled = (_MODELLED,)
+            judged = _judge(original, network, options, detector, reporter)
             spec = _half_spec(spec, original, judged)
             _write(made, spec, files)
         embedder = Embedder(made)
@@ -150,7 +166,7 @@ def make_ncnn_form(
             written=judged is None or judged.passed,
         )
         if form.written:
-            quality = () if judged is None else tuple(str(one) for one in judged.judgments)
+            quality = () if judged is None else (*(str(one) for one in judged.judgments), *modelled)
             record = replace(parity.certificate(proof, embedder, model_name=output.name), quality=quality)
             with (
                 atomic_write(certificate_path(output), mode=SHARED) as certificate,
@@ -179,7 +195,7 @@ def _write(path: Path, spec: ModelSpec, files: NcnnFiles) -> None:
 
 def _judge(
     original: Embedder,
-    half: Embedder,
+    half: Network,
     options: NcnnOptions,
     detector: Detector | None,
     reporter: Reporter,
@@ -190,14 +206,16 @@ def _judge(
         embedded = embed_pairs(original, half, options.labeled, finder, progress=progress)
     else:
         embedded = embed_photographs(original, half, options.photographs, finder, progress=progress)
-    return judge(original.spec, embedded, options.labeled, _UNTIMED, options.policy)
+    policy = stricter(options.policy, LARGE_TILES_POLICY) if options.precision == LARGE_TILES else options.policy
+    return judge(original.spec, embedded, options.labeled, _UNTIMED, policy)
 
 
 def _half_spec(spec: ModelSpec, original: Embedder, judged: Judged) -> ModelSpec:
+    target: Target = TARGET_LARGE_TILES if spec.precision == LARGE_TILES else TARGET_FLOAT16
     mean, p1, low = (round(value, 6) for value in judged.drift)
     record = Quantization(
-        target=TARGET_FLOAT16,
-        weight_bits=WEIGHT_BITS[TARGET_FLOAT16],
+        target=target,
+        weight_bits=WEIGHT_BITS[target],
         rules=(),
         equalization=0.0,
         bias_correction=False,

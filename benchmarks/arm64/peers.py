@@ -32,6 +32,7 @@ from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.inference.embedder import Embedder, preprocess
 from edge_sphereface.json_output import json_text
 from edge_sphereface.metrics import agreement
+from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.model.spec import LAYOUT_NCHW
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder, sha256_of
@@ -207,7 +208,7 @@ class PeerCounter:
         """
         peer = find_peer(case.contender)
         with self._lock:
-            python = self._python(peer, case.processor)
+            python = self._python(peer, case)
         module = ROOT / "benchmarks" / "contenders" / f"{case.contender}.py"
         files = (case.model, self._reference, module, _PEER_WORKER)
         depends = [case.contender, case.precision, *map(sha256_of, files)]
@@ -289,13 +290,15 @@ class PeerCounter:
             )
         return Counted(version=stated, cosine=found, counts=counts)
 
-    def _python(self, peer: Peer, processor: str) -> EmulatedPython:
+    def _python(self, peer: Peer, case: PeerCase) -> EmulatedPython:
         if has_own_environment(peer):
             alone = [name for name in peer.without_dependencies if name not in _CONVERTERS]
             packages = self._emulator.install(peer.requirements, alone=alone, name=peer.name)
         else:
-            packages = self._emulator.install([f"{name}=={version(name)}" for name in _RUNTIME], name="runtime")
-        return self._with_packages(processor, packages)
+            extras = ("ncnn",) if is_ncnn_file(case.model) else ()
+            wanted = [f"{name}=={version(name)}" for name in (*_RUNTIME, *extras)]
+            packages = self._emulator.install(wanted, name="-".join(("runtime", *extras)))
+        return self._with_packages(case.processor, packages)
 
     def _with_packages(self, processor: str, packages: Path) -> EmulatedPython:
         python = self._emulator.python(PROCESSORS[processor], packages=packages)

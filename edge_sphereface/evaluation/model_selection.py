@@ -44,7 +44,7 @@ _CERTAIN_ROUNDS, _CERTAIN, _HOPELESS = 8, 0.999, 0.5
 """Rounds from which a ratio is not measured further if the first interval excludes 1, or if the second, smaller one
 includes it: then more rounds would hardly show that the fastest is faster. Looking after every round would make chance
 findings of a 95 % interval more frequent."""
-_PRECISIONS = ("float32", "weights8", "float16", "int8")
+_PRECISIONS = ("float32", "weights8", "float16", "float16-large-tiles", "int8")
 """Precisions, simplest first."""
 _MIB = 1 << 20
 

@@ -15,7 +15,7 @@ from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ExtraError, ModelFormatError, ProviderError
 from edge_sphereface.inference.session import AUTO, CPU, ProviderReport
 from edge_sphereface.model.ncnn_file import read_ncnn_model
-from edge_sphereface.model.ncnn_network import INPUT, OUTPUT
+from edge_sphereface.model.ncnn_network import HALF_PRECISIONS, INPUT, LARGE_TILES, OUTPUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ class NcnnBackend:
         checked = read_ncnn_model(model)  # ncnn itself reads beyond its buffers where a file is damaged
         ncnn = import_ncnn()
         threads = config.threads or usable_cpus()
-        is_half = checked.spec.precision == "float16" and bool(ncnn.cpu_support_arm_asimdhp())
+        is_half = checked.spec.precision in HALF_PRECISIONS and bool(ncnn.cpu_support_arm_asimdhp())
         self._threads = threads
         self._mat = ncnn.Mat
         self._net = ncnn.Net()
@@ -85,9 +85,9 @@ class NcnnBackend:
         options.num_threads = threads
         options.use_vulkan_compute = False
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = is_half
-        if is_half:
-            # Sums of larger Winograd tiles lose too much in half precision. Least cosine of golden inputs, network of
-            # the project, emulated Cortex-A76: 0.9984 with tiles of 6 x 6, 0.99989 with 4 x 4, 0.99997 with 2 x 2
+        if is_half and checked.spec.precision != LARGE_TILES:
+            # Sums of larger Winograd tiles lose more than the bounds of float16. Least cosine of golden inputs, network
+            # of the project, emulated Cortex-A76: 0.9984 with tiles of 6 x 6, 0.99989 with 4 x 4, 0.99997 with 2 x 2
             options.use_winograd63_convolution = options.use_winograd43_convolution = False
         if self._net.load_param_mem(checked.network.text) or self._net.load_model(str(model)):
             raise ModelFormatError(f"ncnn cannot load {model}.", hint="make the file again")

@@ -20,6 +20,7 @@ from edge_sphereface.inference.weight_memory import place_matrices
 from edge_sphereface.json_output import OMIT_NONE
 from edge_sphereface.model.external_data import refuse_external_data
 from edge_sphereface.model.ncnn_file import refuse_misnamed
+from edge_sphereface.model.ncnn_network import HALF_PRECISIONS
 from edge_sphereface.storage.cache import cache_file
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -174,7 +175,7 @@ class ProviderReport:
 
     def lacks_half_precision(self, precision: str) -> bool:
         """Whether ncnn computes a model of this precision in float32, for want of float16 arithmetic."""
-        return precision == "float16" and self.arithmetic == "float32"
+        return precision in HALF_PRECISIONS and self.arithmetic == "float32"
 
     @property
     def library(self) -> tuple[str, str]:

@@ -78,6 +78,7 @@ DEVICE_BOUNDS = Bounds(max_abs_error=1e-4, min_cosine=0.99999)
 _REDUCED_BOUNDS = {
     "weights8": Bounds(max_abs_error=2e-2, min_cosine=0.9999),
     "float16": Bounds(max_abs_error=2e-2, min_cosine=0.9999),
+    "float16-large-tiles": Bounds(max_abs_error=0.15, min_cosine=0.997),
     "int8": Bounds(max_abs_error=5e-2, min_cosine=0.9995),
 }
 """Device bounds of models with reduced precision, relative to their own embeddings at export, not to float32."""

@@ -35,7 +35,13 @@ _MAX_VALUES = 1 << 24
 """Largest number of values between two layers. The official network has 172,032."""
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,255}")
 _VALUE = re.compile(r"(\d{1,2})=(\d{1,10})")
-_TAGS: dict[str, tuple[bytes, int]] = {"float32": (bytes(4), 4), "float16": (b"Gk0\x01", 2)}
+FLOAT16: Final = "float16"
+LARGE_TILES: Final = "float16-large-tiles"
+"""Precision of a network that ncnn may filter in tiles of any size in half precision."""
+HALF_PRECISIONS = (FLOAT16, LARGE_TILES)
+"""Precisions that ncnn computes in half precision where the processor can."""
+_HALF: Final = (b"Gk0\x01", 2)
+_TAGS: dict[str, tuple[bytes, int]] = {"float32": (bytes(4), 4), **dict.fromkeys(HALF_PRECISIONS, _HALF)}
 """Tag of a block of weights, and bytes of a weight, by precision. Source: ncnn, ModelBinFromDataReader::load."""
 _FLOAT_BYTES: Final = 4
 

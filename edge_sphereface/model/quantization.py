@@ -13,13 +13,16 @@ from edge_sphereface.storage.record import Cosine, Count, Rate, Record, Sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Target: TypeAlias = Literal["portable", "arm64", "x86-vnni", "float16", "float16-arm64", "weights8"]
+Target: TypeAlias = Literal[
+    "portable", "arm64", "x86-vnni", "float16", "float16-arm64", "float16-large-tiles", "weights8"
+]
 TARGET_PORTABLE: Final = "portable"
 TARGET_ARM64: Final = "arm64"
 TARGET_X86_VNNI: Final = "x86-vnni"
 INT8_TARGETS: tuple[Target, ...] = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
 TARGET_FLOAT16: Final = "float16"
 TARGET_FLOAT16_ARM64: Final = "float16-arm64"
+TARGET_LARGE_TILES: Final = "float16-large-tiles"
 TARGET_WEIGHTS8: Final = "weights8"
 WEIGHT_BITS: dict[Target, int] = {
     TARGET_PORTABLE: 7,
@@ -27,6 +30,7 @@ WEIGHT_BITS: dict[Target, int] = {
     TARGET_X86_VNNI: 8,
     TARGET_FLOAT16: 16,
     TARGET_FLOAT16_ARM64: 16,
+    TARGET_LARGE_TILES: 16,
     TARGET_WEIGHTS8: 8,
 }
 """Bits of a weight for each target. 7-bit weights never saturate the 16-bit sums of x86-64 processors without VNNI."""
@@ -49,8 +53,9 @@ class Quantization(Record):
 
     Attributes:
         target: kind of processor: ``portable``, ``arm64`` or ``x86-vnni``; of a float16 model ``float16`` for GPUs or
-            ``float16-arm64`` for Arm processors with float16 arithmetic; ``weights8`` for a float32 model with 8-bit
-            weights of the embedding layer.
+            ``float16-arm64`` for Arm processors with float16 arithmetic; ``float16-large-tiles`` for such a model that
+            ncnn filters in tiles of any size; ``weights8`` for a float32 model with 8-bit weights of the embedding
+            layer.
         weight_bits: bits of a weight: 7, 8 or 16.
         rules: pairs of a layer and the rule that chose its activation range.
         equalization: strength of the channel equalization, 0 to 1.

@@ -67,8 +67,9 @@ class ModelSpec(Record):
         landmark_template: five (x, y) in pixels of the crop.
         alignment_fit: kind of fit of landmarks to the template: ``cp2tform``, used in the original training, or
             ``umeyama``.
-        precision: ``float32``, ``weights8`` (float32, with 8-bit weights of the embedding layer), ``float16`` or
-            ``int8``; models made by other tools may name another.
+        precision: ``float32``, ``weights8`` (float32, with 8-bit weights of the embedding layer), ``float16``,
+            ``float16-large-tiles`` (float16, which ncnn may filter in large tiles) or ``int8``; models made by other
+            tools may name another.
         rewrites: names of the graph rewrites applied to the model, in order.
         quantization: quantization record; None for ``float32``.
         tuning: tuning record of a model that was rewritten for speed; None for others.

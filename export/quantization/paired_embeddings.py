@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 BUILT_IN_CROPS = 16
 """Number of crops of the built-in photograph, which every proof includes whatever the folder contains."""
 _BATCH = 16
+
+
+class Network(Protocol):
+    """What embeds crops."""
+
+    def forward(self, crops: UInt8Array, /) -> Float32Array:
+        """Embed (N, H, W, 3) uint8 crops: (N, D) float32, not normalized."""
+        ...
 
 
 class Embedded(NamedTuple):
@@ -61,7 +69,7 @@ class Embedded(NamedTuple):
 
 def embed_pairs(
     original: Embedder,
-    reduced: Embedder,
+    reduced: Network,
     labeled: LabeledPairs,
     detector: Detector,
     *,
@@ -130,7 +138,7 @@ def _is_unseen(path: Path, image: UInt8Array, calibrated_on: AbstractSet[str]) -
 
 def embed_photographs(
     original: Embedder,
-    reduced: Embedder,
+    reduced: Network,
     paths: Sequence[Path],
     detector: Detector,
     *,
@@ -153,7 +161,7 @@ def embed_photographs(
 
 
 def _embed(
-    models: tuple[Embedder, Embedder],
+    models: tuple[Embedder, Network],
     photographs: Iterable[Photograph],
     source: str,
     total: int,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from edge_sphereface.json_output import NULL_UNLESS_FINITE
 
 STRICT = "strict"
+_AT_MOST = ("accuracy", "tar", "latency")
+"""Names of the bounds that a value must not exceed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,20 @@ class Policy:
     accuracy: float | None = 0.5
     tar: float | None = 2.0
     latency: float | None = 1.0
+
+
+LARGE_TILES = Policy(mean=0.998, accuracy=0.2)
+"""Bounds of half precision in large tiles, which gives up more of the float model than float16 does."""
+
+
+def stricter(one: Policy, other: Policy) -> Policy:
+    """The stricter bound of each kind of two policies; a bound that one of them disables is the other's."""
+    bounds: dict[str, float | None] = {}
+    for bound in fields(Policy):
+        given = [value for policy in (one, other) if (value := getattr(policy, bound.name)) is not None]
+        take = min if bound.name in _AT_MOST else max
+        bounds[bound.name] = take(given) if given else None
+    return Policy(**bounds)
 
 
 def parse_policy(text: str) -> Policy:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge_sphereface.types import Float64Array
 
 TAPS = 3
@@ -70,8 +72,8 @@ def transforms(count: int, stride: int = 1) -> Transforms:
         stride: 1 or 2.
     """
     if stride == 1:
-        return _interpolated(count, TAPS)
-    outer = _interpolated(count, TAPS - 1)
+        return interpolated(_POINTS[count + TAPS - 2])
+    outer = interpolated(_POINTS[count + TAPS - 3], TAPS - 1)
     size, most = products(count, stride), count + 1
     inputs = np.zeros((size, size))
     inputs[:most, 0::2] = outer.inputs
@@ -82,10 +84,19 @@ def transforms(count: int, stride: int = 1) -> Transforms:
     return Transforms(inputs, weights, np.hstack([outer.outputs, np.eye(count)]))
 
 
-def _interpolated(count: int, taps: int) -> Transforms:
-    """Compute the matrices of F(count, taps), by evaluation and interpolation of polynomials."""
-    points = [Fraction(point) for point in _POINTS[count + taps - 2]]
-    size = count + taps - 1
+def interpolated(points: Sequence[float | Fraction], taps: int = TAPS) -> Transforms:
+    """Compute the matrices of F(m, taps), by evaluation and interpolation of polynomials.
+
+    Args:
+        points: m + taps - 2 different points; infinity is added.
+        taps: number of taps of the filter.
+    """
+    return _interpolated([Fraction(point) for point in points], taps)
+
+
+def _interpolated(points: list[Fraction], taps: int) -> Transforms:
+    size = len(points) + 1
+    count = size - taps + 1
     inputs = np.zeros((size, size))
     weights = np.zeros((size, taps))
     outputs = np.zeros((count, size))

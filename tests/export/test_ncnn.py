@@ -70,6 +70,24 @@ def test_half_precision_passes_the_gate(needs_both, small_model, tmp_path, expor
     assert Embedder(output).fingerprint != Embedder(small_model).fingerprint
 
 
+@pytest.mark.slow
+def test_large_tiles_are_a_precision_of_their_own(needs_both, small_model, tmp_path):
+    """Judged in half precision, which is modelled here; neither its embeddings nor its name are those of float16."""
+    forms = {precision: tmp_path / f"{precision}.ncnn" for precision in ("float16", "float16-large-tiles")}
+    made = {name: make_ncnn_form(small_model, path, NcnnOptions(precision=name)) for name, path in forms.items()}
+    half, large = (Embedder(path) for path in forms.values())
+    assert large.spec.precision == large.spec.quantization.target == "float16-large-tiles"
+    assert len({model.fingerprint for model in (half, large, Embedder(small_model))}) == 3
+    assert large.spec.threshold != half.spec.threshold
+    assert made["float16-large-tiles"].judged.drift[0] < made["float16"].judged.drift[0]
+    record = load_certificate(certificate_path(large.path))
+    assert any(">= 0.998" in words for words in record.quality)
+    assert record.bounds.device.min_cosine == 0.997
+    assert check_on_device(large, record).passed
+    if made["float16-large-tiles"].arithmetic == "float32":
+        assert any("modelled by numpy" in words for words in record.quality)
+
+
 def test_what_misses_a_bound_is_not_written(needs_both, small_model, tmp_path):
     policy = parse_policy("min=0.9999999999")
     made = make_ncnn_form(
