@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import gallery_options, json_option, named_gallery, open_named_gallery
 from edge_sphereface.cli.audit_command import audit_option, open_audit
+from edge_sphereface.cli.camera_tables import TABLE, camera_options
 from edge_sphereface.cli.configuration import read_configuration
 from edge_sphereface.cli.option import option_parser, options_of, settings_from
 from edge_sphereface.cli.runner import Outcome, UsageError
@@ -230,7 +231,7 @@ def _places(arguments: argparse.Namespace) -> Iterator[Path]:
 
     named = list(arguments.places)
     if arguments.config is not None:
-        values = read_configuration(watch_group(), ["--config", str(arguments.config)])
+        values = read_configuration(watch_group(), ["--config", str(arguments.config)], {TABLE: camera_options()})
         named += [values[name] for name in _WRITTEN_SETTINGS if values.get(name) is not None]
     named += [place for name in _QUEUE_FOLDERS if (place := cache_folder() / name).is_dir()]
     if not named:

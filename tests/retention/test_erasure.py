@@ -99,6 +99,7 @@ def house(tmp_path, monkeypatch):
     queue.close()
     (tmp_path / "watch.toml").write_text(
         'snapshots = "faces"\nrecord = "video"\nevents = "events.jsonl"\nmqtt-spool = "queues/door.db"\n'
+        '[[camera]]\nname = "door"\nsource = "0"\n'
     )
     return tmp_path
 
