@@ -336,6 +336,10 @@ class Gallery(ABC):
         """Iterate over all identities with their embeddings and crops, sorted by name."""
 
     @abstractmethod
+    def portrait(self, name: str) -> Portrait | None:
+        """An identity with its embeddings and crops; None if there is no identity of that name."""
+
+    @abstractmethod
     def template(self, name: str) -> Float32Array | None:
         """Template of an identity: the (D,) unit mean of its embeddings; None if there is no identity of that name."""
 

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from edge_sphereface.errors import IdentityNotFoundError
 from edge_sphereface.http_server.answer import answering
 from edge_sphereface.json_output import json_text
 from edge_sphereface.web.access import HOLDER, Access
@@ -30,6 +31,7 @@ from edge_sphereface.web.messages import (
     RequestError,
     ShownFace,
     ShownFrame,
+    StateAnswer,
     StreamState,
 )
 from edge_sphereface.web.problems import EXCEPTION_HANDLERS, json_response, problem
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.tracking.track import Track
     from edge_sphereface.web.access import Credentials
     from edge_sphereface.web.api import Api
-    from edge_sphereface.web.live_view import LiveView, Shown
+    from edge_sphereface.web.live_view import Shown
+    from edge_sphereface.web.shown_cameras import ShownCameras, WatchedCameras
     from edge_sphereface.web.tokens import Scope as TokenScope
     from edge_sphereface.web.tokens import TokenHolder
 
@@ -56,6 +59,8 @@ _PAGE = Path(__file__).parent / "page"
 _WAIT_S = 5.0
 """Longest wait for a new frame; after it, the answer has none."""
 _DESCRIBE_S = 0.5
+_SMALL_SIDE = 480
+"""Longer side of a small picture, in pixels."""
 _MOST_PEOPLE = 1000
 """Maximum number of names that the page lists."""
 _BODY_BYTES = 16 << 10
@@ -108,56 +113,92 @@ class PageHandlers:
     """Handlers of the page.
 
     Args:
-        stream: whose frames are shown.
-        view: that gets them.
+        watched: the cameras.
+        shown: their newest frames.
         side: longer side of a picture, in pixels.
         fps: maximum number of pictures per second that a viewer gets.
         audit: where enrollments and removals are recorded; None for nowhere.
     """
 
     def __init__(
-        self, stream: FaceStream, view: LiveView, *, side: int, fps: float, audit: AuditLog | None = None
+        self,
+        watched: WatchedCameras,
+        shown: ShownCameras,
+        *,
+        side: int,
+        fps: float,
+        audit: AuditLog | None = None,
     ) -> None:
         self._audit = audit
-        self._stream, self._view, self._side, self._interval_ms = stream, view, side, round(1000 / fps)
-        self._described, self._state = float("-inf"), _state(stream)
+        self._watched, self._shown, self._side, self._interval_ms = watched, shown, side, round(1000 / fps)
+        self._described: dict[str, tuple[float, StreamState]] = {}
 
     def routes(self) -> Sequence[BaseRoute]:
         """The paths below ``/api``."""
         return [
             Route("/frame", _for("read", self.frame)),
+            Route("/state", _for("read", self.state)),
             Route("/gallery", _for("read", self.gallery)),
+            Route("/portrait", _for("read", self.portrait)),
             Route("/enroll", _for("enroll", self.enroll), methods=["POST"]),
             Route("/remove", _for("enroll", self.remove), methods=["POST"]),
         ]
 
     async def frame(self, request: Request) -> Response:
-        """The newest frame: at once, or the next one that is not number ``?after=``.
+        """The newest frame of ``?camera=``: at once, or the next one that is not number ``?after=``.
+
+        With ``?small=``, the picture is small, and a frame that is not there yet is not waited for.
 
         The body is the length of the JSON (4 bytes, big-endian), the JSON, and the JPEG file or nothing.
         """
         after = request.query_params.get("after", "")
         known = int(after) if after.isdecimal() and len(after) <= _NUMBER_DIGITS else 0
-        shown = await self._view.newer(known, _WAIT_S if after else 0.0)
-        jpeg = b"" if shown is None else await run_in_threadpool(shown.jpeg, self._side)
+        is_small = "small" in request.query_params
+        stream = self._stream(request.query_params.get("camera", ""))
+        view = self._shown.view(stream.settings.name)
+        shown = await view.newer(known, _WAIT_S if after and not is_small else 0.0)
+        side = min(self._side, _SMALL_SIDE) if is_small else self._side
+        jpeg = b"" if shown is None else await run_in_threadpool(shown.jpeg, side)
         about = FrameAnswer(
             frame=NoFrame() if shown is None else _about_frame(shown),
-            stream=self._stream.settings.name,
+            stream=stream.settings.name,
             wait_ms=self._interval_ms,
-            statistics=self._describe(),
+            statistics=self._describe(stream),
         )
         head = json_text(about, ascii_only=True).encode()
         return Response(len(head).to_bytes(4, "big") + head + jpeg, media_type="application/octet-stream")
 
+    async def state(self, _: Request) -> Response:
+        """All cameras, what is wrong, and the latest decisions."""
+        tiles = self._shown.tiles(self._watched)
+        problems = tuple(self._watched.problems())
+        self._described = {tile.name: self._described[tile.name] for tile in tiles if tile.name in self._described}
+        return json_response(StateAnswer(cameras=tiles, problems=problems, recent=self._shown.sightings.decisions()))
+
+    async def portrait(self, request: Request) -> Response:
+        """The newest stored crop of ``?name=``, a PNG file."""
+        gallery, name = self._watched.gallery, request.query_params.get("name", "")
+        found = None if gallery is None else await run_in_threadpool(gallery.portrait, name)
+        crops = [] if found is None else [crop for crop in found.crops if crop is not None]
+        if not crops:
+            raise IdentityNotFoundError("No crop of that name is stored.", hint="keep crops when people are enrolled")
+        return Response(crops[-1], media_type="image/png")
+
     async def gallery(self, _: Request) -> Response:
         """The enrolled identities; null without a gallery."""
-        gallery = self._stream.gallery
+        gallery = self._watched.gallery
         if gallery is None:
             return json_response(PeopleAnswer(people=None))
 
         def people() -> tuple[Person, ...]:
             return tuple(
-                Person(name=person.name, embeddings=person.embeddings, enrolled_at=person.enrolled_at)
+                Person(
+                    name=person.name,
+                    embeddings=person.embeddings,
+                    crops=person.crops,
+                    enrolled_at=person.enrolled_at,
+                    seen=self._shown.sightings.last(person.name),
+                )
                 for person in islice(gallery.identities(), _MOST_PEOPLE)
             )
 
@@ -166,10 +207,11 @@ class PageHandlers:
         )
 
     async def enroll(self, request: Request) -> Response:
-        """Enroll a tracked face: ``{"track": 3, "name": "Ann"}``."""
+        """Enroll a face that ``?camera=`` tracks: ``{"track": 3, "name": "Ann"}``."""
         asked = EnrollRequest.from_json(await _body(request))
+        stream = self._stream(request.query_params.get("camera", ""))
         enrollment = await asyncio.wait_for(
-            asyncio.wrap_future(self._stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
+            asyncio.wrap_future(stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
         await self._record(request, "enroll", enrollment.name, enrollment.added)
         alike = tuple(candidate.name for candidate in enrollment.lookalikes)
@@ -177,12 +219,16 @@ class PageHandlers:
 
     async def remove(self, request: Request) -> Response:
         """Remove an identity: ``{"name": "Ann"}``."""
-        asked, gallery = RemoveRequest.from_json(await _body(request)), self._stream.gallery
+        asked, gallery = RemoveRequest.from_json(await _body(request)), self._watched.gallery
         if gallery is None:
             raise RequestError("Expected a gallery, but the program runs without one.")
         removed = await run_in_threadpool(gallery.remove, [asked.name])
         await self._record(request, "remove", asked.name, removed)
-        await asyncio.wait_for(asyncio.wrap_future(self._stream.reconsider()), _ENROLL_S)
+        asks = [asyncio.wrap_future(self._watched.stream(one.name).reconsider()) for one in self._watched.cameras()]
+        if asks:
+            _, waiting = await asyncio.wait(asks, timeout=_ENROLL_S)
+            if len(waiting) == len(asks):  # one camera that hangs is no reason to refuse
+                raise asyncio.TimeoutError
         return json_response(RemoveAnswer(removed=asked.name))
 
     async def _record(self, request: Request, action: str, name: str, embeddings: int) -> None:
@@ -191,11 +237,21 @@ class PageHandlers:
             detail = {"embeddings": embeddings}
             await run_in_threadpool(lambda: audit.record(action, subject=name, by=by, detail=detail))
 
-    def _describe(self) -> StreamState:
-        now = time.monotonic()
-        if now - self._described > _DESCRIBE_S:
-            self._described, self._state = now, _state(self._stream)
-        return self._state
+    def _stream(self, camera: str) -> FaceStream:
+        """The stream of a camera; the first where none is named."""
+        cameras = self._watched.cameras()
+        name = camera or next((one.name for one in cameras), "")
+        if name not in {one.name for one in cameras}:
+            raise RequestError("Expected the name of a camera, got one that there is not.")
+        return self._watched.stream(name)
+
+    def _describe(self, stream: FaceStream) -> StreamState:
+        now, name = time.monotonic(), stream.settings.name
+        at, state = self._described.get(name, (float("-inf"), None))
+        if state is None or now - at > _DESCRIBE_S:
+            state = _state(stream)
+            self._described[name] = now, state
+        return state
 
 
 def _about_frame(shown: Shown) -> ShownFrame:

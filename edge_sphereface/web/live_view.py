@@ -20,7 +20,7 @@ _QUALITY = 80
 
 
 class Shown:
-    """A frame for viewers. It is encoded once, however many viewers there are, and not at all without any.
+    """A frame for viewers, encoded once for each size, however many viewers there are, and not at all without any.
 
     Args:
         number: of the frame on this page, from 1.
@@ -31,7 +31,7 @@ class Shown:
     def __init__(self, number: int, frame: Frame, faces: tuple[Track, ...]) -> None:
         self.number, self.frame, self.faces = number, frame, faces
         self._lock = threading.Lock()
-        self._jpeg = b""
+        self._jpegs: dict[int, bytes] = {}
 
     @property
     def age_ms(self) -> float:
@@ -47,10 +47,10 @@ class Shown:
         import cv2
 
         with self._lock:
-            if not self._jpeg:
+            if side not in self._jpegs:
                 picture, _ = fitted(self.frame.image, side)
-                self._jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
-            return self._jpeg
+                self._jpegs[side] = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+            return self._jpegs[side]
 
 
 class LiveView:
@@ -66,6 +66,11 @@ class LiveView:
     def take(self, result: FrameResult) -> None:
         """Show a new frame."""
         self._wake(Shown(next(self._numbers), result.frame, result.in_sight))
+
+    @property
+    def faces(self) -> tuple[Track, ...]:
+        """The faces in the newest frame."""
+        return () if self._shown is None else self._shown.faces
 
     def close(self) -> None:
         """Show no more frames, and wake everyone who waits for one."""

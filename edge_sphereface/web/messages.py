@@ -139,18 +139,88 @@ class FrameAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CameraTile:
+    """A camera among all.
+
+    Attributes:
+        name: name of the camera.
+        state: ``starting``, ``up``, ``down``, ``failed`` or ``ended``.
+        reason: why it does not work; empty if it does.
+        healthy: whether frames come and are processed in time.
+        names: identities in sight.
+        strangers: number of faces in sight that are nobody in the gallery.
+    """
+
+    name: str
+    state: str
+    reason: str
+    healthy: bool
+    names: tuple[str, ...]
+    strangers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A decision on a face.
+
+    Attributes:
+        number: of the decision, from 1.
+        camera: name of the camera.
+        name: name of the identity; None for unknown.
+        unix_time: seconds since 1970.
+    """
+
+    number: int
+    camera: str
+    name: str | None
+    unix_time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateAnswer:
+    """All cameras.
+
+    Attributes:
+        cameras: the cameras.
+        problems: what is wrong besides their sources, as sentences.
+        recent: the latest decisions, the oldest first.
+    """
+
+    cameras: tuple[CameraTile, ...]
+    problems: tuple[str, ...]
+    recent: tuple[Decision, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """Where and when a person was seen.
+
+    Attributes:
+        camera: name of the camera.
+        unix_time: seconds since 1970.
+    """
+
+    camera: str
+    unix_time: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """An enrolled identity.
 
     Attributes:
         name: name of the identity.
         embeddings: number of embeddings.
+        crops: number of embeddings whose crop is stored.
         enrolled_at: time of the first enrollment, UTC, ISO 8601.
+        seen: where and when the person was seen last since the start; None if nowhere.
     """
 
     name: str
     embeddings: int
+    crops: int
     enrolled_at: str
+    seen: Sighting | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

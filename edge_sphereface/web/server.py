@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.http_server.connections import ConnectionCaps
 from edge_sphereface.stream.monitoring.health import MonitoringAnswers, require_metrics
-from edge_sphereface.web.live_view import LiveView
 from edge_sphereface.web.loopback import is_loopback
+from edge_sphereface.web.shown_cameras import CameraView, OneCamera, ShownCameras
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.web.api import Parts
+    from edge_sphereface.web.shown_cameras import WatchedCameras
     from edge_sphereface.web.tokens import TokenBook
 
 _LIBRARIES = ("starlette", "uvicorn")
@@ -33,7 +35,7 @@ _CLOSE_S = 2.0
 
 
 class PageView:
-    """The page, as a frame sink.
+    """The page: as a frame sink, of one stream; with :meth:`showing` and :meth:`of`, of a group of cameras.
 
     Args:
         host: to listen on.
@@ -85,7 +87,8 @@ class PageView:
         self._token, self._side, self._fps, self._has_metrics = token, side, fps, metrics
         self._request_s, self._answer_s = request_s, answer_s
         self._book, self._parts, self._certificate, self._audit = book, parts, certificate, audit
-        self._view = LiveView()
+        self._shown = ShownCameras()
+        self._only: CameraView | None = None
         self._server: Server | None = None
 
     @property
@@ -98,8 +101,51 @@ class PageView:
         """Address of the page with the token, if there is one: a secret."""
         return self.url if self._token is None else f"{self.url}?token={self._token}"
 
+    def of(self, camera: str) -> CameraView:
+        """The frame sink of one camera of a group."""
+        return CameraView(self._shown, camera)
+
+    @contextmanager
+    def showing(
+        self, group: WatchedCameras, *, monitoring: MonitoringAnswers | None = None, parts: Parts | None = None
+    ) -> Iterator[None]:
+        """Serve a page of several cameras until the block ends.
+
+        Args:
+            group: the cameras, whose frame sinks :meth:`of` makes.
+            monitoring: answers for health and metrics; None where they are not served here.
+            parts: what the HTTP interface at the same address gives access to; None without it.
+
+        Raises:
+            SinkError: the address cannot be listened on.
+        """
+        self._serve(group, monitoring, parts)
+        try:
+            yield
+        finally:
+            self.close(_CLOSE_S)
+
     def open(self, stream: FaceStream) -> None:
         """Start the server; see :meth:`FrameSink.open`."""
+        self._only = self.of(stream.settings.name)
+        self._serve(
+            OneCamera(stream),
+            MonitoringAnswers(stream) if self._has_metrics else None,
+            None if self._parts is None else self._parts(stream),
+        )
+
+    def take(self, result: FrameResult) -> None:
+        """See :meth:`FrameSink.take`."""
+        if self._only is not None:
+            self._only.take(result)
+
+    def close(self, timeout_s: float) -> None:
+        """End every connection; see :meth:`FrameSink.close`."""
+        self._shown.close()
+        if self._server is not None:
+            self._server.close(timeout_s)
+
+    def _serve(self, watched: WatchedCameras, monitoring: MonitoringAnswers | None, parts: Parts | None) -> None:
         from edge_sphereface.http_server.asgi_server import AsgiServer
         from edge_sphereface.http_server.connection_guard import ConnectionGuard, Deadlines
         from edge_sphereface.web.access import Credentials
@@ -111,9 +157,9 @@ class PageView:
         app = make_app(
             credentials=Credentials(token=self._token, book=self._book),
             guard=guard,
-            page=PageHandlers(stream, self._view, side=self._side, fps=self._fps, audit=self._audit),
-            api=None if self._parts is None else Api(self._parts(stream)),
-            monitoring=MonitoringAnswers(stream) if self._has_metrics else None,
+            page=PageHandlers(watched, self._shown, side=self._side, fps=self._fps, audit=self._audit),
+            api=None if parts is None else Api(parts),
+            monitoring=monitoring,
             is_secure=self._certificate is not None,
         )
         self._server = AsgiServer(
@@ -121,16 +167,6 @@ class PageView:
         )
         self.port = self._server.port
         self._server.start()
-
-    def take(self, result: FrameResult) -> None:
-        """See :meth:`FrameSink.take`."""
-        self._view.take(result)
-
-    def close(self, timeout_s: float) -> None:
-        """End every connection; see :meth:`FrameSink.close`."""
-        self._view.close()
-        if self._server is not None:
-            self._server.close(timeout_s)
 
     def _failed(self, error: Exception) -> None:
         self.problem = f"page: {type(error).__name__}: {error}"

@@ -1,13 +1,17 @@
 """How the page looks in a browser, and what it says."""
 
 import shutil
+import threading
+import time
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from edge_sphereface import Embedder, FaceStream, open_detector
+from edge_sphereface import Embedder, FaceStream, open_detector, open_gallery
+from edge_sphereface.cameras import Camera, CameraGroup
 from edge_sphereface.errors import SourceError
+from edge_sphereface.gallery.crops import encode_crop
 from edge_sphereface.web import PageView
 
 TOKEN = "a token of this test"
@@ -145,3 +149,100 @@ def test_in_chromium_a_program_that_ended_is_said(served, browser):
     stream.stop()
     tab.wait_for_selector(".dot.down", timeout=10_000)
     assert "does not answer" in tab.inner_text("#state")
+
+
+class Nobody:
+    """A detector that finds nobody."""
+
+    name = "nobody"
+
+    def detect(self, _):
+        return []
+
+
+def colored(tone):
+    def play():
+        while True:
+            time.sleep(0.05)
+            yield np.full((90, 160, 3), tone, np.uint8)
+
+    return play
+
+
+@pytest.fixture
+def house(small_model, tmp_path, wait_until):
+    """A page of four cameras, one of which is away, and a gallery of thirty people, half of them with a crop."""
+
+    def away():
+        raise SourceError("The cable was pulled.")
+        yield
+
+    page = PageView(port=0)
+    embedder = Embedder(small_model)
+    with open_gallery(tmp_path / "house.db", embedder, create=True, keep_crops=True) as gallery:
+        rows = np.linalg.qr(np.random.default_rng(0).standard_normal((32, 32)))[0].astype(np.float32)[:30]
+        for number, row in enumerate(rows):
+            crop = encode_crop(np.full((112, 96, 3), number, np.uint8)) if number % 2 else None
+            gallery.enroll(f"Person {number}", row, crops=[crop])
+        sources = {"front door": colored(200), "garden": colored(120), "hall": colored(60), "garage " * 9: away}
+        cameras = [Camera(name=name, source=source) for name, source in sources.items()]
+        group = CameraGroup(
+            cameras,
+            detector=Nobody(),
+            embedder=embedder,
+            gallery=gallery,
+            frame_sinks=lambda camera: [page.of(camera.name)],
+        )
+        with page.showing(group):
+            thread = threading.Thread(target=group.run)
+            thread.start()
+            wait_until(lambda: [camera.state for camera in group.cameras()] == ["up", "up", "up", "down"])
+            yield page
+            group.stop()
+            thread.join()
+
+
+def overlap(one, other):
+    return all(
+        one[side] < other[side] + other[size] - 1 and other[side] < one[side] + one[size] - 1
+        for side, size in (("x", "width"), ("y", "height"))
+    )
+
+
+@pytest.mark.slow
+def test_in_chromium_several_cameras_are_a_grid_and_one_is_large(house, browser):
+    """On a telephone, a laptop and a large screen; by keys alone, with a name and a frame for what is focused."""
+    tab = browser.new_page()
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(house.address)
+    tab.wait_for_selector(".tile img:not([hidden])")
+    tab.wait_for_selector("#people img")
+    assert tab.inner_text("#problems").endswith("no picture: The cable was pulled.")
+    assert tab.inner_text("#state") == "1 of 4 without a picture"
+    assert tab.locator(".tile").first.get_attribute("aria-label") == "front door, nobody, show large"
+    assert tab.locator("#people img").first.get_attribute("alt") == "enrolled face of Person 1"
+    for width, height in ((390, 844), (1280, 800), (1920, 1080)):
+        tab.set_viewport_size({"width": width, "height": height})
+        root = tab.locator(":root")
+        assert root.evaluate("root => root.scrollWidth") == width
+        if width > 800:
+            assert root.evaluate("root => root.scrollHeight") == height
+        parts = [part.bounding_box() for part in tab.locator(".tile, aside .card:visible").all()]
+        assert not [(one, other) for one in parts for other in parts if one is not other and overlap(one, other)]
+        assert min(part["width"] for part in parts) > 250
+        tab.locator(".tile").first.focus()
+        tab.keyboard.press("Shift+Tab")
+        tab.keyboard.press("Tab")
+        assert tab.locator(".tile").first.evaluate("tile => getComputedStyle(tile).outlineWidth") == "3px"
+        tab.keyboard.press("Enter")
+        tab.wait_for_selector("#stage:not(.old)")
+        assert tab.locator("#picture").get_attribute("alt") == "live picture of front door"
+        assert tab.locator("#picture").bounding_box()["width"] > parts[0]["width"] * (0.99 if width == 390 else 1.2)
+        assert root.evaluate("root => root.scrollWidth") == width
+        tab.keyboard.press("ArrowRight")
+        tab.wait_for_selector("#stream:text-is('garden')")
+        tab.keyboard.press("Escape")
+        tab.wait_for_selector(".tile[data-camera=garden]:focus")
+    assert said == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import GalleryFormatError
+from edge_sphereface.errors import GalleryFormatError, IdentityNotFoundError
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
 from edge_sphereface.gallery.milvus.connection import explained, reach, release
@@ -114,16 +114,16 @@ class MilvusGallery(Gallery):
     def portraits(self) -> Iterator[Portrait]:
         """Iterate over all identities with their embeddings and crops, sorted by name."""
         for identity in self.identities():
-            key = key_of(identity.name)
-            with self._working():
-                members = self._collections.embeddings([key], ["crop", "embedding"]).get(key)
-            if members:
-                yield Portrait(
-                    name=identity.name,
-                    metadata=identity.metadata,
-                    embeddings=vectors(members, "embedding"),
-                    crops=tuple(map(crop_of, members)),
-                )
+            portrait = self._portrait(identity)
+            if portrait is not None:
+                yield portrait
+
+    def portrait(self, name: str) -> Portrait | None:
+        """An identity with its embeddings and crops; None if there is no identity of that name."""
+        try:
+            return self._portrait(self.get(name))
+        except IdentityNotFoundError:
+            return None
 
     def template(self, name: str) -> Float32Array | None:
         """Template of an identity: the (D,) unit mean of its embeddings."""
@@ -273,6 +273,19 @@ class MilvusGallery(Gallery):
                 rows = self._collections.identities(["template"], keys[start : start + block])
             if rows:
                 yield [row["name"] for row in rows], vectors(rows, "template")
+
+    def _portrait(self, identity: Identity) -> Portrait | None:
+        key = key_of(identity.name)
+        with self._working():
+            members = self._collections.embeddings([key], ["crop", "embedding"]).get(key)
+        if not members:
+            return None
+        return Portrait(
+            name=identity.name,
+            metadata=identity.metadata,
+            embeddings=vectors(members, "embedding"),
+            crops=tuple(map(crop_of, members)),
+        )
 
     def _described(self, rows: Sequence[dict[str, Any]]) -> list[Identity]:
         members = self._collections.embeddings([row["id"] for row in rows], ["crop"] if self.keep_crops else [])

@@ -16,6 +16,7 @@ from edge_sphereface.errors import (
     GalleryBusyError,
     GalleryError,
     GalleryFormatError,
+    IdentityNotFoundError,
     OutputError,
 )
 from edge_sphereface.gallery.encryption import AesCipher, NoCipher
@@ -122,6 +123,15 @@ class SqliteGallery(Gallery):
                 portrait = self._tables.portrait(identity)
             if portrait is not None:
                 yield portrait
+
+    def portrait(self, name: str) -> Portrait | None:
+        """An identity with its embeddings and crops; None if there is no identity of that name."""
+        try:
+            identity = self.get(name)
+        except IdentityNotFoundError:
+            return None
+        with self._reading():
+            return self._tables.portrait(identity)
 
     def template(self, name: str) -> Float32Array | None:
         """Template of an identity: the (D,) unit mean of its embeddings."""
