@@ -20,6 +20,7 @@ from benchmarks.stream.face_renderer import Pose, draw, texture_of
 from edge_sphereface import StreamSettings, load_pipeline, open_gallery
 from edge_sphereface.cameras import Camera, CameraGroup
 from edge_sphereface.cli.event_lines import PlainLines
+from edge_sphereface.gallery.crops import encode_crop
 from edge_sphereface.stream import RecognitionSettings
 from edge_sphereface.stream.outputs.events.jsonl import StreamSink
 from edge_sphereface.web import PageView
@@ -57,7 +58,7 @@ def main() -> int:
     place = arguments.folder / "people.db"
     place.unlink(missing_ok=True)
     pipeline = load_pipeline(model)
-    with open_gallery(place, pipeline.embedder, create=True) as gallery:
+    with open_gallery(place, pipeline.embedder, create=True, keep_crops=True) as gallery:
         looks = enroll(gallery, pipeline)
         watch(gallery, pipeline, looks, port=arguments.port, seconds=arguments.seconds)
     return 0
@@ -72,7 +73,7 @@ def enroll(gallery: Gallery, pipeline: FacePipeline) -> list[list[UInt8Array]]:
         found = [(photograph.image, pipeline.process_one(photograph.image)) for photograph in group]
         if person <= _ENROLLED:
             for _, face in found[:_PHOTOGRAPHS]:
-                gallery.enroll(name_of(person), face.embedding)
+                gallery.enroll(name_of(person), face.embedding, crops=[encode_crop(face.crop)])
         others = found[_PHOTOGRAPHS : 2 * _PHOTOGRAPHS]
         heads.append([texture_of(image, face.face.landmarks.astype(float)) for image, face in others])
     return heads
@@ -93,13 +94,14 @@ def watch(
         embedder=pipeline.embedder,
         gallery=gallery,
         sinks=[StreamSink(sys.stdout, form=PlainLines(names_stream=True), left=lambda: group.stop())],  # noqa: PLW0108
-        frame_sinks=lambda camera: [page] if camera.name == PLACES[0] else [],
+        frame_sinks=lambda camera: [page.of(camera.name)],
         on_turn=lambda: group.stop() if time.monotonic() > end else None,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: group.stop())
     sys.stderr.write(f"{len(PLACES)} cameras, {len(gallery)} people known; the page: {page.url}; Ctrl-C ends\n")
-    group.run()
+    with page.showing(group):
+        group.run()
 
 
 def made_camera(looks: Sequence[Sequence[UInt8Array]], number: int) -> Callable[[], Iterator[UInt8Array]]:

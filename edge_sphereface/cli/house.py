@@ -26,6 +26,7 @@ from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import WatchOptions, watch_group
 from edge_sphereface.cli.watch_parts import (
+    announce_page,
     are_same,
     make_entities,
     make_frame_sinks,
@@ -128,7 +129,6 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         if named_gallery(arguments) is not None:
             embedder = open_embedder(arguments)
             gallery = stack.enter_context(open_named_gallery(arguments, embedder))
-        first = cameras[0].name if cameras else ""
         images = make_images(options)
         entities = make_entities(
             options,
@@ -150,7 +150,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
             gallery=gallery,
             liveness=open_liveness(arguments),
             sinks=[*sinks, *([] if options.http is None else [log])],
-            frame_sinks=lambda camera: make_frame_sinks(options, page if camera.name == first else None, images),
+            frame_sinks=lambda camera: make_frame_sinks(options, page and page.of(camera.name), images),
             budget_percent=options.shared_budget,
             on_turn=on_turn,
             read=lambda values: camera_from_json(values, vars(arguments)),
@@ -158,6 +158,11 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         stops = stack.enter_context(stopped_by_signals(group.stop, again=asked_to_read.set))
         stack.enter_context(_endpoint(options, group))
         stack.enter_context(make_http(options, parts))
+        if page is not None:
+            from edge_sphereface.stream.monitoring.health import MonitoringAnswers
+
+            is_same = are_same(options.view, options.metrics)
+            stack.enter_context(page.showing(group, monitoring=MonitoringAnswers(group) if is_same else None))
         group.run(until_ended=bool(cameras))  # none yet: they may come by signal or request
         supervisor.stopping()
     if group.undelivered:
@@ -233,8 +238,7 @@ def _announce(group: CameraGroup, page: PageView | None, options: WatchOptions) 
     note(f"watching {_listed(names)}{known}; Ctrl-C ends, SIGHUP reads the settings again")
     if gallery is not None and options.stream.recognition.threshold is None:
         warn_uncalibrated(gallery, tracks=True)
-    if page is not None and names:
-        note(f"live picture of {names[0]}: {page.url}")
+    announce_page(page)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,7 @@ from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import WatchOptions, stream_group, watch_group
 from edge_sphereface.cli.watch_parts import (
-    TOKEN_VARIABLE,
+    announce_page,
     make_endpoint,
     make_entities,
     make_frame_sinks,
@@ -190,16 +189,4 @@ def _announce(stream: FaceStream, page: PageView | None, options: WatchOptions) 
     note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
     if gallery is not None and options.stream.recognition.threshold is None:
         warn_uncalibrated(gallery, tracks=True)
-    if page is not None:
-        note(f"live picture: {_reachable(page.url)}")
-        if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
-            print(f"with its token: {_reachable(page.address)}", file=sys.stderr, flush=True)
-
-
-def _reachable(url: str) -> str:
-    """The address with this machine's name where it listens on every address, which a browser cannot open."""
-    import socket
-
-    for every in ("//0.0.0.0:", "//[::]:"):
-        url = url.replace(every, f"//{socket.gethostname()}:")
-    return url
+    announce_page(page)

@@ -203,6 +203,15 @@ def _answer_s(options: WatchOptions) -> float:
     return options.server.pictures.picture_deadline_s + 30.0
 
 
+def announce_page(page: PageView | None) -> None:
+    """Print the address of the page, and its token if it is a new one."""
+    if page is None:
+        return
+    note(f"live picture: {_reachable(page.url)}")
+    if TOKEN_VARIABLE not in os.environ and page.address != page.url:  # a new token, known nowhere else
+        print(f"with its token: {_reachable(page.address)}", file=sys.stderr, flush=True)
+
+
 def make_frame_sinks(options: WatchOptions, *others: FrameSink | None) -> list[FrameSink]:
     """The outputs of frames: ``others``, then those of the options."""
     from edge_sphereface.stream import Snapshots, VideoRecorder
@@ -325,3 +334,12 @@ def _webhook(options: WatchOptions, address: str) -> EventSink:
         spool=options.webhook_spool or cache_folder() / "webhook" / f"{options.stream.file_name}.db",
         kinds=options.webhook_kinds or EVERY_KIND,
     )
+
+
+def _reachable(url: str) -> str:
+    """The address with this machine's name where it listens on every address, which a browser cannot open."""
+    import socket
+
+    for every in ("//0.0.0.0:", "//[::]:"):
+        url = url.replace(every, f"//{socket.gethostname()}:")
+    return url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.errors import ExtraError, SinkError
 from edge_sphereface.http_server.connections import ConnectionCaps
@@ -48,7 +48,8 @@ class PageView:
         request_s: seconds for a request, from the beginning of the connection or the end of the last answer.
         answer_s: seconds for an answer, with the request's body.
         book: tokens of a file that are accepted as well, each for its scopes.
-        parts: makes what the HTTP interface at the same address gives access to; None without it.
+        parts: makes of the stream, or of the group, what the HTTP interface at the same address gives access to; None
+            without it.
         certificate: for TLS; None serves plain HTTP.
         audit: where enrollments and removals by viewers are recorded; None for nowhere.
 
@@ -69,7 +70,7 @@ class PageView:
         request_s: float = _REQUEST_S,
         answer_s: float = _ANSWER_S,
         book: TokenBook | None = None,
-        parts: Callable[[FaceStream], Parts] | None = None,
+        parts: Callable[[Any], Parts] | None = None,
         certificate: Certificate | None = None,
         audit: AuditLog | None = None,
     ) -> None:
@@ -106,20 +107,17 @@ class PageView:
         return CameraView(self._shown, camera)
 
     @contextmanager
-    def showing(
-        self, group: WatchedCameras, *, monitoring: MonitoringAnswers | None = None, parts: Parts | None = None
-    ) -> Iterator[None]:
+    def showing(self, group: WatchedCameras, *, monitoring: MonitoringAnswers | None = None) -> Iterator[None]:
         """Serve a page of several cameras until the block ends.
 
         Args:
             group: the cameras, whose frame sinks :meth:`of` makes.
             monitoring: answers for health and metrics; None where they are not served here.
-            parts: what the HTTP interface at the same address gives access to; None without it.
 
         Raises:
             SinkError: the address cannot be listened on.
         """
-        self._serve(group, monitoring, parts)
+        self._serve(group, monitoring, None if self._parts is None else self._parts(group))
         try:
             yield
         finally:

@@ -73,6 +73,8 @@ def test_the_template_is_the_unit_mean_beside_its_members(gallery, faces):
     (portrait,) = gallery.portraits()
     assert sorted(map(tuple, portrait.embeddings)) == sorted(map(tuple, faces[:3])), "bit for bit"
     assert gallery.template("Bob") is None
+    np.testing.assert_array_equal(gallery.portrait("Ann").embeddings, portrait.embeddings)
+    assert gallery.portrait("Bob") is None
     assert gallery.check() == []
 
 

@@ -258,3 +258,21 @@ def test_a_client_that_leaves_in_the_middle_is_no_error():
 
     with pytest.raises(RequestError, match="The client left"):  # answered with 400, as other bad requests
         asyncio.run(_body(Request({"type": "http", "headers": []}, receive)))
+
+
+def test_the_state_tells_who_is_there_and_the_gallery_who_was(served, gallery):
+    page, _ = served()
+    face = face_in(page, lambda face: face["standing"] == "unknown")
+    assert fetch(page, "/api/enroll?camera=door", {"track": face["track"], "name": "Eileen"})[0] == 200
+    face_in(page, lambda face: face["name"] == "Eileen")
+    state = json.loads(fetch(page, "/api/state")[2])
+    (camera,) = state["cameras"]
+    assert (camera["name"], camera["state"], camera["names"], camera["strangers"]) == ("door", "up", ["Eileen"], 0)
+    assert state["problems"] == []
+    assert [decision["name"] for decision in state["recent"]][:1] == [None]
+    assert state["recent"][-1]["name"] == "Eileen"
+    (person,) = json.loads(fetch(page, "/api/gallery")[2])["people"]
+    assert person["seen"]["camera"] == "door"
+    assert abs(person["seen"]["unix_time"] - time.time()) < 60
+    assert fetch(page, "/api/portrait?name=Eileen")[0] == 404  # this gallery keeps no crops
+    assert fetch(page, "/api/frame?camera=garden")[0] == 400
