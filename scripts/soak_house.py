@@ -1,8 +1,9 @@
 """Watches four cameras of real RTSP servers, of which two are killed and started again at random.
 
 ``python -m scripts.soak_house MODEL --minutes 30`` prints memory, files and threads of ``watch`` while it runs, and at
-the end whether they grew and whether events are missing. The servers are those of the tests
-(``scripts/install-test-servers``).
+the end whether they grew and whether events are missing. A client of the page's pictures and one of the events over
+HTTP are attached, with ``--mqtt`` also a broker, to which the cameras are announced as for Home Assistant. The servers
+are those of the tests (``scripts/install-test-servers``).
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 from edge_sphereface import Embedder, open_gallery
 from edge_sphereface.gallery.records import Threshold
@@ -57,13 +61,17 @@ def _soak(folder: Path, arguments: argparse.Namespace) -> bool:
     tables = [f'[[camera]]\nname = "camera {n}"\nsource = "rtsp://127.0.0.1:{p}/live"\n' for n, p in enumerate(ports)]
     shared = [f'model = "{arguments.model.resolve()}"', f'gallery = "{folder}/people.db"', f'events = "{events}"']
     shared += ["events-mib = 1000", "statistics-s = 2"]
+    port = _free_port()
+    shared += [f'view = "127.0.0.1:{port}"', f'http = "127.0.0.1:{port}"']
     if arguments.mqtt:
-        shared.append(f'mqtt = "{arguments.mqtt}"')
+        shared += [f'mqtt = "{arguments.mqtt}"', 'home-assistant = "homeassistant"', f'mqtt-spool = "{folder}/spool.db"']
+        shared += [f'home-assistant-state = "{folder}/home-assistant.json"']
     config.write_text("\n".join([*shared, *tables]), encoding="utf-8")
     servers = [_serve(port) for port in ports]
     command = [sys.executable, "-m", "edge_sphereface", "watch", "--config", str(config), "--json"]
     watch = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
     samples: list[tuple[float, int, int]] = []
+    clients = [_Client(port, "/api/frame", again=True), _Client(port, "/api/events", again=False)]
     try:
         begin, killed = time.monotonic(), 0
         while time.monotonic() - begin < arguments.minutes * 60 and watch.poll() is None:
@@ -75,11 +83,15 @@ def _soak(folder: Path, arguments: argparse.Namespace) -> bool:
                 killed += 1
                 time.sleep(random.uniform(0, 5))  # noqa: S311
                 servers[number] = _serve(ports[number])
+            if watch.poll() is not None:
+                break
             samples.append(_sample(watch.pid))
             rss, files, threads = samples[-1]
             passed_s = time.monotonic() - begin
             _say(f"{passed_s:6.0f} s  {rss:7.1f} MiB  {files:4} files  {threads:4} threads  {killed} kills")
         has_lived = watch.poll() is None
+        for client in clients:
+            _say(f"{client.path}: {client.bytes >> 10} KiB in {client.answers} answers")
         watch.send_signal(signal.SIGTERM)
         watch.wait(20)
     finally:
@@ -87,6 +99,35 @@ def _soak(folder: Path, arguments: argparse.Namespace) -> bool:
             process.kill()
             process.wait()
     return _judge(samples, events, has_lived=has_lived)
+
+
+class _Client(Thread):
+    """Reads one path of the page as long as the program runs, and counts what came."""
+
+    def __init__(self, port: int, path: str, *, again: bool) -> None:
+        super().__init__(daemon=True)
+        self.path, self.bytes, self.answers = path, 0, 0
+        self._port, self._again = port, again
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
+            with suppress(OSError, HTTPException):
+                self._read(connection)
+            connection.close()
+            time.sleep(1)
+
+    def _read(self, connection: HTTPConnection) -> None:
+        while True:
+            connection.request("GET", self.path)
+            answer = connection.getresponse()
+            self.answers += 1
+            while part := answer.read1(1 << 16):
+                self.bytes += len(part)
+            if not self._again:
+                return
+            time.sleep(0.2)
 
 
 def _judge(samples: list[tuple[float, int, int]], events: Path, *, has_lived: bool) -> bool:
