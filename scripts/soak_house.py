@@ -64,7 +64,11 @@ def _soak(folder: Path, arguments: argparse.Namespace) -> bool:
     port = _free_port()
     shared += [f'view = "127.0.0.1:{port}"', f'http = "127.0.0.1:{port}"']
     if arguments.mqtt:
-        shared += [f'mqtt = "{arguments.mqtt}"', 'home-assistant = "homeassistant"', f'mqtt-spool = "{folder}/spool.db"']
+        shared += [
+            f'mqtt = "{arguments.mqtt}"',
+            'home-assistant = "homeassistant"',
+            f'mqtt-spool = "{folder}/spool.db"',
+        ]
         shared += [f'home-assistant-state = "{folder}/home-assistant.json"']
     config.write_text("\n".join([*shared, *tables]), encoding="utf-8")
     servers = [_serve(port) for port in ports]

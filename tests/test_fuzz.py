@@ -78,6 +78,7 @@ from edge_sphereface.retention.mentions import Mentions
 from edge_sphereface.storage.protobuf_wire import bytes_field, varint_field
 from edge_sphereface.stream.outputs.events.home_assistant.state import StateFile, Subject
 from edge_sphereface.stream.outputs.events.outbox import Outbox
+from edge_sphereface.stream.outputs.events.webhook_signature import read_secret
 from edge_sphereface.types import EmbeddedFace, Face
 from edge_sphereface.web.tokens import TokenBook, add_token
 from export.checkpoint import open_checkpoint
@@ -338,6 +339,7 @@ READERS = {
     ),
     "people.jsonl": (TEXT, transfer, "gallery.transfer"),
     "key": (TEXT, lambda path, _: read_key(path), "gallery.encryption"),
+    "webhook.secret": (TEXT, lambda path, _: read_secret(path, {}), "stream.outputs.events.webhook_signature"),
     "crop.png": (BINARY, lambda path, _: decode_crop(path.read_bytes(), CROP), "gallery.crops"),
     **{
         f"photo.{kind}": (BINARY, photograph, "image image_header")
@@ -400,6 +402,11 @@ def device_report():
     return {**about, "best": best, "rivals": [{"name": "m", **plain}], "rows": [best, plain]}
 
 
+def _secret(path):
+    path.touch(mode=0o600)
+    path.write_text("whsec_" + "QUJDREVGR0hJSktMTU5PUFFSU1Q=")
+
+
 def _liveness(folder):
     weights = write_safetensors(folder / "liveness.safetensors", parameters(gated=True))
     convert_liveness(weights, folder / "liveness.onnx", crop_scale=2.7)
@@ -450,6 +457,7 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     for name, text in texts.items():
         (folder / name).write_text(text)
     write_new_key(folder / "key")
+    _secret(folder / "webhook.secret")
     add_token(folder / "tokens.json", "door", ["read", "identify"])
     _outputs(folder)
     shutil.copy(certificate_path(small_model), folder / "m.parity.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cameras.camera import GroupHealth
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
+    from edge_sphereface.stream.settings import StreamSettings
     from edge_sphereface.types import JsonObject
 
 BUDGET_PERCENT = 75.0
@@ -36,6 +38,8 @@ _STUCK_S = 10.0
 _STOP_S = 3.0
 """Limit for the streams to end, and for one that is changed or removed."""
 _FLUSH_S = 0.7
+_MOST_FPS = 30.0
+"""Frames a second of a camera without a limit of its own: one that floods must not take the time of the others."""
 _SIDE = 1280
 _QUALITY = 85
 
@@ -285,7 +289,7 @@ class CameraGroup:
                     embedder=embedder,
                     gallery=self.gallery,
                     liveness=self._liveness,
-                    settings=camera.settings,
+                    settings=_limited(camera.settings),
                     frame_sinks=self._frame_sinks(camera),
                     dispatchers=self._dispatchers,
                     work_clock=share.work_clock,
@@ -324,3 +328,8 @@ class CameraGroup:
         if runner is None:
             raise CameraNotFoundError(f"There is no camera {name!r:.80}.", hint="list the cameras for their names")
         return runner
+
+
+def _limited(settings: StreamSettings) -> StreamSettings:
+    """Settings with a limit of the rate."""
+    return settings if settings.fps is not None else replace(settings, fps=_MOST_FPS)

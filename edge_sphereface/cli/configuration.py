@@ -113,6 +113,9 @@ def option_values(content: Mapping[str, Any], options: Iterable[Option], place: 
                 hint=f"do you mean {near[0]!r}?" if near else _HINT,
             )
         for item in found if option.is_list and isinstance(found, list) else [found]:
+            if item is True and option.bare is not None:  # as the option without a value
+                values[option.attribute] = option.bare
+                continue
             _check_type(option, item, place)
             if option.read is not None:
                 value = _parsed(option, str(item), place)

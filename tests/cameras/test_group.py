@@ -1,5 +1,6 @@
 """Several cameras in one process: added, changed, removed, and each on its own when it fails."""
 
+import itertools
 import threading
 import time
 
@@ -229,3 +230,18 @@ def test_the_watchdog_is_silent_while_an_inference_hangs(house, wait_until):
     assert len(turns) <= silent
     group.inference.end(share)
     wait_until(lambda: len(turns) > silent)
+
+
+def test_a_camera_that_floods_is_processed_at_a_bounded_rate(house, wait_until):
+    """One that has a limit of its own keeps it."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    group, _, _ = house(
+        Camera(name="flood", source=lambda: itertools.repeat(picture)),
+        Camera(name="slow", source=frames(), settings=StreamSettings(fps=5.0)),
+    )
+    assert group.stream("flood").settings.fps == 30.0
+    assert group.stream("slow").settings.fps == 5.0
+    wait_until(lambda: group.stream("flood").statistics().frames > 10)
+    flooded = group.stream("flood").statistics()
+    assert flooded.frames <= flooded.seconds * 30 + 2
+    assert flooded.read > flooded.frames, "the other frames are skipped"

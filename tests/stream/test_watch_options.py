@@ -185,3 +185,10 @@ def test_settings_without_help_have_no_option():
     """Programs alone set them, and they are checked all the same."""
     assert {item.name for item in fields(Inner) if not Setting.of(item).help} == {"hidden"}
     assert Option(name="a-b", help="x").attribute == "a_b"
+
+
+@needs_toml
+@pytest.mark.parametrize("option", named(option for option in watch_group() if option.bare is not None))
+def test_an_option_without_a_value_is_true_in_a_file(option, tmp_path):
+    found = from_file(tmp_path, f"{option.name} = true")
+    assert found[option.attribute] == parsed([f"--{option.name}"])[option.attribute] == option.bare

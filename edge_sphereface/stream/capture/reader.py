@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 """Waits between attempts to open a source, in seconds; they double from the first to the longest."""
+_AT_ONCE_S = 0.002
+"""A skipped frame that takes less time did not come from a camera."""
 _GOOD_RUN_S = 10.0
 """Time with frames after which the waits start from the first again, in seconds."""
 _INTERRUPTED_S = 3.0
@@ -227,6 +229,8 @@ class FrameReader:
                     first_position = moment if first_position is None else first_position
                 self.counts.read += 1
                 index += 1
+                if source.live and self._clock() - self._last_sign < _AT_ONCE_S:
+                    self._stopping.wait(_AT_ONCE_S)  # a source that never waits would keep a processor busy
                 continue
             image = source.read()
             if image is None or not self._current(generation):
