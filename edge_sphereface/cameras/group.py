@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge_sphereface.cameras.camera import GroupHealth
 from edge_sphereface.cameras.fair_queue import fair_parts
 from edge_sphereface.cameras.runner import CameraRunner
 from edge_sphereface.cameras.shared_inference import SharedInference
 from edge_sphereface.errors import CameraError, CameraNotFoundError
+from edge_sphereface.pipeline import FacePipeline
 from edge_sphereface.stream.face_stream import FaceStream
 from edge_sphereface.stream.outputs.events.dispatcher import EventDispatcher
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from edge_sphereface.cameras.camera import Camera, CameraStatus
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.inference.embedder import CropEmbedder
+    from edge_sphereface.inference.embedder import CropEmbedder, Embedder
     from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
@@ -273,6 +274,23 @@ class CameraGroup:
     def pending(self) -> int:
         """Number of events that have not reached every output yet."""
         return sum(dispatcher.pending() for dispatcher in self._dispatchers)
+
+    def pipeline(self, name: str) -> FacePipeline | None:
+        """Detector and model for pictures that come from no camera; they take turns with the cameras.
+
+        Args:
+            name: of what the pictures come from.
+
+        Returns:
+            A pipeline for one thread; None without a model.
+        """
+        share = self._inference.join(name)
+        embedder = self._inference.embedder(share)
+        if embedder is None:
+            self._inference.leave(share)
+            return None
+        # It has what a pipeline calls: the specification and ``embed``.
+        return FacePipeline(cast("Embedder", embedder), self._inference.detector(share))
 
     # ---- parts ------------------------------------------------------------------------------------------------
 

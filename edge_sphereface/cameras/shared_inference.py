@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -235,6 +236,10 @@ class SharedInference:
 class SharedDetector:
     """A detector that several cameras share, for one of them.
 
+    Attributes:
+        name: of the detector.
+        max_side: longer side of the largest image that it does not shrink, in pixels.
+
     Args:
         detector: finds faces.
         inference: gives the turns.
@@ -243,6 +248,7 @@ class SharedDetector:
 
     def __init__(self, detector: Detector, inference: SharedInference, share: CameraShare) -> None:
         self.name = detector.name
+        self.max_side = getattr(detector, "max_side", sys.maxsize)
         self._shared, self._inference, self._share = detector, inference, share
 
     def detect(self, image: UInt8Array) -> list[Face]:
@@ -260,6 +266,7 @@ class SharedTwoStepDetector(SharedDetector):
     def __init__(self, detector: TwoStepDetector, inference: SharedInference, share: CameraShare) -> None:
         super().__init__(detector, inference, share)
         self._steps = detector
+        self.refine = getattr(detector, "refine", True)
 
     def find(self, image: UInt8Array) -> list[Face]:
         """Detect every face of an image, with coarse landmarks; see :meth:`TwoStepDetector.find`."""

@@ -93,9 +93,8 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
     @cache
     def parts() -> Parts:
         return make_parts(
-            arguments,
             options,
-            embedder,
+            group.pipeline("http"),
             gallery,
             events=log,
             cameras=group,

@@ -99,6 +99,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         UsageError: no source was named.
     """
     from edge_sphereface.inference.resident_memory import release_loading_memory
+    from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
@@ -120,9 +121,9 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
 
     def parts(stream: FaceStream) -> Parts:
         return make_parts(
-            arguments,
             options,
-            embedder,
+            # a detector of their own, because nothing else may use that of the stream
+            None if embedder is None else FacePipeline(embedder, open_named_detector(arguments)),
             stream.gallery,
             events=log,
             audit=audit,

@@ -7,14 +7,12 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from edge_sphereface.cli.arguments import open_named_detector
 from edge_sphereface.cli.event_lines import PlainLines, json_line
 from edge_sphereface.cli.http_parts import make_book, make_certificate
 from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.stream.event_kinds import EVERY_KIND
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.watch_options import WatchOptions
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
     from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
@@ -149,31 +147,20 @@ def make_page(
     )
 
 
-def make_parts(
-    arguments: argparse.Namespace,
-    options: WatchOptions,
-    embedder: Embedder | None,
-    gallery: Gallery | None,
-    **others: Any,
-) -> Parts:
+def make_parts(options: WatchOptions, pipeline: FacePipeline | None, gallery: Gallery | None, **others: Any) -> Parts:
     """What the HTTP interface beside streams gives access to.
 
-    Pictures have a detector of their own: that of the streams may be used by nothing else.
-
     Args:
-        arguments: parsed arguments, which name the detector.
         options: of the command.
-        embedder: of the streams; without one no pictures are taken.
+        pipeline: for pictures, used by nothing else; without one no pictures are taken.
         gallery: the enrolled people.
         others: the other parts, by their names.
     """
-    from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.web.api import Parts
     from edge_sphereface.web.picture_service import PictureService
 
     pictures = None
-    if embedder is not None:
-        pipeline = FacePipeline(embedder, open_named_detector(arguments))
+    if pipeline is not None:
         pictures = PictureService(pipeline, gallery, limits=options.server.pictures)
     return Parts(gallery=gallery, pictures=pictures, **others)
 

@@ -4,12 +4,15 @@ import itertools
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface import StreamSettings
+from edge_sphereface import Embedder, FacePipeline, StreamSettings, open_detector
 from edge_sphereface.cameras import Camera, CameraGroup
+from edge_sphereface.detection.in_file import find_in_file
 from edge_sphereface.errors import CameraError, CameraNotFoundError, SinkError, SourceError
+from edge_sphereface.image import ImageFile
 from edge_sphereface.stream import SourceOptions
 
 
@@ -245,3 +248,18 @@ def test_a_camera_that_floods_is_processed_at_a_bounded_rate(house, wait_until):
     flooded = group.stream("flood").statistics()
     assert flooded.frames <= flooded.seconds * 30 + 2
     assert flooded.read > flooded.frames, "the other frames are skipped"
+
+
+def test_pictures_from_elsewhere_take_turns_with_the_cameras(small_model, astronaut, tmp_path):
+    """Their pipeline gives the embeddings of one of its own, and decodes large photographs at a reduced scale."""
+    detector, embedder = open_detector("mtcnn"), Embedder(small_model, provider="cpu", threads=1)
+    detector.max_side = 256
+    group = CameraGroup(detector=detector, embedder=embedder)
+    pipeline, own = group.pipeline("http"), FacePipeline(embedder, detector)
+    photo = tmp_path / "photo.jpg"
+    cv2.imwrite(str(photo), astronaut)
+    assert find_in_file(pipeline.detector, ImageFile.read(photo)).reduction == 2
+    (found,), (expected,) = pipeline.embed_file(ImageFile.read(photo)), own.embed_file(ImageFile.read(photo))
+    assert np.array_equal(found.embedding, expected.embedding)
+    assert group.inference.batched_faces == 1
+    assert CameraGroup(detector=detector).pipeline("http") is None
