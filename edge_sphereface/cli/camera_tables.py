@@ -43,7 +43,8 @@ def camera_of(table: Mapping[str, Any], shared: Mapping[str, Any]) -> Camera:
 
     for key, example in (("name", 'name = "front door"'), ("source", 'source = "rtsp://camera.lan/stream"')):
         if table.get(key) is None:
-            raise UsageError(f"A camera has no {key}.", hint=f"write {example} into each [[{TABLE}]] table")
+            which = f"The camera {table['name']!r}" if table.get("name") else "A camera"
+            raise UsageError(f"{which} has no {key}.", hint=f"write {example} into each [[{TABLE}]] table")
     settings = settings_from(StreamSettings, {**shared, **table})
     return Camera(name=table["name"], source=table["source"], settings=settings)
 

@@ -18,7 +18,7 @@ from edge_sphereface.redaction import has_credentials
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from edge_sphereface.cli.option import Option
     from edge_sphereface.types import JsonObject
@@ -30,8 +30,15 @@ _MAX_DOTS = 64
 _ASKS_FOR_JSON = re.compile(r"(?m)^[ \t]*[\"']?json[\"']?[ \t]*=[ \t]*true\b")
 _HINT = "each key is an option of edge-sphereface watch --help, without --"
 _SHOWN = 60
-_OWN_KEYS = ("url", "listen", "file", "command", "prefix")
-"""Keys of a table that name the option of the table's own name."""
+_OWN_KEYS = {
+    "URL": "url",
+    "PORT": "listen",
+    "FILE": "file",
+    "FOLDER": "folder",
+    "COMMAND": "command",
+    "PREFIX": "prefix",
+}
+"""Key of a table for the option of the table's own name, by a part of that option's placeholder in help."""
 _KINDS = {bool: "true or false", str: "a string", int: "a number", float: "a number", dict: "a table", list: "a list"}
 _READERS = ("tomllib", "tomli")
 """Python's own reader from 3.11 on, and the package that it came from."""
@@ -42,8 +49,9 @@ def read_configuration(
 ) -> dict[str, Any]:
     """Values of the options in the file that a command line names, by their attributes; empty if it names none.
 
-    A table ``[http]`` holds the options whose names begin with ``http-``, without that beginning. Its key ``url``,
-    ``listen``, ``file``, ``command`` or ``prefix`` is the option ``http`` itself.
+    A table ``[http]`` holds the options whose names begin with ``http-``, without that beginning. The option ``http``
+    itself is its key ``listen``; others of the name of a table are ``url``, ``file``, ``folder``, ``command`` or
+    ``prefix``, by what they take.
 
     Args:
         options: keys of the file.
@@ -64,7 +72,7 @@ def read_configuration(
     for kind, keys in (tables or {}).items():
         found = content.pop(kind, None)
         if found is not None:
-            values[f"{kind}_tables"] = _tables(kind, found, list(keys), str(path))
+            values[f"{kind}_tables"] = _tables(kind, found, list(keys), str(path), by_name)
     return {**option_values(_flat(content, by_name), by_name.values(), str(path)), **values}
 
 
@@ -130,19 +138,36 @@ def _flat(content: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str
     flat: dict[str, Any] = {}
     for name, value in content.items():
         prefix = name.replace("_", "-")
-        if not isinstance(value, dict) or not any(option.startswith(f"{prefix}-") for option in options):
+        own = _own_key(options.get(prefix))
+        if not isinstance(value, dict) or not (own or any(option.startswith(f"{prefix}-") for option in options)):
             flat[name] = value
             continue
         for key, item in value.items():
             option = f"{prefix}-{key}"
-            flat[prefix if option not in options and key in _OWN_KEYS and prefix in options else option] = item
+            flat[prefix if option not in options and key == own else option] = item
     return flat
 
 
-def _tables(kind: str, found: object, options: Sequence[Option], path: str) -> tuple[dict[str, Any], ...]:
+def _own_key(option: Option | None) -> str | None:
+    """The key of a table that is the option of the table's own name; None if it takes nothing of that kind."""
+    placeholder = "" if option is None else option.metavar or ""
+    return next((key for part, key in _OWN_KEYS.items() if part in placeholder), None)
+
+
+def _tables(
+    kind: str, found: object, options: Sequence[Option], path: str, shared: Collection[str]
+) -> tuple[dict[str, Any], ...]:
     if not isinstance(found, list) or not all(isinstance(table, dict) for table in found):
         raise UsageError(f"{path}: expected tables for {kind!r}.", hint=f"write [[{kind}]] above each")
     places = [f"{path}: {_named_table(kind, number, table)}" for number, table in enumerate(found, 1)]
+    own = {option.name for option in options}
+    for table, place in zip(found, places, strict=True):
+        for key in table:
+            if key in shared and key not in own:
+                raise UsageError(
+                    f"{place}: {key!r} is no setting of one {kind} alone.",
+                    hint=f"write it at the top of the file, above the first [[{kind}]]",
+                )
     return tuple(option_values(table, options, place) for table, place in zip(found, places, strict=True))
 
 
@@ -183,7 +208,8 @@ def _read(path: Path) -> JsonObject:
     except (ValueError, RecursionError) as error:
         reason = "too many nested brackets" if isinstance(error, RecursionError) else error
         raise UsageError(
-            f"{path} is not TOML: {reason}.", hint="write one option per line, such as fps = 5, and text in quotes"
+            f"{path} is not TOML: {reason}.",
+            hint="write one option per line, such as fps = 5, text in quotes, and [[camera]] above each camera",
         ) from error
     return found
 

@@ -62,7 +62,7 @@ def test_tables_are_cameras_and_share_the_other_settings(tmp_path):
         ),
         ("detect-fps = 2", "detect-fps = 0", r"camera 'yard': detect-fps: expected a number above 0"),
         ('name = "yard"', "", "A camera has no name"),
-        ("source = 0", "", "A camera has no source"),
+        ("source = 0", "", "The camera 'yard' has no source"),
         ("[[camera]]", "[camera]", "not TOML|expected tables"),
         ("[mqtt]\nurl", "[mqtt]\nurll", "no setting 'mqtt-urll'"),
         ("detect-fps = 4", 'source = "0"', "one source or"),

@@ -192,3 +192,36 @@ def test_settings_without_help_have_no_option():
 def test_an_option_without_a_value_is_true_in_a_file(option, tmp_path):
     found = from_file(tmp_path, f"{option.name} = true")
     assert found[option.attribute] == parsed([f"--{option.name}"])[option.attribute] == option.bare
+
+
+@needs_toml
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("mqtt", "url", '"mqtt://broker.lan/house"'),
+        ("webhook", "url", '"https://house.lan/faces"'),
+        ("http", "listen", '"127.0.0.1:8081"'),
+        ("view", "listen", "8080"),
+        ("metrics", "listen", "9464"),
+        ("events", "file", '"events.jsonl"'),
+        ("audit", "file", '"audit.jsonl"'),
+        ("snapshots", "folder", '"pictures"'),
+        ("record", "folder", '"video"'),
+        ("on-event", "command", '"announce hall"'),
+        ("home_assistant", "prefix", '"ha"'),
+    ],
+)
+def test_a_table_names_its_own_option_by_what_it_takes(table, key, value, tmp_path):
+    name = table.replace("_", "-")
+    in_table = from_file(tmp_path, f"[{table}]\n{key} = {value}")
+    assert in_table == from_file(tmp_path, f"{name} = {value}")
+    other = "listen" if key != "listen" else "folder"
+    with pytest.raises(EdgeSphereFaceError, match="no setting|a table"):
+        from_file(tmp_path, f"[{table}]\n{other} = {value}")
+
+
+@needs_toml
+def test_a_setting_of_all_cameras_in_a_table_of_one_is_refused_with_its_place(tmp_path):
+    with pytest.raises(EdgeSphereFaceError, match="no setting of one camera alone") as refused:
+        from_file(tmp_path, '[[camera]]\nname = "door"\nsource = 0\nshared-budget = 50')
+    assert "top of the file" in refused.value.hint
