@@ -462,7 +462,7 @@ class _Body:
         self._room = self._api.room(size)
         self._room.__enter__()
         data = await _read(self._request, limit)
-        return parts_of(data, boundary_of(kind)) if is_form else [Part("picture", "", data)]
+        return parts_of(data, boundary_of(kind)) if is_form else [Part("picture", data)]
 
 
 def _file(service: PictureService, part: Part, place: int) -> tuple[str, ImageFile]:

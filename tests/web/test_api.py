@@ -96,6 +96,8 @@ def test_bad_pictures_are_refused_before_they_are_decoded(interface, web, detect
         (web.form(), web.FORM, (400, "usage")),
         (web.form(picture=web.picture(1))[:-20], web.FORM, (400, "usage")),
         (web.picture(1), "multipart/form-data", (400, "usage")),
+        (web.picture(1), "multipart/form-data; boundary=" + "(" * 3000, (400, "usage")),
+        (web.form(picture=b"").replace(b"name=", b"name*0*=utf-32''%ff; name*1*="), web.FORM, (400, "usage")),
         (b"{}", "application/json", (400, "usage")),
         (web.picture(1), "application/x-www-form-urlencoded", (415, "access")),
     ):
