@@ -14,6 +14,7 @@ from edge_sphereface.cli.option import option_parser, options_of, settings_from
 from edge_sphereface.cli.runner import Outcome, UsageError
 from edge_sphereface.cli.watch_options import watch_group
 from edge_sphereface.errors import EdgeSphereFaceError, IdentityNotFoundError, RetentionError
+from edge_sphereface.names import stored_name
 from edge_sphereface.retention.limits import RetentionLimits
 
 if TYPE_CHECKING:
@@ -198,13 +199,15 @@ def remove(arguments: argparse.Namespace) -> Outcome:
     """Remove people from the gallery first, so that a stream names them no more, and then elsewhere.
 
     Raises:
-        UsageError: neither a gallery nor ``--everywhere``.
+        UsageError: neither a gallery nor ``--everywhere``, or a name is empty.
         IdentityNotFoundError: a person is not in the gallery, and nothing else is to be searched.
         RetentionError: files show other people as well, and it was not said to delete them.
     """
     names = tuple(arguments.name)
     if named_gallery(arguments) is None and not arguments.everywhere:
         raise UsageError("No gallery was named.", hint="give --gallery PLACE, or --everywhere with --in PATH")
+    if not all(map(stored_name, names)):
+        raise UsageError("Expected a name, got an empty one.", hint="files of unknown people follow --keep-unknown")
     places = list(_places(arguments)) if arguments.everywhere else []
     pictures = _pictures(places, names, may_be_shared=arguments.shared)
     audit = open_audit(arguments.audit)
@@ -220,7 +223,7 @@ def remove(arguments: argparse.Namespace) -> Outcome:
             "everywhere": str(arguments.everywhere).lower(),
         }
         for name in names:
-            audit.record("remove", subject=name, by="edge-sphereface remove", detail=detail)
+            audit.record("remove", subject=stored_name(name), by="edge-sphereface remove", detail=detail)
     passed = not any(place.problem or place.unrecorded for place in erased)
     return Outcome(report, _removed_text(report), passed=passed)
 

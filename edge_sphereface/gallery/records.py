@@ -9,8 +9,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
-from edge_sphereface.gallery.spelling import single_spaced, skeleton
+from edge_sphereface.gallery.spelling import skeleton
 from edge_sphereface.json_output import json_object
+from edge_sphereface.names import stored_name
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.storage.record import Cosine, Rate, Record
 
@@ -201,7 +202,7 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str):
         raise IdentityError(f"Expected a name as text, got {type(name).__name__}.")
-    kept = single_spaced(unicodedata.normalize("NFC", name))
+    kept = stored_name(name)
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in kept):
         raise IdentityError(
             f"The name {name!a} has control characters or unpaired surrogates.",

@@ -11,7 +11,6 @@ from edge_sphereface.errors import IdentityError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_SPACES = re.compile("[ \u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
@@ -21,11 +20,6 @@ _INVISIBLE = re.compile(
 References:
     Unicode Standard Annex #44, DerivedCoreProperties.txt.
 """
-
-
-def single_spaced(name: str) -> str:
-    """Replace each run of white space in a name with one ordinary space, and strip the ends."""
-    return _SPACES.sub(" ", name).strip(" ")
 
 
 def skeleton(name: str) -> str:

@@ -51,9 +51,9 @@ def find_pictures(folder: Path, names: Iterable[str]) -> FoundPictures:
         return FoundPictures(folder=folder)
     with FolderIndex(folder) as index:
         held = index.files()
-    wanted = Mentions(names).names
-    concerned = [name for name in sorted(files) if name in held and held[name].names & wanted]
-    shared = tuple(name for name in concerned if held[name].names - wanted)
+    mentions = Mentions(names)
+    concerned = [name for name in sorted(files) if name in held and any(map(mentions.is_named, held[name].names))]
+    shared = tuple(name for name in concerned if not all(map(mentions.is_named, held[name].names)))
     return FoundPictures(
         folder=folder,
         alone=tuple(name for name in concerned if name not in shared),
@@ -96,7 +96,7 @@ def erase_pictures(folder: Path, files: Sequence[str], names: Iterable[str]) -> 
     if (folder / INDEX_NAME).exists() or damaged.exists():
         with FolderIndex(folder) as index:
             index.forget(files)
-            index.forget_people(Mentions(names).names)
+            index.forget_people(names)
             index.erase()
 
 

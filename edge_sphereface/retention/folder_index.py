@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, RetentionError
+from edge_sphereface.names import stored_name
 from edge_sphereface.retention.moment import Moment, read_moment
 from edge_sphereface.storage.files import open_private, restrict
 
@@ -278,14 +279,16 @@ class FolderIndex:
             return EventAges(service.now_s, corrections)
 
     def forget_people(self, names: Collection[str]) -> None:
-        """Remove people from the index; see :meth:`erase`.
+        """Remove people from the index, however their names are spaced; see :meth:`erase`.
 
         Raises:
             RetentionError: they cannot be removed.
         """
         with self._change() as run:
-            for name in names:
-                run("DELETE FROM sighting WHERE name = ?", (name,))
+            wanted = set(map(stored_name, names)) - {UNKNOWN}
+            for (name,) in run("SELECT DISTINCT name FROM sighting LIMIT ?", (_MOST_ROWS,)).fetchall():
+                if stored_name(str(name)) in wanted:
+                    run("DELETE FROM sighting WHERE name = ?", (name,))
 
     # ---- erasure --------------------------------------------------------------------------------------------------
 

@@ -23,9 +23,10 @@ from edge_sphereface.gallery.records import (
     metadata_text,
     now,
 )
-from edge_sphereface.gallery.spelling import Spellings, single_spaced
+from edge_sphereface.gallery.spelling import Spellings
 from edge_sphereface.gallery.vectors import template_of
 from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.names import single_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

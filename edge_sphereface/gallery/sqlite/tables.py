@@ -11,9 +11,10 @@ import numpy as np
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.gallery.missing import no_identities
 from edge_sphereface.gallery.records import Identity, Portrait, metadata_of, metadata_text
-from edge_sphereface.gallery.spelling import Spellings, single_spaced
+from edge_sphereface.gallery.spelling import Spellings
 from edge_sphereface.gallery.sqlite.state import ROW, Row
 from edge_sphereface.gallery.vectors import ROUNDING, template_of
+from edge_sphereface.names import single_spaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
