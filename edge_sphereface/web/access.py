@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 
 from edge_sphereface.errors import TokenError
 from edge_sphereface.web.loopback import is_loopback
-from edge_sphereface.web.tokens import TokenHolder, digest_of
+from edge_sphereface.web.tokens import LOCAL, PAGE, TokenHolder, digest_of
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -42,9 +42,9 @@ _FORM_TYPES = ("", "text/plain", "application/x-www-form-urlencoded")
 HOLDER = "edge_sphereface.holder"
 """Key of a request's scope with the :class:`~edge_sphereface.web.tokens.TokenHolder` who makes it."""
 _MANY = 1_000_000
-_LOCAL = TokenHolder(name="local", scopes=frozenset({"read", "identify", "enroll"}), per_second=_MANY, burst=_MANY)
+_LOCAL = TokenHolder(name=LOCAL, scopes=frozenset({"read", "identify", "enroll"}), per_second=_MANY, burst=_MANY)
 """Whoever uses this machine, where no tokens were set. Embeddings, and changes of cameras, need a token."""
-_PAGE = TokenHolder(name="page", scopes=frozenset({"admin"}), per_second=_MANY, burst=_MANY)
+_PAGE = TokenHolder(name=PAGE, scopes=frozenset({"admin"}), per_second=_MANY, burst=_MANY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,11 +142,15 @@ class Access:
             answer.set_cookie(cookie, shown, max_age=_COOKIE_S, httponly=True, samesite="lax", secure=self._is_secure)
             return answer
         bearer = request.headers.get("authorization", "")
-        text = bearer.removeprefix("Bearer ") if bearer else request.cookies.get(cookie, "")
+        text = bearer.removeprefix("Bearer").strip() if bearer else request.cookies.get(cookie, "")
         holder = self._credentials.holder(text) if text else None
         if holder is not None:
             request.scope[HOLDER] = holder
             return None
+        if text or shown:
+            return _refused(
+                request, 401, "Expected a token that the server knows: this one was removed, or is not its own."
+            )
         return _refused(
             request,
             401,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import cache
 from itertools import dropwhile, islice
 from pathlib import Path
@@ -34,7 +35,7 @@ from edge_sphereface.web.api_messages import (
 from edge_sphereface.web.messages import RemoveAnswer, RemoveRequest, RequestError, TooLargeError
 from edge_sphereface.web.multipart import Part, boundary_of, parts_of
 from edge_sphereface.web.operations import OPERATIONS
-from edge_sphereface.web.problems import json_response, problem, retry_after
+from edge_sphereface.web.problems import json_response, lacks_scope, problem, retry_after
 from edge_sphereface.web.rate_limit import RateLimit
 from edge_sphereface.web.work_queue import BusyError
 
@@ -143,15 +144,15 @@ class Api:
         """
         holder: TokenHolder = request.scope[HOLDER]
         if operation.scope is not None and not holder.may(operation.scope):
-            message = f"The token {holder.name!r} has no scope {operation.scope!r}."
-            return problem(403, "access", message, hint="add a token with this scope")
+            return lacks_scope(holder, operation.scope)
         wait_s = self._limit.wait_s(holder)
         if wait_s:
             message = f"The token {holder.name!r} may make {holder.per_second:g} requests a second."
             return problem(429, "rate", message, hint="wait as Retry-After says", headers=retry_after(wait_s))
-        unknown = set(request.query_params) - {known.name for known in operation.parameters} - {"token"}
+        names = [known.name for known in operation.parameters]
+        unknown = set(request.query_params) - {*names, "token"}
         if unknown:
-            raise RequestError(f"There is no parameter {min(unknown)!r:.60}.")
+            raise _unknown_parameter(min(unknown), names)
         return None
 
     # ---- pictures -------------------------------------------------------------------------------------------------
@@ -180,9 +181,12 @@ class Api:
     ) -> Response:
         pictures = self._pictures()
         pictures.require_gallery()
+        may_list = request.scope[HOLDER].may("read")
         async with _Body(self, request) as body:
             picture = await body.picture(pictures)
-            found = await self._done(pictures.identify(picture, top=top, threshold=threshold, margin=margin))
+            found = await self._done(
+                pictures.identify(picture, top=top, threshold=threshold, margin=margin, matches_only=not may_list)
+            )
         names = sorted({face.answer.name for face in found.faces if face.answer.name is not None})
         for name in names or [""]:
             await self._audit(request, "identify", name, {"faces": len(found.faces)})
@@ -210,6 +214,8 @@ class Api:
             chosen: Selection = "largest" if select == "largest" else "only"
             enrollment = await self._done(pictures.enroll(name.strip(), files, select=chosen))
         await self._changed(request, "enroll", enrollment.name, {"embeddings": enrollment.added})
+        if not request.scope[HOLDER].may("identify"):  # who resembles the picture is an identification
+            enrollment = replace(enrollment, lookalikes=())
         return json_response(enrollment)
 
     async def _rename(self, request: Request) -> Response:
@@ -254,7 +260,10 @@ class Api:
             raise RequestError("Expected a JSON object with the settings of a camera.")
         if self._parts.read_camera is None:
             raise _AbsentError("The cameras of this program cannot be changed.", hint="change its settings")
-        camera = self._parts.read_camera(values)
+        try:
+            camera = self._parts.read_camera(values)
+        except EdgeSphereFaceError as error:
+            raise RequestError(error.message, hint=error.hint) from error
         await run_in_threadpool(put, camera)
         return json_response(CameraChanged(camera=str(values.get("name", ""))))
 
@@ -500,6 +509,12 @@ async def _discard(request: Request) -> None:
             left -= len(chunk)
             if left < 0:
                 return
+
+
+def _unknown_parameter(name: str, known: Sequence[str]) -> RequestError:
+    near = get_close_matches(name[:60], known, n=1)
+    meant = f"do you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}" if known else "it takes none"
+    return RequestError(f"There is no parameter {name!r:.60}.", hint=meant)
 
 
 def _value(request: Request, parameter: Parameter) -> str | int | float | None:

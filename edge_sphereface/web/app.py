@@ -34,7 +34,7 @@ from edge_sphereface.web.messages import (
     StateAnswer,
     StreamState,
 )
-from edge_sphereface.web.problems import EXCEPTION_HANDLERS, json_response, problem
+from edge_sphereface.web.problems import EXCEPTION_HANDLERS, json_response, lacks_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -214,7 +214,8 @@ class PageHandlers:
             asyncio.wrap_future(stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
         await self._record(request, "enroll", enrollment.name, enrollment.added)
-        alike = tuple(candidate.name for candidate in enrollment.lookalikes)
+        tells = request.scope[HOLDER].may("identify")
+        alike = tuple(candidate.name for candidate in enrollment.lookalikes) if tells else ()
         return json_response(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
 
     async def remove(self, request: Request) -> Response:
@@ -298,7 +299,7 @@ def _for(scope: TokenScope, handler: Callable[[Request], Awaitable[Response]]) -
     async def guarded(request: Request) -> Response:
         holder: TokenHolder = request.scope[HOLDER]
         if not holder.may(scope):
-            return problem(403, "access", f"The token {holder.name!r} has no scope {scope!r}.")
+            return lacks_scope(holder, scope)
         return await handler(request)
 
     return guarded

@@ -243,7 +243,7 @@ class EnrollAnswer:
     Attributes:
         name: name of the identity.
         embeddings: number of its embeddings.
-        lookalikes: names of other identities that resemble it.
+        lookalikes: names of other identities that resemble it; none for a token without the scope ``identify``.
     """
 
     name: str

@@ -83,7 +83,10 @@ class Operation:
     answer: type | Content
 
 
-_THRESHOLD = "cosine similarity from which a face counts as a person; the gallery's threshold if it is left out"
+_THRESHOLD = (
+    "cosine similarity from which a face counts as a person; the gallery's threshold if it is left out, or if it is "
+    "lower and the token lacks the scope read"
+)
 
 OPERATIONS = (
     Operation(

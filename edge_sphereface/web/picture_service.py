@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_sphereface.compare import verify
@@ -182,9 +182,23 @@ class PictureService:
         return self._submit(lambda: self._verify(first, second, threshold), pictures=2)
 
     def identify(
-        self, picture: ImageFile, *, top: int = 5, threshold: float | None = None, margin: float = 0.0
+        self,
+        picture: ImageFile,
+        *,
+        top: int = 5,
+        threshold: float | None = None,
+        margin: float = 0.0,
+        matches_only: bool = False,
     ) -> Future[IdentifiedPicture]:
-        """Look the faces of a picture up in the gallery; the arguments are those of ``Gallery.identify_faces``.
+        """Look the faces of a picture up in the gallery; other arguments are those of ``Gallery.identify_faces``.
+
+        Args:
+            picture: the picture.
+            top: number of candidates of each face.
+            threshold: cosine similarity from which a face counts as a person; None for the gallery's threshold.
+            margin: lead of the best candidate over the second that a name needs.
+            matches_only: give no candidates below the threshold, and take no threshold below the gallery's, or the
+                model's without one: the answers then do not list the gallery.
 
         Raises:
             BusyError: there is too much work.
@@ -194,9 +208,14 @@ class PictureService:
 
         def work() -> IdentifiedPicture:
             faces = self._embedded(picture)
+            least = threshold
+            if matches_only and threshold is not None:
+                least = max(threshold, self._own_threshold()[0])
             answers = gallery.identify_faces(
-                [face.embedding for face in faces], top=top, threshold=threshold, margin=margin
+                [face.embedding for face in faces], top=top, threshold=least, margin=margin
             )
+            if matches_only:
+                answers = [_without_others(answer) for answer in answers]
             found = tuple(
                 IdentifiedPictureFace(face=face.face.report(), answer=answer)
                 for face, answer in zip(faces, answers, strict=True)
@@ -257,10 +276,7 @@ class PictureService:
         )
 
     def _verify(self, first: ImageFile, second: ImageFile, threshold: float | None) -> VerifiedPictures:
-        spec = self.pipeline.embedder.spec
-        kept = None if self.gallery is None else self.gallery.threshold
-        source = "request" if threshold is not None else spec.threshold_source if kept is None else kept.source
-        value = threshold if threshold is not None else spec.threshold if kept is None else kept.value
+        value, source = self._own_threshold() if threshold is None else (threshold, "request")
         one, other = (self._one(name, picture, "largest") for name, picture in (("first", first), ("second", second)))
         answer = verify(one, other, threshold=value)
         return VerifiedPictures(
@@ -270,6 +286,11 @@ class PictureService:
             threshold_source=source,
             faces=(one.face.report(), other.face.report()),
         )
+
+    def _own_threshold(self) -> tuple[float, str]:
+        """The threshold of the gallery, or of the model without one, and where it comes from."""
+        spec, kept = self.pipeline.embedder.spec, None if self.gallery is None else self.gallery.threshold
+        return (spec.threshold, spec.threshold_source) if kept is None else (kept.value, kept.source)
 
     def _enroll(
         self, gallery: Gallery, name: str, pictures: Sequence[tuple[str, ImageFile]], select: Selection
@@ -293,3 +314,8 @@ class PictureService:
 
     def _embedded(self, picture: ImageFile) -> list[EmbeddedFace]:
         return self.pipeline.embed_file(picture)
+
+
+def _without_others(answer: Identification) -> Identification:
+    near = tuple(found for found in answer.candidates if found.similarity >= answer.threshold)
+    return replace(answer, candidates=near)

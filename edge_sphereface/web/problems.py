@@ -23,7 +23,9 @@ from edge_sphereface.errors import (
 from edge_sphereface.http_server.answer import ALLOWED
 from edge_sphereface.json_output import json_text
 from edge_sphereface.redaction import redact
+from edge_sphereface.web.access import HOLDER
 from edge_sphereface.web.messages import Problem, ProblemAnswer, RequestError, TooLargeError
+from edge_sphereface.web.tokens import LOCAL
 from edge_sphereface.web.work_queue import BusyError, DeadlineError
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from edge_sphereface.json_output import Dataclass
+    from edge_sphereface.web.tokens import Scope, TokenHolder
 
 _STATUSES: tuple[tuple[type[EdgeSphereFaceError], HTTPStatus], ...] = (
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -64,17 +67,27 @@ def problem(
     return json_response(ProblemAnswer(error=told), status, headers=headers)
 
 
+def lacks_scope(holder: TokenHolder, scope: Scope) -> Response:
+    """The answer to a request that needs a scope which its holder does not have."""
+    if holder.name == LOCAL:
+        message = f"Programs of this machine may not do this without a token of scope {scope!r}."
+        return problem(403, "access", message, hint="start the server with a file of tokens, and send one of them")
+    message = f"The token {holder.name!r} has no scope {scope!r}."
+    return problem(403, "access", message, hint="add a token with this scope")
+
+
 def retry_after(seconds: float) -> dict[str, str]:
     """The header that says when to try again, in whole seconds."""
     return {"Retry-After": str(max(math.ceil(seconds), 1))}
 
 
-async def _of_package(_: Request, error: Exception) -> Response:
+async def _of_package(request: Request, error: Exception) -> Response:
     if not isinstance(error, EdgeSphereFaceError):  # Starlette gives no others
         raise error
     status = next((status for kind, status in _STATUSES if isinstance(error, kind)), HTTPStatus.CONFLICT)
     headers = retry_after(error.retry_s) if isinstance(error, BusyError) else None
-    return problem(status, error.code, error.message, hint=error.hint, headers=headers)
+    names_others = isinstance(error, IdentityNotFoundError) and not request.scope[HOLDER].may("read")
+    return problem(status, error.code, error.message, hint="" if names_others else error.hint, headers=headers)
 
 
 async def _late(_: Request, __: Exception) -> Response:

@@ -32,6 +32,8 @@ pictures. ``enroll``: change the gallery. ``embed``: get embeddings. ``admin``: 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 DEFAULT_RATE, DEFAULT_BURST = 20.0, 40
+LOCAL, PAGE = "local", "page"
+"""Names of holders without a token of a file: this machine's programs, and viewers with the token of the page."""
 _PREFIX = "esf_"
 """Lets scanners of repositories and logs recognize a token that was published by mistake."""
 _KIND = "face-recognition tokens"
@@ -143,9 +145,11 @@ def add_token(
         The token, which is stored nowhere.
 
     Raises:
-        TokenError: there is a token of that name, the name or a bound is not valid, or the file cannot be used.
+        TokenError: there is a token of that name, the name is one of the server itself, the name or a bound is not
+            valid, or the file cannot be used.
         OutputError: the file cannot be written; it was not changed.
     """
+    _require_free(name)
     made = f"{_PREFIX}{secrets.token_urlsafe(32)}"
     token = Token(
         name=name,
@@ -186,12 +190,12 @@ class TokenBook:
         path: the file.
 
     Raises:
-        TokenError: the file cannot be used.
+        TokenError: the file cannot be used, or one of its tokens has a name of the server itself.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._read: tuple[tuple[int, ...], tuple[Token, ...]] = self._version(), read_tokens(path)
+        self._read: tuple[tuple[int, ...], tuple[Token, ...]] = self._version(), _served(path)
 
     def holder(self, text: str) -> TokenHolder | None:
         """Whose token this is; None if it is nobody's. The time that this takes does not depend on the text.
@@ -209,7 +213,7 @@ class TokenBook:
         version = self._version()
         known, tokens = self._read
         if version != known:
-            tokens = read_tokens(self._path)
+            tokens = _served(self._path)
             self._read = version, tokens
         return tokens
 
@@ -231,6 +235,22 @@ def parse_scopes(text: str) -> tuple[Scope, ...]:
     if not words or any(word not in SCOPES for word in words):
         raise ValueError(f"expected scopes such as read,identify of {', '.join(SCOPES)}, got {text!r:.80}")
     return tuple(scope for scope in SCOPES if scope in words)
+
+
+def _served(path: str | os.PathLike[str]) -> tuple[Token, ...]:
+    """The tokens of a file for a server, which would mistake its own names for those of tokens."""
+    tokens = read_tokens(path)
+    for token in tokens:
+        _require_free(token.name)
+    return tokens
+
+
+def _require_free(name: str) -> None:
+    if name.strip().casefold() in (LOCAL, PAGE):
+        raise TokenError(
+            f"Expected another name for a token than {name!r}, which the server uses itself.",
+            hint="remove that token if there is one, and add one with another name",
+        )
 
 
 def _holder(token: Token) -> TokenHolder:

@@ -66,8 +66,8 @@ def form(**parts):
 class Client:
     """Sends requests to one server with one token."""
 
-    def __init__(self, url, token=None):
-        self.url, self.token = url, token
+    def __init__(self, url, token=None, book=None):
+        self.url, self.token, self.book = url, token, book
 
     def ask(self, path, data=None, kind="image/png", *, method=None, headers=None):
         """Status, headers and body of an answer; the body as JSON if it is any."""
@@ -123,7 +123,7 @@ def interface(detector, people, web_embedder, tmp_path):
         server = HttpInterface(Parts(gallery=people, pictures=service, **parts), port=0, book=book, answer_s=answer_s)
         server.__enter__()
         opened.append((server, service))
-        return Client(server.url, token)
+        return Client(server.url, token, tmp_path / "tokens.json")
 
     yield start
     for server, service in opened:

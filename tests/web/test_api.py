@@ -13,6 +13,7 @@ import pytest
 
 from edge_sphereface.audit import AuditLog, read_entries
 from edge_sphereface.errors import SinkError, SourceError
+from edge_sphereface.gallery import Threshold
 from edge_sphereface.stream.capture.reader import SourceChange
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.web import HttpInterface
@@ -168,6 +169,39 @@ def code_of_any(answer):
     return answer.body.get("error", {}).get("code") if isinstance(answer.body, dict) else None
 
 
+def threshold_of(people, value):
+    kept = people.fingerprint
+    return Threshold(value=value, source="test", precision=kept.precision, fingerprint=kept.digest)
+
+
+def test_enrolling_identifies_nobody_without_the_scope(interface, web, people):
+    client = interface(["enroll"])
+    client.ask("people?name=Ann", web.picture(1))
+    people.set_threshold(threshold_of(people, 0.5))
+    assert client.ask("people?name=Bob", web.picture(1)).body["lookalikes"] == []
+    assert client.ask("people/remove", {"name": "Anna"}).body["error"].get("hint") is None
+    both = web.Client(client.url, add_token(client.book, "both", ["enroll", "identify"]))
+    assert {one["name"] for one in both.ask("people?name=Eve", web.picture(1)).body["lookalikes"]} == {"Ann", "Bob"}
+
+
+def test_identification_lists_no_gallery_without_the_scope(interface, web, people):
+    client = interface(["identify"])
+    writer = web.Client(client.url, add_token(client.book, "writer", ["admin"]))
+    for seed, name in enumerate(("Ann", "Bob", "Eve")):
+        writer.ask(f"people?name={name}", web.picture(seed))
+    people.set_threshold(threshold_of(people, 0.999))
+
+    def found(asker, query):
+        face = asker.ask(f"identify?top=100&{query}", web.picture(1)).body["faces"][0]
+        return face["threshold"], face["name"], [one["name"] for one in face["candidates"]]
+
+    assert found(client, "threshold=-1") == (0.999, "Bob", ["Bob"])
+    assert found(client, "") == (0.999, "Bob", ["Bob"])
+    assert found(client, "threshold=1") == (1, None, [])
+    threshold, name, candidates = found(writer, "threshold=-1")
+    assert (threshold, name, len(candidates)) == (-1, "Bob", 3)
+
+
 def test_tokens_are_required_and_their_rates_kept(interface, tmp_path, web):
     client = interface()
     slow = add_token(tmp_path / "tokens.json", "slow", ["read"], per_second=0.01, burst=1)
@@ -175,6 +209,7 @@ def test_tokens_are_required_and_their_rates_kept(interface, tmp_path, web):
         answer = web.Client(client.url, token).ask("health")
         assert code_of(answer) == (401, "access")
         assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert ("removed" in answer.body["error"]["message"]) == (token == "wrong")
     limited = web.Client(client.url, slow)
     assert limited.ask("health").status == 200
     answer = limited.ask("health")
@@ -187,8 +222,11 @@ def test_tokens_are_required_and_their_rates_kept(interface, tmp_path, web):
 def test_without_tokens_only_this_machine_is_answered(interface, web):
     client = interface(None)
     assert client.ask("detect", web.picture(1)).status == 200
-    assert code_of(client.ask("embed", web.picture(1))) == (403, "access")
-    assert code_of(client.ask("cameras", {"name": "x"})) == (403, "access")
+    for path, data in (("embed", web.picture(1)), ("cameras", {"name": "x"})):
+        refused = client.ask(path, data)
+        assert code_of(refused) == (403, "access")
+        assert refused.body["error"]["message"].startswith("Programs of this machine may not")
+        assert "file of tokens" in refused.body["error"]["hint"]
     assert code_of(client.ask("health", headers={"Host": "house.example"})) == (403, "access")
     foreign = {"Origin": "http://elsewhere.example"}
     assert code_of(client.ask("detect", web.form(picture=b""), web.FORM, headers=foreign)) == (403, "access")
@@ -216,6 +254,15 @@ def test_wrong_requests_are_told_what_is_expected(interface, web):
         ("detect", None, (405, "usage")),
     ):
         assert code_of(client.ask(path, data)) == expected, path
+
+
+def test_a_misspelled_parameter_is_recognized(interface, web):
+    client = interface()
+    hints = {
+        path: client.ask(path, web.picture(1)).body["error"]["hint"]
+        for path in ("verify?thresold=0.3", "identify?x=1", "detect?x=1")
+    }
+    assert list(hints.values()) == ["do you mean 'threshold'?", "it takes top, threshold, margin", "it takes none"]
 
 
 def read_camera(values):
@@ -261,7 +308,7 @@ def test_cameras_are_listed_and_changed(interface):
     assert cameras.asked == [("add", "gate"), ("change", "gate"), ("remove", "gate")]
     snapshot = client.ask("cameras/snapshot?name=door")
     assert (snapshot.body, snapshot.headers["Content-Type"]) == (b"\xff\xd8door", "image/jpeg")
-    assert code_of(client.ask("cameras", {"name": "x"})) == (409, "source")
+    assert code_of(client.ask("cameras", {"name": "x"})) == (400, "usage")
     assert client.ask("health").body["cameras"] == 1
 
 

@@ -67,6 +67,18 @@ def test_names_are_unique_and_known(path):
     assert [token.name for token in read_tokens(path)] == ["door"]
 
 
+@pytest.mark.parametrize("name", ["local", "page", " Local"])
+def test_names_of_the_server_itself_are_refused(path, name):
+    with pytest.raises(TokenError, match="the server uses itself"):
+        add_token(path, name, ["read"])
+    add_token(path, "other", ["read"])
+    path.write_text(path.read_text().replace("other", name))
+    with pytest.raises(TokenError, match="the server uses itself"):
+        TokenBook(path)
+    remove_tokens(path, [name])
+    assert read_tokens(path) == ()
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
