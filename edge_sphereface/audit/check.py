@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_sphereface.audit.entry import FIRST_HASH, AuditEntry
+from edge_sphereface.audit.entry import FIRST_HASH, UNSEALED_LINE, AuditEntry
 from edge_sphereface.audit.key import Anchor, AuditKey
 from edge_sphereface.audit.parts import ANCHOR_FILE, AuditParts, lines_of
 from edge_sphereface.errors import AuditError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_MOST_PROBLEMS = 20
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +58,11 @@ class AuditCheck:
         entries: number of lines that were read, with those of rotated parts.
         head: the last line; None without lines. Note it on another machine, and a later check finds out whether
             everything before it is still there.
-        sealed: whether the anchor's seal was verified with the key; False where the key is missing.
+        sealed: whether the anchor's seal was verified with the key. A missing key is no problem, but then nothing
+            shows that lines are missing at the end.
         problems: problems as sentences, at most 20. With any the exit code is 1.
+        unsealed: numbers of lines that had no seal when the audit went on, as the line after each says, at most 20.
+            Power failed while they were written, or they were added by hand.
     """
 
     audit: Path
@@ -67,6 +70,7 @@ class AuditCheck:
     head: Head | None
     sealed: bool
     problems: tuple[str, ...]
+    unsealed: tuple[int, ...]
 
 
 def read_entries(path: Path, *, key: Path | None = None) -> Iterator[AuditEntry]:
@@ -111,6 +115,7 @@ def check_audit(path: Path, *, key: Path | None = None, head: Head | None = None
     """
     parts = AuditParts(path, key)
     problems: list[str] = []
+    unsealed: list[int] = []
     heads = [after]
     noted = head is None or head == after
     count = 0
@@ -123,9 +128,16 @@ def check_audit(path: Path, *, key: Path | None = None, head: Head | None = None
         if entry.computed_hash() != entry.hash:
             problems.append(f"{place}: line {entry.sequence} was changed")
         if entry.sequence != last.sequence + 1:
-            problems.append(f"{place}: expected line {last.sequence + 1}, got line {entry.sequence}")
+            why = (
+                "lines were removed or moved away"
+                if entry.sequence > last.sequence
+                else "lines were repeated or reordered"
+            )
+            problems.append(f"{place}: expected line {last.sequence + 1}, got line {entry.sequence}: {why}")
         elif entry.previous != last.hash:
             problems.append(f"{place}: line {entry.sequence} does not follow the line before it")
+        if entry.action == UNSEALED_LINE:
+            unsealed.append(last.sequence)
         heads = [last, Head(sequence=entry.sequence, hash=entry.hash)]
         noted = noted or heads[-1] == head
     if not noted and head is not None:
@@ -137,7 +149,8 @@ def check_audit(path: Path, *, key: Path | None = None, head: Head | None = None
         entries=count,
         head=heads[-1] if count else None,
         sealed=end.sealed,
-        problems=tuple(problems[:_MOST_PROBLEMS]),
+        problems=tuple(problems[:_MOST_NAMED]),
+        unsealed=tuple(unsealed[:_MOST_NAMED]),
     )
 
 
@@ -151,8 +164,7 @@ class _EndCheck:
     def problems(self, heads: list[Head]) -> Iterator[str]:
         """What is wrong with the last two lines."""
         if not os.path.lexists(self._parts.anchor):
-            if heads[-1].sequence > 1:
-                yield "the anchor, which names the last line, is missing: lines may be missing at the end"
+            yield "the anchor, which names the last line, is missing: lines may be missing at the end"
             return
         try:
             anchor = Anchor.from_json(ANCHOR_FILE.read(self._parts.anchor))
@@ -164,8 +176,10 @@ class _EndCheck:
             if not self.sealed:
                 yield "the anchor was not made with the audit's key"
         named = Head(sequence=anchor.sequence, hash=anchor.hash)
-        if named not in heads:  # power may have failed between the last line and its anchor
+        if named not in heads:
             yield f"the audit does not end with line {anchor.sequence}, which was the last one"
+        elif named != heads[-1]:
+            yield f"line {heads[-1].sequence} is not sealed: power failed while it was written, or it was added by hand"
 
 
 def _numbered(parts: AuditParts) -> Iterator[tuple[str, AuditEntry | str]]:

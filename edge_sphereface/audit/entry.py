@@ -14,6 +14,8 @@ FIRST_HASH = "0" * 64
 """Stands in the first line for the hash of a line before."""
 LONGEST_LINE = 1 << 14
 """In bytes, with the line break."""
+UNSEALED_LINE = "unsealed-line"
+"""Action of an entry that says: the line before it had no seal when the audit went on."""
 
 _Text = Annotated[str, Length(200)]
 _Pseudonym = Annotated[str, Pattern(r"[0-9a-f]{32}", "of 32 hexadecimal digits")]

@@ -17,7 +17,7 @@ from edge_sphereface.storage.record import Count, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _KEY_BYTES = 32
@@ -67,12 +67,13 @@ class AuditKey:
 
     @classmethod
     @contextmanager
-    def locked(cls, path: Path, *, wait_s: float) -> Iterator[AuditKey]:
+    def locked(cls, path: Path, *, wait_s: float, begin: Callable[[AuditKey], None]) -> Iterator[AuditKey]:
         """Lock a key file against other writers of the audit, and read it; a new one gets a random key.
 
         Args:
             path: path of the file.
             wait_s: longest wait for other writers, in seconds.
+            begin: called with a new key before it is written, so that what it makes exists wherever the key does.
 
         Raises:
             AuditError: the file holds no key, or another writer does not let go.
@@ -88,6 +89,7 @@ class AuditKey:
             text = stream.read(1024)
             if not text:
                 text = f"{secrets.token_hex(_KEY_BYTES)}\n".encode()
+                begin(cls._parsed(text, path))
                 stream.write(text)
                 os.fsync(descriptor)
             yield cls._parsed(text, path)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from edge_sphereface.audit.entry import FIRST_HASH, LONGEST_LINE, AuditEntry
+from edge_sphereface.audit.entry import FIRST_HASH, LONGEST_LINE, UNSEALED_LINE, AuditEntry
 from edge_sphereface.audit.key import Anchor, AuditKey
 from edge_sphereface.audit.parts import ANCHOR_FILE, AuditParts, last_entry
 from edge_sphereface.errors import AuditError, EdgeSphereFaceError
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-_CHANGED_HINT = "check the audit; to begin another one, move its files away"
+_CHANGED_HINT = "check the audit; to begin another one, move all its files away, the key too"
+_LOST_HINT = "restore it from a copy; to begin another audit, move all files of this one away, the key too"
+_UNSEALED_BY = "audit"
 
 
 def _utc_now() -> datetime:
@@ -34,9 +37,12 @@ class AuditLog:
     nobody does. Each line holds the hash of the line before, and an anchor file names the last line, sealed with the
     key.
 
+    Power may fail between a line and its seal, and somebody may add a line by hand: both look alike. The next line that
+    is written then has the action ``unsealed-line``, so that the fact stays visible.
+
     Args:
         path: of the file; its folder must exist. It gets mode 0600, like its anchor ``FILE.anchor``.
-        key: file of the key, which is made if it is missing; None for ``FILE.key``.
+        key: file of the key, of this audit alone. It is made with a new audit; None for ``FILE.key``.
         max_bytes: size at which the file is renamed to ``FILE.000001`` and so on. No part is ever deleted.
         wait_s: longest wait for other writers, in seconds.
         now: the current time.
@@ -69,7 +75,7 @@ class AuditLog:
     def record(
         self, action: str, *, subject: str, by: str, detail: Mapping[str, str | float] | None = None
     ) -> AuditEntry:
-        """Append one line; on return it is on the disk.
+        """Append one line; on return it is on the disk. Warns if the line before it had no seal, and appends that, too.
 
         Args:
             action: what was done: lower-case letters and hyphens, such as ``enroll``.
@@ -82,28 +88,47 @@ class AuditLog:
                 that is not valid.
         """
         with self._open() as (parts, key, stream):
-            last = self._last(parts, key, stream)
-            entry = AuditEntry(
-                sequence=1 if last is None else last.sequence + 1,
-                time=json_value(self._now()),
-                action=action,
+            last, is_sealed = self._last(parts, key, stream)
+            notice = None if last is None or is_sealed else self._entry(last, UNSEALED_LINE, by=_UNSEALED_BY)
+            entry = self._entry(
+                notice or last,
+                action,
                 subject=key.pseudonym(subject) if subject else None,
                 by=by,
                 detail={name: str(value) for name, value in (detail or {}).items()},
-                previous=FIRST_HASH if last is None else last.hash,
-            ).sealed()
-            line = entry.line()
-            if len(line) > LONGEST_LINE:
-                raise AuditError(f"Expected a line of at most {LONGEST_LINE} bytes, got {len(line)}.")
-            size = os.fstat(stream).st_size
-            if size and size + len(line) > self._max_bytes:
-                parts.path.rename(parts.next_rotated())
-                with self._opened(parts) as fresh:
-                    self._append(fresh, 0, line, key, entry, parts)
-                    sync_folder(parts.path.parent)
-            else:
-                self._append(stream, size, line, key, entry, parts)
+            )
+            if len(entry.line()) > LONGEST_LINE:
+                raise AuditError(f"Expected a line of at most {LONGEST_LINE} bytes, got {len(entry.line())}.")
+            if notice is not None:
+                self._add(parts, key, notice)
+            self._add(parts, key, entry)
+        if notice is not None:
+            warnings.warn(
+                f"Line {notice.sequence - 1} of the audit {parts.path} had no seal: power failed while it was written, "
+                f"or it was added by hand. Line {notice.sequence} says so.",
+                stacklevel=2,
+            )
         return entry
+
+    def _entry(
+        self,
+        last: AuditEntry | None,
+        action: str,
+        *,
+        by: str,
+        subject: str | None = None,
+        detail: dict[str, str] | None = None,
+    ) -> AuditEntry:
+        """The entry that follows the last one."""
+        return AuditEntry(
+            sequence=1 if last is None else last.sequence + 1,
+            time=json_value(self._now()),
+            action=action,
+            subject=subject,
+            by=by,
+            detail=detail or {},
+            previous=FIRST_HASH if last is None else last.hash,
+        ).sealed()
 
     def pseudonym(self, name: str) -> str:
         """What stands for a name in this audit.
@@ -113,6 +138,17 @@ class AuditLog:
         """
         with self._open() as (_, key, _):
             return key.pseudonym(name)
+
+    def _add(self, parts: AuditParts, key: AuditKey, entry: AuditEntry) -> None:
+        """Append an entry to the file, or to a new one if this one is full."""
+        line, size = entry.line(), parts.path.stat().st_size
+        is_full = bool(size) and size + len(line) > self._max_bytes
+        if is_full:
+            parts.path.rename(parts.next_rotated())
+        with self._opened(parts) as stream:
+            self._append(stream, 0 if is_full else size, line, key, entry, parts)
+        if is_full:
+            sync_folder(parts.path.parent)
 
     def _append(self, stream: int, size: int, line: bytes, key: AuditKey, entry: AuditEntry, parts: AuditParts) -> None:
         """Write a line and the anchor, or neither."""
@@ -140,9 +176,16 @@ class AuditLog:
                     f"Expected a file for the audit, got the descriptor {self._named}.", hint="name a file"
                 )
             parts = AuditParts(place, self._named_key)
+
+            def begin(key: AuditKey) -> None:
+                self._refuse_lost_key(parts)
+                self._write_anchor(parts, key.anchor(0, FIRST_HASH))
+
+            if parts.path.parent.is_dir() and not os.path.lexists(parts.key):  # before an empty one is made
+                self._refuse_lost_key(parts)
             with (
                 self._lock,
-                AuditKey.locked(parts.key, wait_s=self._wait_s) as key,
+                AuditKey.locked(parts.key, wait_s=self._wait_s, begin=begin) as key,
                 self._opened(parts) as stream,
             ):
                 yield parts, key, stream
@@ -156,6 +199,15 @@ class AuditLog:
                 hint="its folder must exist and be writable for this user, with free space",
             ) from error
 
+    def _refuse_lost_key(self, parts: AuditParts) -> None:
+        """Refuse a new key for an audit that has lines, since lines may be missing that only the old one would show."""
+        anchored = os.path.lexists(parts.anchor) and Anchor.from_json(ANCHOR_FILE.read(parts.anchor)).sequence > 0
+        has_begun = anchored or parts.rotated() or (parts.path.exists() and parts.path.stat().st_size)
+        if has_begun and not (parts.key.exists() and parts.key.stat().st_size):  # last: another writer may begin now
+            raise AuditError(
+                f"The audit {parts.path} has begun, and its key {parts.key} is missing or empty.", hint=_LOST_HINT
+            )
+
     @contextmanager
     def _opened(self, parts: AuditParts) -> Iterator[int]:
         descriptor = open_private(parts.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, sole=True)
@@ -164,8 +216,11 @@ class AuditLog:
         finally:
             os.close(descriptor)
 
-    def _last(self, parts: AuditParts, key: AuditKey, stream: int) -> AuditEntry | None:
+    def _last(self, parts: AuditParts, key: AuditKey, stream: int) -> tuple[AuditEntry | None, bool]:
         """The last line, which must be the anchored one or the next after it; what a power failure left is cut off.
+
+        Returns:
+            The line, and whether it is the anchored one.
 
         Raises:
             AuditError: it is another one.
@@ -183,11 +238,13 @@ class AuditLog:
                 hint=_CHANGED_HINT,
             )
         self._cut_torn_line(stream)
-        return last
+        return last, anchor == ends[0]
 
     def _anchor(self, parts: AuditParts, key: AuditKey) -> tuple[int, str]:
         if not os.path.lexists(parts.anchor):
-            return 0, FIRST_HASH
+            raise AuditError(
+                f"The anchor {parts.anchor} is missing, which names the last line of the audit.", hint=_LOST_HINT
+            )
         anchor = Anchor.from_json(ANCHOR_FILE.read(parts.anchor))
         if not key.has_sealed(anchor):
             raise AuditError(f"{parts.anchor} was not made with the key {parts.key}.", hint=_CHANGED_HINT)

@@ -112,9 +112,16 @@ def _check_text(report: AuditCheck) -> str:
     if report.problems:
         return "\n".join(report.problems)
     lines = "1 line" if report.entries == 1 else f"{report.entries} lines"
-    seal = "" if report.sealed or report.head is None else "; the key is not here, so the seal was not checked"
+    state = "complete and sealed" if report.unsealed else "nothing wrong"
+    if not report.sealed:
+        state = "the seal is unchecked, as the key is not here: lines may be missing at the end"
+    unsealed = "".join(
+        f"\nline {number} had no seal when the audit went on: "
+        "power failed while it was written, or it was added by hand"
+        for number in report.unsealed
+    )
     head = "" if report.head is None else f"\nhead {report.head}: note it on another machine"
-    return f"{report.audit}: {lines}, nothing wrong{seal}{head}"
+    return f"{report.audit}: {lines}, {state}{unsealed}{head}"
 
 
 def _add_show(commands: Commands) -> None:

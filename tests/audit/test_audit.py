@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -108,6 +109,8 @@ def test_the_anchor_is_sealed(path, log, tmp_path):
     path.write_bytes(b"".join(lines))
     anchor.unlink()
     assert "anchor" in problems(path)[0]
+    with pytest.raises(AuditError, match="anchor .* is missing"):
+        log.prepare()
     anchor.write_bytes(b"{}")
     assert "anchor" in problems(path)[0]
 
@@ -115,7 +118,7 @@ def test_the_anchor_is_sealed(path, log, tmp_path):
 def test_a_noted_head_finds_what_the_owner_of_file_and_key_does(path, tmp_path):
     head = check_audit(path).head
     assert Head.parse(str(head)) == head
-    for file in (path, tmp_path / "audit.jsonl.anchor"):
+    for file in (path, tmp_path / "audit.jsonl.anchor", tmp_path / "audit.jsonl.key"):
         file.unlink()
     again = AuditLog(path)
     for _ in range(7):
@@ -124,16 +127,78 @@ def test_a_noted_head_finds_what_the_owner_of_file_and_key_does(path, tmp_path):
     assert problems(path, head=head) == ("line 5 is not the one that was noted",)
 
 
-def test_a_power_failure_is_no_change(path, log, tmp_path):
+UNSEALED = "line 6 is not sealed: power failed while it was written, or it was added by hand"
+
+
+def test_a_line_without_a_seal_stays_visible(path, log, tmp_path, cli):
+    """Power fails between a line and its anchor, or somebody adds a line with the right hash."""
+    last = list(read_entries(path))[-1]
+    forged = replace(last, sequence=6, action="remove", previous=last.hash).sealed().line()
+    with path.open("ab") as stream:
+        stream.write(forged + b'{"action": "enr')
+    assert UNSEALED in problems(path)
+    log.prepare()
+    assert problems(path) == (UNSEALED,), "a look at it seals nothing"
+    with pytest.warns(UserWarning, match=r"Line 6 of the audit .* had no seal"):
+        assert log.record("enroll", subject=NAME, by="door").sequence == 8
+    assert log.record("enroll", subject=NAME, by="door").sequence == 9
+    assert [entry.action for entry in read_entries(path)][5:] == ["remove", "unsealed-line", "enroll", "enroll"]
+    report = check_audit(path)
+    assert (report.problems, report.unsealed, report.sealed) == ((), (6,), True)
+    code, out, _ = cli("audit", "check", path)
+    assert code == 0
+    assert "\nline 6 had no seal when the audit went on" in out
+
+
+def test_a_line_without_a_seal_in_a_full_file(tmp_path):
+    log = AuditLog(tmp_path / "audit.jsonl", max_bytes=1, now=lambda: NOON)
+    log.prepare()
     anchor = tmp_path / "audit.jsonl.anchor"
     before = anchor.read_bytes()
     log.record("remove", subject=NAME, by="door")
-    anchor.write_bytes(before)  # the line was written, the anchor was not
-    assert problems(path) == ()
-    with path.open("ab") as stream:
-        stream.write(b'{"action": "enr')
-    assert log.record("enroll", subject=NAME, by="door").sequence == 7
-    assert problems(path) == ()
+    anchor.write_bytes(before)
+    with pytest.warns(UserWarning, match="Line 1 of the audit"):
+        log.record("enroll", subject=NAME, by="door")
+    report = check_audit(tmp_path / "audit.jsonl")
+    assert (report.entries, report.problems, report.unsealed) == (3, (), (1,))
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_truncated_audit_without_its_anchor_is_no_new_one(path, log, tmp_path, lines):
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:lines]))
+    (tmp_path / "audit.jsonl.anchor").unlink()
+    before = path.read_bytes()
+    assert "the anchor, which names the last line, is missing" in problems(path)[0]
+    with pytest.raises(AuditError, match="anchor .* is missing"):
+        log.record("enroll", subject=NAME, by="door")
+    (tmp_path / "audit.jsonl.key").unlink()
+    assert "the anchor, which names the last line, is missing" in problems(path)[0]
+    if lines:
+        with pytest.raises(AuditError, match=r"has begun, and its key .* is missing"):
+            log.record("enroll", subject=NAME, by="door")
+    assert path.read_bytes() == before
+
+
+def test_without_the_key_the_seal_is_unchecked_and_nothing_is_appended(path, log, tmp_path, cli):
+    key = tmp_path / "audit.jsonl.key"
+    key.unlink()
+    code, out, _ = cli("audit", "check", path)
+    assert code == 0
+    assert "5 lines, the seal is unchecked, as the key is not here" in out
+    for _ in range(2):
+        with pytest.raises(AuditError, match=r"has begun, and its key .* is missing"):
+            log.record("enroll", subject=NAME, by="door")
+        assert not key.exists()
+    key.touch()  # an empty file is as good as none
+    with pytest.raises(AuditError, match=r"has begun, and its key .* is missing"):
+        log.prepare()
+
+
+def test_power_fails_before_the_key_of_a_new_audit_is_written(tmp_path, log):
+    log.prepare()
+    (tmp_path / "audit.jsonl.key").write_bytes(b"")
+    assert log.record("enroll", subject=NAME, by="door").sequence == 1
+    assert problems(tmp_path / "audit.jsonl") == ()
 
 
 def test_parts(tmp_path):
@@ -146,7 +211,7 @@ def test_parts(tmp_path):
     first = tmp_path / "audit.jsonl.000001"
     end = list(read_entries(first))[-1]
     first.unlink()
-    assert "expected line 1, got line" in problems(tmp_path / "audit.jsonl")[0]
+    assert f"got line {end.sequence + 1}: lines were removed or moved away" in problems(tmp_path / "audit.jsonl")[0]
     after = Head(sequence=end.sequence, hash=end.hash)
     assert problems(tmp_path / "audit.jsonl", after=after) == ()
 
@@ -224,5 +289,5 @@ def test_commands_record_what_they_do(cli, photo, small_model, tmp_path, monkeyp
     (tmp_path / "audit.jsonl.anchor").unlink()
     code, _, err = cli("enroll", *gallery, "--model", small_model, NAME, photo)
     assert code == 1
-    assert "does not end with line 0" in err
+    assert "audit.jsonl.anchor is missing" in err
     assert cli("gallery", "list", *gallery, "--json")[1].count(NAME) == 0, "nothing is done that the audit cannot hold"
