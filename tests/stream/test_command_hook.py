@@ -111,6 +111,41 @@ def test_a_command_that_reads_nothing_of_a_long_event_is_no_failure(make_event, 
     assert dispatcher.problem == ""
 
 
+def all_output(capfd, wait_until):
+    """What this process has written to both streams, up to a line break."""
+    parts = []
+    wait_until(lambda: parts.extend(capfd.readouterr()) or "".join(parts).endswith("\n"))
+    return "".join(parts)
+
+
+def test_the_beginning_of_what_a_command_writes_is_passed_on(make_event, hooked, wait_until, capfd):
+    """A long output neither stops the command nor fills this process's stderr."""
+    words = "import sys; sys.stderr.write('begin ' + 'x' * 1_000_000); print('not passed on')"
+    dispatcher = hooked(CommandHook((sys.executable, "-S", "-c", words)))
+    dispatcher.give(make_event())
+    wait_until(lambda: dispatcher.pending() == 0)
+    assert dispatcher.problem == ""
+    assert all_output(capfd, wait_until) == "begin " + "x" * 4090 + "… (995910 bytes more)\n"
+
+
+def test_a_short_output_is_passed_on_whole(make_event, hooked, wait_until, capfd):
+    dispatcher = hooked(shell("echo no speaker >&2; exit 3"))
+    dispatcher.give(make_event())
+    wait_until(lambda: dispatcher.dropped == 1)
+    assert all_output(capfd, wait_until) == "no speaker\n"
+
+
+def test_a_command_that_leaves_a_process_behind_has_ended(tmp_path, make_event, hooked, wait_until):
+    """The process keeps the stderr of the command, which ends first."""
+    words = f"(until test -e {tmp_path}/go; do sleep 0.05; done; echo late >&2; touch {tmp_path}/done) &"
+    dispatcher = hooked(shell(words))
+    dispatcher.give(make_event())
+    wait_until(lambda: dispatcher.pending() == 0)
+    assert dispatcher.problem == ""
+    (tmp_path / "go").touch()
+    wait_until((tmp_path / "done").exists)
+
+
 def test_a_program_that_is_not_there_is_told_at_the_start():
     with pytest.raises(SinkError, match="no program 'no-such-program'"):
         EventDispatcher(CommandHook(("no-such-program", "--token=secret")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,16 @@ from edge_sphereface.errors import SinkError
 from edge_sphereface.stream.event_kinds import EVERY_KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from edge_sphereface.stream.events import Event
 
 TIMEOUT_S = 30.0
 MOST_RUNNING = 4
+MOST_OUTPUT = 4096
+"""Bytes of a command's stderr that are passed on."""
+_STDERR = 2
+_BLOCK = 1 << 16
 _ROOM_S = 0.2
 """Longest wait for one of the running commands to end, before the dispatcher waits with its own growing pauses."""
 _FLUSH_S = 0.4
@@ -52,8 +57,9 @@ def parse_command(text: str) -> tuple[str, ...]:
 class CommandHook:
     """Starts a command for each event, without a shell. The line of the event is its standard input.
 
-    A command that takes too long is killed with all processes of its group. Its output goes to this process's stderr;
-    what it writes to stdout is discarded, because this program's events are there. An event whose command fails is
+    A command that takes too long is killed with all processes of its group. The first 4 KiB of what it writes to stderr
+    go to this process's stderr, and the number of further bytes; what it writes to stdout is discarded, because this
+    program's events are there. An event whose command fails is
     counted as dropped and not tried again.
 
     Args:
@@ -132,13 +138,17 @@ class CommandHook:
     def _failure(self, line: bytes) -> str:
         """Run the command; returns why it failed, and nothing if it did not."""
         ends_at = time.monotonic() + self._timeout_s
-        with subprocess.Popen(  # noqa: S603 -- the command that the user named
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            env=self._environment,
-            start_new_session=True,  # a process group of its own, out of reach of Ctrl-C
-        ) as process:
+        with (
+            _passed_on() as output,
+            subprocess.Popen(  # noqa: S603 -- the command that the user named
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+                env=self._environment,
+                start_new_session=True,  # a process group of its own, out of reach of Ctrl-C
+            ) as process,
+        ):
             rest: bytes | None = line
             while True:
                 try:
@@ -152,6 +162,46 @@ class CommandHook:
                         return f"it took more than {self._timeout_s:g} s" if is_slow else "it was killed at the end"
         code = process.returncode
         return "" if code == 0 else f"exit code {code}" if code > 0 else f"ended by signal {-code}"
+
+
+@contextmanager
+def _passed_on() -> Iterator[int]:
+    """A pipe for a command's stderr, whose beginning is passed on; processes that it leaves behind may keep it.
+
+    Raises:
+        OSError: there are no more files or threads.
+    """
+    source, output = os.pipe()
+    reader = threading.Thread(target=_pass_on, args=(source,), name="event-command-output", daemon=True)
+    try:
+        reader.start()
+    except RuntimeError as error:
+        os.close(source)
+        os.close(output)
+        raise OSError(errno.EAGAIN, "there are no more threads") from error
+    try:
+        yield output
+    finally:
+        os.close(output)
+        reader.join(_ROOM_S)
+
+
+def _pass_on(source: int) -> None:
+    """Write the first bytes of a pipe to stderr, and the number of those after them, until its last writer ends."""
+    passed = left_out = 0
+    with os.fdopen(source, "rb", buffering=0) as stream:
+        while block := stream.read(_BLOCK):
+            start = block[: MOST_OUTPUT - passed]
+            passed += len(start)
+            left_out += len(block) - len(start)
+            _write_error(start)
+    if left_out:
+        _write_error(f"\N{HORIZONTAL ELLIPSIS} ({left_out} bytes more)\n".encode())
+
+
+def _write_error(text: bytes) -> None:
+    with suppress(OSError):  # closed, or full: no reason to stop the command
+        os.write(_STDERR, text)
 
 
 def _public(environment: Mapping[str, str]) -> dict[str, str]:
