@@ -151,7 +151,8 @@ def liveness_group() -> tuple[Option, ...]:
             default=DEFAULT_THRESHOLD,
             metavar="P",
             group="liveness",
-            help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD})",
+            help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD}; measure one on your "
+            "camera)",
         ),
     )
 

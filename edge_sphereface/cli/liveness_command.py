@@ -55,8 +55,8 @@ def add_command(commands: Commands) -> None:
         type=share,
         default=DEFAULT_THRESHOLD,
         metavar="P",
-        help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD}, which no data set on "
-        "your camera)",
+        help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD}; measure one on your "
+        "camera)",
     )
     parser.set_defaults(run=liveness, is_check=True)
 

@@ -316,7 +316,7 @@ def test_a_secret_comes_from_a_file_or_the_environment(tmp_path):
 
 
 @pytest.mark.checkout
-def test_the_documented_receiver_takes_what_we_sign_and_nothing_else():
+def test_the_documented_receiver_takes_what_we_sign_and_nothing_else(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?def is_genuine.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     names = {}
     exec(compile(code, DOCS, "exec"), names)
@@ -324,6 +324,12 @@ def test_the_documented_receiver_takes_what_we_sign_and_nothing_else():
     body = json.dumps({"event": "identified"}).encode()
     headers = signed_headers(body, secret=SECRET, unix_time=now)
     assert is_genuine(headers, body, SECRET, now=now + 299)
+    file = tmp_path / "webhook.secret"
+    file.write_bytes(SECRET + b"\n")  # as openssl writes it
+    file.chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    (usage,) = re.findall(r"Path\(.*", is_genuine.__doc__)
+    assert is_genuine(signed_headers(body, secret=read_secret(file, {}), unix_time=now), body, eval(usage), now=now)
     assert not is_genuine(headers, body, SECRET, now=now + 301)
     assert not is_genuine(headers, body, SECRET, now=now - 301)
     assert not is_genuine(headers, body + b" ", SECRET, now=now)
