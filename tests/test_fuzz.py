@@ -273,7 +273,6 @@ def events(path, _):
 
 def audit(path, _):
     log = path.parent / "audit.jsonl"
-    log.touch()
     check_audit(log)
     AuditLog(log).record("enroll", subject="Ann", by="fuzz")
 
@@ -601,7 +600,8 @@ def test_a_reader_that_takes_too_much_would_be_seen():
 def test_a_damaged_file_gives_a_result_or_our_error(name, samples, spec, tmp_path):
     ways, read, _ = READERS[name]
     path = tmp_path / name
-    beside = [file for file in samples.iterdir() if file.name.startswith("people.db")] if "people.db" in name else []
+    whole = next((start for start in ("people.db", "audit.jsonl") if name.startswith(start)), None)
+    beside = [file for file in samples.iterdir() if whole is not None and file.name.startswith(whole)]
     content = (samples / name).read_bytes()
 
     def attempt(damaged):
