@@ -44,13 +44,18 @@ def _add_expire(commands: Commands) -> None:
         parents=[json_option(), option_parser(options_of(RetentionLimits)), audit_option()],
         help="delete pictures, recordings and events that are older than a limit",
         description="Delete snapshots, recordings and events of `watch` that are older than their limit. `watch` does "
-        "the same while it runs, with the same options. Ages do not follow a clock that jumps. Files that `watch` did "
-        "not write are never deleted.",
+        "the same while it runs, with the same options. Ages do not follow a clock that jumps. Only files with names "
+        "as `watch` writes them are deleted, and in a folder whose index records none, nothing without --unrecorded.",
         epilog="example: edge-sphereface expire faces events.jsonl --keep-known 168h --keep-unknown 8h --keep-events "
         "30d --dry-run",
     )
     parser.add_argument("place", nargs="+", type=Path, help="folder of snapshots or recordings, or event file")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
+    parser.add_argument(
+        "--unrecorded",
+        action="store_true",
+        help="also delete files in folders of which no file is recorded, if their names are as `watch` writes them",
+    )
     parser.set_defaults(run=expire)
 
 
@@ -62,11 +67,13 @@ class ExpiredPlace:
         place: the folder or file.
         files: names of pictures and recordings.
         events: number of events.
+        unrecorded: names of files that were left, since no file of the folder is recorded.
     """
 
     place: Path
     files: tuple[str, ...]
     events: int
+    unrecorded: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,7 @@ def expire(arguments: argparse.Namespace) -> Outcome:
 
     Raises:
         UsageError: no limit was given.
-        RetentionError: a place does not exist, or cannot be changed.
+        RetentionError: a place does not exist, holds no events, or cannot be changed.
     """
     limits = settings_from(RetentionLimits, vars(arguments))
     if limits.shortest_s is None:
@@ -95,8 +102,13 @@ def expire(arguments: argparse.Namespace) -> Outcome:
     for place in arguments.place:
         if not place.exists():
             raise RetentionError(f"There is no folder or file {place}.", hint="check the path")
+        if not place.is_dir():
+            _require_events(place)
     audit = None if arguments.dry_run else open_audit(arguments.audit)
-    places = tuple(_expire_place(place, limits, dry_run=arguments.dry_run) for place in arguments.place)
+    places = tuple(
+        _expire_place(place, limits, dry_run=arguments.dry_run, unrecorded=arguments.unrecorded)
+        for place in arguments.place
+    )
     files, events = sum(len(place.files) for place in places), sum(place.events for place in places)
     if audit is not None:
         audit.record("expire", subject="", by="edge-sphereface expire", detail={"files": files, "events": events})
@@ -104,16 +116,28 @@ def expire(arguments: argparse.Namespace) -> Outcome:
     return Outcome(report, "\n".join(_place_text(place, dry_run=report.dry_run) for place in places))
 
 
-def _expire_place(place: Path, limits: RetentionLimits, *, dry_run: bool) -> ExpiredPlace:
-    from edge_sphereface.retention import Expired, FolderIndex, expire_event_file, expire_files
+def _require_events(place: Path) -> None:
+    from edge_sphereface.retention.event_files import event_parts, holds_events
+
+    parts = [part for part in event_parts(place) if part.stat().st_size]
+    if parts and not any(map(holds_events, parts)):
+        raise RetentionError(f"{place} is no event file: it holds no event.", hint="name a file that `watch` wrote")
+
+
+def _expire_place(place: Path, limits: RetentionLimits, *, dry_run: bool, unrecorded: bool) -> ExpiredPlace:
+    from edge_sphereface.retention import INDEX_NAME, Expired, FolderIndex, expire_event_file, expire_files
+    from edge_sphereface.retention.held_files import find_files
 
     done = Expired()
-    with FolderIndex(place if place.is_dir() else place.parent) as index:
-        if place.is_dir():
-            done = expire_files(index, limits, dry_run=dry_run)
-        elif limits.keep_events is not None:
-            done = expire_event_file(index, place, limits.keep_events, dry_run=dry_run)
-    return ExpiredPlace(place=place, files=done.files, events=done.events)
+    if place.is_dir() and not unrecorded and not (place / INDEX_NAME).exists():
+        done = Expired(unrecorded=tuple(sorted(file.path.name for file in find_files(place))))
+    else:
+        with FolderIndex(place if place.is_dir() else place.parent) as index:
+            if place.is_dir():
+                done = expire_files(index, limits, dry_run=dry_run, adopt=unrecorded)
+            elif limits.keep_events is not None:
+                done = expire_event_file(index, place, limits.keep_events, dry_run=dry_run)
+    return ExpiredPlace(place=place, files=done.files, events=done.events, unrecorded=done.unrecorded)
 
 
 def _place_text(place: ExpiredPlace, *, dry_run: bool) -> str:
@@ -121,7 +145,12 @@ def _place_text(place: ExpiredPlace, *, dry_run: bool) -> str:
     files = "1 file" if len(place.files) == 1 else f"{len(place.files)} files"
     events = "1 event" if place.events == 1 else f"{place.events} events"
     what = files if place.place.is_dir() else events
-    return "\n".join([f"{place.place}: {what} {verb}", *(f"  {name!a}"[:300] for name in place.files if dry_run)])
+    lines = [f"{place.place}: {what} {verb}", *(f"  {name!a}"[:300] for name in place.files if dry_run)]
+    if place.unrecorded:
+        lines.append(
+            f"  {len(place.unrecorded)} files were left: nothing records that `watch` wrote them (--unrecorded deletes)"
+        )
+    return "\n".join(lines)
 
 
 def _add_remove(commands: Commands) -> None:

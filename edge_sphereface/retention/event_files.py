@@ -71,7 +71,10 @@ def event_parts(path: Path) -> list[Path]:
 
 
 def expire_events(part: Path, ages: EventAges, keep_s: float, *, dry_run: bool) -> int:
-    """Remove the events of a part that are older than a limit: its first lines.
+    """Remove the events of a part that are older than a limit: its first lines, except events of the future.
+
+    A clock that was ahead for a moment leaves an event of the future, which must not keep the old ones behind it. A
+    file without events is not touched.
 
     Args:
         part: one of :func:`event_parts`.
@@ -85,21 +88,45 @@ def expire_events(part: Path, ages: EventAges, keep_s: float, *, dry_run: bool) 
     Raises:
         RetentionError: the part cannot be rewritten; nothing was changed.
     """
+    if not holds_events(part):
+        return 0
     with _locked(part) as stream:
         end, count, passed = 0, 0, 0
+        ahead: list[tuple[int, int]] = []
         for line in _lines(stream):
             passed += 1
             header = EventHeader.read(line)
             if header is None:
                 continue
-            if ages.age_s(*header) <= keep_s:
+            age_s = ages.age_s(*header)
+            if age_s == 0:
+                ahead.append((stream.tell() - len(line), len(line)))
+            elif age_s <= keep_s:
                 break
-            end, count = stream.tell(), passed
+            else:
+                end, count = stream.tell(), passed - len(ahead)
         if count and not dry_run:
             with atomic_write(part, mode=PRIVATE) as target:
+                for start, size in ahead:
+                    if start < end:
+                        stream.seek(start)
+                        target.write(stream.read(size))
                 stream.seek(end)
                 shutil.copyfileobj(stream, target)
     return count
+
+
+def holds_events(part: Path) -> bool:
+    """Whether a file has a line that is an event. The file is only read.
+
+    Raises:
+        RetentionError: it cannot be read.
+    """
+    try:
+        with part.open("rb") as stream:
+            return any(EventHeader.read(line) is not None for line in _lines(stream))
+    except OSError as error:
+        raise RetentionError(f"Cannot read {part}: {error.strerror or error}.", hint="check the path") from error
 
 
 def rewrite_events(part: Path, change: Callable[[str], str | None]) -> int:

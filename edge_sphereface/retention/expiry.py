@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_sphereface.retention.event_files import event_parts, expire_events
+from edge_sphereface.retention.folder_index import HeldFile
 from edge_sphereface.retention.held_files import FoundFile, delete, find_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_sphereface.retention.folder_index import FolderIndex, HeldFile
+    from edge_sphereface.retention.folder_index import FolderIndex
     from edge_sphereface.retention.limits import RetentionLimits
 
 _GONE_S = 3600.0
@@ -26,15 +27,22 @@ class Expired:
         files: names of pictures and recordings.
         events: number of events.
         more: whether a bound of the work was reached, so that more may be old.
+        unrecorded: names of files that have no record and were left for that reason.
     """
 
     files: tuple[str, ...] = ()
     events: int = 0
     more: bool = False
+    unrecorded: tuple[str, ...] = ()
 
 
 def expire_files(
-    index: FolderIndex, limits: RetentionLimits, *, dry_run: bool = False, most: int | None = None
+    index: FolderIndex,
+    limits: RetentionLimits,
+    *,
+    dry_run: bool = False,
+    most: int | None = None,
+    adopt: bool = True,
 ) -> Expired:
     """Delete the pictures and recordings of a folder that are older than their limits.
 
@@ -46,6 +54,8 @@ def expire_files(
         limits: how long files are kept.
         dry_run: only tell what would be deleted.
         most: files to delete at most; None for all.
+        adopt: whether files without a record count where the index records none at all. Nothing else says then that
+            this program wrote them.
 
     Raises:
         RetentionError: the folder or its index cannot be read, or a file cannot be deleted.
@@ -53,9 +63,14 @@ def expire_files(
     found = {file.path.name: file for file in find_files(index.folder)}
     held = index.files()
     strangers = [file for name, file in found.items() if name not in held and not _is_fresh(file, index)]
-    for file in strangers:
-        index.adopt(file.path.name, file.unix_s)
-    held = index.files() if strangers else held
+    if not held and not adopt:
+        return Expired(unrecorded=tuple(sorted(file.path.name for file in strangers)))
+    if dry_run:
+        held |= {file.path.name: _stranger(index.age_s(file.unix_s)) for file in strangers}
+    else:
+        for file in strangers:
+            index.adopt(file.path.name, file.unix_s)
+        held = index.files() if strangers else held
     old = [name for name in sorted(found) if name in held and _is_old(held[name], limits)]
     expired = tuple(old[:most])
     if not dry_run:
@@ -89,6 +104,10 @@ def expire_event_file(index: FolderIndex, path: Path, keep_s: float, *, dry_run:
 def _is_fresh(file: FoundFile, index: FolderIndex) -> bool:
     """Whether a picture may still be written."""
     return file.is_unfinished and index.age_s(file.unix_s) < _GONE_S
+
+
+def _stranger(age_s: float) -> HeldFile:
+    return HeldFile(age_s=age_s, names=frozenset(), has_unknown=True, is_recorded=False)
 
 
 def _is_old(file: HeldFile, limits: RetentionLimits) -> bool:

@@ -18,7 +18,7 @@ from edge_sphereface.retention.moment import Moment, read_moment
 from edge_sphereface.storage.files import open_private, restrict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self, TypeAlias
 
@@ -278,7 +278,7 @@ class FolderIndex:
                     corrections.setdefault(str(name), []).append((sequence, behind_s + ahead_s[start]))
             return EventAges(service.now_s, corrections)
 
-    def forget_people(self, names: Collection[str]) -> None:
+    def forget_people(self, names: Iterable[str]) -> None:
         """Remove people from the index, however their names are spaced; see :meth:`erase`.
 
         Raises:

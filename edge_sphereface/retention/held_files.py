@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_NAME = re.compile(r".+-\d{8}T\d{9}Z(?:-[0-9a-f]{8}-\d+\.jpg|\.mkv|\.avi)", re.DOTALL)
-_UNFINISHED = re.compile(r"\..+-\d{8}T\d{9}Z-[0-9a-f]{8}-\d+\.jpg\.\w+\.part", re.DOTALL)
+_STREAM_AND_TIME = r"\w{1,100}-[0-9]{8}T[0-9]{9}Z"
+_PICTURE = rf"{_STREAM_AND_TIME}-[0-9a-f]{{8}}-[0-9]+\.jpg"
+_NAME = re.compile(rf"{_PICTURE}|{_STREAM_AND_TIME}\.(?:mkv|avi)")
+_UNFINISHED = re.compile(rf"\.{_PICTURE}\.\w+\.part")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

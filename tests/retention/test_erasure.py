@@ -20,6 +20,7 @@ ANN, BO = "Ann Özil", "Bo"
 
 def event(sequence, name, *, track=1, run="0123abcd", **fields):
     values = {"event": "identified", "stream": "Ann Özil's door", "run": run, "sequence": sequence, "track": track}
+    values["time"] = "2026-11-27T12:00:00.000Z"
     return json.dumps({**values, "name": name, "candidates": [], **fields}, ensure_ascii=False)
 
 
@@ -281,6 +282,39 @@ def test_what_is_a_queue(tmp_path, house):
 # ---- the commands expire and audit ----------------------------------------------------------------------------------
 
 
+def test_a_folder_of_which_nothing_is_recorded_is_left_alone(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    videos = tmp_path / "videos"
+    name = picture(videos, 1, None, b"holiday", "mkv")
+    os.utime(videos / name, (1e9, 1e9))
+    keep = ("--keep-unknown", "8h", "--json")
+    for _ in range(2):
+        code, out, _ = cli("expire", "videos", *keep)
+        (place,) = json.loads(out)["places"]
+        assert (code, place["files"], place["unrecorded"]) == (0, [], [name])
+    assert [path.name for path in videos.iterdir()] == [name], "no index is made"
+    with FolderIndex(videos):
+        pass
+    assert cli("expire", "videos", "--keep-unknown", "8h")[1].startswith("videos: 0 files deleted\n  1 files were left")
+    for words, left in ((("--dry-run",), True), ((), False)):
+        code, out, _ = cli("expire", "videos", *keep, "--unrecorded", *words)
+        assert json.loads(out)["places"][0]["files"] == [name]
+        assert (videos / name).exists() == left
+
+
+def test_a_file_without_events_is_refused_as_it_is(cli, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine\n")
+    notes.chmod(0o644)
+    code, _, err = cli("expire", notes, "--keep-events", "1d")
+    assert code == 1
+    assert "holds no event" in err
+    assert (notes.read_text(), notes.stat().st_mode & 0o777) == ("mine\n", 0o644)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    notes.write_text("")
+    assert cli("expire", notes, "--keep-events", "1d")[0] == 0, "every event may have gone"
+
+
 def test_expire(cli, house):
     keep = ("--keep-known", "168h", "--keep-unknown", "8h", "--keep-events", "30d")
     code, out, _ = cli("expire", "faces", "events.jsonl", *keep, "--dry-run", "--json")
@@ -290,6 +324,7 @@ def test_expire(cli, house):
     os.utime(house / "faces" / name, (1e9, 1e9))
     code, out, _ = cli("expire", "faces", *keep, "--dry-run")
     assert name in out
+    assert cli("expire", "faces", *keep, "--dry-run")[1] == out, "a dry run records nothing"
     code, out, _ = cli("expire", "faces", *keep, "--audit", "audit.jsonl")
     assert (code, out) == (0, "faces: 1 file deleted\n")
     assert cli("expire", "faces")[0] == 2

@@ -112,7 +112,12 @@ def test_files_of_others_are_never_deleted(index, clock, tmp_path):
     outside.write_bytes(b"picture")
     link = tmp_path / "front_door-20260131T120001000Z-0123abcd-1.jpg"
     link.symlink_to(outside)
-    for name in ("holiday.jpg", "front_door-20260131T120001000Z.txt", "20260131T120001000Z.mkv"):
+    for name in (
+        "holiday.jpg",
+        "front_door-20260131T120001000Z.txt",
+        "20260131T120001000Z.mkv",
+        "my holiday-20260101T120000000Z.mkv",
+    ):
         (tmp_path / name).write_bytes(b"mine")
         os.utime(tmp_path / name, (1, 1))
     (tmp_path / "front_door-20260131T120002000Z.mkv").mkdir()
@@ -126,7 +131,7 @@ def test_files_of_others_are_never_deleted(index, clock, tmp_path):
 
 
 def test_files_without_a_record_follow_their_own_time(index, clock, tmp_path):
-    old, new = (tmp_path / f"a\nb-20260131T12000{number}000Z.mkv" for number in (1, 2))
+    old, new = (tmp_path / f"Tür_ö-20260131T12000{number}000Z.mkv" for number in (1, 2))
     for path, age_h in ((old, 9), (new, -1000)):
         path.write_bytes(b"")
         os.utime(path, (NOON - age_h * HOUR,) * 2)
@@ -208,11 +213,29 @@ def test_a_jumping_clock_changes_no_age_of_events(index, clock, tmp_path):
     assert expire_event_file(index, path, 2 * HOUR).events == 1
 
 
+def test_an_event_of_the_future_keeps_no_old_event(index, clock, tmp_path):
+    path = tmp_path / "events.jsonl"
+    future, old = Clock(), Clock()
+    future.jumped_s, old.jumped_s = 70 * 365 * 24 * HOUR, -6 * 365 * 24 * HOUR
+    clock.later(1)
+    new = Clock()
+    path.write_text(
+        line(future, 1) + line(old, 2) + line(old, 3) + line(future, 4) + line(old, 5) + "torn\n" + line(old, 6)
+        + line(future, 7) + line(new, 8) + line(old, 9)
+    )  # fmt: skip
+    assert expire_event_file(index, path, 24 * HOUR, dry_run=True).events == 5
+    assert expire_event_file(index, path, 24 * HOUR).events == 5
+    assert sequences(path) == [1, 4, 7, 8, 9]
+    assert expire_event_file(index, path, 24 * HOUR).events == 0
+
+
 def test_links_and_other_files_are_not_rewritten(index, clock, tmp_path):
     clock.later(100)
     (tmp_path / "notes.txt").write_text("mine\n")
+    (tmp_path / "notes.txt").chmod(0o644)
     assert expire_event_file(index, tmp_path / "notes.txt", HOUR).events == 0
     assert expire_event_file(index, tmp_path / "missing.jsonl", HOUR).events == 0
     os.mkfifo(tmp_path / "pipe")
     assert expire_event_file(index, tmp_path / "pipe", HOUR).events == 0
     assert (tmp_path / "notes.txt").read_text() == "mine\n"
+    assert (tmp_path / "notes.txt").stat().st_mode & 0o777 == 0o644
