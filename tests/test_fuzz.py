@@ -264,7 +264,7 @@ def index(path, _):
 
 
 def events(path, _):
-    expire_events(path, EventAges(2e9, {"0123abcd": [(1, 0.5)]}), 60.0, dry_run=False)
+    expire_events(path, EventAges(2e9, {"0123abcd": [(1, 0.5)]}, calendar_s=2e9), 60.0, dry_run=False)
     mentions = Mentions(["Ann"])
     for line in read_lines(path):
         mentions.learn(line)

@@ -37,6 +37,14 @@ _COMPANIONS = ("", "-journal")
 _WAIT_S = 5.0
 _MOST_ROWS = 1_000_000
 _MOST_RUNS = 10_000
+_JUMP_S = 600.0
+"""Steps of the calendar clock that count as jumps; smaller ones are corrections."""
+_LASTING_S = 3600.0
+"""Running time after which a jump forward is believed."""
+_CALENDAR = (
+    "CREATE TABLE calendar (id INTEGER PRIMARY KEY, start INTEGER, ahead_s REAL, shown_ahead_s REAL, since_s REAL)"
+)
+"""Missing in indexes of earlier versions."""
 _TABLES = (
     "CREATE TABLE start (number INTEGER PRIMARY KEY, identity TEXT, uptime_s REAL, served_s REAL, ahead_s REAL)",
     "CREATE TABLE file (name TEXT PRIMARY KEY, start INTEGER NOT NULL, served_s REAL NOT NULL) WITHOUT ROWID",
@@ -44,6 +52,7 @@ _TABLES = (
     "CREATE INDEX sighting_by_track ON sighting (track)",
     "CREATE TABLE run (run TEXT, sequence INTEGER, start INTEGER, behind_s REAL, PRIMARY KEY (run, sequence))",
     "CREATE TABLE event_file (name TEXT PRIMARY KEY) WITHOUT ROWID",
+    _CALENDAR,
 )
 
 
@@ -55,11 +64,13 @@ class _Service:
         start: number of the start of the machine.
         served_s: running time of all starts until now, as far as it was observed.
         ahead_s: what the calendar clock showed beyond ``served_s``, at most.
+        calendar_s: the calendar clock, without a jump forward that may be an error.
     """
 
     start: int
     served_s: float
     ahead_s: float
+    calendar_s: float
 
     @property
     def now_s(self) -> float:
@@ -89,6 +100,10 @@ class FolderIndex:
     Ages do not follow the calendar clock, which may jump. Within one start of the machine they follow its running time.
     Between two starts, the calendar clock says how long the machine was off, and a high-water mark keeps it from
     running back. So a clock that jumps back neither ages what is new nor keeps what is old.
+
+    What has no record has only its own time stamp, which is compared with the calendar clock of now. A clock that jumps
+    forward while the machine runs is believed once it has stayed there for an hour: one that was wrong for a moment
+    makes nothing old.
 
     Args:
         folder: the folder.
@@ -157,7 +172,7 @@ class FolderIndex:
         """
         with self._change() as run:
             service = self._observe(run)
-            served_s = service.served_s - max(service.now_s - unix_s, 0.0)
+            served_s = service.served_s - max(service.calendar_s - unix_s, 0.0)
             run("INSERT OR REPLACE INTO file VALUES (?, ?, ?)", (file, service.start, served_s))
             self._sight(run, file, _NO_TRACK, UNKNOWN)
 
@@ -168,7 +183,7 @@ class FolderIndex:
             RetentionError: the index cannot be read.
         """
         with self._change() as run:
-            return max(self._observe(run).now_s - unix_s, 0.0)
+            return max(self._observe(run).calendar_s - unix_s, 0.0)
 
     def sight(self, file: str, track: str, name: str) -> None:
         """Record that a file shows a track. A name replaces "unknown" in every file of the track.
@@ -276,7 +291,7 @@ class FolderIndex:
             for name, sequence, start, behind_s in rows:
                 if start in ahead_s and isinstance(sequence, int) and _is_finite(behind_s):
                     corrections.setdefault(str(name), []).append((sequence, behind_s + ahead_s[start]))
-            return EventAges(service.now_s, corrections)
+            return EventAges(service.now_s, corrections, calendar_s=service.calendar_s)
 
     def forget_people(self, names: Iterable[str]) -> None:
         """Remove people from the index, however their names are spaced; see :meth:`erase`.
@@ -332,7 +347,25 @@ class FolderIndex:
             served_s, ahead_s = last[3] + uptime_s, last[4]  # all was before this start
         ahead_s = max(ahead_s, moment.unix_s - served_s)
         run("INSERT OR REPLACE INTO start VALUES (?, ?, ?, ?, ?)", (number, moment.start, uptime_s, served_s, ahead_s))
-        return _Service(number, served_s, ahead_s)
+        return _Service(number, served_s, ahead_s, self._calendar_s(run, number, served_s, moment.unix_s))
+
+    @staticmethod
+    def _calendar_s(run: _Run, start: int, served_s: float, unix_s: float) -> float:
+        """The calendar clock, without a jump forward that has not lasted yet."""
+        shown_s = unix_s - served_s
+        row = run("SELECT start, ahead_s, shown_ahead_s, since_s FROM calendar").fetchone()
+        if row is None or not all(map(_is_finite, row)) or row[3] > served_s:
+            ahead_s, first_shown_s, since_s = shown_s, shown_s, served_s
+        else:
+            last_start, ahead_s, first_shown_s, since_s = row
+            if start != last_start:  # the machine was off, nobody knows how long
+                ahead_s = max(ahead_s, shown_s)
+            if start != last_start or abs(shown_s - first_shown_s) > _JUMP_S:
+                first_shown_s, since_s = shown_s, served_s
+            elif served_s - since_s >= _LASTING_S:
+                ahead_s = shown_s
+        run("INSERT OR REPLACE INTO calendar VALUES (1, ?, ?, ?, ?)", (start, ahead_s, first_shown_s, since_s))
+        return served_s + min(ahead_s, shown_s)
 
     @staticmethod
     def _ahead(run: _Run) -> dict[int, float]:
@@ -396,11 +429,12 @@ class FolderIndex:
             tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
             if found not in (0, _MAGIC) or (found == 0 and tables):
                 raise RetentionError(f"{self._path} is a database of something else.", hint="name another folder")
-            if tables and tables != set(_TABLES):
+            if tables and tables | {_CALENDAR} != set(_TABLES):
                 raise sqlite3.DatabaseError("malformed: it has other tables")
             if not tables:
                 run(f"PRAGMA application_id = {_MAGIC}")
-                for table in _TABLES:
+            for table in _TABLES:
+                if table not in tables:
                     run(table)
             (state,) = run("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
@@ -430,10 +464,11 @@ class EventAges:
     Args:
         now_s: the present moment on the clock of service.
         corrections: for each run, numbers of events with what is to be added to the times from there on.
+        calendar_s: the present moment on the calendar clock, for events that are not recorded.
     """
 
-    def __init__(self, now_s: float, corrections: Mapping[str, list[tuple[int, float]]]) -> None:
-        self._now_s, self._corrections = now_s, corrections
+    def __init__(self, now_s: float, corrections: Mapping[str, list[tuple[int, float]]], *, calendar_s: float) -> None:
+        self._now_s, self._corrections, self._calendar_s = now_s, corrections, calendar_s
 
     def age_s(self, run: str, sequence: int, unix_s: float) -> float:
         """Age of an event in seconds; 0 for one that comes from the future.
@@ -443,11 +478,11 @@ class EventAges:
             sequence: its number.
             unix_s: its time by the calendar clock, which is believed where the run is not recorded.
         """
-        added_s = 0.0
+        age_s = self._calendar_s - unix_s
         for first, correction_s in self._corrections.get(run, ()):
             if first <= sequence:
-                added_s = correction_s
-        return max(self._now_s - unix_s - added_s, 0.0)
+                age_s = self._now_s - unix_s - correction_s
+        return max(age_s, 0.0)
 
 
 def _is_finite(value: object) -> bool:

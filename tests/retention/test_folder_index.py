@@ -143,8 +143,57 @@ def test_times_of_events_are_corrected(index, machine):
     ages = index.event_ages()
     assert ages.age_s("r", 1, first_s) == pytest.approx(2 * HOUR)
     assert ages.age_s("r", 9, fifth_s) == pytest.approx(HOUR)
-    assert ages.age_s("other", 1, first_s) == pytest.approx(2 * HOUR), "not recorded: its own time counts"
-    assert ages.age_s("other", 1, first_s + DAY) == 0
+    assert ages.age_s("other", 1, fifth_s) == pytest.approx(HOUR), "not recorded: its own time counts"
+    assert ages.age_s("other", 1, first_s) == 0
+
+
+# ---- what has no record ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump_s", [70 * 365 * DAY, DAY, -70 * 365 * DAY])
+def test_a_clock_that_was_wrong_for_one_read_makes_nothing_old(index, machine, jump_s):
+    index.files()
+    machine.run(HOUR)
+    machine.unix_s += jump_s
+    index.adopt("before.jpg", NOON)
+    assert index.event_ages().age_s("other", 1, NOON) <= HOUR
+    assert index.files()["before.jpg"].age_s <= HOUR
+    machine.unix_s -= jump_s
+    machine.run(10)
+    index.adopt("new.jpg", machine.unix_s - 1)
+    assert age_s(index, "new.jpg") == 1
+    assert index.event_ages().age_s("other", 1, machine.unix_s - 1) == pytest.approx(1)
+    assert index.age_s(NOON) == pytest.approx(HOUR + 10)
+
+
+def test_a_jump_forward_is_believed_once_it_has_lasted(index, machine):
+    """A board without a clock of its own learns the time after its start."""
+    index.files()
+    machine.unix_s += 50 * DAY
+    assert index.age_s(machine.unix_s - DAY) == 0
+    machine.run(HOUR / 2)
+    assert index.age_s(machine.unix_s - DAY) == 0
+    machine.run(HOUR / 2)
+    assert index.age_s(machine.unix_s - DAY) == pytest.approx(DAY)
+    machine.unix_s -= 50 * DAY  # and back
+    assert index.age_s(machine.unix_s - 1) == pytest.approx(1)
+
+
+def test_the_time_without_power_counts_at_once(index, machine):
+    index.files()
+    machine.restart(off_s=DAY)
+    assert index.age_s(NOON) == pytest.approx(DAY + 10)
+
+
+def test_an_index_of_an_earlier_version_is_continued(tmp_path, machine):
+    with FolderIndex(tmp_path, moment=machine) as index:
+        index.add("a.jpg", {"r-1": "Ann"})
+    with sqlite3.connect(tmp_path / INDEX_NAME) as database:
+        database.execute("DROP TABLE calendar")
+    database.close()
+    with FolderIndex(tmp_path, moment=machine) as index:
+        assert index.files()["a.jpg"].names == {"Ann"}
+        assert index.age_s(NOON - DAY) == pytest.approx(DAY)
 
 
 def test_event_files(index):
