@@ -26,7 +26,7 @@ from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import WatchOptions, watch_group
 from edge_sphereface.cli.watch_parts import (
-    announce_page,
+    announce_servers,
     are_same,
     make_entities,
     make_frame_sinks,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
-    from edge_sphereface.web import PageView
+    from edge_sphereface.web import HttpInterface, PageView
     from edge_sphereface.web.api import Parts
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         nonlocal announced, arguments
         if not announced:
             announced = True
-            _announce(group, page, options)
+            _announce(group, page, http, options)
             release_loading_memory()
         supervisor.alive()
         notes.look()
@@ -156,7 +156,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         )
         stops = stack.enter_context(stopped_by_signals(group.stop, again=asked_to_read.set))
         stack.enter_context(_endpoint(options, group))
-        stack.enter_context(make_http(options, parts))
+        http = stack.enter_context(make_http(options, parts))
         if page is not None:
             from edge_sphereface.stream.monitoring.health import MonitoringAnswers
 
@@ -231,13 +231,13 @@ def _later(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     ]
 
 
-def _announce(group: CameraGroup, page: PageView | None, options: WatchOptions) -> None:
+def _announce(group: CameraGroup, page: PageView | None, http: HttpInterface | None, options: WatchOptions) -> None:
     gallery, names = group.gallery, [camera.name for camera in group.configured()]
     known = "" if gallery is None else f", {len(gallery)} people known"
     note(f"watching {_listed(names)}{known}; Ctrl-C ends, SIGHUP reads the settings again")
     if gallery is not None and options.stream.recognition.threshold is None:
         warn_uncalibrated(gallery, tracks=True)
-    announce_page(page)
+    announce_servers(page, http, options)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -147,4 +147,6 @@ def settings_from(kind: type[T], values: Mapping[str, Any]) -> T:
 def _default_text(default: object) -> str:
     if default is None or isinstance(default, bool):
         return ""
+    if isinstance(default, tuple):  # an address
+        default = ":".join(map(str, default))
     return f" (default: {default:g})" if isinstance(default, int | float) else f" (default: {default})"

@@ -46,7 +46,7 @@ class ServeOptions:
         ("127.0.0.1", PORT),
         read=address,
         metavar="[HOST:]PORT",
-        help=f"address; other hosts than this machine need tokens (default: 127.0.0.1:{PORT})",
+        help="address; other hosts than this machine need tokens",
     )
     http: HttpSettings = nested(HttpSettings)
 

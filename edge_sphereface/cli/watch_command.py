@@ -30,7 +30,7 @@ from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
 from edge_sphereface.cli.watch_options import WatchOptions, stream_group, watch_group
 from edge_sphereface.cli.watch_parts import (
-    announce_page,
+    announce_servers,
     make_endpoint,
     make_entities,
     make_frame_sinks,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import FaceStream
-    from edge_sphereface.web import PageView
+    from edge_sphereface.web import HttpInterface, PageView
     from edge_sphereface.web.api import Parts
 
 
@@ -141,7 +141,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         nonlocal announced
         if not announced:  # every output is open now
             announced = True
-            _announce(stream, page, options)
+            _announce(stream, page, http, options)
             release_loading_memory()
         supervisor.alive()
         notes.look()
@@ -172,7 +172,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         )
         stops = stack.enter_context(stopped_by_signals(stream.stop))
         stack.enter_context(make_endpoint(options, stream))
-        stack.enter_context(make_http(options, lambda: parts(stream)))
+        http = stack.enter_context(make_http(options, lambda: parts(stream)))
         kept = stream.run().events_pending - stream.undelivered
         supervisor.stopping()
     if stream.undelivered:
@@ -185,9 +185,9 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
     return Outcome(None, "", passed=not stream.undelivered)
 
 
-def _announce(stream: FaceStream, page: PageView | None, options: WatchOptions) -> None:
+def _announce(stream: FaceStream, page: PageView | None, http: HttpInterface | None, options: WatchOptions) -> None:
     gallery = stream.gallery
     note(f"watching {stream.name}{'' if gallery is None else f', {len(gallery)} people known'}; Ctrl-C ends")
     if gallery is not None and options.stream.recognition.threshold is None:
         warn_uncalibrated(gallery, tracks=True)
-    announce_page(page)
+    announce_servers(page, http, options)

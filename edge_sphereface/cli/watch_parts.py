@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
     from edge_sphereface.stream.outputs.events.retained import RetainedTopics
-    from edge_sphereface.web import PageView
+    from edge_sphereface.web import HttpInterface, PageView
     from edge_sphereface.web.api import Parts
 
 TOKEN_VARIABLE = "EDGE_SPHEREFACE_VIEW_TOKEN"  # noqa: S105 -- only its name
@@ -165,7 +165,7 @@ def make_parts(options: WatchOptions, pipeline: FacePipeline | None, gallery: Ga
     return Parts(gallery=gallery, pictures=pictures, **others)
 
 
-def make_http(options: WatchOptions, parts: Callable[[], Parts]) -> AbstractContextManager[object]:
+def make_http(options: WatchOptions, parts: Callable[[], Parts]) -> AbstractContextManager[HttpInterface | None]:
     """The HTTP interface, if it was requested at another address than the page.
 
     Args:
@@ -190,8 +190,11 @@ def _answer_s(options: WatchOptions) -> float:
     return options.server.pictures.picture_deadline_s + 30.0
 
 
-def announce_page(page: PageView | None) -> None:
-    """Print the address of the page, and its token if it is a new one."""
+def announce_servers(page: PageView | None, http: HttpInterface | None, options: WatchOptions) -> None:
+    """Print the addresses of the page, with its token if it is a new one, and of the HTTP interface."""
+    at = http or (page if are_same(options.view, options.http) else None)
+    if at is not None:
+        note(f"serving {_reachable(at.url)}api/")
     if page is None:
         return
     note(f"live picture: {_reachable(page.url)}")

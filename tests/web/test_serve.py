@@ -12,6 +12,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from edge_sphereface.cli.option import options_of
+from edge_sphereface.cli.serve_command import ServeOptions
 from edge_sphereface.errors import SinkError
 from edge_sphereface.http_server.certificate import Certificate
 
@@ -71,6 +73,18 @@ def test_tokens_are_managed(cli, tmp_path):
     code, _, err = cli("tokens", "remove", path, "door")
     assert (code, "no token 'door'" in err) == (1, True)
     assert cli("tokens", "add", path, "x", "--scopes", "fly")[0] == 2
+
+
+def test_help_names_the_address_once():
+    (listen,) = (option for option in options_of(ServeOptions) if option.name == "listen")
+    assert listen.help == "address; other hosts than this machine need tokens (default: 127.0.0.1:8081)"
+
+
+def test_watch_prints_the_address_of_the_interface(cli, photo, tmp_path):
+    (tmp_path / "1.png").write_bytes(photo.read_bytes())
+    assert "serving http://127.0.0.1:18474/api/" in cli("watch", tmp_path, "--http", "18474")[2]
+    shared = cli("watch", tmp_path, "--http", "18474", "--view", "18474")[2]
+    assert "serving http://127.0.0.1:18474/api/" in shared
 
 
 @pytest.mark.integration
