@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.retention import FolderIndex
     from edge_sphereface.retention.erasure import FoundPictures
     from edge_sphereface.retention.mentions import Mentions
 
@@ -29,7 +32,10 @@ _WRITTEN_SETTINGS = ("snapshots", "record", "events", "mqtt_spool", "webhook_spo
 """Settings of ``watch`` that name what it writes."""
 _QUEUE_FOLDERS = ("mqtt", "webhook")
 """Folders of the cache in which ``watch`` keeps queues of events."""
+_DAMAGED = ".damaged"
+"""What an outbox that cannot be read is renamed to ends with."""
 _MOST_SHOWN = 10
+_AT_ONCE = 500
 
 
 def add_commands(commands: Commands) -> None:
@@ -49,7 +55,7 @@ def _add_expire(commands: Commands) -> None:
         epilog="example: edge-sphereface expire faces events.jsonl --keep-known 168h --keep-unknown 8h --keep-events "
         "30d --dry-run",
     )
-    parser.add_argument("place", nargs="+", type=Path, help="folder of snapshots or recordings, or event file")
+    parser.add_argument("place", nargs="+", type=Path, help="folder of snapshots or recordings, event file or queue")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
     parser.add_argument(
         "--unrecorded",
@@ -61,7 +67,7 @@ def _add_expire(commands: Commands) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiredPlace:
-    """What was deleted in a folder or from an event file.
+    """What was deleted in a folder, or from an event file or queue.
 
     Attributes:
         place: the folder or file.
@@ -95,6 +101,7 @@ def expire(arguments: argparse.Namespace) -> Outcome:
     Raises:
         UsageError: no limit was given.
         RetentionError: a place does not exist, holds no events, or cannot be changed.
+        SinkError: a queue cannot be changed; another process may have it.
     """
     limits = settings_from(RetentionLimits, vars(arguments))
     if limits.shortest_s is None:
@@ -102,7 +109,7 @@ def expire(arguments: argparse.Namespace) -> Outcome:
     for place in arguments.place:
         if not place.exists():
             raise RetentionError(f"There is no folder or file {place}.", hint="check the path")
-        if not place.is_dir():
+        if not place.is_dir() and not _is_queue(place):
             _require_events(place)
     audit = None if arguments.dry_run else open_audit(arguments.audit)
     places = tuple(
@@ -135,9 +142,30 @@ def _expire_place(place: Path, limits: RetentionLimits, *, dry_run: bool, unreco
         with FolderIndex(place if place.is_dir() else place.parent) as index:
             if place.is_dir():
                 done = expire_files(index, limits, dry_run=dry_run, adopt=unrecorded)
+            elif limits.keep_events is not None and _is_queue(place):
+                done = Expired(events=_expire_queue(index, place, limits.keep_events, dry_run=dry_run))
             elif limits.keep_events is not None:
                 done = expire_event_file(index, place, limits.keep_events, dry_run=dry_run)
     return ExpiredPlace(place=place, files=done.files, events=done.events, unrecorded=done.unrecorded)
+
+
+def _expire_queue(index: FolderIndex, place: Path, keep_s: float, *, dry_run: bool) -> int:
+    """Number of events that are too old; unless this is a dry run, they are deleted."""
+    from edge_sphereface.retention.expiry import event_is_old
+    from edge_sphereface.stream.outputs.events.outbox import Outbox
+
+    is_old = event_is_old(index.event_ages(), keep_s)
+    count = last = 0
+    with closing(Outbox(place)) as queue:
+        while messages := queue.after(last, _AT_ONCE):
+            old = [number for number, _ in takewhile(lambda message: is_old(message[1]), messages)]
+            if old and not dry_run:
+                queue.forget(old)
+            count += len(old)
+            if len(old) < len(messages):
+                break
+            last = old[-1]
+    return count
 
 
 def _place_text(place: ExpiredPlace, *, dry_run: bool) -> str:
@@ -313,7 +341,7 @@ class _Eraser:
         for place in places:
             if place not in files:
                 found = pictures.get(place)
-                queues = [place] if found is None else sorted(filter(_is_queue, place.iterdir()))
+                queues = [place] if found is None else _queues_in(place)
                 erased.append(self._erase_folder(place, found, queues, mentions))
         return erased
 
@@ -345,22 +373,30 @@ class _Eraser:
             except EdgeSphereFaceError as error:
                 files, left = (), (*files, *left)
                 problems.append(str(error))
-        for path in queues:
+        for path in (queue for queue in queues if queue.suffix != _DAMAGED):
             try:
-                queue = Outbox(path)
-                try:
+                with closing(Outbox(path)) as queue:
                     count += queue.rewrite(mentions.learn, mentions.without)
-                finally:
-                    queue.close()
             except EdgeSphereFaceError as error:
                 problems.append(str(error))
+        unread = {queue if queue.suffix == _DAMAGED else queue.with_name(queue.name + _DAMAGED) for queue in queues}
+        problems += [
+            f"{path} is a damaged queue and may name them. Delete it." for path in sorted(unread) if path.exists()
+        ]
         return ErasedPlace(place=place, files=files, events=count, unrecorded=left, problem="; ".join(problems))
 
 
-def _is_queue(path: Path) -> bool:
+def _is_queue(place: Path) -> bool:
+    """Whether a file that was named is a queue: no database is an event file. Opening it refuses one of others."""
+    from edge_sphereface.stream.outputs.events.outbox import is_database
+
+    return is_database(place)
+
+
+def _queues_in(folder: Path) -> list[Path]:
     from edge_sphereface.stream.outputs.events.outbox import is_outbox
 
-    return is_outbox(path)
+    return sorted(filter(is_outbox, folder.iterdir()))
 
 
 def _removed_text(report: RemovedReport) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_sphereface.retention.event_files import event_parts, expire_events
+from edge_sphereface.retention.event_files import EventHeader, event_parts, expire_events
 from edge_sphereface.retention.folder_index import HeldFile
 from edge_sphereface.retention.held_files import FoundFile, delete, find_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from edge_sphereface.retention.folder_index import FolderIndex
+    from edge_sphereface.retention.folder_index import EventAges, FolderIndex
     from edge_sphereface.retention.limits import RetentionLimits
 
 _GONE_S = 3600.0
@@ -99,6 +100,21 @@ def expire_event_file(index: FolderIndex, path: Path, keep_s: float, *, dry_run:
         if not dry_run and part.name != path.name and part.stat().st_size == 0:
             delete(part)
     return Expired(events=count)
+
+
+def event_is_old(ages: EventAges, keep_s: float) -> Callable[[str], bool]:
+    """Tells of the JSON of an event whether it is older than a limit; what is no event is not.
+
+    Args:
+        ages: tells how old events are.
+        keep_s: the limit in seconds.
+    """
+
+    def is_old(payload: str) -> bool:
+        header = EventHeader.read(payload)
+        return header is not None and ages.age_s(*header) > keep_s
+
+    return is_old
 
 
 def _is_fresh(file: FoundFile, index: FolderIndex) -> bool:

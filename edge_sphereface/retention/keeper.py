@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_sphereface.errors import EdgeSphereFaceError
-from edge_sphereface.retention.event_files import EventHeader
-from edge_sphereface.retention.expiry import Expired, expire_event_file, expire_files
+from edge_sphereface.retention.expiry import Expired, event_is_old, expire_event_file, expire_files
 from edge_sphereface.retention.folder_index import FolderIndex
 from edge_sphereface.retention.moment import read_moment
 
@@ -190,12 +189,7 @@ class RetentionKeeper:
 
     def _expire_events(self, keep_s: float, times: Path) -> Expired:
         with FolderIndex(times, moment=self._moment) as index:
-            ages = index.event_ages()
-
-            def is_old(payload: str) -> bool:
-                header = EventHeader.read(payload)
-                return header is not None and ages.age_s(*header) > keep_s
-
+            is_old = event_is_old(index.event_ages(), keep_s)
             sent = sum(queue.expire(is_old) for queue in self._queues)
             done = Expired() if self._events is None else expire_event_file(index, self._events, keep_s)
             return Expired(events=done.events + sent)

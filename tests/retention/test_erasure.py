@@ -4,6 +4,10 @@ import json
 import os
 import re
 import shlex
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -206,6 +210,80 @@ def test_a_queue_that_watch_holds_is_a_problem(cli, house):
     assert removed(cli, "--in", "queues")[0] == 0
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from edge_sphereface.stream.outputs.events.outbox import Outbox
+
+queue = Outbox(Path(sys.argv[1]))
+queue.put(sys.argv[2])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held_queue(house):
+    """A queue that another process made, as `watch` does at its first start, and holds: its event is in the log."""
+    path = house / "queues" / "new.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, path, event(1, ANN, time="2001-01-01T00:00:00.000Z")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield path, holder
+        holder.kill()
+
+
+def test_a_queue_that_another_process_made_and_holds_is_a_problem(cli, house, held_queue):
+    path, _ = held_queue
+    assert ANN.encode() in path.with_name("new.db-wal").read_bytes()
+    (house / "watch.toml").write_text('webhook-spool = "queues/new.db"\n')
+    code, report, _ = removed(cli, "--config", "watch.toml", "--in", "queues")
+    assert code == 1
+    assert {place["place"]: "another process has it" in place["problem"] for place in report["places"]} == {
+        "queues/new.db": True,
+        "queues": True,
+    }
+    code, _, err = cli("expire", path, "--keep-events", "30d")
+    assert code == 1
+    assert "another process has it" in err
+
+
+def test_a_queue_of_a_process_that_was_killed_is_cleared(cli, house, held_queue):
+    _, holder = held_queue
+    holder.kill()
+    holder.wait()
+    code, report, _ = removed(cli, "--in", "queues/new.db")
+    assert (code, report["places"][0]["events"]) == (0, 1)
+    for path in (house / "queues").glob("new.db*"):
+        assert ANN.encode() not in path.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["queues", "queues/door.db"])
+@pytest.mark.filterwarnings("default")
+def test_a_queue_that_cannot_be_read_is_a_problem(cli, house, place):
+    path = house / "queues" / "door.db"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    for _ in range(2):
+        code, report, _ = removed(cli, "--in", place)
+        assert code == 1
+        assert "door.db.damaged is a damaged queue" in report["places"][0]["problem"]
+    (house / "queues" / "door.db.damaged").unlink()
+    assert removed(cli, "--in", place)[0] == 0
+
+
+def test_a_database_of_something_else_is_a_problem(cli, house):
+    with sqlite3.connect(house / "other.db") as other:
+        other.execute("CREATE TABLE precious (x)")
+    other.close()
+    code, report, _ = removed(cli, "--in", "other.db")
+    assert code == 1
+    assert "something else" in report["places"][0]["problem"]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -313,6 +391,19 @@ def test_a_file_without_events_is_refused_as_it_is(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     notes.write_text("")
     assert cli("expire", notes, "--keep-events", "1d")[0] == 0, "every event may have gone"
+
+
+def test_expire_deletes_from_a_queue(cli, house):
+    path = house / "queues" / "old.db"
+    with closing(Outbox(path)) as queue:
+        for sequence, year in enumerate((2001, 2002, 2999)):
+            queue.put(event(sequence, (ANN, BO)[year == 2999], time=f"{year}-01-01T00:00:00.000Z"))
+    for words, verb, left in ((("--dry-run",), "would be deleted", 3), ((), "deleted", 1)):
+        code, out, _ = cli("expire", path, "--keep-events", "30d", *words)
+        assert (code, out) == (0, f"{path}: 2 events {verb}\n")
+        with closing(Outbox(path)) as queue:
+            assert len(queue) == left
+    assert b'"name": "Ann' not in path.read_bytes()
 
 
 def test_expire(cli, house):

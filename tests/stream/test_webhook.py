@@ -76,6 +76,23 @@ def test_events_arrive_in_order_signed_with_the_time_of_sending(make_event, hook
         assert headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize("next_answers", [(), (503,) * 9], ids=["at rest", "while the next is refused"])
+def test_a_delivered_event_leaves_the_files_while_the_webhook_runs(
+    make_event, hooked, wait_until, tmp_path, clock, next_answers
+):
+    receiver = Receiver(204, *next_answers)
+    dispatcher = hooked(receiver, clock=clock)
+    dispatcher.give(make_event("Ann"))
+    wait_until(lambda: receiver.received and dispatcher.pending() == 0)
+    assert b"Ann" in b"".join(path.read_bytes() for path in tmp_path.glob("spool.db*"))
+    if next_answers:
+        dispatcher.give(make_event("Bo"))
+        wait_until(lambda: len(receiver.received) == 2)
+    clock.ahead_s += 31
+    wait_until(lambda: b"Ann" not in b"".join(path.read_bytes() for path in tmp_path.glob("spool.db*")))
+    assert dispatcher.pending() == bool(next_answers)
+
+
 def test_only_the_kinds_that_were_asked_for_are_kept(make_event, hooked, wait_until):
     receiver = Receiver()
     dispatcher = hooked(receiver, kinds={"identified"})

@@ -1,8 +1,10 @@
 """Messages on the disk: kept in order, bounded, nobody else's."""
 
 import os
+import random
 import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -152,6 +154,74 @@ def test_an_event_that_is_too_large_is_told_and_the_next_one_kept(tmp_path, make
     wait_until(lambda: dispatcher.sink.pending() == 1)
     assert dispatcher.dropped == 2
     assert "an event was left out" in dispatcher.problem or "no connection" in dispatcher.problem
+    assert dispatcher.close(5.0) == 0
+
+
+def bytes_of(path):
+    return b"".join(one.read_bytes() for one in path.parent.glob(f"{path.name}*"))
+
+
+def test_no_byte_of_a_delivered_message_stays_for_long(tmp_path):
+    """While the queue is open: of a log that only grows, and of pages that were split."""
+    path, now_s = tmp_path / "spool.db", [0.0]
+    spool = Outbox(path, clock=lambda: now_s[0])
+    for number in range(150):
+        spool.put(f"Ann {number} " + "x" * (number % 7) * 100)
+    for number, _ in random.Random(1).sample(spool.after(0, 150), 149):
+        spool.forget([number])
+    assert b"Ann" in bytes_of(path)
+    spool.settle()
+    assert b"Ann" in bytes_of(path), "a truncation for every message would wear the card"
+    now_s[0] += 31
+    spool.settle()
+    ((number, last),) = spool.after(0, 10)
+    assert bytes_of(path).count(b"Ann") == bytes_of(path).count(last.encode()) == 1
+    spool.put("Bo")
+    spool.forget([number])
+    now_s[0] += 31
+    spool.settle()
+    assert b"Ann" not in bytes_of(path)
+    assert [payload for _, payload in spool.after(0, 10)] == ["Bo"]
+    spool.close()
+
+
+def test_a_long_queue_is_not_rebuilt_for_what_was_delivered(tmp_path, clock):
+    path = tmp_path / "spool.db"
+    filled(path, 1)
+    with sqlite3.connect(path) as database:
+        database.executemany("INSERT INTO message (payload) VALUES (?)", [("Bo",)] * 519)
+    database.close()
+    with closing(Outbox(path, clock=clock)) as spool:
+        spool.put("Ann")
+        spool.forget([521])
+        assert b"Ann" in bytes_of(path)
+        clock.ahead_s += 31
+        spool.settle()
+        assert b"Ann" not in bytes_of(path)
+        assert path.with_name("spool.db-wal").stat().st_size == 0
+        assert len(spool) == 520
+
+
+def test_what_is_deleted_last_is_gone_with_the_end(tmp_path):
+    path = tmp_path / "spool.db"
+    with closing(Outbox(path)) as spool:
+        for number in range(20):
+            spool.put(f"Ann {number}")
+        spool.forget(range(1, 21))
+    assert b"Ann" not in bytes_of(path)
+
+
+def test_an_expired_event_leaves_the_files_while_the_broker_is_away(tmp_path, make_event, wait_until, clock):
+    path = tmp_path / "spool.db"
+    dispatcher = EventDispatcher(
+        MqttSink(Broker.parse("mqtt://127.0.0.1:1/faces", stream="x"), spool=path, clock=clock)
+    )
+    dispatcher.give(make_event("Ann"))
+    wait_until(lambda: dispatcher.sink.stored == 1)
+    assert dispatcher.sink.expire(lambda _: True) == 1
+    assert b"Ann" in bytes_of(path)
+    clock.ahead_s += 31
+    wait_until(lambda: b"Ann" not in bytes_of(path))
     assert dispatcher.close(5.0) == 0
 
 

@@ -156,7 +156,7 @@ class MqttSink:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
             raise ExtraError("MQTT needs the package paho-mqtt.", hint="pip install 'edge-sphereface[mqtt]'") from error
-        spool = self._spool = Outbox(self._spool_path, most=self._most)
+        spool = self._spool = Outbox(self._spool_path, most=self._most, clock=self._clock)
         client = Client(CallbackAPIVersion.VERSION2)
         try:
             if self._broker.tls:
@@ -267,6 +267,7 @@ class MqttSink:
             try:
                 self._take_confirmations()
                 self._look_after(client)
+                spool.settle()
                 if not self._connected:
                     continue
                 self._forget(spool, self._clock() - hold_s)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,10 @@ _MAGIC = 0x45535350
 """SQLite's application_id of a spool."""
 _MOST_CHARACTERS = 1 << 18
 """Of a message; an event has some hundred."""
+_SETTLE_S = 30.0
+"""How long a deleted message may stay in the files. A truncation costs several syncs: too many for every message."""
+_MOST_REBUILT = 500
+"""Messages up to which the file is rebuilt as well: some 250 kB to write."""
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
 _TABLE = "CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, payload TEXT NOT NULL)"
 _READ_ONLY = 8
@@ -27,13 +33,22 @@ _SURROUNDINGS = {3: "permission", 5: "locked", 6: "locked", 7: "memory", 10: "I/
 """SQLite's codes for what is no fault of the file, and a word of each message: Python 3.10 gives no codes."""
 
 
+def is_database(path: Path) -> bool:
+    """Whether a file is a database of SQLite, by its first bytes; a link is followed."""
+    return _head(path).startswith(b"SQLite format 3\0")
+
+
 def is_outbox(path: Path) -> bool:
-    """Whether a file is a queue of messages, by its first bytes."""
+    """Whether a file is a queue of messages, by its first bytes, also while another process holds it."""
+    return not path.is_symlink() and _head(path)[68:] == _MAGIC.to_bytes(4, "big")
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
-            return not path.is_symlink() and stream.read(72)[68:] == _MAGIC.to_bytes(4, "big")
+            return stream.read(72)
     except OSError:
-        return False
+        return b""
 
 
 class Outbox:
@@ -45,13 +60,15 @@ class Outbox:
     Args:
         path: of the file; its folder is made if it is missing. A symbolic link of this user is followed.
         most: messages that are kept; beyond, the oldest are dropped and counted.
+        clock: monotonic, in seconds.
 
     Raises:
         SinkError: it cannot be made, is another database, is not a file of this user, or another process has it.
     """
 
-    def __init__(self, path: Path, *, most: int = 500_000) -> None:
-        self._path, self._most = path, most
+    def __init__(self, path: Path, *, most: int = 500_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._most, self._clock = path, most, clock
+        self._deleted_at: float | None = None
         self._lock = threading.Lock()
         self.dropped = 0
         try:
@@ -82,6 +99,7 @@ class Outbox:
                     self._database.execute("DELETE FROM message WHERE id = (SELECT min(id) FROM message)")
                     self._count -= 1
                     self.dropped += 1
+                    self._note_deletion()
         except sqlite3.Error as error:
             raise SinkError(f"Cannot keep an event in {self._path}: {error}.", hint="is the disk full?") from error
 
@@ -105,6 +123,7 @@ class Outbox:
                     self._database.executemany("DELETE FROM message WHERE id = ?", bad)
                     self._count -= len(bad)
                     self.dropped += len(bad)
+                    self._note_deletion()
                 return [(one, payload) for one, payload in rows if payload is not None]
         except sqlite3.Error as error:
             raise SinkError(f"Cannot read events in {self._path}: {error}.") from error
@@ -121,6 +140,7 @@ class Outbox:
                     self._database.execute("BEGIN")
                     gone = self._database.executemany("DELETE FROM message WHERE id = ?", [(one,) for one in numbers])
                 self._count -= gone.rowcount
+                self._note_deletion()
         except sqlite3.Error as error:
             raise SinkError(f"Cannot forget events in {self._path}: {error}.", hint="is the disk full?") from error
 
@@ -174,11 +194,40 @@ class Outbox:
                             self._database.execute("UPDATE message SET payload = ? WHERE id = ?", (changed, number))
                         count += changed != payload
                 (self._count,) = self._database.execute("SELECT count(*) FROM message").fetchone()
-                self._database.execute("VACUUM")  # split pages keep copies of what was deleted
-                self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                self._clear(rebuild=True)
         except sqlite3.Error as error:
             raise SinkError(f"Cannot remove events from {self._path}: {error}.", hint="is the disk full?") from error
         return count
+
+    def settle(self) -> None:
+        """Clear deleted messages from the files once the first of them is 30 s old. Call it about every second.
+
+        Up to 500 messages that are left, no byte of a deleted one remains. With more, the write-ahead log is emptied,
+        and pages that were split may keep copies until fewer are left.
+
+        Raises:
+            SinkError: the disk is full, or does not answer; it is tried again 30 s later.
+        """
+        try:
+            with self._lock:
+                now_s = self._clock()
+                if self._deleted_at is None or now_s - self._deleted_at < _SETTLE_S:
+                    return
+                self._deleted_at = now_s
+                self._clear(rebuild=self._count <= _MOST_REBUILT)
+        except sqlite3.Error as error:
+            raise SinkError(f"Cannot clear deleted events from {self._path}: {error}.", hint="is it full?") from error
+
+    def _note_deletion(self) -> None:
+        if self._deleted_at is None:
+            self._deleted_at = self._clock()
+
+    def _clear(self, *, rebuild: bool) -> None:
+        """Leave no byte of deleted messages."""
+        if rebuild:
+            self._database.execute("VACUUM")  # split pages keep copies of what was deleted
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._deleted_at = None
 
     def _every(self) -> Iterator[tuple[int, str]]:
         last = 0
@@ -191,8 +240,11 @@ class Outbox:
         return self._count
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Clear deleted messages from the files as :meth:`settle` does, and let go of them."""
         with self._lock:
+            if self._deleted_at is not None:
+                with suppress(sqlite3.Error):  # a full disk must not keep a stream from ending
+                    self._clear(rebuild=self._count <= _MOST_REBUILT)
             self._database.close()
 
     def _opened(self) -> tuple[sqlite3.Connection, int]:
@@ -249,6 +301,7 @@ class Outbox:
         run(f"PRAGMA application_id = {_MAGIC}")
         if not tables:
             run(_TABLE)
+        run("PRAGMA wal_checkpoint(TRUNCATE)")  # is_outbox reads the file; and a crash may have left deleted messages
         (count,) = run("SELECT count(*) FROM message").fetchone()
         return int(count)
 
@@ -287,5 +340,9 @@ class Outbox:
         )
 
     def _refusal(self, error: sqlite3.Error) -> SinkError:
-        what = "another process has it" if "locked" in str(error) else str(error)
-        return SinkError(f"Cannot keep events in {self._path}: {what}.", hint="give each stream a spool of its own")
+        if "locked" not in str(error):
+            return SinkError(f"Cannot open the queue {self._path}: {error}.", hint="check its folder, or name another")
+        return SinkError(
+            f"Cannot open the queue {self._path}: another process has it.",
+            hint="stop the stream that holds it; each stream needs a spool of its own",
+        )

@@ -110,9 +110,10 @@ class WebhookSink:
         kinds: kinds of events to pass on.
         most: events that the file holds; beyond, the oldest are dropped and counted.
         unix_clock: seconds since 1970, for signatures.
+        clock: monotonic, in seconds; tells when deleted events leave the file.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- settings and two clocks, by name
         self,
         poster: Poster,
         *,
@@ -122,10 +123,11 @@ class WebhookSink:
         kinds: Collection[str] = EVERY_KIND,
         most: int = 500_000,
         unix_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"webhook {place}"
         self._poster, self._secret, self._kinds = poster, secret, frozenset(kinds)
-        self._spool_path, self._most, self._unix_clock = spool, most, unix_clock
+        self._spool_path, self._most, self._unix_clock, self._clock = spool, most, unix_clock, clock
         self._schedule = DeliverySchedule()
         self._disk_problem = ""
         self._spool: Outbox | None = None
@@ -134,7 +136,7 @@ class WebhookSink:
 
     def open(self) -> None:
         """Begin to send what the file holds; a receiver that is away is waited for. See :meth:`EventSink.open`."""
-        spool = self._spool = Outbox(self._spool_path, most=self._most)
+        spool = self._spool = Outbox(self._spool_path, most=self._most, clock=self._clock)
         self._pump = threading.Thread(target=self._run, args=(spool,), name="webhook-pump", daemon=True)
         self._pump.start()
 
@@ -182,9 +184,10 @@ class WebhookSink:
 
     def _run(self, spool: Outbox) -> None:
         wait_s = 0.0
-        while not self._leaving.wait(wait_s):
+        while not self._leaving.wait(min(wait_s, _LOOK_S)):
             try:
-                wait_s = self._turn(spool)
+                spool.settle()
+                wait_s = wait_s - _LOOK_S if wait_s > _LOOK_S else self._turn(spool)
                 self._disk_problem = ""
             except SinkError as error:  # of the disk: the next turn tries again
                 self._disk_problem, wait_s = str(error), _FIRST_WAIT_S
