@@ -6,12 +6,12 @@ import hashlib
 import hmac
 import os
 import secrets
-import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from edge_sphereface.errors import AuditError
+from edge_sphereface.names import stored_name
 from edge_sphereface.storage.files import locked, open_private
 from edge_sphereface.storage.record import Count, Record, Sha256
 from edge_sphereface.storage.regular_file import RegularFile
@@ -110,10 +110,9 @@ class AuditKey:
         """Stands for a name in the audit. It cannot be computed without the key.
 
         Args:
-            name: name of an identity; composed and decomposed letters give the same pseudonym.
+            name: name of an identity, in any spelling that a gallery stores as one name.
         """
-        composed = unicodedata.normalize("NFC", name).strip()
-        return self._digest("subject", composed)[:_PSEUDONYM_DIGITS]
+        return self._digest("subject", stored_name(name))[:_PSEUDONYM_DIGITS]
 
     def anchor(self, sequence: int, digest: str) -> Anchor:
         """The anchor of a last line."""

@@ -49,7 +49,7 @@ def test_another_key_gives_other_pseudonyms(path, log, tmp_path):
 
 
 def test_both_forms_of_a_letter_are_one_name(log):
-    assert log.pseudonym("Ann Lee O\u0308zil ") == log.pseudonym(NAME)
+    assert log.pseudonym("Ann  Lee O\u0308zil ") == log.pseudonym(NAME)
 
 
 def changed(lines):
