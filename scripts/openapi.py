@@ -146,15 +146,20 @@ def _reference(record: Any) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{record.__name__}"}
 
 
-def text_of() -> str:
-    """The content of each file."""
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+def texts() -> dict[Path, str]:
+    """The content of each file: indented for readers, and without white space in the package."""
+    shown, served = FILES
+    made = document()
+    return {
+        shown: json.dumps(made, indent=2, ensure_ascii=False) + "\n",
+        served: json.dumps(made, separators=(",", ":"), ensure_ascii=False) + "\n",
+    }
 
 
 def main() -> None:
     """Write the files."""
-    for path in FILES:
-        path.write_text(text_of(), encoding="utf-8")
+    for path, text in texts().items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def detector_group() -> tuple[Option, ...]:
 
 def liveness_group() -> tuple[Option, ...]:
     """Whether faces are live."""
-    from edge_sphereface.liveness.checker import DEFAULT_THRESHOLD
+    from edge_sphereface.liveness.result import DEFAULT_THRESHOLD
 
     return (
         Option(

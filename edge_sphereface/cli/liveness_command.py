@@ -16,7 +16,7 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.runner import Outcome
 from edge_sphereface.json_output import INLINE
-from edge_sphereface.liveness.checker import DEFAULT_THRESHOLD
+from edge_sphereface.liveness.result import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     import argparse

@@ -10,7 +10,7 @@ import numpy as np
 from edge_sphereface.errors import ModelFormatError, ProviderError
 from edge_sphereface.inference.session import open_session, session_config
 from edge_sphereface.liveness.crop import MIN_FACE_PX, crop_around, is_checkable
-from edge_sphereface.liveness.result import Liveness
+from edge_sphereface.liveness.result import DEFAULT_THRESHOLD, Liveness
 from edge_sphereface.liveness.spec import LivenessSpec
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
     from edge_sphereface.inference.session import ProviderReport, SessionConfig
     from edge_sphereface.types import Face, Float32Array, UInt8Array
-
-DEFAULT_THRESHOLD = 0.5
-"""A probability from which the class of live faces outweighs the others together. It says nothing about an error rate:
-measure one on your own camera."""
 
 
 class LivenessChecker:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 LivenessState: TypeAlias = Literal["live", "spoof", "not_checked"]
+DEFAULT_THRESHOLD = 0.5
+"""A probability from which the class of live faces outweighs the others together. It says nothing about an error rate:
+measure one on your own camera."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,10 @@ import pytest
 from benchmarks.__main__ import build_parser as benchmarks_parser
 from edge_sphereface.cli.__main__ import build_parser, main
 from edge_sphereface.cli.runner import Outcome, Parser, Progress, run
+from edge_sphereface.stream.outputs.events.command_hook import parse_command
 from export.commands import build_parser as export_parser
 from export.known_checkpoints import weights_file
+from export.liveness.commands import weights_file as liveness_weights
 
 
 def test_ctrl_c_gives_130(capsys):
@@ -197,6 +199,8 @@ def _types(parser):
             int,
             float,
             weights_file,
+            liveness_weights,
+            parse_command,
         ):
             yield action.type
 

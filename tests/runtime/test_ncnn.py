@@ -312,7 +312,7 @@ def test_a_network_must_fit_its_specification(small_model):
         read_network(network, replace(spec, embedding_size=33))
     with pytest.raises(ModelFormatError, match="layout nchw"):
         read_network(network, replace(spec, input_layout="image"))
-    with pytest.raises(ModelFormatError, match="float32 or float16, got 'int8'"):
+    with pytest.raises(ModelFormatError, match="float32 or float16 or float16-large-tiles, got 'int8'"):
         read_network(network, replace(spec, precision="int8"))
     wide = re.sub(r"0=8 (.*) 6=216", r"0=64 \1 6=1728", network, count=1)
     with pytest.raises(ModelFormatError, match="more than 16777216 values"):
