@@ -84,6 +84,7 @@ def test_a_failure_of_pip_is_one(environment):
     assert not install(environment, ["--group", "demo"], Recorder(environment, failing=["--python", "pip>=25.1"]))
 
 
+@pytest.mark.slow
 def test_settings_are_those_of_pip(tmp_path):
     """A variable takes precedence over a file, and the section of `pip install` over the global one."""
     file = tmp_path / "pip.conf"

@@ -43,7 +43,7 @@ def build_parser() -> Parser:
     """The whole command line."""
     parser = Parser(
         prog="edge-sphereface",
-        description="SphereFace face recognition on edge devices. Nothing leaves the machine.",
+        description="SphereFace face recognition on edge devices. Nothing leaves the machine unless you ask for it.",
         epilog="Each command has --help with an example, and --json for machines.",
     )
     parser.add_argument("--version", action="version", version=f"edge-sphereface {__version__}")

@@ -72,6 +72,7 @@ def test_roc_is_scikit_learns(rows):
     np.testing.assert_allclose(tar, expected_tar)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.5, 1.5, 3])
 def test_error_rates_are_scikit_learns(gap):
     from scipy.interpolate import interp1d

@@ -46,6 +46,7 @@ def network(weights, side):
     return helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(16, 16), (16, 144), (3, 16), (3, 8)])
 def test_a_convolution_in_tiles_is_a_convolution(shape):
     """Tiles of 6, 4 and 2 and none, on a side that no tile divides."""

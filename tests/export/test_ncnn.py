@@ -57,6 +57,7 @@ def test_pnnx_makes_what_the_tests_take_for_it(form, small_model):
     assert path.read_bytes()[: found.weights_bytes] == weights
 
 
+@pytest.mark.slow
 def test_half_precision_passes_the_gate(needs_both, small_model, tmp_path, export_cli, require_schema):
     output = tmp_path / "m.float16.ncnn"
     words = ("ncnn", small_model, "--precision", "float16", "-o", output)

@@ -171,6 +171,7 @@ def measured_ranges(model, crops, spec):
     return {name: (found.low, found.high) for name, found in histograms(model, crops, spec).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "prelu"])
 def test_the_search_finds_an_int8_form(networks, name):
     original, plain = networks[name]

@@ -60,6 +60,7 @@ def test_a_stage_that_runs_out_of_time_keeps_its_direct_form(small_model):
     assert tried[-1] == 1
 
 
+@pytest.mark.slow
 def test_a_search_without_time_writes_nothing_and_says_why(small_model, tmp_path, few_tiles, export_cli):
     words = ("tune", small_model, "--threads", "1", "--max-seconds", "0.001", "-o", tmp_path / "t.onnx")
     code, shown, _ = export_cli(*words)

@@ -200,6 +200,7 @@ def test_files_without_a_record_are_listed(cli, house):
     assert not (house / "faces" / name).exists()
 
 
+@pytest.mark.slow
 def test_a_queue_that_watch_holds_is_a_problem(cli, house):
     queue = Outbox(house / "queues" / "door.db")
     code, report, _ = removed(cli, "--in", "faces", "--in", "queues")
@@ -236,6 +237,7 @@ def held_queue(house):
         holder.kill()
 
 
+@pytest.mark.slow
 def test_a_queue_that_another_process_made_and_holds_is_a_problem(cli, house, held_queue):
     path, _ = held_queue
     assert ANN.encode() in path.with_name("new.db-wal").read_bytes()

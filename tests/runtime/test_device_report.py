@@ -153,6 +153,7 @@ def test_the_command_measures_every_part(printed, folder, photo, tmp_path):
         assert word not in text, word
 
 
+@pytest.mark.slow
 def test_a_board_that_gets_hot(board, tuned):
     """The board and the sustained run are in the report; its serial number is not. Its recorded tuning is taken."""
     pi, kept = Board(), []
@@ -255,6 +256,7 @@ def test_models_of_two_networks_are_not_compared(folder):
     assert str(folder) not in report.to_json()
 
 
+@pytest.mark.slow
 def test_a_tuning_of_another_board_is_not_taken(board, folder):
     tuned = with_spec(folder / "net.onnx", folder / "net.tuned.onnx", tuning=replace(TUNING, processor="another board"))
     plan = DevicePlan(models=(tuned,), minutes=0, quick=True, provider="cpu", threads=(1,))

@@ -76,6 +76,7 @@ def test_events_arrive_in_order_signed_with_the_time_of_sending(make_event, hook
         assert headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("next_answers", [(), (503,) * 9], ids=["at rest", "while the next is refused"])
 def test_a_delivered_event_leaves_the_files_while_the_webhook_runs(
     make_event, hooked, wait_until, tmp_path, clock, next_answers

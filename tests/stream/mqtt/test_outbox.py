@@ -211,6 +211,7 @@ def test_what_is_deleted_last_is_gone_with_the_end(tmp_path):
     assert b"Ann" not in bytes_of(path)
 
 
+@pytest.mark.slow
 def test_an_expired_event_leaves_the_files_while_the_broker_is_away(tmp_path, make_event, wait_until, clock):
     path = tmp_path / "spool.db"
     dispatcher = EventDispatcher(
