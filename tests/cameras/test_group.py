@@ -99,8 +99,7 @@ def test_cameras_share_one_sink_and_keep_their_names(house, wait_until):
     wait_until(lambda: len(sink.events) == 2)
     assert sink.kinds("door") == sink.kinds("yard") == ["source-up"]
     assert sink.opened == 1
-    assert group.health().healthy
-    assert group.health().down == ()
+    wait_until(lambda: group.health().healthy and group.health().down == ())
     group.stop()
     wait_until(lambda: sink.closed)
     assert sink.kinds("door") == ["source-up", "statistics"]
