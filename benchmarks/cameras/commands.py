@@ -16,6 +16,7 @@ from edge_sphereface.cli.runner import Outcome, Progress
 if TYPE_CHECKING:
     import argparse
 
+    from benchmarks.cameras.isolation import IsolationRow
     from benchmarks.cameras.measure import CamerasRow
     from benchmarks.environment import TimedEnvironment
     from edge_sphereface.cli.runner import Commands
@@ -35,6 +36,7 @@ class CamerasReport:
         fps: frames per second of each camera.
         size: width and height of the frames in pixels.
         rows: one row for each number of cameras and arrangement.
+        isolation: one row for each way in which a camera fails, and what it costs the others.
     """
 
     environment: TimedEnvironment
@@ -43,6 +45,7 @@ class CamerasReport:
     fps: float
     size: tuple[int, int]
     rows: tuple[CamerasRow, ...]
+    isolation: tuple[IsolationRow, ...]
 
 
 def add_command(commands: Commands) -> None:
@@ -50,18 +53,30 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "cameras",
         parents=[json_option()],
-        help="measure several cameras in one process, and a process for each",
+        help="measure several cameras in one process, a process for each, and what a camera that fails costs others",
         description="Made cameras give rendered video of LFW, paced by the clock. For each number of cameras, all are "
-        "watched by one process, and then by a process for each: frames, age, latency, processor time, memory. Linux.",
+        "watched by one process, and then by a process for each: frames, age, latency, processor time, memory. Then "
+        "one of four cameras hangs, dies, floods or changes its size, in turns with none and with one that works: "
+        "latency of the other three. Linux.",
         epilog="example: python -m benchmarks cameras model.onnx --lfw lfw -o cameras.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
     parser.add_argument("--lfw", type=Path, required=True, metavar="FOLDER", help="images/, lfw_landmark.txt")
     parser.add_argument(
-        "--numbers", nargs="+", type=positive, default=[1, 2, 4, 8], metavar="N", help="cameras (default: 1 2 4 8)"
+        "--numbers", nargs="*", type=positive, default=[1, 2, 4, 8], metavar="N", help="cameras (default: 1 2 4 8)"
     )
     parser.add_argument("--fps", type=above_zero, default=15.0, metavar="N", help="of each camera (default: 15)")
     parser.add_argument("--seconds", type=above_zero, default=60.0, metavar="S", help="of each row (default: 60)")
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        default=6,
+        metavar="N",
+        help="rounds of the failures, each with six conditions (default: 6)",
+    )
+    parser.add_argument(
+        "--round-seconds", type=above_zero, default=4.8, metavar="S", help="of each condition (default: 4.8)"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_cameras)
 
@@ -71,7 +86,8 @@ def run_cameras(arguments: argparse.Namespace) -> Outcome:
     import cv2
     import numpy as np
 
-    from benchmarks.cameras import measure
+    from benchmarks.cameras import isolation, measure
+    from benchmarks.cameras.isolation_worker import IsolationJob
     from benchmarks.cameras.worker import Job, pack
     from benchmarks.stream.video import Video
     from edge_sphereface.detection.detector import choose_installed
@@ -103,6 +119,16 @@ def run_cameras(arguments: argparse.Namespace) -> Outcome:
             begin_at=0.0,
         )
         rows = measure.measure(job, sorted(set(arguments.numbers)), Progress("numbers of cameras"))
+        failures = isolation.measure_isolation(
+            IsolationJob(
+                video=job.video,
+                model=job.model,
+                gallery=job.gallery,
+                fps=job.fps,
+                rounds=arguments.rounds,
+                seconds=arguments.round_seconds,
+            )
+        )
     result = CamerasReport(
         environment=timed.describe(),
         model=arguments.model.name,
@@ -110,6 +136,7 @@ def run_cameras(arguments: argparse.Namespace) -> Outcome:
         fps=arguments.fps,
         size=size,
         rows=tuple(rows),
+        isolation=tuple(failures),
     )
     keep_result(result, arguments.output)
-    return Outcome(result, measure.text(rows))
+    return Outcome(result, "\n\n".join([measure.text(rows), isolation.isolation_text(failures)]))

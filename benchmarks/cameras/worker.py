@@ -108,12 +108,15 @@ def made_camera(files: Sequence[UInt8Array], begin: int, fps: float) -> Callable
     return frames
 
 
+def unpack(path: str) -> list[UInt8Array]:
+    """The JPEG files of frames that :func:`pack` wrote."""
+    with np.load(path) as packed:
+        return list(np.split(packed["data"], np.cumsum(packed["sizes"])[:-1]))
+
+
 def watch(job: Job) -> Work:
     """Watch the cameras of a job."""
-    with np.load(job.video) as packed:
-        ends = np.cumsum(packed["sizes"])
-        files = np.split(packed["data"], ends[:-1])
-    embedder = Embedder(job.model)
+    files, embedder = unpack(job.video), Embedder(job.model)
     settings = StreamSettings(statistics_s=0, recognition=RecognitionSettings(threshold=THRESHOLD))
     with open_gallery(Path(job.gallery), embedder) as gallery:
         numbers = range(job.first, job.first + job.cameras)

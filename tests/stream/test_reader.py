@@ -147,6 +147,36 @@ def test_a_source_that_hangs_again_and_again_ends_the_stream(clock, black, fake_
     one.stop()
 
 
+def test_a_source_that_waits_to_be_opened_does_not_hang(clock, black, fake_source, wait_until):
+    """Several cameras are opened one after another; one that waits for its turn is not replaced."""
+    opening, release = threading.Event(), threading.Event()
+
+    class Waiting(fake_source):
+        def open(self):
+            self.is_waiting = True
+            opening.set()
+            release.wait(20)
+            self.is_waiting = False
+            super().open()
+
+    made = []
+
+    def make():
+        made.append(Waiting([[black] * 1000], interval_s=0.01))
+        return made[-1]
+
+    one = FrameReader(make, stall_s=10.0, clock=clock)
+    one.start()
+    assert opening.wait(10)
+    for _ in range(5):
+        clock.ahead_s += 14.0
+        assert one.next(0.01) is None
+    release.set()
+    wait_until(lambda: one.next(0.1) is not None)
+    assert one.stop()
+    assert (len(made), made[0].interrupted) == (1, 0)
+
+
 def test_a_recording_that_cannot_be_read_is_an_error(reader, fake_source):
     one = reader(fake_source([SourceError("no such file")], live=False))
     with pytest.raises(SourceError, match="no such file"):

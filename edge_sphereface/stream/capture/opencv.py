@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from edge_sphereface.errors import SourceError
 from edge_sphereface.stream.capture.address import SourceKind, kind_of, printable
+from edge_sphereface.stream.capture.knock import require_answer
 from edge_sphereface.stream.capture.source import FrameSource
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ _UNCERTAIN = 0.01
 """Tolerance of the number of frames that a container states, as a share."""
 _DECODER_THREADS = 1
 """FFmpeg's threads for a stream: each further one delays the video by a frame."""
+_PATIENCE_S = 30.0
+_opening = threading.Lock()
+"""OpenCV opens one stream of FFmpeg at a time (see :mod:`.knock`). One that waits here does not hang."""
 
 
 class CaptureSource(FrameSource):
@@ -55,7 +60,7 @@ class CaptureSource(FrameSource):
         import cv2
 
         self.close()
-        self._capture = self._camera(cv2) if self._kind is SourceKind.CAMERA else self._decoder(cv2)
+        self._capture = self._camera(cv2) if self._kind is SourceKind.CAMERA else self._in_turn(cv2)
         if not self._capture.isOpened():
             self.close()
             which = f"camera {self.name}" if self._kind is SourceKind.CAMERA else self.name
@@ -124,6 +129,27 @@ class CaptureSource(FrameSource):
         if self._capture is None:
             raise SourceError(f"{self.name} is not open.")
         return self._capture
+
+    def _in_turn(self, cv2: Any) -> Any:
+        """Open FFmpeg's decoder, once the camera answers and no other source is being opened, or has been for too long.
+
+        Raises:
+            SourceError: the camera does not answer.
+        """
+        self.is_waiting = True
+        try:
+            if self._kind is SourceKind.NETWORK:
+                require_answer(self._address, self._timeout_ms / 1000)
+            is_alone = _opening.acquire(timeout=_PATIENCE_S)
+        except SourceError as error:
+            raise SourceError(f"Cannot open {self.name}.", hint=f"{error.message}; {_HINTS[self._kind]}") from error
+        finally:
+            self.is_waiting = False
+        try:
+            return self._decoder(cv2)
+        finally:
+            if is_alone:
+                _opening.release()
 
     def _camera(self, cv2: Any) -> Any:
         device = int(self._address) if self._address.isdecimal() else self._address

@@ -289,6 +289,8 @@ class FrameReader:
 
     def _watch_for_stall(self) -> None:
         """Interrupt a read that takes too long, and replace its thread if it does not return."""
+        if self._source.is_waiting:
+            self._last_sign = self._clock()
         silent_s = self._clock() - self._last_sign
         if not self._blocked or not self._source.live or silent_s < self._stall_s or self._stopping.is_set():
             return

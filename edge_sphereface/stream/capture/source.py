@@ -16,11 +16,13 @@ class FrameSource(ABC):
         name: name in messages, without credentials.
         live: whether frames arrive at their own rate, so that some may have to be dropped.
         fps: frames per second; None if it is not known. Read after :meth:`open`.
+        is_waiting: whether :meth:`open` waits for an answer or for another source, within a limit: it does not hang.
     """
 
     name: str
     live: bool
     fps: float | None = None
+    is_waiting: bool = False
 
     @property
     def reopens(self) -> bool:
