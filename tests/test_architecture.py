@@ -104,6 +104,8 @@ def test_nothing_is_unpickled():
 _TRUSTED_JSON = {
     "benchmarks/arm64/features.py": "a job that its parent process wrote; it runs on the oldest wheel as a bare script",
     "benchmarks/arm64/runner.py": "lines of a process that it started",
+    "benchmarks/cameras/isolation.py": "output of a process that it started",
+    "benchmarks/cameras/isolation_worker.py": "a job of the process that started it",
     "benchmarks/cameras/measure.py": "output of a process that it started",
     "benchmarks/cameras/worker.py": "a job of the process that started it",
     "benchmarks/figures.py": "records of this repository",
