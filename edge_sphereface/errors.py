@@ -96,6 +96,7 @@ Remedy: TypeAlias = Literal[
     "allow-cpu-fallback",
     "bring-file",
     "bring-models",
+    "calibrate-liveness",
     "calibrate-threshold",
     "change-detector",
     "change-engine",

@@ -63,6 +63,7 @@ from edge_sphereface.cli.gallery_commands import (
     RemoveReport,
 )
 from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
+from edge_sphereface.cli.liveness_calibration_command import LivenessCalibrationReport
 from edge_sphereface.cli.liveness_command import LivenessReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
 from edge_sphereface.cli.runner import ErrorReport
@@ -117,6 +118,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("gallery rebuild", RebuildReport),
     ("gallery check", CheckReport),
     ("gallery new-key", NewKeyReport),
+    ("calibrate-liveness", LivenessCalibrationReport),
     ("calibrate-threshold", ThresholdReport | TrackThresholdReport),
     ("embed-folder", FolderResult),
     ("info", InfoReport),

@@ -62,7 +62,8 @@ from edge_sphereface.kit.check import read_kit_check
 from edge_sphereface.kit.golden import open_kit
 from edge_sphereface.kit.outputs import read_outputs
 from edge_sphereface.kit.result import read_kit_result
-from edge_sphereface.liveness import LivenessChecker
+from edge_sphereface.liveness import LivenessCalibration, LivenessChecker
+from edge_sphereface.liveness.calibration import ErrorRate, digests_of, find_calibration, store_calibration
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
@@ -330,6 +331,11 @@ READERS = {
         lambda path, _: LivenessChecker([path], threads=1).check(np.zeros((64, 64, 3), np.uint8), [LIVENESS_FACE]),
         "liveness.checker liveness.spec",
     ),
+    "liveness.liveness.json": (
+        TEXT,
+        lambda path, _: find_calibration([path.with_name("liveness.onnx")]),
+        "liveness.calibration",
+    ),
     "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),
     "people.db-matrix": (
         BINARY,
@@ -408,7 +414,13 @@ def _secret(path):
 
 def _liveness(folder):
     weights = write_safetensors(folder / "liveness.safetensors", parameters(gated=True))
-    convert_liveness(weights, folder / "liveness.onnx", crop_scale=2.7)
+    model = convert_liveness(weights, folder / "liveness.onnx", crop_scale=2.7).model
+    error = ErrorRate(value=0.05, low=0.01, high=0.2)
+    calibration = LivenessCalibration(
+        models=digests_of([model]), threshold=0.7, apcer=error, bpcer=error, equal_error=error, attack_clips=40,
+        live_clips=40, checks=900, detector="yunet", made_at="2026-11-27T12:00:00+00:00",
+    )  # fmt: skip
+    store_calibration(calibration, [model])
 
 
 @pytest.fixture(scope="module")

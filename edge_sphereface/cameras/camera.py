@@ -9,6 +9,7 @@ from edge_sphereface.errors import CameraError
 from edge_sphereface.stream.settings import StreamSettings
 
 if TYPE_CHECKING:
+    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.source import FrameSource
     from edge_sphereface.stream.statistics import StreamHealth, StreamStatistics
@@ -26,6 +27,7 @@ class Camera:
         name: name of the camera, which its events carry; no two cameras of a group share one.
         source: see :class:`~edge_sphereface.FaceStream`. It may hold credentials, and is not printed.
         settings: everything else; its own ``name`` is not used.
+        liveness: checks whether faces are live; those that are not get no name. None to check nothing.
 
     Raises:
         CameraError: the name cannot be printed, or is blank.
@@ -34,6 +36,7 @@ class Camera:
     name: str
     source: Source | FrameSource = field(repr=False)
     settings: StreamSettings = field(default_factory=StreamSettings)
+    liveness: LivenessChecker | None = None
 
     def __post_init__(self) -> None:
         """Refuse a name that events cannot carry, and keep it in the settings."""

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import CropEmbedder, Embedder
-    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
     from edge_sphereface.stream.settings import StreamSettings
@@ -60,7 +59,6 @@ class CameraGroup:
         detector: finds faces.
         embedder: the model; None to track faces without recognizing them.
         gallery: the known identities, opened for that model.
-        liveness: checks whether faces are live; those that are not get no name. None to check nothing.
         sinks: outputs of the events of all cameras; each has one thread.
         frame_sinks: makes the outputs of frames of a camera.
         budget_percent: share of the time in which detector and model work, for all cameras together, in percent.
@@ -83,7 +81,6 @@ class CameraGroup:
         detector: Detector,
         embedder: CropEmbedder | None = None,
         gallery: Gallery | None = None,
-        liveness: LivenessChecker | None = None,
         sinks: Sequence[EventSink] = (),
         frame_sinks: Callable[[Camera], Sequence[FrameSink]] = lambda _: (),
         budget_percent: float = BUDGET_PERCENT,
@@ -92,7 +89,6 @@ class CameraGroup:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gallery = gallery
-        self._liveness = liveness
         self._inference = SharedInference(detector, embedder, clock=clock)
         self._frame_sinks, self._budget_percent = frame_sinks, budget_percent
         self._sinks, self._on_turn, self._read, self._clock = tuple(sinks), on_turn, read, clock
@@ -306,7 +302,7 @@ class CameraGroup:
                     detector=detector,
                     embedder=embedder,
                     gallery=self.gallery,
-                    liveness=self._liveness,
+                    liveness=camera.liveness,
                     settings=_limited(camera.settings),
                     frame_sinks=self._frame_sinks(camera),
                     dispatchers=self._dispatchers,

@@ -20,6 +20,7 @@ from edge_sphereface.cli import (
     gallery_commands,
     identity_commands,
     kit_command,
+    liveness_calibration_command,
     liveness_command,
     model_commands,
     serve_command,
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     gallery_commands.add_command(commands)
     threshold_command.add_command(commands)
     liveness_command.add_command(commands)
+    liveness_calibration_command.add_command(commands)
     folder_command.add_command(commands)
     model_commands.add_commands(commands)
     fetch_model_command.add_command(commands)

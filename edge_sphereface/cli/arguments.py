@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.inference.session import SessionConfig
-    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.types import UInt8Array
@@ -148,30 +147,18 @@ def liveness_group() -> tuple[Option, ...]:
         Option(
             name="liveness-threshold",
             read=share,
-            default=DEFAULT_THRESHOLD,
             metavar="P",
             group="liveness",
-            help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD}; measure one on your "
-            "camera)",
+            help="mean probability from which a face counts as live (default: the one that calibrate-liveness stored "
+            f"beside the model, or {DEFAULT_THRESHOLD})",
         ),
     )
 
 
-def open_liveness(arguments: argparse.Namespace) -> LivenessChecker | None:
-    """The liveness models that were named; None without.
-
-    Raises:
-        UsageError: there is no gallery, and so no name to withhold.
-    """
-    if not arguments.liveness:
-        return None
-    if named_gallery(arguments) is None:
-        raise UsageError("--liveness withholds names, and there is no gallery that has any.", hint="add --gallery")
-    from edge_sphereface.liveness import LivenessChecker
-
-    return LivenessChecker(
-        arguments.liveness, threshold=arguments.liveness_threshold, session=session_config(arguments)
-    )
+@cache
+def liveness_options() -> Parser:
+    """Whether faces are live."""
+    return option_parser(liveness_group())
 
 
 @cache
@@ -393,6 +380,14 @@ def cosine(text: str) -> float:
 def share(text: str) -> float:
     """A number from 0 to 1."""
     return _read(Range(least=0, most=1, noun="a share"), text)
+
+
+def rate(text: str) -> float:
+    """A share that is neither 0 nor 1."""
+    value = float_or_nan(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, got {text!r:.40}")
+    return value
 
 
 def above_zero(text: str) -> float:

@@ -120,6 +120,8 @@ def option_values(content: Mapping[str, Any], options: Iterable[Option], place: 
                 f"{place}: there is no setting {key[:_SHOWN]!r}.",
                 hint=f"do you mean {near[0]!r}?" if near else _HINT,
             )
+        if option.is_list and found == []:
+            values[option.attribute] = []
         for item in found if option.is_list and isinstance(found, list) else [found]:
             if item is True and option.bare is not None:  # as the option without a value
                 values[option.attribute] = option.bare

@@ -14,6 +14,7 @@ COMMANDS: dict[Remedy, str] = {
     "allow-cpu-fallback": "--allow-cpu-fallback",
     "bring-file": "--from FILE",
     "bring-models": "edge-sphereface fetch-model FOLDER",
+    "calibrate-liveness": "edge-sphereface calibrate-liveness",
     "calibrate-threshold": "edge-sphereface calibrate-threshold",
     "change-detector": "--detector NAME",
     "change-engine": "--engine local",

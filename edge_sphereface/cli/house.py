@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edge_sphereface.cli.arguments import (
     named_gallery,
     open_embedder,
-    open_liveness,
     open_named_detector,
     open_named_gallery,
     require_detector,
 )
 from edge_sphereface.cli.audit_command import open_audit
 from edge_sphereface.cli.camera_tables import camera_from_json, camera_of, camera_options
+from edge_sphereface.cli.liveness_models import LivenessModels
 from edge_sphereface.cli.option import settings_from
 from edge_sphereface.cli.problem_notes import ProblemNotes
 from edge_sphereface.cli.runner import Outcome, UsageError, note
@@ -54,8 +54,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def cameras_of(arguments: argparse.Namespace) -> list[Camera]:
+def cameras_of(arguments: argparse.Namespace, liveness: LivenessModels) -> list[Camera]:
     """The cameras that the settings name.
+
+    Args:
+        arguments: parsed arguments.
+        liveness: opens the liveness models.
 
     Raises:
         UsageError: one of them has no name or no source, or a single source was named beside them.
@@ -66,7 +70,7 @@ def cameras_of(arguments: argparse.Namespace) -> list[Camera]:
         raise UsageError(
             "Expected either one source or [[camera]] tables, got both.", hint="give each camera a table of its own"
         )
-    return [camera_of(table, values) for table in arguments.camera_tables]
+    return [camera_of(table, values, liveness) for table in arguments.camera_tables]
 
 
 def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
@@ -84,7 +88,8 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
     from edge_sphereface.web.event_log import EventLog
 
-    options, cameras = settings_from(WatchOptions, vars(arguments)), cameras_of(arguments)
+    options, liveness = settings_from(WatchOptions, vars(arguments)), LivenessModels()
+    cameras, of_pictures = cameras_of(arguments, liveness), liveness.of_names(arguments)
     require_detector(arguments)
     supervisor, log, audit = SystemdNotifier(), EventLog(), open_audit(options.audit)
     gallery: Gallery | None = None
@@ -96,6 +101,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
             options,
             group.pipeline("http"),
             gallery,
+            of_pictures,
             events=log,
             cameras=group,
             read_camera=group.read,
@@ -120,7 +126,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         notes.look()
         if asked_to_read.is_set():
             asked_to_read.clear()
-            arguments = reload(group, arguments, read_again)
+            arguments = reload(group, arguments, read_again, liveness)
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg reports every damaged frame
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV reports every address that it cannot open, and so do we
@@ -147,12 +153,11 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
-            liveness=open_liveness(arguments),
             sinks=[*sinks, *([] if options.http is None else [log])],
             frame_sinks=lambda camera: make_frame_sinks(options, page and page.of(camera.name), images),
             budget_percent=options.shared_budget,
             on_turn=on_turn,
-            read=lambda values: camera_from_json(values, vars(arguments)),
+            read=lambda values: camera_from_json(values, vars(arguments), liveness),
         )
         stops = stack.enter_context(stopped_by_signals(group.stop, again=asked_to_read.set))
         stack.enter_context(_endpoint(options, group))
@@ -175,7 +180,10 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
 
 
 def reload(
-    group: CameraGroup, before: argparse.Namespace, read_again: Callable[[], argparse.Namespace]
+    group: CameraGroup,
+    before: argparse.Namespace,
+    read_again: Callable[[], argparse.Namespace],
+    liveness: LivenessModels,
 ) -> argparse.Namespace:
     """Make the cameras of a group those of the settings; equal ones go on untouched.
 
@@ -188,7 +196,7 @@ def reload(
         after = read_again()
         if not hasattr(after, "camera_tables"):
             raise UsageError("No [[camera]] table is left.", hint="the cameras go on as they were")
-        wanted = {camera.name: camera for camera in cameras_of(after)}
+        wanted = {camera.name: camera for camera in cameras_of(after, liveness)}
         if len(wanted) < len(after.camera_tables):
             raise UsageError("Two cameras have the same name.", hint="name each camera after the place that it watches")
     except EdgeSphereFaceError as error:

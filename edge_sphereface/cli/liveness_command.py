@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING
 from edge_sphereface.cli.arguments import (
     detector_options,
     json_option,
+    liveness_options,
     open_named_detector,
     session_config,
     session_options,
-    share,
 )
-from edge_sphereface.cli.runner import Outcome
+from edge_sphereface.cli.runner import Outcome, UsageError
 from edge_sphereface.json_output import INLINE
-from edge_sphereface.liveness.result import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     import argparse
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.inference.session import ProviderReport
-    from edge_sphereface.liveness.result import Liveness
+    from edge_sphereface.liveness.result import Liveness, ThresholdSource
     from edge_sphereface.liveness.spec import LivenessSpec
     from edge_sphereface.types import DetectedFace
 
@@ -32,7 +31,7 @@ def add_command(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "liveness",
-        parents=[json_option(), session_options(), detector_options()],
+        parents=[json_option(), session_options(), detector_options(), liveness_options()],
         help="say which faces look like pictures of faces: no protection against fraud",
         description="Check faces of photographs by liveness models that `python -m export liveness` made. This is no "
         "protection against fraud: a good print or screen passes, and the networks know only the attacks and cameras "
@@ -42,22 +41,6 @@ def add_command(commands: Commands) -> None:
         "photo.jpg",
     )
     parser.add_argument("image", nargs="+", type=Path, help="photograph")
-    parser.add_argument(
-        "--liveness",
-        action="append",
-        type=Path,
-        required=True,
-        metavar="FILE.onnx",
-        help="liveness model; the probabilities of several, each with an option of its own, are averaged",
-    )
-    parser.add_argument(
-        "--liveness-threshold",
-        type=share,
-        default=DEFAULT_THRESHOLD,
-        metavar="P",
-        help=f"mean probability from which a face counts as live (default {DEFAULT_THRESHOLD}; measure one on your "
-        "camera)",
-    )
     parser.set_defaults(run=liveness, is_check=True)
 
 
@@ -93,6 +76,7 @@ class LivenessReport:
 
     Attributes:
         threshold: mean probability from which a face counts as live.
+        threshold_source: where it comes from: ``given``, ``calibrated`` or ``default``.
         models: specifications of the models.
         providers: what each of them runs on.
         images: one per photograph, in the order of the command line. The exit code is 1 unless each shows a face and
@@ -100,16 +84,23 @@ class LivenessReport:
     """
 
     threshold: float
+    threshold_source: ThresholdSource
     models: tuple[LivenessSpec, ...]
     providers: tuple[ProviderReport, ...]
     images: tuple[CheckedImage, ...]
 
 
 def liveness(arguments: argparse.Namespace) -> Outcome:
-    """Liveness of every face of each photograph."""
+    """Liveness of every face of each photograph.
+
+    Raises:
+        UsageError: no model was named.
+    """
     from edge_sphereface.image import load_image
     from edge_sphereface.liveness.checker import LivenessChecker
 
+    if not arguments.liveness:
+        raise UsageError("No liveness model was named.", hint="give --liveness FILE.onnx")
     config = session_config(arguments)
     checker = LivenessChecker(arguments.liveness, threshold=arguments.liveness_threshold, session=config)
     detector = open_named_detector(arguments)
@@ -124,7 +115,11 @@ def liveness(arguments: argparse.Namespace) -> Outcome:
             )
         )
     report = LivenessReport(
-        threshold=checker.threshold, models=checker.specs, providers=checker.providers, images=tuple(images)
+        threshold=checker.threshold,
+        threshold_source=checker.threshold_source,
+        models=checker.specs,
+        providers=checker.providers,
+        images=tuple(images),
     )
     live = [face.liveness.state == "live" for image in images for face in image.faces]
     return Outcome(report, _text(report), passed=all(live) and all(image.faces for image in images))

@@ -14,6 +14,7 @@ from edge_sphereface.cli.arguments import (
     detector_options,
     gallery_options,
     json_option,
+    liveness_options,
     named_gallery,
     open_named_gallery,
     open_pipeline,
@@ -22,6 +23,7 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.audit_command import audit_option, open_audit
 from edge_sphereface.cli.http_parts import make_book, make_certificate
+from edge_sphereface.cli.liveness_models import LivenessModels, require_liveness_model
 from edge_sphereface.cli.option import option_parser, options_of, settings_from
 from edge_sphereface.cli.runner import Outcome, note
 from edge_sphereface.cli.threshold_warning import warn_uncalibrated
@@ -75,6 +77,7 @@ def add_command(commands: Commands) -> None:
             gallery_options(required=False),
             session_options(),
             detector_options(),
+            liveness_options(),
             audit_option(),
             option_parser(options_of(ServeOptions, "server")),
         ],
@@ -111,12 +114,14 @@ def serve(arguments: argparse.Namespace) -> Outcome:
         ended.set()
 
     with ExitStack() as stack:
+        require_liveness_model(arguments)
+        liveness = LivenessModels().of(arguments)
         pipeline = open_pipeline(arguments)
         gallery = None
         if named_gallery(arguments) is not None:
             gallery = stack.enter_context(open_named_gallery(arguments, pipeline.embedder, create=True))
             warn_uncalibrated(gallery)
-        pictures = PictureService(pipeline, gallery, limits=options.http.pictures)
+        pictures = PictureService(pipeline, gallery, liveness=liveness, limits=options.http.pictures)
         stack.callback(pictures.close, _CLOSE_S)
         parts = Parts(gallery=gallery, pictures=pictures, audit=open_audit(arguments.audit))
         deadline_s = options.http.pictures.picture_deadline_s

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from edge_sphereface.cli.arguments import (
     detector_options,
-    float_or_nan,
     gallery_options,
     json_option,
     model_option,
@@ -21,11 +18,13 @@ from edge_sphereface.cli.arguments import (
     open_named_gallery,
     open_pipeline,
     positive,
+    rate,
 )
+from edge_sphereface.cli.recordings import frames_of, is_video
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import argparse
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.detection import Detector
@@ -33,14 +32,9 @@ if TYPE_CHECKING:
     from edge_sphereface.evaluation.threshold import Calibration, TrackCalibration
     from edge_sphereface.gallery import Gallery, Threshold
     from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.stream.capture.source import FrameSource
-    from edge_sphereface.types import UInt8Array
 
 
 _PAIRS_RATE, _TRACKS_RATE = 0.001, 0.01
-_VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm"}
-_VIDEO_FPS = 25.0
-"""Of a video that does not say."""
 
 
 def add_command(commands: Commands) -> None:
@@ -66,7 +60,7 @@ def add_command(commands: Commands) -> None:
         "--folder-fps", type=positive, default=25, metavar="N", help="frame rate of such images (default: 25)"
     )
     parser.add_argument(
-        "--far", type=_rate, metavar="RATE", help="false accept rate (default: 0.001; with --tracks 0.01)"
+        "--far", type=rate, metavar="RATE", help="false accept rate (default: 0.001; with --tracks 0.01)"
     )
     parser.add_argument(
         "--select", choices=("largest", "center", "only"), default="largest", help="which face (default: largest)"
@@ -234,7 +228,7 @@ def _track_scores(
     from edge_sphereface.stream.stranger_tracks import track_scores
 
     paths = sorted(arguments.tracks.iterdir()) if arguments.tracks.is_dir() else []
-    paths = [path for path in paths if path.is_dir() or path.suffix.lower() in _VIDEOS]
+    paths = [path for path in paths if path.is_dir() or is_video(path)]
     if not paths:
         raise SourceError(
             f"There are no videos and no folders of pictures in {arguments.tracks}.",
@@ -247,7 +241,7 @@ def _track_scores(
         source = make_source(str(path), SourceOptions(folder_fps=arguments.folder_fps))
         scores.append(
             track_scores(
-                _frames(source),
+                frames_of(source),
                 detector=detector,
                 embedder=embedder,
                 gallery=gallery,
@@ -256,18 +250,6 @@ def _track_scores(
         )
         show(number, len(paths))
     return scores
-
-
-def _frames(source: FrameSource) -> Iterator[tuple[float, UInt8Array]]:
-    source.open()
-    try:
-        for number in count():
-            image = source.read()
-            if image is None:
-                return
-            yield number / (source.fps or _VIDEO_FPS), image
-    finally:
-        source.close()
 
 
 def _threshold(calibration: Calibration, precision: str, fingerprint: str) -> Threshold:
@@ -351,10 +333,3 @@ def _lines(report: ThresholdReport) -> list[str]:
             + (", WHICH REACHES THE THRESHOLD: they will be confused" if closest.confused else "")
         )
     return lines
-
-
-def _rate(text: str) -> float:
-    value = float_or_nan(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a rate above 0 and below 1, got {text!r:.40}")
-    return value

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 from edge_sphereface.cli.arguments import (
     detector_options,
     gallery_options,
-    liveness_group,
+    liveness_options,
     model_option,
     named_gallery,
     open_embedder,
-    open_liveness,
     open_named_detector,
     open_named_gallery,
     require_detector,
@@ -23,6 +22,7 @@ from edge_sphereface.cli.arguments import (
 from edge_sphereface.cli.audit_command import open_audit
 from edge_sphereface.cli.camera_tables import TABLE, camera_options
 from edge_sphereface.cli.configuration import OPTION, read_configuration
+from edge_sphereface.cli.liveness_models import LivenessModels, require_liveness_model
 from edge_sphereface.cli.option import option_parser, settings_from
 from edge_sphereface.cli.problem_notes import ProblemNotes
 from edge_sphereface.cli.runner import Outcome, UsageError, note
@@ -62,7 +62,7 @@ def add_command(commands: Commands) -> None:
             gallery_options(required=False),
             model_option(),
             detector_options(),
-            option_parser(liveness_group()),
+            liveness_options(),
             option_parser(stream_group()),
         ],
         help="recognize the faces of a camera, stream or video as long as it runs",
@@ -118,6 +118,8 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
     log = EventLog()
     embedder: Embedder | None = None
     audit = open_audit(options.audit)
+    require_liveness_model(arguments)
+    liveness = LivenessModels().of_names(arguments)
 
     def parts(stream: FaceStream) -> Parts:
         return make_parts(
@@ -125,6 +127,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
             # a detector of their own, because nothing else may use that of the stream
             None if embedder is None else FacePipeline(embedder, open_named_detector(arguments)),
             stream.gallery,
+            liveness,
             events=log,
             audit=audit,
             is_healthy=lambda: stream.health().healthy,
@@ -164,7 +167,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
-            liveness=open_liveness(arguments),
+            liveness=liveness,
             settings=options.stream,
             sinks=[*sinks, *([] if options.http is None else [log])],
             frame_sinks=make_frame_sinks(options, page, images),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edge_sphereface.audit import AuditLog
     from edge_sphereface.cli.watch_options import WatchOptions
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.retention.keeper import RetentionKeeper
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
@@ -147,13 +148,20 @@ def make_page(
     )
 
 
-def make_parts(options: WatchOptions, pipeline: FacePipeline | None, gallery: Gallery | None, **others: Any) -> Parts:
+def make_parts(
+    options: WatchOptions,
+    pipeline: FacePipeline | None,
+    gallery: Gallery | None,
+    liveness: LivenessChecker | None,
+    **others: Any,
+) -> Parts:
     """What the HTTP interface beside streams gives access to.
 
     Args:
         options: of the command.
         pipeline: for pictures, used by nothing else; without one no pictures are taken.
         gallery: the enrolled people.
+        liveness: checks whether faces of pictures are live; None to check nothing.
         others: the other parts, by their names.
     """
     from edge_sphereface.web.api import Parts
@@ -161,7 +169,7 @@ def make_parts(options: WatchOptions, pipeline: FacePipeline | None, gallery: Ga
 
     pictures = None
     if pipeline is not None:
-        pictures = PictureService(pipeline, gallery, limits=options.server.pictures)
+        pictures = PictureService(pipeline, gallery, liveness=liveness, limits=options.server.pictures)
     return Parts(gallery=gallery, pictures=pictures, **others)
 
 

@@ -99,8 +99,8 @@ class Identification:
         candidates: the most similar identities, most similar first; empty for an empty gallery.
         threshold: cosine similarity that the best candidate had to reach.
         margin: difference in cosine similarity by which it had to lead the second.
-        reason: why a face that reached the threshold is unknown: another face of the image is more similar to that
-            identity. None for other faces.
+        reason: why a face is unknown, other than by its similarity: another face of the image is more similar to that
+            identity, or the face does not count as live. None for other faces.
     """
 
     name: str | None

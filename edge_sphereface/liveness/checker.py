@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from edge_sphereface.errors import ModelFormatError, ProviderError
 from edge_sphereface.inference.session import open_session, session_config
+from edge_sphereface.liveness.calibration import find_calibration
 from edge_sphereface.liveness.crop import MIN_FACE_PX, crop_around, is_checkable
 from edge_sphereface.liveness.result import DEFAULT_THRESHOLD, Liveness
 from edge_sphereface.liveness.spec import LivenessSpec
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from edge_sphereface.inference.session import ProviderReport, SessionConfig
+    from edge_sphereface.liveness.result import ThresholdSource
     from edge_sphereface.types import Face, Float32Array, UInt8Array
 
 
@@ -27,9 +30,14 @@ class LivenessChecker:
 
     The probabilities of several models are averaged, as their publisher does with two models of different crops.
 
+    Attributes:
+        threshold: mean probability from which a face counts as live.
+        threshold_source: where it comes from: ``given``, ``calibrated`` or ``default``.
+
     Args:
         models: paths of ONNX files made by ``python -m export liveness``; at least one.
-        threshold: mean probability from which a face counts as live.
+        threshold: mean probability from which a face counts as live; None for the one that was calibrated for exactly
+            these models (:class:`~edge_sphereface.liveness.LivenessCalibration`), or 0.5 if none was.
         provider: execution provider; None for the one in ``session``.
         threads: threads of one inference; None for the number in ``session``.
         session: options of the sessions.
@@ -37,6 +45,7 @@ class LivenessChecker:
     Raises:
         ModelNotFoundError: a file does not exist.
         ModelFormatError: a file is not a liveness model.
+        ThresholdError: the calibration beside a model is damaged, or is of other models.
         ProviderError: the execution provider is absent, or does not run a model.
         ValueError: no model, or a threshold outside 0 to 1.
     """
@@ -45,22 +54,34 @@ class LivenessChecker:
         self,
         models: Sequence[str | os.PathLike[str]],
         *,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         provider: str | None = None,
         threads: int | None = None,
         session: SessionConfig | None = None,
     ) -> None:
         if not models:
             raise ValueError("Expected at least one liveness model, got none.")
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"Expected a threshold of 0 to 1, got {threshold}.")
-        self.threshold = threshold
         config = session_config(session, provider=provider, threads=threads)
         self._models = [_Model(Path(model), config) for model in models]
+        self.threshold, self.threshold_source = self._threshold(threshold)
 
     def __repr__(self) -> str:
         names = ", ".join(model.path.name for model in self._models)
         return f"<LivenessChecker {names}: threshold {self.threshold:g}, {self.providers[0].active[0]}>"
+
+    def at(self, threshold: float | None) -> LivenessChecker:
+        """A checker with another threshold that shares the opened models.
+
+        Args:
+            threshold: as for a new checker.
+
+        Raises:
+            ThresholdError: the calibration beside a model is damaged, or is of other models.
+            ValueError: a threshold outside 0 to 1.
+        """
+        other = copy(self)
+        other.threshold, other.threshold_source = self._threshold(threshold)
+        return other
 
     @property
     def specs(self) -> tuple[LivenessSpec, ...]:
@@ -92,6 +113,14 @@ class LivenessChecker:
             for index, score in zip(checked, scores.tolist(), strict=True):
                 results[index] = Liveness(state="live" if score >= self.threshold else "spoof", score=score)
         return results
+
+    def _threshold(self, given: float | None) -> tuple[float, ThresholdSource]:
+        if given is not None:
+            if not 0 <= given <= 1:
+                raise ValueError(f"Expected a threshold of 0 to 1, got {given}.")
+            return given, "given"
+        calibration = find_calibration([model.path for model in self._models])
+        return (DEFAULT_THRESHOLD, "default") if calibration is None else (calibration.threshold, "calibrated")
 
 
 class _Model:

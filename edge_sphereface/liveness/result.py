@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 LivenessState: TypeAlias = Literal["live", "spoof", "not_checked"]
+ThresholdSource: TypeAlias = Literal["given", "calibrated", "default"]
+"""``calibrated``: by a file beside the model."""
+CHECKS_AVERAGED = 5
+"""Number of newest checks of a track whose mean decides."""
 DEFAULT_THRESHOLD = 0.5
 """A probability from which the class of live faces outweighs the others together. It says nothing about an error rate:
 measure one on your own camera."""

@@ -212,11 +212,12 @@ class Api:
             files = await body.pictures(pictures)
             await self._prepare_audit()
             chosen: Selection = "largest" if select == "largest" else "only"
-            enrollment = await self._done(pictures.enroll(name.strip(), files, select=chosen))
+            enrolled = await self._done(pictures.enroll(name.strip(), files, select=chosen))
+        enrollment = enrolled.enrollment
         await self._changed(request, "enroll", enrollment.name, {"embeddings": enrollment.added})
         if not request.scope[HOLDER].may("identify"):  # who resembles the picture is an identification
-            enrollment = replace(enrollment, lookalikes=())
-        return json_response(enrollment)
+            enrolled = replace(enrolled, enrollment=replace(enrollment, lookalikes=()))
+        return json_response(enrolled)
 
     async def _rename(self, request: Request) -> Response:
         asked, gallery = RenameRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()

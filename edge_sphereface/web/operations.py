@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edge_sphereface.gallery.records import Enrollment, Identity
+from edge_sphereface.gallery.records import Identity
 from edge_sphereface.web.api_messages import (
     CameraChanged,
     CameraList,
@@ -22,6 +22,7 @@ from edge_sphereface.web.messages import RemoveAnswer, RemoveRequest
 from edge_sphereface.web.picture_service import (
     DetectedPicture,
     EmbeddedPicture,
+    EnrolledPictures,
     IdentifiedPicture,
     VerifiedPictures,
 )
@@ -151,7 +152,7 @@ OPERATIONS = (
                 description="which face of a picture: refuse several (only), or take the largest",
             ),
         ),
-        body="pictures", answer=Enrollment,
+        body="pictures", answer=EnrolledPictures,
     ),
     Operation(
         name="rename", method="POST", path="/people/rename", scope="enroll", summary="Give a person another name",

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 from edge_sphereface.compare import verify
 from edge_sphereface.detection.in_file import find_in_file
 from edge_sphereface.errors import GalleryError, NoFaceError, SeveralFacesError
+from edge_sphereface.gallery.records import Identification
 from edge_sphereface.image import ImageFile
-from edge_sphereface.json_output import INLINE, rounded
+from edge_sphereface.json_output import INLINE, OMIT_NONE, rounded
+from edge_sphereface.liveness.result import LivenessState  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.web.picture_limits import PictureLimits
 from edge_sphereface.web.work_queue import WorkQueue
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from edge_sphereface.gallery import Enrollment, Gallery, Identification
+    from edge_sphereface.gallery import Enrollment, Gallery
+    from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.pipeline import FacePipeline, Selection
     from edge_sphereface.types import DetectedFace, EmbeddedFace
 
@@ -75,11 +78,12 @@ class VerifiedPictures:
     """Whether two pictures show one person.
 
     Attributes:
-        same: whether the similarity reaches the threshold.
+        same: whether the similarity reaches the threshold and, where liveness is checked, both faces are live.
         similarity: cosine of the two embeddings, from -1 to 1.
         threshold: cosine from which two faces count as one person.
         threshold_source: where the threshold comes from, in words.
         faces: the two faces that were compared.
+        liveness: whether each of them is live, ``spoof`` or ``not_checked``; absent where liveness is not checked.
     """
 
     same: bool
@@ -87,6 +91,7 @@ class VerifiedPictures:
     threshold: float = field(metadata=rounded(4))
     threshold_source: str
     faces: tuple[DetectedFace, DetectedFace]
+    liveness: tuple[LivenessState, LivenessState] | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +100,13 @@ class IdentifiedPictureFace:
 
     Attributes:
         face: where it was found in the picture.
-        answer: who it is.
+        answer: who it is; a face that is not live has no name and no candidates.
+        liveness: whether it is live, ``spoof`` or ``not_checked``; absent where liveness is not checked.
     """
 
     face: DetectedFace = field(metadata=INLINE)
     answer: Identification = field(metadata=INLINE)
+    liveness: LivenessState | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +123,20 @@ class IdentifiedPicture:
     faces: tuple[IdentifiedPictureFace, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolledPictures:
+    """Pictures that were enrolled.
+
+    Attributes:
+        enrollment: what was enrolled.
+        liveness: whether the face of each picture is live, ``spoof`` or ``not_checked``; absent where liveness is not
+            checked. It refuses nothing: people are enrolled from prints and scans as well.
+    """
+
+    enrollment: Enrollment = field(metadata=INLINE)
+    liveness: tuple[LivenessState, ...] | None = field(default=None, metadata=OMIT_NONE)
+
+
 class PictureService:
     """One model and detector, one gallery, and one worker that processes pictures in order.
 
@@ -125,6 +146,7 @@ class PictureService:
     Args:
         pipeline: detector and embedder.
         gallery: opened for that embedder; None without one.
+        liveness: checks whether faces are live; those that are not get no name. None to check nothing.
         limits: bounds of requests.
         clock: gives seconds that never run backwards.
     """
@@ -134,10 +156,11 @@ class PictureService:
         pipeline: FacePipeline,
         gallery: Gallery | None,
         *,
+        liveness: LivenessChecker | None = None,
         limits: PictureLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pipeline, self.gallery = pipeline, gallery
+        self.pipeline, self.gallery, self._liveness = pipeline, gallery, liveness
         self.limits = limits or PictureLimits()
         self.queue = WorkQueue(patience_s=self.limits.picture_patience_s, clock=clock)
 
@@ -208,17 +231,31 @@ class PictureService:
 
         def work() -> IdentifiedPicture:
             faces = self._embedded(picture)
+            states = self._states(picture, faces)
             least = threshold
             if matches_only and threshold is not None:
                 least = max(threshold, self._own_threshold()[0])
-            answers = gallery.identify_faces(
-                [face.embedding for face in faces], top=top, threshold=least, margin=margin
-            )
+            live = [face for face, state in zip(faces, states, strict=True) if state in (None, "live")]
+            # The others do not take part: a picture of somebody must not take the name from the person beside it.
+            answers = gallery.identify_faces([face.embedding for face in live], top=top, threshold=least, margin=margin)
             if matches_only:
                 answers = [_without_others(answer) for answer in answers]
+            named = iter(answers)
+            unnamed = Identification(
+                name=None,
+                outcome="unknown",
+                candidates=(),
+                threshold=self._own_threshold()[0] if least is None else least,
+                margin=margin,
+                reason="the face does not count as live",
+            )
             found = tuple(
-                IdentifiedPictureFace(face=face.face.report(), answer=answer)
-                for face, answer in zip(faces, answers, strict=True)
+                IdentifiedPictureFace(
+                    face=face.face.report(),
+                    answer=next(named) if state in (None, "live") else unnamed,
+                    liveness=state,
+                )
+                for face, state in zip(faces, states, strict=True)
             )
             return IdentifiedPicture(detector=self.pipeline.detector.name, faces=found)
 
@@ -226,7 +263,7 @@ class PictureService:
 
     def enroll(
         self, name: str, pictures: Sequence[tuple[str, ImageFile]], *, select: Selection = "only"
-    ) -> Future[Enrollment]:
+    ) -> Future[EnrolledPictures]:
         """Add a person's pictures to the gallery: all of them, or none if one shows no face.
 
         Args:
@@ -279,12 +316,15 @@ class PictureService:
         value, source = self._own_threshold() if threshold is None else (threshold, "request")
         one, other = (self._one(name, picture, "largest") for name, picture in (("first", first), ("second", second)))
         answer = verify(one, other, threshold=value)
+        state, other_state = self._states(first, [one])[0], self._states(second, [other])[0]
+        liveness = None if state is None or other_state is None else (state, other_state)
         return VerifiedPictures(
-            same=answer.same,
+            same=answer.same and liveness in (None, ("live", "live")),
             similarity=answer.similarity,
             threshold=value,
             threshold_source=source,
             faces=(one.face.report(), other.face.report()),
+            liveness=liveness,
         )
 
     def _own_threshold(self) -> tuple[float, str]:
@@ -294,17 +334,27 @@ class PictureService:
 
     def _enroll(
         self, gallery: Gallery, name: str, pictures: Sequence[tuple[str, ImageFile]], select: Selection
-    ) -> Enrollment:
+    ) -> EnrolledPictures:
         import numpy as np
 
         from edge_sphereface.gallery.crops import encode_crop
 
         faces = [self._one(label, picture, select) for label, picture in pictures]
-        return gallery.enroll(
+        states = [self._states(picture, [face])[0] for (_, picture), face in zip(pictures, faces, strict=True)]
+        enrollment = gallery.enroll(
             name,
             np.stack([face.embedding for face in faces]),
             crops=[encode_crop(face.crop) for face in faces] if gallery.keep_crops else None,
         )
+        checked = tuple(state for state in states if state is not None)
+        return EnrolledPictures(enrollment=enrollment, liveness=checked or None)
+
+    def _states(self, picture: ImageFile, faces: Sequence[EmbeddedFace]) -> list[LivenessState | None]:
+        """Whether faces, in pixels of the full picture, are live; None where that is not checked."""
+        if self._liveness is None:
+            return [None] * len(faces)
+        image = picture.decode(1)  # reduced, it has lost what the networks look at
+        return [found.state for found in self._liveness.check(image, [face.face for face in faces])]
 
     def _one(self, label: str, picture: ImageFile, select: Selection) -> EmbeddedFace:
         try:

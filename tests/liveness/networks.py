@@ -1,6 +1,9 @@
-"""MiniFASNets with random weights: parameters by name, and the same network in PyTorch."""
+"""MiniFASNets with random weights: parameters by name, and the same network in PyTorch; a model with a known answer."""
 
 import numpy as np
+
+from edge_sphereface.liveness import LivenessSpec
+from edge_sphereface.liveness.spec import METADATA_KEY
 
 WIDTHS_V2 = (32, 103, 64, (13, 13, 13, 13), 231, 128, (231, 52, 26, 77, 26, 26), 308, 128, (26, 26), 512)
 """Source: minivision-ai/Silent-Face-Anti-Spoofing, src/model_lib/MiniFASNet.py, ``1.8M_``."""
@@ -126,3 +129,37 @@ def torch_logits(torch, values, crops):
         value = block(value, "conv_6_dw", groups=value.shape[1])
         value = functional.linear(value.flatten(1), tensors["linear.weight"])
         return functional.linear(normalize(value, "bn"), tensors["prob.weight"]).numpy()
+
+
+def brightness_model(path):
+    """Write a liveness model with a known answer: the mean brightness of the crop, from 0 to 1, is its probability."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    spec = LivenessSpec(
+        architecture="brightness", side=80, crop_scale=1.0, live_class=1, classes=2, source_file="none",
+        source_sha256="0" * 64, exporter_version="0",
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Div", ["mean", "white"], ["flat"]),
+        helper.make_node("Unsqueeze", ["flat", "last"], ["live"]),
+        helper.make_node("Sub", ["one", "live"], ["spoof"]),
+        helper.make_node("Concat", ["spoof", "live"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", 80, 80, 3])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [
+            helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
+            helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
+            helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, str(path))
+    return path

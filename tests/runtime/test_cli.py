@@ -242,8 +242,8 @@ def test_every_command_has_help_with_an_example(capsys):
     commands = build_parser().commands.choices
     assert set(commands) == {
         "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "gallery",
-        "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device", "check-outputs", "doctor",
-        "fetch-detector", "fetch-model",
+        "calibrate-liveness", "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device",
+        "check-outputs", "doctor", "fetch-detector", "fetch-model",
         "watch", "serve", "tokens", "service", "completion", "help", "remove", "expire", "audit",
     }  # fmt: skip
     below = commands["gallery"].commands.choices

@@ -12,8 +12,10 @@ from edge_sphereface.cameras import CameraGroup
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.camera_tables import camera_from_json
 from edge_sphereface.cli.house import cameras_of, reload
+from edge_sphereface.cli.liveness_models import LivenessModels
 from edge_sphereface.cli.runner import UsageError
-from edge_sphereface.errors import CameraError
+from edge_sphereface.errors import CameraError, ModelFormatError, ModelNotFoundError
+from tests.liveness.networks import brightness_model
 
 HOUSE = """
 detect-fps = 4
@@ -36,6 +38,11 @@ spool = "mqtt.db"
 """
 
 
+@pytest.fixture
+def bright_model(tmp_path):
+    return brightness_model(tmp_path / "bright.onnx")
+
+
 def parsed(path, text):
     path.write_text(text)
     return build_parser().parse_args(["watch", "--config", str(path)])
@@ -43,7 +50,7 @@ def parsed(path, text):
 
 def test_tables_are_cameras_and_share_the_other_settings(tmp_path):
     arguments = parsed(tmp_path / "house.toml", HOUSE)
-    door, yard = cameras_of(arguments)
+    door, yard = cameras_of(arguments, LivenessModels())
     assert (door.name, door.source, door.settings.fps, door.settings.tracking.detect_fps) == (
         "door", "rtsp://camera.lan/door", 5, 4
     )  # fmt: skip
@@ -70,15 +77,66 @@ def test_tables_are_cameras_and_share_the_other_settings(tmp_path):
 )
 def test_a_mistake_in_a_table_is_named(tmp_path, old, new, message):
     with pytest.raises(UsageError, match=message):
-        cameras_of(parsed(tmp_path / "house.toml", HOUSE.replace(old, new)))
+        cameras_of(parsed(tmp_path / "house.toml", HOUSE.replace(old, new)), LivenessModels())
 
 
 def test_a_request_describes_a_camera_as_a_table_does(tmp_path):
     shared = vars(parsed(tmp_path / "house.toml", HOUSE))
-    camera = camera_from_json({"name": "gate", "source": 1, "fps": 2.0}, shared)
+    camera = camera_from_json({"name": "gate", "source": 1, "fps": 2.0}, shared, LivenessModels())
     assert (camera.name, camera.settings.fps, camera.settings.tracking.detect_fps) == ("gate", 2, 4)
     with pytest.raises(UsageError, match="do you mean 'source'"):
-        camera_from_json({"name": "gate", "sourc": 1}, shared)
+        camera_from_json({"name": "gate", "sourc": 1}, shared, LivenessModels())
+
+
+def test_cameras_check_liveness_by_their_own_settings_or_the_shared_ones(tmp_path, bright_model):
+    text = f"""
+gallery = "people.db"
+[liveness]
+file = ["{bright_model}"]
+threshold = 0.6
+
+[[camera]]
+name = "door"
+source = 0
+[[camera]]
+name = "gate"
+source = 1
+[[camera]]
+name = "hall"
+source = 2
+liveness-threshold = 0.8
+[[camera]]
+name = "yard"
+source = 3
+liveness = []
+"""
+    models, path = LivenessModels(), tmp_path / "house.toml"
+    before = parsed(path, text)
+    door, gate, hall, yard = cameras_of(before, models)
+    assert (door.liveness.threshold, hall.liveness.threshold, yard.liveness) == (0.6, 0.8, None)
+    assert gate.liveness is door.liveness
+    group = CameraGroup([door, gate, hall, yard], detector=FoundNobody())
+    streams = group.streams
+    reload(group, before, before.read_again, models)
+    assert group.streams == streams, "the same settings read again change no camera"
+    path.write_text(text.replace("liveness = []", ""))
+    reload(group, before, before.read_again, models)
+    assert [one == other for one, other in zip(group.streams, streams, strict=True)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ("fps = 5", 'liveness = ["missing.onnx"]', ModelNotFoundError, "missing.onnx"),
+        ("fps = 5", "liveness-threshold = 0.7", UsageError, "needs the model that it is for"),
+        ("fps = 5", 'liveness = "house.toml"', ModelFormatError, "house.toml"),
+        ('gallery = "people.db"', 'liveness = ["missing.onnx"]', UsageError, "no gallery"),
+    ],
+)
+def test_a_wrong_liveness_model_is_an_error_at_the_start(tmp_path, monkeypatch, old, new, error, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        cameras_of(parsed(tmp_path / "house.toml", HOUSE.replace(old, new)), LivenessModels())
 
 
 class FoundNobody:
@@ -91,13 +149,13 @@ class FoundNobody:
 def test_reading_again_changes_only_what_changed(tmp_path, capsys):
     path = tmp_path / "house.toml"
     before = parsed(path, HOUSE)
-    group = CameraGroup(cameras_of(before), detector=FoundNobody())
+    group = CameraGroup(cameras_of(before, LivenessModels()), detector=FoundNobody())
     door, yard = group.stream("door"), group.stream("yard")
     path.write_text(
         HOUSE.replace("detect-fps = 2", "detect-fps = 3").replace("people.db", "others.db")
         + '\n[[camera]]\nname = "gate"\nsource = "rtsp://camera.lan/gate"\n'
     )
-    after = reload(group, before, before.read_again)
+    after = reload(group, before, before.read_again, LivenessModels())
     assert [camera.name for camera in group.configured()] == ["door", "yard", "gate"]
     assert group.stream("door") is door
     assert group.stream("yard") is not yard
@@ -105,7 +163,7 @@ def test_reading_again_changes_only_what_changed(tmp_path, capsys):
     assert "2 of 3 cameras changed" in said
     assert "from the next start: gallery" in said
     path.write_text(HOUSE.replace('[[camera]]\nname = "door"\nsource = "rtsp://camera.lan/door"\nfps = 5\n', ""))
-    reload(group, after, after.read_again)
+    reload(group, after, after.read_again, LivenessModels())
     assert [camera.name for camera in group.configured()] == ["yard"]
 
 
@@ -121,10 +179,10 @@ def test_reading_again_changes_only_what_changed(tmp_path, capsys):
 def test_bad_settings_change_nothing_and_say_why(tmp_path, capsys, text, reason):
     path = tmp_path / "house.toml"
     before = parsed(path, HOUSE)
-    group = CameraGroup(cameras_of(before), detector=FoundNobody())
+    group = CameraGroup(cameras_of(before, LivenessModels()), detector=FoundNobody())
     cameras = group.configured()
     path.write_text(text)
-    assert reload(group, before, before.read_again) is before
+    assert reload(group, before, before.read_again, LivenessModels()) is before
     assert group.configured() == cameras
     said = capsys.readouterr().err
     assert "settings not changed" in said
@@ -134,9 +192,9 @@ def test_bad_settings_change_nothing_and_say_why(tmp_path, capsys, text, reason)
 def test_a_camera_that_cannot_be_leaves_the_others_as_they_should_be(tmp_path, capsys):
     path = tmp_path / "house.toml"
     before = parsed(path, HOUSE)
-    group = CameraGroup(cameras_of(before), detector=FoundNobody())
+    group = CameraGroup(cameras_of(before, LivenessModels()), detector=FoundNobody())
     path.write_text(HOUSE.replace("source = 0", 'source = "gopher://camera"').replace("fps = 5", "fps = 6"))
-    reload(group, before, before.read_again)
+    reload(group, before, before.read_again, LivenessModels())
     assert "'yard' could not be changed" in capsys.readouterr().err
     assert [camera.source for camera in group.configured()] == ["rtsp://camera.lan/door", "0"]
     assert group.configured()[0].settings.fps == 6
@@ -145,7 +203,7 @@ def test_a_camera_that_cannot_be_leaves_the_others_as_they_should_be(tmp_path, c
 def test_two_cameras_of_one_name_start_nothing(tmp_path):
     arguments = parsed(tmp_path / "house.toml", HOUSE.replace('"yard"', '"door"'))
     with pytest.raises(CameraError, match="name for each camera"):
-        CameraGroup(cameras_of(arguments), detector=FoundNobody())
+        CameraGroup(cameras_of(arguments, LivenessModels()), detector=FoundNobody())
 
 
 @pytest.mark.integration

@@ -113,8 +113,10 @@ def interface(detector, people, web_embedder, tmp_path):
     """Starts servers, and gives a client of a token with the scopes that a test names."""
     opened = []
 
-    def start(scopes=("admin",), *, limits=None, answer_s=30, **parts):
-        service = PictureService(FacePipeline(web_embedder, detector), people, limits=limits or PictureLimits())
+    def start(scopes=("admin",), *, limits=None, answer_s=30, liveness=None, **parts):
+        service = PictureService(
+            FacePipeline(web_embedder, detector), people, liveness=liveness, limits=limits or PictureLimits()
+        )
         token, book = None, None
         if scopes is not None:
             path = tmp_path / "tokens.json"

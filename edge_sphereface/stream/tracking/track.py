@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from edge_sphereface.liveness.result import CHECKS_AVERAGED
 from edge_sphereface.types import Face
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
 
 _BELIEVED_MISSES = 2
 """Number of missed detections up to which the optical flow of a face is trusted."""
-_LIVE_SCORES = 5
-"""Number of checks whose mean decides whether a face is live."""
 _MOST_EVIDENCE = 20.0
 """Limit of the evidence of a track: older embeddings lose weight, so that errors do not persist."""
 
@@ -107,7 +106,7 @@ class TrackState:
     name: str | None = None
     candidates: tuple[Candidate, ...] = ()
     liveness: LivenessState | None = None
-    _live_scores: deque[float] = field(default_factory=lambda: deque(maxlen=_LIVE_SCORES))
+    _live_scores: deque[float] = field(default_factory=lambda: deque(maxlen=CHECKS_AVERAGED))
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
 

@@ -10,6 +10,7 @@ from edge_sphereface.stream.events import (
     FaceIdentified,
     FaceLost,
     FaceUnknown,
+    IdentityEvent,
     SourceDown,
     SourceUp,
     StatisticsReported,
@@ -18,6 +19,7 @@ from edge_sphereface.stream.events import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from edge_sphereface.liveness.result import LivenessState
     from edge_sphereface.stream.events import Event
 
 _MOST_TRACKS = 1000
@@ -33,10 +35,12 @@ class Face:
     Attributes:
         name: None for unknown, or not decided yet.
         was_unknown: whether it was ever decided to be unknown.
+        liveness: whether it is live; None where that is not checked, or not decided yet.
     """
 
     name: str | None = None
     was_unknown: bool = False
+    liveness: LivenessState | None = None
 
 
 @dataclass(slots=True)
@@ -48,12 +52,14 @@ class CameraView:
         is_up: whether frames arrive.
         faces: in sight, by their tracks.
         unknown: number of faces that were decided to be unknown.
+        checks_liveness: whether its events say which faces are live.
     """
 
     run: str = ""
     is_up: bool = False
     faces: dict[int, Face] = field(default_factory=dict)
     unknown: int = 0
+    checks_liveness: bool = False
 
     def names(self) -> list[str]:
         """Who is in sight, sorted."""
@@ -62,6 +68,10 @@ class CameraView:
     def strangers(self) -> int:
         """How many faces in sight are unknown now."""
         return sum(face.name is None and face.was_unknown for face in self.faces.values())
+
+    def pictures(self) -> int | None:
+        """How many faces in sight look like pictures of faces; None where liveness is not checked."""
+        return sum(face.liveness == "spoof" for face in self.faces.values()) if self.checks_liveness else None
 
 
 @dataclass(slots=True)
@@ -171,6 +181,8 @@ class Sightings:
         face = camera.faces.setdefault(event.track, Face())
         while len(camera.faces) > _MOST_TRACKS:
             del camera.faces[next(iter(camera.faces))]
+        if isinstance(event, IdentityEvent) and event.liveness is not None:
+            face.liveness, camera.checks_liveness = event.liveness, True
         if isinstance(event, FaceUnknown):
             if not face.was_unknown:
                 camera.unknown += 1

@@ -281,6 +281,9 @@ class HomeAssistantSink:
             "names": names[:_NAMES],
             "names_omitted": len(names[_NAMES:]),
         }
+        pictures = view.pictures()
+        if pictures is not None:
+            faces["spoof"] = pictures
         put, topic = self.retained.put, self._discovery.camera_topic
         put(topic(one, "status"), "online" if view.is_up else "offline")
         put(topic(one, "faces"), json_text(faces))
