@@ -1,5 +1,7 @@
 """What Home Assistant's entities say while cameras, people and the broker come and go."""
 
+from dataclasses import replace
+
 import pytest
 
 from edge_sphereface.errors import GalleryError
@@ -44,6 +46,16 @@ def test_a_camera_says_who_is_in_sight(entities, events):
         {"topic": "house/faces/status"},
         {"topic": made.config("door", "Frames")["state_topic"]},
     ]
+
+
+def test_a_camera_says_how_many_faces_look_like_pictures(entities, events):
+    made, door = entities(), events("door")
+    made.give(
+        door.up(), replace(door.unknown(1), liveness="spoof"), replace(door.identified(2, "Ann"), liveness="live")
+    )
+    assert made.state("door", "Faces")["spoof"] == 1
+    made.give(door.lost(1))
+    assert made.state("door", "Faces")["spoof"] == 0
 
 
 def test_a_person_is_in_sight_until_the_window_ends(entities, events):
