@@ -42,10 +42,10 @@ def add_command(commands: Commands) -> None:
         help="measure the errors of liveness models on your camera, and store a threshold beside the model",
         description="Check clips of live people and of attacks (prints, screens), both recorded by your camera, and "
         "find the threshold with the fewest errors that at most a wanted share of the attacks reaches. A clip is a "
-        "video, a photograph that is named by itself, or the photographs of one folder; of a folder, each video and each folder in it is a "
-        "clip. The shares count clips, not frames. Clips that cannot tell are refused: too few, without a face, one "
-        "clip named twice, or live faces and attacks that score alike. A threshold for these attacks says nothing "
-        "about others.",
+        "video, a photograph that is named by itself, or the photographs of one folder; of a folder, each video and "
+        "each folder in it is a clip. The shares count clips, not frames. Clips that cannot tell are refused: too few, "
+        "without a face, one clip named twice, or live faces and attacks that score alike. A threshold for these "
+        "attacks says nothing about others.",
         epilog="example: edge-sphereface calibrate-liveness minifasnet-v2.onnx --live clips/live --attack clips/prints "
         "clips/screens",
     )
