@@ -63,7 +63,7 @@ from edge_sphereface.kit.golden import open_kit
 from edge_sphereface.kit.outputs import read_outputs
 from edge_sphereface.kit.result import read_kit_result
 from edge_sphereface.liveness import LivenessCalibration, LivenessChecker
-from edge_sphereface.liveness.calibration import ErrorRate, digests_of, find_calibration, store_calibration
+from edge_sphereface.liveness.calibration import ErrorRate, digests_of, load_calibration, store_calibration
 from edge_sphereface.model.certificate import certificate_path, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.manifest import MANIFEST, read_manifest
@@ -333,7 +333,7 @@ READERS = {
     ),
     "liveness.liveness.json": (
         TEXT,
-        lambda path, _: find_calibration([path.with_name("liveness.onnx")]),
+        lambda path, _: load_calibration(path),
         "liveness.calibration",
     ),
     "people.db": (BINARY, search, "gallery.sqlite.database gallery.sqlite.state gallery.sqlite.tables"),

@@ -114,6 +114,15 @@ def store_calibration(calibration: LivenessCalibration, models: Sequence[Path]) 
     return path
 
 
+def load_calibration(path: Path) -> LivenessCalibration:
+    """Read a calibration.
+
+    Raises:
+        ThresholdError: the file is missing, damaged, or no calibration of this version.
+    """
+    return LivenessCalibration.from_json(_FILE.read(path), name=f"The liveness calibration {path}")
+
+
 def find_calibration(models: Sequence[Path]) -> LivenessCalibration | None:
     """The calibration of exactly these models, in any order; None where none was stored beside any of them.
 
@@ -125,7 +134,7 @@ def find_calibration(models: Sequence[Path]) -> LivenessCalibration | None:
         return None
     digests = digests_of(models)
     for path in paths:
-        found = LivenessCalibration.from_json(_FILE.read(path), name=f"The liveness calibration {path}")
+        found = load_calibration(path)
         if found.models == digests:
             return found
     raise ThresholdError(
