@@ -38,6 +38,9 @@
     │   └── ChecksumError           a file does not have its pinned SHA-256
     ├── ExtraError                  (also ImportError)   an optional dependency is not installed
     ├── RetentionError              (also OSError)       what is stored about people cannot be judged or deleted
+    ├── StrangerError               (also OSError)       what is kept of strangers cannot be used
+    │   ├── StrangerFormatError     (also ValueError)    a file that is damaged, or no store of strangers
+    │   └── StrangerNotFoundError   (also LookupError)   no stranger of that ID
     └── OutputError                 (also OSError)       a result cannot be written
 
 The message says what was expected and what came; the hint says what to do. ``str(error)`` holds both. Neither names a
@@ -86,6 +89,9 @@ __all__ = [
     "SeveralFacesError",
     "SinkError",
     "SourceError",
+    "StrangerError",
+    "StrangerFormatError",
+    "StrangerNotFoundError",
     "ThresholdError",
     "TokenError",
     "TrackError",
@@ -362,6 +368,24 @@ class RetentionError(EdgeSphereFaceError, OSError):
     """What is stored about people cannot be judged or deleted as asked."""
 
     code = "retention"
+
+
+class StrangerError(EdgeSphereFaceError, OSError):
+    """What is kept of strangers cannot be used."""
+
+    code = "strangers"
+
+
+class StrangerFormatError(StrangerError, ValueError):
+    """A file is damaged, or is no store of strangers."""
+
+    code = "stranger-format"
+
+
+class StrangerNotFoundError(StrangerError, LookupError):
+    """There is no stranger of that ID."""
+
+    code = "stranger-not-found"
 
 
 class OutputError(EdgeSphereFaceError, OSError):

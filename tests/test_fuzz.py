@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 if sys.platform == "linux":
@@ -77,6 +78,7 @@ from edge_sphereface.retention import INDEX_NAME, EventAges, FolderIndex
 from edge_sphereface.retention.event_files import expire_events, read_lines, rewrite_events
 from edge_sphereface.retention.mentions import Mentions
 from edge_sphereface.storage.protobuf_wire import bytes_field, varint_field
+from edge_sphereface.strangers import Sighting, StrangerStore
 from edge_sphereface.stream.outputs.events.home_assistant.state import StateFile, Subject
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 from edge_sphereface.stream.outputs.events.webhook_signature import read_secret
@@ -264,6 +266,14 @@ def index(path, _):
         opened.erase()
 
 
+def strangers(path, _):
+    with StrangerStore(path, most=10) as opened:
+        for stranger in opened.group(0.5).strangers:
+            opened.crop(opened.sightings(stranger.id)[0].number)
+        opened.forget_known(lambda rows: [False] * len(rows))
+        opened.expire(3600.0)
+
+
 def events(path, _):
     expire_events(path, EventAges(2e9, {"0123abcd": [(1, 0.5)]}, calendar_s=2e9), 60.0, dry_run=False)
     mentions = Mentions(["Ann"])
@@ -364,7 +374,8 @@ READERS = {
     "tokens.json": (TEXT, tokens, "web.tokens"),
     "entities.json": (TEXT, entities, "stream.outputs.events.home_assistant.state"),
     "spool.db": (BINARY, spool, "stream.outputs.events.outbox"),
-    INDEX_NAME: (BINARY, index, "retention.folder_index"),
+    INDEX_NAME: (BINARY, index, "retention.folder_index retention.service_clock storage.private_database"),
+    "strangers.db": (BINARY, strangers, "strangers.store strangers.sealed_values"),
     "events.jsonl": (TEXT, events, "retention.event_files retention.mentions"),
     "audit.jsonl": (TEXT, audit, "audit.entry audit.parts"),
     "audit.jsonl.key": (TEXT, audit, "audit.key"),
@@ -495,6 +506,7 @@ def samples(  # noqa: PLR0913, PLR0917 -- a file of every kind
     (folder / "crop.png").write_bytes(encode_crop(astronaut[:112, :96]))
     _photographs(folder, astronaut)
     _retained(folder)
+    _strangers(folder, kind, faces[:3], astronaut[:112, :96])
     opened = Outbox(folder / "spool.db")
     opened.put('{"event": "appeared"}')
     opened.close()
@@ -526,6 +538,15 @@ def _retained(folder):
     line = '{"run": "0123abcd", "sequence": 1, "track": 1, "name": "Ann", "time": "2026-01-31T12:00:00.000Z"}'
     (folder / "events.jsonl").write_text(f"{line}\n" * 3)
     AuditLog(folder / "audit.jsonl").record("enroll", subject="Ann", by="test")
+
+
+def _strangers(folder, kind, faces, crop):
+    seen = datetime.fromtimestamp(1.7e9, timezone.utc)
+    with StrangerStore(folder / "strangers.db", fingerprint=kind, create=True) as store:
+        store.add(
+            [Sighting(camera="door", start=seen, end=seen, quality=0.5, embedding=face, crop=crop) for face in faces]
+        )
+        store.group(0.5)
 
 
 def _outputs(folder):

@@ -5,28 +5,10 @@ import sqlite3
 import pytest
 
 from edge_sphereface.errors import RetentionError
-from edge_sphereface.retention import INDEX_NAME, UNKNOWN, FolderIndex, Moment, read_moment
+from edge_sphereface.retention import INDEX_NAME, UNKNOWN, FolderIndex, read_moment
+from tests.machine import NOON, Machine
 
-HOUR, DAY, NOON = 3600.0, 86400.0, 1.8e9
-
-
-class Machine:
-    """A machine whose clocks a test moves."""
-
-    def __init__(self):
-        self.start, self.uptime_s, self.unix_s = 1, 100.0, NOON
-
-    def __call__(self):
-        return Moment(start=str(self.start), uptime_s=self.uptime_s, unix_s=self.unix_s)
-
-    def run(self, seconds):
-        self.uptime_s += seconds
-        self.unix_s += seconds
-
-    def restart(self, off_s=0.0, wrong_s=0.0):
-        self.start += 1
-        self.uptime_s = 10.0
-        self.unix_s += off_s + 10.0 + wrong_s
+HOUR, DAY = 3600.0, 86400.0
 
 
 @pytest.fixture

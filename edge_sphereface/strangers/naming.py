@@ -1,0 +1,40 @@
+"""Gives a stranger a name: the best sightings go to a gallery, and all leave the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_sphereface.gallery.crops import encode_crop
+
+if TYPE_CHECKING:
+    from edge_sphereface.gallery import Enrollment, Gallery
+    from edge_sphereface.strangers.store import StrangerStore
+
+MOST_ENROLLED = 5
+"""Sightings of a stranger that are enrolled: those of the best quality."""
+
+
+def enroll_stranger(store: StrangerStore, stranger: str, name: str, gallery: Gallery) -> Enrollment:
+    """Enroll a stranger under a name, and remove the sightings from the store.
+
+    Args:
+        store: holds the stranger.
+        stranger: the ID.
+        name: name of the identity.
+        gallery: opened with the fingerprint of the store.
+
+    Raises:
+        StrangerNotFoundError: there is no such stranger.
+        StrangerError: the store cannot be used; the person may be enrolled.
+        GalleryError: the gallery refuses the person; nothing was changed.
+        FingerprintError: the gallery holds embeddings of another kind.
+    """
+    gallery.fingerprint.require(store.fingerprint, f"The gallery {gallery.location}")
+    best = [sighting.number for sighting in store.sightings(stranger)[:MOST_ENROLLED]]
+    embeddings = store.embeddings(stranger)
+    crops = [encode_crop(store.crop(number)) for number in best] if gallery.keep_crops else None
+    enrollment = gallery.enroll(name, np.stack([embeddings[number] for number in best]), crops=crops)
+    store.forget(stranger)
+    return enrollment

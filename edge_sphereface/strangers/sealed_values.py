@@ -1,0 +1,165 @@
+"""Encodes and decodes what a store of strangers holds, encrypted where it has a key."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+
+from edge_sphereface.errors import GalleryFormatError, GalleryKeyError, ImageError, StrangerFormatError
+from edge_sphereface.gallery.encryption import AesCipher, NoCipher
+from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
+from edge_sphereface.image import decode_image
+from edge_sphereface.storage.record import Between, Length, Rate, Record
+from edge_sphereface.strangers.records import KeptSighting
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge_sphereface.strangers.records import Sighting
+    from edge_sphereface.types import Float32Array, UInt8Array
+
+MOST_RECORD_BYTES = 2048
+MOST_CROP_BYTES = 1 << 18
+_MOST_LETTERS = 200
+"""Of a camera's name."""
+_KEY_CHECK = b"edge-sphereface"
+_SEAL_BYTES = 28
+"""Nonce and tag of an encrypted value."""
+_JPEG_QUALITY = 95
+_MOST_PIXELS = 1 << 18
+_LAST_S = 253402300799.0
+"""End of the year 9999, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record(Record):
+    """What is stored of a sighting besides embedding and crop. Times are in seconds since 1970."""
+
+    record_name: ClassVar[str] = "The record of a sighting"
+    record_error: ClassVar[type[StrangerFormatError]] = StrangerFormatError
+    record_hint: ClassVar[str] = "the sighting is deleted"
+    record_bytes: ClassVar[int] = MOST_RECORD_BYTES
+
+    camera: Annotated[str, Length(_MOST_LETTERS)]
+    start: Annotated[float, Between(0, _LAST_S)]
+    end: Annotated[float, Between(0, _LAST_S)]
+    quality: Rate
+
+
+class SealedValues:
+    """Encodes and decodes the values of one store. Each is bound to its store and its sighting.
+
+    Args:
+        store: random name of the store.
+        size: number of components D of an embedding.
+        key: 32 bytes that encrypt the values; None to store them as they are.
+
+    Raises:
+        ExtraError: the package ``cryptography`` is not installed.
+    """
+
+    def __init__(self, store: str, size: int, key: bytes | None) -> None:
+        self._store, self._size = store, size
+        self._cipher = NoCipher() if key is None else AesCipher(key)
+
+    @property
+    def embedding_bytes(self) -> int:
+        """Size of a sealed embedding."""
+        return 4 * self._size + (_SEAL_BYTES if self._cipher.encrypted else 0)
+
+    def key_check(self) -> bytes | None:
+        """A value that tells the key again; None without a key."""
+        return self._cipher.seal(_KEY_CHECK, self._place("key", 0)) if self._cipher.encrypted else None
+
+    def require_key(self, key_check: object, path: Path) -> None:
+        """Require the key of a store if it is encrypted, and none if it is not.
+
+        Raises:
+            GalleryKeyError: the key is missing or wrong, or was given for a store that is not encrypted.
+        """
+        if isinstance(key_check, bytes) != self._cipher.encrypted:
+            what, hint = (
+                ("is not encrypted, and a key was given", "forget all strangers, delete the file and begin another")
+                if self._cipher.encrypted
+                else ("is encrypted, and no key was given", "give the gallery's key")
+            )
+            raise GalleryKeyError(
+                f"The file of strangers {path} {what}.",
+                hint=hint,
+                remedy=None if self._cipher.encrypted else "give-key",
+            )
+        if isinstance(key_check, bytes):
+            try:
+                self._cipher.open(key_check, self._place("key", 0))
+            except GalleryFormatError as error:
+                raise GalleryKeyError(f"The file of strangers {path} was encrypted with another key.") from error
+
+    def seal(self, number: int, sighting: Sighting, embedding: Float32Array) -> tuple[bytes, bytes, bytes]:
+        """Encode a sighting: its record, its embedding (D,) of length one, and its crop as a JPEG file."""
+        import cv2
+
+        record = _Record(
+            camera=sighting.camera[:_MOST_LETTERS],
+            start=sighting.start.timestamp(),
+            end=sighting.end.timestamp(),
+            quality=float(sighting.quality),
+        )
+        crop = cv2.imencode(".jpg", sighting.crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+        vector = np.ascontiguousarray(embedding, dtype="<f4").tobytes()
+        values = {"record": record.to_json().encode(), "embedding": vector, "crop": crop}
+        record_value, vector_value, crop_value = (
+            self._cipher.seal(value, self._place(kind, number)) for kind, value in values.items()
+        )
+        return record_value, vector_value, crop_value
+
+    def record(self, number: int, sealed: object) -> KeptSighting:
+        """Decode the record of a sighting.
+
+        Raises:
+            StrangerFormatError: it is damaged.
+        """
+        found = _Record.from_json(self._open(sealed, "record", number))
+        start, end = (datetime.fromtimestamp(moment, timezone.utc) for moment in (found.start, found.end))
+        return KeptSighting(number=number, camera=found.camera, start=start, end=end, quality=found.quality)
+
+    def embedding(self, number: int, sealed: object) -> Float32Array:
+        """Decode an embedding: (D,) float32 of length one.
+
+        Raises:
+            StrangerFormatError: it is damaged.
+        """
+        raw = self._open(sealed, "embedding", number)
+        vector = np.frombuffer(raw if len(raw) == 4 * self._size else bytes(4 * self._size), dtype="<f4")
+        if not abs(float(np.vdot(vector, vector)) - 1) <= 3 * LENGTH_TOLERANCE:  # also refuses NaN
+            raise _damaged(number, "its embedding is not of length one")
+        return vector
+
+    def crop(self, number: int, sealed: object) -> UInt8Array:
+        """Decode a crop: (H, W, 3) uint8 BGR.
+
+        Raises:
+            StrangerFormatError: it is damaged.
+        """
+        try:
+            return decode_image(self._open(sealed, "crop", number), "the crop", max_pixels=_MOST_PIXELS)
+        except ImageError as error:
+            raise _damaged(number, "its crop is no picture") from error
+
+    def _open(self, sealed: object, kind: str, number: int) -> bytes:
+        if not isinstance(sealed, bytes):
+            raise _damaged(number, f"its {kind} is missing or too large")
+        try:
+            return self._cipher.open(sealed, self._place(kind, number))
+        except GalleryFormatError as error:
+            raise _damaged(number, f"its {kind} was changed or moved") from error
+
+    def _place(self, kind: str, number: int) -> str:
+        return json.dumps([self._store, kind, number])
+
+
+def _damaged(number: int, why: str) -> StrangerFormatError:
+    return StrangerFormatError(f"Sighting {number} is damaged: {why}.", hint="the sighting is deleted")

@@ -1,0 +1,509 @@
+"""``StrangerStore``: sightings of people without a name, in one file, for a limited time."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from edge_sphereface.errors import OutputError, StrangerError, StrangerFormatError, StrangerNotFoundError
+from edge_sphereface.gallery.vectors import check_embeddings, template_of
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.retention.moment import Moment, read_moment
+from edge_sphereface.retention.service_clock import CALENDAR_TABLE, START_TABLE, age_s, ahead_of_starts, observe
+from edge_sphereface.storage.private_database import COMPANIONS, PrivateDatabase, has_magic
+from edge_sphereface.strangers.grouping import group_faces
+from edge_sphereface.strangers.known import KnownStrangers
+from edge_sphereface.strangers.numbering import carry_over
+from edge_sphereface.strangers.records import KeptSighting, Stranger
+from edge_sphereface.strangers.sealed_values import MOST_CROP_BYTES, MOST_RECORD_BYTES, SealedValues
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from edge_sphereface.storage.private_database import Run
+    from edge_sphereface.strangers.records import Sighting
+    from edge_sphereface.types import Float32Array, UInt8Array
+
+MOST_SIGHTINGS = 2000
+"""Sightings that a store keeps. Grouping compares each with each: 2000 take 16 MB for a moment."""
+
+_MAGIC = 0x45535354
+"""SQLite's application_id of a store."""
+_TABLES = (
+    START_TABLE,
+    CALENDAR_TABLE,
+    """CREATE TABLE state (
+  one INTEGER PRIMARY KEY CHECK (one = 1), store TEXT, fingerprint TEXT, key_check BLOB, erasing INTEGER
+)""",
+    """CREATE TABLE sighting (
+  number INTEGER PRIMARY KEY, start INTEGER, served_s REAL, stranger INTEGER, record BLOB, embedding BLOB, crop BLOB
+)""",
+    "CREATE TABLE stranger (number INTEGER PRIMARY KEY, id TEXT UNIQUE, successor INTEGER)",
+)
+_MOST_ROWS = 5000
+"""Rows that are read at once, whatever a file holds."""
+_PART_THAT_GOES = 50
+"""Part of a full store whose oldest sightings go together, so that the file is not overwritten for each."""
+_ID_BYTES = 3
+
+
+class _Row(NamedTuple):
+    """A sighting as grouping needs it: its number, that of its stranger, and its embedding (D,)."""
+
+    number: int
+    stranger: int | None
+    embedding: Float32Array
+
+
+class StrangerStore:
+    """Sightings of people without a name. Safe to use from several threads and processes.
+
+    Everything is in one SQLite file of mode 0600. What is removed is overwritten. Ages follow the running time of the
+    machine, as those of :class:`~edge_sphereface.retention.FolderIndex`, so a calendar clock that jumps changes none.
+    They are readable without the key of an encrypted store; the sightings are not.
+
+    Args:
+        path: of the file.
+        fingerprint: fingerprint of the embeddings that are added; None to read and remove only.
+        create: make the file if it is missing; requires ``fingerprint``.
+        key: 32 bytes from ``read_key``, which encrypt a new store or open an encrypted one.
+        most: number of sightings that are kept; the oldest go first.
+        moment: gives the present moment.
+
+    Whatever a disk or another process does, every method raises only ``StrangerError``, or ``OutputError`` if the disk
+    is full or fails, or another process keeps the file locked. A later call may succeed.
+
+    Raises:
+        StrangerError: the file is missing or cannot be used.
+        StrangerFormatError: it is damaged, or no store of strangers.
+        GalleryKeyError: the key is missing or wrong, or was given for a store that is not encrypted.
+        FingerprintError: the store holds embeddings of another kind.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        fingerprint: Fingerprint | None = None,
+        create: bool = False,
+        key: bytes | None = None,
+        most: int = MOST_SIGHTINGS,
+        moment: Callable[[], Moment] = read_moment,
+    ) -> None:
+        if create and fingerprint is None:
+            raise ValueError("A store of strangers is made for a model: give its fingerprint.")
+        self.path = Path(path)
+        self._key, self._most, self._moment = key, min(most, _MOST_ROWS), moment
+        self._database = _opened(self.path, create=create)
+        try:
+            self._begin(fingerprint)
+        except BaseException:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    # ---- sightings --------------------------------------------------------------------------------------------
+
+    def add(self, sightings: Sequence[Sighting]) -> int:
+        """Add sightings; on return they are on the disk. :meth:`group` then finds out whose they are.
+
+        Returns:
+            Number of the oldest sightings that went because the store was full.
+
+        Raises:
+            EmbeddingError: an embedding has another size, holds NaN or is zero.
+        """
+        rows = [check_embeddings(sighting.embedding, self.fingerprint.embedding_size)[0] for sighting in sightings]
+        with self._change() as run:
+            service = observe(run, self._moment())
+            (last,) = run("SELECT coalesce(max(number), 0) FROM sighting").fetchone()
+            for number, (sighting, row) in enumerate(zip(sightings, rows, strict=True), start=last + 1):
+                values = self._values.seal(number, sighting, row)
+                place = (number, service.start, service.served_s, None)
+                run("INSERT INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, *values))
+            (count,) = run("SELECT count(*) FROM sighting").fetchone()
+            if count <= self._most:
+                return 0
+            gone = min(count - self._most + self._most // _PART_THAT_GOES, count)
+            query = "SELECT number FROM sighting ORDER BY number LIMIT ?"
+            self._delete(run, [number for (number,) in run(query, (gone,)).fetchall()])
+            return int(gone)
+
+    def group(self, threshold: float) -> KnownStrangers:
+        """Group all kept sightings by person. The groups do not depend on the order in which sightings came.
+
+        A stranger keeps the ID while sightings come or expire. If two turn out to be one, the ID of the one with more
+        sightings stays, and the other one leads to it. If one turns out to be two, the part with more sightings keeps
+        the ID.
+
+        Args:
+            threshold: least average similarity of the sightings of one person.
+        """
+        with self._change() as run:
+            rows = self._rows(run)
+            labels = group_faces(self._matrix(rows), threshold)
+            groups = [[rows[index] for index in np.flatnonzero(labels == label)] for label in np.unique(labels)]
+            numbers = self._number(run, groups)
+            strangers = self._strangers(run)
+        means = {number: self._matrix(group).mean(axis=0) for number, group in zip(numbers, groups, strict=True)}
+        kept = [(stranger, means[number]) for number, stranger in strangers.items() if number in means]
+        return KnownStrangers(
+            strangers=tuple(stranger for stranger, _ in kept),
+            means=np.stack([mean for _, mean in kept]) if kept else self._matrix([]),
+            threshold=threshold,
+        )
+
+    # ---- strangers --------------------------------------------------------------------------------------------
+
+    def strangers(self) -> tuple[Stranger, ...]:
+        """The strangers as :meth:`group` found them last, those seen most often first."""
+        with self._change() as run:
+            return tuple(self._strangers(run).values())
+
+    def get(self, stranger: str) -> Stranger:
+        """One stranger.
+
+        Args:
+            stranger: the ID, or one that leads to it.
+
+        Raises:
+            StrangerNotFoundError: there is no such stranger.
+        """
+        with self._change() as run:
+            found = self._strangers(run).get(self._find(run, stranger))
+        if found is None:
+            raise _no_stranger(stranger)
+        return found
+
+    def sightings(self, stranger: str) -> tuple[KeptSighting, ...]:
+        """The sightings of a stranger, the best crop first.
+
+        Raises:
+            StrangerNotFoundError: there is no such stranger.
+        """
+        with self._change() as run:
+            return tuple(self._sightings(run).get(self._find(run, stranger), ()))
+
+    def crop(self, sighting: int) -> UInt8Array:
+        """The crop of a sighting, (H, W, 3) uint8 BGR.
+
+        Raises:
+            StrangerNotFoundError: there is no such sighting.
+        """
+        query = f"SELECT CASE WHEN length(crop) <= {MOST_CROP_BYTES} THEN crop END FROM sighting WHERE number = ?"  # noqa: S608 -- a number
+        with self._change() as run:
+            row = run(query, (sighting,)).fetchone()
+        if row is None:
+            raise StrangerNotFoundError(f"There is no sighting {sighting}.", hint="it may have expired")
+        return self._values.crop(sighting, row[0])
+
+    def embeddings(self, stranger: str) -> dict[int, Float32Array]:
+        """The embeddings (D,) of the sightings of a stranger by their numbers.
+
+        Raises:
+            StrangerNotFoundError: there is no such stranger.
+        """
+        with self._change() as run:
+            number = self._find(run, stranger)
+            return {row.number: row.embedding for row in self._rows(run) if row.stranger == number}
+
+    # ---- removal ----------------------------------------------------------------------------------------------
+
+    def forget(self, stranger: str | None = None) -> int:
+        """Remove the sightings of a stranger, or of all, without a byte that remains.
+
+        Returns:
+            Number of sightings removed.
+
+        Raises:
+            StrangerNotFoundError: there is no such stranger.
+        """
+        with self._change() as run:
+            if stranger is None:
+                found = run("SELECT number FROM sighting").fetchall()
+            else:
+                found = run("SELECT number FROM sighting WHERE stranger = ?", (self._find(run, stranger),)).fetchall()
+            self._delete(run, [number for (number,) in found])
+        self.erase()
+        return len(found)
+
+    def forget_known(self, is_known: Callable[[Float32Array], Sequence[bool]]) -> int:
+        """Remove the sightings of people who have a name by now.
+
+        A sighting goes if it is known itself, or if the mean of its stranger is.
+
+        Args:
+            is_known: tells of embeddings (N, D) of length one, N at least 1, whether each is known.
+
+        Returns:
+            Number of sightings removed.
+        """
+        with self._change() as run:
+            rows = self._rows(run)
+        if not rows:
+            return 0
+        groups = [[row] for row in rows]
+        groups += [group for _, group in _by_stranger(rows) if len(group) > 1]
+        means = np.stack([template_of(self._matrix(group)) for group in groups])
+        known = {row.number for group, found in zip(groups, is_known(means), strict=True) if found for row in group}
+        if known:
+            with self._change() as run:
+                self._delete(run, known)
+            self.erase()
+        return len(known)
+
+    def oldest_s(self) -> float:
+        """Age of the oldest sighting in seconds; 0 without one, infinite if its time is damaged."""
+        with self._change() as run:
+            return max(self._ages(run).values(), default=0.0)
+
+    def expire(self, keep_s: float, *, dry_run: bool = False) -> int:
+        """Remove the sightings that are older than a limit, and overwrite all that was removed before.
+
+        Args:
+            keep_s: the limit in seconds.
+            dry_run: only count.
+
+        Returns:
+            Number of sightings removed.
+        """
+        with self._change() as run:
+            old = [number for number, age in self._ages(run).items() if age > keep_s]
+            if not dry_run:
+                self._delete(run, old)
+        if not dry_run:
+            self.erase()
+        return len(old)
+
+    def erase(self) -> None:
+        """Overwrite what was removed, if that was not done yet."""
+        with self._change() as run:
+            (erasing,) = run("SELECT erasing FROM state").fetchone()
+        if erasing:
+            with self._explained():
+                self._database.overwrite_removed()
+            with self._change() as run:
+                run("UPDATE state SET erasing = 0")
+
+    # ---- the database -----------------------------------------------------------------------------------------
+
+    def _begin(self, fingerprint: Fingerprint | None) -> None:
+        with self._change() as run:
+            row = run("SELECT store, fingerprint, key_check FROM state").fetchone()
+            if row is None:
+                if fingerprint is None:
+                    raise StrangerFormatError(f"{self.path} is empty.", hint="watch with it first")
+                store = secrets.token_hex(8)
+                self._values = SealedValues(store, fingerprint.embedding_size, self._key)
+                row = (store, fingerprint.to_json(), self._values.key_check())
+                run("INSERT INTO state VALUES (1, ?, ?, ?, 0)", row)
+        store, text, key_check = row
+        if not isinstance(store, str) or not isinstance(text, str):
+            raise StrangerFormatError(f"{self.path} is damaged: its state is invalid.", hint="delete it")
+        self.fingerprint = Fingerprint.from_json(text)
+        if fingerprint is not None:
+            self.fingerprint.require(fingerprint, f"The file of strangers {self.path}")
+        self._values = SealedValues(store, self.fingerprint.embedding_size, self._key)
+        self._values.require_key(key_check, self.path)
+
+    def _rows(self, run: Run) -> list[_Row]:
+        """The sightings. One that is damaged is removed."""
+        size = self._values.embedding_bytes
+        query = f"""SELECT number, stranger, CASE WHEN length(embedding) = {size} THEN embedding END
+            FROM sighting ORDER BY number DESC LIMIT {_MOST_ROWS}"""  # noqa: S608 -- numbers
+        rows, damaged = [], []
+        for number, stranger, sealed in run(query).fetchall():
+            try:
+                embedding = self._values.embedding(number, sealed)
+            except StrangerFormatError:
+                damaged.append(number)
+            else:
+                rows.append(_Row(number, stranger if isinstance(stranger, int) else None, embedding))
+        self._delete(run, damaged)
+        return rows[::-1]
+
+    def _matrix(self, rows: Sequence[_Row]) -> Float32Array:
+        if not rows:
+            return np.zeros((0, self.fingerprint.embedding_size), dtype=np.float32)
+        return np.stack([row.embedding for row in rows])
+
+    def _sightings(self, run: Run) -> dict[int, list[KeptSighting]]:
+        """The sightings of each stranger, the best crop first. One that is damaged is removed."""
+        query = f"""SELECT stranger, number, CASE WHEN length(record) <= {MOST_RECORD_BYTES} THEN record END
+            FROM sighting WHERE typeof(stranger) = 'integer' ORDER BY number DESC LIMIT {_MOST_ROWS}"""  # noqa: S608 -- numbers
+        found: dict[int, list[KeptSighting]] = {}
+        damaged = []
+        for stranger, number, sealed in run(query).fetchall():
+            try:
+                found.setdefault(stranger, []).append(self._values.record(number, sealed))
+            except StrangerFormatError:
+                damaged.append(number)
+        self._delete(run, damaged)
+        for sightings in found.values():
+            sightings.sort(key=lambda sighting: (-sighting.quality, sighting.number))
+        return found
+
+    def _strangers(self, run: Run) -> dict[int, Stranger]:
+        """The strangers by their numbers, those seen most often first."""
+        sightings = self._sightings(run)
+        query = "SELECT number, id FROM stranger WHERE successor IS NULL LIMIT ?"
+        strangers = {
+            number: _stranger(str(name), sightings[number])
+            for number, name in run(query, (_MOST_ROWS,)).fetchall()
+            if sightings.get(number)
+        }
+        return dict(
+            sorted(strangers.items(), key=lambda item: (-item[1].sightings, -item[1].last.timestamp(), item[0]))
+        )
+
+    def _number(self, run: Run, groups: Sequence[Sequence[_Row]]) -> list[int]:
+        """Give each group the number of a stranger, and write down what changes."""
+        numbers = []
+        numbering = carry_over([[row.stranger for row in group] for group in groups])
+        (last,) = run("SELECT coalesce(max(number), 0) FROM stranger").fetchone()
+        for group, kept in zip(groups, numbering.numbers, strict=True):
+            number = kept
+            if number is None:
+                number = last = last + 1
+                run("INSERT INTO stranger VALUES (?, ?, NULL)", (number, self._new_id(run)))
+            numbers.append(number)
+            for changed in (row.number for row in group if row.stranger != number):
+                run("UPDATE sighting SET stranger = ? WHERE number = ?", (number, changed))
+        for before, after in numbering.successors.items():
+            run("UPDATE stranger SET successor = ? WHERE number = ? OR successor = ?", (after, before, before))
+        self._drop_empty(run)
+        return numbers
+
+    @staticmethod
+    def _new_id(run: Run) -> str:
+        while True:
+            name = f"s-{secrets.token_hex(_ID_BYTES)}"
+            if run("SELECT 1 FROM stranger WHERE id = ?", (name,)).fetchone() is None:
+                return name
+
+    @staticmethod
+    def _find(run: Run, stranger: str) -> int:
+        row = run("SELECT coalesce(successor, number) FROM stranger WHERE id = ?", (stranger,)).fetchone()
+        if row is None or not isinstance(row[0], int):
+            raise _no_stranger(stranger)
+        return row[0]
+
+    def _delete(self, run: Run, sightings: Collection[int]) -> None:
+        if sightings:
+            for number in sightings:
+                run("DELETE FROM sighting WHERE number = ?", (number,))
+            run("UPDATE state SET erasing = 1")
+            self._drop_empty(run)
+
+    @staticmethod
+    def _drop_empty(run: Run) -> None:
+        """Remove strangers without sightings, and what leads to them."""
+        run(
+            "DELETE FROM stranger WHERE coalesce(successor, number) NOT IN "
+            "(SELECT stranger FROM sighting WHERE stranger IS NOT NULL)"
+        )
+
+    def _ages(self, run: Run) -> dict[int, float]:
+        """Ages of the sightings in seconds by their numbers; a damaged one is infinite."""
+        now_s, ahead_s = observe(run, self._moment()).now_s, ahead_of_starts(run)
+        ages = {}
+        for number, start, served_s in run("SELECT number, start, served_s FROM sighting LIMIT ?", (_MOST_ROWS,)):
+            age = age_s(now_s, served_s, ahead_s.get(start))
+            ages[number] = float("inf") if age is None else age
+        return ages
+
+    @contextmanager
+    def _change(self) -> Iterator[Run]:
+        with self._explained(), self._database.change() as run:
+            yield run
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with _explained(self.path):
+            yield
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file is a store of strangers, by its first bytes."""
+    return has_magic(path, _MAGIC)
+
+
+def delete_damaged(path: Path) -> bool:
+    """Delete a store of strangers that cannot be read; what is in it could not be removed when its time is over.
+
+    Returns:
+        Whether it was deleted: a file that is no store of strangers is left alone.
+
+    Raises:
+        StrangerError: it cannot be deleted.
+    """
+    if not is_store(path):
+        return False
+    try:
+        for suffix in reversed(COMPANIONS):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+    except OSError as error:
+        raise StrangerError(f"Cannot delete {path}: {error.strerror or error}.", hint="delete it yourself") from error
+    return True
+
+
+def _opened(path: Path, *, create: bool) -> PrivateDatabase:
+    if not create and not path.exists():
+        raise StrangerError(f"There is no file of strangers {path}.", hint="check the path")
+    with _explained(path):
+        return PrivateDatabase(path, magic=_MAGIC, tables=_TABLES, what="file of strangers", error=StrangerError)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OutputError(f"Cannot use {path}: {error}.", hint="is the disk full or read-only?") from error
+    except sqlite3.DatabaseError as error:
+        raise StrangerFormatError(f"{path} is damaged, or no file of strangers: {error}.", hint="delete it") from error
+
+
+def _by_stranger(rows: Iterable[_Row]) -> list[tuple[int, list[_Row]]]:
+    groups: dict[int, list[_Row]] = {}
+    for row in rows:
+        if row.stranger is not None:
+            groups.setdefault(row.stranger, []).append(row)
+    return sorted(groups.items())
+
+
+def _stranger(name: str, sightings: Sequence[KeptSighting]) -> Stranger:
+    days = {moment.astimezone().date() for sighting in sightings for moment in (sighting.start, sighting.end)}
+    return Stranger(
+        id=name,
+        sightings=len(sightings),
+        days=len(days),
+        first=min(sighting.start for sighting in sightings),
+        last=max(sighting.end for sighting in sightings),
+        cameras=tuple(sorted({sighting.camera for sighting in sightings})),
+    )
+
+
+def _no_stranger(stranger: str) -> StrangerNotFoundError:
+    return StrangerNotFoundError(
+        f"There is no stranger {stranger!r:.40}.", hint="the sightings may have expired, or have got a name"
+    )
