@@ -56,7 +56,7 @@ def test_the_best_crop_comes_first(make):
 
 
 def test_the_order_of_arrival_does_not_decide(make, tmp_path):
-    people = [sighting(person, view) for person in range(5) for view in range(4)]
+    people = [sighting(person, view) for person in range(4) for view in range(3)]
     found = []
     for seed in range(3):
         store = make() if seed == 0 else make(most=100)
@@ -66,7 +66,7 @@ def test_the_order_of_arrival_does_not_decide(make, tmp_path):
             grouped(store)  # in between, too
         times = [[kept.start for kept in store.sightings(stranger.id)] for stranger in store.strangers()]
         found.append(sorted(sorted(group) for group in times))
-    assert [len(group) for group in found[0]] == [4] * 5
+    assert [len(group) for group in found[0]] == [3] * 4
     assert found[0] == found[1] == found[2]
 
 
@@ -264,11 +264,12 @@ def start(fork_server, fingerprint):
     return lambda path, seed: fork(path, fingerprint.to_json(), seed)
 
 
+@pytest.mark.slow
 def test_whoever_kills_the_writer_keeps_no_byte(path, fingerprint, start):
     """Killed while it adds, forgets and overwrites; the next one that looks after the hour overwrites everything."""
     chance = random.Random(0)
     added = set()
-    for seed in range(6):
+    for seed in range(4):
         process = start(path, seed)
         lines = [process.stdout.readline() for _ in range(chance.randrange(4, 24))]
         process.kill()
