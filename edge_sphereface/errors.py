@@ -14,6 +14,7 @@
     ├── FingerprintError            (also ValueError)    embeddings that are not comparable
     ├── NoFaceError                 (also LookupError)   a photograph that must show a face shows none
     ├── SeveralFacesError           (also LookupError)   a photograph that must show one face shows more
+    ├── PhotographError             (also ValueError)    photographs that strict enrollment refuses
     ├── GalleryError
     │   ├── GalleryNotFoundError    (also FileNotFoundError)
     │   ├── GalleryFormatError      (also ValueError)    not a gallery, damaged, or of another version
@@ -84,6 +85,7 @@ __all__ = [
     "OfflineError",
     "OutputError",
     "PairsError",
+    "PhotographError",
     "ProviderError",
     "RetentionError",
     "SeveralFacesError",
@@ -224,6 +226,12 @@ class FingerprintError(EdgeSphereFaceError, ValueError):
     """Embeddings were made by different models or preprocessing and cannot be compared."""
 
     code = "fingerprint"
+
+
+class PhotographError(EdgeSphereFaceError, ValueError):
+    """Photographs do not have the quality that strict enrollment asks for."""
+
+    code = "photograph"
 
 
 class GalleryError(EdgeSphereFaceError):

@@ -50,6 +50,7 @@ from edge_sphereface.batch.folder import FolderResult
 from edge_sphereface.cameras.camera import GroupHealth
 from edge_sphereface.cli.audit_command import AuditReport
 from edge_sphereface.cli.completion import CompletionScript
+from edge_sphereface.cli.enroll_command import EnrollReport
 from edge_sphereface.cli.erasure_commands import ExpireReport, RemovedReport
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
 from edge_sphereface.cli.fetch_model_command import FetchModelReport
@@ -62,7 +63,8 @@ from edge_sphereface.cli.gallery_commands import (
     RebuildReport,
     RemoveReport,
 )
-from edge_sphereface.cli.identity_commands import EnrollReport, IdentifyReport
+from edge_sphereface.cli.gallery_report_command import GalleryReport
+from edge_sphereface.cli.identify_command import IdentifyReport
 from edge_sphereface.cli.liveness_calibration_command import LivenessCalibrationReport
 from edge_sphereface.cli.liveness_command import LivenessReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
@@ -117,6 +119,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("gallery import", ImportReport),
     ("gallery rebuild", RebuildReport),
     ("gallery check", CheckReport),
+    ("gallery report", GalleryReport),
     ("gallery new-key", NewKeyReport),
     ("calibrate-liveness", LivenessCalibrationReport),
     ("calibrate-threshold", ThresholdReport | TrackThresholdReport),

@@ -132,6 +132,7 @@ _TRUSTED_FILES = {
     "benchmarks/stream/soak.py": "a file of /proc",
     "benchmarks/arm64/features.py": "its own job, and galleries that it made",
     "edge_sphereface/cli/service_command.py": "files of this package",
+    "edge_sphereface/enrollment/page.py": "a file of this package",
     "edge_sphereface/cpu.py": "files of /proc and /sys",
     "edge_sphereface/retention/moment.py": "a file of /proc",
     "edge_sphereface/doctor/machine.py": "a file of /proc",

@@ -13,12 +13,13 @@ from edge_sphereface.cli import (
     audit_command,
     completion,
     device_command,
+    enroll_command,
     erasure_commands,
     face_commands,
     fetch_model_command,
     folder_command,
     gallery_commands,
-    identity_commands,
+    identify_command,
     kit_command,
     liveness_calibration_command,
     liveness_command,
@@ -50,7 +51,8 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"edge-sphereface {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     face_commands.add_commands(commands)
-    identity_commands.add_commands(commands)
+    enroll_command.add_command(commands)
+    identify_command.add_command(commands)
     gallery_commands.add_command(commands)
     threshold_command.add_command(commands)
     liveness_command.add_command(commands)

@@ -17,6 +17,7 @@ from edge_sphereface.cli.arguments import (
     warn_without_crops,
 )
 from edge_sphereface.cli.audit_command import audit_option, open_audit
+from edge_sphereface.cli.gallery_report_command import add_report
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.json_output import INLINE
 
@@ -33,7 +34,7 @@ def add_command(commands: Commands) -> None:
     """Add this command and those below it to the parser."""
     parser = commands.add_parser(
         "gallery",
-        help="list, remove, export, import, rebuild, check",
+        help="list, report, remove, export, import, rebuild, check",
         description="Manage a gallery. Every command has --help with an example, and --json.",
         epilog="example: edge-sphereface gallery list --gallery people.db",
     )
@@ -44,6 +45,7 @@ def add_command(commands: Commands) -> None:
     _add_import(below)
     _add_rebuild(below)
     _add_check(below)
+    add_report(below)
     _add_new_key(below)
 
 

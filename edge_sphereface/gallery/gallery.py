@@ -256,6 +256,23 @@ class Gallery(ABC):
                 progress(done, total)
         return best
 
+    def rivals(self, name: str, embeddings: ArrayLike) -> list[Candidate | None]:
+        """Find the identity of another name that each embedding of a person resembles most.
+
+        Args:
+            name: name of the person, who need not be enrolled.
+            embeddings: (D,) or (N, D), of this gallery, or comparable with it.
+
+        Returns:
+            One candidate per embedding; None if the gallery holds no other identity.
+
+        Raises:
+            EmbeddingError: an embedding holds NaN, is zero, or has another size.
+        """
+        rows = check_embeddings(embeddings, self.fingerprint.embedding_size)
+        found = self._nearest(rows, 2) if len(rows) else []
+        return [next((other for other in nearest if other.name != name), None) for nearest in found]
+
     @property
     def threshold(self) -> Threshold | None:
         """The gallery's threshold for its fingerprint; None if it has none."""

@@ -46,7 +46,7 @@ def refit_crop(crop: UInt8Array, detector: Detector, template: Points, *, cut_by
     import cv2
 
     target = np.asarray(template, dtype=np.float64)
-    landmarks = _find(crop, detector, target)
+    landmarks = find_landmarks(crop, detector, template)
     if landmarks is None:
         return None
     alike = float(likeness(landmarks[None], target)[0])
@@ -60,18 +60,28 @@ def refit_crop(crop: UInt8Array, detector: Detector, template: Points, *, cut_by
     return refitted
 
 
-def _find(crop: UInt8Array, detector: Detector, template: Float64Array) -> Float64Array | None:
-    """Landmarks (5, 2), in pixels of the crop, of the face that lies on the template; None if there is none."""
+def find_landmarks(crop: UInt8Array, detector: Detector, template: Points) -> Float64Array | None:
+    """Find the landmarks of the face that a crop shows.
+
+    Args:
+        crop: (H, W, 3) uint8 BGR.
+        detector: finds the landmarks.
+        template: five (x, y) in pixels of the crop.
+
+    Returns:
+        (5, 2) in pixels of the crop; None if the detector finds no face on the template.
+    """
     import cv2
 
+    target = np.asarray(template, dtype=np.float64)
     enlarged = cv2.resize(crop, None, fx=_ENLARGED, fy=_ENLARGED, interpolation=cv2.INTER_LINEAR)
     margin = round(_MARGIN * enlarged.shape[0])
     view = cv2.copyMakeBorder(enlarged, margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     faces = detector.detect(np.asarray(view, dtype=np.uint8))
     found: list[Float64Array] = [(face.landmarks.astype(np.float64) - margin + 0.5) / _ENLARGED - 0.5 for face in faces]
-    found = [points for points in found if alignable(points[None], template)[0]]
-    distances = [float(np.square(points - template).sum()) for points in found]
-    spread = float(np.square(template - template.mean(axis=0)).sum())
+    found = [points for points in found if alignable(points[None], target)[0]]
+    distances = [float(np.square(points - target).sum()) for points in found]
+    spread = float(np.square(target - target.mean(axis=0)).sum())
     if not found or min(distances) > _MAX_DISTANCE * spread:
         return None
     return found[int(np.argmin(distances))]

@@ -247,7 +247,7 @@ def test_every_command_has_help_with_an_example(capsys):
         "watch", "serve", "tokens", "service", "completion", "help", "remove", "expire", "audit",
     }  # fmt: skip
     below = commands["gallery"].commands.choices
-    assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "new-key"}
+    assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "report", "new-key"}
     of_audit = commands["audit"].commands.choices
     assert set(of_audit) == {"check", "show"}
     for command in (*commands.values(), *below.values(), *of_audit.values()):

@@ -84,6 +84,16 @@ def test_several_faces_are_an_error_unless_the_largest_is_asked_for(run, two_fac
     assert len(result["images"][0]["faces"]) == 2
 
 
+def test_strict_enrollment_names_each_reason_and_enrolls_nobody(run, two_faces, photo, place, tmp_path):
+    empty = tmp_path / "empty.png"
+    cv2.imwrite(str(empty), np.zeros((100, 100, 3), np.uint8))
+    code, result, _ = run("enroll", "--strict", "--gallery", place, "Ann", photo, two_faces, empty)
+    assert (code, result["error"]["code"]) == (1, "photograph")
+    assert f"{two_faces}: two faces" in result["error"]["message"]
+    assert f"{empty}: no face" in result["error"]["message"]
+    assert not place.exists()
+
+
 @pytest.mark.slow
 def test_a_folder_of_people(run, cli, photo, two_faces, place, tmp_path, small_model):
     for name in ("people/Ann/1.png", "people/Ann/2.png", "people/Боб/1.png"):

@@ -71,6 +71,7 @@ def test_command(printed, place, name, words):
         ("gallery list", "gallery list --gallery {gallery}"),
         ("gallery export", "gallery export --gallery {gallery} -o people.jsonl"),
         ("gallery check", "gallery check --gallery {gallery}"),
+        ("gallery report", "gallery report --gallery {gallery} --html people.html"),
         ("gallery remove", "gallery remove --gallery {gallery} Eileen"),
     ],
 )

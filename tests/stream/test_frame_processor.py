@@ -10,11 +10,11 @@ import pytest
 
 from edge_sphereface.errors import OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery import Candidate, open_gallery
+from edge_sphereface.quality import assess, geometry, sharpness
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.recognition.compute_budget import LEVELS, ComputeBudget
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
 from edge_sphereface.stream.recognition.policy import decide_identity, worth_embedding
-from edge_sphereface.stream.recognition.quality import assess, geometry, sharpness
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings, TrackingSettings
 from edge_sphereface.stream.tracking.track import TrackState

@@ -12,11 +12,11 @@ from edge_sphereface.alignment import LANDMARK_TEMPLATE, align_for, alignable
 from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, ThresholdError, TrackError
 from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.uniqueness import stronger_rivals
+from edge_sphereface.quality import assess, geometry
 from edge_sphereface.stream.events import EarlierDecision
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
 from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
-from edge_sphereface.stream.recognition.quality import assess, geometry
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.tracking.tracker import Tracker
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _TURNED = (0.25, 0.9)
 """Shift of the nose from the middle between the eyes, in half eye distances: frontal below, profile above."""
 _NODDED = (0.12, 0.45)
 """Shift of the nose from the middle between eyes and mouth, as a share of their distance."""
+_PROPORTION = 1.15
+"""Distance between eyes and mouth over that of the eyes, in the template."""
 _MARGIN = (16, 112, 8, 88)
 """Top, bottom, left and right of the face in a crop of 112 x 96, without hair and background. Wider crops show as many
 more pixels on either side."""
@@ -54,22 +56,53 @@ class Quality:
         return self.size * self.pose * self.sharpness
 
 
-def geometry(landmarks: Float32Array) -> tuple[float, float]:
-    """Size and pose, each 0 to 1, from landmarks (5, 2) in pixels of the frame."""
+class Direction(NamedTuple):
+    """Where a face looks, and its size.
+
+    Attributes:
+        turned: shift of the nose from the middle between the eyes, in half eye distances; negative to the left of the
+            picture. Infinite where the landmarks coincide.
+        nodded: shift of the nose from the middle between eyes and mouth, as a share of their distance; negative
+            upward. Infinite where the landmarks coincide.
+        narrow: distance of the eyes over that of eyes and mouth, divided by the template's; 1 is frontal, less is
+            turned.
+        reach_px: distance of the eyes, or what it would be if the face were not turned, in pixels.
+    """
+
+    turned: float
+    nodded: float
+    narrow: float
+    reach_px: float
+
+
+def direction(landmarks: Float32Array) -> Direction:
+    """Where a face looks, and its size, from landmarks (5, 2) in pixels."""
     left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.astype(np.float64)
     across = right_eye - left_eye
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
     down = mouth - eyes
     distance, height = float(np.hypot(*across)), float(np.hypot(*down))
-    # A turned head brings the eyes together, so its height counts, too (1.15 is the template's proportion).
-    reach = max(distance, height / 1.15)
+    # A turned head brings the eyes together, so its height counts, too.
+    reach_px = max(distance, height / _PROPORTION)
     if distance < 1.0 or height < 1.0:
-        return _share_log(reach, _EYES_PX), 0.0
-    turned = abs(float((nose - eyes) @ across)) / (distance * distance) * 2
-    nodded = abs(float((nose - eyes) @ down) / (height * height) - 0.5)
-    narrow = distance * 1.15 / height  # 1 if frontal, less in profile
-    pose = _falling(turned, _TURNED) * _falling(nodded, _NODDED) * min(max((narrow - 0.3) / 0.4, 0.0), 1.0)
-    return _share_log(reach, _EYES_PX), pose
+        return Direction(math.inf, math.inf, 0.0, reach_px)
+    return Direction(
+        turned=float((nose - eyes) @ across) / (distance * distance) * 2,
+        nodded=float((nose - eyes) @ down) / (height * height) - 0.5,
+        narrow=distance * _PROPORTION / height,
+        reach_px=reach_px,
+    )
+
+
+def geometry(landmarks: Float32Array) -> tuple[float, float]:
+    """Size and pose, each 0 to 1, from landmarks (5, 2) in pixels of the frame."""
+    found = direction(landmarks)
+    pose = (
+        _falling(abs(found.turned), _TURNED)
+        * _falling(abs(found.nodded), _NODDED)
+        * min(max((found.narrow - 0.3) / 0.4, 0.0), 1.0)
+    )
+    return _share_log(found.reach_px, _EYES_PX), pose
 
 
 def assess(landmarks: Float32Array, crop: UInt8Array) -> Quality:
@@ -87,15 +120,37 @@ def sharpness(crop: UInt8Array) -> float:
     """Variance of the Laplacian of the face divided by that of its brightness: independent of contrast."""
     import cv2
 
+    gray = _inner_gray(crop)
+    _, deviation = cv2.meanStdDev(gray)
+    _, edges = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))
+    return float(edges[0, 0] ** 2 / (deviation[0, 0] ** 2 + 1.0))
+
+
+def light_of(crop: UInt8Array) -> tuple[float, float]:
+    """Light on a face.
+
+    Args:
+        crop: (H, W, 3) uint8 BGR, aligned.
+
+    Returns:
+        Mean brightness of the face, 0 to 255, and the difference of its right and left half as a share of their sum.
+    """
+    gray = _inner_gray(crop)
+    middle = gray.shape[1] // 2
+    left, right = float(gray[:, :middle].mean()), float(gray[:, middle:].mean())
+    return (left + right) / 2, (right - left) / max(left + right, 1.0)
+
+
+def _inner_gray(crop: UInt8Array) -> UInt8Array:
+    """The face in a crop, without hair and background, in shades of gray."""
+    import cv2
+
     height, width = crop.shape[:2]
     top, bottom, left, right = _MARGIN
     side = max(width - CROP_WIDTH * height // CROP_HEIGHT, 0) // 2
     left, right = (side + column * (width - 2 * side) // CROP_WIDTH for column in (left, right))
     inner = crop[top * height // CROP_HEIGHT : bottom * height // CROP_HEIGHT, left:right]
-    gray = cv2.cvtColor(inner, cv2.COLOR_BGR2GRAY)
-    _, deviation = cv2.meanStdDev(gray)
-    _, edges = cv2.meanStdDev(cv2.Laplacian(gray, cv2.CV_16S))
-    return float(edges[0, 0] ** 2 / (deviation[0, 0] ** 2 + 1.0))
+    return np.asarray(cv2.cvtColor(inner, cv2.COLOR_BGR2GRAY), dtype=np.uint8)
 
 
 def _share_log(value: float, bounds: tuple[float, float]) -> float:

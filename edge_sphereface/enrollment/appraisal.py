@@ -1,0 +1,120 @@
+"""What a photograph of a face is like: size, sharpness, pose and light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from edge_sphereface.gallery.crops import decode_crop
+from edge_sphereface.gallery.refit import find_landmarks
+from edge_sphereface.json_output import rounded
+from edge_sphereface.quality import assess, direction, light_of, sharpness
+
+if TYPE_CHECKING:
+    from edge_sphereface.alignment import Points
+    from edge_sphereface.detection import Detector
+    from edge_sphereface.gallery import Portrait
+    from edge_sphereface.model.fingerprint import Fingerprint
+    from edge_sphereface.types import Float32Array, UInt8Array
+
+Pose: TypeAlias = Literal["frontal", "left", "right", "up", "down"]
+Light: TypeAlias = Literal["even", "side", "dim"]
+
+POSES: tuple[Pose, ...] = ("frontal", "left", "right", "up", "down")
+"""Poses that the photographs of a person should show; left and right are those of the picture."""
+LIGHTS: tuple[Light, ...] = ("even", "side", "dim")
+"""Kinds of light that the photographs of a person should show."""
+_TURNED = 0.25
+"""Shift of the nose from the middle between the eyes, in half eye distances, from which a face is turned."""
+_NODDED = 0.12
+"""Shift of the nose from the middle between eyes and mouth, as a share of their distance, from which it is nodded."""
+_SIDE = 0.2
+"""Difference of the brightness of both halves of the face, as a share of their sum, from which light is from a side."""
+_DIM = 70.0
+"""Mean brightness of the face, 0 to 255, below which the light is dim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appraisal:
+    """What a photograph of a face is like.
+
+    Attributes:
+        quality: quality of the face, 0 to 1; None where only the crop is left.
+        eyes_px: distance between the eyes in the photograph, in pixels; None where only the crop is left.
+        sharpness: variance of the Laplacian of the face divided by that of its brightness.
+        pose: where the face looks: frontal, or to the left or the right of the picture, up or down; None if no
+            landmarks were found.
+        light: even, from a side, or dim.
+    """
+
+    quality: float | None = field(metadata=rounded(3))
+    eyes_px: float | None = field(metadata=rounded(1))
+    sharpness: float = field(metadata=rounded(4))
+    pose: Pose | None
+    light: Light
+
+
+def appraise(landmarks: Float32Array, crop: UInt8Array) -> Appraisal:
+    """Appraise a photograph.
+
+    Args:
+        landmarks: (5, 2) float32, in pixels of the photograph.
+        crop: (H, W, 3) uint8 BGR, aligned with these landmarks.
+    """
+    found = assess(landmarks, crop)
+    return Appraisal(
+        quality=found.value,
+        eyes_px=direction(landmarks).reach_px,
+        sharpness=sharpness(crop),
+        pose=pose_of(landmarks),
+        light=light_in(crop),
+    )
+
+
+def appraise_crop(crop: UInt8Array | None, template: Points, *, detector: Detector | None = None) -> Appraisal | None:
+    """Appraise a photograph of which only the aligned crop is left; its size is lost.
+
+    Args:
+        crop: (H, W, 3) uint8 BGR; None if it was not kept, which leaves nothing to appraise.
+        template: five (x, y) in pixels of the crop, to which the face was aligned.
+        detector: finds the landmarks again, which give the pose; None for no pose.
+    """
+    if crop is None:
+        return None
+    landmarks = None if detector is None else find_landmarks(crop, detector, template)
+    return Appraisal(
+        quality=None,
+        eyes_px=None,
+        sharpness=sharpness(crop),
+        pose=None if landmarks is None else pose_of(landmarks.astype("float32")),
+        light=light_in(crop),
+    )
+
+
+def kept_crops(portrait: Portrait, fingerprint: Fingerprint) -> list[UInt8Array | None]:
+    """The crops (H, W, 3) uint8 BGR that a gallery keeps of a person; None for one that was not kept.
+
+    Raises:
+        CropError: a crop is damaged.
+    """
+    shape = (fingerprint.crop_height, fingerprint.crop_width, 3)
+    return [None if crop is None else decode_crop(crop, shape) for crop in portrait.crops]
+
+
+def pose_of(landmarks: Float32Array) -> Pose:
+    """Where a face looks, from landmarks (5, 2)."""
+    found = direction(landmarks)
+    sideways, upward = abs(found.turned) / _TURNED, abs(found.nodded) / _NODDED
+    if max(sideways, upward) < 1:
+        return "frontal"
+    if sideways >= upward:
+        return "left" if found.turned < 0 else "right"
+    return "up" if found.nodded < 0 else "down"
+
+
+def light_in(crop: UInt8Array) -> Light:
+    """The light of an aligned crop (H, W, 3) uint8 BGR."""
+    brightness, side = light_of(crop)
+    if brightness < _DIM:
+        return "dim"
+    return "side" if abs(side) >= _SIDE else "even"
