@@ -16,6 +16,7 @@ from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
 from benchmarks.http.commands import add_command as add_http
 from benchmarks.memory.commands import add_command as add_memory
+from benchmarks.operators import add_command as add_operators
 from benchmarks.pipeline.commands import add_command as add_pipeline
 from benchmarks.quantization.commands import add_command as add_quantization
 from benchmarks.stream.commands import add_command as add_stream
@@ -43,6 +44,7 @@ def build_parser() -> Parser:
     add_pipeline(added)
     add_quantization(added)
     add_tuning(added)
+    add_operators(added)
     add_memory(added)
     add_http(added)
     _add_rhythm(added)

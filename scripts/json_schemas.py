@@ -36,6 +36,7 @@ from benchmarks.gallery.search import GallerySearchReport
 from benchmarks.http.commands import HttpReport
 from benchmarks.latency import LatencyReport
 from benchmarks.memory.measure import MemoryReport
+from benchmarks.operators import OperatorReport
 from benchmarks.pipeline.measure import PipelineReport
 from benchmarks.plan import PlanReport
 from benchmarks.quantization.commands import QuantizationResult
@@ -160,6 +161,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks latency", LatencyReport),
     ("benchmarks quantization", QuantizationResult),
     ("benchmarks tuning", TuningReport),
+    ("benchmarks operators", OperatorReport),
     ("benchmarks sessions", SessionsReport),
     ("benchmarks memory", MemoryReport),
     ("benchmarks http", HttpReport),

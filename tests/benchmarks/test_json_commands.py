@@ -196,6 +196,20 @@ def test_rhythm(printed):
     assert all(row["latency"]["samples"] == 6 and row["cpu_ms"] > 0 for row in found["rhythm"])
 
 
+@pytest.mark.slow
+def test_operators(printed):
+    found = printed("operators", "nchw.onnx", "--threads", "1", "2", "--rounds", "3")
+    assert fields(found)["operators"] == ["model", "threads", "run", "operators"]
+    assert [(row["model"], row["threads"], row["run"]["samples"]) for row in found["operators"]] == [
+        ("nchw.onnx", 1, 3), ("nchw.onnx", 2, 3),
+    ]  # fmt: skip
+    for row in found["operators"]:
+        times = [each["ms"] for each in row["operators"]]
+        assert times == sorted(times, reverse=True)
+        assert {each["operator"]: each["nodes"] for each in row["operators"]}["Conv"] >= 5
+        assert 0 < sum(times) < row["run"]["median_ms"] * 1.5
+
+
 def test_todays_int8(printed):
     printed("todays-int8", "nchw.onnx", "--photos", "lfw/images/ann", "--count", "4", "-o", "int8.onnx")
 

@@ -67,6 +67,17 @@ def test_of_a_large_photograph(refiner, yunet, astronaut):
     assert refined.landmarks.dtype == np.float32
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(40, None)], ids=["inside", "over the border"])
+def test_large_faces_are_shrunk_before_their_views_are_cut(yunet, astronaut, rows):
+    """Each pixel of the photograph is repeated 8 x 8 times, so that halves show the same."""
+    image, output_network = np.ascontiguousarray(astronaut[rows]), OutputNetwork(ONE_THREAD)
+    (face,) = yunet.find(image)
+    large = np.repeat(np.repeat(image, 8, axis=0), 8, axis=1)
+    large_face = Face(box=face.box * 8, landmarks=face.landmarks * 8, score=face.score)
+    (small,), (refined,) = output_network.improve([(image, face)]), output_network.improve([(large, large_face)])
+    np.testing.assert_allclose(refined.landmarks / 8, small.landmarks, atol=0.6)
+
+
 @pytest.mark.slow
 def test_many_faces_keep_their_order(refiner, yunet, astronaut):
     crowd = np.tile(astronaut[20:220, 120:320], (3, 4, 1))
