@@ -129,6 +129,7 @@ _TRUSTED_FILES = {
     "benchmarks/emulation/emulator.py": "a stamp in its own cache",
     "benchmarks/environment.py": "files of /sys",
     "benchmarks/figures.py": "pages and records of this repository",
+    "benchmarks/operators.py": "the profile that onnxruntime wrote in this process",
     "benchmarks/sessions.py": "a file of /proc",
     "benchmarks/stream/soak.py": "a file of /proc",
     "benchmarks/arm64/features.py": "its own job, and galleries that it made",
