@@ -109,6 +109,7 @@ _TRUSTED_JSON = {
     "benchmarks/cameras/measure.py": "output of a process that it started",
     "benchmarks/cameras/worker.py": "a job of the process that started it",
     "benchmarks/figures.py": "records of this repository",
+    "benchmarks/http/house.py": "output of a process that it started",
     "benchmarks/memory/measure.py": "output of a process that it started",
     "benchmarks/operators.py": "the profile that onnxruntime wrote in this process",
     "benchmarks/quantization/gate.py": "output of a process that it started",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -83,27 +82,20 @@ def add_command(commands: Commands) -> None:
 
 def run_cameras(arguments: argparse.Namespace) -> Outcome:
     """Run ``cameras``."""
-    import cv2
     import numpy as np
 
     from benchmarks.cameras import isolation, measure
     from benchmarks.cameras.isolation_worker import IsolationJob
-    from benchmarks.cameras.worker import Job, pack
-    from benchmarks.stream.video import Video
+    from benchmarks.cameras.made_video import SIZE, pack, render
+    from benchmarks.cameras.worker import Job
     from edge_sphereface.detection.detector import choose_installed
     from edge_sphereface.gallery import open_gallery
     from edge_sphereface.inference.embedder import Embedder
 
-    timed, size = environment.TimedRun(), (640, 360)
-    video = Video(arguments.lfw, rounds=1)
-    progress = Progress("frames")
-    pictures = []
-    for number, (picture, _) in enumerate(islice(video.frames(), 0, len(video), 2)):
-        pictures.append(np.asarray(cv2.resize(picture, size), dtype=np.uint8))
-        progress(number + 1, len(video) // 2)
+    timed, files = environment.TimedRun(), render(arguments.lfw, Progress("frames"))
     embedder, random = Embedder(arguments.model), np.random.default_rng(0)
     with TemporaryDirectory() as folder:
-        pack(pictures, Path(folder) / "video.npz")
+        pack(files, Path(folder) / "video.npz")
         with open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
             for person in range(_PEOPLE):
                 row = random.standard_normal(embedder.spec.embedding_size).astype(np.float32)
@@ -134,7 +126,7 @@ def run_cameras(arguments: argparse.Namespace) -> Outcome:
         model=arguments.model.name,
         detector=choose_installed().name,
         fps=arguments.fps,
-        size=size,
+        size=SIZE,
         rows=tuple(rows),
         isolation=tuple(failures),
     )

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from benchmarks.cameras.worker import THRESHOLD, WARM_S, made_camera, unpack
+from benchmarks.cameras.made_video import unpack
+from benchmarks.cameras.worker import THRESHOLD, WARM_S, made_camera
 from edge_sphereface.cameras import Camera, CameraGroup
 from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import CameraNotFoundError
@@ -45,7 +46,7 @@ class IsolationJob:
     """What the worker does.
 
     Attributes:
-        video: path of frames, as :func:`~benchmarks.cameras.worker.pack` writes them.
+        video: path of frames, as :func:`~benchmarks.cameras.made_video.pack` writes them.
         model: path of the model.
         gallery: path of the gallery.
         others: number of cameras beside the one that fails.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from benchmarks.cameras.made_video import unpack
 from edge_sphereface.cameras import Camera, CameraGroup
 from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.process_memory import peak_rss_mib, rss_mib
@@ -36,7 +37,7 @@ class Job:
     """What a worker does.
 
     Attributes:
-        video: path of frames, as :func:`pack` writes them.
+        video: path of frames, as :func:`~benchmarks.cameras.made_video.pack` writes them.
         model: path of the model.
         gallery: path of the gallery.
         cameras: number of cameras.
@@ -87,12 +88,6 @@ class Work:
     latencies_ms: tuple[float, ...]
 
 
-def pack(pictures: Sequence[UInt8Array], path: Path) -> None:
-    """Write JPEG files of frames into one file."""
-    files = [cv2.imencode(".jpg", picture)[1] for picture in pictures]
-    np.savez(path, data=np.concatenate(files), sizes=np.array([len(file) for file in files]))
-
-
 def made_camera(files: Sequence[UInt8Array], begin: int, fps: float) -> Callable[[], Iterator[UInt8Array]]:
     """A camera that decodes the files in a circle, paced by the clock as a camera is."""
 
@@ -106,12 +101,6 @@ def made_camera(files: Sequence[UInt8Array], begin: int, fps: float) -> Callable
             number += 1
 
     return frames
-
-
-def unpack(path: str) -> list[UInt8Array]:
-    """The JPEG files of frames that :func:`pack` wrote."""
-    with np.load(path) as packed:
-        return list(np.split(packed["data"], np.cumsum(packed["sizes"])[:-1]))
 
 
 def watch(job: Job) -> Work:

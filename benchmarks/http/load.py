@@ -19,7 +19,7 @@ from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.json_output import rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _START_S = 60.0
 _TIMEOUT_S = 30.0
@@ -86,7 +86,7 @@ class Unloaded:
 
 
 class Server:
-    """A process of ``edge-sphereface serve``.
+    """A process of ``edge-sphereface`` that serves the HTTP interface.
 
     Args:
         url_port: port on this machine.
@@ -118,18 +118,30 @@ class Server:
 
 
 @contextmanager
-def serving(model: Path, port: int, options: Sequence[str]) -> Iterator[Server]:
+def serving(words: Sequence[str], port: int, take: Callable[[str], object] = lambda _: None) -> Iterator[Server]:
     """Start a server, and end it.
+
+    Args:
+        words: the command, without its first word, and its options.
+        port: port on this machine at which it serves.
+        take: called in another thread with each line that it prints.
 
     Raises:
         EdgeSphereFaceError: it does not start.
     """
-    words = [sys.executable, "-m", "edge_sphereface", "serve", str(model), "--listen", str(port), *options]
     process = subprocess.Popen(  # noqa: S603 -- our own command
-        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", "edge_sphereface", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    readers: list[threading.Thread] = []
+
+    def read(pipe: Iterable[str], take: Callable[[str], object]) -> None:
+        readers.append(threading.Thread(target=lambda: [take(line) for line in pipe], daemon=True))
+        readers[-1].start()
+
     try:
-        assert process.stderr is not None  # noqa: S101 -- a pipe was asked for
+        assert process.stderr is not None  # noqa: S101 -- pipes were asked for
+        assert process.stdout is not None  # noqa: S101
+        read(process.stdout, take)
         lines = []
         for line in process.stderr:
             lines.append(line)
@@ -137,10 +149,13 @@ def serving(model: Path, port: int, options: Sequence[str]) -> Iterator[Server]:
                 break
         else:
             raise EdgeSphereFaceError(f"The server did not start: {''.join(lines[-3:]).strip()}")
+        read(process.stderr, lambda _: None)  # a full pipe would stop it
         yield Server(port, process)
     finally:
         process.terminate()
         process.wait(_START_S)
+        for reader in readers:
+            reader.join(_START_S)
 
 
 def unloaded(ask: Callable[[], int], seconds: float, clock: Callable[[], float] = time.perf_counter) -> Unloaded:

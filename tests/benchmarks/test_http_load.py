@@ -1,9 +1,12 @@
 """The load on the HTTP interface: what counts as admitted, refused and late."""
 
+import json
 import threading
 
+import cv2
 import pytest
 
+from benchmarks.http.house import Reports, write_house
 from benchmarks.http.load import Unloaded, loaded, quantile, unloaded
 from edge_sphereface.errors import EdgeSphereFaceError
 
@@ -39,3 +42,47 @@ def test_without_load_every_request_must_be_answered():
 def test_quantiles():
     assert quantile([3, 1, 2], 0.5) == 2
     assert quantile(list(range(100)), 0.99) == 99
+
+
+def report(stream, latency, *, dropped, final=False):
+    quantiles = {"p50": latency, "p99": 2 * latency}
+    about = {"event": "statistics", "stream": stream, "final": final, "fps": 10.0, "dropped": dropped}
+    return json.dumps({**about, "age_ms": quantiles, "latency_ms": quantiles})
+
+
+def test_cameras_are_compared_with_those_without_requests():
+    now = [0.0]
+    reports = Reports(lambda: now[0])
+
+    def come(latency, dropped):
+        for place, stream in enumerate(("door", "yard")):
+            reports.take(report(stream, latency + place, dropped=dropped))
+        now[0] += 5.0
+
+    for dropped in (0, 1, 3):
+        come(10.0, dropped)
+    alone = reports.row("nothing", 0.0, None)
+    assert (alone.intervals, alone.latency_ms_p50, alone.latency_ms_p99, alone.dropped) == (4, 10.5, 21.0, 4)
+    assert alone.latency_ratio is None
+    began = now[0]
+    reports.take('{"event": "source-up"}\n')
+    reports.take(report("door", 99.0, dropped=9, final=True))
+    for _ in range(3):
+        come(20.0, 3)
+    assert reports.row("2", began, alone).latency_ratio == pytest.approx(20.5 / 10.5)
+    with pytest.raises(EdgeSphereFaceError, match="No camera"):
+        reports.row("2", now[0], alone)
+
+
+def test_a_house_of_folders_has_enough_frames(tmp_path, small_model, astronaut):
+    """Each file is stored once, whatever the duration."""
+    files = [cv2.imencode(".jpg", astronaut[:64, :64])[1] for _ in range(3)]
+    settings = write_house(tmp_path, small_model, files, cameras=2, fps=4.0, seconds=2.0)
+    assert [f'source = "{tmp_path}/camera {number}"' in settings.read_text() for number in range(3)] == [
+        True,
+        True,
+        False,
+    ]
+    frames = sorted((tmp_path / "camera 1").iterdir())
+    assert len(frames) == 9
+    assert {frame.stat().st_ino for frame in frames} == {file.stat().st_ino for file in (tmp_path / "stored").iterdir()}

@@ -1,16 +1,19 @@
 """The benchmark of several cameras, for a moment."""
 
+import cv2
 import numpy as np
 import pytest
 
 from benchmarks.cameras import measure
-from benchmarks.cameras.worker import Job, pack
+from benchmarks.cameras.made_video import pack
+from benchmarks.cameras.worker import Job
 from edge_sphereface import Embedder, open_gallery
 
 
 @pytest.mark.integration
 def test_two_cameras_are_measured_in_one_process(tmp_path, small_model, astronaut):
-    pack([astronaut[:360], np.zeros((360, 512, 3), np.uint8)], tmp_path / "video.npz")
+    pictures = [astronaut[:360], np.zeros((360, 512, 3), np.uint8)]
+    pack([cv2.imencode(".jpg", picture)[1] for picture in pictures], tmp_path / "video.npz")
     open_gallery(tmp_path / "people.db", Embedder(small_model), create=True).close()
     job = Job(
         video=str(tmp_path / "video.npz"), model=str(small_model), gallery=str(tmp_path / "people.db"),
