@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from benchmarks.environment import TimedEnvironment
-    from benchmarks.http.house import CamerasRow
+    from benchmarks.http.house import CamerasUnderLoad
     from benchmarks.http.load import LoadRow, Server, Unloaded
     from edge_sphereface.cli.runner import Commands
 
@@ -54,7 +54,7 @@ class HttpReport:
     threads: int
     unloaded: Unloaded
     loads: tuple[LoadRow, ...]
-    cameras: tuple[CamerasRow, ...]
+    cameras: tuple[CamerasUnderLoad, ...]
 
 
 def add_command(commands: Commands) -> None:
@@ -103,7 +103,7 @@ def run_http(arguments: argparse.Namespace) -> Outcome:
     if arguments.cameras and arguments.lfw is None:
         raise UsageError("Expected --lfw with --cameras.", hint="the folder of LFW's photographs")
     rows: list[LoadRow] = []
-    cameras: list[CamerasRow] = []
+    cameras: list[CamerasUnderLoad] = []
     timed, reports = environment.TimedRun(), Reports()
     picture = _picture(arguments.photo)
 
@@ -171,7 +171,7 @@ def _server(arguments: argparse.Namespace, base_s: float, take: Callable[[str], 
             yield one
 
 
-def _camera_line(row: CamerasRow) -> str:
+def _camera_line(row: CamerasUnderLoad) -> str:
     ratio = "" if row.latency_ratio is None else f" ({row.latency_ratio:.2f} times that without requests)"
     what = row.during if row.during in _PERIODS else f"{row.during} of the capacity"
     return (

@@ -24,7 +24,7 @@ _THRESHOLD = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CamerasRow:
+class CamerasUnderLoad:
     """The cameras in one period of the measurement.
 
     Attributes:
@@ -68,7 +68,7 @@ class Reports:
         if event.get("event") == "statistics" and not event["final"] and event["latency_ms"]["p50"] is not None:
             self._came.append((self._clock(), event))
 
-    def row(self, during: str, began: float, before: CamerasRow | None) -> CamerasRow:
+    def row(self, during: str, began: float, before: CamerasUnderLoad | None) -> CamerasUnderLoad:
         """The row of the period that ends now.
 
         Args:
@@ -86,7 +86,7 @@ class Reports:
         for event in found:
             drops.setdefault(event["stream"], []).append(event["dropped"])
         latency = median(event["latency_ms"]["p50"] for event in found)
-        return CamerasRow(
+        return CamerasUnderLoad(
             during=during,
             intervals=len(found),
             frames_per_s=mean(event["fps"] for event in found),
