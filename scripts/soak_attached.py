@@ -44,7 +44,7 @@ class HomeAssistant:
 
     def complaints(self) -> list[str]:
         """Warnings and errors of its MQTT integration."""
-        return [line for line in self._look()["log"] if "mqtt" in line.lower()]
+        return [line for line in self._look()["log"] if line.startswith("homeassistant.components.mqtt")]
 
     def _look(self) -> dict[str, Any]:
         assert self._process.stdin is not None  # noqa: S101 -- a pipe was asked for

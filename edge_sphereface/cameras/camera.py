@@ -9,6 +9,8 @@ from edge_sphereface.errors import CameraError
 from edge_sphereface.stream.settings import StreamSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.source import FrameSource
@@ -48,6 +50,23 @@ class Camera:
                 hint="name it after the place that it watches",
             ) from error
         object.__setattr__(self, "settings", settings)
+
+
+def require_distinct_names(cameras: Iterable[Camera]) -> None:
+    """Refuse cameras whose names, or the files that are named after them, are the same.
+
+    Raises:
+        CameraError: two of them are.
+    """
+    taken: dict[str, str] = {}
+    for camera in cameras:
+        file_name = camera.settings.file_name
+        if file_name in taken:
+            raise CameraError(
+                f"Expected a name for each camera alone, got {camera.name!r} beside {taken[file_name]!r}.",
+                hint="names must differ in letters or digits, since files are named after them",
+            )
+        taken[file_name] = camera.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

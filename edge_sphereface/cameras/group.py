@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from edge_sphereface.cameras.camera import GroupHealth
+from edge_sphereface.cameras.camera import GroupHealth, require_distinct_names
 from edge_sphereface.cameras.fair_queue import fair_parts
 from edge_sphereface.cameras.runner import CameraRunner
 from edge_sphereface.cameras.shared_inference import SharedInference
@@ -113,12 +113,7 @@ class CameraGroup:
             SourceError: no source has such an address.
         """
         with self._changing:
-            for other in self._runners.values():
-                if other.camera.settings.file_name == camera.settings.file_name:
-                    raise CameraError(
-                        f"Expected a name for each camera alone, got {camera.name!r} beside {other.camera.name!r}.",
-                        hint="names must differ in letters or digits, since files are named after them",
-                    )
+            require_distinct_names([*self.configured(), camera])
             runner = self._runner(camera)
             self._runners = {**self._runners, camera.name: runner}
             if self._is_running:
@@ -264,8 +259,12 @@ class CameraGroup:
         found = list(shared)
         for runner in self._all():
             own = [problem for problem in runner.stream.health().problems if problem not in shared]
-            found += [f"{runner.camera.name}: {problem}" for problem in (*own, runner.failure) if problem]
+            found += [f"{runner.camera.name}: {problem}" for problem in own]
         return tuple(found)
+
+    def failures(self) -> tuple[str, ...]:
+        """Which cameras failed for good and why, as sentences that begin with their names."""
+        return tuple(f"{runner.camera.name}: {runner.failure}" for runner in self._all() if runner.failure)
 
     def pending(self) -> int:
         """Number of events that have not reached every output yet."""

@@ -37,7 +37,7 @@ from edge_sphereface.cli.watch_parts import (
     make_retention,
     make_sinks,
 )
-from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.errors import CameraError, EdgeSphereFaceError
 
 if TYPE_CHECKING:
     import argparse
@@ -62,15 +62,22 @@ def cameras_of(arguments: argparse.Namespace, liveness: LivenessModels) -> list[
         liveness: opens the liveness models.
 
     Raises:
-        UsageError: one of them has no name or no source, or a single source was named beside them.
-        CameraError: two of them have one name.
+        UsageError: one of them has no name or no source, two of them have one name, or a single source was named
+            beside them.
     """
+    from edge_sphereface.cameras.camera import require_distinct_names
+
     values = vars(arguments)
     if arguments.source or arguments.named_source:
         raise UsageError(
             "Expected either one source or [[camera]] tables, got both.", hint="give each camera a table of its own"
         )
-    return [camera_of(table, values, liveness) for table in arguments.camera_tables]
+    cameras = [camera_of(table, values, liveness) for table in arguments.camera_tables]
+    try:
+        require_distinct_names(cameras)
+    except CameraError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    return cameras
 
 
 def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
@@ -112,7 +119,9 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
 
     page = make_page(options, lambda _: parts(), audit)
     keeper: RetentionKeeper | None = None
-    notes = ProblemNotes(lambda: (*group.problems(), *([keeper.problem] if keeper and keeper.problem else [])))
+    notes = ProblemNotes(
+        lambda: (*group.problems(), *group.failures(), *([keeper.problem] if keeper and keeper.problem else []))
+    )
     asked_to_read = threading.Event()
     announced = False
 
@@ -197,8 +206,6 @@ def reload(
         if not hasattr(after, "camera_tables"):
             raise UsageError("No [[camera]] table is left.", hint="the cameras go on as they were")
         wanted = {camera.name: camera for camera in cameras_of(after, liveness)}
-        if len(wanted) < len(after.camera_tables):
-            raise UsageError("Two cameras have the same name.", hint="name each camera after the place that it watches")
     except EdgeSphereFaceError as error:
         note(f"settings not changed: {error}")
         return before

@@ -17,7 +17,8 @@ def stopped_by_signals(stop: Callable[[], object], *, again: Callable[[], object
 
     Args:
         stop: ends the work soon.
-        again: called on SIGHUP; None leaves that signal as it is.
+        again: called on SIGHUP. Without it that signal ends the work as well, unless it is ignored (``nohup``): a
+            supervisor starts the program again, which then reads its settings.
     """
     came: list[int] = []
 
@@ -26,8 +27,11 @@ def stopped_by_signals(stop: Callable[[], object], *, again: Callable[[], object
         stop()
 
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {signal.SIGINT: handle, signal.SIGTERM: handle}
-    if again is not None and hasattr(signal, "SIGHUP"):
-        handlers[signal.SIGHUP] = lambda *_: again()
+    if hasattr(signal, "SIGHUP"):
+        if again is not None:
+            handlers[signal.SIGHUP] = lambda *_: again()
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            handlers[signal.SIGHUP] = handle
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield came

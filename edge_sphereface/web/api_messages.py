@@ -81,9 +81,12 @@ class CameraChanged:
 
     Attributes:
         camera: its name.
+        stored: whether the change outlasts the program. It is in no file, so it counts until the settings are read
+            again, or the program ends.
     """
 
     camera: str
+    stored: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

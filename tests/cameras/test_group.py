@@ -207,7 +207,8 @@ def test_a_camera_that_cannot_be_read_fails_alone_and_says_why(tmp_path):
     (camera,) = group.cameras()
     assert camera.state == "failed"
     assert "film.avi" in camera.reason
-    assert group.problems()[0].startswith("film: ")
+    assert group.failures() == (f"film: {camera.reason}",)
+    assert group.problems() == (), "which are told beside the state of each camera"
 
 
 def test_a_sink_that_cannot_be_opened_stops_the_start():

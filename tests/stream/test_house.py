@@ -1,8 +1,11 @@
 """Several cameras of one file of settings: read, watched, and read again while they run."""
 
+import http.server
+import json
 import signal
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -14,7 +17,7 @@ from edge_sphereface.cli.camera_tables import camera_from_json
 from edge_sphereface.cli.house import cameras_of, reload
 from edge_sphereface.cli.liveness_models import LivenessModels
 from edge_sphereface.cli.runner import UsageError
-from edge_sphereface.errors import CameraError, ModelFormatError, ModelNotFoundError
+from edge_sphereface.errors import ModelFormatError, ModelNotFoundError
 from tests.liveness.networks import brightness_model
 
 HOUSE = """
@@ -73,6 +76,7 @@ def test_tables_are_cameras_and_share_the_other_settings(tmp_path):
         ("[[camera]]", "[camera]", "not TOML|expected tables"),
         ("[mqtt]\nurl", "[mqtt]\nurll", "no setting 'mqtt-urll'"),
         ("detect-fps = 4", 'source = "0"', "one source or"),
+        ('"yard"', '"door"', "a name for each camera alone, got 'door' beside 'door'"),
     ],
 )
 def test_a_mistake_in_a_table_is_named(tmp_path, old, new, message):
@@ -171,7 +175,7 @@ def test_reading_again_changes_only_what_changed(tmp_path, capsys):
     ("text", "reason"),
     [
         (HOUSE.replace("fps = 5", "fsp = 5"), "no setting 'fsp'"),
-        (HOUSE.replace('"yard"', '"door"'), "same name"),
+        (HOUSE.replace('"yard"', '"door"'), "a name for each camera"),
         ("detect-fps = 4", "No [[camera]] table"),
         ("[[camera", "is not TOML"),
     ],
@@ -200,14 +204,41 @@ def test_a_camera_that_cannot_be_leaves_the_others_as_they_should_be(tmp_path, c
     assert group.configured()[0].settings.fps == 6
 
 
-def test_two_cameras_of_one_name_start_nothing(tmp_path):
-    arguments = parsed(tmp_path / "house.toml", HOUSE.replace('"yard"', '"door"'))
-    with pytest.raises(CameraError, match="name for each camera"):
-        CameraGroup(cameras_of(arguments, LivenessModels()), detector=FoundNobody())
+@pytest.fixture
+def receiver():
+    """The address of a webhook, and what was posted to it."""
+    posted = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/faces", posted
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.integration
-def test_the_command_watches_two_films_and_reads_settings_on_a_signal(tmp_path, wait_until):
+def test_the_command_watches_two_films_and_reads_settings_on_a_signal(tmp_path, wait_until, receiver):
+    """Hook and webhook, named by tables of their own, get the events of both cameras."""
+    address, posted = receiver
+    script = tmp_path / "note.sh"
+    script.write_text(f'#!/bin/sh\nread -r line\nprintf "%s\\n" "$line" >> "{tmp_path}/hooked"\n')
+    script.chmod(0o700)
+    (tmp_path / "secret").touch(0o600)
+    (tmp_path / "secret").write_text("a secret of the tests")
+    hooks = (
+        f'[webhook]\nurl = "{address}"\nspool = "{tmp_path}/webhook.db"\nsecret = "{tmp_path}/secret"\n'
+        f'[on-event]\ncommand = "{script}"\nkinds = "source-up"\n'
+    )
     for name in ("one", "two"):
         film = cv2.VideoWriter(str(tmp_path / f"{name}.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25.0, (64, 48))
         for _ in range(750):
@@ -215,7 +246,7 @@ def test_the_command_watches_two_films_and_reads_settings_on_a_signal(tmp_path, 
         film.release()
     config = tmp_path / "house.toml"
     tables = [f'[[camera]]\nname = "{name}"\nsource = "{tmp_path / name}.avi"\n' for name in ("one", "two")]
-    config.write_text("\n".join([tables[0]]))
+    config.write_text("\n".join([tables[0], hooks]))
     with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
         process = subprocess.Popen(
             [sys.executable, "-m", "edge_sphereface", "watch", "--config", str(config)], stdout=out, stderr=err
@@ -223,10 +254,14 @@ def test_the_command_watches_two_films_and_reads_settings_on_a_signal(tmp_path, 
     try:
         said = lambda name: (tmp_path / name).read_text()  # noqa: E731 -- read again and again
         wait_until(lambda: "one  " in said("out"), seconds=30)
-        config.write_text("\n".join([*tables]))
+        config.write_text("\n".join([*tables, hooks]))
         process.send_signal(signal.SIGHUP)
         wait_until(lambda: "two  " in said("out"), seconds=30)
         assert "camera 'two': added" in said("err")
+        up = [("one", "source-up"), ("two", "source-up")]
+        wait_until(lambda: [(one["stream"], one["event"]) for one in posted] == up)
+        wait_until(lambda: (tmp_path / "hooked").exists() and said("hooked").count("\n") == 2)
+        assert sorted((one["stream"], one["event"]) for one in map(json.loads, said("hooked").splitlines())) == up
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
     finally:

@@ -302,7 +302,7 @@ def test_cameras_are_listed_and_changed(interface):
     client = interface(cameras=cameras, read_camera=read_camera)
     gate = {"name": "gate", "source": "0", "fps": 5}
     assert client.ask("cameras").body == {"cameras": [{"name": "door"}]}
-    assert client.ask("cameras", gate).body == {"camera": "gate"}
+    assert client.ask("cameras", gate).body == {"camera": "gate", "stored": False}
     assert client.ask("cameras", gate, method="PUT").status == 200
     assert client.ask("cameras/remove", {"name": "gate"}).status == 200
     assert cameras.asked == [("add", "gate"), ("change", "gate"), ("remove", "gate")]

@@ -69,6 +69,8 @@ class Outbox:
     def __init__(self, path: Path, *, most: int = 500_000, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._most, self._clock = path, most, clock
         self._deleted_at: float | None = None
+        self._looked = 0
+        """Number of the last message that :meth:`expire` looked at."""
         self._lock = threading.Lock()
         self.dropped = 0
         try:
@@ -145,7 +147,10 @@ class Outbox:
             raise SinkError(f"Cannot forget events in {self._path}: {error}.", hint="is the disk full?") from error
 
     def expire(self, is_old: Callable[[str], bool], *, limit: int = 500) -> int:
-        """Delete the oldest messages that are too old.
+        """Delete messages that are too old.
+
+        It goes on where the last call ended, and begins again after the newest: clocks jump, so an old message may
+        follow a young one.
 
         Args:
             is_old: tells of a message whether it is.
@@ -157,11 +162,9 @@ class Outbox:
         Raises:
             SinkError: the disk is full, or does not answer.
         """
-        old = []
-        for number, payload in self.after(0, limit):
-            if not is_old(payload):
-                break
-            old.append(number)
+        found = self.after(self._looked, limit)
+        self._looked = found[-1][0] if len(found) == limit else 0
+        old = [number for number, payload in found if is_old(payload)]
         if old:
             self.forget(old)
         return len(old)

@@ -58,7 +58,7 @@ async def main(folder, port, automations):
     lines = asyncio.StreamReader()
     await hass.loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while (await lines.readline()).strip() == b"states":
-        answer(state_of(hass, records))
+        answer({**state_of(hass, records), "images": await images_of(hass)})
     await hass.async_stop()
 
 
@@ -86,6 +86,15 @@ def state_of(hass, records):
     notes = [(one["title"], one["message"]) for one in hass.data.get("persistent_notification", {}).values()]
     names = [one.name for one in devices.values()]
     return {"entities": entities, "notifications": notes, "devices": names, "log": records.lines}
+
+
+async def images_of(hass):
+    """The beginning of the newest image of each image entity, in hexadecimal digits."""
+    found = {}
+    for entity in hass.data["image"].entities if "image" in hass.data else ():
+        image = await entity.async_image()
+        found[entity.entity_id] = None if image is None else image[:2].hex()
+    return found
 
 
 def answer(value):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
 from edge_sphereface.stream.outputs.events.home_assistant.settings import HomeAssistantSettings
 from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink
 from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
@@ -77,15 +78,17 @@ def automations_of(page):
     return "\n".join(block.split("```")[0] for block in blocks if block.startswith("- alias"))
 
 
-def test_a_real_home_assistant_follows_people_and_cameras(start_core, broker, events, tmp_path, wait_for):
+def test_a_real_home_assistant_follows_people_and_cameras(start_core, broker, events, tmp_path, wait_for, stage):
     people = [Subject(name="Ann", mark="monday"), Subject(name="Jürgen 😀", mark="tuesday")]
     cameras = [Subject(name="door", mark="rtsp://door"), Subject(name="Tür+#/{{ 1 }}", mark="rtsp://yard")]
+    images = FaceImages()
     entities = HomeAssistantSink(
         HomeAssistantSettings(home_assistant="homeassistant", presence_window=0.0),
         topic="house/faces",
         state=tmp_path / "entities.json",
         cameras=lambda: cameras,
         people=lambda: (len(people), people),
+        images=images,
     )
     address = Broker.parse(f"mqtt://127.0.0.1:{broker.port}/house/faces", stream="x")
     connection = MqttSink(address, spool=tmp_path / "spool.db", retained=entities.retained)
@@ -97,10 +100,10 @@ def test_a_real_home_assistant_follows_people_and_cameras(start_core, broker, ev
         wait_for(lambda: expected.items() <= core.states().items())
 
     # Before anybody was seen
-    nobody = {"Ann In sight": "off", "Ann Last seen": "unknown", "Ann Last camera": "unknown"}
+    nobody = {"Ann In sight": "off", "Ann Last seen": "unknown", "Ann Last camera": "unknown", "door Face": "unknown"}
     becomes({**nobody, "Jürgen 😀 In sight": "off", "door Faces": "unavailable", "Tür+#/{{ 1 }} Unknown faces": "0"})
     before = core.look()["entities"]
-    assert len(before) == 2 + 2 * 6 + 2 * 3
+    assert len(before) == 2 + 2 * 7 + 2 * 3
 
     # Somebody comes, and an automation of the documentation says so
     door = events("door")
@@ -111,8 +114,10 @@ def test_a_real_home_assistant_follows_people_and_cameras(start_core, broker, ev
     becomes({"Ann In sight": "on", "Ann Last camera": "door", "door Faces": "2"})
     becomes({"Ann Last seen": "2026-11-27T12:00:00+00:00", "door Unknown faces": "1"})
     becomes({"door Frame rate": "9.5", "door Problem": "on", "Tür+#/{{ 1 }} Faces": "unavailable"})
-    wait_for(lambda: ["Unknown face", "door"] in core.look()["notifications"])
-    wait_for(lambda: ["Ann", "at the door"] in core.look()["notifications"])
+    told = [["Unknown face", "door"], ["Ann", "at the door"]]
+    wait_for(lambda: all(one in core.look()["notifications"] for one in told))
+    images.snapshot(door.identified(1, "Ann"), stage.frame_of(1))
+    wait_for(lambda: core.look()["images"]["image.door_face"] == "ffd8")
     attributes = {one["attributes"].get("friendly_name"): one["attributes"] for one in core.look()["entities"].values()}
     assert attributes["door Faces"]["names"] == ["Ann"]
     assert attributes["door Problem"]["problems"] == ["the disk is full"]
