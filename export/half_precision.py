@@ -13,14 +13,19 @@ References:
 
 from __future__ import annotations
 
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import numpy_helper
 
+from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.inference.embedder import preprocess
 from export.rewrite.cook_toom import interpolated
+from export.rounded_product import fastest_product, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,9 +34,9 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
+    from export.rewrite.cook_toom import Transforms
+    from export.rounded_product import RoundedProduct
 
-_SPLIT = np.float32(2**13 + 1)
-"""Factor that splits the 24 digits of float32 so that the 11 of float16 remain."""
 _LARGEST = 65504.0
 _MOST_CHANNELS_6 = 128
 """Largest number of channels of a layer for which ncnn takes tiles of 6 x 6; it takes 4 x 4 for more."""
@@ -40,19 +45,7 @@ _EMBEDDING_SUMS = 4
 _ROOT = 2**0.5
 _POINTS = {6: (0, 1, -1, 2, -2, 0.5, -0.5), 4: (0, _ROOT / 2, -_ROOT / 2, _ROOT, -_ROOT), 2: (0, 1, -1)}
 """Points of ncnn's transforms, by the side of a tile; infinity is added."""
-_BLOCK_VALUES = 1 << 18
-"""Number of sums that are kept at a time, 1 MiB."""
-
-
 _KINDS = ("Conv", "PRelu", "Relu", "Add", "Flatten", "Gemm")
-
-
-def rounded(value: Float32Array) -> Float32Array:
-    """Round to the digits of float16, in place."""
-    shifted = value * _SPLIT
-    np.subtract(shifted, value, out=value)
-    np.subtract(shifted, value, out=value)
-    return value
 
 
 def tile_side(inputs: int, outputs: int) -> int:
@@ -63,29 +56,36 @@ def tile_side(inputs: int, outputs: int) -> int:
 
 
 class HalfPrecisionNetwork:
-    """A network with half-precision arithmetic, computed in numpy.
+    """A network with half-precision arithmetic.
 
     Args:
         model: a plain float32 network with layout ``nchw``.
+        product: what computes the products; None for the fastest here.
+
+    Attributes:
+        versions: packages that compute the products, with their versions.
 
     Raises:
         ModelFormatError: the network has an operator of another kind.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, product: RoundedProduct | None = None) -> None:
+        product = product or fastest_product()
+        self.versions = product.versions
+        self._product = product.compute
         self._nodes = list(model.graph.node)
         self._input = model.graph.input[0].name
         self._output = model.graph.output[0].name
-        self._weights: Mapping[str, Float32Array] = {
-            tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in model.graph.initializer
-        }
-        self._filters: dict[str, Float32Array] = {}
         unknown = {node.op_type for node in self._nodes} - set(_KINDS)
         if unknown:
             raise ModelFormatError(
                 f"Expected a plain network of {', '.join(_KINDS)}, got {', '.join(sorted(unknown))}.",
                 hint="convert the checkpoint again",
             )
+        weights = {one.name: numpy_helper.to_array(one).astype(np.float32) for one in model.graph.initializer}
+        tiled = {node.input[1] for node in self._nodes if node.op_type == "Conv" and _is_tiled(node, weights)}
+        self._filters = {name: _filtered(weights[name]) for name in tiled}
+        self._weights = {name: rounded(value) for name, value in weights.items() if name not in tiled}
 
     def forward(self, batch: Float32Array) -> Float32Array:
         """Compute embeddings, not normalized.
@@ -116,7 +116,7 @@ class HalfPrecisionNetwork:
         if node.op_type == "Conv":
             return self._convolution(node, first)
         if node.op_type == "PRelu":
-            slopes = rounded(self._weights[node.input[1]].reshape(-1, 1, 1).copy())
+            slopes = self._weights[node.input[1]].reshape(-1, 1, 1)
             return np.where(first > 0, first, rounded(first * slopes))
         if node.op_type == "Relu":
             return np.maximum(first, 0)
@@ -127,104 +127,103 @@ class HalfPrecisionNetwork:
         return self._embedding(node, first)
 
     def _convolution(self, node: onnx.NodeProto, value: Float32Array) -> Float32Array:
-        stride = next((word.ints[0] for word in node.attribute if word.name == "strides"), 1)
-        weights = self._weights[node.input[1]]
-        outputs, inputs = weights.shape[:2]
         padded = np.pad(value, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        if stride == 1 and max(inputs, outputs) >= _LEAST_CHANNELS:
-            made = self._tiled(node.input[1], padded, tile_side(inputs, outputs))
+        if node.input[1] in self._filters:
+            made = self._tiled(self._filters[node.input[1]], padded)
         else:
-            windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::stride, ::stride]
-            height, width = windows.shape[2:4]
-            columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(value), 9 * inputs, height * width)
-            flat = rounded(weights.reshape(1, outputs, -1).copy())
-            made = np.stack([_product(flat, one[None])[0] for one in columns]).reshape(-1, outputs, height, width)
+            made = self._windowed(self._weights[node.input[1]], padded, _stride(node))
         if len(node.input) > 2:
-            made = rounded(made + rounded(self._weights[node.input[2]].reshape(-1, 1, 1).copy()))
+            made = rounded(made + self._weights[node.input[2]].reshape(-1, 1, 1))
         return made
 
-    def _tiled(self, name: str, padded: Float32Array, side: int) -> Float32Array:
+    def _windowed(self, weights: Float32Array, padded: Float32Array, stride: int) -> Float32Array:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, ::stride, ::stride]
+        count, inputs, height, width = windows.shape[:4]
+        columns = windows.transpose(1, 4, 5, 0, 2, 3).reshape(1, 9 * inputs, -1)
+        made = self._product(weights.reshape(1, len(weights), -1), columns)
+        return made.reshape(len(weights), count, height, width).transpose(1, 0, 2, 3)
+
+    def _tiled(self, filters: Float32Array, padded: Float32Array) -> Float32Array:
         """Convolve with stride 1 in tiles; the last ones reach beyond the image and are cut."""
-        made = interpolated(_POINTS[side])
-        size = side + 2
-        if name not in self._filters:
-            weights = self._weights[name].astype(np.float64)
-            filtered = np.einsum("ik,ockl,jl->ijoc", made.weights, weights, made.weights)
-            shape = (size * size, *weights.shape[:2])
-            self._filters[name] = rounded(filtered.astype(np.float32)).reshape(shape)
+        size = math.isqrt(len(filters))
+        side = size - 2
+        made = _transforms(side)
         count, inputs, height, width = padded.shape
         rows, columns = -(-(height - 2) // side), -(-(width - 2) // side)
         more = ((0, 0), (0, 0), (0, rows * side + 2 - height), (0, columns * side + 2 - width))
         windows = np.lib.stride_tricks.sliding_window_view(np.pad(padded, more), (size, size), axis=(2, 3))
-        tiles = windows[:, :, ::side, ::side].transpose(4, 5, 1, 0, 2, 3).reshape(size, size, inputs, -1)
-        moved = _transformed(_transformed(tiles, made.inputs, 0), made.inputs, 1)
-        products = _product(self._filters[name], moved.reshape(size * size, inputs, -1))
+        tiles = windows[:, :, ::side, ::side].transpose(4, 5, 1, 0, 2, 3).reshape(size, size, -1)
+        moved = self._transformed(tiles, made.inputs)
+        products = self._product(filters, moved.reshape(size * size, inputs, -1))
         outputs = products.shape[1]
-        summed = products.reshape(size, size, outputs, -1)
-        summed = _transformed(_transformed(summed, made.outputs, 0), made.outputs, 1)
+        summed = self._transformed(products.reshape(size, size, -1), made.outputs)
         image = summed.reshape(side, side, outputs, count, rows, columns).transpose(3, 2, 4, 0, 5, 1)
         return image.reshape(count, outputs, rows * side, columns * side)[:, :, : height - 2, : width - 2]
 
+    def _transformed(self, value: Float32Array, matrix: Float64Array) -> Float32Array:
+        """Multiply either side of tiles by a small matrix: (S, S, N) becomes (R, R, N) by a matrix (R, S)."""
+        small = matrix.astype(np.float32)[None]
+        size = len(value)
+        once = self._product(small, value.reshape(1, size, -1)).reshape(-1, size, value.shape[2])
+        return self._product(np.repeat(small, len(once), axis=0), once)
+
     def _embedding(self, node: onnx.NodeProto, value: Float32Array) -> Float32Array:
-        weights = rounded(self._weights[node.input[1]].copy())
+        weights = self._weights[node.input[1]]
         is_transposed = any(word.name == "transB" and word.i for word in node.attribute)
         rows = weights if is_transposed else weights.T  # (D, K)
         sums = [
-            _product(
+            self._product(
                 np.ascontiguousarray(rows[None, :, part::_EMBEDDING_SUMS]),
                 np.ascontiguousarray(value.T[None, part::_EMBEDDING_SUMS]),
             )[0]
             for part in range(_EMBEDDING_SUMS)
         ]
         total = rounded(rounded(sums[0] + sums[1]) + rounded(sums[2] + sums[3])).T
-        return rounded(total + rounded(self._weights[node.input[2]].copy()))
+        return rounded(total + self._weights[node.input[2]])
+
+
+@cache
+def _transforms(side: int) -> Transforms:
+    return interpolated(_POINTS[side])
+
+
+def _stride(node: onnx.NodeProto) -> int:
+    return next((word.ints[0] for word in node.attribute if word.name == "strides"), 1)
+
+
+def _is_tiled(node: onnx.NodeProto, weights: Mapping[str, Float32Array]) -> bool:
+    return _stride(node) == 1 and max(weights[node.input[1]].shape[:2]) >= _LEAST_CHANNELS
+
+
+def _filtered(weights: Float32Array) -> Float32Array:
+    """Transform the weights (O, I, 3, 3) of a layer into those of its tiles, (S * S, O, I)."""
+    outputs, inputs = weights.shape[:2]
+    matrix = _transforms(tile_side(inputs, outputs)).weights
+    filtered = np.einsum("ik,ockl,jl->ijoc", matrix, weights.astype(np.float64), matrix)
+    return rounded(filtered.astype(np.float32)).reshape(-1, outputs, inputs)
 
 
 class HalfPrecisionEmbedder:
-    """Embeds crops as ncnn does in half precision.
+    """Embeds crops as ncnn does in half precision, a share of a batch on each processor.
 
     Args:
         model: see :class:`HalfPrecisionNetwork`.
         spec: specification of the network, with layout ``nchw``.
+
+    Attributes:
+        versions: packages that compute, with their versions.
     """
 
     def __init__(self, model: onnx.ModelProto, spec: ModelSpec) -> None:
         self._network = HalfPrecisionNetwork(model)
         self._spec = spec
+        self.versions = self._network.versions
 
     def forward(self, crops: UInt8Array) -> Float32Array:
         """Embed (N, H, W, 3) uint8 crops: (N, D) float32, not normalized."""
+        shares = np.array_split(crops, min(len(crops), usable_cpus()))
+        with ThreadPoolExecutor(len(shares)) as pool:
+            return np.concatenate(list(pool.map(self._embed, shares)))
+
+    def _embed(self, crops: UInt8Array) -> Float32Array:
         return self._network.forward(preprocess(crops, self._spec))
-
-
-def _transformed(value: Float32Array, matrix: Float64Array, axis: int) -> Float32Array:
-    """Multiply one axis by a small matrix, rounding after each term."""
-    moved = np.moveaxis(value, axis, 0)
-    rows = []
-    for coefficients in np.asarray(matrix, dtype=np.float32):
-        total = np.zeros(moved.shape[1:], dtype=np.float32)
-        for factor, one in zip(coefficients, moved, strict=True):
-            if factor:
-                total = rounded(total + factor * one)
-        rows.append(total)
-    return np.moveaxis(np.stack(rows), 0, axis)
-
-
-def _product(left: Float32Array, right: Float32Array) -> Float32Array:
-    """(B, M, K) times (B, K, N), with one sum for each result that rounds after each of K terms."""
-    batch, outputs, terms = left.shape
-    columns = right.shape[2]
-    result = np.empty((batch, outputs, columns), dtype=np.float32)
-    block = max(1, _BLOCK_VALUES // (batch * outputs))
-    for start in range(0, columns, block):
-        part = np.ascontiguousarray(right[:, :, start : start + block].transpose(1, 0, 2))
-        total = np.zeros((batch, outputs, part.shape[2]), dtype=np.float32)
-        term, shifted = np.empty_like(total), np.empty_like(total)
-        for number in range(terms):
-            np.multiply(left[:, :, number, None], part[number][:, None], out=term)
-            np.add(total, term, out=total)
-            np.multiply(total, _SPLIT, out=shifted)
-            np.subtract(shifted, total, out=total)
-            np.subtract(shifted, total, out=total)
-        result[:, :, start : start + block] = total
-    return result

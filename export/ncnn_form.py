@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 
 from edge_sphereface import __version__
@@ -40,6 +39,7 @@ from export.quantization.policy import LARGE_TILES as LARGE_TILES_POLICY
 from export.quantization.policy import Policy, stricter
 from export.quantization.proof import Latency, judge
 from export.quantization.quantize import FLOAT16
+from export.rounded_product import is_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 FLOAT32 = "float32"
 PRECISIONS = (FLOAT32, FLOAT16, LARGE_TILES)
-_MODELLED = f"arithmetic: half precision modelled by numpy {np.__version__}, as this processor has none"
 _UNTIMED = Latency(None, "it depends on the device, where `edge-sphereface tune` measures it")
 
 
@@ -148,8 +147,10 @@ def make_ncnn_form(
             embedder = Embedder(made)
             network: Network = embedder
             if options.precision == LARGE_TILES and embedder.provider.lacks_half_precision(options.precision):
+                if not is_compiled():
+                    note("half precision is modelled by numpy; pip install numba makes this many times as fast")
                 network = HalfPrecisionEmbedder(onnx.load(planes), spec)
-                modelled = (_MODELLED,)
+                modelled = (f"arithmetic: half precision modelled by {network.versions}, as this processor has none",)
             judged = _judge(original, network, options, detector, reporter)
             spec = _half_spec(spec, original, judged)
             _write(made, spec, files)

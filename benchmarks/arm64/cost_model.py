@@ -4,8 +4,9 @@
 
 A core starts as many vector instructions in a cycle as Arm states, on each thread's own core. Lines that the last level
 of the caches lacks or writes back pass one bus, which all threads share. Both parts are added: nothing overlaps, and
-everything else is free. The bandwidth is the only constant that is fitted, one for each board, to some published times
-of ncnn's benchmark with one thread; the others judge the model.
+everything else is free. The bandwidth is published, or fitted to published times of ncnn's benchmark with one thread;
+the other times judge the model. It is fitted where there are times of several networks: a single time takes up in the
+bandwidth whatever the model does not know.
 """
 
 from __future__ import annotations
@@ -79,10 +80,7 @@ Source: Tencent/ncnn, benchmark/README.md: Raspberry Pi 3 Model B+ at 1.4 GHz, R
 Raspberry Pi 5 at 2.4 GHz."""
 
 _VERSIONS = {"cortex-a53": "1.0.20221128", "cortex-a72": "1.0.20221128", "cortex-a76": "1.0.20240102"}
-_FITTED = {
-    *((processor, name) for processor in ("cortex-a53", "cortex-a72") for name in ("mobilenet", "resnet50")),
-    ("cortex-a76", "resnet18"),
-}
+_FITTED = {(processor, name) for processor in ("cortex-a53", "cortex-a72") for name in ("mobilenet", "resnet50")}
 """Core and network of the times with one thread to which the bandwidths are fitted."""
 
 
@@ -128,7 +126,7 @@ class CostModel:
     """The model with its evidence.
 
     Attributes:
-        bandwidth_gb_s: the fitted constant: 10^9 bytes that a board moves to and from memory in a second, by core.
+        bandwidth_gb_s: 10^9 bytes that a board moves to and from memory in a second, by core, as published or fitted.
         pairs: published and modelled times.
         largest_error: largest error of the pairs that judge the model, as a share, by core; a pair with four threads
             judges its core too.
@@ -161,7 +159,7 @@ def modelled_ms(counts: Counts, core: Core, bandwidth_gb_s: float, threads: int 
 
 
 def fit(rows: Sequence[tuple[Published, Counts]]) -> CostModel:
-    """Fit the bandwidth of each board to the pairs that are meant for it, and judge the model by the rest.
+    """Fit the bandwidths that are not published to the pairs that are meant for it, and judge the model by the rest.
 
     Least squares of relative errors.
 
@@ -172,7 +170,8 @@ def fit(rows: Sequence[tuple[Published, Counts]]) -> CostModel:
         ValueError: the pairs of a board determine no bandwidth.
     """
     bandwidths = {
-        name: _bandwidth(name, [(one, counts) for one, counts in rows if one.network.processor == name])
+        name: CORES[name].memory_gb_s
+        or _bandwidth(name, [(one, counts) for one, counts in rows if one.network.processor == name])
         for name in dict.fromkeys(one.network.processor for one, _ in rows)
     }
     pairs = []

@@ -21,6 +21,7 @@ from benchmarks.arm64.cost_model import fit, modelled_ms, published
 from benchmarks.arm64.instructions import SOURCE, Counts, build_plugin, count_marked
 from benchmarks.arm64.marked_peer import PeerJob
 from benchmarks.arm64.ncnn_networks import network_graph
+from benchmarks.arm64.skipped_cases import OURS
 from benchmarks.contenders import find_peer
 from benchmarks.contenders.contender import FLOAT16, FLOAT32
 from benchmarks.emulation.debian import EmulationError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from benchmarks.arm64.cost_model import CostModel, Network
+    from benchmarks.arm64.skipped_cases import Skip
     from benchmarks.contenders import Peer
     from benchmarks.contenders.contender import Precision
     from benchmarks.emulation.emulator import EmulatedPython, Emulator
@@ -52,7 +54,6 @@ CaseT = TypeVar("CaseT")
 RowT = TypeVar("RowT")
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = "edge"
 LEAST_COSINE = 0.99
 """A run whose output is further from the float reference computes something else: an error, not a count."""
 _RUNTIME = ("numpy", "onnxruntime", "opencv-python-headless")
@@ -81,6 +82,11 @@ class PeerCase:
     precision: Precision
     stored: str
     graph: str
+
+    @property
+    def row_precision(self) -> str:
+        """Precision in which the model is computed: that of the file unless it is a float32 one."""
+        return self.precision if self.stored == FLOAT32 else self.stored
 
     @property
     def label(self) -> str:
@@ -119,6 +125,7 @@ class PeerRow:
         counted: the counts; None if the case failed.
         modelled_ms: time by the cost model in milliseconds, no measurement; None for a board without published times.
         error: reason of a failure; empty for a case that ran.
+        skipped: reason why the case was left out; empty for a case that was not.
     """
 
     processor: str
@@ -130,6 +137,7 @@ class PeerRow:
     counted: Counted | None
     modelled_ms: float | None = None
     error: str = ""
+    skipped: str = ""
 
 
 def select_peer_cases(
@@ -332,16 +340,18 @@ def count_peers(
     cases: Sequence[PeerCase],
     counter: PeerCounter,
     *,
+    skips: Sequence[Skip] = (),
     model: CostModel | None = None,
     at_once: int = 1,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[PeerRow]:
-    """Count all cases; one that fails is a row with its reason.
+    """Count all cases; one that fails or is left out is a row with its reason.
 
     Args:
         cases: what is counted.
         counter: counts one case.
+        skips: cases to leave out.
         model: the cost model; None for no modelled times.
         at_once: number of cases that run at a time.
         progress: called with the numbers of done and of all cases.
@@ -350,24 +360,26 @@ def count_peers(
 
     def row(case: PeerCase) -> PeerRow:
         counted, modelled, error = None, None, ""
+        skipped = next((skip.reason for skip in skips if skip.covers(case)), "")
         try:
-            counted = counter.count(case)
+            counted = None if skipped else counter.count(case)
         except EmulationError as problem:
             error = str(problem)
         if counted and model and case.processor in model.bandwidth_gb_s:
             modelled = modelled_ms(counted.counts, CORES[case.processor], model.bandwidth_gb_s[case.processor])
-        said = f"{counted.counts.instructions / 1e6:.0f} million instructions" if counted else error
+        said = f"{counted.counts.instructions / 1e6:.0f} million instructions" if counted else error or skipped
         note(f"{case.processor:<12} {case.label}: {said}")
         return PeerRow(
             processor=case.processor,
             label=case.label,
             contender=case.contender,
             model=case.model.name,
-            precision=case.precision if case.stored == FLOAT32 else case.stored,
+            precision=case.row_precision,
             graph=case.graph,
             counted=counted,
             modelled_ms=modelled,
             error=error,
+            skipped=skipped,
         )
 
     return _at_once(row, cases, at_once, progress)

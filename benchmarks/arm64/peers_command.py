@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.arm64.cores import CORES
+from benchmarks.arm64.skipped_cases import OURS, parse_skip
 from benchmarks.contenders import peer_names
 from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option, positive
@@ -39,6 +41,14 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("model", nargs="+", type=Path, help="ONNX file; the first one is a float32 file, layout nchw")
     parser.add_argument("--peers", nargs="*", choices=peers, default=peers, help="other runtimes (default: all)")
     parser.add_argument("--processors", nargs="+", choices=list(CORES), default=list(CORES), help="default: all")
+    parser.add_argument(
+        "--skip",
+        nargs="+",
+        default=[],
+        type=partial(parse_skip, contenders=(OURS, *peers)),
+        metavar="CONTENDER@CORE[:PRECISION]=REASON",
+        help=f"leave out cases, {OURS} for those of this project, and state the reason in their rows",
+    )
     parser.add_argument(
         "--published",
         action="store_true",
@@ -82,6 +92,7 @@ def run_peers(arguments: argparse.Namespace, emulator: Emulator | None = None) -
     rows = count_peers(
         cases,
         counter,
+        skips=arguments.skip,
         model=model,
         at_once=arguments.at_once,
         progress=Progress("cases"),

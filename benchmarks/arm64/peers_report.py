@@ -62,7 +62,8 @@ def _core(name: str, report: PeersReport) -> str:
 
 def _cells(row: PeerRow, length: int) -> list[str]:
     if row.counted is None:
-        return [row.label, row.precision, f"failed: {row.error}"[:60], *["·"] * (length - 3)]
+        why = f"left out: {row.skipped}" if row.skipped else f"failed: {row.error}"
+        return [row.label, row.precision, why[:60], *["·"] * (length - 3)]
     counts = row.counted.counts
     cells = [
         row.label,
@@ -91,9 +92,12 @@ def _model(model: CostModel) -> str:
         ]
         for pair in model.pairs
     ]
-    fitted = ", ".join(f"{CORES[name].board} {value:.2f}" for name, value in model.bandwidth_gb_s.items())
+    bandwidths = ", ".join(
+        f"{CORES[name].board} {value:.2f}, {'published' if CORES[name].memory_gb_s else 'fitted'}"
+        for name, value in model.bandwidth_gb_s.items()
+    )
     said = (
         "The cost model: all vector instructions at the rate of the core, then all bytes to and from memory at a "
-        f"fitted bandwidth in GB/s ({fitted}). Against ncnn's published times:"
+        f"bandwidth in GB/s ({bandwidths}). Against ncnn's published times:"
     )
     return f"{said}\n\n{table(head, body)}"

@@ -11,15 +11,33 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.certificate import golden_crops
 from export.graph import change_layout
-from export.half_precision import HalfPrecisionEmbedder, HalfPrecisionNetwork, rounded, tile_side
+from export.half_precision import HalfPrecisionEmbedder, HalfPrecisionNetwork, tile_side
 from export.plain import open_plain
 from export.quantization.policy import LARGE_TILES, Policy, stricter
+from export.rounded_product import compiled_product, numpy_product, rounded
 
 
 def test_rounds_as_float16_does():
     values = np.random.default_rng(1).normal(size=4096).astype(np.float32) * 100
     values = values[np.abs(values) > 1e-4]
     np.testing.assert_array_equal(rounded(values.copy()), values.astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.slow
+def test_the_compiled_product_is_that_of_numpy_bit_by_bit():
+    """Of shapes that blocks do not divide, with zeros and with numbers below those of float16."""
+    pytest.importorskip("numba", reason="numba is not installed")
+    random = np.random.default_rng(3)
+    left, right = random.normal(size=(3, 5, 70)), random.normal(size=(3, 70, 301))
+    left[0, :, ::3] = 0
+    right[1] *= 1e-9
+    found, expected = (
+        product.compute(left.astype(np.float32), right.astype(np.float32))
+        for product in (compiled_product(), numpy_product())
+    )
+    assert found.shape == (3, 5, 301)
+    np.testing.assert_array_equal(found.view(np.int32), expected.view(np.int32))
+    assert not np.array_equal(expected, np.matmul(left, right).astype(np.float32))
 
 
 def test_tiles_are_those_of_ncnn():
@@ -53,24 +71,26 @@ def test_a_convolution_in_tiles_is_a_convolution(shape):
     random = np.random.default_rng(2)
     inputs, outputs = shape
     weights = random.normal(size=(outputs, inputs, 3, 3)) / np.sqrt(9 * inputs)
-    image = random.normal(size=(1, inputs, 7, 7)).astype(np.float32)
+    image = random.normal(size=(1, inputs, 5, 5)).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(image[0], ((0, 0), (1, 1), (1, 1))), (3, 3), axis=(1, 2))
     expected = np.einsum("oikl,ihwkl->ohw", weights, windows).reshape(1, -1).astype(np.float32)
-    found = agreement(expected, HalfPrecisionNetwork(network(weights, 7)).forward(image))
+    found = agreement(expected, HalfPrecisionNetwork(network(weights, 5), numpy_product()).forward(image))
     assert 0.9998 < found.min_cosine < 1 - 1e-8
 
 
 def test_what_float16_cannot_hold_is_refused():
     weights = np.full((8, 3, 3, 3), 100.0)
     with pytest.raises(ModelFormatError, match="beyond 65504"):
-        HalfPrecisionNetwork(network(weights, 4)).forward(np.full((1, 3, 4, 4), 1000.0, dtype=np.float32))
+        HalfPrecisionNetwork(network(weights, 4), numpy_product()).forward(
+            np.full((1, 3, 4, 4), 1000.0, dtype=np.float32)
+        )
 
 
 def test_other_networks_are_refused():
     model = network(np.ones((8, 3, 3, 3)), 4)
     model.graph.node[1].op_type = "Tanh"
     with pytest.raises(ModelFormatError, match="Tanh"):
-        HalfPrecisionNetwork(model)
+        HalfPrecisionNetwork(model, numpy_product())
 
 
 @pytest.mark.slow
