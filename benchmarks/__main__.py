@@ -14,6 +14,7 @@ from benchmarks.cameras.commands import add_command as add_cameras
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
+from benchmarks.half_precision import add_command as add_half_precision
 from benchmarks.http.commands import add_command as add_http
 from benchmarks.memory.commands import add_command as add_memory
 from benchmarks.operators import add_command as add_operators
@@ -43,6 +44,7 @@ def build_parser() -> Parser:
     add_detection(added)
     add_pipeline(added)
     add_quantization(added)
+    add_half_precision(added)
     add_tuning(added)
     add_operators(added)
     add_memory(added)

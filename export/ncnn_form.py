@@ -151,7 +151,7 @@ def make_ncnn_form(
                     note("half precision is modelled by numpy; pip install numba makes this many times as fast")
                 network = HalfPrecisionEmbedder(onnx.load(planes), spec)
                 modelled = (f"arithmetic: half precision modelled by {network.versions}, as this processor has none",)
-            judged = _judge(original, network, options, detector, reporter)
+            judged = judge_half(original, network, options, detector, reporter)
             spec = _half_spec(spec, original, judged)
             _write(made, spec, files)
         embedder = Embedder(made)
@@ -194,13 +194,25 @@ def _write(path: Path, spec: ModelSpec, files: NcnnFiles) -> None:
         write_ncnn_model(stream, spec, files.text(), weights)
 
 
-def _judge(
+def judge_half(
     original: Embedder,
     half: Network,
     options: NcnnOptions,
     detector: Detector | None,
     reporter: Reporter,
 ) -> Judged:
+    """Judge a network in half precision by the bounds of its precision.
+
+    Args:
+        original: float model.
+        half: the network in half precision.
+        options: options of the form.
+        detector: finds faces in photographs; None for the best detector available.
+        reporter: returns a progress function for a named step.
+
+    Raises:
+        PairsError: too few labeled pairs are usable.
+    """
     finder = detector or open_detector()
     progress = reporter("both models over photographs")
     if options.labeled is not None:

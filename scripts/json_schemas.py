@@ -33,6 +33,7 @@ from benchmarks.emulation.compare import EmulateReport
 from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
 from benchmarks.gallery.search import GallerySearchReport
+from benchmarks.half_precision import HalfPrecisionReport
 from benchmarks.http.commands import HttpReport
 from benchmarks.latency import LatencyReport
 from benchmarks.memory.measure import MemoryReport
@@ -160,6 +161,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("export demo", DemoReport),
     ("benchmarks latency", LatencyReport),
     ("benchmarks quantization", QuantizationResult),
+    ("benchmarks half-precision", HalfPrecisionReport),
     ("benchmarks tuning", TuningReport),
     ("benchmarks operators", OperatorReport),
     ("benchmarks sessions", SessionsReport),

@@ -15,6 +15,7 @@ EXTRAS = {
     "edge_sphereface/gallery/milvus": {"milvus_lite", "pymilvus"},
     "edge_sphereface/batch": {"pyarrow", "ray"},
     "edge_sphereface/inference/ncnn_backend.py": {"ncnn"},
+    "export/rounded_product.py": {"numba"},
     "edge_sphereface/stream/outputs/events/mqtt.py": {"paho"},
     "edge_sphereface/http_server": {"uvicorn"},
     "edge_sphereface/web": {"starlette"},

@@ -226,6 +226,22 @@ def test_accuracy(printed, int8):
 
 
 @pytest.mark.slow
+def test_half_precision(printed):
+    """Too few pairs judge no accuracy; the cosines pass."""
+    found = printed("half-precision", "nchw.onnx", "--pairs", "pairs.csv", "--images", "lfw/images")
+    assert fields(found)["half_precision"] == ["model", "network", "modelled_by", "seconds", "proof"]
+    (row,) = found["half_precision"]
+    assert row["proof"]["pairs"]["count"] == 20
+    assert 0.998 < row["proof"]["cosine"]["mean"] < 1
+    assert [judgment["bound"] for judgment in row["proof"]["judgments"]][:1] == [0.998]
+
+
+def test_half_precision_needs_pairs(capsys, place):
+    assert run(build_parser(), ["half-precision", str(place / "nchw.onnx")]) == 2
+    assert "No pairs were named" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_alignment(printed, place, astronaut):
     for person in ("ann", "bob"):
         target = place / "faces" / "images" / person / f"{person}_0001.jpg"
