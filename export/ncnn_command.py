@@ -38,7 +38,8 @@ def add_ncnn(commands: Commands) -> None:
         description="Convert a float ONNX file for ncnn by pnnx. The float32 form is proven equal to its source, and "
         "its embeddings belong into the same galleries. Half precision must meet the policy of `quantize`. What misses "
         "its bounds is not written. Needs the packages ncnn and pnnx (pip install ncnn; pip install --no-deps "
-        "pnnx). There is no INT8: no wheel contains ncnn's tools for it.",
+        "pnnx); numba, if it is installed, makes the proof of float16-large-tiles several times as fast. There is no "
+        "INT8: no wheel contains ncnn's tools for it.",
         epilog="examples: python -m export ncnn sphereface20.onnx -o sphereface20.ncnn; "
         "python -m export ncnn sphereface20.onnx --precision float16 --lfw lfw -o sphereface20.float16.ncnn",
     )

@@ -148,7 +148,7 @@ def make_ncnn_form(
             network: Network = embedder
             if options.precision == LARGE_TILES and embedder.provider.lacks_half_precision(options.precision):
                 if not is_compiled():
-                    note("half precision is modelled by numpy; pip install numba makes this many times as fast")
+                    note("numpy models half precision; after pip install numba, this is several times as fast")
                 network = HalfPrecisionEmbedder(onnx.load(planes), spec)
                 modelled = (f"arithmetic: half precision modelled by {network.versions}, as this processor has none",)
             judged = judge_half(original, network, options, detector, reporter)
