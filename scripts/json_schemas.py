@@ -45,7 +45,8 @@ from benchmarks.report import WrittenReport
 from benchmarks.rhythm import RhythmReport
 from benchmarks.sessions import SessionsReport
 from benchmarks.static_int8 import Int8Model
-from benchmarks.stream.commands import EconomyReport, SoakReport, StrangersReport, VideoReport
+from benchmarks.stream import commands as benchmarks_stream
+from benchmarks.stream.commands import EconomyReport, SoakReport, VideoReport
 from benchmarks.tuning.commands import TuningReport
 from edge_sphereface.audit import AuditCheck
 from edge_sphereface.batch.folder import FolderResult
@@ -73,6 +74,12 @@ from edge_sphereface.cli.model_commands import FetchReport, InfoReport, Separati
 from edge_sphereface.cli.runner import ErrorReport
 from edge_sphereface.cli.serve_command import ServeReport
 from edge_sphereface.cli.service_command import ServiceFile
+from edge_sphereface.cli.strangers_command import (
+    ForgottenStrangersReport,
+    NamedStrangerReport,
+    StrangerReport,
+    StrangersReport,
+)
 from edge_sphereface.cli.threshold_command import ThresholdReport, TrackThresholdReport
 from edge_sphereface.cli.tokens_command import AddedToken, RemovedTokens, TokensReport
 from edge_sphereface.cli.tune_command import TuneReport
@@ -142,6 +149,10 @@ RECORDS: list[tuple[str, Any]] = [
     ("service", ServiceFile),
     ("watch", AnyEvent),
     ("health", StreamHealth),
+    ("strangers list", StrangersReport),
+    ("strangers show", StrangerReport),
+    ("strangers name", NamedStrangerReport),
+    ("strangers forget", ForgottenStrangersReport),
     ("expire", ExpireReport),
     ("remove", RemovedReport),
     ("audit check", AuditCheck),
@@ -177,7 +188,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks embed-folder", ScaleReport),
     ("benchmarks stream video", VideoReport),
     ("benchmarks stream economy", EconomyReport),
-    ("benchmarks stream strangers", StrangersReport),
+    ("benchmarks stream strangers", benchmarks_stream.StrangersReport),
     ("benchmarks stream soak", SoakReport),
     ("benchmarks cameras", CamerasReport),
     ("benchmarks emulate", EmulateReport),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_sphereface.detection import Detector
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import CropEmbedder, Embedder
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.stream.outputs.events.dispatcher import EventSink
     from edge_sphereface.stream.outputs.frames.frame_output import FrameSink
     from edge_sphereface.stream.settings import StreamSettings
@@ -59,6 +60,8 @@ class CameraGroup:
         detector: finds faces.
         embedder: the model; None to track faces without recognizing them.
         gallery: the known identities, opened for that model.
+        strangers: keeps tracks that end without a name, of all cameras together. Whoever made it starts and ends it.
+            None to keep none.
         sinks: outputs of the events of all cameras; each has one thread.
         frame_sinks: makes the outputs of frames of a camera.
         budget_percent: share of the time in which detector and model work, for all cameras together, in percent.
@@ -81,6 +84,7 @@ class CameraGroup:
         detector: Detector,
         embedder: CropEmbedder | None = None,
         gallery: Gallery | None = None,
+        strangers: StrangerKeeper | None = None,
         sinks: Sequence[EventSink] = (),
         frame_sinks: Callable[[Camera], Sequence[FrameSink]] = lambda _: (),
         budget_percent: float = BUDGET_PERCENT,
@@ -88,7 +92,7 @@ class CameraGroup:
         read: Callable[[JsonObject], Camera] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.gallery = gallery
+        self.gallery, self._strangers = gallery, strangers
         self._inference = SharedInference(detector, embedder, clock=clock)
         self._frame_sinks, self._budget_percent = frame_sinks, budget_percent
         self._sinks, self._on_turn, self._read, self._clock = tuple(sinks), on_turn, read, clock
@@ -302,6 +306,7 @@ class CameraGroup:
                     embedder=embedder,
                     gallery=self.gallery,
                     liveness=camera.liveness,
+                    strangers=self._strangers,
                     settings=_limited(camera.settings),
                     frame_sinks=self._frame_sinks(camera),
                     dispatchers=self._dispatchers,

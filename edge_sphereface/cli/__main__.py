@@ -26,6 +26,7 @@ from edge_sphereface.cli import (
     model_commands,
     serve_command,
     service_command,
+    strangers_command,
     threshold_command,
     tokens_command,
     tune_command,
@@ -37,7 +38,7 @@ from edge_sphereface.cli.runner import Parser, add_help_command, run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_OPENCV_THREADS = ("frame-reader", "pictures", "recorder", "snapshots")
+_OPENCV_THREADS = ("frame-reader", "pictures", "recorder", "snapshots", "strangers")
 """One that is still inside OpenCV when Python ends is unwound through C++ code, which ends the process by SIGABRT."""
 
 
@@ -64,6 +65,7 @@ def build_parser() -> Parser:
     device_command.add_command(commands)
     kit_command.add_command(commands)
     watch_command.add_command(commands)
+    strangers_command.add_command(commands)
     erasure_commands.add_commands(commands)
     audit_command.add_command(commands)
     serve_command.add_command(commands)

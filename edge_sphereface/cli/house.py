@@ -36,6 +36,7 @@ from edge_sphereface.cli.watch_parts import (
     make_parts,
     make_retention,
     make_sinks,
+    make_strangers,
 )
 from edge_sphereface.errors import CameraError, EdgeSphereFaceError
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.web import HttpInterface, PageView
     from edge_sphereface.web.api import Parts
 
@@ -119,8 +121,13 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
 
     page = make_page(options, lambda _: parts(), audit)
     keeper: RetentionKeeper | None = None
+    strangers: StrangerKeeper | None = None
     notes = ProblemNotes(
-        lambda: (*group.problems(), *group.failures(), *([keeper.problem] if keeper and keeper.problem else []))
+        lambda: (
+            *group.problems(),
+            *group.failures(),
+            *(part.problem for part in (keeper, strangers) if part and part.problem),
+        )
     )
     asked_to_read = threading.Event()
     announced = False
@@ -157,11 +164,13 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
             names_stream=True,
         )
         keeper = stack.enter_context(make_retention(options, sinks, audit))
+        strangers = stack.enter_context(make_strangers(options, gallery, arguments.key_file, audit))
         group = CameraGroup(
             cameras,
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
+            strangers=strangers,
             sinks=[*sinks, *([] if options.http is None else [log])],
             frame_sinks=lambda camera: make_frame_sinks(options, page and page.of(camera.name), images),
             budget_percent=options.shared_budget,

@@ -40,6 +40,7 @@ from edge_sphereface.cli.watch_parts import (
     make_parts,
     make_retention,
     make_sinks,
+    make_strangers,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.retention.keeper import RetentionKeeper
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.web import HttpInterface, PageView
     from edge_sphereface.web.api import Parts
@@ -136,7 +138,10 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
 
     page = make_page(options, parts, audit)
     keeper: RetentionKeeper | None = None
-    notes = ProblemNotes(lambda: (*stream.health().problems, *([keeper.problem] if keeper and keeper.problem else [])))
+    strangers: StrangerKeeper | None = None
+    notes = ProblemNotes(
+        lambda: (*stream.health().problems, *(part.problem for part in (keeper, strangers) if part and part.problem))
+    )
 
     announced = False
 
@@ -162,12 +167,14 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         )
         sinks = make_sinks(options, lambda: stream.stop(), entities)  # noqa: PLW0108 -- bound when it is called
         keeper = stack.enter_context(make_retention(options, sinks, audit))
+        strangers = stack.enter_context(make_strangers(options, gallery, arguments.key_file, audit))
         stream = FaceStream(
             source,
             detector=open_named_detector(arguments),
             embedder=embedder,
             gallery=gallery,
             liveness=liveness,
+            strangers=strangers,
             settings=options.stream,
             sinks=[*sinks, *([] if options.http is None else [log])],
             frame_sinks=make_frame_sinks(options, page, images),

@@ -173,6 +173,21 @@ class WatchOptions:
         group="operation",
         help="serve /health and /metrics (Prometheus) over HTTP (default HOST: this machine only)",
     )
+    strangers: Path | None = setting(
+        None,
+        read=Path,
+        metavar="FILE",
+        group="retention",
+        help="keep faces without a name in this file, as long as --keep-strangers says, and tell when one is seen "
+        "again; encrypted as the gallery is",
+    )
+    strangers_most: int = setting(
+        2000,
+        permitted=Range(least=50, most=5000, is_whole=True),
+        metavar="N",
+        group="retention",
+        help="number of newest sightings to keep",
+    )
     retention: RetentionLimits = nested(RetentionLimits)
     audit: Path | None = setting(
         None,

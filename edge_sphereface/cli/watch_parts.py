@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.retention.keeper import RetentionKeeper
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.stream import EventSink, FaceStream, FrameSink
     from edge_sphereface.stream.outputs.events.home_assistant.images import FaceImages
     from edge_sphereface.stream.outputs.events.home_assistant.sink import HomeAssistantSink
@@ -254,6 +255,42 @@ def make_retention(
         events=options.events,
         queues=queues,
         times=times,
+        audit=audit,
+        by="edge-sphereface watch",
+    )
+
+
+def make_strangers(
+    options: WatchOptions, gallery: Gallery | None, key_file: Path | None, audit: AuditLog | None
+) -> AbstractContextManager[StrangerKeeper | None]:
+    """What keeps strangers, if it was requested.
+
+    Args:
+        options: of the command.
+        gallery: the known identities.
+        key_file: file of the gallery's key; None for the environment's.
+        audit: gets a line when sightings were removed because of their age.
+
+    Raises:
+        UsageError: no limit was given, or there is no gallery.
+    """
+    if options.strangers is None:
+        return nullcontext()
+    keep_s = options.retention.keep_strangers
+    if keep_s is None:
+        raise UsageError("It was not said how long strangers are kept.", hint="add --keep-strangers 168h")
+    if gallery is None:
+        raise UsageError("Without a gallery everybody is a stranger.", hint="add --gallery")
+    from edge_sphereface.gallery import read_key
+    from edge_sphereface.strangers import StrangerKeeper
+
+    return StrangerKeeper(
+        options.strangers,
+        gallery=gallery,
+        key=read_key(key_file) if gallery.encrypted else None,
+        keep_s=keep_s,
+        threshold=options.stream.recognition.threshold,
+        most=options.strangers_most,
         audit=audit,
         by="edge-sphereface watch",
     )

@@ -36,6 +36,7 @@ class RetentionLimits:
         keep_known: snapshots and recordings in which everybody has a name.
         keep_unknown: those that show somebody without a name, also beside people who have one: then the shorter of the
             two counts.
+        keep_strangers: sightings of strangers.
         keep_events: events in files and in queues for brokers.
     """
 
@@ -54,6 +55,13 @@ class RetentionLimits:
         help="delete those that show somebody unknown after this time, such as 8h; where both times apply, the "
         "shorter counts",
     )
+    keep_strangers: float | None = setting(
+        None,
+        read=duration,
+        metavar="TIME",
+        group="retention",
+        help="delete sightings of strangers after this time, such as 168h",
+    )
     keep_events: float | None = setting(
         None,
         read=duration,
@@ -65,7 +73,8 @@ class RetentionLimits:
     @property
     def shortest_s(self) -> float | None:
         """The shortest limit; None if there is none."""
-        return min(filter(None, (self.keep_known, self.keep_unknown, self.keep_events)), default=None)
+        limits = (self.keep_known, self.keep_unknown, self.keep_strangers, self.keep_events)
+        return min(filter(None, limits), default=None)
 
     def limit_s(self, file: HeldFile) -> float | None:
         """How long a picture or a recording is kept; None for no limit."""

@@ -74,7 +74,8 @@ class StrangerStore:
         path: of the file.
         fingerprint: fingerprint of the embeddings that are added; None to read and remove only.
         create: make the file if it is missing; requires ``fingerprint``.
-        key: 32 bytes from ``read_key``, which encrypt a new store or open an encrypted one.
+        key: 32 bytes from ``read_key``, which encrypt a new store or open an encrypted one. One that is not needed is
+            refused, and without ``fingerprint`` it is not used.
         most: number of sightings that are kept; the oldest go first.
         moment: gives the present moment.
 
@@ -322,7 +323,8 @@ class StrangerStore:
         self.fingerprint = Fingerprint.from_json(text)
         if fingerprint is not None:
             self.fingerprint.require(fingerprint, f"The file of strangers {self.path}")
-        self._values = SealedValues(store, self.fingerprint.embedding_size, self._key)
+        key = None if fingerprint is None and key_check is None else self._key
+        self._values = SealedValues(store, self.fingerprint.embedding_size, key)
         self._values.require_key(key_check, self.path)
 
     def _rows(self, run: Run) -> list[_Row]:

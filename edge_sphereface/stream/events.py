@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict
 from edge_sphereface.gallery.records import Candidate
 from edge_sphereface.json_output import INLINE, OMIT_NONE, json_object, json_text, named
 from edge_sphereface.liveness.result import LivenessState  # noqa: TC001 -- read for the JSON Schema
+from edge_sphereface.strangers.records import Stranger  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.stream.event_kinds import EventKind  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.stream.statistics import StreamStatistics
 
@@ -114,6 +115,8 @@ class IdentityEvent(FaceEvent):
         evidence: sum of the qualities, each from 0 to 1, of the embeddings of the track.
         embeddings: number of embeddings of the track.
         liveness: whether the face is live, ``spoof`` or ``not_checked``; absent where liveness is not checked.
+        stranger: who an unknown face was seen as before, without this time; absent for a face that was not seen before
+            or has a name, and where strangers are not kept.
     """
 
     name: str | None
@@ -122,6 +125,7 @@ class IdentityEvent(FaceEvent):
     evidence: float
     embeddings: int
     liveness: LivenessState | None = field(default=None, metadata=OMIT_NONE)
+    stranger: Stranger | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,6 +327,7 @@ class _Identity(TypedDict):
     evidence: float
     embeddings: int
     liveness: LivenessState | None
+    stranger: Stranger | None
 
 
 def _place(track: Track, frame: Frame) -> _Place:
@@ -348,4 +353,5 @@ def _identity(track: Track) -> _Identity:
         "evidence": round(track.evidence, 2),
         "embeddings": track.embeddings,
         "liveness": track.liveness,
+        "stranger": track.stranger,
     }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import CropEmbedder
     from edge_sphereface.liveness import LivenessChecker
     from edge_sphereface.pipeline import FacePipeline
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.stream.capture.factory import Source
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.capture.reader import SourceChange
@@ -72,6 +73,8 @@ class FaceStream:
         embedder: the model, with ``detector``; None to track faces without recognizing them.
         gallery: the known identities, opened for that embedder.
         liveness: checks whether faces are live; those that are not get no name. None to check nothing.
+        strangers: keeps tracks that end without a name, and recognizes them again. Whoever made it starts and ends it.
+            None to keep none.
         settings: everything else.
         sinks: outputs of events.
         on_event: called with each event, in a thread of its own.
@@ -102,6 +105,7 @@ class FaceStream:
         embedder: CropEmbedder | None = None,
         gallery: Gallery | None = None,
         liveness: LivenessChecker | None = None,
+        strangers: StrangerKeeper | None = None,
         settings: StreamSettings | None = None,
         sinks: Sequence[EventSink] = (),
         on_event: Callable[[Event], object] | None = None,
@@ -124,6 +128,7 @@ class FaceStream:
             settings=self.settings,
             events=self._maker,
             liveness=liveness,
+            strangers=strangers,
             work_clock=work_clock,
         )
         self._reader = FrameReader(

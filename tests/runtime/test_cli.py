@@ -244,13 +244,15 @@ def test_every_command_has_help_with_an_example(capsys):
         "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "gallery",
         "calibrate-liveness", "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device",
         "check-outputs", "doctor", "fetch-detector", "fetch-model",
-        "watch", "serve", "tokens", "service", "completion", "help", "remove", "expire", "audit",
+        "watch", "serve", "tokens", "service", "completion", "help", "remove", "expire", "audit", "strangers",
     }  # fmt: skip
     below = commands["gallery"].commands.choices
     assert set(below) == {"list", "remove", "export", "import", "rebuild", "check", "report", "new-key"}
     of_audit = commands["audit"].commands.choices
     assert set(of_audit) == {"check", "show"}
-    for command in (*commands.values(), *below.values(), *of_audit.values()):
+    of_strangers = commands["strangers"].commands.choices
+    assert set(of_strangers) == {"list", "show", "name", "forget"}
+    for command in (*commands.values(), *below.values(), *of_audit.values(), *of_strangers.values()):
         assert "example" in command.epilog
         assert "--json" in command.format_help() or command is commands["help"]
 

@@ -1,5 +1,6 @@
 """With ``--json`` every command of ``edge-sphereface`` prints one JSON object, as its schema says."""
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -8,8 +9,10 @@ import pytest
 
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.detection import yunet
+from edge_sphereface.gallery import open_gallery
 from edge_sphereface.storage.download import PinnedFile
 from edge_sphereface.storage.files import sha256_of
+from edge_sphereface.strangers import Sighting, StrangerStore
 from scripts.json_schemas import RECORDS
 
 
@@ -86,6 +89,33 @@ def test_retention_and_audit(printed, place, monkeypatch, tmp_path):
     printed(build_parser, "remove", "remove", "Ann", "--everywhere", "--in", "faces", "--audit", "audit.jsonl")
     printed(build_parser, "audit check", "audit", "check", "audit.jsonl")
     printed(build_parser, "audit show", "audit", "show", "audit.jsonl", "--subject", "Ann")
+
+
+def test_strangers(printed, place, people, astronaut):
+    seen = datetime.fromtimestamp(1.7e9, timezone.utc)
+    with open_gallery(people) as gallery:
+        kind = gallery.fingerprint
+    row = np.eye(kind.embedding_size, dtype=np.float32)
+    with StrangerStore("strangers.db", fingerprint=kind, create=True) as store:
+        faces = [
+            Sighting(camera="door", start=seen, end=seen, quality=0.5, embedding=row[number], crop=astronaut[:112, :96])
+            for number in (0, 0, 1)
+        ]
+        store.add(faces)
+        often, once = (stranger.id for stranger in store.group(0.5).strangers)
+    words = ("--strangers", "strangers.db")
+    assert len(printed(build_parser, "strangers list", "strangers", "list", *words)["strangers"]) == 2
+    shown = printed(build_parser, "strangers show", "strangers", "show", often, *words, "--crop", "crop.png")
+    assert shown["stranger"]["sightings"] == len(shown["sightings"]) == 2
+    assert cv2.imread("crop.png").shape == (112, 96, 3)
+    name = ("strangers", "name", often, "Ann Lee", "--gallery", people, "--audit", "audit.jsonl")
+    assert printed(build_parser, "strangers name", *name, *words)["enrolled"]["added"] == 2
+    forget = ("strangers", "forget", once, "--audit", "audit.jsonl")
+    assert printed(build_parser, "strangers forget", *forget, *words)["sightings"] == 1
+    with open_gallery(people, kind) as gallery:
+        assert gallery.identify(row[0]).name == "Ann Lee"
+    assert printed(build_parser, "error", *name, *words)["error"]["code"] == "stranger-not-found"
+    assert printed(build_parser, "error", "strangers", "forget", *words)["error"]["code"] == "usage"
 
 
 def test_import(printed, place, people, cli):

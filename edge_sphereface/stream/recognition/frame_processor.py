@@ -17,6 +17,7 @@ from edge_sphereface.stream.events import EarlierDecision
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
 from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
+from edge_sphereface.stream.recognition.stranger_sightings import StrangerSightings
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.tracking.tracker import Tracker
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.inference.embedder import CropEmbedder
     from edge_sphereface.liveness import Liveness, LivenessChecker
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.events import Event, EventMaker
     from edge_sphereface.stream.settings import StreamSettings
@@ -89,6 +91,7 @@ class FrameProcessor:
         settings: settings of the stream.
         events: makes the events.
         liveness: checks whether faces are live; those that are not get no name. None to check nothing.
+        strangers: keeps tracks that end without a name, and recognizes them again. None to keep none.
         work_clock: gives seconds; work is measured with it.
 
     Raises:
@@ -96,7 +99,7 @@ class FrameProcessor:
         ValueError: a gallery without an embedder.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the parts that a stream puts together, by name
         self,
         *,
         detector: Detector,
@@ -105,6 +108,7 @@ class FrameProcessor:
         settings: StreamSettings,
         events: EventMaker,
         liveness: LivenessChecker | None = None,
+        strangers: StrangerKeeper | None = None,
         work_clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if gallery is not None and embedder is None:
@@ -115,6 +119,9 @@ class FrameProcessor:
         self._settings = settings
         self._work_clock = work_clock
         self._liveness = liveness
+        self._strangers = (
+            None if strangers is None else StrangerSightings(strangers, settings.name, settings.recognition)
+        )
         self._search = FaceSearch(detector, whole_frame_s=settings.tracking.whole_frame_s)
         self._tracker = Tracker(settings.tracking)
         self._events = events
@@ -145,7 +152,7 @@ class FrameProcessor:
                 embedded = self._recognize(seen, frame, events)
                 embed_ms = (self._work_clock() - begin) * 1000
         events += self._retry_gallery(frame)
-        events += [self._events.lost(track.snapshot(), frame) for track in self._tracker.drop_lost(frame.time_s)]
+        events += [self._lost(track, frame) for track in self._tracker.drop_lost(frame.time_s)]
         self._tracker.look(frame)
         work_ms = (self._work_clock() - start) * 1000
         self.budget.account(
@@ -172,7 +179,7 @@ class FrameProcessor:
         self._schedule.restart()
         self._search.restart()
         gone = self._tracker.clear()
-        return [] if frame is None else [self._events.lost(track.snapshot(), frame) for track in gone]
+        return [] if frame is None else [self._lost(track, frame) for track in gone]
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -218,6 +225,8 @@ class FrameProcessor:
             self._gallery_failed(error, frame)
             return events
         self.gallery_problem = ""
+        if self._strangers is not None:
+            self._strangers.reconsider()
         for track in self._tracker.tracks:
             if track.embeddings:
                 self._decide(track, frame, events)
@@ -254,7 +263,7 @@ class FrameProcessor:
                     track.doubt()
                     track.looked_unlike, track.embedded_s = True, frame.time_s
                     continue
-                events.append(self._events.lost(track.snapshot(), frame))
+                events.append(self._lost(track, frame))
                 track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- the new track of this face
                 self._confirm([track], frame, events)
             track.looked_unlike = False
@@ -349,7 +358,14 @@ class FrameProcessor:
 
     def _decision(self, track: TrackState, before: tuple[Standing, str | None], frame: Frame) -> Event:
         earlier = None if before[0] == "undecided" else EarlierDecision(name=before[1])
+        if self._strangers is not None:
+            self._strangers.recognize(track)
         return self._events.decided(track.snapshot(), frame, earlier)
+
+    def _lost(self, track: TrackState, frame: Frame) -> Event:
+        if self._strangers is not None:
+            self._strangers.end(track, frame, self.threshold)
+        return self._events.lost(track.snapshot(), frame)
 
     def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
         self.gallery_problem, self._failed_s = error.message, frame.time_s

@@ -14,6 +14,7 @@ from edge_sphereface.types import Face
 if TYPE_CHECKING:
     from edge_sphereface.gallery import Candidate
     from edge_sphereface.liveness.result import Liveness, LivenessState
+    from edge_sphereface.strangers import Stranger
     from edge_sphereface.types import Float32Array, UInt8Array
 
 Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
@@ -41,6 +42,7 @@ class Track:
         evidence: sum of the qualities, each 0 to 1, of its embeddings.
         embeddings: number of its embeddings.
         liveness: whether it is live; None where that is not checked at all.
+        stranger: the stranger whom an unknown face shows again; None for others, and where strangers are not kept.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Track:
     evidence: float = 0.0
     embeddings: int = 0
     liveness: LivenessState | None = None
+    stranger: Stranger | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +86,7 @@ class TrackState:
         name: the identity; None unless ``standing`` is ``identified``.
         candidates: the nearest identities at the last decision, the best first.
         liveness: whether it is live, by its newest checks; None before the first.
+        stranger: the stranger whom an unknown face shows again; None for others.
     """
 
     number: int
@@ -106,6 +110,7 @@ class TrackState:
     name: str | None = None
     candidates: tuple[Candidate, ...] = ()
     liveness: LivenessState | None = None
+    stranger: Stranger | None = None
     _live_scores: deque[float] = field(default_factory=lambda: deque(maxlen=CHECKS_AVERAGED))
     _sum: Float32Array | None = None
     _moved_s: float = -np.inf
@@ -125,6 +130,7 @@ class TrackState:
             evidence=self.weight,
             embeddings=self.embeddings,
             liveness=self.liveness,
+            stranger=self.stranger,
         )
 
     @property
