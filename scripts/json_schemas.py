@@ -68,6 +68,7 @@ from edge_sphereface.cli.gallery_commands import (
 )
 from edge_sphereface.cli.gallery_report_command import GalleryReport
 from edge_sphereface.cli.identify_command import IdentifyReport
+from edge_sphereface.cli.ignore_command import IgnoreReport
 from edge_sphereface.cli.liveness_calibration_command import LivenessCalibrationReport
 from edge_sphereface.cli.liveness_command import LivenessReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
@@ -122,6 +123,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("verify", VerifyReport),
     ("enroll", EnrollReport),
     ("identify", IdentifyReport),
+    ("ignore", IgnoreReport),
     ("gallery list", ListReport),
     ("gallery remove", RemoveReport),
     ("gallery export", ExportReport),

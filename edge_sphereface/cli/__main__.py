@@ -20,6 +20,7 @@ from edge_sphereface.cli import (
     folder_command,
     gallery_commands,
     identify_command,
+    ignore_command,
     kit_command,
     liveness_calibration_command,
     liveness_command,
@@ -54,6 +55,7 @@ def build_parser() -> Parser:
     face_commands.add_commands(commands)
     enroll_command.add_command(commands)
     identify_command.add_command(commands)
+    ignore_command.add_command(commands)
     gallery_commands.add_command(commands)
     threshold_command.add_command(commands)
     liveness_command.add_command(commands)

@@ -87,6 +87,11 @@ def add_command(commands: Commands) -> None:
         metavar="NAME=VALUE",
         help="metadata stored with the identity",
     )
+    parser.add_argument(
+        "--ignored",
+        action="store_true",
+        help="recognize these people without ever reporting them (see edge-sphereface ignore)",
+    )
     parser.set_defaults(run=enroll)
 
 
@@ -150,9 +155,12 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
         described: list[_Described] = []
         for name, shown in chain([first], people):
             described.append(_described(pipeline, gallery.portrait(name), shown))
-            enrolled.append(_enroll(gallery, name, shown, metadata))
+            enrolled.append(_enroll(gallery, name, shown, metadata, ignored=True if arguments.ignored else None))
             if audit is not None:
-                audit.record("enroll", subject=name, by="edge-sphereface enroll", detail={"embeddings": len(shown)})
+                detail: dict[str, str | float] = {"embeddings": len(shown)}
+                if arguments.ignored:
+                    detail["ignored"] = "yes"
+                audit.record("enroll", subject=name, by="edge-sphereface enroll", detail=detail)
             _warn(enrolled[-1], gallery)
             _warn_different(name, shown, gallery)
         reports = [  # after all of them, who are each other's nearest
@@ -277,7 +285,9 @@ def _shown(pipeline: FacePipeline, path: Path, select: Selection) -> _Shown:
         raise error.about(path) from error
 
 
-def _enroll(gallery: Gallery, name: str, shown: Sequence[_Shown], metadata: JsonObject | None) -> Enrollment:
+def _enroll(
+    gallery: Gallery, name: str, shown: Sequence[_Shown], metadata: JsonObject | None, *, ignored: bool | None
+) -> Enrollment:
     import numpy as np
 
     from edge_sphereface.gallery.crops import encode_crop
@@ -287,6 +297,7 @@ def _enroll(gallery: Gallery, name: str, shown: Sequence[_Shown], metadata: Json
         np.stack([each.face.embedding for each in shown]),
         crops=[encode_crop(each.face.crop) for each in shown] if gallery.keep_crops else None,
         metadata=metadata,
+        ignored=ignored,
     )
 
 

@@ -115,7 +115,7 @@ def _list_text(report: ListReport, own: Threshold | None) -> str:
     width = max([len(identity.name) for identity in identities], default=0)
     lines = [
         f"{identity.name:<{width}}  {identity.embeddings:>3} embedding{'s' if identity.embeddings != 1 else ' '}"
-        f"  since {identity.enrolled_at[:10]}"
+        f"  since {identity.enrolled_at[:10]}{'  ignored' if identity.ignored else ''}"
         f"{''.join(f'  {key}={value}' for key, value in identity.metadata.items())}"
         for identity in identities
     ]

@@ -153,12 +153,16 @@ def _with_names(image: UInt8Array, faces: list[EmbeddedFace], answers: Sequence[
     labels = [
         FaceLabel(
             face.face.box,
-            f"{answer.name or 'unknown'} {answer.candidates[0].similarity:.2f}" if answer.candidates else "unknown",
-            "unknown" if answer.name is None else "identified",
+            f"{_caption(answer)} {answer.candidates[0].similarity:.2f}" if answer.candidates else "unknown",
+            "unknown" if answer.outcome == "ambiguous" else answer.outcome,
         )
         for face, answer in zip(faces, answers, strict=True)
     ]
     return draw_labels(image, labels)
+
+
+def _caption(answer: Identification) -> str:
+    return answer.name or ("ignored" if answer.outcome == "ignored" else "unknown")
 
 
 def _identify_text(report: IdentifyReport) -> str:

@@ -83,6 +83,7 @@ class Gallery(ABC):
         *,
         crops: Sequence[bytes] | None = None,
         metadata: JsonObject | None = None,
+        ignored: bool | None = None,
     ) -> Enrollment:
         """Add embeddings of a person, and create the identity if it is new. The data is on disk when this returns.
 
@@ -91,6 +92,7 @@ class Gallery(ABC):
             embeddings: (D,) or (N, D), from ``Embedder.embed``.
             crops: PNG files of the crops, one per embedding. Only a gallery that keeps crops stores them.
             metadata: replaces the metadata of the identity; None leaves it unchanged.
+            ignored: whether the person is never reported; None leaves it unchanged.
 
         Raises:
             EmbeddingError: an embedding holds NaN, is zero, or has another size.
@@ -112,7 +114,7 @@ class Gallery(ABC):
             found for found in similar if found.name != kept_name and threshold and found.similarity >= threshold.value
         )
         kept_crops = (None,) * len(rows) if crops is None else tuple(crops)
-        self.add([Portrait(name=kept_name, metadata=metadata, embeddings=rows, crops=kept_crops)])
+        self.add([Portrait(name=kept_name, metadata=metadata, embeddings=rows, crops=kept_crops, ignored=ignored)])
         return Enrollment(
             name=kept_name,
             added=len(rows),
@@ -142,6 +144,7 @@ class Gallery(ABC):
                 metadata=portrait.metadata if first is None or portrait.metadata is not None else first.metadata,
                 embeddings=rows if first is None else np.concatenate([first.embeddings, rows]),
                 crops=portrait.crops if first is None else (*first.crops, *portrait.crops),
+                ignored=portrait.ignored if first is None or portrait.ignored is not None else first.ignored,
             )
         if merged:
             self._add(list(merged.values()))
@@ -414,6 +417,23 @@ class Gallery(ABC):
         self._move(before, kept)
         return self.get(kept)
 
+    def set_ignored(self, name: str, ignored: bool) -> Identity:
+        """Choose whether a person is recognized without being reported.
+
+        Raises:
+            IdentityNotFoundError: the identity does not exist.
+            GalleryBusyError: another process writes to the gallery.
+            OutputError: the gallery is read-only or the disk is full.
+        """
+        before = self.get(name)
+        if before.ignored != ignored:
+            self._set_ignored(before.name, ignored)
+        return self.get(before.name)
+
+    @abstractmethod
+    def count_ignored(self) -> int:
+        """Number of identities that are ignored, counted without reading the others."""
+
     @abstractmethod
     def check(self) -> list[str]:
         """Verify the gallery's integrity; returns a description of each problem, or an empty list."""
@@ -452,6 +472,10 @@ class Gallery(ABC):
     @abstractmethod
     def _move(self, name: str, to: str) -> None:
         """Give all that belongs to an identity to that of another name, which may exist; no bytes of the old remain."""
+
+    @abstractmethod
+    def _set_ignored(self, name: str, ignored: bool) -> None:
+        """Mark an existing identity as ignored, or no longer."""
 
     @abstractmethod
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:

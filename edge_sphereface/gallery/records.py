@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
 from edge_sphereface.gallery.spelling import skeleton
-from edge_sphereface.json_output import json_object
+from edge_sphereface.json_output import OMIT_NONE, json_object
 from edge_sphereface.names import stored_name
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.storage.record import Cosine, Rate, Record
@@ -32,7 +32,7 @@ _METADATA_DEPTH = 256
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Bidirectional control characters, which change the order in which other text is displayed."""
 
-Outcome: TypeAlias = Literal["identified", "unknown", "ambiguous"]
+Outcome: TypeAlias = Literal["identified", "ignored", "unknown", "ambiguous"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class Identity:
         embeddings: number of embeddings.
         crops: number of embeddings whose crop is stored.
         enrolled_at: time of the first enrollment, UTC, ISO 8601.
+        ignored: whether this person is recognized, but never reported.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Identity:
     embeddings: int
     crops: int
     enrolled_at: str
+    ignored: bool
 
     def as_json(self) -> JsonObject:
         """This record as plain JSON values."""
@@ -67,12 +69,14 @@ class Portrait:
         metadata: JSON object of the application; None leaves the metadata of an existing identity unchanged.
         embeddings: (N, D) float32, N at least 1.
         crops: PNG file of each embedding's crop; None if the crop was not kept.
+        ignored: whether this person is never reported; None leaves an existing identity unchanged.
     """
 
     name: str
     metadata: JsonObject | None
     embeddings: Float32Array
     crops: tuple[bytes | None, ...]
+    ignored: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +86,12 @@ class Candidate:
     Attributes:
         name: name of the identity.
         similarity: cosine similarity of the probe to the identity's template, -1 to 1.
+        ignored: True for a person who is never reported; None for others, and then absent in JSON.
     """
 
     name: str
     similarity: float
+    ignored: bool | None = field(default=None, metadata=OMIT_NONE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +100,9 @@ class Identification:
 
     Attributes:
         name: name of the identity; None unless ``outcome`` is ``identified``.
-        outcome: ``identified``; ``unknown`` if no identity reaches the threshold, or for the cause in ``reason``;
-            ``ambiguous`` if the second candidate is within the margin.
+        outcome: ``identified``; ``ignored`` if the best candidate reaches the threshold and is an ignored person;
+            ``unknown`` if no identity reaches the threshold, or for the cause in ``reason``; ``ambiguous`` if the
+            second candidate, ignored or not, is within the margin.
         candidates: the most similar identities, most similar first; empty for an empty gallery.
         threshold: cosine similarity that the best candidate had to reach.
         margin: difference in cosine similarity by which it had to lead the second.
@@ -177,6 +184,9 @@ class Threshold(Record):
 def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, top: int) -> Identification:
     """Decide who a probe is from its most similar identities.
 
+    A face that is nearest to an ignored person is that person, whoever else reaches the threshold. The margin does not
+    apply there: it protects names, and none is given.
+
     Args:
         candidates: candidates, most similar first; at least two if the gallery holds two identities.
         threshold: cosine similarity that the best candidate must reach.
@@ -184,10 +194,11 @@ def decide(candidates: Sequence[Candidate], *, threshold: float, margin: float, 
         top: number of candidates to return.
     """
     known = bool(candidates) and candidates[0].similarity >= threshold
+    ignored = known and bool(candidates[0].ignored)
     close = len(candidates) > 1 and candidates[0].similarity - candidates[1].similarity < margin
     return Identification(
-        name=candidates[0].name if known and not close else None,
-        outcome="unknown" if not known else "ambiguous" if close else "identified",
+        name=candidates[0].name if known and not ignored and not close else None,
+        outcome="unknown" if not known else "ignored" if ignored else "ambiguous" if close else "identified",
         candidates=tuple(candidates[:top]),
         threshold=threshold,
         margin=margin,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery.gallery import Gallery, Progress
     from edge_sphereface.types import JsonObject
 
-VERSION = 1
+VERSION = 2
 Existing: TypeAlias = Literal["refuse", "skip", "add"]
 
 _MARK = "edge_sphereface_gallery"
@@ -54,7 +54,7 @@ class _Head(Record):
     record_error = GalleryFormatError
     record_hint = "give an export of a gallery"
 
-    edge_sphereface_gallery: Literal[1]
+    edge_sphereface_gallery: Literal[1, 2]
     fingerprint: Any
     thresholds: Annotated[tuple[Any, ...], Length(_MAX_LINE)]
 
@@ -68,6 +68,7 @@ class _Member(Record):
         metadata: JSON object of the application.
         embeddings: D little-endian float32 for each embedding.
         crops: PNG file of each embedding's crop; None if the crop was not kept.
+        ignored: whether the person is never reported.
     """
 
     record_name = "The identity"
@@ -78,6 +79,12 @@ class _Member(Record):
     metadata: Annotated[dict[str, Any], Length(_MAX_LINE)]
     embeddings: Annotated[tuple[Annotated[bytes, Length(_MAX_LINE)], ...], Length(_MAX_LINE, 1)]
     crops: Annotated[tuple[Annotated[bytes, Length(CROP_BYTES)] | None, ...], Length(_MAX_LINE)]
+    ignored: bool
+
+    @classmethod
+    def _current(cls, values: JsonObject) -> JsonObject:
+        """Exports of version 1 have no ignored people."""
+        return {"ignored": False, **values}
 
     def _faults(self) -> Iterator[str]:
         if len(self.embeddings) != len(self.crops):
@@ -160,7 +167,8 @@ def import_gallery(
     Args:
         gallery: gallery opened with the fingerprint of the export.
         path: path of the export.
-        existing: how to treat existing names: refuse the import, skip them, or add the embeddings to them.
+        existing: how to treat existing names: refuse the import, skip them, or add the embeddings to them. Whether
+            they are ignored does not change.
         progress: called with the number of identities done and their total.
 
     Raises:
@@ -196,7 +204,7 @@ def import_gallery(
         for done, portrait in enumerate(_portraits(file, gallery.fingerprint), start=1):
             if portrait.name not in skipped:
                 embeddings += len(portrait.embeddings)
-                yield portrait
+                yield replace(portrait, ignored=None) if portrait.name in there else portrait
             if progress is not None:
                 progress(done, len(names))
 
@@ -210,6 +218,7 @@ def _portrait_json(portrait: Portrait) -> JsonObject:
         "metadata": portrait.metadata,
         "embeddings": [_text(row.astype("<f4").tobytes()) for row in portrait.embeddings],
         "crops": [None if crop is None else _text(crop) for crop in portrait.crops],
+        "ignored": bool(portrait.ignored),
     }
 
 
@@ -252,7 +261,13 @@ def _portrait(member: _Member, size: int) -> Portrait:
     metadata_text(member.metadata)
     for crop in member.crops:
         check_crop(crop)
-    return Portrait(name=check_name(member.name), metadata=member.metadata, embeddings=embeddings, crops=member.crops)
+    return Portrait(
+        name=check_name(member.name),
+        metadata=member.metadata,
+        embeddings=embeddings,
+        crops=member.crops,
+        ignored=member.ignored,
+    )
 
 
 def _lines(path: Path) -> Iterator[JsonObject]:
@@ -300,7 +315,7 @@ def _head(path: Path) -> _Head:
         return _Head.from_values(values)
     except GalleryFormatError as error:
         raise GalleryFormatError(
-            f"{path} is not an export of a gallery in version {VERSION}.", hint="give an export of a gallery"
+            f"{path} is not an export of a gallery in version 1 to {VERSION}.", hint="give an export of a gallery"
         ) from error
 
 

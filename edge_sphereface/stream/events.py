@@ -111,7 +111,7 @@ class IdentityEvent(FaceEvent):
         name: the identity in the gallery; None if the face has none.
         similarity: cosine similarity, from -1 to 1, to the identity, else to the nearest one; None before the first
             embedding.
-        candidates: up to three nearest identities, the best first.
+        candidates: up to three nearest identities, the best first; no ignored ones.
         evidence: sum of the qualities, each from 0 to 1, of the embeddings of the track.
         embeddings: number of embeddings of the track.
         liveness: whether the face is live, ``spoof`` or ``not_checked``; absent where liveness is not checked.
@@ -348,7 +348,7 @@ def _identity(track: Track) -> _Identity:
         "similarity": None if similarity is None else round(similarity, 4),
         "candidates": tuple(
             Candidate(name=found.name, similarity=round(found.similarity, 4))
-            for found in track.candidates[:_MOST_CANDIDATES]
+            for found in [found for found in track.candidates if not found.ignored][:_MOST_CANDIDATES]
         ),
         "evidence": round(track.evidence, 2),
         "embeddings": track.embeddings,

@@ -150,7 +150,7 @@ class FaceStream:
         self._has_begun = False
         self._last: Frame | None = None
         self._unread: list[Event] = []
-        self._faces = 0
+        self._faces = self._ignored = 0
         self._source_reason = ""
         self._turned_at = self._framed_at = float("-inf")
         self.undelivered = 0
@@ -318,6 +318,7 @@ class FaceStream:
             source_up=self._reader.up,
             openings=counts.openings,
             faces=self._faces,
+            ignored=self._ignored,
             detect_fps=round(1 / budget.detect_interval_s, 3),
             detect_side=budget.detect_side,
             events=sum(counters.events.values()),
@@ -348,7 +349,8 @@ class FaceStream:
         result = replace(result, events=self._with_snapshots(result.events, frame))
         for sink in self._frame_sinks:
             sink.take(result)
-        self._last, self._faces, self._framed_at = frame, len(result.tracks), self._clock()
+        self._ignored = sum(track.standing == "ignored" for track in result.tracks)
+        self._last, self._faces, self._framed_at = frame, len(result.tracks) - self._ignored, self._clock()
         self.counters.add(result, age_ms=age_ms, latency_ms=(self._clock() - frame.read_at) * 1000)
         self._emit(result.events)
         if self._on_frame is not None:
@@ -370,7 +372,7 @@ class FaceStream:
             self._source_reason = change.reason
             if not change.up:
                 self._emit(self._processor.clear(self._last))
-                self._faces = 0
+                self._faces = self._ignored = 0
             self._emit([self._maker.source_changed(self.name, change, time.time())])
 
     def _emit_statistics(self) -> None:
@@ -380,7 +382,7 @@ class FaceStream:
 
     def _end(self) -> None:
         self._emit(self._processor.clear(self._last))
-        self._faces = 0
+        self._faces = self._ignored = 0
         self._report_source(self._reader.changes())
         self._emit([self._maker.statistics(self.statistics(), time.time(), final=True)])
 

@@ -55,7 +55,8 @@ class StreamStatistics:  # without slots, so that the event of the statistics ca
         dropped: number of frames that a newer one replaced before they were processed.
         source_up: whether the source delivers frames.
         openings: how often the source was opened with success.
-        faces: number of faces in sight.
+        faces: number of faces in sight, without those of ignored people.
+        ignored: number of faces in sight of ignored people.
         detect_fps: detections per second that the budget allows.
         detect_side: longer side of the image for detection that the budget allows, in pixels.
         events: number of events so far, without this one.
@@ -77,6 +78,7 @@ class StreamStatistics:  # without slots, so that the event of the statistics ca
     source_up: bool
     openings: int
     faces: int
+    ignored: int
     detect_fps: float
     detect_side: int
     events: int

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from edge_sphereface.gallery import Candidate, Enrollment
     from edge_sphereface.web.tokens import TokenBook
 
 _HEADERS = {
@@ -157,6 +158,13 @@ class Access:
             "Expected a token: open the complete address that the program printed, or send "
             "the header Authorization: Bearer TOKEN.",
         )
+
+
+def lookalikes_for(holder: TokenHolder, enrollment: Enrollment) -> tuple[Candidate, ...]:
+    """Whom the holder of a token may be told to resemble an enrolled person: that is an identification."""
+    if not holder.may("identify"):
+        return ()
+    return tuple(found for found in enrollment.lookalikes if not found.ignored or holder.may("read"))
 
 
 def _place(url: str) -> SplitResult | None:

@@ -21,11 +21,12 @@ from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.http_server.connection_guard import ANSWER
 from edge_sphereface.json_output import json_object
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
-from edge_sphereface.web.access import HOLDER
+from edge_sphereface.web.access import HOLDER, lookalikes_for
 from edge_sphereface.web.api_messages import (
     CameraChanged,
     CameraList,
     CameraName,
+    IgnoreRequest,
     InterfaceHealth,
     MergeRequest,
     PeoplePage,
@@ -215,9 +216,8 @@ class Api:
             enrolled = await self._done(pictures.enroll(name.strip(), files, select=chosen))
         enrollment = enrolled.enrollment
         await self._changed(request, "enroll", enrollment.name, {"embeddings": enrollment.added})
-        if not request.scope[HOLDER].may("identify"):  # who resembles the picture is an identification
-            enrolled = replace(enrolled, enrollment=replace(enrollment, lookalikes=()))
-        return json_response(enrolled)
+        alike = lookalikes_for(request.scope[HOLDER], enrollment)
+        return json_response(replace(enrolled, enrollment=replace(enrollment, lookalikes=alike)))
 
     async def _rename(self, request: Request) -> Response:
         asked, gallery = RenameRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
@@ -239,6 +239,13 @@ class Api:
         removed = await run_in_threadpool(gallery.remove, [asked.name])
         await self._changed(request, "remove", asked.name, {"embeddings": removed})
         return json_response(RemoveAnswer(removed=asked.name))
+
+    async def _ignore(self, request: Request) -> Response:
+        asked, gallery = IgnoreRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        await self._prepare_audit()
+        identity = await run_in_threadpool(gallery.set_ignored, asked.name, asked.ignored)
+        await self._changed(request, "ignore" if asked.ignored else "unignore", asked.name, {})
+        return json_response(identity)
 
     # ---- cameras --------------------------------------------------------------------------------------------------
 

@@ -39,6 +39,19 @@ class MergeRequest(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IgnoreRequest(Request):
+    """Recognize a person without reporting them, or report them again.
+
+    Attributes:
+        name: name of the identity.
+        ignored: whether the person is never reported.
+    """
+
+    name: str
+    ignored: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CameraName(Request):
     """Name of a camera.
 

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from edge_sphereface.errors import IdentityNotFoundError
 from edge_sphereface.http_server.answer import answering
 from edge_sphereface.json_output import json_text
-from edge_sphereface.web.access import HOLDER, Access
+from edge_sphereface.web.access import HOLDER, Access, lookalikes_for
 from edge_sphereface.web.messages import (
     EnrollAnswer,
     EnrollRequest,
@@ -197,6 +197,7 @@ class PageHandlers:
                     embeddings=person.embeddings,
                     crops=person.crops,
                     enrolled_at=person.enrolled_at,
+                    ignored=person.ignored,
                     seen=self._shown.sightings.last(person.name),
                 )
                 for person in islice(gallery.identities(), _MOST_PEOPLE)
@@ -214,8 +215,7 @@ class PageHandlers:
             asyncio.wrap_future(stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
         await self._record(request, "enroll", enrollment.name, enrollment.added)
-        tells = request.scope[HOLDER].may("identify")
-        alike = tuple(candidate.name for candidate in enrollment.lookalikes) if tells else ()
+        alike = tuple(candidate.name for candidate in lookalikes_for(request.scope[HOLDER], enrollment))
         return json_response(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
 
     async def remove(self, request: Request) -> Response:

@@ -213,6 +213,7 @@ class Person:
         embeddings: number of embeddings.
         crops: number of embeddings whose crop is stored.
         enrolled_at: time of the first enrollment, UTC, ISO 8601.
+        ignored: whether this person is never reported.
         seen: where and when the person was seen last since the start; None if nowhere.
     """
 
@@ -220,6 +221,7 @@ class Person:
     embeddings: int
     crops: int
     enrolled_at: str
+    ignored: bool
     seen: Sighting | None
 
 

@@ -13,6 +13,7 @@ from edge_sphereface.web.api_messages import (
     CameraChanged,
     CameraList,
     CameraName,
+    IgnoreRequest,
     InterfaceHealth,
     MergeRequest,
     PeoplePage,
@@ -166,6 +167,10 @@ OPERATIONS = (
     Operation(
         name="remove", method="POST", path="/people/remove", scope="enroll",
         summary="Remove a person permanently: no bytes remain in the gallery", body=RemoveRequest, answer=RemoveAnswer,
+    ),
+    Operation(
+        name="ignore", method="POST", path="/people/ignore", scope="enroll",
+        summary="Recognize a person without reporting them, or report them again", body=IgnoreRequest, answer=Identity,
     ),
     Operation(
         name="cameras", method="GET", path="/cameras", scope="read", summary="List the cameras", answer=CameraList,

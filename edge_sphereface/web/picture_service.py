@@ -220,8 +220,8 @@ class PictureService:
             top: number of candidates of each face.
             threshold: cosine similarity from which a face counts as a person; None for the gallery's threshold.
             margin: lead of the best candidate over the second that a name needs.
-            matches_only: give no candidates below the threshold, and take no threshold below the gallery's, or the
-                model's without one: the answers then do not list the gallery.
+            matches_only: give no candidates below the threshold and no ignored people, and take no threshold below the
+                gallery's, or the model's without one: the answers then do not list the gallery.
 
         Raises:
             BusyError: there is too much work.
@@ -367,5 +367,5 @@ class PictureService:
 
 
 def _without_others(answer: Identification) -> Identification:
-    near = tuple(found for found in answer.candidates if found.similarity >= answer.threshold)
+    near = tuple(found for found in answer.candidates if found.similarity >= answer.threshold and not found.ignored)
     return replace(answer, candidates=near)

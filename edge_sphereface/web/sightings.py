@@ -30,7 +30,7 @@ class Sightings:
     def take(self, camera: str, result: FrameResult) -> None:
         """Note the people in a frame of a camera, and what was decided about them since the frame before."""
         known = self._known.get(camera, {})
-        now = {track.number: track.name for track in result.tracks if track.standing != "undecided"}
+        now = {track.number: track.name for track in result.tracks if track.standing in ("identified", "unknown")}
         new = [name for number, name in now.items() if number not in known or known[number] != name]
         names = [track.name for track in result.in_sight if track.name is not None]
         self._known[camera] = now

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +73,20 @@ def enrolled(make):
         return gallery
 
     return enrolled
+
+
+@pytest.fixture
+def make_earlier():
+    """A function that turns the tables of a gallery file into those of an earlier version, to the letter."""
+
+    def make_earlier(path, version):
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("DROP INDEX ignored_identities")
+            raw.execute("ALTER TABLE identities DROP COLUMN ignored")
+            raw.execute(f"PRAGMA user_version = {version}")
+            raw.commit()
+
+    return make_earlier
 
 
 @pytest.fixture(params=["file", "encrypted", "milvus"])

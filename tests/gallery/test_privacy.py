@@ -190,10 +190,10 @@ def test_a_name_that_is_changed_while_a_gallery_is_open_is_noticed(enrolled, fac
             action()
 
 
-def test_an_encrypted_gallery_of_an_earlier_version_says_what_to_do(enrolled, faces, path, key, fingerprint):
+def test_an_encrypted_gallery_of_an_earlier_version_says_what_to_do(
+    enrolled, make_earlier, faces, path, key, fingerprint
+):
     enrolled(faces, 2, key=key).close()
-    with sqlite3.connect(path) as raw:
-        raw.execute("PRAGMA user_version = 1")
-    raw.close()
+    make_earlier(path, 1)
     with pytest.raises(GalleryFormatError, match="did not bind names.*import that into a new gallery"):
         open_gallery(path, fingerprint, key=key)

@@ -57,10 +57,10 @@ def test_files_that_are_no_gallery(path, fingerprint):
 def test_a_gallery_of_another_version_is_not_touched(enrolled, faces, path, fingerprint):
     enrolled(faces).close()
     with sqlite3.connect(path) as raw:
-        raw.execute("PRAGMA user_version = 3")
+        raw.execute("PRAGMA user_version = 4")
     raw.close()
     before = path.read_bytes()
-    with pytest.raises(GalleryFormatError, match="version 3; this package reads 1 and 2"):
+    with pytest.raises(GalleryFormatError, match="version 4; this package reads 1 to 3"):
         open_gallery(path, fingerprint, create=True)
     assert path.read_bytes() == before
 
@@ -80,9 +80,10 @@ def test_damaged_pages_are_told(enrolled, faces, path, fingerprint):
     whole = path.read_bytes()
     random = np.random.default_rng(3)
     told = 0
+    used = np.flatnonzero(np.frombuffer(whole[100:-600], np.uint8)) + 100  # most of a page is empty
     for _ in range(40):
         harmed = bytearray(whole)
-        start = int(random.integers(100, len(whole) - 600))
+        start = int(random.choice(used))
         harmed[start : start + 600] = random.bytes(600)
         path.write_bytes(harmed)
         (path.parent / "people.db-matrix").unlink(missing_ok=True)
@@ -91,7 +92,7 @@ def test_damaged_pages_are_told(enrolled, faces, path, fingerprint):
                 told += bool(gallery.check())
         except (GalleryFormatError, OutputError):
             told += 1
-    assert told > 5, "most of a page is empty, and noise there harms nothing"
+    assert told > 20
 
 
 def test_tables_with_something_added_are_refused(enrolled, faces, path, fingerprint):
@@ -198,7 +199,7 @@ def test_a_gallery_that_was_rebuilt_elsewhere_is_noticed(enrolled, faces, path, 
 def test_tables_are_those_of_the_version():
     """Whoever changes the tables raises the version."""
     digest = hashlib.sha256("\n".join(database._TABLES).encode()).hexdigest()[:16]
-    assert (database.VERSION, digest) == (1, "e5ffbdbbff82eb6c")
+    assert (database.VERSION, digest) == (3, "32cda4fded2e4f9d")
 
 
 def test_a_claim_of_rows_that_nobody_has_takes_no_memory(enrolled, faces, path, fingerprint):
@@ -351,6 +352,7 @@ GARBAGE = {
         "slot": ["x", -1, HUGE, 3.5, b"1"],
         "template": ["text", b"", b"\x00" * 128, b"\xff" * 128, b"\x01" * 127, 5, "\u0141" * 32],
         "enrolled_at": [b"x", b""],
+        "ignored": ["x", b"", 2, -1],
     },
     "embeddings": {
         "embedding": ["text", b"", b"\x00" * 128, b"\xff" * 128, 5, 2.5],

@@ -104,7 +104,7 @@ def test_names_that_are_there(gallery, exported, faces):
         (lambda lines: ["{}", *lines[1:]], "not an export"),
         (
             lambda lines: [
-                lines[0].replace('"edge_sphereface_gallery": 1', '"edge_sphereface_gallery": 2'),
+                lines[0].replace('"edge_sphereface_gallery": 2', '"edge_sphereface_gallery": 3'),
                 *lines[1:],
             ],
             "no",

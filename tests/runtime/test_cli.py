@@ -241,7 +241,7 @@ def test_a_provider_that_is_not_there(cli, small_model):
 def test_every_command_has_help_with_an_example(capsys):
     commands = build_parser().commands.choices
     assert set(commands) == {
-        "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "gallery",
+        "info", "detect", "align", "embed", "verify", "liveness", "enroll", "identify", "ignore", "gallery",
         "calibrate-liveness", "calibrate-threshold", "embed-folder", "verify-model", "tune", "report-device",
         "check-outputs", "doctor", "fetch-detector", "fetch-model",
         "watch", "serve", "tokens", "service", "completion", "help", "remove", "expire", "audit", "strangers",

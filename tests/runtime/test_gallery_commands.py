@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface.audit import read_entries
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
 
@@ -63,6 +64,36 @@ def test_from_a_photograph_to_a_name(run, cli, photo, place, small_model):
         cli("identify", "--gallery", place, "--model", small_model, photo)[1].count("Ann Lee (nearest: Ann Lee 1.000")
         == 1
     )
+
+
+def test_an_ignored_person_is_recognized_and_not_named(run, cli, photo, place, small_model, tmp_path):
+    code, result, _ = run("enroll", "--gallery", place, "Postman", photo, "--ignored", "--audit", tmp_path / "a.jsonl")
+    code, result, _ = run("identify", "--gallery", place, photo)
+    (face,) = result["images"][0]["faces"]
+    assert (code, face["name"], face["outcome"]) == (0, None, "ignored")
+    assert face["candidates"][0] == {
+        "name": "Postman",
+        "similarity": face["candidates"][0]["similarity"],
+        "ignored": True,
+    }
+    drawn = tmp_path / "drawn.png"
+    out = cli("identify", "--gallery", place, "--model", small_model, photo, "--draw", drawn)[1]
+    assert "ignored (nearest: Postman 1.000" in out
+    assert "  ignored" in cli("gallery", "list", "--gallery", place)[1]
+    audit = ("--audit", tmp_path / "a.jsonl")
+    code, out, _ = cli("ignore", "--gallery", place, "Postman", "--undo", "--json", *audit)
+    assert (code, [one["ignored"] for one in json.loads(out)["people"]]) == (0, [False])
+    assert run("identify", "--gallery", place, photo)[1]["images"][0]["faces"][0]["name"] == "Postman"
+    assert cli("ignore", "--gallery", place, "Postman", *audit)[:2] == (0, "ignored: Postman\n")
+    assert run("gallery", "list", "--gallery", place)[1]["identities"][0]["ignored"]
+    code, _, err = cli("ignore", "--gallery", place, "Postman", "Zoe")
+    assert code == 1
+    assert "nobody named 'Zoe'" in err
+    entries = list(read_entries(tmp_path / "a.jsonl"))
+    assert [(entry.action, entry.detail) for entry in entries] == [
+        ("enroll", {"embeddings": "1", "ignored": "yes"}), ("unignore", {}), ("ignore", {}),
+    ]  # fmt: skip
+    assert len({entry.subject for entry in entries}) == 1
 
 
 def test_two_names_for_one_face_are_a_warning(run, photo, place):

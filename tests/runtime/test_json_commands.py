@@ -71,6 +71,7 @@ def test_command(printed, place, name, words):
     [
         ("enroll", "enroll --gallery {gallery} --model {model} Eileen {photo} --meta role=staff"),
         ("identify", "identify --gallery {gallery} --model {model} {photo} photos/bob/2.png"),
+        ("ignore", "ignore --gallery {gallery} Eileen"),
         ("gallery list", "gallery list --gallery {gallery}"),
         ("gallery export", "gallery export --gallery {gallery} -o people.jsonl"),
         ("gallery check", "gallery check --gallery {gallery}"),

@@ -18,7 +18,7 @@ FACE = ["track", "frame", "position_s", "box", "score"]
 IDENTITY = [*FACE, "name", "similarity", "candidates", "evidence", "embeddings"]
 STATISTICS = [
     "seconds", "frames", "detections", "embeddings", "fps", "work_ms", "age_ms", "latency_ms",
-    "read", "dropped", "source_up", "openings", "faces", "detect_fps", "detect_side",
+    "read", "dropped", "source_up", "openings", "faces", "ignored", "detect_fps", "detect_side",
     "events", "events_pending", "events_dropped", "problems", "final",
 ]  # fmt: skip
 FIELDS = {

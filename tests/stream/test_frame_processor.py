@@ -367,6 +367,29 @@ def test_a_name_needs_evidence_and_is_kept_within_the_hysteresis(stage, weight, 
     assert decide_identity(track, candidates(*found), 0.5, RecognitionSettings()) == expected
 
 
+@pytest.mark.parametrize(
+    ("weight", "standing", "name", "found", "expected"),
+    [
+        (0.2, "undecided", None, [("postman", 0.9)], ("undecided", None)),
+        (0.6, "undecided", None, [("postman", 0.9), ("ann", 0.89)], ("ignored", None)),
+        (0.6, "undecided", None, [("ann", 0.9), ("postman", 0.85)], ("undecided", None)),
+        (1.5, "undecided", None, [("ann", 0.9), ("postman", 0.85)], ("unknown", None)),
+        (0.6, "undecided", None, [("ann", 0.9), ("postman", 0.7)], ("identified", "ann")),
+        (1.5, "undecided", None, [("postman", 0.4)], ("unknown", None)),
+        (2.0, "ignored", None, [("postman", 0.47)], ("ignored", None)),
+        (2.0, "ignored", None, [("postman", 0.44)], ("unknown", None)),
+        (2.0, "ignored", None, [("ann", 0.60), ("postman", 0.56)], ("ignored", None)),
+        (2.0, "ignored", None, [("ann", 0.80), ("postman", 0.60)], ("identified", "ann")),
+        (2.0, "identified", "ann", [("postman", 0.60), ("ann", 0.56)], ("identified", "ann")),
+        (2.0, "identified", "ann", [("postman", 0.70), ("ann", 0.60)], ("ignored", None)),
+    ],
+)
+def test_the_nearest_ignored_person_is_decided_without_a_margin(stage, weight, standing, name, found, expected):
+    track = track_with(stage, weight=weight, standing=standing, name=name)
+    people = [replace(one, ignored=True if one.name == "postman" else None) for one in candidates(*found)]
+    assert decide_identity(track, people, 0.5, RecognitionSettings(margin=0.1)) == expected
+
+
 def test_a_margin_keeps_two_who_look_alike_apart(stage):
     settings = RecognitionSettings(margin=0.1)
     assert (

@@ -64,6 +64,29 @@ def test_people_are_enrolled_identified_renamed_merged_and_removed(interface, we
     assert {entry.by for entry in entries} == {"tester"}
 
 
+def test_an_ignored_person_is_named_only_to_who_may_list_people(interface, web, tmp_path):
+    audit = AuditLog(tmp_path / "audit.jsonl")
+    client = interface(audit=audit)
+    client.ask("people?name=Postman", web.picture(1))
+    changed = client.ask("people/ignore", {"name": "Postman", "ignored": True})
+    assert (changed.status, changed.body["ignored"]) == (200, True)
+    assert client.ask("people").body["people"][0]["ignored"]
+    assert code_of(client.ask("people/ignore", {"name": "Zoe", "ignored": True})) == (404, "identity-not-found")
+    assert code_of(client.ask("people/ignore", {"name": "Postman"})) == (400, "usage")
+    known = {"reader": (["identify"], []), "lister": (["identify", "read"], ["Postman"])}
+    for token, (scopes, names) in known.items():
+        reader = web.Client(client.url, add_token(client.book, token, scopes))
+        (face,) = reader.ask("identify?threshold=0.9", web.picture(1)).body["faces"]
+        assert (face["name"], face["outcome"]) == (None, "ignored")
+        assert [found["name"] for found in face["candidates"]] == names
+        assert code_of(reader.ask("people/ignore", {"name": "Postman", "ignored": False})) == (403, "access")
+    for token, (scopes, names) in known.items():
+        writer = web.Client(client.url, add_token(client.book, f"{token} who writes", [*scopes, "enroll"]))
+        alike = writer.ask(f"people?name={token}", web.picture(1)).body["lookalikes"]
+        assert [found["name"] for found in alike if found["name"] not in known] == names
+    assert [entry.action for entry in read_entries(tmp_path / "audit.jsonl")][:2] == ["enroll", "ignore"]
+
+
 def test_every_picture_is_enrolled_or_none(interface, web, people):
     client = interface()
     answer = client.ask("people?name=Ann", web.form(picture=[web.picture(1), web.picture(2, height=100)]), web.FORM)

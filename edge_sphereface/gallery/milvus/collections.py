@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 BLOCK = 64
 """Identities per request."""
+DESCRIPTION = ("metadata", "enrolled_at", "ignored")
+"""Fields of an identity besides its key, name and template."""
+YES, NO = "yes", "no"
+"""Values of the field ``ignored``."""
 _MOST_ROWS = 16_384
 """Largest number of rows that Milvus returns without an iterator."""
 _ROWS = 1024
@@ -88,9 +92,9 @@ class Collections:
         """Store a text under a key."""
         self._client.upsert(self._texts, [{"id": key, "value": value, "unused": [0.0, 0.0]}])
 
-    def count(self) -> int:
-        """Number of identities."""
-        return int(self._client.query(self._identities, filter="", output_fields=["count(*)"])[0]["count(*)"])
+    def count(self, condition: str = "") -> int:
+        """Number of identities: of all, or of those that meet a condition."""
+        return int(self._client.query(self._identities, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
 
     def identities(self, fields: Sequence[str], keys: Sequence[str] | None = None) -> list[Row]:
         """Rows of identities sorted by name: all, or those of the given keys that exist."""
@@ -143,20 +147,43 @@ class Collections:
             self._client.flush(name)
             self._client.compact(name)
 
-    def nearest(self, probes: Float32Array, top: int) -> list[list[tuple[str, float]]]:
-        """Name and cosine similarity of the identities most similar to each probe (P, D)."""
+    def update(self, identity: Row) -> None:
+        """Replace the row of an identity as a whole."""
+        self._client.upsert(self._identities, [identity])
+        if self._flush:
+            self._client.flush(self._identities)
+
+    def nearest(self, probes: Float32Array, top: int) -> list[list[tuple[Row, float]]]:
+        """Name and mark, and cosine similarity, of the identities most similar to each probe (P, D)."""
         parameters = {} if self._exact else {"params": {"ef": max(_EF, 4 * top)}}
         found = self._client.search(
-            self._identities, data=list(probes), limit=top, output_fields=["name"], search_params=parameters
+            self._identities, data=list(probes), limit=top, output_fields=["name", "ignored"], search_params=parameters
         )
-        return [[(hit["entity"]["name"], float(hit["distance"])) for hit in hits] for hits in found]
+        return [[(dict(hit["entity"]), float(hit["distance"])) for hit in hits] for hits in found]
 
-    def write_anew(self, size: int, made: Mapping[str, Remade] | None, texts: Mapping[str, str]) -> None:
-        """Copy everything into new collections, with new embeddings if they are given, and switch to them."""
+    def write_anew(
+        self,
+        size: int,
+        made: Mapping[str, Remade] | None,
+        texts: Mapping[str, str],
+        *,
+        lacking: Mapping[str, str] | None = None,
+    ) -> None:
+        """Copy everything into new collections, and switch to them.
+
+        Args:
+            size: number of components of an embedding.
+            made: new embeddings by key; None keeps those that are stored.
+            texts: texts to keep once the new collections are live.
+            lacking: values of the fields that identities of an earlier version do not have.
+        """
+        given = dict(lacking or {})
         live = self._make(size)
         target = Collections(self._client, self._prefix, exact=self._exact, flush=self._flush)
         target._use(live)
-        for block in self._blocks(self._identities, ["id", "name", "metadata", "enrolled_at", "template"]):
+        fields = [field for field in ("id", "name", *DESCRIPTION, "template") if field not in given]
+        for rows in self._blocks(self._identities, fields):
+            block = [{**given, **row} for row in rows]
             for row in block if made is not None else ():
                 row["template"] = template_of(made[row["id"]].embeddings)  # type: ignore[index] # not None here
             self._client.insert(target._identities, block)
@@ -170,7 +197,7 @@ class Collections:
                 row["crop"] = _crop_text(crop)
             self._client.insert(target._embeddings, new)
         target.compact()
-        for key, value in {**texts, "live": live}.items():
+        for key, value in {"live": live, **texts}.items():
             self.keep(key, value)
         self._use(live)
         self._drop_others()
@@ -194,7 +221,8 @@ class Collections:
 
     def _make(self, size: int) -> str:
         live = secrets.token_hex(4)
-        texts = [("id", _MAX_KEY), ("name", _MAX_TEXT), ("metadata", _MAX_TEXT), ("enrolled_at", _MAX_KEY)]
+        texts = [("id", _MAX_KEY), ("name", _MAX_TEXT), ("metadata", _MAX_TEXT)]
+        texts += [("enrolled_at", _MAX_KEY), ("ignored", _MAX_KEY)]
         self._make_collection(f"{self._prefix}_identities_{live}", texts, ("template", size), exact=self._exact)
         texts = [("id", _MAX_KEY), ("identity", _MAX_KEY), ("crop", _MAX_TEXT)]
         self._make_collection(f"{self._prefix}_embeddings_{live}", texts, ("embedding", size))

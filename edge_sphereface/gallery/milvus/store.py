@@ -10,7 +10,17 @@ import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, IdentityNotFoundError
 from edge_sphereface.gallery.gallery import Gallery
-from edge_sphereface.gallery.milvus.collections import BLOCK, Collections, crop_of, embedding_row, key_of, vectors
+from edge_sphereface.gallery.milvus.collections import (
+    BLOCK,
+    DESCRIPTION,
+    NO,
+    YES,
+    Collections,
+    crop_of,
+    embedding_row,
+    key_of,
+    vectors,
+)
 from edge_sphereface.gallery.milvus.connection import explained, reach, release
 from edge_sphereface.gallery.missing import no_gallery, no_identities
 from edge_sphereface.gallery.records import (
@@ -37,11 +47,12 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.types import Float32Array
 
-VERSION = "1"
+VERSION = "2"
+_EARLIER_VERSION = "1"
+"""Version of galleries without ignored people, which are copied into this one when they are opened."""
 _PORTRAITS = 1024
 """Identities added per request; each has few embeddings."""
 _THRESHOLD = "threshold:"
-_DESCRIPTION = ("metadata", "enrolled_at")
 
 
 class MilvusGallery(Gallery):
@@ -106,7 +117,7 @@ class MilvusGallery(Gallery):
     def identities(self) -> Iterator[Identity]:
         """Iterate over all identities, sorted by name."""
         with self._working():
-            rows = self._collections.identities(_DESCRIPTION)
+            rows = self._collections.identities(DESCRIPTION)
         for start in range(0, len(rows), BLOCK):
             with self._working():
                 page = self._described(rows[start : start + BLOCK])
@@ -145,6 +156,11 @@ class MilvusGallery(Gallery):
                 self._collections.compact()
             self._spellings = self._read_spellings()
         return embeddings
+
+    def count_ignored(self) -> int:
+        """Number of identities that are ignored."""
+        with self._working():
+            return self._collections.count(f'ignored == "{YES}"')
 
     def thresholds(self) -> dict[str, Threshold]:
         """The stored thresholds by precision."""
@@ -193,15 +209,20 @@ class MilvusGallery(Gallery):
             texts = {"version": VERSION, "fingerprint": fingerprint.to_json(), "keep_crops": crops}
             self._collections.create(fingerprint.embedding_size, texts)
         texts = self._collections.open()
-        if texts.get("version") != VERSION or "live" not in texts:
+        version = texts.get("version")
+        if version not in (VERSION, _EARLIER_VERSION) or "live" not in texts:
             raise GalleryFormatError(
-                f"The gallery {self.location} has version {texts.get('version')!r}; this package reads {VERSION!r}.",
+                f"The gallery {self.location} has version {version!r}; this package reads {_EARLIER_VERSION!r} and "
+                f"{VERSION!r}.",
                 hint="export it with the version that wrote it, import it with this one",
             )
         self.fingerprint = Fingerprint.from_json(texts.get("fingerprint", ""))
         if fingerprint is not None:
             self.fingerprint.require(fingerprint, f"The gallery {self.location}")
         self.keep_crops = texts.get("keep_crops") == "yes"
+        if version == _EARLIER_VERSION:
+            size, everybody = self.fingerprint.embedding_size, {"ignored": NO}
+            self._collections.write_anew(size, None, {"version": VERSION}, lacking=everybody)
 
     def _add(self, portraits: Sequence[Portrait]) -> None:
         try:
@@ -222,7 +243,7 @@ class MilvusGallery(Gallery):
     def _add_block(self, portraits: Sequence[Portrait], *, moment: str = "") -> None:
         moment = moment or now()
         keys = [key_of(portrait.name) for portrait in portraits]
-        known = {row["id"]: row for row in self._collections.identities(_DESCRIPTION, keys)}
+        known = {row["id"]: row for row in self._collections.identities(DESCRIPTION, keys)}
         for key, portrait in zip(keys, portraits, strict=True):
             if key not in known:
                 self._spellings.take(portrait.name)
@@ -230,13 +251,14 @@ class MilvusGallery(Gallery):
         identities, embeddings = [], []
         for key, portrait in zip(keys, portraits, strict=True):
             before = vectors(old[key], "embedding") if key in old else portrait.embeddings[:0]
-            row = known.get(key, {"metadata": "{}", "enrolled_at": moment})
+            row = known.get(key, {"metadata": "{}", "enrolled_at": moment, "ignored": NO})
             identities.append(
                 {
                     "id": key,
                     "name": portrait.name,
                     "metadata": row["metadata"] if portrait.metadata is None else metadata_text(portrait.metadata),
                     "enrolled_at": row["enrolled_at"],
+                    "ignored": row["ignored"] if portrait.ignored is None else _mark(portrait.ignored),
                     "template": template_of(np.concatenate([before, portrait.embeddings])),
                 }
             )
@@ -255,16 +277,20 @@ class MilvusGallery(Gallery):
                 metadata=None if is_known else identity.metadata,
                 embeddings=vectors(members, "embedding"),
                 crops=tuple(map(crop_of, members)),
+                ignored=None if is_known else identity.ignored,
             )
             self._add_block([moved], moment=identity.enrolled_at)  # first: a failure leaves both, and loses nothing
             self.remove([name])
 
+    def _set_ignored(self, name: str, ignored: bool) -> None:
+        with self._working():
+            for row in self._collections.identities([*DESCRIPTION, "template"], [key_of(name)]):
+                self._collections.update({**row, "ignored": _mark(ignored)})
+
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         with self._working():
             found = self._collections.nearest(probes, top)
-        return [
-            tuple(Candidate(name=name, similarity=min(max(value, -1.0), 1.0)) for name, value in hits) for hits in found
-        ]
+        return [tuple(_candidate(row, value) for row, value in hits) for hits in found]
 
     def _templates(self, block: int) -> Iterator[tuple[list[str], Float32Array]]:
         with self._working():
@@ -286,6 +312,7 @@ class MilvusGallery(Gallery):
             metadata=identity.metadata,
             embeddings=vectors(members, "embedding"),
             crops=tuple(map(crop_of, members)),
+            ignored=identity.ignored,
         )
 
     def _described(self, rows: Sequence[dict[str, Any]]) -> list[Identity]:
@@ -297,13 +324,14 @@ class MilvusGallery(Gallery):
                 embeddings=len(members.get(row["id"], [])),
                 crops=sum(1 for member in members.get(row["id"], []) if member.get("crop")),
                 enrolled_at=row["enrolled_at"],
+                ignored=row["ignored"] == YES,
             )
             for row in rows
         ]
 
     def _require(self, names: Sequence[str]) -> list[dict[str, Any]]:
         spellings = dict.fromkeys((*names, *map(single_spaced, names)))
-        found = {row["name"]: row for row in self._collections.identities(_DESCRIPTION, list(map(key_of, spellings)))}
+        found = {row["name"]: row for row in self._collections.identities(DESCRIPTION, list(map(key_of, spellings)))}
         rows = [found.get(name) or found.get(single_spaced(name)) for name in names]
         missing = [name for name, row in zip(names, rows, strict=True) if row is None]
         if missing:
@@ -314,3 +342,15 @@ class MilvusGallery(Gallery):
     def _working(self) -> Iterator[None]:
         with self._lock, explained(self.location):
             yield
+
+
+def _mark(ignored: bool) -> str:
+    return YES if ignored else NO
+
+
+def _candidate(row: dict[str, Any], similarity: float) -> Candidate:
+    return Candidate(
+        name=row["name"],
+        similarity=min(max(similarity, -1.0), 1.0),
+        ignored=True if row["ignored"] == YES else None,
+    )

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VERSION = 1
-"""Version of the tables. A gallery of another version is not changed."""
-ENCRYPTED_VERSION = 2
-"""Version of an encrypted gallery, whose names, metadata and thresholds are bound to the encrypted values."""
+VERSION = 3
+"""Version of the tables. Earlier ones are migrated when the gallery is opened by a user who may write it."""
+UNBOUND_VERSION = 1
+"""Version of galleries without ignored people. In an encrypted one, names are not bound to the encrypted values."""
+BOUND_VERSION = 2
+"""Version of encrypted galleries without ignored people."""
 
 _APPLICATION_ID = 0x45534647  # "ESFG"
 _MAX_VALUE_BYTES = 64 << 20
@@ -50,7 +52,7 @@ _TABLES = (
     """CREATE TABLE identities (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, metadata TEXT NOT NULL,
   slot INTEGER NOT NULL UNIQUE, template BLOB NOT NULL, enrolled_at TEXT NOT NULL
-)""",
+, ignored INTEGER NOT NULL DEFAULT 0)""",
     """CREATE TABLE embeddings (
   id INTEGER PRIMARY KEY, identity INTEGER NOT NULL REFERENCES identities (id) ON DELETE CASCADE,
   embedding BLOB NOT NULL, crop BLOB, enrolled_at TEXT NOT NULL
@@ -58,7 +60,12 @@ _TABLES = (
     "CREATE INDEX embeddings_of ON embeddings (identity)",
     "CREATE TABLE dead_slots (slot INTEGER PRIMARY KEY)",
     "CREATE TABLE thresholds (precision TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX ignored_identities ON identities (ignored) WHERE ignored",
 )
+_NEW_COLUMN, _NEW_INDEX = "ignored INTEGER NOT NULL DEFAULT 0", _TABLES[-1]
+"""What version 3 added. The table stands above as ALTER TABLE leaves it."""
+_EARLIER_TABLES = tuple(statement.replace(f", {_NEW_COLUMN}", "") for statement in _TABLES[:-1])
+"""Tables of the versions before 3."""
 
 
 def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Connection, bool]:
@@ -184,7 +191,7 @@ def transaction(connection: sqlite3.Connection, *, write: bool) -> Iterator[None
         raise
 
 
-def prepare(connection: sqlite3.Connection, path: Path, *, create: bool, encrypted: bool) -> tuple[bool, int]:
+def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> tuple[bool, int]:
     """Create the tables in an empty file; verify the tables of any other file.
 
     Returns:
@@ -198,25 +205,37 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool, encrypt
         connection.execute("BEGIN IMMEDIATE")
         if not _found(connection):
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            version = ENCRYPTED_VERSION if encrypted else VERSION
-            connection.execute(f"PRAGMA user_version = {version}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
             for statement in _TABLES:
                 connection.execute(statement)
-            return True, version
+            return True, VERSION
         connection.execute("ROLLBACK")
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    version = read_version(connection)
     if application != _APPLICATION_ID:
         raise GalleryFormatError(f"{path} is an SQLite file, but not a gallery.", hint="name another file")
-    if version not in (VERSION, ENCRYPTED_VERSION):
+    if not UNBOUND_VERSION <= version <= VERSION:
         raise GalleryFormatError(
-            f"The gallery {path} has version {version}; this package reads {VERSION} and {ENCRYPTED_VERSION}.",
+            f"The gallery {path} has version {version}; this package reads {UNBOUND_VERSION} to {VERSION}.",
             hint="export it with the version that wrote it, import it with this one",
         )
-    if _found(connection) != set(_TABLES):
+    if _found(connection) != set(_TABLES if version == VERSION else _EARLIER_TABLES):
         raise _damaged(path, "its tables are not those of a gallery")
-    return False, int(version)
+    return False, version
+
+
+def read_version(connection: sqlite3.Connection) -> int:
+    """Version of the tables."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version to this one: everybody in them is reported."""
+    with transaction(connection, write=True):
+        if read_version(connection) != VERSION:  # another process may have been faster
+            connection.execute(f"ALTER TABLE identities ADD COLUMN {_NEW_COLUMN}")
+            connection.execute(_NEW_INDEX)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _found(connection: sqlite3.Connection) -> set[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError
 from edge_sphereface.gallery.records import Candidate
-from edge_sphereface.gallery.sqlite.state import ROW, Row
+from edge_sphereface.gallery.sqlite.state import Row
 from edge_sphereface.gallery.sqlite.template_matrix import Templates
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ _PROBES = 64
 """Probes per matrix product, which bounds its memory."""
 _PAGE = 256
 """Rows read at a time."""
-_NAMES = 500
-"""Names per query."""
+_ROWS = 500
+"""Rows per query of slots."""
 _SPARSE_ROWS = 100_000
 """Empty rows that are plausible in addition to four per identity; rows are renumbered long before."""
 _MANY_RECENT = 4096
@@ -39,10 +39,14 @@ class TemplateIndex:
         values: decrypts the values in the tables.
         file: the mapped matrix; None to keep the templates in this process only, as an encrypted gallery must.
         size: number of components D of a template.
+        columns: what to select for a row.
     """
 
-    def __init__(self, connection: sqlite3.Connection, values: Values, file: MatrixFile | None, size: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, values: Values, file: MatrixFile | None, size: int, columns: str
+    ) -> None:
         self._connection = connection
+        self._columns = columns
         self._values = values
         self._file = file
         self._size = size
@@ -70,7 +74,7 @@ class TemplateIndex:
             GalleryFormatError: a row is damaged.
         """
         # In pages: a statement that an error leaves unfinished would prevent the log from being truncated
-        query = f"SELECT {ROW} FROM identities WHERE slot >= ? ORDER BY slot LIMIT {_PAGE}"  # noqa: S608 -- own words
+        query = f"SELECT {self._columns} FROM identities WHERE slot >= ? ORDER BY slot LIMIT {_PAGE}"  # noqa: S608 -- own words
         while True:
             page = self._connection.execute(query, (first_slot,)).fetchall()
             for values in page:
@@ -109,23 +113,24 @@ class TemplateIndex:
             count = min(count, len(scores))
             slots = np.argpartition(scores, -count)[-count:] if count else np.zeros(0, dtype=np.intp)
             slots = slots[np.argsort(-scores[slots], kind="stable")]
-            names = self._names([int(slot) for slot in slots])
-            living = [slot for slot in slots if int(slot) in names]
+            rows = self._rows_of([int(slot) for slot in slots])
+            living = [slot for slot in slots if int(slot) in rows]
             if len(living) >= top or count == len(scores):
-                ranked = sorted(living, key=lambda slot: (-float(scores[slot]), names[int(slot)]))
-                return tuple(
-                    Candidate(name=names[int(slot)], similarity=float(np.clip(scores[slot], -1.0, 1.0)))
-                    for slot in ranked[:top]
-                )
+                ranked = sorted(living, key=lambda slot: (-float(scores[slot]), rows[int(slot)].name))
+                return tuple(_candidate(rows[int(slot)], float(scores[slot])) for slot in ranked[:top])
             count *= 4
 
-    def _names(self, slots: Sequence[int]) -> dict[int, str]:
-        names: dict[int, str] = {}
-        for start in range(0, len(slots), _NAMES):
-            block = slots[start : start + _NAMES]
+    def _rows_of(self, slots: Sequence[int]) -> dict[int, Row]:
+        rows: dict[int, Row] = {}
+        for start in range(0, len(slots), _ROWS):
+            block = slots[start : start + _ROWS]
             marks = ",".join("?" * len(block))
-            query = f"SELECT {ROW} FROM identities WHERE slot IN ({marks})"  # noqa: S608 -- own words
+            query = f"SELECT {self._columns} FROM identities WHERE slot IN ({marks})"  # noqa: S608 -- own words
             for values in self._connection.execute(query, block).fetchall():
                 row = self._values.authenticate(Row.checked(values))
-                names[row.slot] = row.name
-        return names
+                rows[row.slot] = row
+        return rows
+
+
+def _candidate(row: Row, similarity: float) -> Candidate:
+    return Candidate(name=row.name, similarity=min(max(similarity, -1.0), 1.0), ignored=True if row.ignored else None)

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, GalleryKeyError
 from edge_sphereface.gallery.records import Threshold, now
-from edge_sphereface.gallery.sqlite.database import ENCRYPTED_VERSION
+from edge_sphereface.gallery.sqlite.database import UNBOUND_VERSION, VERSION
 from edge_sphereface.gallery.sqlite.template_matrix import TOKEN_BYTES
 from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
 
@@ -104,7 +104,7 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
         raise GalleryKeyError(
             f"The gallery {path} is encrypted, and no key was given.", hint="give its key", remedy="give-key"
         )
-    if version != ENCRYPTED_VERSION:
+    if version == UNBOUND_VERSION:
         raise GalleryFormatError(
             f"The gallery {path} was encrypted by an earlier version, which did not bind names to embeddings.",
             hint="export it with the version that wrote it, and import that into a new gallery",
@@ -130,6 +130,7 @@ class Row(NamedTuple):
         enrolled_at: time of the first enrollment, UTC, ISO 8601.
         slot: row of the template in the matrix.
         template: template as stored, encrypted in an encrypted gallery.
+        ignored: 1 for a person who is never reported, else 0.
     """
 
     id: int
@@ -138,6 +139,7 @@ class Row(NamedTuple):
     enrolled_at: str
     slot: int
     template: bytes
+    ignored: int
 
     @classmethod
     def checked(cls, values: tuple[object, ...] | None) -> Row:
@@ -150,7 +152,7 @@ class Row(NamedTuple):
             raise GalleryFormatError("The gallery is damaged: a row is missing.", hint="restore it from a backup")
         sound = all(isinstance(value, kind) for value, kind in zip(values, _ROW_TYPES, strict=True))
         row = cls(*values)  # type: ignore[arg-type] # checked
-        if not sound or not 0 <= row.slot < MAX_SLOTS:
+        if not sound or not 0 <= row.slot < MAX_SLOTS or row.ignored not in (0, 1):
             raise GalleryFormatError(
                 f"The gallery is damaged: a value of identity {values[0]} has another type or is out of range.",
                 hint="restore it from a backup",
@@ -160,7 +162,12 @@ class Row(NamedTuple):
 
 ROW = ", ".join(Row._fields)
 """Columns of a row."""
-_ROW_TYPES = (int, str, str, str, int, bytes)
+_ROW_TYPES = (int, str, str, str, int, bytes, int)
+
+
+def row_columns(version: int) -> str:
+    """What to select for a row from tables of a version: in those of earlier ones nobody is ignored."""
+    return ROW if version == VERSION else ROW.replace("ignored", "0")
 
 
 class Values:
@@ -257,7 +264,8 @@ class Values:
         return self._cipher.open(sealed, place)
 
     def _template_place(self, row: Row) -> str:
-        return place_of(self._gallery, "template", row.id, row.name, row.metadata, row.enrolled_at)
+        ignored = ("ignored",) if row.ignored else ()  # rows of earlier versions keep their place
+        return place_of(self._gallery, "template", row.id, row.name, row.metadata, row.enrolled_at, *ignored)
 
     def _damaged(self, reason: str) -> GalleryFormatError:
         return GalleryFormatError(f"The gallery {self._path} is damaged: {reason}.", hint="restore it from a backup")

@@ -22,10 +22,19 @@ from edge_sphereface.errors import (
 from edge_sphereface.gallery.encryption import AesCipher, NoCipher
 from edge_sphereface.gallery.gallery import Gallery
 from edge_sphereface.gallery.records import known_name, now
-from edge_sphereface.gallery.sqlite.database import connect, explained, file_id, prepare, transaction
+from edge_sphereface.gallery.sqlite.database import (
+    VERSION,
+    connect,
+    explained,
+    file_id,
+    migrate,
+    prepare,
+    read_version,
+    transaction,
+)
 from edge_sphereface.gallery.sqlite.index import TemplateIndex
 from edge_sphereface.gallery.sqlite.secure_delete import erase, zero_dead_slots
-from edge_sphereface.gallery.sqlite.state import Values, begin, check_key, read_state
+from edge_sphereface.gallery.sqlite.state import Values, begin, check_key, read_state, row_columns
 from edge_sphereface.gallery.sqlite.tables import PAGE, Tables
 from edge_sphereface.gallery.sqlite.template_matrix import MatrixFile
 from edge_sphereface.gallery.sqlite.transaction import Transaction
@@ -149,6 +158,11 @@ class SqliteGallery(Gallery):
         self._erase()
         return embeddings
 
+    def count_ignored(self) -> int:
+        """Number of identities that are ignored."""
+        with self._reading():
+            return self._tables.count_ignored()
+
     def thresholds(self) -> dict[str, Threshold]:
         """The stored thresholds by precision."""
         with self._reading():
@@ -250,11 +264,11 @@ class SqliteGallery(Gallery):
 
     def _open(self, fingerprint: Fingerprint | None, made_for: Fingerprint | None, *, keep_crops: bool) -> None:
         create = made_for is not None and self.writable
-        made, version = prepare(self._connection, self._path, create=create, encrypted=self._cipher.encrypted)
+        made, self._version = prepare(self._connection, self._path, create=create)
         if made and made_for is not None:
             begin(self._connection, made_for, cipher=self._cipher, keep_crops=keep_crops)
         state = read_state(self._connection, self._path)
-        check_key(state, self._cipher, self._path, version)
+        check_key(state, self._cipher, self._path, self._version)
         kind = Fingerprint.from_json(state.fingerprint)
         if fingerprint is not None:
             kind.require(fingerprint, f"The gallery {self._path}")
@@ -262,6 +276,9 @@ class SqliteGallery(Gallery):
         self.keep_crops = bool(state.keep_crops)
         self.encrypted = self._cipher.encrypted
         self._name = state.gallery
+        if self.writable and self._version != VERSION:
+            migrate(self._connection)
+            self._version = VERSION
         self._adopt(kind)
         if state.erasing and self.writable:
             with suppress(GalleryBusyError, OutputError):  # another process completes it
@@ -292,9 +309,10 @@ class SqliteGallery(Gallery):
         size = fingerprint.embedding_size
         values = Values(self._cipher, self._name, size, self._path)
         self.fingerprint, self._kind = fingerprint, fingerprint.to_json()  # the text is compared at every search
-        self._tables = Tables(self._connection, values)
+        columns = row_columns(self._version)
+        self._tables = Tables(self._connection, values, columns)
         self._file = None if self.encrypted else MatrixFile(self._path, size)
-        self._index = TemplateIndex(self._connection, values, self._file, size)
+        self._index = TemplateIndex(self._connection, values, self._file, size, columns)
 
     def _add(self, portraits: Sequence[Portrait]) -> None:
         moment = now()
@@ -311,7 +329,9 @@ class SqliteGallery(Gallery):
             if portrait is None:
                 raise GalleryFormatError(f"The gallery is damaged: {name!r} has no embeddings.", hint="remove it")
             is_known = self._tables.row(to) is not None
-            moved = replace(portrait, name=to, metadata=None if is_known else portrait.metadata)
+            moved = replace(portrait, name=to)
+            if is_known:
+                moved = replace(moved, metadata=None, ignored=None)
             self._tables.delete(ongoing, row)
             self._tables.forget_spellings()
             self._tables.add(
@@ -319,6 +339,11 @@ class SqliteGallery(Gallery):
             )
             self._connection.execute("UPDATE state SET erasing = 1")
         self._erase()
+
+    def _set_ignored(self, name: str, ignored: bool) -> None:
+        with self._writing():
+            (row,) = self._tables.require([name])
+            self._tables.set_ignored(row, ignored)
 
     def _nearest(self, probes: Float32Array, top: int) -> list[tuple[Candidate, ...]]:
         for attempt in range(_ATTEMPTS):
@@ -369,6 +394,9 @@ class SqliteGallery(Gallery):
         state = read_state(self._connection, self._path)
         if state.fingerprint != self._kind:
             raise FingerprintError(f"The gallery {self._path} was rebuilt for another model.", hint="open it again")
+        if self._version != VERSION and read_version(self._connection) == VERSION:  # migrated by its owner since
+            self._version = VERSION
+            self._adopt(self.fingerprint)
         return state
 
     def _erase(self) -> None:

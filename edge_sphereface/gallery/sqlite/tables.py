@@ -36,10 +36,12 @@ class Tables:
     Args:
         connection: connection to the gallery.
         values: encrypts and decrypts personal data.
+        columns: what to select for a row.
     """
 
-    def __init__(self, connection: sqlite3.Connection, values: Values) -> None:
+    def __init__(self, connection: sqlite3.Connection, values: Values, columns: str) -> None:
         self._connection = connection
+        self._columns = columns
         self._values = values
         self._spellings: Spellings | None = None
         self._version: int | None = None
@@ -55,7 +57,7 @@ class Tables:
         return self._row(spaced) if found is None and spaced != name else found
 
     def _row(self, name: str) -> Row | None:
-        found = self._connection.execute(f"SELECT {ROW} FROM identities WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        found = self._connection.execute(f"SELECT {self._columns} FROM identities WHERE name = ?", (name,)).fetchone()  # noqa: S608
         return None if found is None else Row.checked(found)
 
     def require(self, names: Sequence[str]) -> list[Row]:
@@ -93,7 +95,7 @@ class Tables:
 
     def identities(self, condition: str, name: str) -> list[Identity]:
         """Up to one page of identities whose names meet a condition, sorted by name."""
-        query = f"""SELECT {ROW},
+        query = f"""SELECT {self._columns},
             (SELECT count(*) FROM embeddings e WHERE e.identity = i.id),
             (SELECT count(crop) FROM embeddings e WHERE e.identity = i.id)
             FROM identities i WHERE name {condition} ? ORDER BY name LIMIT {PAGE}"""  # noqa: S608 -- own words
@@ -104,7 +106,7 @@ class Tables:
 
     def templates(self, after: str, limit: int) -> tuple[list[str], list[Float32Array]]:
         """Names that follow a name, and their templates (D,)."""
-        query = f"SELECT {ROW} FROM identities WHERE name > ? ORDER BY name LIMIT ?"  # noqa: S608 -- own words
+        query = f"SELECT {self._columns} FROM identities WHERE name > ? ORDER BY name LIMIT ?"  # noqa: S608 -- own words
         found = [Row.checked(values) for values in self._connection.execute(query, (after, limit)).fetchall()]
         return [row.name for row in found], [self._values.template(row) for row in found]
 
@@ -123,6 +125,7 @@ class Tables:
             metadata=identity.metadata,
             embeddings=np.stack([embedding for embedding, _ in members]),
             crops=tuple(crop for _, crop in members),
+            ignored=identity.ignored,
         )
 
     def add(
@@ -142,16 +145,17 @@ class Tables:
             enrolled_at=moment if known is None else known.enrolled_at,
             slot=slot,
             template=b"",
+            ignored=_kept_ignored(portrait, known),
         )
         row = row._replace(template=self._values.seal_template(template, row))
         if known is not None:
             transaction.leave(known.slot)
             self._connection.execute(
-                "UPDATE identities SET metadata = ?, slot = ?, template = ? WHERE id = ?",
-                (row.metadata, row.slot, row.template, row.id),
+                "UPDATE identities SET metadata = ?, slot = ?, template = ?, ignored = ? WHERE id = ?",
+                (row.metadata, row.slot, row.template, row.ignored, row.id),
             )
         else:
-            self._connection.execute(f"INSERT INTO identities ({ROW}) VALUES (?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+            self._connection.execute(f"INSERT INTO identities ({ROW}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
         first = self._next_id("embeddings")
         for member, (embedding, crop) in enumerate(zip(portrait.embeddings, portrait.crops, strict=True), start=first):
             sealed = self._values.seal_embedding(embedding, member, row.id)
@@ -178,6 +182,19 @@ class Tables:
             self._connection.execute("UPDATE embeddings SET crop = ? WHERE id = ?", (kept, member))
         sealed = self._values.seal_template(template_of(remade.embeddings), row)
         self._connection.execute("UPDATE identities SET template = ? WHERE id = ?", (sealed, row.id))
+
+    def set_ignored(self, row: Row, ignored: bool) -> None:
+        """Mark an identity as ignored, or no longer. The template is sealed again, since it is bound to the mark."""
+        changed = row._replace(ignored=int(ignored))
+        sealed = self._values.seal_template(self._values.template(row), changed)
+        query = "UPDATE identities SET ignored = ?, template = ? WHERE id = ?"
+        self._connection.execute(query, (changed.ignored, sealed, row.id))
+
+    def count_ignored(self) -> int:
+        """Number of identities that are ignored."""
+        if self._columns != ROW:
+            return 0
+        return int(self._connection.execute("SELECT count(*) FROM identities WHERE ignored").fetchone()[0])
 
     def thresholds(self) -> dict[str, Threshold]:
         """The stored thresholds by precision."""
@@ -208,7 +225,7 @@ class Tables:
                 yield f"identity {row}: {fault}"
 
     def _fault(self, row_id: int, slots: int) -> str:
-        query = f"SELECT {ROW} FROM identities WHERE id = ?"  # noqa: S608 -- own words
+        query = f"SELECT {self._columns} FROM identities WHERE id = ?"  # noqa: S608 -- own words
         row = Row.checked(self._connection.execute(query, (row_id,)).fetchone())
         template, members = self._values.template(row), [embedding for embedding, _ in self._members(row.id)]
         metadata_of(row.metadata, row.name)
@@ -236,6 +253,12 @@ def _kept_metadata(portrait: Portrait, known: Row | None) -> str:
     return "{}" if known is None else known.metadata
 
 
+def _kept_ignored(portrait: Portrait, known: Row | None) -> int:
+    if portrait.ignored is not None:
+        return int(portrait.ignored)
+    return 0 if known is None else known.ignored
+
+
 def _identity(row: Row, embeddings: int, crops: int) -> Identity:
     return Identity(
         name=row.name,
@@ -243,4 +266,5 @@ def _identity(row: Row, embeddings: int, crops: int) -> Identity:
         enrolled_at=row.enrolled_at,
         embeddings=embeddings,
         crops=crops,
+        ignored=bool(row.ignored),
     )

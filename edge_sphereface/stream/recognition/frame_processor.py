@@ -13,11 +13,11 @@ from edge_sphereface.errors import FingerprintError, GalleryError, OutputError, 
 from edge_sphereface.gallery.missing import no_threshold
 from edge_sphereface.gallery.uniqueness import stronger_rivals
 from edge_sphereface.quality import assess, geometry
-from edge_sphereface.stream.events import EarlierDecision
 from edge_sphereface.stream.recognition.compute_budget import ComputeBudget
 from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.policy import decide_identity, end_doubt, unlike, worth_embedding
 from edge_sphereface.stream.recognition.stranger_sightings import StrangerSightings
+from edge_sphereface.stream.recognition.track_reports import TrackReports
 from edge_sphereface.stream.schedule import Schedule
 from edge_sphereface.stream.tracking.tracker import Tracker
 
@@ -124,7 +124,8 @@ class FrameProcessor:
         )
         self._search = FaceSearch(detector, whole_frame_s=settings.tracking.whole_frame_s)
         self._tracker = Tracker(settings.tracking)
-        self._events = events
+        self._reports = TrackReports(events)
+        self._has_ignored = False
         self._schedule = Schedule()
         self.budget = ComputeBudget(
             settings.tracking.budget_ms,
@@ -152,7 +153,8 @@ class FrameProcessor:
                 embedded = self._recognize(seen, frame, events)
                 embed_ms = (self._work_clock() - begin) * 1000
         events += self._retry_gallery(frame)
-        events += [self._lost(track, frame) for track in self._tracker.drop_lost(frame.time_s)]
+        for track in self._tracker.drop_lost(frame.time_s):
+            events += self._lost(track, frame)
         self._tracker.look(frame)
         work_ms = (self._work_clock() - start) * 1000
         self.budget.account(
@@ -179,7 +181,9 @@ class FrameProcessor:
         self._schedule.restart()
         self._search.restart()
         gone = self._tracker.clear()
-        return [] if frame is None else [self._lost(track, frame) for track in gone]
+        if frame is None:
+            return []
+        return [event for track in gone for event in self._lost(track, frame)]
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -244,7 +248,17 @@ class FrameProcessor:
         for track in seen:
             if not track.confirmed and track.detections >= self._settings.tracking.confirm:
                 track.confirmed = True
-                events.append(self._events.appeared(track.snapshot(), frame))
+                self._look_for_ignored(frame)
+            if track.confirmed and not track.reported:
+                events += self._reports.unless_ignored(track, frame, self.threshold, may_be=self._has_ignored)
+
+    def _look_for_ignored(self, frame: Frame) -> None:
+        """Find out whether anybody is ignored, which another process may have changed."""
+        if self.gallery is not None and self.embedder is not None:
+            try:
+                self._has_ignored = self.gallery.count_ignored() > 0
+            except _GALLERY_ERRORS as error:
+                self._gallery_failed(error, frame)
 
     def _recognize(self, seen: list[TrackState], frame: Frame, events: list[Event]) -> int:
         """Embed the faces that are worth it, in one batch; returns their number."""
@@ -263,12 +277,13 @@ class FrameProcessor:
                     track.doubt()
                     track.looked_unlike, track.embedded_s = True, frame.time_s
                     continue
-                events.append(self._lost(track, frame))
+                events += self._lost(track, frame)
                 track = self._tracker.renew(track, frame.time_s)  # noqa: PLW2901 -- the new track of this face
                 self._confirm([track], frame, events)
             track.looked_unlike = False
             end_doubt(track, frame.time_s)
-            if track.doubtful and track.standing == "identified":  # it may be another face: the template stays
+            if track.doubtful and track.standing in ("identified", "ignored"):
+                # It may be another face: the template stays
                 track.embedded_s = frame.time_s
                 continue
             track.add(embedding, crop.copy(), quality, frame.time_s)
@@ -334,13 +349,13 @@ class FrameProcessor:
             was = before if other is track else (other.standing, other.name)
             other.standing, other.name = "unknown", None
             if other is not track:
-                events.append(self._decision(other, was, frame))
+                events += self._decided(other, was, frame)
         if (track.standing, track.name) != before and track.standing != "undecided":
-            events.append(self._decision(track, before, frame))
+            events += self._decided(track, before, frame)
 
     def _identify(self, track: TrackState) -> tuple[Standing, str | None]:
         standing, name = decide_identity(track, track.candidates, self.threshold, self._settings.recognition)
-        if standing == "identified" and self._liveness is not None and track.liveness != "live":
+        if standing in ("identified", "ignored") and self._liveness is not None and track.liveness != "live":
             return "unknown", None
         return standing, name
 
@@ -356,16 +371,15 @@ class FrameProcessor:
         similarities = [(other.similarity or 0.0) + (lead if held or other is not track else 0.0) for other in named]
         return [named[index] for index in stronger_rivals([other.name for other in named], similarities)]
 
-    def _decision(self, track: TrackState, before: tuple[Standing, str | None], frame: Frame) -> Event:
-        earlier = None if before[0] == "undecided" else EarlierDecision(name=before[1])
+    def _decided(self, track: TrackState, before: tuple[Standing, str | None], frame: Frame) -> list[Event]:
         if self._strangers is not None:
             self._strangers.recognize(track)
-        return self._events.decided(track.snapshot(), frame, earlier)
+        return self._reports.decided(track, before, frame)
 
-    def _lost(self, track: TrackState, frame: Frame) -> Event:
+    def _lost(self, track: TrackState, frame: Frame) -> list[Event]:
         if self._strangers is not None:
             self._strangers.end(track, frame, self.threshold)
-        return self._events.lost(track.snapshot(), frame)
+        return self._reports.lost(track, frame, self.threshold)
 
     def _gallery_failed(self, error: EdgeSphereFaceError, frame: Frame) -> None:
         self.gallery_problem, self._failed_s = error.message, frame.time_s

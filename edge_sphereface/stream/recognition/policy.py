@@ -71,6 +71,7 @@ def decide_identity(
 
     A name is given when there is enough evidence, and the best candidate reaches the threshold and leads by the margin.
     It is kept until its similarity falls below the threshold by the hysteresis, or another candidate leads by as much.
+    A face that is nearest to an ignored person is that person in the same way, without a name and so without a margin.
 
     Args:
         track: the track with its decision so far.
@@ -83,15 +84,24 @@ def decide_identity(
     """
     best = candidates[0] if candidates else None
     second = candidates[1].similarity if len(candidates) > 1 else -1.0
-    if track.standing == "identified":
-        held = next((found for found in candidates if found.name == track.name), None)
+    if track.standing in ("identified", "ignored"):
+        held = next((found for found in candidates if _is_held(found, track)), None)
         kept = held is not None and held.similarity >= threshold - settings.hysteresis
         if best is not None and held is not None and kept and best.similarity - held.similarity < settings.hysteresis:
-            return "identified", track.name
-    if best is not None and best.similarity >= threshold and best.similarity - second >= settings.margin:
-        if track.weight >= settings.enough_evidence or track.standing != "undecided":
-            return "identified", best.name
-        return "undecided", None
+            return track.standing, track.name
+    if best is not None and best.similarity >= threshold:
+        leads = bool(best.ignored) or best.similarity - second >= settings.margin
+        if leads and track.weight < settings.enough_evidence and track.standing == "undecided":
+            return "undecided", None
+        if leads:
+            return ("ignored", None) if best.ignored else ("identified", best.name)
     if track.weight >= settings.enough_doubt or track.standing != "undecided":
         return "unknown", None
     return "undecided", None
+
+
+def _is_held(candidate: Candidate, track: TrackState) -> bool:
+    """Whether a candidate is whom the track was decided to be: of several ignored people, any."""
+    if track.standing == "ignored":
+        return bool(candidate.ignored)
+    return candidate.name == track.name and not candidate.ignored

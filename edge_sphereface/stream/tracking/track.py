@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_sphereface.strangers import Stranger
     from edge_sphereface.types import Float32Array, UInt8Array
 
-Standing: TypeAlias = Literal["undecided", "identified", "unknown"]
+Standing: TypeAlias = Literal["undecided", "identified", "unknown", "ignored"]
 
 _BELIEVED_MISSES = 2
 """Number of missed detections up to which the optical flow of a face is trusted."""
@@ -59,6 +59,13 @@ class Track:
     liveness: LivenessState | None = None
     stranger: Stranger | None = None
 
+    @property
+    def person(self) -> str | None:
+        """Who it is, reported or not, for records by which a person's files are found and removed."""
+        if self.standing != "ignored":
+            return self.name
+        return next((found.name for found in self.candidates if found.ignored), None)
+
 
 @dataclass(slots=True, eq=False)
 class TrackState:
@@ -71,7 +78,8 @@ class TrackState:
         seen_s: last detection. Optical flow does not count: it also tracks a still image.
         detections: number of detections.
         misses: number of detections without this face since the last one with it.
-        confirmed: whether its event ``appeared`` was emitted.
+        confirmed: whether it was detected often enough to count as a face.
+        reported: whether its event ``appeared`` was emitted, and none since that it was lost.
         doubtful: whether it may have become another person: it was hidden, met another face, looked different from one
             frame to the next, or was not seen for long.
         agreed_s: first embedding in this doubt that agreed with the template; infinity before.
@@ -96,6 +104,7 @@ class TrackState:
     detections: int = 1
     misses: int = 0
     confirmed: bool = False
+    reported: bool = False
     doubtful: bool = False
     agreed_s: float = np.inf
     looked_unlike: bool = False

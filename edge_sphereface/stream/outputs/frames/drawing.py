@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.tracking.track import Standing
     from edge_sphereface.types import EmbeddedFace, Float32Array, UInt8Array
 
-_COLORS = {"identified": (80, 190, 60), "unknown": (60, 140, 245), "undecided": (190, 190, 190)}
+_COLORS = {
+    "identified": (80, 190, 60),
+    "unknown": (60, 140, 245),
+    "undecided": (190, 190, 190),
+    "ignored": (150, 150, 150),
+}
 """BGR."""
 _TEXT = (20, 20, 20)
 _LINE_PX = 400
@@ -103,6 +108,8 @@ def _label_of(face: Face | EmbeddedFace | Track) -> FaceLabel:
 def _caption(track: Track) -> str:
     if track.standing == "undecided":
         return "..."
+    if track.standing == "ignored":
+        return "ignored"
     return f"{track.name or 'unknown'} {track.similarity or 0:.2f}"
 
 

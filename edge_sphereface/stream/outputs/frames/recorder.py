@@ -42,7 +42,7 @@ class _Waiting(NamedTuple):
     @property
     def sightings(self) -> dict[str, str]:
         """Who is in the frame, by track."""
-        return {f"{self.run}-{face.number}": face.name or UNKNOWN for face in self.faces}
+        return {f"{self.run}-{face.number}": face.person or UNKNOWN for face in self.faces}
 
 
 class VideoRecorder:
@@ -138,7 +138,7 @@ class VideoRecorder:
 
     def _write(self, item: _Waiting, files: KeptFiles) -> None:
         picture, scale = fitted(item.frame.image, self._side)
-        picture = draw_faces(picture, item.faces, scale=scale)
+        picture = draw_faces(picture, [face for face in item.faces if face.standing != "ignored"], scale=scale)
         now_s = item.frame.time_s
         gap = not 0 <= now_s - self._last_s <= _LONGEST_GAP_S
         if self._writer is None or gap or picture.shape != self._shape or self._written >= self._piece_frames:

@@ -41,6 +41,13 @@ class _Waiting(NamedTuple):
     sightings: dict[str, str]
 
 
+class _Known(NamedTuple):
+    """Somebody in a written image who was not known then, and of whom no event will tell."""
+
+    track: str
+    name: str
+
+
 class Snapshots:
     """Writes JPEG files in a thread of its own. The field ``snapshot`` of the event names the file.
 
@@ -58,8 +65,10 @@ class Snapshots:
         self.problem = ""
         self._folder, self._keep, self._write = folder, keep, write
         self._names: deque[str] = deque()
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=_WAITING)
+        self._queue: queue.Queue[_Waiting | _Known | None] = queue.Queue(maxsize=_WAITING)
         self._in_sight: tuple[Track, ...] = ()
+        self._stream_run = ""
+        self._unknown: set[str] = set()
         self._files: KeptFiles | None = None
         self._thread: threading.Thread | None = None
 
@@ -73,14 +82,24 @@ class Snapshots:
     def take(self, result: FrameResult) -> None:
         """Take note of the faces in sight, which the next image may show as well; see :meth:`snapshot`."""
         self._in_sight = result.in_sight
+        if self._unknown:
+            tracks = {f"{self._stream_run}-{track.number}": track for track in result.tracks}
+            self._unknown &= tracks.keys()
+            for key in [key for key in self._unknown if tracks[key].standing == "ignored"]:
+                with suppress(queue.Full):
+                    self._queue.put_nowait(_Known(key, tracks[key].person or UNKNOWN))
+                    self._unknown.discard(key)
 
     def snapshot(self, event: DecisionEvent, frame: Frame) -> str | None:
         """See :meth:`SnapshotSink.snapshot`."""
         if self._files is None:
             return None
         name = f"{self._files.name(event.unix_time)}-{event.run}-{event.sequence}.jpg"
+        sightings = self._sightings(event)
+        self._stream_run = event.run
+        self._unknown.update(track for track, who in sightings.items() if who == UNKNOWN)
         try:
-            self._queue.put_nowait(_Waiting(name, surroundings(frame.image, event.box), self._sightings(event)))
+            self._queue.put_nowait(_Waiting(name, surroundings(frame.image, event.box), sightings))
         except queue.Full:
             self.problem = "snapshots: the disk is too slow, some were left out"
             return None
@@ -93,7 +112,7 @@ class Snapshots:
         for track in self._in_sight:
             left, top, right, bottom = track.face.box
             if left < columns.stop and right > columns.start and top < rows.stop and bottom > rows.start:
-                shown[f"{event.run}-{track.number}"] = track.name or UNKNOWN
+                shown[f"{event.run}-{track.number}"] = track.person or UNKNOWN
         return {**shown, f"{event.run}-{event.track}": event.name or UNKNOWN}
 
     def close(self, timeout_s: float) -> None:
@@ -106,6 +125,9 @@ class Snapshots:
     def _run(self, files: KeptFiles) -> None:
         while (item := self._queue.get()) is not None:
             try:
+                if isinstance(item, _Known):
+                    files.index.name_track(item.track, item.name)
+                    continue
                 data = encode_jpeg(item.image)
                 files.index.add(item.name, item.sightings)  # first: no picture without a record survives a crash
                 self._write(files.folder / item.name, data)

@@ -24,8 +24,8 @@ NOON = 1_795_780_800.0
 """2026-11-27T12:00:00Z."""
 _QUANTILES = Quantiles(p50=1.0, p99=2.0)
 _COUNTS = (
-    "seconds", "frames", "detections", "embeddings", "read", "dropped", "openings", "detect_fps", "detect_side",
-    "events", "events_pending", "events_dropped",
+    "seconds", "frames", "detections", "embeddings", "read", "dropped", "openings", "ignored", "detect_fps",
+    "detect_side", "events", "events_pending", "events_dropped",
 )  # fmt: skip
 
 

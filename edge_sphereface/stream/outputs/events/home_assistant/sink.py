@@ -48,8 +48,11 @@ _JOIN_S = 0.4
 
 
 def people_of(gallery: Gallery) -> People:
-    """The people of a gallery; what stays when somebody is renamed is the time of enrollment."""
-    return lambda: (len(gallery), (Subject(name=one.name, mark=one.enrolled_at) for one in gallery.identities()))
+    """The people of a gallery who are not ignored; what stays when somebody is renamed is the time of enrollment."""
+    return lambda: (
+        len(gallery) - gallery.count_ignored(),
+        (Subject(name=one.name, mark=one.enrolled_at) for one in gallery.identities() if not one.ignored),
+    )
 
 
 class HomeAssistantSink:
