@@ -11,6 +11,7 @@ from benchmarks.alignment import add_command as add_alignment
 from benchmarks.arm64.commands import add_command as add_arm64
 from benchmarks.ascend.commands import add_command as add_ascend
 from benchmarks.cameras.commands import add_command as add_cameras
+from benchmarks.day.commands import add_command as add_day
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
 from benchmarks.gallery.commands import add_commands as add_gallery
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     add_gallery(added)
     add_stream(added)
     add_cameras(added)
+    add_day(added)
     add_emulate(added)
     add_arm64(added)
     add_ascend(added)

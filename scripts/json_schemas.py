@@ -28,6 +28,7 @@ from benchmarks.ascend.comparison import WrittenLedger
 from benchmarks.ascend.ledger import AscendReport, ImportedReport
 from benchmarks.cameras.commands import CamerasReport
 from benchmarks.comparison import CompareReport
+from benchmarks.day.commands import DayReport
 from benchmarks.detection.measure import DetectionReport
 from benchmarks.emulation.compare import EmulateReport
 from benchmarks.gallery.identification import IdentificationReport
@@ -193,6 +194,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks stream strangers", benchmarks_stream.StrangersReport),
     ("benchmarks stream soak", SoakReport),
     ("benchmarks cameras", CamerasReport),
+    ("benchmarks day", DayReport),
     ("benchmarks emulate", EmulateReport),
     ("benchmarks arm64", Arm64Report),
     ("benchmarks arm64 peers", PeersReport),

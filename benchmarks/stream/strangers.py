@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 _LOOKS = 3
-_FPS, _SECONDS = 8.0, 4.0
-_WIDTH, _HEIGHT = 640, 360
+FRAMES_PER_S, SECONDS = 8.0, 4.0
+WIDTH, HEIGHT = 640, 360
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +127,9 @@ def measure(
         settings = StreamSettings(recognition=RecognitionSettings(threshold=of_photographs))
         for number, images in enumerate(people):
             looks = [texture_of(load_image(lfw / "images" / image), landmarks[image]) for image in images]
-            frames = _frames(looks, np.random.default_rng([seed, number]))
-            scores.append(
-                track_scores(frames, detector=detector, embedder=embedder, gallery=gallery, settings=settings)
-            )
+            frames = sway(looks, np.random.default_rng([seed, number]), frames=round(FRAMES_PER_S * SECONDS))
+            timed = ((index / FRAMES_PER_S, frame) for index, frame in enumerate(frames))
+            scores.append(track_scores(timed, detector=detector, embedder=embedder, gallery=gallery, settings=settings))
             report(number + 1, len(people))
     return judge(scores, of_photographs)
 
@@ -163,7 +162,7 @@ def text(row: StrangersFigures) -> str:
     photographs, tracks = row.by_photographs, row.by_tracks
     thresholds = " and ".join(f"{value:.3f}" for value in tracks.thresholds)
     return (
-        f"{row.strangers} strangers tracked for {_SECONDS:g} s each, {row.tracks} tracks; share ever named:\n"
+        f"{row.strangers} strangers tracked for {SECONDS:g} s each, {row.tracks} tracks; share ever named:\n"
         f"threshold {photographs.threshold:.3f}, which {100 * row.rate:g} % of photographs of strangers reach: "
         f"{100 * photographs.named:.2f} %\n"
         f"threshold {thresholds}, which {100 * row.rate:g} % of the other half's tracks reach: "
@@ -171,19 +170,29 @@ def text(row: StrangersFigures) -> str:
     )
 
 
-def _frames(looks: Sequence[UInt8Array], random: np.random.Generator) -> Iterator[tuple[float, UInt8Array]]:
-    """Render one head that sways, turns, approaches and recedes, while its photographs blend into one another."""
+def sway(looks: Sequence[UInt8Array], random: np.random.Generator, *, frames: int) -> Iterator[UInt8Array]:
+    """Render a head that sways, turns, approaches and recedes, while its photographs blend into one another.
+
+    Args:
+        looks: textures of one person.
+        random: noise and motion.
+        frames: number of frames.
+    """
     phase = random.uniform(0, 2 * np.pi, 4)
-    frames = round(_FPS * _SECONDS)
     for number in range(frames):
         t = number / frames
-        picture = np.clip(random.normal(120, 3, (_HEIGHT, _WIDTH, 3)), 0, 255).astype(np.uint8)
+        picture = wall(random)
         pose = Pose(
-            x=_WIDTH / 2 + 80 * float(np.sin(4 * t + phase[0])),
-            y=_HEIGHT / 2 + 10 * float(np.sin(9 * t + phase[1])),
+            x=WIDTH / 2 + 80 * float(np.sin(4 * t + phase[0])),
+            y=HEIGHT / 2 + 10 * float(np.sin(9 * t + phase[1])),
             scale=0.8 + 0.2 * float(np.sin(4 * t + phase[2])),
             yaw=18 * float(np.sin(8 * t + phase[3])),
             look=(len(looks) - 1) * t,
         )
         draw(picture, looks, pose)
-        yield number / _FPS, picture
+        yield picture
+
+
+def wall(random: np.random.Generator) -> UInt8Array:
+    """Render what a camera sees before anybody comes: (360, 640, 3) uint8 BGR."""
+    return np.clip(random.normal(120, 3, (HEIGHT, WIDTH, 3)), 0, 255).astype(np.uint8)

@@ -147,19 +147,25 @@ class StrangerKeeper:
                     self._is_changed = True
                     raise
 
+    def close(self) -> None:
+        """Let go of the file. A later turn opens it again; the thread closes it at its end."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
     @contextmanager
     def _beginning_anew(self) -> Iterator[None]:
         """Close the store after a failure, and delete it if it is damaged."""
         try:
             yield
         except StrangerFormatError:
-            self._close()
+            self.close()
             if not delete_damaged(self._path):
                 raise
             self._begun_anew = self._is_changed = True
             self._known = None
         except EdgeSphereFaceError:
-            self._close()
+            self.close()
             raise
 
     def _opened(self) -> StrangerStore:
@@ -173,11 +179,6 @@ class StrangerKeeper:
                 moment=self._moment,
             )
         return self._store
-
-    def _close(self) -> None:
-        if self._store is not None:
-            self._store.close()
-            self._store = None
 
     def _write(self, store: StrangerStore) -> None:
         with self._lock:
@@ -224,7 +225,7 @@ class StrangerKeeper:
             except Exception as error:  # noqa: BLE001 -- a thread that ends would say nothing
                 self.problem, wait_s = f"strangers: {type(error).__name__}: {error}", min(_RETRY_S, self._wait_s)
             if is_last:
-                self._close()
+                self.close()
                 return
             if not self._wakened.wait(wait_s):
                 self._is_changed = True  # other programs may have changed the store or the gallery

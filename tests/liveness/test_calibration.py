@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.cli.__main__ import build_parser
+from edge_sphereface.cli.liveness_calibration_command import clips_of
 from edge_sphereface.errors import ThresholdError
 from edge_sphereface.evaluation.liveness import calibrate_liveness, clip_score, wilson
 from edge_sphereface.liveness import LivenessCalibration, LivenessChecker
@@ -95,6 +96,30 @@ def test_the_command_stores_what_others_use(printed, cli, clips, bright, photo):
     assert LivenessChecker([bright], threads=1, threshold=0.5).threshold_source == "given"
     report = printed(build_parser, "liveness", "liveness", "--liveness", bright, photo)
     assert (report["threshold"], report["threshold_source"]) == (found["threshold"], "calibrated")
+
+
+def test_clips_are_videos_and_folders_wherever_they_are(astronaut, tmp_path):
+    """A folder with photographs is one clip; so is each folder in it, and each video."""
+    for name in ("a/1.png", "a/2.png", "a/inner/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), astronaut)
+    (tmp_path / "a" / "film.mp4").touch()
+    (tmp_path / "a" / "notes.txt").touch()
+    alone = tmp_path / "a" / "1.png"
+    found = [(clip.path.name, len(clip.files)) for clip in clips_of([tmp_path / "a", alone])]
+    assert found == [("a", 2), ("film.mp4", 1), ("inner", 1), ("1.png", 1)]
+
+
+def test_a_video_is_checked_five_times_a_second(printed, clips, bright, astronaut):
+    film = clips / "live" / "5.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, astronaut.shape[1::-1])
+    for number in range(6):
+        writer.write(cv2.convertScaleAbs(astronaut, alpha=1 - 0.01 * number))
+    writer.release()
+    (clips / "live" / "5.png").unlink()
+    found = printed(build_parser, "calibrate-liveness", *words(clips, bright, *ENOUGH))
+    (clip,) = [clip for clip in found["clips"] if clip["path"] == str(film)]
+    assert clip["checks"] == 3
 
 
 def test_a_folder_is_one_clip_and_is_too_few(cli, clips, bright):

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import RetentionError, SinkError
 from edge_sphereface.retention.folder_index import FolderIndex
+from edge_sphereface.retention.moment import read_moment
 from edge_sphereface.storage.files import ensure_folder, may_write
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
+
+    from edge_sphereface.retention.moment import Moment
 
 _MOMENT = "????????T?????????Z"
 """Pattern of the time in names; it excludes files of streams whose names have the same beginning."""
@@ -26,13 +29,21 @@ class KeptFiles:
         folder: the folder. Other files in it are not touched.
         stream: name of the stream, in the form for file names.
         suffixes: suffixes of its files.
+        moment: gives the present moment.
 
     Raises:
         OutputError: the folder cannot be created.
         SinkError: the folder is not writable, or other users can replace files in it.
     """
 
-    def __init__(self, folder: str | Path, stream: str, suffixes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        stream: str,
+        suffixes: Sequence[str],
+        *,
+        moment: Callable[[], Moment] = read_moment,
+    ) -> None:
         self.folder = Path(folder)
         self._prefix, self._suffixes = f"{stream}-", tuple(suffixes)
         if not may_write(ensure_folder(self.folder, mode=0o700)):
@@ -42,7 +53,7 @@ class KeptFiles:
 
         self._require_safe()
         try:
-            self.index = FolderIndex(self.folder)
+            self.index = FolderIndex(self.folder, moment=moment)
         except RetentionError as error:
             raise SinkError(error.message, hint=error.hint) from error
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.retention.folder_index import UNKNOWN
+from edge_sphereface.retention.moment import read_moment
 from edge_sphereface.storage.files import PRIVATE, atomic_write
 from edge_sphereface.stream.outputs.frames.kept_files import KeptFiles
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edge_sphereface.retention.moment import Moment
     from edge_sphereface.stream.capture.frame import Frame
     from edge_sphereface.stream.events import DecisionEvent
     from edge_sphereface.stream.face_stream import FaceStream
@@ -55,15 +57,21 @@ class Snapshots:
         folder: is created with mode 0700 if it does not exist.
         keep: number of the newest files of this stream to keep.
         write: writes the bytes of a file to its path; called in the thread. By default it creates a file of mode 0600.
+        moment: gives the present moment.
     """
 
     def __init__(
-        self, folder: str | Path, *, keep: int = 1000, write: Callable[[Path, bytes], object] = write_private
+        self,
+        folder: str | Path,
+        *,
+        keep: int = 1000,
+        write: Callable[[Path, bytes], object] = write_private,
+        moment: Callable[[], Moment] = read_moment,
     ) -> None:
         if keep < 1:
             raise ValueError(f"Expected to keep at least 1 snapshot, got {keep}.")
         self.problem = ""
-        self._folder, self._keep, self._write = folder, keep, write
+        self._folder, self._keep, self._write, self._moment = folder, keep, write, moment
         self._names: deque[str] = deque()
         self._queue: queue.Queue[_Waiting | _Known | None] = queue.Queue(maxsize=_WAITING)
         self._in_sight: tuple[Track, ...] = ()
@@ -74,7 +82,7 @@ class Snapshots:
 
     def open(self, stream: FaceStream) -> None:
         """Create the folder; see :meth:`FrameSink.open`."""
-        self._files = KeptFiles(self._folder, stream.settings.file_name, (".jpg",))
+        self._files = KeptFiles(self._folder, stream.settings.file_name, (".jpg",), moment=self._moment)
         self._names = deque(self._files.names())
         self._thread = threading.Thread(target=self._run, args=(self._files,), name="snapshots", daemon=True)
         self._thread.start()
