@@ -16,7 +16,7 @@ from edge_sphereface.retention.moment import Moment
 from edge_sphereface.strangers import StrangerKeeper, StrangerStore
 from edge_sphereface.stream import FaceStream, FileSink, Snapshots
 from edge_sphereface.stream.capture.frame import Frame
-from edge_sphereface.stream.events import DecisionEvent, EventMaker, SavedImage
+from edge_sphereface.stream.events import DecisionEvent, EventMaker, FaceIdentified, SavedImage
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
 from edge_sphereface.stream.settings import StreamSettings
 
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 HOUR_S = 3600.0
-LIMITS = RetentionLimits(keep_known=6 * HOUR_S, keep_unknown=12 * HOUR_S, keep_events=12 * HOUR_S)
-KEEP_STRANGERS_S = 24 * HOUR_S
+KEEP_KNOWN_S, KEEP_UNKNOWN_S, KEEP_EVENTS_S, KEEP_STRANGERS_S = (hours * HOUR_S for hours in (6, 12, 12, 24))
 
 
 class Clock:
@@ -78,7 +77,15 @@ class House:
         liveness: LivenessChecker | None,
     ) -> None:
         self.clock = Clock()
-        self.traces = Traces(folder, {"events": 12 * HOUR_S, "snapshots": 12 * HOUR_S, "strangers": KEEP_STRANGERS_S})
+        self.traces = Traces(
+            folder,
+            {
+                "events": KEEP_EVENTS_S,
+                "known": KEEP_KNOWN_S,
+                "unknown": KEEP_UNKNOWN_S,
+                "strangers": KEEP_STRANGERS_S,
+            },
+        )
         self._folder, self._detector = folder, detector
         self._snapshots, self._store = folder / "snapshots", folder / "strangers.db"
         events = folder / "events.jsonl"
@@ -86,7 +93,11 @@ class House:
         for sink in self._sinks:
             sink.open()
         self._retention = RetentionKeeper(
-            LIMITS, folders=[self._snapshots], events=events, times=folder, moment=self.clock.moment
+            RetentionLimits(keep_known=KEEP_KNOWN_S, keep_unknown=KEEP_UNKNOWN_S, keep_events=KEEP_EVENTS_S),
+            folders=[self._snapshots],
+            events=events,
+            times=folder,
+            moment=self.clock.moment,
         )
         self._strangers = StrangerKeeper(
             self._store, gallery=gallery, keep_s=KEEP_STRANGERS_S, moment=self.clock.moment
@@ -176,7 +187,13 @@ class House:
         now_s, new = self.clock.now_s, set(self._snapshots.glob("*.jpg")) - self._pictures
         self._pictures |= new
         self.traces.add("events", (event.line().encode() for event in events), now_s)
-        self.traces.add("snapshots", (path.read_bytes() for path in sorted(new)), now_s)
+        known = {
+            event.snapshot.file_name
+            for event in events
+            if isinstance(event, FaceIdentified) and event.snapshot is not None
+        }
+        self.traces.add("known", (path.read_bytes() for path in sorted(new) if path.name in known), now_s)
+        self.traces.add("unknown", (path.read_bytes() for path in sorted(new) if path.name not in known), now_s)
         with closing(sqlite3.connect(f"{self._store.as_uri()}?mode=ro", uri=True)) as database:
             query = "SELECT number, embedding, crop FROM sighting WHERE number > ? ORDER BY number"
             rows = database.execute(query, (self._rows,)).fetchall()

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-Kind: TypeAlias = Literal["events", "snapshots", "strangers"]
+Kind: TypeAlias = Literal["events", "known", "unknown", "strangers"]
+"""``known`` and ``unknown``: pictures of somebody with a name, and other pictures."""
 _BYTES = 48
 _PLACES = (0.3, 0.55, 0.8)
 """Parts of a trace that are searched: one may lie on the border of two pages of a database."""
@@ -20,7 +21,8 @@ class TraceFigures:
     """What was left of one kind of traces.
 
     Attributes:
-        kind: ``events``, ``snapshots`` or ``strangers``.
+        kind: ``events``; ``known`` for pictures of somebody with a name, ``unknown`` for other pictures; ``strangers``
+            for embeddings and crops.
         keep_hours: how long they may stay.
         traces: number of events, pictures, or embeddings and crops.
         found_in_time: number of them whose bytes were found on the disk right after they were written.

@@ -35,8 +35,8 @@ def test_traces_are_found_in_the_bytes_until_they_are_gone(tmp_path):
     random = np.random.default_rng(0)
     kept, gone = random.bytes(500), random.bytes(500)
     (tmp_path / "file").write_bytes(b"before" + kept + gone)
-    traces = Traces(tmp_path, {"snapshots": 7200.0})
-    traces.add("snapshots", [kept, gone, random.bytes(500)], 0.0)
+    traces = Traces(tmp_path, {"known": 7200.0})
+    traces.add("known", [kept, gone, random.bytes(500)], 0.0)
     (tmp_path / "file").write_bytes(kept[300:])
     traces.look(10_700.0)
     assert traces.figures()[0].found_later == 0, "it may still be there"
@@ -142,7 +142,7 @@ def test_a_short_day_in_a_house(shared, trained_model, require_schema):
     assert (found.ignored.visits, found.ignored.named) == (1, 0)
     assert not found.print.named
     assert found.strangers.sightings > 0
-    assert [trace.found_later for trace in found.traces] == [0, 0, 0]
+    assert [trace.found_later for trace in found.traces] == [0, 0, 0, 0]
     assert all(trace.found_in_time == trace.traces > 0 for trace in found.traces)
     report = DayReport(
         environment=environment.TimedRun().describe(), model=trained_model.name, precision="float32", detector="made",
