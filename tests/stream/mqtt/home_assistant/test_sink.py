@@ -233,18 +233,18 @@ def test_everything_is_sent_again_when_home_assistant_starts(entities):
 
 def test_many_people_are_announced_up_to_the_bound_and_that_is_said(entities, events):
     """Those enrolled first, so that nobody who was announced makes room for somebody new."""
-    made = entities(home_assistant_people=100)
+    made = entities()
     made.people += [Subject(name=f"person {i}", mark=f"x{i:05}") for i in range(9_998)]
     made.sink.look()
     made.sink.look()
     assert made.logged == [
-        "Home Assistant: 100 of 10000 enrolled people are announced, those enrolled first; the limit is 100"
+        "Home Assistant: 500 of 10000 enrolled people are announced, those enrolled first; the limit is 500"
     ]
-    assert made.state("edge_sphereface", "Enrolled people") == {"enrolled": 10_000, "announced": 100}
-    assert made.config("person 97", "In sight")
-    made.give(events("door").identified(1, "person 98"))
-    assert made.state("door", "Faces")["names"] == ["person 98"]
-    assert len(made.configs()) == 2 + 6 + 300
+    assert made.state("edge_sphereface", "Enrolled people") == {"enrolled": 10_000, "announced": 500}
+    assert made.config("person 497", "In sight")
+    made.give(events("door").identified(1, "person 498"))
+    assert made.state("door", "Faces")["names"] == ["person 498"]
+    assert len(made.configs()) == 2 + 6 + 1500
 
 
 def test_a_gallery_that_fails_is_a_problem_until_it_answers(entities):
