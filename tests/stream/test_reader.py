@@ -50,6 +50,35 @@ def test_a_paced_recording_keeps_its_rate(reader, black, fake_source):
     assert len(frames) + one.counts.dropped == 20
 
 
+@pytest.mark.parametrize(("camera_fps", "limit", "expected"), [(15, 30, 40), (25, 30, 40), (60, 30, 20), (25, 5, 8)])
+def test_a_live_source_is_limited_to_a_rate_and_a_slower_one_keeps_its_own(
+    black, fake_source, camera_fps, limit, expected
+):
+    """The next frame is expected, not only the time since the last one looked at."""
+    now, ready, taken = [0.0], threading.Semaphore(0), threading.Semaphore(0)
+
+    class Paced(fake_source):
+        def read(self):
+            taken.release()
+            ready.acquire(timeout=20)
+            now[0] += 1 / camera_fps
+            return super().read()
+
+    one = FrameReader(lambda: Paced([[black] * 400]), fps=limit, clock=lambda: now[0])
+    one.start()
+    delivered = 0
+    assert taken.acquire(timeout=10)
+    for number in range(50):
+        ready.release()
+        assert taken.acquire(timeout=10), "it asks for the next frame once this one was delivered or skipped"
+        delivered += number >= 10 and one.next(0.0) is not None
+        if number < 10:
+            one.next(0.0)
+    ready.release(400)
+    assert one.stop()
+    assert delivered == pytest.approx(expected, abs=1)
+
+
 def test_a_slow_consumer_of_a_fast_camera_gets_the_newest_frame(reader, black, fake_source, wait_until):
     """Six frames come for each that is taken: it is the sixth, and the others are counted."""
     source, ready = fake_source([[black] * 60]), threading.Semaphore(0)

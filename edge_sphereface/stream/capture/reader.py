@@ -24,6 +24,10 @@ LONGEST_WAIT_S = 60.0
 """Waits between attempts to open a source, in seconds; they double from the first to the longest."""
 _AT_ONCE_S = 0.002
 """A skipped frame that takes less time did not come from a camera."""
+_GAPS = 8
+"""Number of frames of a live source by which the time of its next one is expected."""
+_LONGEST_GAP_S = 1.0
+"""A camera that stalled must not be expected to stall again."""
 _GOOD_RUN_S = 10.0
 """Time with frames after which the waits start from the first again, in seconds."""
 _INTERRUPTED_S = 3.0
@@ -219,11 +223,14 @@ class FrameReader:
         start, index, shape, due = self._clock(), 0, (0, 0), float("-inf")
         first_position: float | None = None
         moment = 0.0
+        came, gaps = start, deque[float](maxlen=_GAPS)
         while self._current(generation):
             self._last_sign = self._clock()
-            if (self._last_sign if source.live else _following(source, index, moment)) < due:
+            following = self._last_sign + 1.5 * _mean(gaps) if source.live else _following(source, index, moment)
+            if following < due:
                 if not source.skip():
                     return
+                came = _note_gap(gaps, came, self._clock())
                 if not source.live:
                     moment = _position(source, index)
                     first_position = moment if first_position is None else first_position
@@ -236,6 +243,7 @@ class FrameReader:
             if image is None or not self._current(generation):
                 return
             now = self._last_sign = self._clock()
+            came = _note_gap(gaps, came, now)
             if image.shape[:2] != shape:
                 shape = image.shape[:2]
                 self.counts.openings += not self.up
@@ -306,6 +314,16 @@ class FrameReader:
         self._down(f"no frame for {silent_s:.0f} s", "", 0.0)
         self._source = self._make_source()
         self.start()
+
+
+def _note_gap(gaps: deque[float], before: float, now: float) -> float:
+    """Note the time between two frames of a live source, in seconds; returns the time of the newer one."""
+    gaps.append(min(now - before, _LONGEST_GAP_S))
+    return now
+
+
+def _mean(gaps: deque[float]) -> float:
+    return sum(gaps) / len(gaps) if gaps else 0.0
 
 
 def _following(source: FrameSource, index: int, moment: float) -> float:
