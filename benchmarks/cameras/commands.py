@@ -74,7 +74,7 @@ def add_command(commands: Commands) -> None:
         help="rounds of the failures, each with six conditions (default: 6)",
     )
     parser.add_argument(
-        "--round-seconds", type=above_zero, default=4.8, metavar="S", help="of each condition (default: 4.8)"
+        "--round-seconds", type=above_zero, default=5.0, metavar="S", help="of each condition (default: 5)"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_cameras)

@@ -22,7 +22,7 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import CameraNotFoundError
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.resident_memory import release_loading_memory
+from edge_sphereface.inference.resident_memory import release_loading_memory, share_heaps
 from edge_sphereface.stream import RecognitionSettings, SourceOptions, StreamSettings
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 CONDITIONS = ("absent", "works", "hangs", "dies", "floods", "changes size")
 BASELINES = {"hangs": "absent", "dies": "absent", "floods": "works", "changes size": "works"}
 """What a disturbance is compared with. A camera that delivers nothing must cost no more than none."""
-_GUEST = "guest"
+_BEGIN = 150
+"""First frame of the video that is shown; people are in sight from then on."""
+_GUEST, _NUMBER = "guest", 3
 _STALL_S = 1.0
 """A camera that hangs is noticed, interrupted and opened again within a measurement."""
 _LIVES_S = 0.5
@@ -52,7 +54,7 @@ class IsolationJob:
         others: number of cameras beside the one that fails.
         fps: frames per second of each camera that works.
         rounds: number of rounds; each has every condition once.
-        seconds: duration of a condition.
+        seconds: duration of a condition; all cameras show the same in each.
         settling_s: time before it that does not count, in seconds.
     """
 
@@ -94,7 +96,7 @@ class Guests:
         self._released = threading.Event()
 
     def _works(self) -> Iterator[UInt8Array]:
-        return made_camera(self._files, 17, self._fps)()
+        return made_camera(self._files, _NUMBER, self._fps)()
 
     def _for(self, seconds: float) -> Iterator[UInt8Array]:
         end = time.monotonic() + seconds
@@ -126,7 +128,9 @@ class Guests:
 
 def watch(job: IsolationJob) -> dict[str, list[list[float]]]:
     """Latencies of the other cameras in milliseconds, for each condition one list for each round."""
+    share_heaps()
     files, embedder = unpack(job.video), Embedder(job.model)
+    files = files[_BEGIN : _BEGIN + round(job.seconds * job.fps)]
     settings = StreamSettings(
         statistics_s=0,
         recognition=RecognitionSettings(threshold=THRESHOLD),
@@ -137,7 +141,7 @@ def watch(job: IsolationJob) -> dict[str, list[list[float]]]:
     with open_gallery(Path(job.gallery), embedder) as gallery:
         group = CameraGroup(
             [
-                Camera(name=name, source=made_camera(files, number * 61, job.fps), settings=settings)
+                Camera(name=name, source=made_camera(files, number, job.fps), settings=settings)
                 for number, name in enumerate(names)
             ],
             detector=open_detector(),

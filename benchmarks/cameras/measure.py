@@ -17,7 +17,7 @@ from edge_sphereface.json_output import rounded
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_START_S = 8.0
+_START_S = 5.0
 """Time for all workers to import, open the model and find the first faces."""
 Arrangement = Literal["one process", "a process per camera"]
 

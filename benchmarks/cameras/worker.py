@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.process_memory import peak_rss_mib, rss_mib
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.resident_memory import release_loading_memory
+from edge_sphereface.inference.resident_memory import release_loading_memory, share_heaps
 from edge_sphereface.stream import RecognitionSettings, StreamSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from edge_sphereface.types import UInt8Array
 
 THRESHOLD = 0.5
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Multiples of it, modulo 1, lie apart."""
+_APART = 61
+"""Frames of the video between two cameras."""
 WARM_S = 4.0
 """Time before the measurement, in which the first faces are found and memory settles."""
 
@@ -88,30 +93,47 @@ class Work:
     latencies_ms: tuple[float, ...]
 
 
-def made_camera(files: Sequence[UInt8Array], begin: int, fps: float) -> Callable[[], Iterator[UInt8Array]]:
-    """A camera that decodes the files in a circle, paced by the clock as a camera is."""
+def made_camera(
+    files: Sequence[UInt8Array], number: int, fps: float, *, start_at: float = 0.0
+) -> Callable[[], Iterator[UInt8Array]]:
+    """A camera that decodes the files in a circle, paced by the clock as a camera is.
+
+    What it shows at a moment depends on nothing else, so that measurements of the same length see the same. Its frames
+    come between those of the cameras with other numbers.
+
+    Args:
+        files: JPEG files of frames.
+        number: of the camera.
+        fps: frames per second.
+        start_at: ``time.time()`` of the first frame.
+    """
+    phase = number * _GOLDEN % 1
 
     def frames() -> Iterator[UInt8Array]:
-        due, number = time.monotonic(), begin
+        index = math.ceil((time.time() - start_at) * fps - phase)
         while True:
-            due += 1 / fps
-            time.sleep(max(due - time.monotonic(), 0.0))
-            picture = cv2.imdecode(files[number % len(files)], cv2.IMREAD_COLOR)
+            time.sleep(max(start_at + (index + phase) / fps - time.time(), 0.0))
+            picture = cv2.imdecode(files[(index + number * _APART) % len(files)], cv2.IMREAD_COLOR)
             yield np.asarray(picture, dtype=np.uint8)
-            number += 1
+            index += 1
 
     return frames
 
 
 def watch(job: Job) -> Work:
     """Watch the cameras of a job."""
+    share_heaps()
     files, embedder = unpack(job.video), Embedder(job.model)
     settings = StreamSettings(statistics_s=0, recognition=RecognitionSettings(threshold=THRESHOLD))
     with open_gallery(Path(job.gallery), embedder) as gallery:
         numbers = range(job.first, job.first + job.cameras)
         group = CameraGroup(
             [
-                Camera(name=f"camera {n}", source=made_camera(files, n * 61, job.fps), settings=settings)
+                Camera(
+                    name=f"camera {n}",
+                    source=made_camera(files, n, job.fps, start_at=job.begin_at),
+                    settings=settings,
+                )
                 for n in numbers
             ],
             detector=open_detector(),
@@ -121,6 +143,7 @@ def watch(job: Job) -> Work:
         )
         before: list[tuple[int, ...]] = []
         began: list[float] = []
+        end_at = float("inf")
 
         def counts() -> tuple[int, ...]:
             all_of = [stream.statistics() for stream in group.streams]
@@ -131,6 +154,7 @@ def watch(job: Job) -> Work:
             return (*totals, group.inference.batches)
 
         def turn() -> None:
+            nonlocal end_at
             now = time.time()
             if not began and now >= job.begin_at:
                 release_loading_memory()
@@ -138,7 +162,8 @@ def watch(job: Job) -> Work:
                     stream.counters.begin_interval()
                 before.append(counts())
                 began.append(time.process_time())
-            elif began and now >= job.begin_at + job.seconds:
+                end_at = time.time() + job.seconds  # also of a process that was started late
+            elif now >= end_at:
                 before.append(counts())
                 began.append(time.process_time())
                 group.stop()

@@ -274,11 +274,13 @@ class CameraGroup:
         """Number of events that have not reached every output yet."""
         return sum(dispatcher.pending() for dispatcher in self._dispatchers)
 
-    def pipeline(self, name: str) -> FacePipeline | None:
+    def pipeline(self, name: str, detector: Detector | None = None) -> FacePipeline | None:
         """Detector and model for pictures that come from no camera; they take turns with the cameras.
 
         Args:
             name: of what the pictures come from.
+            detector: for these pictures alone, so that cameras do not wait for them, nor they for cameras; they take
+                turns at the model alone. None to use that of the cameras.
 
         Returns:
             A pipeline for one thread; None without a model.
@@ -289,7 +291,9 @@ class CameraGroup:
             self._inference.leave(share)
             return None
         # It has what a pipeline calls: the specification and ``embed``.
-        return FacePipeline(cast("Embedder", embedder), self._inference.detector(share))
+        return FacePipeline(
+            cast("Embedder", embedder), self._inference.detector(share) if detector is None else detector
+        )
 
     # ---- parts ------------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -459,8 +460,12 @@ def require_detector(arguments: argparse.Namespace) -> None:
         raise UsageError("--detector-model is YuNet's, and --detector is mtcnn.", hint="leave one of them out")
 
 
-def open_named_detector(arguments: argparse.Namespace) -> Detector:
+def open_named_detector(arguments: argparse.Namespace, *, threads: int | None = None) -> Detector:
     """The detector that was named.
+
+    Args:
+        arguments: parsed arguments.
+        threads: threads of one inference, instead of those that were asked for; None for these.
 
     Raises:
         UsageError: a model file for a detector that takes none.
@@ -471,6 +476,8 @@ def open_named_detector(arguments: argparse.Namespace) -> Detector:
     require_detector(arguments)
     has_session = hasattr(arguments, "memory_arena")  # other commands run no model, or choose its options themselves
     session = session_config(arguments) if has_session else SessionConfig(threads=getattr(arguments, "threads", None))
+    if threads is not None:
+        session = replace(session, threads=threads)
     return open_detector(
         arguments.detector, model=arguments.detector_model, session=session.for_detector(arguments.detector_provider)
     )

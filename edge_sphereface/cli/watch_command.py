@@ -127,7 +127,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         return make_parts(
             options,
             # a detector of their own, because nothing else may use that of the stream
-            None if embedder is None else FacePipeline(embedder, open_named_detector(arguments)),
+            None if embedder is None else FacePipeline(embedder, open_named_detector(arguments, threads=1)),
             stream.gallery,
             liveness,
             events=log,

@@ -170,7 +170,9 @@ def make_parts(
 
     pictures = None
     if pipeline is not None:
-        pictures = PictureService(pipeline, gallery, liveness=liveness, limits=options.server.pictures)
+        pictures = PictureService(
+            pipeline, gallery, liveness=liveness, limits=options.server.pictures, yields_to_streams=True
+        )
     return Parts(gallery=gallery, pictures=pictures, **others)
 
 

@@ -5,7 +5,7 @@ packed them; the C library returns such blocks only at the end of its heap. And 
 mapped has run once, to register operators and to optimize the graph.
 
 References:
-    malloc_trim(3), madvise(2), proc_pid_maps(5) and proc_pid_pagemap(5) of the Linux manual.
+    malloc_trim(3), mallopt(3), madvise(2), proc_pid_maps(5) and proc_pid_pagemap(5) of the Linux manual.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)")
 """First line of a mapping. Source: proc_pid_maps(5) of the Linux manual."""
 _CODE = "r-xp"
 _KIB = 1024
+_M_ARENA_MAX = -8
+"""Source: glibc's malloc.h."""
+_HEAPS = 2
 _PAGE_STATE, _STATE_BYTES = 61, 8
 _UNCHANGED = frozenset({0b000, 0b001, 0b101})
 """States of a page in the highest bits of its entry: present, swapped out, of a file. A changed page is of no file."""
@@ -87,6 +90,16 @@ def return_freed_memory() -> None:
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+def share_heaps() -> None:
+    """Let all threads that start from now on share two heaps, if the C library can (glibc).
+
+    It would make one for each thread, up to eight for each processor, and each keeps what was freed in it.
+    """
+    option = getattr(_c_library(), "mallopt", None)
+    if option is not None:
+        option(_M_ARENA_MAX, _HEAPS)
 
 
 def release_loading_memory(library: str = "") -> None:

@@ -148,6 +148,7 @@ class PictureService:
         gallery: opened for that embedder; None without one.
         liveness: checks whether faces are live; those that are not get no name. None to check nothing.
         limits: bounds of requests.
+        yields_to_streams: whether streams of this process go first, where the system has priorities of threads.
         clock: gives seconds that never run backwards.
     """
 
@@ -158,11 +159,14 @@ class PictureService:
         *,
         liveness: LivenessChecker | None = None,
         limits: PictureLimits | None = None,
+        yields_to_streams: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pipeline, self.gallery, self._liveness = pipeline, gallery, liveness
         self.limits = limits or PictureLimits()
-        self.queue = WorkQueue(patience_s=self.limits.picture_patience_s, clock=clock)
+        self.queue = WorkQueue(
+            patience_s=self.limits.picture_patience_s, has_low_priority=yields_to_streams, clock=clock
+        )
 
     def file(self, data: bytes, name: str) -> ImageFile:
         """Check the header of a picture; nothing is decoded yet.

@@ -12,10 +12,13 @@ References:
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +36,8 @@ _NEWEST = 0.1
 _STRICT_SHARE = 0.5
 _QUIET_S = 10.0
 """Time without a refusal after which bursts are admitted again, in seconds."""
+_NICE = 10
+"""A thread of this niceness gets a tenth of the time that another one gets, where both want to run."""
 _MOST_WAITING = 256
 """Requests that wait at most, whatever is predicted."""
 
@@ -70,14 +75,21 @@ class WorkQueue:
 
     Args:
         patience_s: longest predicted wait in a burst, in seconds.
+        has_low_priority: whether other threads of this process go first (Linux).
         clock: gives seconds that never run backwards.
         name: of the thread.
     """
 
     def __init__(
-        self, *, patience_s: float = 1.0, clock: Callable[[], float] = time.monotonic, name: str = "pictures"
+        self,
+        *,
+        patience_s: float = 1.0,
+        has_low_priority: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = "pictures",
     ) -> None:
         self._patience_s, self._clock = patience_s, clock
+        self._has_low_priority = has_low_priority
         self._condition = threading.Condition()
         self._waiting: deque[_Job] = deque()
         self._running: tuple[int, float] | None = None  # units, and when they began
@@ -160,6 +172,9 @@ class WorkQueue:
         return units * self._mean_s + rest_s
 
     def _run(self) -> None:
+        if self._has_low_priority and sys.platform == "linux":  # elsewhere it would be that of the whole process
+            with suppress(OSError):  # a process that runs at a lower one already
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         while True:
             with self._condition:
                 while not self._waiting and not self._closing:

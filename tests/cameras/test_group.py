@@ -264,3 +264,11 @@ def test_pictures_from_elsewhere_take_turns_with_the_cameras(small_model, astron
     assert np.array_equal(found.embedding, expected.embedding)
     assert group.inference.batched_faces == 1
     assert CameraGroup(detector=detector).pipeline("http") is None
+
+
+def test_pictures_with_a_detector_of_their_own_wait_for_no_camera(small_model):
+    group = CameraGroup(detector=NoFaces(), embedder=Embedder(small_model, provider="cpu", threads=1))
+    pipeline, camera = group.pipeline("http", NoFaces()), group.inference.join("camera")
+    group.inference.begin(camera)  # and does not end
+    assert pipeline.detector.detect(np.zeros((48, 64, 3), np.uint8)) == []
+    group.inference.end(camera)

@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import subprocess
 import sys
 
 import numpy as np
@@ -40,6 +41,36 @@ def test_mappings_are_read(tmp_path):
     assert (file.resident, file.proportional, file.own) == (8192, 4096, 0)
     assert (heap.path, heap.own) == ("[heap]", 12288)
     assert (unnamed.path, unnamed.resident, unnamed.own) == ("", 0, 0)
+
+
+HEAPS = """
+import sys, threading
+from edge_sphereface.inference.resident_memory import read_mappings, share_heaps, SMAPS
+
+sys.argv[1:] and share_heaps()
+stay, made = threading.Event(), threading.Barrier(9)
+def work():
+    kept = [bytearray(50_000) for _ in range(10)]
+    made.wait()
+    stay.wait()
+threads = [threading.Thread(target=work) for _ in range(8)]
+[thread.start() for thread in threads]
+made.wait()
+reserved = 64 << 20  # of glibc, for each heap but the first, at multiples of its size
+print(sum(not one.path and one.start % reserved == 0 and one.own > 500_000 for one in read_mappings(SMAPS)))
+stay.set()
+"""
+
+
+@linux
+def test_threads_share_heaps():
+    """Without that, each has one of its own as far as the number of processors permits."""
+
+    def heaps(*words):
+        command = [sys.executable, "-c", HEAPS, *words]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert heaps() > heaps("share") == 1
 
 
 @linux

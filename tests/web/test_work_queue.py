@@ -1,5 +1,7 @@
 """The queue in front of the pictures: bounded by the time that they would wait."""
 
+import os
+import sys
 import threading
 
 import pytest
@@ -147,3 +149,19 @@ def test_a_closed_queue_refuses_and_cancels(clock):
     queue.close(WAIT_S)
     with pytest.raises(BusyError):
         submit(queue)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+@pytest.mark.parametrize("has_low_priority", [False, True])
+def test_pictures_beside_streams_have_a_low_priority(has_low_priority):
+    """Their thread alone, not the program."""
+    queue = WorkQueue(has_low_priority=has_low_priority)
+
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    found = queue.submit(niceness, pictures=1, deadline_s=10.0).result(10)
+    assert found == (max(before, 10) if has_low_priority else before)
+    assert niceness() == before
+    queue.close(10.0)
