@@ -20,6 +20,7 @@ from collections import deque
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edge_sphereface.errors import EdgeSphereFaceError
@@ -184,24 +185,24 @@ class WorkQueue:
                 job = self._waiting.popleft()
                 began = self._clock()
                 self._running = job.units, began
+            answer: Callable[[], None] = _nothing
             if job.future.set_running_or_notify_cancel():
-                self._work(job, began)
+                answer = self._work(job, began)
             with self._condition:
                 self._running = None
+            answer()  # last: whoever waits for it may ask again at once
 
-    def _work(self, job: _Job, began: float) -> None:
+    def _work(self, job: _Job, began: float) -> Callable[[], None]:
+        """Work; returns what tells the result."""
         if began > job.deadline:
-            job.future.set_exception(
-                DeadlineError("The request waited longer than its deadline.", hint="send fewer pictures at a time")
-            )
-            return
+            late = DeadlineError("The request waited longer than its deadline.", hint="send fewer pictures at a time")
+            return partial(job.future.set_exception, late)
         try:
             result = job.work()
         except BaseException as error:  # noqa: BLE001 -- it belongs to whoever waits for the result
-            job.future.set_exception(error)
-        else:
-            self._measure((self._clock() - began) / job.units)
-            job.future.set_result(result)
+            return partial(job.future.set_exception, error)
+        self._measure((self._clock() - began) / job.units)
+        return partial(job.future.set_result, result)
 
     def _measure(self, seconds: float) -> None:
         with self._condition:
@@ -209,3 +210,7 @@ class WorkQueue:
             self._mean_s += share * (seconds - self._mean_s)
             self._is_measured = True
             self.done += 1
+
+
+def _nothing() -> None:
+    """Nobody waits for the result."""

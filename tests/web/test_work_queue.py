@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -165,3 +166,25 @@ def test_pictures_beside_streams_have_a_low_priority(has_low_priority):
     assert found == (max(before, 10) if has_low_priority else before)
     assert niceness() == before
     queue.close(10.0)
+
+
+def test_whoever_has_an_answer_may_ask_again_at_once(clock):
+    """However long the work took: it is over before its result is told."""
+    queue, go, asked = WorkQueue(clock=clock), threading.Event(), []
+    submit(queue).result(WAIT_S)
+
+    def slow():
+        assert go.wait(WAIT_S)
+        clock.now += 100.0
+
+    def ask(_):
+        with suppress(BusyError):
+            queue.require_room()
+            asked.append("admitted")
+
+    job = submit(queue, slow)
+    job.add_done_callback(ask)
+    go.set()
+    job.result(WAIT_S)
+    queue.close(WAIT_S)
+    assert asked == ["admitted"]
