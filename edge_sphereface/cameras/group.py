@@ -92,7 +92,7 @@ class CameraGroup:
         read: Callable[[JsonObject], Camera] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.gallery, self._strangers = gallery, strangers
+        self.gallery, self.strangers = gallery, strangers
         self._inference = SharedInference(detector, embedder, clock=clock)
         self._frame_sinks, self._budget_percent = frame_sinks, budget_percent
         self._sinks, self._on_turn, self._read, self._clock = tuple(sinks), on_turn, read, clock
@@ -310,7 +310,7 @@ class CameraGroup:
                     embedder=embedder,
                     gallery=self.gallery,
                     liveness=camera.liveness,
-                    strangers=self._strangers,
+                    strangers=self.strangers,
                     settings=_limited(camera.settings),
                     frame_sinks=self._frame_sinks(camera),
                     dispatchers=self._dispatchers,

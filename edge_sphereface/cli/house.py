@@ -114,6 +114,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
             of_pictures,
             events=log,
             cameras=group,
+            strangers=group.strangers,
             read_camera=group.read,
             audit=audit,
             is_healthy=lambda: group.health().healthy,

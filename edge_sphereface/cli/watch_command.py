@@ -131,6 +131,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
             stream.gallery,
             liveness,
             events=log,
+            strangers=stream.strangers,
             audit=audit,
             is_healthy=lambda: stream.health().healthy,
             on_gallery_change=stream.reconsider,

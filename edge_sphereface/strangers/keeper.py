@@ -120,6 +120,16 @@ class StrangerKeeper:
         known = self._known
         return None if known is None else known.nearest(embedding)
 
+    def open_store(self) -> StrangerStore:
+        """Open the store for another thread, which closes it; what it changes is grouped after :meth:`reconsider`.
+
+        Raises:
+            StrangerError: it cannot be opened.
+        """
+        return StrangerStore(
+            self._path, fingerprint=self._gallery.fingerprint, key=self._key, most=self._most, moment=self._moment
+        )
+
     def reconsider(self) -> None:
         """Look again for strangers who have a name by now, after a change of the gallery."""
         self._is_changed = True

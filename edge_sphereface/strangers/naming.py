@@ -16,7 +16,9 @@ MOST_ENROLLED = 5
 """Sightings of a stranger that are enrolled: those of the best quality."""
 
 
-def enroll_stranger(store: StrangerStore, stranger: str, name: str, gallery: Gallery) -> Enrollment:
+def enroll_stranger(
+    store: StrangerStore, stranger: str, name: str, gallery: Gallery, *, ignored: bool | None = None
+) -> Enrollment:
     """Enroll a stranger under a name, and remove the sightings from the store.
 
     Args:
@@ -24,6 +26,7 @@ def enroll_stranger(store: StrangerStore, stranger: str, name: str, gallery: Gal
         stranger: the ID.
         name: name of the identity.
         gallery: opened with the fingerprint of the store.
+        ignored: whether the person is never reported; None leaves an existing identity unchanged.
 
     Raises:
         StrangerNotFoundError: there is no such stranger.
@@ -35,6 +38,7 @@ def enroll_stranger(store: StrangerStore, stranger: str, name: str, gallery: Gal
     best = [sighting.number for sighting in store.sightings(stranger)[:MOST_ENROLLED]]
     embeddings = store.embeddings(stranger)
     crops = [encode_crop(store.crop(number)) for number in best] if gallery.keep_crops else None
-    enrollment = gallery.enroll(name, np.stack([embeddings[number] for number in best]), crops=crops)
+    rows = np.stack([embeddings[number] for number in best])
+    enrollment = gallery.enroll(name, rows, crops=crops, ignored=ignored)
     store.forget(stranger)
     return enrollment

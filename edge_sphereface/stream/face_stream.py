@@ -117,6 +117,7 @@ class FaceStream:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
+        self.strangers = strangers
         detector, embedder = _parts(pipeline, detector, embedder)
         self.settings = settings or StreamSettings()
         self.counters = Counters(clock)
@@ -164,6 +165,16 @@ class FaceStream:
     def gallery(self) -> Gallery | None:
         """The known identities."""
         return self._processor.gallery
+
+    @property
+    def embedder(self) -> CropEmbedder | None:
+        """The model; None where faces are only tracked. Only frame sinks may use it, in the stream's thread."""
+        return self._processor.embedder
+
+    @property
+    def threshold(self) -> float:
+        """Minimum cosine similarity for a name."""
+        return self._processor.threshold
 
     @property
     def newest(self) -> Frame | None:

@@ -38,10 +38,11 @@ from edge_sphereface.web.multipart import Part, boundary_of, parts_of
 from edge_sphereface.web.operations import OPERATIONS
 from edge_sphereface.web.problems import json_response, lacks_scope, problem, retry_after
 from edge_sphereface.web.rate_limit import RateLimit
+from edge_sphereface.web.stranger_desk import ForgottenStranger, StrangerDesk, StrangerName
 from edge_sphereface.web.work_queue import BusyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from typing import Self
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from edge_sphereface.gallery import Gallery
     from edge_sphereface.image import ImageFile
     from edge_sphereface.pipeline import Selection
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.types import JsonObject
     from edge_sphereface.web.camera_control import CameraControl
     from edge_sphereface.web.event_log import EventLog, LoggedEvent
@@ -82,6 +84,7 @@ class Parts:
         pictures: for single pictures.
         events: for those who follow.
         cameras: a group of cameras.
+        strangers: what keeps people without a name.
         read_camera: reads one of its cameras from the values of a ``[[camera]]`` table; None where cameras are only
             listed.
         audit: where changes of the gallery and look-ups are recorded.
@@ -93,6 +96,7 @@ class Parts:
     pictures: PictureService | None = None
     events: EventLog | None = None
     cameras: CameraControl | None = None
+    strangers: StrangerKeeper | None = None
     read_camera: Callable[[JsonObject], Any] | None = None
     audit: AuditLog | None = None
     is_healthy: Callable[[], bool] | None = None
@@ -115,9 +119,13 @@ class Api:
         self._bytes = 0
         self._followers: dict[str, int] = {}
 
-    def routes(self) -> Sequence[BaseRoute]:
-        """The paths below ``/api``."""
-        return [Route(operation.path, self._guarded(operation), methods=[operation.method]) for operation in OPERATIONS]
+    def routes(self, below: str = "/") -> Sequence[BaseRoute]:
+        """The paths below ``/api``, or below a part of it."""
+        return [
+            Route(operation.path, self._guarded(operation), methods=[operation.method])
+            for operation in OPERATIONS
+            if operation.path.startswith(below)
+        ]
 
     def _guarded(self, operation: Operation) -> Callable[[Request], Any]:
         handler = getattr(self, f"_{operation.name}")
@@ -150,7 +158,7 @@ class Api:
         if wait_s:
             message = f"The token {holder.name!r} may make {holder.per_second:g} requests a second."
             return problem(429, "rate", message, hint="wait as Retry-After says", headers=retry_after(wait_s))
-        names = [known.name for known in operation.parameters]
+        names = [known.name for known in operation.parameters if known.place == "query"]
         unknown = set(request.query_params) - {*names, "token"}
         if unknown:
             raise _unknown_parameter(min(unknown), names)
@@ -246,6 +254,38 @@ class Api:
         identity = await run_in_threadpool(gallery.set_ignored, asked.name, asked.ignored)
         await self._changed(request, "ignore" if asked.ignored else "unignore", asked.name, {})
         return json_response(identity)
+
+    # ---- strangers ------------------------------------------------------------------------------------------------
+
+    async def _strangers(self, _: Request, *, least: int = 1) -> Response:
+        return json_response(await run_in_threadpool(self._desk().list, least))
+
+    async def _stranger(self, _: Request, *, stranger: str) -> Response:
+        return json_response(await run_in_threadpool(self._desk().show, stranger))
+
+    async def _stranger_crop(self, _: Request, *, stranger: str) -> Response:
+        return Response(await run_in_threadpool(self._desk().crop, stranger), media_type="image/jpeg")
+
+    async def _name_stranger(self, request: Request, *, stranger: str) -> Response:
+        return await self._enroll_stranger(request, stranger, ignored=False)
+
+    async def _ignore_stranger(self, request: Request, *, stranger: str) -> Response:
+        return await self._enroll_stranger(request, stranger, ignored=True)
+
+    async def _enroll_stranger(self, request: Request, stranger: str, *, ignored: bool) -> Response:
+        asked, desk = StrangerName.from_json(await _read(request, _JSON_BYTES)), self._desk()
+        await self._prepare_audit()
+        enrollment = await run_in_threadpool(lambda: desk.enroll(stranger, asked.name.strip(), ignored=ignored))
+        detail: dict[str, str | float] = {"embeddings": enrollment.added, **({"ignored": "yes"} if ignored else {})}
+        await self._changed(request, "enroll", enrollment.name, detail)
+        alike = lookalikes_for(request.scope[HOLDER], enrollment)
+        return json_response(replace(enrollment, lookalikes=alike))
+
+    async def _forget_stranger(self, request: Request, *, stranger: str) -> Response:
+        await self._prepare_audit()
+        count = await run_in_threadpool(self._desk().forget, stranger)
+        await self._audit(request, "remove", "", {"strangers": count})
+        return json_response(ForgottenStranger(sightings=count))
 
     # ---- cameras --------------------------------------------------------------------------------------------------
 
@@ -371,6 +411,11 @@ class Api:
             )
         return self._parts.cameras
 
+    def _desk(self) -> StrangerDesk:
+        if self._parts.strangers is None:
+            raise _AbsentError("The program keeps no strangers.", hint="start it with a file for them")
+        return StrangerDesk(self._parts.strangers, self._gallery())
+
     async def _done(self, future: Future[T]) -> T:
         """The result of queued work, within the deadline; work that has not begun by then is not done."""
         assert self._parts.pictures is not None  # noqa: S101 -- which gave the future
@@ -381,13 +426,13 @@ class Api:
         if self._parts.audit is not None:
             await run_in_threadpool(self._parts.audit.prepare)
 
-    async def _audit(self, request: Request, action: str, subject: str, detail: dict[str, float]) -> None:
+    async def _audit(self, request: Request, action: str, subject: str, detail: Mapping[str, str | float]) -> None:
         audit = self._parts.audit
         if audit is not None:
             by = request.scope[HOLDER].name
             await run_in_threadpool(lambda: audit.record(action, subject=subject, by=by, detail=detail))
 
-    async def _changed(self, request: Request, action: str, subject: str, detail: dict[str, float]) -> None:
+    async def _changed(self, request: Request, action: str, subject: str, detail: Mapping[str, str | float]) -> None:
         """Record a change of the gallery, and let streams follow it."""
         await self._audit(request, action, subject, detail)
         if self._parts.on_gallery_change is not None:
@@ -531,7 +576,8 @@ def _value(request: Request, parameter: Parameter) -> str | int | float | None:
     Raises:
         RequestError: it is missing, or not valid.
     """
-    text = request.query_params.get(parameter.name)
+    values = request.query_params if parameter.place == "query" else request.path_params
+    text = values.get(parameter.name)
     if text is None:
         if parameter.required:
             raise RequestError(f"Expected the parameter {parameter.name}: {parameter.description}.")

@@ -19,6 +19,7 @@ from edge_sphereface.errors import IdentityNotFoundError
 from edge_sphereface.http_server.answer import answering
 from edge_sphereface.json_output import json_text
 from edge_sphereface.web.access import HOLDER, Access, lookalikes_for
+from edge_sphereface.web.captures import CaptureEnrollRequest, CaptureRequest
 from edge_sphereface.web.messages import (
     EnrollAnswer,
     EnrollRequest,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from edge_sphereface.audit import AuditLog
+    from edge_sphereface.gallery import Enrollment, Gallery
     from edge_sphereface.http_server.answer import App, Receive, Scope, Send
     from edge_sphereface.http_server.connection_guard import ConnectionGuard
     from edge_sphereface.stream.face_stream import FaceStream
@@ -118,6 +120,7 @@ class PageHandlers:
         side: longer side of a picture, in pixels.
         fps: maximum number of pictures per second that a viewer gets.
         audit: where enrollments and removals are recorded; None for nowhere.
+        operations: of the HTTP interface, as far as the page uses them.
     """
 
     def __init__(
@@ -128,8 +131,9 @@ class PageHandlers:
         side: int,
         fps: float,
         audit: AuditLog | None = None,
+        operations: Sequence[BaseRoute] = (),
     ) -> None:
-        self._audit = audit
+        self._audit, self._operations = audit, operations
         self._watched, self._shown, self._side, self._interval_ms = watched, shown, side, round(1000 / fps)
         self._described: dict[str, tuple[float, StreamState]] = {}
 
@@ -142,6 +146,12 @@ class PageHandlers:
             Route("/portrait", _for("read", self.portrait)),
             Route("/enroll", _for("enroll", self.enroll), methods=["POST"]),
             Route("/remove", _for("enroll", self.remove), methods=["POST"]),
+            Route("/capture", _for("enroll", self.capture), methods=["GET"]),
+            Route("/capture", _for("enroll", self.begin_capture), methods=["POST"]),
+            Route("/capture/crop", _for("enroll", self.capture_crop)),
+            Route("/capture/enroll", _for("enroll", self.enroll_capture), methods=["POST"]),
+            Route("/capture/cancel", _for("enroll", self.cancel_capture), methods=["POST"]),
+            *self._operations,
         ]
 
     async def frame(self, request: Request) -> Response:
@@ -173,7 +183,14 @@ class PageHandlers:
         tiles = self._shown.tiles(self._watched)
         problems = tuple(self._watched.problems())
         self._described = {tile.name: self._described[tile.name] for tile in tiles if tile.name in self._described}
-        return json_response(StateAnswer(cameras=tiles, problems=problems, recent=self._shown.sightings.decisions()))
+        return json_response(
+            StateAnswer(
+                cameras=tiles,
+                problems=problems,
+                recent=self._shown.sightings.decisions(),
+                keeps_strangers=self._watched.strangers is not None,
+            )
+        )
 
     async def portrait(self, request: Request) -> Response:
         """The newest stored crop of ``?name=``, a PNG file."""
@@ -215,22 +232,61 @@ class PageHandlers:
             asyncio.wrap_future(stream.enroll(asked.track, asked.name.strip())), _ENROLL_S
         )
         await self._record(request, "enroll", enrollment.name, enrollment.added)
-        alike = tuple(candidate.name for candidate in lookalikes_for(request.scope[HOLDER], enrollment))
-        return json_response(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
+        return self._enrolled(request, enrollment)
+
+    async def begin_capture(self, request: Request) -> Response:
+        """Begin a guided capture with ``?camera=``."""
+        stream = self._stream(request.query_params.get("camera", ""))
+        return json_response(await run_in_threadpool(self._shown.captures.begin, stream))
+
+    async def capture(self, request: Request) -> Response:
+        """How far the guided capture ``?id=`` is. One that nobody asks for is dropped."""
+        return json_response(self._shown.captures.state(request.query_params.get("id", "")))
+
+    async def capture_crop(self, request: Request) -> Response:
+        """The picture of ``?pose=`` of the guided capture ``?id=``."""
+        found = (request.query_params.get(name, "") for name in ("id", "pose"))
+        return Response(await run_in_threadpool(self._shown.captures.crop, *found), media_type="image/jpeg")
+
+    async def enroll_capture(self, request: Request) -> Response:
+        """Enroll a complete guided capture: ``{"id": "…", "name": "Ann"}``."""
+        asked, gallery = CaptureEnrollRequest.from_json(await _body(request)), self._gallery()
+        enrollment = await run_in_threadpool(self._shown.captures.enroll, asked.id, asked.name.strip(), gallery)
+        await self._record(request, "enroll", enrollment.name, enrollment.added)
+        await self._reconsider()
+        return self._enrolled(request, enrollment)
+
+    async def cancel_capture(self, request: Request) -> Response:
+        """Drop a guided capture with its pictures: ``{"id": "…"}``."""
+        asked = CaptureRequest.from_json(await _body(request))
+        self._shown.captures.cancel(asked.id)
+        return Response(status_code=204)
 
     async def remove(self, request: Request) -> Response:
         """Remove an identity: ``{"name": "Ann"}``."""
-        asked, gallery = RemoveRequest.from_json(await _body(request)), self._watched.gallery
-        if gallery is None:
-            raise RequestError("Expected a gallery, but the program runs without one.")
+        asked, gallery = RemoveRequest.from_json(await _body(request)), self._gallery()
         removed = await run_in_threadpool(gallery.remove, [asked.name])
         await self._record(request, "remove", asked.name, removed)
+        await self._reconsider()
+        return json_response(RemoveAnswer(removed=asked.name))
+
+    async def _reconsider(self) -> None:
+        """Let all cameras follow a change of the gallery."""
         asks = [asyncio.wrap_future(self._watched.stream(one.name).reconsider()) for one in self._watched.cameras()]
         if asks:
             _, waiting = await asyncio.wait(asks, timeout=_ENROLL_S)
             if len(waiting) == len(asks):  # one camera that hangs is no reason to refuse
                 raise asyncio.TimeoutError
-        return json_response(RemoveAnswer(removed=asked.name))
+
+    @staticmethod
+    def _enrolled(request: Request, enrollment: Enrollment) -> Response:
+        alike = tuple(candidate.name for candidate in lookalikes_for(request.scope[HOLDER], enrollment))
+        return json_response(EnrollAnswer(name=enrollment.name, embeddings=enrollment.embeddings, lookalikes=alike))
+
+    def _gallery(self) -> Gallery:
+        if self._watched.gallery is None:
+            raise RequestError("Expected a gallery, but the program runs without one.")
+        return self._watched.gallery
 
     async def _record(self, request: Request, action: str, name: str, embeddings: int) -> None:
         audit, by = self._audit, request.scope[HOLDER].name

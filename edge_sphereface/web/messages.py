@@ -184,11 +184,13 @@ class StateAnswer:
         cameras: the cameras.
         problems: what is wrong besides their sources, as sentences.
         recent: the latest decisions, the oldest first.
+        keeps_strangers: whether people without a name are kept.
     """
 
     cameras: tuple[CameraTile, ...]
     problems: tuple[str, ...]
     recent: tuple[Decision, ...]
+    keeps_strangers: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edge_sphereface.gallery.records import Identity
+from edge_sphereface.gallery.records import Enrollment, Identity
 from edge_sphereface.web.api_messages import (
     CameraChanged,
     CameraList,
@@ -27,6 +27,7 @@ from edge_sphereface.web.picture_service import (
     IdentifiedPicture,
     VerifiedPictures,
 )
+from edge_sphereface.web.stranger_desk import ForgottenStranger, StrangerAnswer, StrangerList, StrangerName
 from edge_sphereface.web.tokens import Scope  # noqa: TC001 -- read with the annotations
 
 MOST_PEOPLE = 1000
@@ -39,7 +40,7 @@ Content: TypeAlias = Literal["jpeg", "events", "openapi"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """A parameter of a query.
+    """A parameter of a request.
 
     Attributes:
         name: its name.
@@ -49,6 +50,7 @@ class Parameter:
         least: smallest number; None for no bound.
         most: largest number; None for no bound.
         choices: permitted texts; empty for any.
+        place: where the value stands in a request.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Parameter:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
+    place: Literal["query", "path"] = "query"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +73,13 @@ class Operation:
         path: path below ``/api``.
         scope: what a token needs for it; None for any token.
         summary: what it does.
-        parameters: of the query.
+        parameters: of the path and of the query.
         body: kind of the pictures in its body, or record of its JSON, or ``camera`` for a table of settings.
         answer: record of its answer, or kind of its content.
     """
 
     name: str
-    method: Literal["GET", "POST", "PUT"]
+    method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
     scope: Scope | None
     summary: str
@@ -89,6 +92,8 @@ _THRESHOLD = (
     "cosine similarity from which a face counts as a person; the gallery's threshold if it is left out, or if it is "
     "lower and the token lacks the scope read"
 )
+
+_STRANGER = Parameter(name="stranger", place="path", required=True, description="ID of the stranger, such as s-3fa2c1")
 
 OPERATIONS = (
     Operation(
@@ -171,6 +176,38 @@ OPERATIONS = (
     Operation(
         name="ignore", method="POST", path="/people/ignore", scope="enroll",
         summary="Recognize a person without reporting them, or report them again", body=IgnoreRequest, answer=Identity,
+    ),
+    Operation(
+        name="strangers", method="GET", path="/strangers", scope="read",
+        summary="List people without a name, those seen most often first",
+        parameters=(
+            Parameter(
+                name="least", kind="integer", least=1, most=1_000_000, description="those seen as often or more (1)"
+            ),
+        ),
+        answer=StrangerList,
+    ),
+    Operation(
+        name="stranger", method="GET", path="/strangers/{stranger}", scope="read",
+        summary="How often, when and where a stranger was seen", parameters=(_STRANGER,), answer=StrangerAnswer,
+    ),
+    Operation(
+        name="forget_stranger", method="DELETE", path="/strangers/{stranger}", scope="enroll",
+        summary="Remove the sightings of a stranger permanently", parameters=(_STRANGER,), answer=ForgottenStranger,
+    ),
+    Operation(
+        name="stranger_crop", method="GET", path="/strangers/{stranger}/crop", scope="read",
+        summary="The best picture of a stranger's face", parameters=(_STRANGER,), answer="jpeg",
+    ),
+    Operation(
+        name="name_stranger", method="POST", path="/strangers/{stranger}/name", scope="enroll",
+        summary="Enroll a stranger, or add the sightings to an enrolled person", parameters=(_STRANGER,),
+        body=StrangerName, answer=Enrollment,
+    ),
+    Operation(
+        name="ignore_stranger", method="POST", path="/strangers/{stranger}/ignore", scope="enroll",
+        summary="Enroll a stranger who is never reported", parameters=(_STRANGER,), body=StrangerName,
+        answer=Enrollment,
     ),
     Operation(
         name="cameras", method="GET", path="/cameras", scope="read", summary="List the cameras", answer=CameraList,

@@ -18,6 +18,7 @@ from edge_sphereface.errors import (
     NoFaceError,
     OutputError,
     SeveralFacesError,
+    StrangerNotFoundError,
     TokenError,
 )
 from edge_sphereface.http_server.answer import ALLOWED
@@ -47,6 +48,7 @@ _STATUSES: tuple[tuple[type[EdgeSphereFaceError], HTTPStatus], ...] = (
     (SeveralFacesError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (IdentityNotFoundError, HTTPStatus.NOT_FOUND),
     (CameraNotFoundError, HTTPStatus.NOT_FOUND),
+    (StrangerNotFoundError, HTTPStatus.NOT_FOUND),
     (GalleryBusyError, HTTPStatus.SERVICE_UNAVAILABLE),
     (TokenError, HTTPStatus.SERVICE_UNAVAILABLE),
     (OutputError, HTTPStatus.SERVICE_UNAVAILABLE),

@@ -126,6 +126,7 @@ class PageView:
     def open(self, stream: FaceStream) -> None:
         """Start the server; see :meth:`FrameSink.open`."""
         self._only = self.of(stream.settings.name)
+        self._only.open(stream)
         self._serve(
             OneCamera(stream),
             MonitoringAnswers(stream) if self._has_metrics else None,
@@ -147,15 +148,24 @@ class PageView:
         from edge_sphereface.http_server.asgi_server import AsgiServer
         from edge_sphereface.http_server.connection_guard import ConnectionGuard, Deadlines
         from edge_sphereface.web.access import Credentials
-        from edge_sphereface.web.api import Api
+        from edge_sphereface.web.api import Api, Parts
         from edge_sphereface.web.app import PageHandlers, make_app
 
+        of_page = Parts(
+            gallery=watched.gallery,
+            strangers=watched.strangers,
+            audit=self._audit,
+            on_gallery_change=lambda: [watched.stream(one.name).reconsider() for one in watched.cameras()],
+        )
+        operations = [] if watched.strangers is None else Api(of_page).routes(below="/strangers")
         caps = ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS)
         guard = ConnectionGuard(caps, Deadlines(request_s=self._request_s, answer_s=self._answer_s))
         app = make_app(
             credentials=Credentials(token=self._token, book=self._book),
             guard=guard,
-            page=PageHandlers(watched, self._shown, side=self._side, fps=self._fps, audit=self._audit),
+            page=PageHandlers(
+                watched, self._shown, side=self._side, fps=self._fps, audit=self._audit, operations=operations
+            ),
             api=None if parts is None else Api(parts),
             monitoring=monitoring,
             is_secure=self._certificate is not None,

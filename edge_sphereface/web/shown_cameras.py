@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from edge_sphereface.web.captures import Captures
 from edge_sphereface.web.live_view import LiveView
 from edge_sphereface.web.messages import CameraTile
 from edge_sphereface.web.sightings import Sightings
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_sphereface.gallery import Gallery
+    from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.stream.face_stream import FaceStream
     from edge_sphereface.stream.recognition.frame_processor import FrameResult
     from edge_sphereface.stream.statistics import StreamHealth
@@ -48,6 +50,11 @@ class WatchedCameras(Protocol):
     @property
     def gallery(self) -> Gallery | None:
         """The known identities."""
+        ...
+
+    @property
+    def strangers(self) -> StrangerKeeper | None:
+        """What keeps people without a name; None where they are not kept."""
         ...
 
     def cameras(self) -> Sequence[CameraState]:
@@ -90,6 +97,11 @@ class OneCamera:
         """The known identities."""
         return self._stream.gallery
 
+    @property
+    def strangers(self) -> StrangerKeeper | None:
+        """What keeps people without a name; None where they are not kept."""
+        return self._stream.strangers
+
     def cameras(self) -> tuple[_OneState]:
         """The state of the camera."""
         stream = self._stream
@@ -106,10 +118,11 @@ class OneCamera:
 
 
 class ShownCameras:
-    """The newest frames of all cameras, and who was seen on them."""
+    """The newest frames of all cameras, who was seen on them, and who is being enrolled with them."""
 
     def __init__(self) -> None:
         self.sightings = Sightings()
+        self.captures = Captures()
         self._views: dict[str, LiveView] = {}
 
     def view(self, name: str) -> LiveView:
@@ -154,14 +167,17 @@ class CameraView:
 
     def __init__(self, cameras: ShownCameras, name: str) -> None:
         self._cameras, self._name = cameras, name
+        self._stream: FaceStream | None = None
 
     def open(self, stream: FaceStream) -> None:
-        """Nothing to do: the page serves all cameras."""
+        """Note the stream, whose model looks at guided captures; the page serves all cameras."""
+        self._stream = stream
 
     def take(self, result: FrameResult) -> None:
         """See :meth:`FrameSink.take`."""
         self._cameras.sightings.take(self._name, result)
         self._cameras.view(self._name).take(result)
+        self._cameras.captures.take(self._name, result, self._stream)
 
     def close(self, timeout_s: float) -> None:
         """Nothing to do: the last frame stays until the camera is removed."""

@@ -3,18 +3,26 @@
 import shutil
 import threading
 import time
+from datetime import datetime, timedelta, timezone
 from importlib.util import find_spec
 
+import cv2
 import numpy as np
 import pytest
 
-from edge_sphereface import Embedder, FaceStream, open_detector, open_gallery
+from edge_sphereface import Embedder, FaceStream, StreamSettings, open_detector, open_gallery
+from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.cameras import Camera, CameraGroup
 from edge_sphereface.errors import SourceError
 from edge_sphereface.gallery.crops import encode_crop
+from edge_sphereface.strangers import Sighting, StrangerKeeper
+from edge_sphereface.stream import RecognitionSettings
+from edge_sphereface.types import Face
 from edge_sphereface.web import PageView
 
 TOKEN = "a token of this test"
+NOSES = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -8), "down": (0, 8)}
+"""Where the nose is in each pose, in pixels of the template."""
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +159,91 @@ def test_in_chromium_a_program_that_ended_is_said(served, browser):
     assert "does not answer" in tab.inner_text("#state")
 
 
+@pytest.fixture
+def strange(gallery, tmp_path, small_model, running, fake_source, wait_until):
+    """A page with two recurring strangers; gives it and what keeps them."""
+    keeper = StrangerKeeper(tmp_path / "strangers.db", gallery=gallery, keep_s=3600, threshold=0.5)
+    begin = datetime(2026, 11, 20, 8, tzinfo=timezone.utc)
+    for number in range(7):
+        start = begin + timedelta(days=number)
+        row = np.eye(gallery.fingerprint.embedding_size, dtype=np.float32)[number % 2]
+        crop = np.full((112, 96, 3), 30 * number, np.uint8)
+        keeper.take(Sighting(camera="front door", start=start, end=start, quality=0.5, embedding=row, crop=crop))
+    keeper.turn()
+    page = PageView(port=0)
+    running(
+        FaceStream(
+            fake_source([[np.full((90, 160, 3), 90, np.uint8)] * 1000], interval_s=0.05),
+            detector=Nobody(),
+            embedder=Embedder(small_model),
+            gallery=gallery,
+            strangers=keeper,
+            frame_sinks=[page],
+        )
+    )
+    wait_until(lambda: page.port)
+    return page, keeper
+
+
+@pytest.mark.slow
+def test_in_chromium_recurring_strangers_are_named_ignored_and_forgotten(strange, browser, gallery):
+    """With a pointer and by keys alone, on a laptop and on a telephone."""
+    page, _ = strange
+    tab = browser.new_page(viewport={"width": 1280, "height": 800})
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(page.address)
+    tab.wait_for_selector("#strangers li")
+    first, second = tab.locator("#strangers button").all()
+    assert first.get_attribute("aria-label").startswith("unknown person, seen 4 times on 4 days since")
+    assert "front door: say who this is" in second.get_attribute("aria-label")
+    assert tab.inner_text("#stranger-count") == "(2)"
+    tab.wait_for_function("document.querySelector('#strangers img').naturalWidth === 96")
+    for width, height in ((390, 844), (1280, 800)):
+        tab.set_viewport_size({"width": width, "height": height})
+        assert tab.locator(":root").evaluate("root => root.scrollWidth") == width
+        first.click()
+        box = tab.locator("#stranger").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        tab.keyboard.press("Escape")
+    first.focus()
+    tab.keyboard.press("Enter")
+    assert tab.locator("#stranger-name").evaluate("input => input === document.activeElement")
+    tab.keyboard.type("Ann Lee")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#people li[data-name='Ann Lee']")
+    assert tab.inner_text("#note") == "Ann Lee is enrolled."
+    tab.wait_for_function("document.querySelectorAll('#strangers li').length === 1")
+    tab.click("#strangers button")
+    tab.click("#stranger-ignore")
+    assert tab.locator("#stranger").get_attribute("open") is not None, "a name is needed"
+    tab.fill("#stranger-name", "Postman")
+    tab.click("#stranger-ignore")
+    tab.wait_for_selector("#strange", state="hidden")
+    assert "ignored" in tab.inner_text("#people li[data-name=Postman] small")
+    assert [(one.name, one.ignored) for one in gallery.identities()] == [("Ann Lee", False), ("Postman", True)]
+    assert said == []
+
+
+@pytest.mark.slow
+def test_in_chromium_a_recurring_stranger_is_forgotten_after_a_question(strange, browser):
+    page, keeper = strange
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto(page.address)
+    tab.click("#strangers button")
+    tab.click("#stranger-forget")
+    assert tab.inner_text("#forgotten") == "4 sightings"
+    tab.click("#forget button[value=no]")
+    tab.click("#stranger-forget")
+    tab.click("#forget .danger")
+    tab.wait_for_function("document.querySelectorAll('#strangers li').length === 1")
+    assert tab.inner_text("#note") == "The person is forgotten."
+    with keeper.open_store() as store:
+        assert [stranger.sightings for stranger in store.strangers()] == [3]
+
+
 class Nobody:
     """A detector that finds nobody."""
 
@@ -200,6 +293,77 @@ def house(small_model, tmp_path, wait_until):
             yield page
             group.stop()
             thread.join()
+
+
+class Poser:
+    """A detector that finds one face, in the pose that a test says."""
+
+    name = "poser"
+    pose = "frontal"
+
+    def detect(self, _):
+        points = np.float32(LANDMARK_TEMPLATE)
+        points[2] += NOSES[self.pose]
+        box = np.float32([*points.min(0) - 16, *points.max(0) + 16])
+        return [Face(box=box + 60, landmarks=points + 60, score=0.9)]
+
+
+@pytest.mark.slow
+def test_in_chromium_a_person_is_enrolled_with_five_poses(
+    browser, gallery, running, fake_source, small_model, wait_until
+):
+    """The shutter works by itself; nothing is kept of a capture that is canceled."""
+    coarse = np.random.default_rng(3).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    picture = cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC)
+    page, poser = PageView(port=0), Poser()
+    running(
+        FaceStream(
+            fake_source([[picture] * 100_000], interval_s=0.03),
+            detector=poser,
+            embedder=Embedder(small_model),
+            gallery=gallery,
+            settings=StreamSettings(name="door", recognition=RecognitionSettings(threshold=0.4)),
+            frame_sinks=[page],
+        )
+    )
+    wait_until(lambda: page.port)
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(page.address)
+    tab.click("#guide-begin")
+    tab.wait_for_selector("#guide-poses .taken")
+    assert tab.locator("#guide-poses li").all_inner_texts()[1:] == ["left", "right", "up", "down"]
+    tab.wait_for_selector("#guide-hint:text-is('Turn your head to your right')")
+    for width, height in ((390, 844), (1280, 800)):
+        tab.set_viewport_size({"width": width, "height": height})
+        stage = tab.locator("#stage").bounding_box()
+        for part in ("#guide-hint", "#guide-poses", "#guide-cancel"):
+            box = tab.locator(part).bounding_box()
+            assert stage["x"] <= box["x"], part
+            assert box["x"] + box["width"] <= stage["x"] + stage["width"], part
+            assert box["y"] + box["height"] <= stage["y"] + stage["height"], part
+    assert tab.locator("#guide-cancel").evaluate("button => button === document.activeElement")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#guide", state="hidden")
+    tab.click("#guide-begin")
+    for pose in ("frontal", "left", "right", "up", "down"):
+        poser.pose = pose
+        tab.wait_for_selector(f"#guide-poses li[data-pose={pose}].taken, #review[open]")
+    tab.wait_for_selector("#review[open]")
+    assert [image.get_attribute("alt") for image in tab.locator("#review-crops img").all()] == [
+        f"picture: {name}" for name in ("front", "left", "right", "up", "down")
+    ]
+    tab.wait_for_function("[...document.querySelectorAll('#review-crops img')].every((one) => one.naturalWidth === 96)")
+    assert len(gallery) == 0
+    tab.keyboard.type("Ann Lee")
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector("#people li[data-name='Ann Lee']")
+    assert tab.inner_text("#note") == "Ann Lee is enrolled."
+    assert [(one.name, one.embeddings) for one in gallery.identities()] == [("Ann Lee", 5)]
+    tab.wait_for_selector(".face.identified")
+    assert said == []
 
 
 def overlap(one, other):

@@ -60,8 +60,8 @@ function showFaces() {
     old.delete(face.track);
     box.className = `face ${face.standing}${face.box[1] < 0.06 * shown.height ? " low" : ""}`;
     place(box, face.box, shown);
-    const name = face.standing === "undecided" ? "…" : face.name ?? "unknown";
-    const similarity = face.similarity === null ? "" : ` ${face.similarity.toFixed(2)}`;
+    const name = face.name ?? { undecided: "…", ignored: "ignored" }[face.standing] ?? "unknown";
+    const similarity = face.similarity === null || face.standing === "ignored" ? "" : ` ${face.similarity.toFixed(2)}`;
     box.firstChild.textContent = name + similarity;
     box.title = `${name}${hasGallery() ? ": click to enroll" : ""}`;
     if (box.ariaLabel !== box.title) box.ariaLabel = box.title;

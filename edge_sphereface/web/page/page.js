@@ -1,13 +1,16 @@
 // Which cameras there are, what is wrong and what happened; one camera is always shown large, several as a grid.
 import { $, ask, ended, make, pause, say } from "./tools.js";
 import { arrange, focusTile, keepTilesNew, showTiles, words } from "./grid.js";
+import { offerCapture } from "./capture.js";
 import { hide, show, tellAbsence } from "./large.js";
 import { loadPeople, markPeople } from "./people.js";
+import { loadStrangers } from "./strangers.js";
 
 const MOST_EVENTS = 30;
 let cameras = [];
 let large = null;
 let newest = 0;
+let keepsStrangers = false;
 
 const several = () => cameras.length !== 1;
 const wanted = () => decodeURIComponent(location.hash.slice(1));
@@ -27,6 +30,7 @@ function choose() {
     if (next === null && before !== null) focusTile(before);
     else if (next !== null && several()) $("back").focus();
   }
+  offerCapture(large);
   const title = large ?? (cameras.length ? `${cameras.length} cameras` : "no cameras");
   say("stream", title);
   if (document.title !== title) document.title = title;
@@ -68,6 +72,8 @@ async function keepStateNew() {
       choose();
       tellWrong(state.problems);
       tellRecent(state.recent);
+      if (state.keeps_strangers && !keepsStrangers) loadStrangers().catch(() => {});
+      keepsStrangers = state.keeps_strangers;
       if (large === null) markPeople(cameras.flatMap(({ names }) => names));
     } catch (error) {
       tellAbsence(error.status ? error.message : "the program does not answer");
@@ -89,6 +95,7 @@ addEventListener("hashchange", () => cameras.length && choose());
 addEventListener("keydown", onKey);
 new ResizeObserver(arrange).observe($("cameras"));
 setInterval(() => document.hidden || loadPeople().catch(() => {}), 5000);
+setInterval(() => document.hidden || !keepsStrangers || loadStrangers().catch(() => {}), 5000);
 loadPeople().catch(() => {});
 keepStateNew();
 keepTilesNew(() => large === null);

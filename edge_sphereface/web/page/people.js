@@ -31,7 +31,8 @@ function listPeople() {
     const { item } = items.get(key);
     const [, about] = item.querySelector("div").children;
     const count = `${person.embeddings} picture${person.embeddings === 1 ? "" : "s"}`;
-    about.textContent = person.seen ? `seen ${moment(person.seen.unix_time)}, ${person.seen.camera}` : `not seen yet · ${count}`;
+    const when = person.ignored ? "ignored" : person.seen ? `seen ${moment(person.seen.unix_time)}, ${person.seen.camera}` : `not seen yet · ${count}`;
+    about.textContent = when;
     about.title = count;
     return item;
   });

@@ -15,8 +15,8 @@ export function make(kind, className = "", text = "") {
   return made;
 }
 
-export async function ask(path, body) {
-  const options = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+export async function ask(path, body, method = body ? "POST" : "GET") {
+  const options = { method, ...(body && { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }) };
   const answer = await fetch(path, options);
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({ error: { message: `the server answered ${answer.status}` } }));
