@@ -420,6 +420,8 @@ def test_when_a_face_is_embedded(stage):
     track.add(np.float32([1, 0]), None, 0.3, 0.0)
     assert not worth_embedding(track, 0.3, 0.1, settings)
     assert worth_embedding(track, 0.3, 0.4, settings), "undecided: try again"
+    track.standing = "ignored"
+    assert not worth_embedding(track, 0.3, 5.0, settings)
     track.standing = "identified"
     assert not worth_embedding(track, 0.3, 5.0, settings)
     assert worth_embedding(track, 0.5, 5.0, settings), "seen clearly better"

@@ -40,7 +40,8 @@ def worth_embedding(
         return since_s >= settings.retry_s * slower
     if quality >= track.best_quality * settings.better and since_s >= _SETTLE_S * slower:
         return True
-    refresh_s = settings.refresh_s if track.standing == "identified" else settings.refresh_unknown_s
+    is_known = track.standing in ("identified", "ignored")
+    refresh_s = settings.refresh_s if is_known else settings.refresh_unknown_s
     return refresh_s > 0 and since_s >= refresh_s * slower
 
 
