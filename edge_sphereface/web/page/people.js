@@ -31,8 +31,7 @@ function listPeople() {
     const { item } = items.get(key);
     const [, about] = item.querySelector("div").children;
     const count = `${person.embeddings} picture${person.embeddings === 1 ? "" : "s"}`;
-    const when = person.ignored ? "ignored" : person.seen ? `seen ${moment(person.seen.unix_time)}, ${person.seen.camera}` : `not seen yet · ${count}`;
-    about.textContent = when;
+    about.textContent = person.ignored ? "ignored" : person.seen ? `seen ${moment(person.seen.unix_time)}, ${person.seen.camera}` : `not seen yet · ${count}`;
     about.title = count;
     return item;
   });
