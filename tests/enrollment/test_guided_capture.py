@@ -97,11 +97,12 @@ def test_poses_come_in_any_order_after_the_frontal_one(capture, hold):
     assert capture.wanted == "left"
 
 
-def test_only_one_large_sharp_face_that_is_held_is_taken(capture, hold, image):
+def test_only_one_large_sharp_face_that_is_held_is_taken(capture, hold):
+    smooth = np.repeat(np.tile(np.linspace(0, 255, 320).astype(np.uint8), (240, 1))[..., None], 3, axis=2)
     assert hold() == ["nobody"]
     assert hold(face(), face(at=(190, 60))) == ["several"]
     assert hold(face(scale=0.8)) == ["closer"]
-    assert hold(face(), picture=cv2.GaussianBlur(image, (0, 0), 6)) == ["still"]
+    assert hold(face(), picture=smooth) == ["still"]
     hold()
     assert hold(face(), seconds=0.2) == ["still"]
     hold()
@@ -118,7 +119,7 @@ def test_another_person_is_not_taken(capture, hold, embedder):
     assert "other-person" in hold(face("left"))
     assert len(capture.shots) == 1
     embedder.person = 0
-    assert hold(face("left"), seconds=2)[-1] == "taken"
+    assert hold(face("left"))[-1] == "taken"
     assert len(capture.shots) == 2
 
 
