@@ -21,6 +21,7 @@ from benchmarks.memory.commands import add_command as add_memory
 from benchmarks.operators import add_command as add_operators
 from benchmarks.pipeline.commands import add_command as add_pipeline
 from benchmarks.quantization.commands import add_command as add_quantization
+from benchmarks.strangers.commands import add_command as add_strangers
 from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
 from edge_sphereface.cli.arguments import above_zero, count, detector_options, json_option, pairs_options, positive
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     _add_rhythm(added)
     add_gallery(added)
     add_stream(added)
+    add_strangers(added)
     add_cameras(added)
     add_day(added)
     add_emulate(added)

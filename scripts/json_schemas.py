@@ -46,6 +46,7 @@ from benchmarks.report import WrittenReport
 from benchmarks.rhythm import RhythmReport
 from benchmarks.sessions import SessionsReport
 from benchmarks.static_int8 import Int8Model
+from benchmarks.strangers.days import StrangerQualityReport
 from benchmarks.stream import commands as benchmarks_stream
 from benchmarks.stream.commands import EconomyReport, SoakReport, VideoReport
 from benchmarks.tuning.commands import TuningReport
@@ -155,6 +156,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("strangers list", StrangersReport),
     ("strangers show", StrangerReport),
     ("strangers name", NamedStrangerReport),
+    ("strangers ignore", NamedStrangerReport),
     ("strangers forget", ForgottenStrangersReport),
     ("expire", ExpireReport),
     ("remove", RemovedReport),
@@ -191,6 +193,7 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks embed-folder", ScaleReport),
     ("benchmarks stream video", VideoReport),
     ("benchmarks stream economy", EconomyReport),
+    ("benchmarks strangers", StrangerQualityReport),
     ("benchmarks stream strangers", benchmarks_stream.StrangersReport),
     ("benchmarks stream soak", SoakReport),
     ("benchmarks cameras", CamerasReport),

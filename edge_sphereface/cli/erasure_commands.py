@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from edge_sphereface.cli.runner import Commands
+    from edge_sphereface.model.fingerprint import Fingerprint
     from edge_sphereface.retention import FolderIndex
     from edge_sphereface.retention.erasure import FoundPictures
     from edge_sphereface.retention.mentions import Mentions
+    from edge_sphereface.types import Float32Array
 
-_WRITTEN_SETTINGS = ("snapshots", "record", "events", "mqtt_spool", "webhook_spool")
+_WRITTEN_SETTINGS = ("snapshots", "record", "events", "mqtt_spool", "webhook_spool", "strangers")
 """Settings of ``watch`` that name what it writes."""
 _QUEUE_FOLDERS = ("mqtt", "webhook")
 """Folders of the cache in which ``watch`` keeps queues of events."""
@@ -48,14 +50,17 @@ def _add_expire(commands: Commands) -> None:
     parser = commands.add_parser(
         "expire",
         parents=[json_option(), option_parser(options_of(RetentionLimits)), audit_option()],
-        help="delete pictures, recordings and events that are older than a limit",
-        description="Delete snapshots, recordings and events of `watch` that are older than their limit. `watch` does "
-        "the same while it runs, with the same options. Ages do not follow a clock that jumps. Only files with names "
-        "as `watch` writes them are deleted, and in a folder whose index records none, nothing without --unrecorded.",
+        help="delete pictures, recordings, events and strangers that are older than a limit",
+        description="Delete snapshots, recordings, events and sightings of strangers that `watch` wrote and that are "
+        "older than their limit. `watch` does the same while it runs, with the same options. Ages do not follow a "
+        "clock that jumps. Only files with names as `watch` writes them are deleted, and in a folder whose index "
+        "records none, nothing without --unrecorded.",
         epilog="example: edge-sphereface expire faces events.jsonl --keep-known 168h --keep-unknown 8h --keep-events "
         "30d --dry-run",
     )
-    parser.add_argument("place", nargs="+", type=Path, help="folder of snapshots or recordings, event file or queue")
+    parser.add_argument(
+        "place", nargs="+", type=Path, help="folder of snapshots or recordings, event file, queue or file of strangers"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only print what would be deleted")
     parser.add_argument(
         "--unrecorded",
@@ -67,18 +72,20 @@ def _add_expire(commands: Commands) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpiredPlace:
-    """What was deleted in a folder, or from an event file or queue.
+    """What was deleted in a folder, or from an event file, a queue or a file of strangers.
 
     Attributes:
         place: the folder or file.
         files: names of pictures and recordings.
         events: number of events.
+        sightings: number of sightings of strangers.
         unrecorded: names of files that were left, since no file of the folder is recorded.
     """
 
     place: Path
     files: tuple[str, ...]
     events: int
+    sightings: int
     unrecorded: tuple[str, ...]
 
 
@@ -102,6 +109,7 @@ def expire(arguments: argparse.Namespace) -> Outcome:
         UsageError: no limit was given.
         RetentionError: a place does not exist, holds no events, or cannot be changed.
         SinkError: a queue cannot be changed; another process may have it.
+        StrangerError: a file of strangers cannot be changed.
     """
     limits = settings_from(RetentionLimits, vars(arguments))
     if limits.shortest_s is None:
@@ -116,9 +124,13 @@ def expire(arguments: argparse.Namespace) -> Outcome:
         _expire_place(place, limits, dry_run=arguments.dry_run, unrecorded=arguments.unrecorded)
         for place in arguments.place
     )
-    files, events = sum(len(place.files) for place in places), sum(place.events for place in places)
     if audit is not None:
-        audit.record("expire", subject="", by="edge-sphereface expire", detail={"files": files, "events": events})
+        detail = {
+            "files": sum(len(place.files) for place in places),
+            "events": sum(place.events for place in places),
+            "strangers": sum(place.sightings for place in places),
+        }
+        audit.record("expire", subject="", by="edge-sphereface expire", detail=detail)
     report = ExpireReport(dry_run=arguments.dry_run, places=places)
     return Outcome(report, "\n".join(_place_text(place, dry_run=report.dry_run) for place in places))
 
@@ -135,6 +147,9 @@ def _expire_place(place: Path, limits: RetentionLimits, *, dry_run: bool, unreco
     from edge_sphereface.retention import INDEX_NAME, Expired, FolderIndex, expire_event_file, expire_files
     from edge_sphereface.retention.held_files import find_files
 
+    if _is_strangers(place):
+        sightings = _expire_strangers(place, limits.keep_strangers, dry_run=dry_run)
+        return ExpiredPlace(place=place, files=(), events=0, sightings=sightings, unrecorded=())
     done = Expired()
     if place.is_dir() and not unrecorded and not (place / INDEX_NAME).exists():
         done = Expired(unrecorded=tuple(sorted(file.path.name for file in find_files(place))))
@@ -146,7 +161,17 @@ def _expire_place(place: Path, limits: RetentionLimits, *, dry_run: bool, unreco
                 done = Expired(events=_expire_queue(index, place, limits.keep_events, dry_run=dry_run))
             elif limits.keep_events is not None:
                 done = expire_event_file(index, place, limits.keep_events, dry_run=dry_run)
-    return ExpiredPlace(place=place, files=done.files, events=done.events, unrecorded=done.unrecorded)
+    return ExpiredPlace(place=place, files=done.files, events=done.events, sightings=0, unrecorded=done.unrecorded)
+
+
+def _expire_strangers(place: Path, keep_s: float | None, *, dry_run: bool) -> int:
+    """Number of sightings that are too old; unless this is a dry run, they are deleted. No key is needed."""
+    from edge_sphereface.strangers import StrangerStore
+
+    if keep_s is None:
+        return 0
+    with StrangerStore(place) as store:
+        return store.expire(keep_s, dry_run=dry_run)
 
 
 def _expire_queue(index: FolderIndex, place: Path, keep_s: float, *, dry_run: bool) -> int:
@@ -172,7 +197,8 @@ def _place_text(place: ExpiredPlace, *, dry_run: bool) -> str:
     verb = "would be deleted" if dry_run else "deleted"
     files = "1 file" if len(place.files) == 1 else f"{len(place.files)} files"
     events = "1 event" if place.events == 1 else f"{place.events} events"
-    what = files if place.place.is_dir() else events
+    sightings = "1 sighting" if place.sightings == 1 else f"{place.sightings} sightings"
+    what = files if place.place.is_dir() else sightings if _is_strangers(place.place) else events
     lines = [f"{place.place}: {what} {verb}", *(f"  {name!a}"[:300] for name in place.files if dry_run)]
     if place.unrecorded:
         lines.append(
@@ -187,9 +213,10 @@ def _add_remove(commands: Commands) -> None:
         parents=[json_option(), gallery_options(required=False), audit_option()],
         help="remove people from a gallery, and from everything that watch wrote about them",
         description="Remove people from a gallery, as `gallery remove` does. With --everywhere, also delete the "
-        "snapshots and recordings that show them, and remove their events from files and queues, with the events of "
-        "others that name them as candidates rewritten. Stop `watch` first where it keeps a queue. Removal is "
-        "permanent. The audit keeps a pseudonym. Exit code 1 if something may be left.",
+        "snapshots and recordings that show them, remove their events from files and queues, with the events of "
+        "others that name them as candidates rewritten, and remove the sightings of strangers that resemble them. "
+        "Stop `watch` first where it keeps a queue. Removal is permanent. The audit keeps a pseudonym. Exit code 1 if "
+        "something may be left.",
         epilog="example: edge-sphereface remove 'Ann Lee' --gallery people.db --everywhere --config watch.toml",
     )
     parser.add_argument("name", nargs="+", help="name of an identity")
@@ -203,7 +230,7 @@ def _add_remove(commands: Commands) -> None:
         type=Path,
         default=[],
         metavar="PATH",
-        help="folder of snapshots, recordings or queues, or event file; may be given again",
+        help="folder of snapshots, recordings or queues, event file, or file of strangers; may be given again",
     )
     parser.add_argument(
         "--config", type=Path, metavar="FILE.toml", help="settings of `watch`, which name these folders and files"
@@ -219,12 +246,13 @@ def _add_remove(commands: Commands) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErasedPlace:
-    """What was removed from a folder or an event file.
+    """What was removed from a folder, an event file or a file of strangers.
 
     Attributes:
         place: the folder or file.
         files: names of the pictures and recordings that were deleted.
         events: number of events that were removed or rewritten.
+        sightings: number of sightings of strangers that were removed.
         unrecorded: names of files that were left, of which it is not recorded who is in them.
         problem: why not all of it could be removed; empty if all was.
     """
@@ -232,6 +260,7 @@ class ErasedPlace:
     place: Path
     files: tuple[str, ...]
     events: int
+    sightings: int
     unrecorded: tuple[str, ...]
     problem: str
 
@@ -268,14 +297,16 @@ def remove(arguments: argparse.Namespace) -> Outcome:
     places = list(_places(arguments)) if arguments.everywhere else []
     pictures = _pictures(places, names, may_be_shared=arguments.shared)
     audit = open_audit(arguments.audit)
+    faces = _Faces.of(arguments, names) if any(map(_is_strangers, places)) else None
     embeddings = 0 if named_gallery(arguments) is None else _remove_from_gallery(arguments, names)
-    erased = _Eraser(names, delete_unrecorded=arguments.unrecorded).erase(places, pictures)
+    erased = _Eraser(names, faces, delete_unrecorded=arguments.unrecorded).erase(places, pictures)
     report = RemovedReport(removed=names, embeddings=embeddings, places=tuple(erased))
     if audit is not None:
         detail: dict[str, str | float] = {
             "embeddings": embeddings,
             "files": sum(len(place.files) for place in erased),
             "events": sum(place.events for place in erased),
+            "strangers": sum(place.sightings for place in erased),
             "problems": sum(bool(place.problem or place.unrecorded) for place in erased),
             "everywhere": str(arguments.everywhere).lower(),
         }
@@ -328,18 +359,59 @@ def _remove_from_gallery(arguments: argparse.Namespace, names: Sequence[str]) ->
         return embeddings
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Faces:
+    """The faces of people who are to be removed, before they are.
+
+    Attributes:
+        templates: (P, D) float32, their templates.
+        fingerprint: fingerprint of these.
+        threshold: similarity from which a face is one of theirs.
+        key: key of the gallery, which files of strangers share; None if it is not encrypted.
+    """
+
+    templates: Float32Array
+    fingerprint: Fingerprint
+    threshold: float
+    key: bytes | None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, names: Sequence[str]) -> _Faces | None:
+        """The faces in the gallery; None if there is no gallery or threshold, or none of these people is in it."""
+        import numpy as np
+
+        from edge_sphereface.gallery import read_key
+
+        if named_gallery(arguments) is None:
+            return None
+        with open_named_gallery(arguments, None) as gallery:
+            templates = [template for name in names if (template := gallery.template(name)) is not None]
+            threshold, fingerprint = gallery.threshold, gallery.fingerprint
+        if not templates or threshold is None:
+            return None
+        key = read_key(arguments.key_file)
+        return cls(templates=np.stack(templates), fingerprint=fingerprint, threshold=threshold.value, key=key)
+
+    def show(self, faces: Float32Array) -> list[bool]:
+        """Whether embeddings (N, D) show one of these people."""
+        shown: list[bool] = ((faces @ self.templates.T).max(axis=1) >= self.threshold).tolist()
+        return shown
+
+
 class _Eraser:
-    def __init__(self, names: Sequence[str], *, delete_unrecorded: bool) -> None:
-        self._names, self._delete_unrecorded = names, delete_unrecorded
+    def __init__(self, names: Sequence[str], faces: _Faces | None, *, delete_unrecorded: bool) -> None:
+        self._names, self._faces, self._delete_unrecorded = names, faces, delete_unrecorded
 
     def erase(self, places: Sequence[Path], pictures: dict[Path, FoundPictures]) -> list[ErasedPlace]:
         from edge_sphereface.retention.mentions import Mentions
 
         mentions = Mentions(self._names)
+        strangers = [place for place in places if _is_strangers(place)]
         files = [place for place in places if not place.is_dir() and not _is_queue(place)]
         erased = [self._erase_events(place, mentions) for place in files]
+        erased += [self._erase_strangers(place) for place in strangers]
         for place in places:
-            if place not in files:
+            if place not in files and place not in strangers:
                 found = pictures.get(place)
                 queues = [place] if found is None else _queues_in(place)
                 erased.append(self._erase_folder(place, found, queues, mentions))
@@ -354,7 +426,22 @@ class _Eraser:
             count = erase_events([place], mentions)
         except EdgeSphereFaceError as error:
             problem = str(error)
-        return ErasedPlace(place=place, files=(), events=count, unrecorded=(), problem=problem)
+        return ErasedPlace(place=place, files=(), events=count, sightings=0, unrecorded=(), problem=problem)
+
+    def _erase_strangers(self, place: Path) -> ErasedPlace:
+        from edge_sphereface.strangers import StrangerStore
+
+        count, problem = 0, ""
+        if self._faces is None:
+            problem = "It may show them: their faces are in no gallery that was named. Forget all strangers to be sure."
+        else:
+            try:
+                with StrangerStore(place, key=self._faces.key) as store:
+                    store.fingerprint.require(self._faces.fingerprint, f"The file of strangers {place}")
+                    count = store.forget_known(self._faces.show)
+            except EdgeSphereFaceError as error:
+                problem = str(error)
+        return ErasedPlace(place=place, files=(), events=0, sightings=count, unrecorded=(), problem=problem)
 
     def _erase_folder(
         self, place: Path, found: FoundPictures | None, queues: Sequence[Path], mentions: Mentions
@@ -383,14 +470,22 @@ class _Eraser:
         problems += [
             f"{path} is a damaged queue and may name them. Delete it." for path in sorted(unread) if path.exists()
         ]
-        return ErasedPlace(place=place, files=files, events=count, unrecorded=left, problem="; ".join(problems))
+        return ErasedPlace(
+            place=place, files=files, events=count, sightings=0, unrecorded=left, problem="; ".join(problems)
+        )
 
 
 def _is_queue(place: Path) -> bool:
-    """Whether a file that was named is a queue: no database is an event file. Opening it refuses one of others."""
+    """Whether a file that was named is a database: then it is no event file. Opening it refuses one of others."""
     from edge_sphereface.stream.outputs.events.outbox import is_database
 
     return is_database(place)
+
+
+def _is_strangers(place: Path) -> bool:
+    from edge_sphereface.strangers.store import is_store
+
+    return is_store(place)
 
 
 def _queues_in(folder: Path) -> list[Path]:
@@ -403,7 +498,10 @@ def _removed_text(report: RemovedReport) -> str:
     embeddings = "1 embedding" if report.embeddings == 1 else f"{report.embeddings} embeddings"
     lines = [f"removed {', '.join(report.removed)} with {embeddings} from the gallery"]
     for place in report.places:
-        lines.append(f"{place.place}: {len(place.files)} files deleted, {place.events} events removed or rewritten")
+        what = f"{len(place.files)} files deleted, {place.events} events removed or rewritten"
+        if place.sightings or _is_strangers(place.place):
+            what = f"{place.sightings} sightings removed"
+        lines.append(f"{place.place}: {what}")
         if place.unrecorded:
             names = ", ".join(ascii(name) for name in place.unrecorded[:_MOST_SHOWN])
             lines.append(

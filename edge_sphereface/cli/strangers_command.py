@@ -43,6 +43,7 @@ def add_command(commands: Commands) -> None:
     _add_list(below)
     _add_show(below)
     _add_name(below)
+    _add_ignore(below)
     _add_forget(below)
 
 
@@ -112,6 +113,22 @@ def _add_name(below: Commands) -> None:
     parser.set_defaults(run=name_stranger)
 
 
+def _add_ignore(below: Commands) -> None:
+    parser = _add(
+        below,
+        "ignore",
+        gallery_options(),
+        audit_option(),
+        does="enroll a stranger who is never reported",
+        description="Enroll a stranger as `name` does, as a person who is recognized and never reported, such as the "
+        "postman. `edge-sphereface ignore NAME --undo` reports them again.",
+        example="ignore s-3fa2c1 postman --strangers strangers.db --gallery people.db",
+    )
+    parser.add_argument("id", help="ID of the stranger")
+    parser.add_argument("name", nargs="?", help="name of the person (default: the ID)")
+    parser.set_defaults(run=ignore)
+
+
 def _add_forget(below: Commands) -> None:
     parser = _add(
         below,
@@ -155,15 +172,17 @@ class StrangerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedStrangerReport:
-    """What ``strangers name`` did.
+    """What ``strangers name`` or ``strangers ignore`` did.
 
     Attributes:
         id: ID of the stranger, who is none any more.
         enrolled: what was added to the gallery.
+        ignored: whether the person is never reported, because of this command.
     """
 
     id: str
     enrolled: Enrollment
+    ignored: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,16 +226,28 @@ def show(arguments: argparse.Namespace) -> Outcome:
 
 def name_stranger(arguments: argparse.Namespace) -> Outcome:
     """Enroll a stranger."""
+    return _enroll(arguments, arguments.name, is_ignored=False)
+
+
+def ignore(arguments: argparse.Namespace) -> Outcome:
+    """Enroll a stranger who is never reported."""
+    return _enroll(arguments, arguments.name or arguments.id, is_ignored=True)
+
+
+def _enroll(arguments: argparse.Namespace, name: str, *, is_ignored: bool) -> Outcome:
     from edge_sphereface.strangers import enroll_stranger
 
     audit = open_audit(arguments.audit)
     with _store(arguments) as store, open_named_gallery(arguments, store.fingerprint) as gallery:
-        enrollment = enroll_stranger(store, arguments.id, arguments.name, gallery)
+        ignored = True if is_ignored else None
+        enrollment = enroll_stranger(store, arguments.id, name, gallery, ignored=ignored)
     if audit is not None:
-        detail = {"embeddings": enrollment.added}
-        audit.record("enroll", subject=enrollment.name, by=f"{_BY} name", detail=detail)
+        detail: dict[str, str | float] = {"embeddings": enrollment.added, **({"ignored": "yes"} if is_ignored else {})}
+        by = f"{_BY} {'ignore' if is_ignored else 'name'}"
+        audit.record("enroll", subject=enrollment.name, by=by, detail=detail)
     text = f"{enrollment.name}: {enrollment.added} added, {enrollment.embeddings} in all"
-    return Outcome(NamedStrangerReport(id=arguments.id, enrolled=enrollment), text)
+    report = NamedStrangerReport(id=arguments.id, enrolled=enrollment, ignored=is_ignored)
+    return Outcome(report, f"{text}, never reported" if is_ignored else text)
 
 
 def forget(arguments: argparse.Namespace) -> Outcome:

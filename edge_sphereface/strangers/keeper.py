@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.errors import EdgeSphereFaceError, OutputError, StrangerFormatError
 from edge_sphereface.retention.moment import read_moment
@@ -32,7 +34,19 @@ _LEAST_WAIT_S, _LONGEST_WAIT_S = 0.2, 300.0
 _EARLY_PART = 50
 """Part of the limit by which sightings go early, so that the file is overwritten that often and not for each."""
 _RETRY_S = 5.0
+_REST = 9.0
+"""Rest after a turn, as a multiple of the time that it took: a tenth of a processor is enough for strangers."""
+_LONGEST_REST_S = 60.0
+_PROBES = 64
+"""Embeddings that are searched in the gallery at once: streams wait for it meanwhile."""
 _LAST_TURN_S = 2.0
+
+
+class _Waiting(NamedTuple):
+    """A sighting that is not written yet, and since when it waits, in seconds of the machine's running time."""
+
+    sighting: Sighting
+    since_s: float
 
 
 class StrangerKeeper:
@@ -46,7 +60,8 @@ class StrangerKeeper:
         gallery: the known identities; its fingerprint is that of the embeddings.
         key: 32 bytes that encrypt the store.
         keep_s: how long a sighting is kept, in seconds; none stays longer.
-        threshold: least average similarity of the sightings of one person; None for the gallery's threshold.
+        threshold: least average similarity of the sightings of one person, and of a sighting of somebody enrolled; None
+            for the gallery's threshold.
         most: number of sightings that are kept.
         audit: gets a line when sightings were removed because of their age.
         by: who removes, in the audit.
@@ -72,7 +87,7 @@ class StrangerKeeper:
         self._audit, self._by, self._moment = audit, by, moment
         self._wait_s = min(max(keep_s / _PART_OF_LIMIT, _LEAST_WAIT_S), _LONGEST_WAIT_S)
         self._lock = threading.Lock()
-        self._waiting: deque[Sighting] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._lost = self._evicted = 0
         self._begun_anew = False
         self._known: KnownStrangers | None = None
@@ -80,7 +95,7 @@ class StrangerKeeper:
         """Whether the groups may have changed since they were made."""
         self._store: StrangerStore | None = None
         self._wakened = threading.Event()
-        self._is_stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="strangers", daemon=True)
 
     def __enter__(self) -> Self:
@@ -100,7 +115,7 @@ class StrangerKeeper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_stopping = True
+        self._stopping.set()
         self._wakened.set()
         self._thread.join(_LAST_TURN_S)
 
@@ -108,11 +123,12 @@ class StrangerKeeper:
 
     def take(self, sighting: Sighting) -> None:
         """Keep a sighting; it is written in the keeper's thread. May be called from any thread."""
+        waiting = _Waiting(sighting, self._moment().uptime_s)
         with self._lock:
             if len(self._waiting) >= _MOST_WAITING:
                 self._waiting.popleft()
                 self._lost += 1
-            self._waiting.append(sighting)
+            self._waiting.append(waiting)
         self._wakened.set()
 
     def recognize(self, embedding: Float32Array) -> Stranger | None:
@@ -147,11 +163,11 @@ class StrangerKeeper:
             store = self._opened()
             self._write(store)
             self._expire(store)
-            threshold = self._group_threshold()
+            threshold = self._threshold_now()
             if threshold is not None and self._is_changed:
                 self._is_changed = False
                 try:
-                    store.forget_known(self._is_known)
+                    store.forget_known(partial(self._is_known, threshold=threshold))
                     self._known = store.group(threshold)
                 except EdgeSphereFaceError:
                     self._is_changed = True
@@ -191,12 +207,17 @@ class StrangerKeeper:
         return self._store
 
     def _write(self, store: StrangerStore) -> None:
+        now_s = self._moment().uptime_s
         with self._lock:
+            while self._waiting and now_s - self._waiting[0].since_s > self._keep_s - 2 * self._wait_s:
+                self._waiting.popleft()
+                self._lost += 1
             waiting = tuple(self._waiting)
         if waiting:
-            self._evicted += store.add(waiting)
+            ages_s = [max(now_s - one.since_s, 0.0) for one in waiting]
+            self._evicted += store.add([one.sighting for one in waiting], ages_s=ages_s)
             with self._lock:
-                self._waiting = deque(sighting for sighting in self._waiting if sighting not in waiting)
+                self._waiting = deque(one for one in self._waiting if one not in waiting)
             self._is_changed = True
 
     def _expire(self, store: StrangerStore) -> None:
@@ -210,23 +231,22 @@ class StrangerKeeper:
         else:
             store.erase()
 
-    def _group_threshold(self) -> float | None:
+    def _threshold_now(self) -> float | None:
         if self._threshold is not None:
             return self._threshold
         own = self._gallery.threshold
         return None if own is None else own.value
 
-    def _is_known(self, embeddings: Float32Array) -> Sequence[bool]:
-        own = self._gallery.threshold
-        if own is None:
-            return [False] * len(embeddings)
-        found = self._gallery.search(embeddings, top=1)
-        return [bool(candidates) and candidates[0].similarity >= own.value for candidates in found]
+    def _is_known(self, embeddings: Float32Array, threshold: float) -> Sequence[bool]:
+        known: list[bool] = []
+        for begin in range(0, len(embeddings), _PROBES):
+            found = self._gallery.search(embeddings[begin : begin + _PROBES], top=1)
+            known += [bool(candidates) and candidates[0].similarity >= threshold for candidates in found]
+        return known
 
     def _run(self) -> None:
         while True:
-            is_last = self._is_stopping
-            wait_s = self._wait_s
+            is_last, began, wait_s = self._stopping.is_set(), time.monotonic(), self._wait_s
             try:
                 self.turn()
                 self.problem = self._losses()
@@ -237,6 +257,7 @@ class StrangerKeeper:
             if is_last:
                 self.close()
                 return
+            self._stopping.wait(min(_REST * (time.monotonic() - began), _LONGEST_REST_S, self._wait_s))
             if not self._wakened.wait(wait_s):
                 self._is_changed = True  # other programs may have changed the store or the gallery
             self._wakened.clear()

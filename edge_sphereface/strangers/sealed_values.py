@@ -57,13 +57,14 @@ class SealedValues:
         store: random name of the store.
         size: number of components D of an embedding.
         key: 32 bytes that encrypt the values; None to store them as they are.
+        is_locked: whether the values are encrypted and there is no key, so that none can be decoded.
 
     Raises:
         ExtraError: the package ``cryptography`` is not installed.
     """
 
-    def __init__(self, store: str, size: int, key: bytes | None) -> None:
-        self._store, self._size = store, size
+    def __init__(self, store: str, size: int, key: bytes | None, *, is_locked: bool = False) -> None:
+        self._store, self._size, self._is_locked = store, size, is_locked
         self._cipher = NoCipher() if key is None else AesCipher(key)
 
     @property
@@ -75,24 +76,20 @@ class SealedValues:
         """A value that tells the key again; None without a key."""
         return self._cipher.seal(_KEY_CHECK, self._place("key", 0)) if self._cipher.encrypted else None
 
-    def require_key(self, key_check: object, path: Path) -> None:
+    def require_key(self, key_check: bytes | None, path: Path) -> None:
         """Require the key of a store if it is encrypted, and none if it is not.
 
         Raises:
             GalleryKeyError: the key is missing or wrong, or was given for a store that is not encrypted.
         """
-        if isinstance(key_check, bytes) != self._cipher.encrypted:
-            what, hint = (
-                ("is not encrypted, and a key was given", "forget all strangers, delete the file and begin another")
-                if self._cipher.encrypted
-                else ("is encrypted, and no key was given", "give the gallery's key")
-            )
+        if key_check is None and self._cipher.encrypted:
             raise GalleryKeyError(
-                f"The file of strangers {path} {what}.",
-                hint=hint,
-                remedy=None if self._cipher.encrypted else "give-key",
+                f"The file of strangers {path} is not encrypted, and a key was given.",
+                hint="forget all strangers, delete the file and begin another",
             )
-        if isinstance(key_check, bytes):
+        if key_check is not None and not self._cipher.encrypted and not self._is_locked:
+            raise _locked(str(path))
+        if self._cipher.encrypted and key_check is not None:
             try:
                 self._cipher.open(key_check, self._place("key", 0))
             except GalleryFormatError as error:
@@ -150,6 +147,8 @@ class SealedValues:
             raise _damaged(number, "its crop is no picture") from error
 
     def _open(self, sealed: object, kind: str, number: int) -> bytes:
+        if self._is_locked:
+            raise _locked(self._store)
         if not isinstance(sealed, bytes):
             raise _damaged(number, f"its {kind} is missing or too large")
         try:
@@ -159,6 +158,14 @@ class SealedValues:
 
     def _place(self, kind: str, number: int) -> str:
         return json.dumps([self._store, kind, number])
+
+
+def _locked(store: str) -> GalleryKeyError:
+    return GalleryKeyError(
+        f"The file of strangers {store} is encrypted, and no key was given.",
+        hint="give the gallery's key",
+        remedy="give-key",
+    )
 
 
 def _damaged(number: int, why: str) -> StrangerFormatError:

@@ -68,7 +68,7 @@ class StrangerStore:
 
     Everything is in one SQLite file of mode 0600. What is removed is overwritten. Ages follow the running time of the
     machine, as those of :class:`~edge_sphereface.retention.FolderIndex`, so a calendar clock that jumps changes none.
-    They are readable without the key of an encrypted store; the sightings are not.
+    An encrypted store without its key still removes what is too old.
 
     Args:
         path: of the file.
@@ -124,8 +124,12 @@ class StrangerStore:
 
     # ---- sightings --------------------------------------------------------------------------------------------
 
-    def add(self, sightings: Sequence[Sighting]) -> int:
+    def add(self, sightings: Sequence[Sighting], *, ages_s: Sequence[float] | None = None) -> int:
         """Add sightings; on return they are on the disk. :meth:`group` then finds out whose they are.
+
+        Args:
+            sightings: the sightings.
+            ages_s: for how long each has been kept elsewhere, in seconds; None for none of them.
 
         Returns:
             Number of the oldest sightings that went because the store was full.
@@ -137,9 +141,10 @@ class StrangerStore:
         with self._change() as run:
             service = observe(run, self._moment())
             (last,) = run("SELECT coalesce(max(number), 0) FROM sighting").fetchone()
-            for number, (sighting, row) in enumerate(zip(sightings, rows, strict=True), start=last + 1):
+            ages_s = [0.0] * len(rows) if ages_s is None else ages_s
+            for number, (sighting, row, age) in enumerate(zip(sightings, rows, ages_s, strict=True), start=last + 1):
                 values = self._values.seal(number, sighting, row)
-                place = (number, service.start, service.served_s, None)
+                place = (number, service.start, service.served_s - age, None)
                 run("INSERT INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, *values))
             (count,) = run("SELECT count(*) FROM sighting").fetchone()
             if count <= self._most:
@@ -308,7 +313,7 @@ class StrangerStore:
     # ---- the database -----------------------------------------------------------------------------------------
 
     def _begin(self, fingerprint: Fingerprint | None) -> None:
-        with self._change() as run:
+        with self._explained(), self._database.change() as run:
             row = run("SELECT store, fingerprint, key_check FROM state").fetchone()
             if row is None:
                 if fingerprint is None:
@@ -317,14 +322,19 @@ class StrangerStore:
                 self._values = SealedValues(store, fingerprint.embedding_size, self._key)
                 row = (store, fingerprint.to_json(), self._values.key_check())
                 run("INSERT INTO state VALUES (1, ?, ?, ?, 0)", row)
-        store, text, key_check = row
-        if not isinstance(store, str) or not isinstance(text, str):
+        store, text, key_check = self._state = row
+        if not isinstance(store, str) or not isinstance(text, str) or not isinstance(key_check, bytes | None):
             raise StrangerFormatError(f"{self.path} is damaged: its state is invalid.", hint="delete it")
         self.fingerprint = Fingerprint.from_json(text)
         if fingerprint is not None:
             self.fingerprint.require(fingerprint, f"The file of strangers {self.path}")
-        key = None if fingerprint is None and key_check is None else self._key
-        self._values = SealedValues(store, self.fingerprint.embedding_size, key)
+        adds_nothing = fingerprint is None
+        self._values = SealedValues(
+            store,
+            self.fingerprint.embedding_size,
+            None if adds_nothing and key_check is None else self._key,
+            is_locked=adds_nothing and key_check is not None and self._key is None,
+        )
         self._values.require_key(key_check, self.path)
 
     def _rows(self, run: Run) -> list[_Row]:
@@ -436,6 +446,8 @@ class StrangerStore:
     @contextmanager
     def _change(self) -> Iterator[Run]:
         with self._explained(), self._database.change() as run:
+            if run("SELECT store, fingerprint, key_check FROM state").fetchone() != self._state:
+                raise StrangerError(f"{self.path} was replaced meanwhile.", hint="open it again")
             yield run
 
     @contextmanager

@@ -6,6 +6,7 @@ and, for rows of MindSpore, ``test_ascend.py`` hold what their commands print ag
 
 import json
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -270,6 +271,15 @@ def test_identification(printed, monkeypatch):
             "pair_threshold", "false_alarm_rate_at_pair_threshold", "curve", "similarities",
         ]
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_strangers(printed):
+    lines = "ann\t1\t2\nbob\t1\tcat\t1\nann\t1\tdan\t1\nann\t2\t3\nbob\t1\t2\n"
+    Path("lfw/pairs.txt").write_text(f"header\n{lines * 2}")
+    found = printed("strangers", "image.onnx", "--lfw", "lfw")
+    assert [row["days"] for row in found["rows"]] == [1, 7, 30]
+    assert found["chosen"] == found["choices"][0]
 
 
 @pytest.mark.slow

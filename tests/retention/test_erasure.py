@@ -8,14 +8,19 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_sphereface.audit import check_audit
+from edge_sphereface.gallery import Threshold, open_gallery
+from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.retention import INDEX_NAME, FolderIndex
 from edge_sphereface.retention.event_files import rewrite_events
 from edge_sphereface.retention.mentions import Mentions
+from edge_sphereface.strangers import Sighting, StrangerStore
 from edge_sphereface.stream.outputs.events.outbox import Outbox, is_outbox
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -393,6 +398,49 @@ def test_a_file_without_events_is_refused_as_it_is(cli, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     notes.write_text("")
     assert cli("expire", notes, "--keep-events", "1d")[0] == 0, "every event may have gone"
+
+
+@pytest.fixture
+def strangers(house, spec):
+    """Two strangers, of whom one is Ann, and a gallery that knows her by now; gives their embeddings."""
+    kind = Fingerprint.of(spec)
+    seen = datetime.fromtimestamp(1.7e9, timezone.utc)
+    rows = np.eye(spec.embedding_size, dtype=np.float32)[:2]
+    crop = np.zeros((112, 96, 3), dtype=np.uint8)
+    with StrangerStore("strangers.db", fingerprint=kind, create=True) as store:
+        store.add(
+            [Sighting(camera="door", start=seen, end=seen, quality=0.5, embedding=row, crop=crop) for row in rows]
+        )
+        store.group(0.5)
+    with open_gallery("people.db", kind, create=True) as gallery:
+        gallery.enroll(ANN, rows[0])
+        gallery.set_threshold(Threshold(value=0.5, precision="float32", fingerprint=kind.digest, source="test"))
+    return rows
+
+
+def test_sightings_of_whoever_is_removed_go(cli, house, strangers):
+    places = ("--gallery", "people.db", "--in", "strangers.db")
+    code, report, _ = removed(cli, *places)
+    assert code == 0
+    assert [(place["place"], place["sightings"]) for place in report["places"]] == [("strangers.db", 1)]
+    content = (house / "strangers.db").read_bytes()
+    assert strangers[0].tobytes() not in content
+    assert strangers[1].tobytes() in content
+    code, report, _ = removed(cli, *places)
+    assert code == 1, "nobody knows any more whom they show"
+    assert "may show them" in report["places"][0]["problem"]
+
+
+def test_expire_removes_old_sightings(cli, house, strangers):
+    words = ("expire", "strangers.db", "--keep-strangers", "1m")
+    assert cli(*words)[:2] == (0, "strangers.db: 0 sightings deleted\n")
+    with sqlite3.connect("strangers.db") as database:
+        database.execute("UPDATE sighting SET served_s = served_s - 61 WHERE number = 1")
+    database.close()
+    assert cli(*words, "--dry-run")[1] == "strangers.db: 1 sighting would be deleted\n"
+    assert cli(*words)[:2] == (0, "strangers.db: 1 sighting deleted\n")
+    assert strangers[0].tobytes() not in (house / "strangers.db").read_bytes()
+    assert cli("expire", "strangers.db", "--keep-events", "1d")[1] == "strangers.db: 0 sightings deleted\n"
 
 
 def test_expire_deletes_from_a_queue(cli, house):

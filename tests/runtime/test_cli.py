@@ -251,7 +251,7 @@ def test_every_command_has_help_with_an_example(capsys):
     of_audit = commands["audit"].commands.choices
     assert set(of_audit) == {"check", "show"}
     of_strangers = commands["strangers"].commands.choices
-    assert set(of_strangers) == {"list", "show", "name", "forget"}
+    assert set(of_strangers) == {"list", "show", "name", "ignore", "forget"}
     for command in (*commands.values(), *below.values(), *of_audit.values(), *of_strangers.values()):
         assert "example" in command.epilog
         assert "--json" in command.format_help() or command is commands["help"]

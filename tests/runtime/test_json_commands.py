@@ -100,21 +100,24 @@ def test_strangers(printed, place, people, astronaut):
     with StrangerStore("strangers.db", fingerprint=kind, create=True) as store:
         faces = [
             Sighting(camera="door", start=seen, end=seen, quality=0.5, embedding=row[number], crop=astronaut[:112, :96])
-            for number in (0, 0, 1)
+            for number in (0, 0, 0, 1, 1, 2)
         ]
         store.add(faces)
-        often, once = (stranger.id for stranger in store.group(0.5).strangers)
+        often, again, once = (stranger.id for stranger in store.group(0.5).strangers)
     words = ("--strangers", "strangers.db")
-    assert len(printed(build_parser, "strangers list", "strangers", "list", *words)["strangers"]) == 2
+    assert len(printed(build_parser, "strangers list", "strangers", "list", *words)["strangers"]) == 3
     shown = printed(build_parser, "strangers show", "strangers", "show", often, *words, "--crop", "crop.png")
-    assert shown["stranger"]["sightings"] == len(shown["sightings"]) == 2
+    assert shown["stranger"]["sightings"] == len(shown["sightings"]) == 3
     assert cv2.imread("crop.png").shape == (112, 96, 3)
     name = ("strangers", "name", often, "Ann Lee", "--gallery", people, "--audit", "audit.jsonl")
-    assert printed(build_parser, "strangers name", *name, *words)["enrolled"]["added"] == 2
+    assert printed(build_parser, "strangers name", *name, *words)["enrolled"]["added"] == 3
+    ignore = ("strangers", "ignore", again, "--gallery", people, "--audit", "audit.jsonl")
+    assert printed(build_parser, "strangers ignore", *ignore, *words)["ignored"] is True
     forget = ("strangers", "forget", once, "--audit", "audit.jsonl")
     assert printed(build_parser, "strangers forget", *forget, *words)["sightings"] == 1
     with open_gallery(people, kind) as gallery:
         assert gallery.identify(row[0]).name == "Ann Lee"
+        assert gallery.get(again).ignored
     assert printed(build_parser, "error", *name, *words)["error"]["code"] == "stranger-not-found"
     assert printed(build_parser, "error", "strangers", "forget", *words)["error"]["code"] == "usage"
 

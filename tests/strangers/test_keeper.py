@@ -133,6 +133,31 @@ def test_a_store_that_cannot_be_written_is_a_problem_and_nothing_is_lost(make_ke
     assert keeper.recognize(face(1)).sightings == 1
 
 
+def test_a_store_that_is_deleted_is_made_again(make_keeper, path):
+    keeper = make_keeper()
+    keeper.take(sighting(1))
+    keeper.turn()
+    path.unlink()
+    keeper.take(sighting(2))
+    with pytest.raises(StrangerError, match="replaced"):
+        keeper.turn()
+    keeper.turn()
+    assert keeper.recognize(face(1)) is None
+    assert keeper.recognize(face(2)).sightings == 1
+
+
+def test_the_time_for_which_a_sighting_waits_counts(make_keeper, path, machine):
+    keeper = make_keeper()
+    keeper.take(sighting(1))
+    machine.run(3 * HOUR)
+    keeper.take(sighting(2))
+    machine.run(5 * HOUR)
+    keeper.turn()
+    with StrangerStore(path, moment=machine) as store:
+        assert [kept.sightings for kept in store.strangers()] == [1]
+        assert store.oldest_s() == 5 * HOUR
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
 def test_a_full_disk_is_a_problem_and_nothing_is_lost(make_keeper, path):
     import resource

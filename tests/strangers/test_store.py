@@ -196,7 +196,15 @@ def test_an_encrypted_store_shows_nothing_without_its_key(make, path, key, machi
     for wrong in (None, bytes(32)):
         with pytest.raises(GalleryKeyError):
             make(key=wrong)
-    assert make(key=key).strangers() == (stranger,)
+    with StrangerStore(path, moment=machine) as locked:
+        with pytest.raises(GalleryKeyError):
+            locked.strangers()
+        with pytest.raises(GalleryKeyError):
+            locked.group(THRESHOLD)
+        assert make(key=key).strangers() == (stranger,)
+        machine.run(HOUR)
+        assert locked.expire(HOUR / 2) == 1
+    assert make(key=key).strangers() == ()
 
 
 def test_a_store_that_is_not_encrypted_refuses_a_key(make, key):

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_sphereface import Embedder, open_gallery
 from edge_sphereface.cli.event_lines import PlainLines, plain_line
 from edge_sphereface.stream.capture.opencv import CaptureSource
 from edge_sphereface.stream.capture.reader import FrameReader, SourceChange
@@ -50,6 +51,37 @@ def test_a_film_from_the_first_face_to_the_end(cli, film, people, small_model, t
     for event in events:
         require_schema("watch", event)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@pytest.mark.slow
+def test_a_stranger_is_told_when_seen_again(cli, film, small_model, tmp_path):
+    open_gallery(tmp_path / "nobody.db", Embedder(small_model), create=True).close()
+    strangers = tmp_path / "strangers.db"
+    words = (
+        film, "--gallery", tmp_path / "nobody.db", "--model", small_model, "--fast", "--json",
+        "--strangers", strangers, "--keep-strangers", "1h",
+    )  # fmt: skip
+    for times in (0, 1):
+        code, out, err = cli("watch", *words)
+        assert code == 0, err
+        (lost,) = [event for event in objects(out) if event["event"] == "lost"]
+        assert lost.get("stranger", {}).get("sightings", 0) == times
+    assert stat.S_IMODE(strangers.stat().st_mode) == 0o600
+    code, out, _ = cli("strangers", "list", "--strangers", strangers)
+    assert (code, out.split(" on ")[0]) == (0, f"{lost['stranger']['id']}: 2 sightings")
+    code, out, _ = cli("strangers", "forget", lost["stranger"]["id"], "--strangers", strangers)
+    assert (code, out) == (0, "2 sightings removed\n")
+    assert cli("strangers", "list", "--strangers", strangers)[1] == "no strangers\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"), [((), "how long"), (("--keep-strangers", "168h"), "everybody is a stranger")]
+)
+def test_strangers_need_a_limit_and_a_gallery(cli, tmp_path, words, part):
+    code, _, err = cli("watch", tmp_path, "--strangers", tmp_path / "strangers.db", *words)
+    assert code == 2
+    assert part in err
+    assert not (tmp_path / "strangers.db").exists()
 
 
 def test_the_page_lists_every_kind_of_event():
