@@ -14,6 +14,7 @@ from benchmarks.cameras.commands import add_command as add_cameras
 from benchmarks.day.commands import add_command as add_day
 from benchmarks.detection.commands import add_command as add_detection
 from benchmarks.emulation.commands import add_command as add_emulate
+from benchmarks.enrollment.commands import add_commands as add_enrollment
 from benchmarks.gallery.commands import add_commands as add_gallery
 from benchmarks.half_precision import add_command as add_half_precision
 from benchmarks.http.commands import add_command as add_http
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     add_http(added)
     _add_rhythm(added)
     add_gallery(added)
+    add_enrollment(added)
     add_stream(added)
     add_strangers(added)
     add_cameras(added)

@@ -31,6 +31,8 @@ from benchmarks.comparison import CompareReport
 from benchmarks.day.commands import DayReport
 from benchmarks.detection.measure import DetectionReport
 from benchmarks.emulation.compare import EmulateReport
+from benchmarks.enrollment.quality import QualityReport
+from benchmarks.enrollment.templates import TemplatesReport
 from benchmarks.gallery.identification import IdentificationReport
 from benchmarks.gallery.scale import ScaleReport
 from benchmarks.gallery.search import GallerySearchReport
@@ -189,6 +191,8 @@ RECORDS: list[tuple[str, Any]] = [
     ("benchmarks detection", DetectionReport),
     ("benchmarks pipeline", PipelineReport),
     ("benchmarks identification", IdentificationReport),
+    ("benchmarks quality", QualityReport),
+    ("benchmarks templates", TemplatesReport),
     ("benchmarks gallery-search", GallerySearchReport),
     ("benchmarks embed-folder", ScaleReport),
     ("benchmarks stream video", VideoReport),

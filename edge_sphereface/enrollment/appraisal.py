@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from edge_sphereface.gallery.crops import decode_crop
 from edge_sphereface.gallery.refit import find_landmarks
 from edge_sphereface.json_output import rounded
-from edge_sphereface.quality import assess, direction, light_of, sharpness
+from edge_sphereface.quality import USUAL_NOD, assess, direction, sharpness, side_light
 
 if TYPE_CHECKING:
     from edge_sphereface.alignment import Points
@@ -18,20 +18,21 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float32Array, UInt8Array
 
 Pose: TypeAlias = Literal["frontal", "left", "right", "up", "down"]
-Light: TypeAlias = Literal["even", "side", "dim"]
+Light: TypeAlias = Literal["even", "from the left", "from the right"]
 
 POSES: tuple[Pose, ...] = ("frontal", "left", "right", "up", "down")
 """Poses that the photographs of a person should show; left and right are those of the picture."""
-LIGHTS: tuple[Light, ...] = ("even", "side", "dim")
-"""Kinds of light that the photographs of a person should show."""
+LIGHTS: tuple[Light, ...] = ("even", "from the left", "from the right")
+"""Light that the photographs of a person should show; left and right are those of the picture."""
 _TURNED = 0.25
 """Shift of the nose from the middle between the eyes, in half eye distances, from which a face is turned."""
 _NODDED = 0.12
-"""Shift of the nose from the middle between eyes and mouth, as a share of their distance, from which it is nodded."""
-_SIDE = 0.2
-"""Difference of the brightness of both halves of the face, as a share of their sum, from which light is from a side."""
-_DIM = 70.0
-"""Mean brightness of the face, 0 to 255, below which the light is dim."""
+"""Further shift of the nose than usual between eyes and mouth, as a share of their distance, from which it is nodded.
+
+Beyond these bounds are half of LFW's photographs."""
+_SIDE = 0.15
+"""Difference of the brightness of both halves of the face, as a share of their sum, from which light is from a side: a
+fifth of LFW's photographs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class Appraisal:
         sharpness: variance of the Laplacian of the face divided by that of its brightness.
         pose: where the face looks: frontal, or to the left or the right of the picture, up or down; None if no
             landmarks were found.
-        light: even, from a side, or dim.
+        light: even, or from a side of the picture. Its brightness does not count, which depends on the skin.
     """
 
     quality: float | None = field(metadata=rounded(3))
@@ -104,17 +105,18 @@ def kept_crops(portrait: Portrait, fingerprint: Fingerprint) -> list[UInt8Array 
 def pose_of(landmarks: Float32Array) -> Pose:
     """Where a face looks, from landmarks (5, 2)."""
     found = direction(landmarks)
-    sideways, upward = abs(found.turned) / _TURNED, abs(found.nodded) / _NODDED
+    nodded = found.nodded - USUAL_NOD
+    sideways, upward = abs(found.turned) / _TURNED, abs(nodded) / _NODDED
     if max(sideways, upward) < 1:
         return "frontal"
     if sideways >= upward:
         return "left" if found.turned < 0 else "right"
-    return "up" if found.nodded < 0 else "down"
+    return "up" if nodded < 0 else "down"
 
 
 def light_in(crop: UInt8Array) -> Light:
     """The light of an aligned crop (H, W, 3) uint8 BGR."""
-    brightness, side = light_of(crop)
-    if brightness < _DIM:
-        return "dim"
-    return "side" if abs(side) >= _SIDE else "even"
+    side = side_light(crop)
+    if abs(side) < _SIDE:
+        return "even"
+    return "from the left" if side < 0 else "from the right"

@@ -102,7 +102,7 @@ def _photograph(photograph: PhotographReport, crop: UInt8Array | None) -> Iterat
         yield f"<p>repeats {photograph.duplicate_of}</p>"
     if photograph.appraisal is not None:
         found = photograph.appraisal
-        yield f'<p class="faint">{found.pose or "pose unknown"}, {found.light} light</p>'
+        yield f'<p class="faint">{found.pose or "pose unknown"}, light {found.light}</p>'
     yield "</li>"
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_sphereface.enrollment.appraisal import LIGHTS, POSES, Appraisal
-from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
+from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE, ROUNDING
 from edge_sphereface.json_output import rounded
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 REDUNDANT = 0.95
 """Similarity of two photographs from which the second one adds nothing."""
+UNLIKE = 0.5
+"""Share of the threshold below which a photograph is unlike the person's others."""
 _Z = 1.959964
 """Quantile of the normal distribution for an interval of 95 %."""
 
@@ -44,7 +46,7 @@ class PhotographReport:
         similarity: cosine similarity to the template of the person's other photographs; None if there are none.
         nearest: the other person that it resembles most; None if nobody else is enrolled.
         duplicate_of: number of an earlier photograph that is nearly the same; None if there is none.
-        harmful: whether it resembles another person as much as its own, or its own less than the threshold.
+        harmful: whether it resembles another person as much as its own, or its own less than half the threshold.
         appraisal: what the photograph is like; None if neither photograph nor crop is there.
     """
 
@@ -143,7 +145,7 @@ def report_person(
             similarity=None if math.isnan(similarity) else similarity,
             nearest=rival,
             duplicate_of=duplicate,
-            harmful=_is_harmful(similarity, rival, threshold),
+            harmful=is_harmful(similarity, None if rival is None else rival.similarity, threshold),
             appraisal=appraisal,
         )
         for number, path, similarity, rival, duplicate, appraisal in zip(
@@ -193,6 +195,17 @@ def to_the_others(embeddings: Float32Array) -> Float64Array:
     return nothing
 
 
+def to_the_nearest(embeddings: Float32Array) -> Float64Array:
+    """Compare each of several embeddings (N, D) with the other that it resembles most.
+
+    Returns:
+        (N,) cosine similarities; NaN for a single embedding.
+    """
+    cosines = embeddings.astype(np.float64) @ embeddings.T
+    np.fill_diagonal(cosines, -np.inf if len(embeddings) > 1 else np.nan)
+    return np.asarray(cosines.max(axis=1))
+
+
 def duplicates_of(embeddings: Float32Array) -> list[int | None]:
     """The number, from 1, of the first earlier embedding (N, D) that each one repeats; None if there is none."""
     cosines = embeddings @ embeddings.T
@@ -201,6 +214,21 @@ def duplicates_of(embeddings: Float32Array) -> list[int | None]:
         earlier = np.flatnonzero(row[:number] >= REDUNDANT)
         found.append(int(earlier[0]) + 1 if earlier.size else None)
     return found
+
+
+def is_harmful(similarity: float, rival: float | None, threshold: float | None) -> bool:
+    """Whether a photograph may show somebody else, or harm recognition.
+
+    Args:
+        similarity: to the template of the person's other photographs; NaN if there are none, so that nothing shows what
+            is the person's own.
+        rival: to the template of the most similar other person; None if there is none.
+        threshold: the gallery's threshold; None if it has none.
+    """
+    if math.isnan(similarity):
+        return False
+    is_unlike = threshold is not None and similarity < UNLIKE * threshold
+    return is_unlike or (rival is not None and rival >= similarity - ROUNDING)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -222,11 +250,3 @@ def _expected(photographs: Sequence[PhotographReport], threshold: float) -> Expe
     return ExpectedRecognition(
         rate=recognized / len(photographs), low=low, high=high, photographs=len(photographs), threshold=threshold
     )
-
-
-def _is_harmful(similarity: float, rival: Candidate | None, threshold: float | None) -> bool:
-    """A single photograph cannot be judged: nothing shows what is its own."""
-    if math.isnan(similarity):
-        return False
-    is_unlike = threshold is not None and similarity < threshold
-    return is_unlike or (rival is not None and rival.similarity >= similarity)

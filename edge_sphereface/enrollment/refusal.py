@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from edge_sphereface.alignment import CROP_HEIGHT, CROP_WIDTH
-from edge_sphereface.enrollment.person import to_the_others
+from edge_sphereface.enrollment.person import to_the_nearest
 from edge_sphereface.errors import NoFaceError, PhotographError, SeveralFacesError
 from edge_sphereface.quality import direction, sharpness
 
@@ -34,9 +34,11 @@ MAX_TURNED = 0.7
 """Largest shift of the nose from the middle between the eyes, in half eye distances."""
 MAX_NODDED = 0.3
 """Largest shift of the nose from the middle between eyes and mouth, as a share of their distance."""
-MIN_CONTRIBUTION = 0.02
+MIN_CONTRIBUTION = 0.12
 """Least change of the embedding, one less the cosine similarity, when a part of the face is blurred away."""
-_PARTS = {
+MIN_SYMMETRY = 0.58
+"""Least cosine similarity between the embeddings of the crop and of its mirror image."""
+PARTS = {
     "eyes": (34, 66, 8, 88),
     "nose and mouth": (68, 110, 12, 84),
     "left half": (16, 112, 4, 48),
@@ -79,11 +81,16 @@ def judge_photograph(path: Path, face: EmbeddedFace, embedder: CropEmbedder) -> 
             f"turned by {found.turned:.2f}, at most {MAX_TURNED}; nodded by {found.nodded:.2f}, at most {MAX_NODDED}"
         )
         refused.append(Refusal(path=path, reason="turned", detail=detail))
-    part, change = least_contribution(face.crop, face.embedding, embedder)
+    if refused:  # a blurred or turned face is unlike its mirror image, too
+        return refused
+    symmetry, part, change = visibility(face.crop, face.embedding, embedder)
+    if symmetry < MIN_SYMMETRY:
+        detail = f"similarity {symmetry:.2f} to the mirror image, at least {MIN_SYMMETRY}"
+        return [Refusal(path=path, reason="hidden", detail=detail)]
     if change < MIN_CONTRIBUTION:
-        detail = f"the {part} changes the embedding by {change:.3f}, at least {MIN_CONTRIBUTION}"
-        refused.append(Refusal(path=path, reason="hidden", detail=detail))
-    return refused
+        detail = f"the {part} changes the embedding by {change:.2f}, at least {MIN_CONTRIBUTION}"
+        return [Refusal(path=path, reason="hidden", detail=detail)]
+    return []
 
 
 def no_usable_face(path: Path, error: NoFaceError | SeveralFacesError) -> Refusal:
@@ -103,7 +110,7 @@ def judge_person(
         name: name of the person.
         photographs: path and embedding (D,) of each new photograph.
         gallery: where people were enrolled before; None if there is none.
-        threshold: cosine similarity below which a photograph is not like the others.
+        threshold: cosine similarity that a photograph must have to one of the others.
 
     Raises:
         EdgeSphereFaceError: as :meth:`Gallery.rivals` does.
@@ -112,13 +119,13 @@ def judge_person(
         return []
     rows = np.stack([embedding for _, embedding in photographs])
     earlier = None if gallery is None else gallery.portrait(name)
-    own = to_the_others(rows if earlier is None else np.concatenate([rows, earlier.embeddings]))
+    own = to_the_nearest(rows if earlier is None else np.concatenate([rows, earlier.embeddings]))
     rivals = [None] * len(rows) if gallery is None else gallery.rivals(name, rows)
     refused = []
     for (path, _), similarity, rival in zip(photographs, own.tolist(), rivals, strict=False):
         least = threshold if math.isnan(similarity) else max(threshold, similarity)
         if similarity < threshold:
-            detail = f"similarity {similarity:.3f} to the other photographs, at least {threshold:.3f}"
+            detail = f"similarity {similarity:.3f} to the nearest of the others, at least {threshold:.3f}"
         elif rival is not None and rival.similarity >= least:
             detail = f"it resembles {rival.name!r} more (similarity {rival.similarity:.3f})"
         else:
@@ -147,23 +154,35 @@ def require_accepted(refused: Sequence[Refusal], photographs: int) -> None:
     )
 
 
-def least_contribution(crop: UInt8Array, embedding: Float32Array, embedder: CropEmbedder) -> tuple[str, float]:
-    """The part of a face that the embedding depends on least.
+class Visibility(NamedTuple):
+    """How much of a face a crop shows, as far as the model tells.
 
-    Each part is blurred away in turn. The embedding hardly changes where the part shows nothing of the face.
+    Attributes:
+        symmetry: cosine similarity between the embeddings of the crop and of its mirror image.
+        part: name of the part of the face that the embedding depends on least.
+        change: change of the embedding, one less the cosine similarity, when that part is blurred away.
+    """
+
+    symmetry: float
+    part: str
+    change: float
+
+
+def visibility(crop: UInt8Array, embedding: Float32Array, embedder: CropEmbedder) -> Visibility:
+    """See how much of a face a crop shows.
+
+    The embedding hardly changes where a part that is blurred away shows nothing of the face, and differs from that of
+    the mirror image where one half does.
 
     Args:
         crop: (H, W, 3) uint8 BGR.
         embedding: (D,) float32 of unit length, of the crop.
         embedder: the model.
-
-    Returns:
-        Name of the part, and the change of the embedding: one less the cosine similarity.
     """
-    blurred = np.stack([without_part(crop, part) for part in _PARTS])
-    changes = 1.0 - embedder.embed(blurred).astype(np.float64) @ embedding
-    least = int(changes.argmin())
-    return list(_PARTS)[least], float(changes[least])
+    changed = np.stack([crop[:, ::-1], *(without_part(crop, part) for part in PARTS)])
+    mirrored, *similarities = (embedder.embed(changed).astype(np.float64) @ embedding).tolist()
+    change, part = min((1.0 - similarity, part) for similarity, part in zip(similarities, PARTS, strict=True))
+    return Visibility(mirrored, part, change)
 
 
 def without_part(crop: UInt8Array, part: str) -> UInt8Array:
@@ -172,7 +191,7 @@ def without_part(crop: UInt8Array, part: str) -> UInt8Array:
 
     height, width = crop.shape[:2]
     side = max(width - CROP_WIDTH * height // CROP_HEIGHT, 0) // 2
-    top, bottom, left, right = _PARTS[part]
+    top, bottom, left, right = PARTS[part]
     mask = np.zeros((height, width), np.float32)
     rows = slice(top * height // CROP_HEIGHT, bottom * height // CROP_HEIGHT)
     columns = slice(*(side + column * (width - 2 * side) // CROP_WIDTH for column in (left, right)))

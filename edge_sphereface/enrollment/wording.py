@@ -26,7 +26,7 @@ def advice_about(person: PersonReport) -> list[str]:
         )
     if person.redundant:
         advice.append(f"{_photographs(person, person.redundant)}: repeats another photograph and adds nothing.")
-    lacking = [*(person.missing_poses or ()), *(f"{light} light" for light in person.missing_light or ())]
+    lacking = [*(person.missing_poses or ()), *(f"light {light}" for light in person.missing_light or ())]
     if lacking:
         advice.append(f"No photograph shows: {', '.join(lacking)}.")
     return advice

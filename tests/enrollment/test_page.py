@@ -13,7 +13,7 @@ NAME = '<script>alert("x")</script> & Ann'
 
 
 def person(name, **changes):
-    appraisal = Appraisal(quality=None, eyes_px=None, sharpness=0.1, pose="left", light="dim")
+    appraisal = Appraisal(quality=None, eyes_px=None, sharpness=0.1, pose="left", light="from the left")
     photograph = PhotographReport(
         number=1,
         path=None,

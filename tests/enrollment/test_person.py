@@ -78,10 +78,10 @@ def test_one_photograph_cannot_be_judged(people):
 def test_poses_and_light_that_nobody_showed_are_missing(people):
     from dataclasses import replace
 
-    left = replace(FRONTAL, pose="left", light="dim")
+    left = replace(FRONTAL, pose="left", light="from the left")
     found = report(people, rows_of(0, 20, 40), [FRONTAL, left, None])
     assert found.missing_poses == ("right", "up", "down")
-    assert found.missing_light == ("side",)
+    assert found.missing_light == ("from the right",)
     unknown = report_person(people, "Ann", rows_of(0, 20), appraisals=[None, None])
     assert unknown.missing_poses is unknown.missing_light is None
     assert not any("No photograph shows" in line for line in advice_about(unknown))

@@ -125,6 +125,24 @@ def test_strict_enrollment_names_each_reason_and_enrolls_nobody(run, two_faces, 
     assert not place.exists()
 
 
+def test_the_report_of_a_gallery(run, cli, photo, place, tmp_path):
+    """Those who can be compared first; the page is for its owner alone."""
+    run("enroll", "--gallery", place, "Ann", photo, "--keep-crops")
+    _, result, _ = run("enroll", "--gallery", place, "Bob", photo, photo)
+    (bob,) = result["people"]
+    assert (bob["redundant"], bob["harmful"], bob["nearest"]["name"]) == ([2], [1, 2], "Ann")
+    page = tmp_path / "people.html"
+    code, result, _ = run("gallery", "report", "--gallery", place, "--detector", "mtcnn", "--html", page)
+    assert (code, [person["name"] for person in result["people"]]) == (0, ["Bob", "Ann"])
+    assert len(result["people"][1]["missing_poses"]) == 4, "the crop shows one of five"
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert page.read_text().count("data:image/jpeg;base64,") == 3
+    _, out, _ = cli("gallery", "report", "--gallery", place, "--detector", "mtcnn", "Ann")
+    assert "Ann: 1 photograph\n" in out
+    assert "1 of 2 identities" in out
+    assert run("gallery", "report", "--gallery", place, "Zed")[1]["error"]["code"] == "identity-not-found"
+
+
 @pytest.mark.slow
 def test_a_folder_of_people(run, cli, photo, two_faces, place, tmp_path, small_model):
     for name in ("people/Ann/1.png", "people/Ann/2.png", "people/Боб/1.png"):
