@@ -186,7 +186,7 @@ class House:
         """Remember what was written; returns the number of new snapshots."""
         now_s, new = self.clock.now_s, set(self._snapshots.glob("*.jpg")) - self._pictures
         self._pictures |= new
-        self.traces.add("events", (event.line().encode() for event in events), now_s)
+        self.traces.add("events", (event.line().encode() for event in events), now_s, is_whole=True)
         known = {
             event.snapshot.file_name
             for event in events

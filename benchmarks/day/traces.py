@@ -37,9 +37,10 @@ class TraceFigures:
 
 
 class _Trace:
-    def __init__(self, kind: Kind, data: bytes, end_s: float) -> None:
+    def __init__(self, kind: Kind, data: bytes, end_s: float, *, is_whole: bool) -> None:
         self.kind, self.end_s = kind, end_s
-        self.needles = [data[int(part * (len(data) - _BYTES)) :][:_BYTES] for part in _PLACES]
+        parts = [data[int(part * (len(data) - _BYTES)) :][:_BYTES] for part in _PLACES]
+        self.needles = [data] if is_whole else parts
         self.is_in_time = self.is_later = False
 
 
@@ -56,9 +57,17 @@ class Traces:
         self._folder, self._keep_s, self._slack_s = folder, keep_s, slack_s
         self._traces: list[_Trace] = []
 
-    def add(self, kind: Kind, parts: Iterable[bytes], now_s: float) -> None:
-        """Remember traces that were written by now, and look whether their bytes can be found."""
-        added = [_Trace(kind, data, now_s + self._keep_s[kind] + self._slack_s) for data in parts]
+    def add(self, kind: Kind, traces: Iterable[bytes], now_s: float, *, is_whole: bool = False) -> None:
+        """Remember traces that were written by now, and look whether their bytes can be found.
+
+        Args:
+            kind: of the traces.
+            traces: bytes of each.
+            now_s: moment, in seconds.
+            is_whole: search for all bytes of a trace together; otherwise, for parts of it, which others must not have.
+        """
+        end_s = now_s + self._keep_s[kind] + self._slack_s
+        added = [_Trace(kind, data, end_s, is_whole=is_whole) for data in traces]
         contents = self._contents()
         for trace in added:
             trace.is_in_time = _is_in(trace, contents)

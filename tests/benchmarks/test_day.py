@@ -45,6 +45,17 @@ def test_traces_are_found_in_the_bytes_until_they_are_gone(tmp_path):
     assert (found.traces, found.found_in_time, found.found_later, found.keep_hours) == (3, 2, 1, 2.0)
 
 
+def test_lines_that_are_alike_in_parts_are_not_taken_for_one_another(tmp_path):
+    old, young = (f'{{"sequence": {number}, "rest": "{"x" * 200}"}}'.encode() for number in (1, 2))
+    (tmp_path / "events").write_bytes(old + young)
+    traces = Traces(tmp_path, {"events": 3600.0})
+    traces.add("events", [old], 0.0, is_whole=True)
+    (tmp_path / "events").write_bytes(young)
+    traces.look(7200.0)
+    (found,) = traces.figures()
+    assert (found.found_in_time, found.found_later) == (1, 0)
+
+
 def seen(role, person, *, names=(), groups=(), faces=0, snapshots=0):
     visit = Visit(0.0, "hall", person, role, ())
     one = score.Seen(visit, [], [Kept(group, "hall", 0.0) for group in groups], snapshots)
