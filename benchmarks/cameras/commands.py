@@ -34,7 +34,7 @@ class CamerasReport:
         detector: name of the detector, the one that `auto` chooses.
         fps: frames per second of each camera.
         size: width and height of the frames in pixels.
-        rows: one row for each number of cameras and arrangement.
+        cameras: one row for each number of cameras and arrangement.
         isolation: one row for each way in which a camera fails, and what it costs the others.
     """
 
@@ -43,7 +43,7 @@ class CamerasReport:
     detector: str
     fps: float
     size: tuple[int, int]
-    rows: tuple[CamerasRow, ...]
+    cameras: tuple[CamerasRow, ...]
     isolation: tuple[IsolationRow, ...]
 
 
@@ -127,7 +127,7 @@ def run_cameras(arguments: argparse.Namespace) -> Outcome:
         detector=choose_installed().name,
         fps=arguments.fps,
         size=SIZE,
-        rows=tuple(rows),
+        cameras=tuple(rows),
         isolation=tuple(failures),
     )
     keep_result(result, arguments.output)

@@ -356,6 +356,9 @@ def not_this_person_rows(known: Known, threshold: float) -> tuple[NotThisPersonR
     Args:
         known: photographs of known people.
         threshold: the model's threshold, by which strict enrollment judges.
+
+    Returns:
+        A row for each number of photographs that somebody has.
     """
     random = np.random.default_rng(0)
     rows = []
@@ -372,6 +375,8 @@ def not_this_person_rows(known: Known, threshold: float) -> tuple[NotThisPersonR
             foreign.append(bool(to_the_nearest(known.unit[mixed])[0] < threshold))
             own_harmful += _harmful(known, chosen, person)
             foreign_harmful.append(_harmful(known, mixed, person)[0])
+        if not foreign:
+            continue
         rows.append(
             NotThisPersonRow(
                 together=together,

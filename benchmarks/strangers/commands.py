@@ -82,7 +82,7 @@ def run_strangers(arguments: argparse.Namespace) -> Outcome:
         choices=tuple(choices),
         pair_false_accepts=days.PAIR_FALSE_ACCEPTS,
         pair_thresholds={name: days.pair_threshold(chooses) for name, (chooses, _) in divided.items()},
-        rows=tuple(row for name, (_, judged) in divided.items() for row in days.judge(name, judged, choices[0])),
+        strangers=tuple(row for name, (_, judged) in divided.items() for row in days.judge(name, judged, choices[0])),
         timed_sightings=len(timed),
         grouping_ms=days.time_grouping(timed, choices[0]),
     )

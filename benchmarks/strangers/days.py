@@ -141,7 +141,7 @@ class StrangerQualityReport:
         choices: the best threshold of each linkage, the best linkage first.
         pair_false_accepts: share of the pairs of different people that reach the pair threshold.
         pair_thresholds: the pair threshold of each set, of the people who choose.
-        rows: quality after some days, of the other people.
+        strangers: quality after some days, of the other people.
         timed_sightings: number of sightings whose grouping was timed.
         grouping_ms: processor time of grouping them in milliseconds, the median of several rounds.
     """
@@ -153,7 +153,7 @@ class StrangerQualityReport:
     choices: tuple[LinkageChoice, ...]
     pair_false_accepts: float
     pair_thresholds: dict[str, float]
-    rows: tuple[StrangerDays, ...]
+    strangers: tuple[StrangerDays, ...]
     timed_sightings: int
     grouping_ms: float
 
@@ -273,7 +273,7 @@ def text(report: StrangerQualityReport) -> str:
     ]
     head = f"{'set':<8}{'days':>5}{'sightings':>10}{'people':>8}{'groups':>8}{'again':>7}{'groups':>8}"
     lines += ["", f"{head}{'precision':>11}{'recall':>8}{'F1':>7}"]
-    for row in report.rows:
+    for row in report.strangers:
         rates = "".join(
             f"{'-' if rate is None else format(rate, '.3f'):>{width}}"
             for rate, width in ((row.agreement.precision, 11), (row.agreement.recall, 8), (row.agreement.f1, 7))

