@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,8 +48,8 @@ def expire_files(
 ) -> Expired:
     """Delete the pictures and recordings of a folder that are older than their limits.
 
-    A file without a record counts as a picture of somebody unknown, of the age of the file. Other files, links and
-    folders below are never touched.
+    A file without a record, or with a damaged one, counts as a picture of somebody unknown, of the age of the file.
+    Other files, links and folders below are never touched.
 
     Args:
         index: of the folder.
@@ -63,7 +64,8 @@ def expire_files(
     """
     found = {file.path.name: file for file in find_files(index.folder)}
     held = index.files()
-    strangers = [file for name, file in found.items() if name not in held and not _is_fresh(file, index)]
+    recorded = {name for name, file in held.items() if math.isfinite(file.age_s)}
+    strangers = [file for name, file in found.items() if name not in recorded and not _is_fresh(file, index)]
     if not held and not adopt:
         return Expired(unrecorded=tuple(sorted(file.path.name for file in strangers)))
     if dry_run:

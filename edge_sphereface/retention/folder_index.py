@@ -17,7 +17,7 @@ from edge_sphereface.retention.service_clock import (
     START_TABLE,
     age_s,
     ahead_of_starts,
-    is_finite,
+    is_time,
     observe,
 )
 from edge_sphereface.storage.private_database import COMPANIONS, PrivateDatabase
@@ -57,7 +57,7 @@ class HeldFile:
     """A file of a folder.
 
     Attributes:
-        age_s: its age in seconds.
+        age_s: its age in seconds, infinite if its record is damaged.
         names: names of the people in it.
         has_unknown: whether it shows somebody without a name, or nobody is recorded.
         is_recorded: whether it was recorded who is in it; False for a file that was found without a record.
@@ -205,8 +205,9 @@ class FolderIndex:
             found = {}
             for file, start, served_s in run("SELECT name, start, served_s FROM file LIMIT ?", (_MOST_ROWS,)):
                 names = shown.get(str(file), {UNKNOWN})
+                age = age_s(now_s, served_s, ahead_s.get(start))
                 found[str(file)] = HeldFile(
-                    age_s=age_s(now_s, served_s, ahead_s.get(start)) or 0.0,
+                    age_s=float("inf") if age is None else age,
                     names=frozenset(names - {UNKNOWN}),
                     has_unknown=UNKNOWN in names,
                     is_recorded=str(file) not in adopted,
@@ -262,7 +263,7 @@ class FolderIndex:
             rows = run("SELECT run, sequence, start, behind_s FROM run ORDER BY run, sequence LIMIT ?", (_MOST_ROWS,))
             corrections: dict[str, list[tuple[int, float]]] = {}
             for name, sequence, start, behind_s in rows:
-                if start in ahead_s and isinstance(sequence, int) and is_finite(behind_s):
+                if start in ahead_s and isinstance(sequence, int) and is_time(behind_s):
                     corrections.setdefault(str(name), []).append((sequence, behind_s + ahead_s[start]))
             return EventAges(service.now_s, corrections, calendar_s=service.calendar_s)
 

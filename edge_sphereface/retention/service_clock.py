@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edge_sphereface.retention.moment import Moment
@@ -15,6 +15,12 @@ _JUMP_S = 600.0
 _LASTING_S = 3600.0
 """Running time after which a jump forward is believed."""
 _MOST_STARTS = 1_000_000
+_LARGEST_START = 1 << 39
+"""Number of a start that a file never reaches; a larger one is damage."""
+_FIRST_STARTS = 1 << 32
+_LONGEST_S = 1e12
+"""Time beyond which a value is damage; of one that is much larger, a second would be lost in rounding."""
+_ROUNDING_S = 1.0
 
 START_TABLE = (
     "CREATE TABLE start (number INTEGER PRIMARY KEY, identity TEXT, uptime_s REAL, served_s REAL, ahead_s REAL)"
@@ -57,9 +63,10 @@ def observe(run: Run, moment: Moment) -> Service:
         run: of a database that holds both tables.
         moment: the present one.
     """
-    last = run("SELECT number, identity, uptime_s, served_s, ahead_s FROM start ORDER BY number DESC").fetchone()
-    if last is None or not all(is_finite(value) for value in last[2:]):
-        number, uptime_s, served_s, ahead_s = 1, moment.uptime_s, 0.0, moment.unix_s
+    last = _last_start(run, moment)
+    if last is None:
+        number = 1 + secrets.randbelow(_FIRST_STARTS)  # damaged records may have got the small ones
+        uptime_s, served_s, ahead_s = moment.uptime_s, 0.0, moment.unix_s
     elif last[1] == moment.start:
         number, uptime_s = last[0], max(moment.uptime_s, last[2])
         served_s, ahead_s = last[3] + uptime_s - last[2], last[4]
@@ -71,10 +78,23 @@ def observe(run: Run, moment: Moment) -> Service:
     return Service(number, served_s, ahead_s, _calendar_s(run, number, served_s, moment.unix_s))
 
 
+def _last_start(run: Run, moment: Moment) -> tuple[Any, ...] | None:
+    """Number, identity, uptime_s, served_s and ahead_s of the last start; damaged ones after it are removed."""
+    run("DELETE FROM start WHERE number NOT BETWEEN 1 AND ?", (_LARGEST_START,))
+    query = "SELECT number, identity, uptime_s, served_s, ahead_s FROM start ORDER BY number DESC"
+    while (last := run(query).fetchone()) is not None:
+        is_ahead = last[1] == moment.start and is_time(last[2]) and last[2] > moment.uptime_s + _ROUNDING_S
+        if all(map(is_time, last[2:])) and not is_ahead:
+            break
+        run("DELETE FROM start WHERE number = ?", (last[0],))
+    found: tuple[Any, ...] | None = last
+    return found
+
+
 def ahead_of_starts(run: Run) -> dict[int, float]:
     """What the calendar clock showed beyond the time of service, at most, in each start of the machine."""
     rows = run("SELECT number, ahead_s FROM start LIMIT ?", (_MOST_STARTS,))
-    return {number: ahead_s for number, ahead_s in rows if is_finite(ahead_s)}
+    return {number: ahead_s for number, ahead_s in rows if is_time(ahead_s)}
 
 
 def age_s(now_s: float, served_s: object, ahead_s: float | None) -> float | None:
@@ -85,21 +105,22 @@ def age_s(now_s: float, served_s: object, ahead_s: float | None) -> float | None
         served_s: time of service at the moment.
         ahead_s: of the start of the machine at the moment, from :func:`ahead_of_starts`; None if it is not known.
     """
-    if ahead_s is None or not isinstance(served_s, int | float) or not math.isfinite(served_s):
+    if ahead_s is None or not isinstance(served_s, int | float) or not is_time(served_s):
         return None
-    return max(now_s - served_s - ahead_s, 0.0)
+    age = now_s - served_s - ahead_s
+    return max(age, 0.0) if age > -_ROUNDING_S else None  # the clock never runs back
 
 
-def is_finite(value: object) -> bool:
-    """Whether a value of the database is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+def is_time(value: object) -> bool:
+    """Whether a value of the database can be a time in seconds."""
+    return isinstance(value, int | float) and abs(value) <= _LONGEST_S  # also refuses NaN
 
 
 def _calendar_s(run: Run, start: int, served_s: float, unix_s: float) -> float:
     """The calendar clock, without a jump forward that has not lasted yet."""
     shown_s = unix_s - served_s
     row = run("SELECT start, ahead_s, shown_ahead_s, since_s FROM calendar").fetchone()
-    if row is None or not all(map(is_finite, row)) or row[3] > served_s:
+    if row is None or not all(map(is_time, row)) or row[3] > served_s:
         ahead_s, first_shown_s, since_s = shown_s, shown_s, served_s
     else:
         last_start, ahead_s, first_shown_s, since_s = row

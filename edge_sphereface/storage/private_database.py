@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Run: TypeAlias = Callable[..., sqlite3.Cursor]
     """Runs a statement within a transaction."""
 
-COMPANIONS = ("", "-journal")
+COMPANIONS = ("", "-journal", "-wal", "-shm")
 """Ends of the names of the files of a database."""
 
 _WAIT_S = 5.0
@@ -138,6 +138,7 @@ class PrivateDatabase:
         run("PRAGMA temp_store = MEMORY")  # the copy that VACUUM makes must not reach the disk
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")
+        run("PRAGMA journal_mode = DELETE")  # another program may have chosen a write-ahead log in the file
         run("BEGIN IMMEDIATE")
         with connection:
             (found,) = run("PRAGMA application_id").fetchone()

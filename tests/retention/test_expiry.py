@@ -2,12 +2,14 @@
 
 import json
 import os
+import sqlite3
 from datetime import datetime, timezone
 
 import pytest
 
 from edge_sphereface.errors import RetentionError
 from edge_sphereface.retention import (
+    INDEX_NAME,
     FolderIndex,
     Moment,
     RetentionLimits,
@@ -239,3 +241,14 @@ def test_links_and_other_files_are_not_rewritten(index, clock, tmp_path):
     assert expire_event_file(index, tmp_path / "pipe", HOUR).events == 0
     assert (tmp_path / "notes.txt").read_text() == "mine\n"
     assert (tmp_path / "notes.txt").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_file_whose_record_is_damaged_goes_by_its_own_time(index, clock):
+    new, old = picture(index, 1, {"r-1": "Ann"}), picture(index, 2, {"r-2": "Ann"})
+    for name, age in ((new, 0), (old, 9 * HOUR)):
+        os.utime(index.folder / name, (NOON - age, NOON - age))
+    with sqlite3.connect(index.folder / INDEX_NAME) as database:
+        database.execute("UPDATE file SET served_s = 1e300")
+    database.close()
+    assert expire_files(index, LIMITS).files == (old,)
+    assert index.files()[new].names == {"Ann"}

@@ -219,3 +219,30 @@ def test_the_present_moment_moves_forward():
     first, second = read_moment(), read_moment()
     assert first.start == second.start
     assert first.uptime_s <= second.uptime_s
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE start SET number = 9223372036854775807",
+        "UPDATE start SET number = 9223372036854775807, identity = 'other'",
+        "UPDATE start SET served_s = 1e300",
+        "UPDATE start SET served_s = 1e308, ahead_s = 1e308",
+        "UPDATE start SET uptime_s = 1e11",
+        "INSERT INTO start VALUES (7, '1', 'x', 'x', 'x')",
+        "UPDATE file SET served_s = 1e300",
+        "UPDATE file SET served_s = 1e11",
+        "DELETE FROM start",
+    ],
+)
+def test_damaged_times_make_no_file_younger(index, machine, tmp_path, forged):
+    index.add("a.jpg", {"r-1": UNKNOWN})
+    with sqlite3.connect(tmp_path / INDEX_NAME) as database:
+        database.execute(forged)
+    database.close()
+    machine.run(HOUR)
+    index.add("b.jpg", {"r-2": UNKNOWN})
+    machine.run(HOUR)
+    found = index.files()
+    assert found["a.jpg"].age_s >= 2 * HOUR
+    assert found["b.jpg"].age_s == pytest.approx(HOUR, abs=0.01)
