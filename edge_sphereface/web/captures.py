@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _LEFT_S = 10.0
 """Time without a question of its viewer after which a capture is dropped."""
+_LOOK_S = 1.0
+"""Time between two looks for captures that are over."""
 _QUALITY = 90
 
 
@@ -83,18 +85,34 @@ class _Session:
     camera: str
     capture: GuidedCapture
     asked_at: float
+    is_enrolling: bool = False
+
+
+def _after(wait_s: float, run: Callable[[], None]) -> None:
+    """Run something later, in a thread that does not keep the program from its end."""
+    timer = threading.Timer(wait_s, run)
+    timer.daemon = True
+    timer.start()
 
 
 class Captures:
     """The captures that are going on. Frames come in the threads of streams, questions in others.
 
+    What is over is dropped by the clock, also if its camera gives no more frames and nobody asks.
+
     Args:
         clock: gives seconds that never run backwards.
+        later: runs something after a time in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        later: Callable[[float, Callable[[], None]], None] = _after,
+    ) -> None:
+        self._clock, self._later = clock, later
         self._lock = threading.Lock()
+        self._is_looking = False
         self._sessions: dict[str, _Session] = {}
 
     def take(self, camera: str, result: FrameResult, stream: FaceStream | None) -> None:
@@ -102,7 +120,7 @@ class Captures:
         session = self._sessions.get(camera)
         if session is None:
             return
-        if self._clock() - session.asked_at > _LEFT_S or not session.capture.seconds_left:
+        if not self._is_going_on(session):
             self._drop(session)
         elif result.detected and stream is not None and stream.embedder is not None:
             faces = [track.face for track in result.in_sight]
@@ -128,6 +146,9 @@ class Captures:
             capture = GuidedCapture(threshold, clock=self._clock)
             session = _Session(secrets.token_urlsafe(16), camera, capture, self._clock())
             self._sessions = {**self._sessions, camera: session}
+            is_first, self._is_looking = not self._is_looking, True
+        if is_first:
+            self._later(_LOOK_S, self._look)
         return _state(session)
 
     def state(self, capture: str) -> CaptureState:
@@ -157,7 +178,7 @@ class Captures:
         """Enroll the pictures of a complete capture, which is then over.
 
         Raises:
-            CaptureError: there is no such capture, or it is not complete.
+            CaptureError: there is no such capture, it is not complete, or it is being enrolled already.
             GalleryError: the gallery refuses them; the capture goes on.
         """
         import numpy as np
@@ -168,8 +189,16 @@ class Captures:
         shots = session.capture.shots
         if session.capture.wanted is not None:
             raise CaptureError("Not all pictures were taken.", hint="go on, or cancel")
-        crops = [encode_crop(shot.crop) for shot in shots] if gallery.keep_crops else None
-        enrollment = gallery.enroll(name, np.stack([shot.embedding for shot in shots]), crops=crops)
+        with self._lock:
+            if session.is_enrolling or self._sessions.get(session.camera) is not session:
+                raise CaptureError("This capture is being enrolled, or was.", hint="begin again for another person")
+            session.is_enrolling = True
+        try:
+            crops = [encode_crop(shot.crop) for shot in shots] if gallery.keep_crops else None
+            enrollment = gallery.enroll(name, np.stack([shot.embedding for shot in shots]), crops=crops)
+        except BaseException:
+            session.is_enrolling = False
+            raise
         self._drop(session)
         return enrollment
 
@@ -178,6 +207,14 @@ class Captures:
         for session in self._sessions.values():
             if session.id == capture:
                 self._drop(session)
+
+    def _look(self) -> None:
+        """Drop the captures whose time is over, with their pictures, again and again until none goes on."""
+        with self._lock:
+            self._sessions = {name: one for name, one in self._sessions.items() if self._is_going_on(one)}
+            self._is_looking = is_looking = bool(self._sessions)
+        if is_looking:
+            self._later(_LOOK_S, self._look)
 
     def _find(self, capture: str) -> _Session:
         for session in self._sessions.values():

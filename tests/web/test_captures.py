@@ -1,5 +1,6 @@
 """Guided captures of the page: who may have one, and that nothing of it is left."""
 
+import gc
 from types import SimpleNamespace
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_sphereface.alignment import LANDMARK_TEMPLATE
+from edge_sphereface.enrollment.guided_capture import Shot
 from edge_sphereface.types import Face
 from edge_sphereface.web.captures import CaptureError, Captures
 
@@ -26,8 +28,14 @@ def clock():
 
 
 @pytest.fixture
-def captures(clock):
-    return Captures(clock)
+def later():
+    """What a capture wants to run later."""
+    return []
+
+
+@pytest.fixture
+def captures(clock, later):
+    return Captures(clock, lambda _, run: later.append(run))
 
 
 @pytest.fixture
@@ -108,3 +116,40 @@ def test_without_a_gallery_there_is_none(captures, stream):
     stream.gallery = None
     with pytest.raises(CaptureError, match="without a gallery"):
         captures.begin(stream)
+
+
+def test_of_two_who_enroll_one_capture_the_second_is_refused(captures, show, stream, people):
+    capture = captures.begin(stream).id
+    show(capture, *TURNS)
+
+    class Asked:
+        """A gallery, at which somebody else enrolls the same capture meanwhile."""
+
+        keep_crops = False
+
+        def enroll(self, *given, **options):
+            with pytest.raises(CaptureError, match="being enrolled"):
+                captures.enroll(capture, "Bob", people)
+            return people.enroll(*given, **options)
+
+    assert captures.enroll(capture, "Ann", Asked()).added == 5
+    assert [person.name for person in people.identities()] == ["Ann"]
+
+
+def test_the_pictures_of_a_capture_that_is_left_go_without_another_frame_or_question(
+    captures, show, stream, clock, later
+):
+    def shots():
+        gc.collect()
+        return sum(isinstance(one, Shot) for one in gc.get_objects())
+
+    before = shots()
+    show(captures.begin(stream).id, "frontal", "left")
+    later.pop()()
+    assert shots() == before + 2
+    clock.now_s += 11
+    later.pop()()
+    assert shots() == before
+    assert later == []
+    captures.begin(stream)
+    assert len(later) == 1
