@@ -17,6 +17,7 @@ from edge_sphereface.cli.arguments import (
 from edge_sphereface.cli.audit_command import audit_option, open_audit
 from edge_sphereface.cli.option import option_parser
 from edge_sphereface.cli.runner import Outcome, UsageError
+from edge_sphereface.storage.bounded_json import escaped
 from edge_sphereface.strangers.records import KeptSighting, Stranger  # noqa: TC001 -- read for the JSON Schema
 
 if TYPE_CHECKING:
@@ -216,10 +217,12 @@ def show(arguments: argparse.Namespace) -> Outcome:
     with _store(arguments) as store:
         stranger, sightings = store.get(arguments.id), store.sightings(arguments.id)
         if arguments.crop is not None:
-            save_image(arguments.crop, store.crop(sightings[0].number))
+            save_image(arguments.crop, store.best_crop(arguments.id))
     report = StrangerReport(stranger=stranger, sightings=sightings, crop=arguments.crop)
     times = sorted(sightings, key=lambda sighting: sighting.start)
-    lines = [f"  {_when(one.start)}, {(one.end - one.start).total_seconds():.0f} s, {one.camera}" for one in times]
+    lines = [
+        f"  {_when(one.start)}, {(one.end - one.start).total_seconds():.0f} s, {escaped(one.camera)}" for one in times
+    ]
     written = [] if arguments.crop is None else [f"written: {arguments.crop}"]
     return Outcome(report, "\n".join([_text(stranger), *lines, *written]))
 
@@ -276,7 +279,8 @@ def _store(arguments: argparse.Namespace) -> StrangerStore:
 def _text(stranger: Stranger) -> str:
     days = "1 day" if stranger.days == 1 else f"{stranger.days} days"
     when = f"first {_when(stranger.first)}, last {_when(stranger.last)}"
-    return f"{stranger.id}: {_sightings(stranger.sightings)} on {days}, {when}, {', '.join(stranger.cameras)}"
+    cameras = ", ".join(map(escaped, stranger.cameras))
+    return f"{escaped(stranger.id)}: {_sightings(stranger.sightings)} on {days}, {when}, {cameras}"
 
 
 def _when(moment: datetime) -> str:

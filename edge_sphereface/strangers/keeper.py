@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from edge_sphereface.errors import EdgeSphereFaceError, OutputError, StrangerFormatError
+from edge_sphereface.errors import (
+    EdgeSphereFaceError,
+    EmbeddingError,
+    OutputError,
+    StrangerError,
+    StrangerFormatError,
+)
 from edge_sphereface.retention.moment import read_moment
 from edge_sphereface.strangers.store import MOST_SIGHTINGS, StrangerStore, delete_damaged
 
@@ -161,8 +167,10 @@ class StrangerKeeper:
         """
         with self._beginning_anew():
             store = self._opened()
-            self._write(store)
-            self._expire(store)
+            try:
+                self._write(store)
+            finally:  # whatever cannot be written, nothing stays longer
+                self._expire(store)
             threshold = self._threshold_now()
             if threshold is not None and self._is_changed:
                 self._is_changed = False
@@ -214,10 +222,12 @@ class StrangerKeeper:
                 self._lost += 1
             waiting = tuple(self._waiting)
         if waiting:
-            ages_s = [max(now_s - one.since_s, 0.0) for one in waiting]
-            self._evicted += store.add([one.sighting for one in waiting], ages_s=ages_s)
+            good = [one for one in waiting if _can_be_kept(store, one.sighting)]
+            ages_s = [max(now_s - one.since_s, 0.0) for one in good]
+            self._evicted += store.add([one.sighting for one in good], ages_s=ages_s)
             with self._lock:
                 self._waiting = deque(one for one in self._waiting if one not in waiting)
+                self._lost += len(waiting) - len(good)
             self._is_changed = True
 
     def _expire(self, store: StrangerStore) -> None:
@@ -271,3 +281,12 @@ class StrangerKeeper:
         ]
         found = "; ".join(filter(None, parts))
         return found and f"strangers: {found}"
+
+
+def _can_be_kept(store: StrangerStore, sighting: Sighting) -> bool:
+    """Whether a sighting can be written; one that never can must not hold up the others."""
+    try:
+        store.require_storable(sighting)
+    except (EmbeddingError, StrangerError):
+        return False
+    return True

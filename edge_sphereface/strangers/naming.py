@@ -29,16 +29,14 @@ def enroll_stranger(
         ignored: whether the person is never reported; None leaves an existing identity unchanged.
 
     Raises:
-        StrangerNotFoundError: there is no such stranger.
+        StrangerNotFoundError: there is no such stranger, or somebody else has just named or forgotten them; nothing
+            was changed.
         StrangerError: the store cannot be used; the person may be enrolled.
         GalleryError: the gallery refuses the person; nothing was changed.
         FingerprintError: the gallery holds embeddings of another kind.
     """
     gallery.fingerprint.require(store.fingerprint, f"The gallery {gallery.location}")
-    best = [sighting.number for sighting in store.sightings(stranger)[:MOST_ENROLLED]]
-    embeddings = store.embeddings(stranger)
-    crops = [encode_crop(store.crop(number)) for number in best] if gallery.keep_crops else None
-    rows = np.stack([embeddings[number] for number in best])
-    enrollment = gallery.enroll(name, rows, crops=crops, ignored=ignored)
-    store.forget(stranger)
-    return enrollment
+    with store.claim(stranger, most=MOST_ENROLLED) as best:
+        rows = np.stack([face.embedding for face in best])
+        crops = [encode_crop(face.crop) for face in best] if gallery.keep_crops else None
+        return gallery.enroll(name, rows, crops=crops, ignored=ignored)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import numpy as np
 
-from edge_sphereface.errors import GalleryFormatError, GalleryKeyError, ImageError, StrangerFormatError
+from edge_sphereface.errors import GalleryFormatError, GalleryKeyError, ImageError, StrangerError, StrangerFormatError
 from edge_sphereface.gallery.encryption import AesCipher, NoCipher
 from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
 from edge_sphereface.image import decode_image
@@ -48,6 +48,14 @@ class _Record(Record):
     start: Annotated[float, Between(0, _LAST_S)]
     end: Annotated[float, Between(0, _LAST_S)]
     quality: Rate
+
+
+class EncodedSighting(NamedTuple):
+    """A sighting as bytes: its record, its embedding, and its crop as a JPEG file."""
+
+    record: bytes
+    embedding: bytes
+    crop: bytes
 
 
 class SealedValues:
@@ -95,23 +103,36 @@ class SealedValues:
             except GalleryFormatError as error:
                 raise GalleryKeyError(f"The file of strangers {path} was encrypted with another key.") from error
 
-    def seal(self, number: int, sighting: Sighting, embedding: Float32Array) -> tuple[bytes, bytes, bytes]:
-        """Encode a sighting: its record, its embedding (D,) of length one, and its crop as a JPEG file."""
+    def encode(self, sighting: Sighting, embedding: Float32Array) -> EncodedSighting:
+        """Encode a sighting with its embedding (D,) of length one.
+
+        Raises:
+            StrangerError: its times, its quality or its crop cannot be kept.
+        """
         import cv2
 
-        record = _Record(
-            camera=sighting.camera[:_MOST_LETTERS],
-            start=sighting.start.timestamp(),
-            end=sighting.end.timestamp(),
-            quality=float(sighting.quality),
-        )
-        crop = cv2.imencode(".jpg", sighting.crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
-        vector = np.ascontiguousarray(embedding, dtype="<f4").tobytes()
-        values = {"record": record.to_json().encode(), "embedding": vector, "crop": crop}
-        record_value, vector_value, crop_value = (
-            self._cipher.seal(value, self._place(kind, number)) for kind, value in values.items()
-        )
-        return record_value, vector_value, crop_value
+        try:
+            record = _Record(
+                camera=sighting.camera[:_MOST_LETTERS],
+                start=sighting.start.timestamp(),
+                end=sighting.end.timestamp(),
+                quality=float(sighting.quality),
+            ).to_json()
+            crop = cv2.imencode(".jpg", sighting.crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+        except (ValueError, OverflowError, cv2.error) as error:
+            raise StrangerError(f"A sighting cannot be kept: {error}") from error
+        found = EncodedSighting(record.encode(), np.ascontiguousarray(embedding, dtype="<f4").tobytes(), crop)
+        pixels = sighting.crop.shape[0] * sighting.crop.shape[1]
+        if pixels > _MOST_PIXELS or len(crop) + _SEAL_BYTES > MOST_CROP_BYTES:
+            raise StrangerError(f"A sighting cannot be kept: its crop of {pixels} pixels is too large.")
+        if len(found.record) + _SEAL_BYTES > MOST_RECORD_BYTES:
+            raise StrangerError(f"A sighting cannot be kept: its record takes {len(found.record)} bytes.")
+        return found
+
+    def seal(self, number: int, sighting: EncodedSighting) -> EncodedSighting:
+        """Bind a sighting to its number, and encrypt it where there is a key."""
+        places = (self._place(kind, number) for kind in EncodedSighting._fields)
+        return EncodedSighting(*map(self._cipher.seal, sighting, places))
 
     def record(self, number: int, sealed: object) -> KeptSighting:
         """Decode the record of a sighting.
@@ -130,7 +151,9 @@ class SealedValues:
             StrangerFormatError: it is damaged.
         """
         raw = self._open(sealed, "embedding", number)
-        vector = np.frombuffer(raw if len(raw) == 4 * self._size else bytes(4 * self._size), dtype="<f4")
+        if len(raw) != 4 * self._size:
+            raise _damaged(number, f"its embedding takes {len(raw)} bytes")
+        vector = np.frombuffer(raw, dtype="<f4")
         if not abs(float(np.vdot(vector, vector)) - 1) <= 3 * LENGTH_TOLERANCE:  # also refuses NaN
             raise _damaged(number, "its embedding is not of length one")
         return vector

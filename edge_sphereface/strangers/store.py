@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import sqlite3
 from contextlib import contextmanager
@@ -10,17 +11,29 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from edge_sphereface.errors import OutputError, StrangerError, StrangerFormatError, StrangerNotFoundError
+from edge_sphereface.errors import (
+    FingerprintError,
+    OutputError,
+    StrangerError,
+    StrangerFormatError,
+    StrangerNotFoundError,
+)
 from edge_sphereface.gallery.vectors import check_embeddings, template_of
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.retention.moment import Moment, read_moment
 from edge_sphereface.retention.service_clock import CALENDAR_TABLE, START_TABLE, age_s, ahead_of_starts, observe
+from edge_sphereface.storage.bounded_json import is_unicode
 from edge_sphereface.storage.private_database import COMPANIONS, PrivateDatabase, has_magic
 from edge_sphereface.strangers.grouping import group_faces
 from edge_sphereface.strangers.known import KnownStrangers
 from edge_sphereface.strangers.numbering import carry_over
 from edge_sphereface.strangers.records import KeptSighting, Stranger
-from edge_sphereface.strangers.sealed_values import MOST_CROP_BYTES, MOST_RECORD_BYTES, SealedValues
+from edge_sphereface.strangers.sealed_values import (
+    MOST_CROP_BYTES,
+    MOST_RECORD_BYTES,
+    EncodedSighting,
+    SealedValues,
+)
 
 if TYPE_CHECKING:
     import os
@@ -53,6 +66,10 @@ _MOST_ROWS = 5000
 _PART_THAT_GOES = 50
 """Part of a full store whose oldest sightings go together, so that the file is not overwritten for each."""
 _ID_BYTES = 3
+_MOST_LETTERS = 100
+"""Of an ID that is looked for."""
+_LARGEST = 1 << 53
+"""Number of a sighting or a stranger that a file never reaches; a larger one is damage."""
 
 
 class _Row(NamedTuple):
@@ -61,6 +78,13 @@ class _Row(NamedTuple):
     number: int
     stranger: int | None
     embedding: Float32Array
+
+
+class ClaimedFace(NamedTuple):
+    """A sighting of a stranger who gets a name: its embedding (D,), and its crop (H, W, 3) uint8 BGR."""
+
+    embedding: Float32Array
+    crop: UInt8Array
 
 
 class StrangerStore:
@@ -136,16 +160,17 @@ class StrangerStore:
 
         Raises:
             EmbeddingError: an embedding has another size, holds NaN or is zero.
+            StrangerError: a sighting cannot be kept.
         """
-        rows = [check_embeddings(sighting.embedding, self.fingerprint.embedding_size)[0] for sighting in sightings]
+        rows = [self._encoded(sighting) for sighting in sightings]
         with self._change() as run:
             service = observe(run, self._moment())
+            self._delete(run, [row[0] for row in run("SELECT number FROM sighting WHERE number > ?", (_LARGEST,))])
             (last,) = run("SELECT coalesce(max(number), 0) FROM sighting").fetchone()
             ages_s = [0.0] * len(rows) if ages_s is None else ages_s
-            for number, (sighting, row, age) in enumerate(zip(sightings, rows, ages_s, strict=True), start=last + 1):
-                values = self._values.seal(number, sighting, row)
+            for number, (row, age) in enumerate(zip(rows, ages_s, strict=True), start=last + 1):
                 place = (number, service.start, service.served_s - age, None)
-                run("INSERT INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, *values))
+                run("INSERT INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, *self._values.seal(number, row)))
             (count,) = run("SELECT count(*) FROM sighting").fetchone()
             if count <= self._most:
                 return 0
@@ -153,6 +178,15 @@ class StrangerStore:
             query = "SELECT number FROM sighting ORDER BY number LIMIT ?"
             self._delete(run, [number for (number,) in run(query, (gone,)).fetchall()])
             return int(gone)
+
+    def require_storable(self, sighting: Sighting) -> None:
+        """Require that a sighting can be kept at all, whatever the disk does.
+
+        Raises:
+            EmbeddingError: its embedding has another size, holds NaN or is zero.
+            StrangerError: its times, its quality or its crop cannot be kept.
+        """
+        self._encoded(sighting)
 
     def group(self, threshold: float) -> KnownStrangers:
         """Group all kept sightings by person. The groups do not depend on the order in which sightings came.
@@ -165,6 +199,7 @@ class StrangerStore:
             threshold: least average similarity of the sightings of one person.
         """
         with self._change() as run:
+            run("DELETE FROM stranger WHERE number NOT BETWEEN 1 AND ?", (_LARGEST,))
             rows = self._rows(run)
             labels = group_faces(self._matrix(rows), threshold)
             groups = [[rows[index] for index in np.flatnonzero(labels == label)] for label in np.unique(labels)]
@@ -207,32 +242,61 @@ class StrangerStore:
             StrangerNotFoundError: there is no such stranger.
         """
         with self._change() as run:
-            return tuple(self._sightings(run).get(self._find(run, stranger), ()))
+            found = self._sightings(run).get(self._find(run, stranger), ())
+        if not found:
+            raise _no_stranger(stranger)
+        return tuple(found)
 
     def crop(self, sighting: int) -> UInt8Array:
-        """The crop of a sighting, (H, W, 3) uint8 BGR.
+        """The crop of a sighting, (H, W, 3) uint8 BGR. A sighting whose crop is damaged is removed.
 
         Raises:
             StrangerNotFoundError: there is no such sighting.
         """
-        query = f"SELECT CASE WHEN length(crop) <= {MOST_CROP_BYTES} THEN crop END FROM sighting WHERE number = ?"  # noqa: S608 -- a number
         with self._change() as run:
-            row = run(query, (sighting,)).fetchone()
-        if row is None:
-            raise StrangerNotFoundError(f"There is no sighting {sighting}.", hint="it may have expired")
-        return self._values.crop(sighting, row[0])
+            found = self._crop(run, sighting) if 0 < sighting <= _LARGEST else None
+        if found is None:
+            raise StrangerNotFoundError("There is no sighting of that number.", hint="it may have expired")
+        return found
 
-    def embeddings(self, stranger: str) -> dict[int, Float32Array]:
-        """The embeddings (D,) of the sightings of a stranger by their numbers.
+    def best_crop(self, stranger: str) -> UInt8Array:
+        """The crop of the best sighting of a stranger whose crop is intact, (H, W, 3) uint8 BGR.
+
+        Raises:
+            StrangerNotFoundError: there is no such stranger.
+        """
+        with self._change() as run:
+            crops = (self._crop(run, one.number) for one in self._sightings(run).get(self._find(run, stranger), ()))
+            found = next((crop for crop in crops if crop is not None), None)
+        if found is None:
+            raise _no_stranger(stranger)
+        return found
+
+    # ---- removal ----------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def claim(self, stranger: str, *, most: int) -> Iterator[tuple[ClaimedFace, ...]]:
+        """Take a stranger out for a block: without an error in it the sightings are removed, else they stay.
+
+        Nobody else changes the store meanwhile, so of two who claim a stranger, one finds none. The block must not use
+        the store itself.
+
+        Args:
+            stranger: the ID.
+            most: number of sightings that the block gets, those of the best crops first. Damaged ones are left out.
 
         Raises:
             StrangerNotFoundError: there is no such stranger.
         """
         with self._change() as run:
             number = self._find(run, stranger)
-            return {row.number: row.embedding for row in self._rows(run) if row.stranger == number}
-
-    # ---- removal ----------------------------------------------------------------------------------------------
+            claimed = tuple(itertools.islice(self._intact(run, number), most))
+            if claimed:
+                yield claimed
+            self._delete(run, [row[0] for row in run("SELECT number FROM sighting WHERE stranger = ?", (number,))])
+        self.erase()
+        if not claimed:
+            raise _no_stranger(stranger)
 
     def forget(self, stranger: str | None = None) -> int:
         """Remove the sightings of a stranger, or of all, without a byte that remains.
@@ -325,7 +389,10 @@ class StrangerStore:
         store, text, key_check = self._state = row
         if not isinstance(store, str) or not isinstance(text, str) or not isinstance(key_check, bytes | None):
             raise StrangerFormatError(f"{self.path} is damaged: its state is invalid.", hint="delete it")
-        self.fingerprint = Fingerprint.from_json(text)
+        try:
+            self.fingerprint = Fingerprint.from_json(text)
+        except FingerprintError as error:
+            raise StrangerFormatError(f"{self.path} is damaged: {error.message}", hint="delete it") from error
         if fingerprint is not None:
             self.fingerprint.require(fingerprint, f"The file of strangers {self.path}")
         adds_nothing = fingerprint is None
@@ -340,8 +407,9 @@ class StrangerStore:
     def _rows(self, run: Run) -> list[_Row]:
         """The sightings. One that is damaged is removed."""
         size = self._values.embedding_bytes
-        query = f"""SELECT number, stranger, CASE WHEN length(embedding) = {size} THEN embedding END
-            FROM sighting ORDER BY number DESC LIMIT {_MOST_ROWS}"""  # noqa: S608 -- numbers
+        query = f"""SELECT sighting.number, stranger.number, CASE WHEN length(embedding) = {size} THEN embedding END
+            FROM sighting LEFT JOIN stranger ON stranger.number = sighting.stranger AND stranger.successor IS NULL
+            ORDER BY sighting.number DESC LIMIT {_MOST_ROWS}"""  # noqa: S608 -- numbers
         rows, damaged = [], []
         for number, stranger, sealed in run(query).fetchall():
             try:
@@ -349,9 +417,32 @@ class StrangerStore:
             except StrangerFormatError:
                 damaged.append(number)
             else:
-                rows.append(_Row(number, stranger if isinstance(stranger, int) else None, embedding))
+                rows.append(_Row(number, stranger, embedding))
         self._delete(run, damaged)
         return rows[::-1]
+
+    def _encoded(self, sighting: Sighting) -> EncodedSighting:
+        (embedding,) = check_embeddings(sighting.embedding, self.fingerprint.embedding_size)
+        return self._values.encode(sighting, embedding)
+
+    def _crop(self, run: Run, sighting: int) -> UInt8Array | None:
+        """The crop of a sighting; None if there is none, or it is damaged, and then the sighting is removed."""
+        query = f"SELECT CASE WHEN length(crop) <= {MOST_CROP_BYTES} THEN crop END FROM sighting WHERE number = ?"  # noqa: S608 -- a number
+        row = run(query, (sighting,)).fetchone()
+        try:
+            return None if row is None else self._values.crop(sighting, row[0])
+        except StrangerFormatError:
+            self._delete(run, [sighting])
+            return None
+
+    def _intact(self, run: Run, number: int) -> Iterator[ClaimedFace]:
+        """The sightings of a stranger of which nothing is damaged, the best crop first."""
+        embeddings = {row.number: row.embedding for row in self._rows(run) if row.stranger == number}
+        for sighting in self._sightings(run).get(number, ()):
+            if sighting.number in embeddings:
+                crop = self._crop(run, sighting.number)
+                if crop is not None:
+                    yield ClaimedFace(embeddings[sighting.number], crop)
 
     def _matrix(self, rows: Sequence[_Row]) -> Float32Array:
         if not rows:
@@ -414,7 +505,9 @@ class StrangerStore:
 
     @staticmethod
     def _find(run: Run, stranger: str) -> int:
-        row = run("SELECT coalesce(successor, number) FROM stranger WHERE id = ?", (stranger,)).fetchone()
+        row = None
+        if len(stranger) <= _MOST_LETTERS and is_unicode(stranger):
+            row = run("SELECT coalesce(successor, number) FROM stranger WHERE id = ?", (stranger,)).fetchone()
         if row is None or not isinstance(row[0], int):
             raise _no_stranger(stranger)
         return row[0]
@@ -494,7 +587,9 @@ def _explained(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise OutputError(f"Cannot use {path}: {error}.", hint="is the disk full or read-only?") from error
     except sqlite3.DatabaseError as error:
-        raise StrangerFormatError(f"{path} is damaged, or no file of strangers: {error}.", hint="delete it") from error
+        if is_store(path):
+            raise StrangerFormatError(f"{path} is damaged: {error}.", hint="delete it") from error
+        raise StrangerFormatError(f"{path} is no file of strangers: {error}.", hint="name another place") from error
 
 
 def _by_stranger(rows: Iterable[_Row]) -> list[tuple[int, list[_Row]]]:

@@ -94,7 +94,7 @@ class StrangerDesk:
         import cv2
 
         with self._keeper.open_store() as store:
-            crop = store.crop(store.sightings(stranger)[0].number)
+            crop = store.best_crop(stranger)
         return cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
     def enroll(self, stranger: str, name: str, *, ignored: bool) -> Enrollment:

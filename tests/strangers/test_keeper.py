@@ -1,8 +1,11 @@
 """The keeper writes, groups and removes beside a stream, and no failure reaches the stream."""
 
+import sqlite3
 import sys
 import threading
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edge_sphereface.audit import AuditLog
@@ -188,3 +191,34 @@ def test_a_wrong_key_is_refused_at_the_start(make_keeper, key):
     make_keeper(key=key).turn()
     with pytest.raises(GalleryKeyError), make_keeper():
         pass
+
+
+def test_a_sighting_that_cannot_be_kept_holds_up_no_other(make_keeper, path):
+    with make_keeper() as keeper:
+        keeper.take(replace(sighting(1), embedding=np.full_like(face(1), np.nan)))
+        keeper.take(replace(sighting(2), quality=float("nan")))
+        keeper.take(sighting(3))
+    assert "2 sightings were lost" in keeper.problem
+    with StrangerStore(path) as store:
+        assert [kept.sightings for kept in store.strangers()] == [1]
+
+
+def test_what_is_old_goes_although_nothing_can_be_written(make_keeper, machine, path):
+    keeper = make_keeper()
+    keeper.take(sighting(1))
+    keeper.turn()
+    machine.run(8 * HOUR)
+    keeper.take(replace(sighting(2), camera=None))
+    with pytest.raises(TypeError):
+        keeper.turn()
+    assert files_with(path.parent, face(1).tobytes()) == []
+
+
+def test_a_store_whose_fingerprint_is_damaged_is_begun_anew(make_keeper, path):
+    make_keeper().turn()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE state SET fingerprint = '{'")
+    database.close()
+    with make_keeper() as keeper:
+        keeper.take(sighting(1))
+    assert "begun anew" in keeper.problem

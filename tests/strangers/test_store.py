@@ -3,6 +3,7 @@
 import random
 import sqlite3
 import stat
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -306,3 +307,128 @@ def test_damaged_values_are_removed_and_never_stay_longer(make, path):
     assert store.oldest_s() == float("inf")
     assert store.expire(HOUR) == 1
     assert len(grouped(store)) == 1
+
+
+def forge(path, *statement):
+    with sqlite3.connect(path) as database:
+        database.execute(*statement)
+    database.close()
+
+
+def test_of_two_who_name_a_stranger_the_second_finds_none(make, gallery):
+    store = make()
+    store.add([sighting(1), sighting(1, 1)])
+    (stranger,) = grouped(store)
+    refused = []
+
+    def name_too(other):
+        with pytest.raises(StrangerNotFoundError):
+            enroll_stranger(other, stranger.id, "Postman", gallery, ignored=True)
+        refused.append("Postman")
+
+    second = threading.Thread(target=name_too, args=(make(),))
+    with store.claim(stranger.id, most=5) as faces:
+        second.start()
+        gallery.enroll("Ann", np.stack([face.embedding for face in faces]))
+    second.join()
+    assert refused == ["Postman"]
+    assert [(person.name, person.embeddings) for person in gallery.identities()] == [("Ann", 2)]
+
+
+def test_a_name_that_is_refused_leaves_the_stranger(make, gallery):
+    store = make()
+    store.add([sighting(1)])
+    (stranger,) = grouped(store)
+    with pytest.raises(ValueError, match="name"):
+        enroll_stranger(store, stranger.id, " ", gallery)
+    assert store.strangers() == (stranger,)
+
+
+@pytest.mark.parametrize("column", ["record", "embedding", "crop"])
+def test_the_next_best_sighting_stands_in_for_a_damaged_one(make, gallery, path, column):
+    store = make()
+    store.add([sighting(1, quality=0.4), sighting(1, 1, quality=0.9)])
+    (stranger,) = grouped(store)
+    forge(path, f"UPDATE sighting SET {column} = x'00' WHERE number = 2")
+    if column == "crop":
+        assert np.abs(store.best_crop(stranger.id).astype(float) - sighting(1).crop).mean() < 20
+        with pytest.raises(StrangerNotFoundError):
+            store.crop(2)
+    assert enroll_stranger(store, stranger.id, "Ann", gallery).added == 1
+    assert store.strangers() == ()
+    assert store.oldest_s() == 0
+
+
+@pytest.mark.parametrize("column", ["record", "embedding", "crop"])
+def test_nobody_is_named_whose_sightings_are_all_damaged(make, gallery, path, column):
+    store = make()
+    store.add([sighting(1)])
+    (stranger,) = grouped(store)
+    forge(path, f"UPDATE sighting SET {column} = x'00'")
+    with pytest.raises(StrangerNotFoundError):
+        enroll_stranger(store, stranger.id, "Ann", gallery)
+    assert len(gallery) == 0
+    with pytest.raises(StrangerNotFoundError):
+        store.sightings(stranger.id)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE sighting SET number = 9223372036854775807 WHERE number = 2",
+        "UPDATE stranger SET number = 9223372036854775807",
+        "UPDATE sighting SET stranger = 9223372036854775807",
+        "UPDATE start SET number = 9223372036854775807, identity = 'other'",
+    ],
+)
+def test_forged_numbers_stop_neither_new_sightings_nor_expiry(make, path, machine, forged):
+    store = make()
+    store.add([sighting(1), sighting(1, 1)])
+    grouped(store)
+    forge(path, forged)
+    machine.run(HOUR)
+    store.add([sighting(2)])
+    assert 1 in [stranger.sightings for stranger in grouped(store)]
+    machine.run(HOUR)
+    store.expire(1.5 * HOUR)
+    assert files_with(path.parent, face(1).tobytes()) == []
+    assert [stranger.sightings for stranger in grouped(store)] == [1]
+
+
+def test_a_write_ahead_log_is_switched_off(make, path):
+    make().close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+    database.close()
+    store = make()
+    store.add([sighting(1)])
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("odd", ["\udcff", "a\0b", "s" * 3_000_000, "", "' OR 1=1 --"])
+def test_nobody_has_an_odd_id(make, odd):
+    with pytest.raises(StrangerNotFoundError):
+        make().get(odd)
+
+
+def test_no_sighting_has_a_number_that_a_file_cannot_hold(make):
+    with pytest.raises(StrangerNotFoundError):
+        make().crop(1 << 70)
+
+
+def test_the_hint_for_a_file_of_something_else_is_another_place(path, fingerprint):
+    path.write_text("root:x:0:0\n" * 100)
+    with pytest.raises(StrangerFormatError, match="another place"):
+        StrangerStore(path, fingerprint=fingerprint)
+
+
+def test_a_name_from_the_file_sends_nothing_to_the_terminal(make, path, cli):
+    store = make(moment=read_moment)
+    store.add([sighting(1, camera="\x1b[2Jyard")])
+    (stranger,) = grouped(store)
+    for words in (("list",), ("show", stranger.id)):
+        code, out, _ = cli("strangers", *words, "--strangers", path)
+        assert (code, "\x1b" in out, out.count("x1b[2Jyard") > 0) == (0, False, True)
+    code, _, err = cli("strangers", "show", "\udcff", "--strangers", path)
+    assert code == 1
+    assert "no stranger" in err
