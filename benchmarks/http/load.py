@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.json_output import rounded
 
@@ -119,7 +120,7 @@ class Server:
 
 @contextmanager
 def serving(words: Sequence[str], port: int, take: Callable[[str], object] = lambda _: None) -> Iterator[Server]:
-    """Start a server, and end it.
+    """Start a server, and end it: on Ctrl-C and SIGTERM too, which raise :class:`KeyboardInterrupt`.
 
     Args:
         words: the command, without its first word, and its options.
@@ -129,33 +130,42 @@ def serving(words: Sequence[str], port: int, take: Callable[[str], object] = lam
     Raises:
         EdgeSphereFaceError: it does not start.
     """
-    process = subprocess.Popen(  # noqa: S603 -- our own command
-        [sys.executable, "-m", "edge_sphereface", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
     readers: list[threading.Thread] = []
 
     def read(pipe: Iterable[str], take: Callable[[str], object]) -> None:
         readers.append(threading.Thread(target=lambda: [take(line) for line in pipe], daemon=True))
         readers[-1].start()
 
-    try:
-        assert process.stderr is not None  # noqa: S101 -- pipes were asked for
-        assert process.stdout is not None  # noqa: S101
-        read(process.stdout, take)
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("serving "):
-                break
-        else:
-            raise EdgeSphereFaceError(f"The server did not start: {''.join(lines[-3:]).strip()}")
-        read(process.stderr, lambda _: None)  # a full pipe would stop it
-        yield Server(port, process)
-    finally:
-        process.terminate()
-        process.wait(_START_S)
-        for reader in readers:
-            reader.join(_START_S)
+    command = [sys.executable, "-m", "edge_sphereface", *words]
+    with (
+        stopped_by_signals(_interrupt),
+        subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,  # noqa: S603 -- our own command
+    ):
+        try:
+            assert process.stderr is not None  # noqa: S101 -- pipes were asked for
+            assert process.stdout is not None  # noqa: S101
+            read(process.stdout, take)
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if line.startswith("serving "):
+                    break
+            else:
+                raise EdgeSphereFaceError(f"The server did not start: {''.join(lines[-3:]).strip()}")
+            read(process.stderr, lambda _: None)  # a full pipe would stop it
+            yield Server(port, process)
+        finally:
+            process.terminate()
+            try:
+                process.wait(_START_S)
+            finally:  # also where it hangs, or another signal comes
+                process.kill()
+                for reader in readers:
+                    reader.join(_START_S)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def unloaded(ask: Callable[[], int], seconds: float, clock: Callable[[], float] = time.perf_counter) -> Unloaded:

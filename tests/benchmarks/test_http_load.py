@@ -1,13 +1,14 @@
 """The load on the HTTP interface: what counts as admitted, refused and late."""
 
 import json
+import signal
 import threading
 
 import cv2
 import pytest
 
 from benchmarks.http.house import Reports, write_house
-from benchmarks.http.load import Unloaded, loaded, quantile, unloaded
+from benchmarks.http.load import Unloaded, loaded, quantile, serving, unloaded
 from edge_sphereface.errors import EdgeSphereFaceError
 
 
@@ -86,3 +87,12 @@ def test_a_house_of_folders_has_enough_frames(tmp_path, small_model, astronaut):
     frames = sorted((tmp_path / "camera 1").iterdir())
     assert len(frames) == 9
     assert {frame.stat().st_ino for frame in frames} == {file.stat().st_ino for file in (tmp_path / "stored").iterdir()}
+
+
+@pytest.mark.integration
+def test_a_signal_ends_the_server_too(small_model):
+    with pytest.raises(KeyboardInterrupt), serving(["serve", str(small_model), "--listen", "18479"], 18479) as server:
+        assert server.rss_mib() > 1
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(FileNotFoundError):
+        server.rss_mib()
