@@ -104,7 +104,6 @@ def make_entities(
         cameras=cameras,
         people=None if gallery is None else people_of(gallery),
         images=images,
-        log=note,
     )
 
 

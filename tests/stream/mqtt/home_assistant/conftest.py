@@ -86,7 +86,7 @@ class Entities:
         self.now_s, self.failure = 0.0, None
         self.people = [Subject(name="Ann", mark="monday"), Subject(name="Bob", mark="tuesday")]
         self.cameras = [Subject(name="door", mark="rtsp://door")]
-        self.logged, self.retained, self.sent = [], {}, {}
+        self.retained, self.sent = {}, {}
         self.sink = None
 
     def start(self):
@@ -98,7 +98,6 @@ class Entities:
             cameras=lambda: self.cameras,
             people=None if self.people is None else self.read,
             images=self.images,
-            log=self.logged.append,
             clock=lambda: self.now_s,
         )
         self.sink.open()

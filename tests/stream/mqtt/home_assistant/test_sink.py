@@ -235,16 +235,22 @@ def test_many_people_are_announced_up_to_the_bound_and_that_is_said(entities, ev
     """Those enrolled first, so that nobody who was announced makes room for somebody new."""
     made = entities()
     made.people += [Subject(name=f"person {i}", mark=f"x{i:05}") for i in range(9_998)]
+    assert made.sink.problem == ""
     made.sink.look()
-    made.sink.look()
-    assert made.logged == [
-        "Home Assistant: 500 of 10000 enrolled people are announced, those enrolled first; the limit is 500"
-    ]
+    assert made.sink.problem == "only the 500 people enrolled first are announced"
     assert made.state("edge_sphereface", "Enrolled people") == {"enrolled": 10_000, "announced": 500}
     assert made.config("person 497", "In sight")
     made.give(events("door").identified(1, "person 498"))
     assert made.state("door", "Faces")["names"] == ["person 498"]
     assert len(made.configs()) == 2 + 6 + 1500
+    del made.people[500:]
+    made.sink.look()
+    assert made.sink.problem == ""
+
+
+def test_a_limit_that_announces_nobody_is_no_problem(entities):
+    assert entities(home_assistant_people=0).sink.problem == ""
+    assert entities(home_assistant_people=1).sink.problem != ""
 
 
 def test_a_gallery_that_fails_is_a_problem_until_it_answers(entities):

@@ -69,7 +69,6 @@ class HomeAssistantSink:
         cameras: see :data:`Cameras`; asked at every look.
         people: see :data:`People`; asked at every look. None without a gallery.
         images: frame sink of the streams, whose images are published; None for none.
-        log: gets a sentence for whoever operates this.
         clock: monotonic time in seconds.
 
     Attributes:
@@ -77,7 +76,7 @@ class HomeAssistantSink:
         retained: the messages; for the MQTT sink.
     """
 
-    def __init__(  # noqa: PLR0913 -- the parts that a user puts together, by name
+    def __init__(
         self,
         settings: HomeAssistantSettings,
         *,
@@ -86,7 +85,6 @@ class HomeAssistantSink:
         cameras: Cameras,
         people: People | None = None,
         images: FaceImages | None = None,
-        log: Callable[[str], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = "Home Assistant"
@@ -94,7 +92,7 @@ class HomeAssistantSink:
         self._settings, self._topic, self._path = settings, topic, state
         self._prefix = settings.home_assistant or DEFAULT_PREFIX
         self._images = images
-        self._read_cameras, self._read_people, self._log, self._clock = cameras, people, log, clock
+        self._read_cameras, self._read_people, self._clock = cameras, people, clock
         self.retained = RetainedTopics(listen={f"{self._prefix}/status": self._on_status})
         self._lock = threading.Lock()
         self._sightings = Sightings()
@@ -106,15 +104,14 @@ class HomeAssistantSink:
         self._enrolled = -1
         self._was_born = False
         self._people_at = self._saved_at = float("-inf")
-        self._gallery_problem = self._disk_problem = ""
-        self._is_bounded = False
+        self._gallery_problem = self._disk_problem = self._bound_problem = ""
         self._ends = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
     def problem(self) -> str:
         """Why entities are not what they should be; empty if they are."""
-        return self._gallery_problem or self._disk_problem
+        return self._gallery_problem or self._disk_problem or self._bound_problem
 
     def pending(self) -> int:
         """None: of each topic only the newest message counts, which the MQTT sink sends."""
@@ -237,7 +234,10 @@ class HomeAssistantSink:
         self.retained.put(
             self._discovery.summary_topic, json_text({"enrolled": enrolled, "announced": len(self._person_ids)})
         )
-        self._tell_bound()
+        most = self._settings.home_assistant_people
+        is_bounded = 0 < most < enrolled  # with 0 nobody is meant to be announced
+        # Without the number of people, whose every change would make it another problem
+        self._bound_problem = f"only the {most} people enrolled first are announced" if is_bounded else ""
         self._save()
 
     def _set_cameras(self, cameras: tuple[Subject, ...]) -> None:
@@ -263,15 +263,6 @@ class HomeAssistantSink:
     def _remove(self, entities: Iterable[Entity], topics: Iterable[str]) -> None:
         for topic in chain((entity.topic for entity in entities), topics):
             self.retained.remove(topic)
-
-    def _tell_bound(self) -> None:
-        announced, before = len(self._person_ids), self._is_bounded
-        self._is_bounded = self._enrolled > announced
-        if self._is_bounded and not before:
-            self._log(
-                f"Home Assistant: {announced} of {self._enrolled} enrolled people are announced, those enrolled first; "
-                f"the limit is {self._settings.home_assistant_people}"
-            )
 
     # ---- states ---------------------------------------------------------------------------------------------------
 
