@@ -109,6 +109,7 @@ Remedy: TypeAlias = Literal[
     "change-detector",
     "change-engine",
     "check-cluster",
+    "convert-liveness",
     "convert-model",
     "create-gallery",
     "delete-shared-files",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edge_sphereface.batch.operator import PhotographOperator
 from edge_sphereface.batch.tables import arrow
 from edge_sphereface.errors import ExtraError, ProviderError
+from edge_sphereface.extras import install_command
 from edge_sphereface.inference.session import session_config
 
 if TYPE_CHECKING:
@@ -85,9 +86,7 @@ class RayEngine:
         try:
             import ray.data
         except ImportError as error:
-            raise ExtraError(
-                "This engine needs Ray, which is not installed.", hint="pip install 'edge-sphereface[ray]'"
-            ) from error
+            raise ExtraError("This engine needs Ray, which is not installed.", hint=install_command("ray")) from error
         self._ray: Any = ray
         self._workers = workers
         self._given = threads

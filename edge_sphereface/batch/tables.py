@@ -10,6 +10,7 @@ import numpy as np
 from edge_sphereface.batch.photograph_list import ListedPhotograph
 from edge_sphereface.batch.versions import FileVersion
 from edge_sphereface.errors import ExtraError
+from edge_sphereface.extras import install_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,7 +54,7 @@ def arrow() -> Any:
     except ImportError as error:
         raise ExtraError(
             "Writing Parquet needs the package pyarrow, which is not installed.",
-            hint="pip install 'edge-sphereface[parquet]'",
+            hint=install_command("parquet"),
         ) from error
     return pa
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.errors import ExtraError
+from edge_sphereface.extras import install_command
 from edge_sphereface.redaction import has_credentials
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -196,9 +197,7 @@ def _parsed(option: Option, text: str, place: str) -> Any:
 def _read(path: Path) -> JsonObject:
     reader = next((name for name in _READERS if find_spec(name) is not None), None)
     if reader is None:
-        raise ExtraError(
-            "Python 3.10 cannot read TOML by itself.", hint="pip install 'edge-sphereface[toml]', or give options"
-        )
+        raise ExtraError("Python 3.10 cannot read TOML by itself.", hint=f"{install_command('toml')}, or give options")
     text = _text(path)
     _warn_of_readers(path, text)
     try:

@@ -19,6 +19,8 @@ COMMANDS: dict[Remedy, str] = {
     "change-detector": "--detector NAME",
     "change-engine": "--engine local",
     "check-cluster": "--ray-address ADDRESS",
+    "convert-liveness": "python -m export fetch minifasnet-v2, then python -m export liveness minifasnet-v2 -o "
+    "minifasnet-v2.onnx (see docs/liveness.md)",
     "convert-model": f"{_CONVERT} CHECKPOINT -o MODEL.onnx",
     "create-gallery": "edge-sphereface enroll",
     "delete-shared-files": "--shared",

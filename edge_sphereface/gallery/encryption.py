@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_sphereface.errors import ExtraError, GalleryFormatError, GalleryKeyError, OutputError
+from edge_sphereface.extras import install_command
 from edge_sphereface.storage.files import PRIVATE, atomic_write
 from edge_sphereface.storage.regular_file import RegularFile
 
@@ -78,7 +79,7 @@ class AesCipher:
         except ImportError as error:
             raise ExtraError(
                 "Encryption needs the package cryptography, which is not installed.",
-                hint="pip install 'edge-sphereface[secure]'",
+                hint=install_command("secure"),
             ) from error
         self._invalid: Any = InvalidTag
         self._cipher = AESGCM(key)

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.errors import ExtraError, ModelFormatError, ProviderError
+from edge_sphereface.extras import install_command
 from edge_sphereface.inference.session import AUTO, CPU, ProviderReport
 from edge_sphereface.model.ncnn_file import read_ncnn_model
 from edge_sphereface.model.ncnn_network import HALF_PRECISIONS, INPUT, LARGE_TILES, OUTPUT
@@ -143,7 +144,5 @@ def import_ncnn() -> Any:
     try:
         import ncnn
     except ImportError as error:
-        raise ExtraError(
-            f"A model for ncnn needs the package ncnn: {error}.", hint="pip install 'edge-sphereface[ncnn]'"
-        ) from error
+        raise ExtraError(f"A model for ncnn needs the package ncnn: {error}.", hint=install_command("ncnn")) from error
     return ncnn

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any
 
 from edge_sphereface.errors import ProviderError
+from edge_sphereface.extras import install_command
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"
 """Environment variable that disables telemetry if set before onnxruntime is loaded. Source: onnxruntime's
@@ -51,7 +52,7 @@ def import_onnxruntime(part: str = "") -> Any:
     except ImportError as error:
         raise ProviderError(
             f"onnxruntime cannot be imported: {error}.",
-            hint="install exactly one of its wheels: pip install 'edge-sphereface[cpu]' (or [gpu], [openvino], [cann])",
+            hint=f"install exactly one of its wheels: {install_command('cpu')} (or [gpu], [openvino], [cann])",
         ) from error
     library.disable_telemetry_events()
     return import_module(f"{_LIBRARY}.{part}") if part else library

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_sphereface.errors import ModelFormatError, ProviderError
+from edge_sphereface.errors import ModelError, ModelFormatError, ProviderError
 from edge_sphereface.inference.session import open_session, session_config
 from edge_sphereface.liveness.calibration import find_calibration
 from edge_sphereface.liveness.crop import MIN_FACE_PX, crop_around, is_checkable
 from edge_sphereface.liveness.result import DEFAULT_THRESHOLD, Liveness
-from edge_sphereface.liveness.spec import LivenessSpec
+from edge_sphereface.liveness.spec import HINT, REMEDY, LivenessSpec
 
 if TYPE_CHECKING:
     import os
@@ -129,7 +129,7 @@ class _Model:
     def __init__(self, path: Path, config: SessionConfig) -> None:
         self.path = path
         self._session: Any
-        self._session, self.provider = open_session(path, config)
+        self._session, self.provider = _open(path, config)
         self.spec = LivenessSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         side = self.spec.side
@@ -144,7 +144,8 @@ class _Model:
             raise ModelFormatError(
                 f"The graph of {path.name} does not match its specification: expected one input of uint8 (N, {side}, "
                 f"{side}, 3) and one output (N, {self.spec.classes}), got {found}.",
-                hint="convert the weights of a liveness network",
+                hint=HINT,
+                remedy=REMEDY,
             )
         self._input_name: str = inputs[0].name
 
@@ -161,3 +162,13 @@ class _Model:
         if not np.isfinite(scores).all():
             raise ProviderError(f"{self.path.name} computed values that are not finite.", hint="check the provider")
         return scores
+
+
+def _open(path: Path, config: SessionConfig) -> tuple[Any, ProviderReport]:
+    try:
+        return open_session(path, config)
+    except ModelError as error:
+        if error.remedy is None:
+            raise
+        # What open_session recommends makes a recognition model.
+        raise type(error)(error.message, hint=HINT, remedy=REMEDY) from error

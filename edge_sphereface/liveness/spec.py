@@ -11,9 +11,13 @@ from edge_sphereface.storage.record import Between, Record, Sha256
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from edge_sphereface.errors import Remedy
+
 METADATA_KEY: Final = "edge_sphereface.liveness_spec"
 """Key of the JSON value in ``ModelProto.metadata_props``."""
-_HINT: Final = "convert the weights of a liveness network"
+HINT: Final = "convert the weights of a liveness network, on a workstation"
+REMEDY: Final[Remedy] = "convert-liveness"
+"""What helps against a file that is no liveness model."""
 _MAX_SIDE: Final = 1024
 
 
@@ -35,7 +39,8 @@ class LivenessSpec(Record):
 
     record_name = "The specification of the liveness model"
     record_error = ModelFormatError
-    record_hint = _HINT
+    record_hint = HINT
+    record_remedy = REMEDY
 
     architecture: str
     side: Annotated[int, Between(16, _MAX_SIDE)]
@@ -61,6 +66,6 @@ class LivenessSpec(Record):
         text = metadata.get(METADATA_KEY)
         if text is None:
             raise ModelFormatError(
-                f"The ONNX file has no metadata {METADATA_KEY!r}: it is no liveness model.", hint=_HINT
+                f"The ONNX file has no metadata {METADATA_KEY!r}: it is no liveness model.", hint=HINT, remedy=REMEDY
             )
         return cls.from_json(text)

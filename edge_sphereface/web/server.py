@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface.extras import install_command
 from edge_sphereface.http_server.connections import ConnectionCaps
 from edge_sphereface.stream.monitoring.health import MonitoringAnswers, require_metrics
 from edge_sphereface.web.loopback import is_loopback
@@ -245,9 +246,7 @@ class HttpInterface:
 def _require_libraries(what: str) -> None:
     missing = [name for name in _LIBRARIES if find_spec(name) is None]
     if missing:
-        raise ExtraError(
-            f"{what} needs {' and '.join(missing)}, not installed here.", hint="pip install 'edge-sphereface[web]'"
-        )
+        raise ExtraError(f"{what} needs {' and '.join(missing)}, not installed here.", hint=install_command("web"))
 
 
 def _url(host: str, port: int, *, is_secure: bool) -> str:

@@ -80,8 +80,9 @@ def test_what_cannot_be_cropped_is_not_checked(box):
 def test_models_that_are_none(tmp_path, small_model, model):
     with pytest.raises(ModelNotFoundError):
         LivenessChecker([tmp_path / "missing.onnx"])
-    with pytest.raises(ModelFormatError, match="no liveness model"):
+    with pytest.raises(ModelFormatError, match="no liveness model") as refused:
         LivenessChecker([small_model])
+    assert refused.value.remedy == "convert-liveness"
     with pytest.raises(ValueError, match="at least one"):
         LivenessChecker([])
     with pytest.raises(ValueError, match="0 to 1"):
@@ -101,6 +102,30 @@ def test_missing_models_are_an_error_and_no_pass(cli, photo, tmp_path):
     code, out, _ = cli("liveness", "--liveness", tmp_path / "no.onnx", "--json", photo)
     assert code == 2
     assert json.loads(out)["error"]["code"] == "model-not-found"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model"])
+def test_files_that_are_no_model_are_told_how_a_liveness_model_is_made(cli, photo, tmp_path, content):
+    """And not how a recognition model is made."""
+    model = tmp_path / "minifasnet.onnx"
+    if content is not None:
+        model.write_bytes(content)
+    _, out, _ = cli("liveness", "--liveness", model, "--json", photo)
+    hint = json.loads(out)["error"]["hint"]
+    assert "python -m export liveness" in hint
+    assert "fetch-model" not in hint
+    assert "export convert" not in hint
+
+
+def test_only_a_check_tells_a_file_that_is_no_liveness_model_from_its_own_answer(cli, photo, small_model):
+    """Its exit code 1 says that a face is not live."""
+    for code, *words in (
+        (2, "liveness", "--liveness", small_model, photo),
+        (1, "calibrate-liveness", small_model, "--live", photo, "--attack", photo),
+        (1, "serve", small_model, "--liveness", small_model),
+    ):
+        found, out, _ = cli(*words, "--json")
+        assert (found, json.loads(out)["error"]["code"]) == (code, "model-format")
 
 
 def test_watch_refuses_models_without_a_gallery_and_models_that_are_none(cli, small_model, people, tmp_path):

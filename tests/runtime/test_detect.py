@@ -173,13 +173,13 @@ def test_the_choice_follows_accuracy_and_time():
 
 def test_without_any_detector(monkeypatch):
     monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)
-    with pytest.raises(ModelNotFoundError, match=r"edge-sphereface\[mtcnn\].*fetch the YuNet model"):
+    with pytest.raises(ModelNotFoundError, match=r"\[mtcnn\].*fetch the YuNet model"):
         open_detector()
 
 
 def test_mtcnn_without_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, WEIGHTS_PACKAGE, None)
-    with pytest.raises(ModelNotFoundError, match=r"edge-sphereface\[mtcnn\]"):
+    with pytest.raises(ModelNotFoundError, match=r"\[mtcnn\]"):
         Mtcnn()
 
 

@@ -28,6 +28,6 @@ def test_each_extra_is_named(missing, spec, tmp_path, small_model):
         "parquet": lambda: embed_folder(OperatorConfig(folder=tmp_path, model=small_model), tmp_path / "x.parquet"),
         "ray": lambda: RayEngine(workers=1),
     }.items():
-        with pytest.raises(ExtraError, match=rf"pip install 'edge-sphereface\[{extra}\]'"):
+        with pytest.raises(ExtraError, match=rf"pip install '.*\[{extra}\]'"):
             attempt()
     assert sorted(file.name for file in tmp_path.iterdir() if not file.name.startswith("x.db")) == []

@@ -11,6 +11,8 @@ import edge_sphereface
 from edge_sphereface.cli.__main__ import build_parser
 from edge_sphereface.cli.hints import COMMANDS, hint_of
 from edge_sphereface.errors import GalleryNotFoundError, ModelFormatError, Remedy
+from edge_sphereface.extras import install_command
+from export.commands import build_parser as build_export_parser
 
 PACKAGE = Path(edge_sphereface.__file__).parent
 OF_THE_TERMINAL = "cli"
@@ -64,10 +66,13 @@ def test_every_remedy_has_a_command_and_is_recommended_somewhere():
 def test_the_recommended_commands_and_options_exist():
     known = options()
     commands = {parser.prog for parser in parsers(build_parser())}
+    export_commands = set(build_export_parser().commands.choices)
     for text in COMMANDS.values():
         assert set(re.findall(r"(?<!\S)--[a-z-]+", text)) <= known | {"--checkpoint"}, text
         for command in re.findall(r"edge-sphereface(?: [a-z][a-z-]*)+", text):
             assert command in commands, text
+        for command in re.findall(r"python -m export ([a-z-]+)", text):
+            assert command in export_commands, text
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,15 @@ def test_a_checkpoint_given_as_a_model_is_told_how_to_convert_it(cli, small_chec
 def test_doctor_advises_the_command(cli, small_checkpoint):
     _, out, _ = cli("doctor", "--model", small_checkpoint)
     assert "python -m export convert" in " ".join(out.split())
+
+
+def test_extras_are_installed_from_a_checkout_where_there_is_one(tmp_path):
+    """The package index may not have the project."""
+    assert install_command("web", tmp_path) == "pip install 'edge-sphereface[web]'"
+    (tmp_path / "pyproject.toml").touch()
+    assert install_command("web", tmp_path) == "pip install '.[web]'"
+
+
+def test_every_message_installs_an_extra_that_way():
+    found = [path for path in PACKAGE.rglob("*.py") if "pip install '" in path.read_text(encoding="utf-8")]
+    assert found == [PACKAGE / "extras.py"]

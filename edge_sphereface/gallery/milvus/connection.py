@@ -22,6 +22,7 @@ from edge_sphereface.errors import (
     GalleryFormatError,
     GalleryNotFoundError,
 )
+from edge_sphereface.extras import install_command
 from edge_sphereface.gallery.milvus import MILVUS_LITE
 from edge_sphereface.gallery.missing import no_gallery
 from edge_sphereface.storage.files import ensure_folder
@@ -58,7 +59,7 @@ def reach(location: str, *, create: bool, timeout_s: float) -> tuple[Any, str, b
     except ImportError as error:
         raise ExtraError(
             "Galleries in Milvus need the package pymilvus, which is not installed.",
-            hint="pip install 'edge-sphereface[milvus]'",
+            hint=install_command("milvus"),
         ) from error
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # errors are reported by exceptions
     if not location.startswith(MILVUS_LITE):

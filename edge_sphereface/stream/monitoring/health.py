@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from edge_sphereface.errors import ExtraError
+from edge_sphereface.extras import install_command
 from edge_sphereface.http_server import answer_server
 from edge_sphereface.http_server.answer import Answer
 from edge_sphereface.http_server.connections import ConnectionCaps
@@ -125,5 +126,5 @@ def require_metrics() -> None:
         import edge_sphereface.stream.monitoring.metrics  # noqa: F401
     except ImportError as error:
         raise ExtraError(
-            f"Metrics need {error.name}, which is not installed.", hint="pip install 'edge-sphereface[metrics]'"
+            f"Metrics need {error.name}, which is not installed.", hint=install_command("metrics")
         ) from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from edge_sphereface.errors import ExtraError, SinkError
+from edge_sphereface.extras import install_command
 from edge_sphereface.stream.outputs.events.delivery import DeliveryTracker
 from edge_sphereface.stream.outputs.events.outbox import Outbox
 from edge_sphereface.stream.outputs.events.retained import RetainedTopics
@@ -155,7 +156,7 @@ class MqttSink:
             from paho.mqtt.client import Client
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
-            raise ExtraError("MQTT needs the package paho-mqtt.", hint="pip install 'edge-sphereface[mqtt]'") from error
+            raise ExtraError("MQTT needs the package paho-mqtt.", hint=install_command("mqtt")) from error
         spool = self._spool = Outbox(self._spool_path, most=self._most, clock=self._clock)
         client = Client(CallbackAPIVersion.VERSION2)
         try:
