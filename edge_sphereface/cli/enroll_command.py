@@ -115,7 +115,7 @@ class EnrollReport:
 
 
 def enroll(arguments: argparse.Namespace) -> Outcome:
-    """One person, or a folder of them; two names for one face are a warning.
+    """One person, or a folder of them; two names for one face, and a photograph of somebody else, are warnings.
 
     Raises:
         UsageError: neither a name with photographs nor a folder of people.
@@ -161,8 +161,7 @@ def enroll(arguments: argparse.Namespace) -> Outcome:
                 if arguments.ignored:
                     detail["ignored"] = "yes"
                 audit.record("enroll", subject=name, by="edge-sphereface enroll", detail=detail)
-            _warn(enrolled[-1], gallery)
-            _warn_different(name, shown, gallery)
+            _warn(enrolled[-1], described[-1], gallery)
         reports = [  # after all of them, who are each other's nearest
             report_person(gallery, done.name, each.embeddings, appraisals=each.appraisals, paths=each.paths)
             for done, each in zip(enrolled, described, strict=True)
@@ -307,46 +306,62 @@ def _described(pipeline: FacePipeline, earlier: Portrait | None, shown: Sequence
     from edge_sphereface.enrollment import appraise
     from edge_sphereface.enrollment.appraisal import appraise_crop, kept_crops
 
+    template, detector = pipeline.embedder.spec.landmark_template, pipeline.detector
     rows = [each.face.embedding for each in shown]
-    appraisals: list[Appraisal | None] = [appraise(each.face.face.landmarks, each.face.crop) for each in shown]
+    appraisals: list[Appraisal | None] = [
+        appraise(each.face.face.landmarks, each.face.crop, template, detector=detector) for each in shown
+    ]
     paths: list[Path | None] = [each.path for each in shown]
     if earlier is None:
         return _Described(np.stack(rows), appraisals, paths)
-    template = pipeline.embedder.spec.landmark_template
     crops = kept_crops(earlier, pipeline.embedder.fingerprint)
-    kept = [appraise_crop(crop, template, detector=pipeline.detector) for crop in crops]
+    kept = [None if crop is None else appraise_crop(crop, template, detector=detector) for crop in crops]
     return _Described(np.stack([*earlier.embeddings, *rows]), [*kept, *appraisals], [*([None] * len(kept)), *paths])
 
 
-def _warn(enrolled: Enrollment, gallery: Gallery) -> None:
-    for other in enrolled.lookalikes:
-        note(
-            f"warning: {enrolled.name!r} resembles {other.name!r} (similarity {other.similarity:.3f}, which counts as "
-            "one person): two names for one face?"
-        )
-    threshold = gallery.threshold
-    if enrolled.own_similarity is not None and threshold and enrolled.own_similarity < threshold.value:
-        note(
-            f"warning: the new photographs of {enrolled.name!r} do not resemble those before (similarity "
-            f"{enrolled.own_similarity:.3f}, below the threshold {threshold.value:.3f})"
-        )
-
-
-def _warn_different(name: str, shown: Sequence[_Shown], gallery: Gallery) -> None:
-    """Photographs given together that show different people."""
+def _warn(enrolled: Enrollment, described: _Described, gallery: Gallery) -> None:
+    """What to check at once; the report about everybody follows."""
     import numpy as np
 
+    from edge_sphereface.enrollment import report_person
+    from edge_sphereface.enrollment.person import to_the_nearest
+
     threshold = gallery.threshold
-    if threshold is None or len(shown) < 2:
+    if threshold is None:
         return
-    rows = np.stack([each.face.embedding for each in shown])
-    cosines = rows @ rows.T
-    np.fill_diagonal(cosines, -1.0)
-    nearest = float(cosines.max(axis=1).min())
-    if nearest < threshold.value:
+    name, rows, appraisals, paths = enrolled.name, *described
+    photographs = report_person(gallery, name, rows, appraisals=appraisals, paths=paths).photographs
+    others = [each for each in photographs if each.looks_like is not None]
+    if len(others) == len(photographs):  # the person looks like somebody else, and not a photograph among others
+        others = []
+    for each in others:
+        if each.path is not None and each.nearest is not None:
+            note(
+                f"warning: {each.path} of {name!r} looks like {each.looks_like!r} (similarity "
+                f"{each.nearest.similarity:.3f}, to the template of the other photographs {each.similarity:.3f}): does "
+                "it show somebody else?"
+            )
+    explained = {each.looks_like for each in others}
+    for other in enrolled.lookalikes:
+        if other.name not in explained:
+            note(
+                f"warning: {name!r} resembles {other.name!r} (similarity {other.similarity:.3f}, which counts as "
+                "one person): two names for one face?"
+            )
+    if enrolled.own_similarity is not None and enrolled.own_similarity < threshold.value:
         note(
-            f"warning: a photograph of {name!r} resembles none of the others (similarity {nearest:.3f}, below the "
-            f"threshold {threshold.value:.3f}): do all show one person?"
+            f"warning: the new photographs of {name!r} do not resemble those before (similarity "
+            f"{enrolled.own_similarity:.3f}, below the threshold {threshold.value:.3f})"
+        )
+    left = [each for each in photographs if each.path is not None and each not in others]
+    if len(left) < 2:
+        return
+    nearest = to_the_nearest(rows[[each.number - 1 for each in left]])
+    least = int(np.argmin(nearest))
+    if nearest[least] < threshold.value:
+        note(
+            f"warning: {left[least].path} of {name!r} resembles none of the others (similarity {nearest[least]:.3f} to "
+            f"the nearest of them, below the threshold {threshold.value:.3f}): do all show one person?"
         )
 
 

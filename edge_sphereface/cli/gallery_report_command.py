@@ -57,6 +57,7 @@ class GalleryReport:
         gallery: where the gallery is.
         identities: number of identities that the gallery holds.
         threshold: the gallery's threshold, a cosine similarity; None if it has none.
+        calibrated: whether that threshold was calibrated; False if there is none.
         people: the people, the one that is hardest to recognize first.
         html: path of the page; None without ``--html``.
     """
@@ -64,6 +65,7 @@ class GalleryReport:
     gallery: str
     identities: int
     threshold: float | None = field(metadata=rounded(4))
+    calibrated: bool
     people: tuple[PersonReport, ...]
     html: Path | None
 
@@ -76,6 +78,7 @@ def report(arguments: argparse.Namespace) -> Outcome:
         IdentityNotFoundError: a person is not enrolled.
     """
     from edge_sphereface.enrollment.page import render_page
+    from edge_sphereface.enrollment.wording import threshold_in_words
     from edge_sphereface.storage.files import PRIVATE, atomic_write
 
     require_detector(arguments)
@@ -87,11 +90,12 @@ def report(arguments: argparse.Namespace) -> Outcome:
             _person(gallery, portrait, detector, is_shown=is_shown) for portrait in _portraits(arguments.name, gallery)
         ]
         found.sort(key=lambda each: _rank(each[0]))
-        threshold = None if gallery.threshold is None else gallery.threshold.value
+        known = gallery.threshold
         result = GalleryReport(
             gallery=gallery.location,
             identities=len(gallery),
-            threshold=threshold,
+            threshold=None if known is None else known.value,
+            calibrated=known is not None and known.calibrated,
             people=tuple(person for person, _ in found),
             html=arguments.html,
         )
@@ -99,7 +103,10 @@ def report(arguments: argparse.Namespace) -> Outcome:
             if gallery.encrypted:
                 note(f"note: the gallery is encrypted, and {arguments.html} is not")
             page = render_page(
-                result.people, [crops for _, crops in found], gallery=gallery.location, threshold=threshold
+                result.people,
+                [crops for _, crops in found],
+                gallery=gallery.location,
+                threshold=threshold_in_words(result.threshold, is_calibrated=result.calibrated),
             )
             with atomic_write(arguments.html, mode=PRIVATE) as stream:
                 stream.write(page.encode())
@@ -143,7 +150,7 @@ def _person(
 
     crops = kept_crops(portrait, gallery.fingerprint)
     template = gallery.fingerprint.landmark_template
-    appraisals = [appraise_crop(crop, template, detector=detector) for crop in crops]
+    appraisals = [None if crop is None else appraise_crop(crop, template, detector=detector) for crop in crops]
     return report_person(gallery, portrait.name, portrait.embeddings, appraisals=appraisals), crops if is_shown else []
 
 
@@ -155,14 +162,14 @@ def _rank(person: PersonReport) -> tuple[bool, float, float, str]:
 
 
 def _text(result: GalleryReport) -> str:
-    from edge_sphereface.enrollment.wording import lines_about
+    from edge_sphereface.enrollment.wording import lines_about, threshold_in_words
 
     lines = []
     for person in result.people:
         count = len(person.photographs)
         lines.append(f"{person.name}: {count} {'photograph' if count == 1 else 'photographs'}")
         lines += [f"  {line}" for line in lines_about(person)]
-    known = "no threshold" if result.threshold is None else f"threshold {result.threshold:.3f}"
+    known = threshold_in_words(result.threshold, is_calibrated=result.calibrated)
     lines.append(f"{len(result.people)} of {result.identities} identities in {result.gallery}; {known}")
     if result.html is not None:
         lines.append(f"page: {result.html}")

@@ -18,7 +18,7 @@ def warn_uncalibrated(gallery: Gallery, *, tracks: bool = False) -> None:
         tracks: whether faces are followed, and not photographs looked up.
     """
     threshold = gallery.threshold
-    if threshold is None or (threshold.far is not None and (threshold.tracks or not tracks)):
+    if threshold is None or (threshold.calibrated and (threshold.tracks or not tracks)):
         return
     from edge_sphereface.evaluation.threshold import people_needed, tracks_needed
 
@@ -27,7 +27,7 @@ def warn_uncalibrated(gallery: Gallery, *, tracks: bool = False) -> None:
     kind = f"--far {far} --tracks STRANGERS" if tracks else f"--far {far} PHOTOS"
     state = (
         "was not calibrated for this gallery"
-        if threshold.far is None
+        if not threshold.calibrated
         else "was calibrated on photographs; watch looks at a face often, and more strangers reach it"
     )
     note(

@@ -27,7 +27,7 @@ def render_page(
     crops: Sequence[Sequence[UInt8Array | None]],
     *,
     gallery: str,
-    threshold: float | None,
+    threshold: str,
 ) -> str:
     """Render the page.
 
@@ -35,13 +35,13 @@ def render_page(
         people: reports, in the order of the page.
         crops: crop (H, W, 3) uint8 BGR of each person's photographs; None where none was kept.
         gallery: where the gallery is.
-        threshold: the gallery's threshold; None if it has none.
+        threshold: the gallery's threshold, in words.
     """
     return "\n".join(_page(people, crops, gallery, threshold))
 
 
 def _page(
-    people: Sequence[PersonReport], crops: Sequence[Sequence[UInt8Array | None]], gallery: str, threshold: float | None
+    people: Sequence[PersonReport], crops: Sequence[Sequence[UInt8Array | None]], gallery: str, threshold: str
 ) -> Iterator[str]:
     css = (files("edge_sphereface.enrollment") / "page.css").read_text("utf-8")
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
@@ -50,8 +50,7 @@ def _page(
     yield f"<title>People in {escape(gallery)}</title>\n<style>\n{css}</style>\n</head>\n<body>"
     yield f"<h1>People in {escape(gallery)}</h1>"
     photographs = sum(len(each.photographs) for each in people)
-    known = "no threshold" if threshold is None else f"threshold {threshold:.3f}"
-    yield f'<p class="faint">{len(people)} people, {photographs} photographs, {known}</p>'
+    yield f'<p class="faint">{len(people)} people, {photographs} photographs, {threshold}</p>'
     yield from _table(people)
     for number, (person, shown) in enumerate(zip(people, crops, strict=True), start=1):
         yield from _section(number, person, shown)
@@ -72,7 +71,9 @@ def _table(people: Sequence[PersonReport]) -> Iterator[str]:
             _cosine(person.margin),
             _rate(person),
         )
-        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        # A narrow screen shows a row as a list, in which the labels stand for the head.
+        labeled = [f'<td data-label="{head}">{cell}</td>' for head, cell in zip(heads, cells, strict=True)]
+        yield f"<tr>{''.join(labeled)}</tr>"
     yield "</tbody></table></div>"
 
 
@@ -95,7 +96,7 @@ def _photograph(photograph: PhotographReport, crop: UInt8Array | None) -> Iterat
         yield f'<img alt="photograph {photograph.number}" width="96" height="112" src="{_data_uri(crop)}">'
     yield f"<p>{photograph.number}. alike {_cosine(photograph.similarity)}</p>"
     if photograph.nearest is not None:
-        yield f'<p class="faint">{escape(photograph.nearest.name)} {photograph.nearest.similarity:.2f}</p>'
+        yield f'<p class="faint">nearest {escape(photograph.nearest.name)} {photograph.nearest.similarity:.2f}</p>'
     if photograph.harmful:
         yield '<p class="bad">somebody else?</p>'
     if photograph.duplicate_of is not None:

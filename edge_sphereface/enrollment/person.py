@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.enrollment.appraisal import Light, Pose
-    from edge_sphereface.gallery import Candidate, Gallery
+    from edge_sphereface.gallery import Candidate, Gallery, Portrait, Threshold
     from edge_sphereface.types import Float32Array, Float64Array
 
 REDUNDANT = 0.95
@@ -45,6 +45,8 @@ class PhotographReport:
         path: path of the photograph; None if it was enrolled before.
         similarity: cosine similarity to the template of the person's other photographs; None if there are none.
         nearest: the other person that it resembles most; None if nobody else is enrolled.
+        looks_like: name of that person if the photograph resembles them as much as the person's others, and reaches
+            the gallery's threshold; else None.
         duplicate_of: number of an earlier photograph that is nearly the same; None if there is none.
         harmful: whether it resembles another person as much as its own, or its own less than half the threshold.
         appraisal: what the photograph is like; None if neither photograph nor crop is there.
@@ -54,6 +56,7 @@ class PhotographReport:
     path: Path | None
     similarity: float | None = field(metadata=rounded(4))
     nearest: Candidate | None
+    looks_like: str | None
     duplicate_of: int | None
     harmful: bool
     appraisal: Appraisal | None
@@ -72,13 +75,15 @@ class ExpectedRecognition:
         high: upper bound of that interval.
         photographs: number of photographs that the share is of.
         threshold: the gallery's threshold, a cosine similarity.
+        calibrated: whether that threshold was calibrated.
     """
 
     rate: float = field(metadata=rounded(4))
     low: float = field(metadata=rounded(4))
     high: float = field(metadata=rounded(4))
     photographs: int
-    threshold: float
+    threshold: float = field(metadata=rounded(4))
+    calibrated: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +141,8 @@ def report_person(
     """
     own = to_the_others(embeddings)
     rivals = gallery.rivals(name, embeddings)
-    threshold = None if gallery.threshold is None else gallery.threshold.value
+    known_threshold = gallery.threshold
+    threshold = None if known_threshold is None else known_threshold.value
     duplicates = duplicates_of(embeddings)
     photographs = tuple(
         PhotographReport(
@@ -144,6 +150,7 @@ def report_person(
             path=path,
             similarity=None if math.isnan(similarity) else similarity,
             nearest=rival,
+            looks_like=rival.name if rival is not None and is_of(rival, similarity, threshold) else None,
             duplicate_of=duplicate,
             harmful=is_harmful(similarity, None if rival is None else rival.similarity, threshold),
             appraisal=appraisal,
@@ -175,7 +182,7 @@ def report_person(
         harmful=tuple(each.number for each in photographs if each.harmful),
         missing_poses=tuple(pose for pose in POSES if pose not in poses) if poses else None,
         missing_light=tuple(light for light in LIGHTS if light not in lights) if lights else None,
-        expected=None if is_alone or threshold is None else _expected(photographs, threshold),
+        expected=None if is_alone or known_threshold is None else _expected(photographs, known_threshold),
         photographs=photographs,
     )
 
@@ -231,6 +238,45 @@ def is_harmful(similarity: float, rival: float | None, threshold: float | None) 
     return is_unlike or (rival is not None and rival >= similarity - ROUNDING)
 
 
+def is_of(rival: Candidate, similarity: float, threshold: float | None) -> bool:
+    """Whether a photograph looks like one of another person.
+
+    Args:
+        rival: the other person that it resembles most.
+        similarity: to the person's other photographs; NaN if there are none.
+        threshold: the gallery's threshold; None if it has none.
+    """
+    return rival.similarity >= similarity - ROUNDING and (threshold is None or rival.similarity >= threshold)
+
+
+def best_crop(gallery: Gallery, portrait: Portrait) -> bytes | None:
+    """The kept crop that is most alike the person's other photographs, as a PNG file; None if no crop was kept.
+
+    A photograph that may show somebody else is taken only if there is no other.
+
+    Args:
+        gallery: where the other people are.
+        portrait: the person.
+
+    Raises:
+        EdgeSphereFaceError: as :meth:`Gallery.rivals` does.
+    """
+    found = report_person(gallery, portrait.name, portrait.embeddings, appraisals=[None] * len(portrait.embeddings))
+    kept = [
+        (
+            photograph.looks_like is None,
+            not photograph.harmful,
+            photograph.similarity or 0.0,
+            -1.0 if photograph.nearest is None else -photograph.nearest.similarity,  # two are as alike to each other
+            photograph.number,
+            crop,
+        )
+        for photograph, crop in zip(found.photographs, portrait.crops, strict=True)
+        if crop is not None
+    ]
+    return max(kept)[-1] if kept else None
+
+
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """The 95 % interval of a share, by Wilson's formula."""
     share, weight = successes / trials, _Z * _Z / trials
@@ -239,14 +285,19 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
-def _expected(photographs: Sequence[PhotographReport], threshold: float) -> ExpectedRecognition:
+def _expected(photographs: Sequence[PhotographReport], threshold: Threshold) -> ExpectedRecognition:
     recognized = sum(
         each.similarity is not None
-        and each.similarity >= threshold
+        and each.similarity >= threshold.value
         and (each.nearest is None or each.similarity > each.nearest.similarity)
         for each in photographs
     )
     low, high = wilson(recognized, len(photographs))
     return ExpectedRecognition(
-        rate=recognized / len(photographs), low=low, high=high, photographs=len(photographs), threshold=threshold
+        rate=recognized / len(photographs),
+        low=low,
+        high=high,
+        photographs=len(photographs),
+        threshold=threshold.value,
+        calibrated=threshold.calibrated,
     )

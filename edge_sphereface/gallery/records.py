@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from edge_sphereface.errors import GalleryFormatError, IdentityError
 from edge_sphereface.gallery.spelling import skeleton
-from edge_sphereface.json_output import OMIT_NONE, json_object
+from edge_sphereface.json_output import OMIT_NONE, json_object, rounded
 from edge_sphereface.names import stored_name
 from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
 from edge_sphereface.storage.record import Cosine, Rate, Record
@@ -90,7 +90,7 @@ class Candidate:
     """
 
     name: str
-    similarity: float
+    similarity: float = field(metadata=rounded(4))
     ignored: bool | None = field(default=None, metadata=OMIT_NONE)
 
 
@@ -137,7 +137,7 @@ class Enrollment:
     name: str
     added: int
     embeddings: int
-    own_similarity: float | None
+    own_similarity: float | None = field(metadata=rounded(4))
     lookalikes: tuple[Candidate, ...]
 
     def as_json(self) -> JsonObject:
@@ -174,6 +174,11 @@ class Threshold(Record):
     high: Cosine | None = None
     tar: Rate | None = None
     tracks: bool = False
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it was calibrated, and is not only the one of the model's publisher."""
+        return self.far is not None
 
     @classmethod
     def _current(cls, values: JsonObject) -> JsonObject:

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict
 
 from edge_sphereface.gallery.records import Candidate
-from edge_sphereface.json_output import INLINE, OMIT_NONE, json_object, json_text, named
+from edge_sphereface.json_output import INLINE, OMIT_NONE, json_object, json_text, named, rounded
 from edge_sphereface.liveness.result import LivenessState  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.strangers.records import Stranger  # noqa: TC001 -- read for the JSON Schema
 from edge_sphereface.stream.event_kinds import EventKind  # noqa: TC001 -- read for the JSON Schema
@@ -120,7 +120,7 @@ class IdentityEvent(FaceEvent):
     """
 
     name: str | None
-    similarity: float | None
+    similarity: float | None = field(metadata=rounded(4))
     candidates: tuple[Candidate, ...]
     evidence: float
     embeddings: int

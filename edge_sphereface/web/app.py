@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from edge_sphereface.enrollment.person import best_crop
 from edge_sphereface.errors import IdentityNotFoundError
 from edge_sphereface.http_server.answer import answering
 from edge_sphereface.json_output import json_text
@@ -193,13 +194,17 @@ class PageHandlers:
         )
 
     async def portrait(self, request: Request) -> Response:
-        """The newest stored crop of ``?name=``, a PNG file."""
+        """The stored crop of ``?name=`` that is most alike the person's others, a PNG file."""
         gallery, name = self._watched.gallery, request.query_params.get("name", "")
-        found = None if gallery is None else await run_in_threadpool(gallery.portrait, name)
-        crops = [] if found is None else [crop for crop in found.crops if crop is not None]
-        if not crops:
+
+        def crop() -> bytes | None:
+            found = None if gallery is None else gallery.portrait(name)
+            return None if gallery is None or found is None else best_crop(gallery, found)
+
+        shown = await run_in_threadpool(crop)
+        if shown is None:
             raise IdentityNotFoundError("No crop of that name is stored.", hint="keep crops when people are enrolled")
-        return Response(crops[-1], media_type="image/png")
+        return Response(shown, media_type="image/png")
 
     async def gallery(self, _: Request) -> Response:
         """The enrolled identities; null without a gallery."""

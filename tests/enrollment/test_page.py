@@ -17,15 +17,16 @@ def person(name, **changes):
     photograph = PhotographReport(
         number=1,
         path=None,
-        similarity=None,
+        similarity=0.1,
         nearest=Candidate(name=NAME, similarity=0.25),
+        looks_like=None,
         duplicate_of=None,
         harmful=True,
         appraisal=appraisal,
     )
     values = {
         "name": name,
-        "similarity": None,
+        "similarity": 0.5,
         "least_similarity": None,
         "nearest": Candidate(name=NAME, similarity=0.25),
         "margin": None,
@@ -53,7 +54,9 @@ class Tags(HTMLParser):
 
 def test_the_page_needs_nothing_and_runs_nothing():
     crop = np.full((112, 96, 3), 128, np.uint8)
-    page = render_page([person(NAME), person("Bob")], [[crop], [None]], gallery="people.db", threshold=0.5)
+    page = render_page(
+        [person(NAME), person("Bob")], [[crop], [None]], gallery="people.db", threshold="threshold 0.500"
+    )
     tags = Tags()
     tags.feed(page)
     names = [tag for tag, _ in tags.found]
@@ -65,6 +68,9 @@ def test_the_page_needs_nothing_and_runs_nothing():
     assert sources[0].startswith("data:image/jpeg;base64,")
     policy = next(each["content"] for tag, each in tags.found if each.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
+    labels = [attributes["data-label"] for tag, attributes in tags.found if tag == "td"]
+    assert labels[:6] == labels[6:]
+    assert "nearest other" in labels, "narrow screens show no head of the table"
     text = "".join(tags.text)
     assert NAME in text, "shown as text"
     assert "no crop" in text

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.enrollment import Appraisal, report_person
-from edge_sphereface.enrollment.person import duplicates_of, to_the_others, wilson
+from edge_sphereface.enrollment.appraisal import pose_of
+from edge_sphereface.enrollment.person import best_crop, duplicates_of, to_the_others, wilson
 from edge_sphereface.enrollment.wording import advice_about, lines_about
-from edge_sphereface.gallery import Threshold, open_gallery
+from edge_sphereface.gallery import Candidate, Portrait, Threshold, open_gallery
+from edge_sphereface.json_output import json_object
 from edge_sphereface.model.fingerprint import Fingerprint
 
 FRONTAL = Appraisal(quality=1.0, eyes_px=40.0, sharpness=0.1, pose="frontal", light="even")
@@ -50,13 +53,34 @@ def test_a_photograph_that_looks_like_somebody_else_is_harmful(people):
     assert found.photographs[3].nearest.name == "Bob"
     assert found.nearest.name == "Bob"
     assert found.margin == pytest.approx(found.similarity - found.nearest.similarity)
+    assert found.photographs[3].looks_like == "Bob"
+    assert any("photograph 4" in line and "looks like Bob (0.985)" in line for line in advice_about(found))
+
+
+def test_a_photograph_like_nobody_is_not_said_to_look_like_the_nearest(people):
+    found = report(people, rows_of(0, 10, 20, -80))
+    assert found.harmful == (4,)
+    assert [each.looks_like for each in found.photographs] == [None] * 4
     assert any("photograph 4" in line and "somebody else" in line for line in advice_about(found))
+
+
+def test_the_crop_that_stands_for_a_person_is_the_one_most_alike_the_others(people):
+    def best(*angles, crops):
+        rows = rows_of(*angles)
+        return best_crop(people, Portrait(name="Ann", metadata=None, embeddings=rows, crops=crops))
+
+    assert best(0, 30, 12, crops=(b"0", b"30", b"12")) == b"12"
+    assert best(0, 30, 12, crops=(b"0", None, None)) == b"0"
+    assert best(0, 30, 12, crops=(None, None, None)) is None
+    assert best(0, 75, crops=(b"Ann", b"Bob")) == b"Ann", "the newest one shows Bob"
+    assert best(0, 75, 85, crops=(b"Ann", b"Bob", b"Bob")) == b"Ann", "most of them show Bob"
 
 
 def test_what_is_expected_is_the_share_that_the_others_recognize(people):
     found = report(people, rows_of(0, 10, 20, 70))
     assert (found.expected.rate, found.expected.photographs, found.expected.threshold) == (0.75, 4, 0.8)
     assert found.expected.low < 0.75 < found.expected.high
+    assert any("75 % at the threshold 0.800, not calibrated" in line for line in lines_about(found))
     assert wilson(9, 10) == pytest.approx((0.5958, 0.9821), abs=1e-4), "Wilson's interval, by hand"
     assert wilson(4, 4)[1] == pytest.approx(1.0)
 
@@ -87,8 +111,30 @@ def test_poses_and_light_that_nobody_showed_are_missing(people):
     assert not any("No photograph shows" in line for line in advice_about(unknown))
 
 
+@pytest.mark.parametrize(
+    ("shift", "pose"),
+    [
+        ((0, 0), "frontal"),
+        ((0, 8), "frontal"),
+        ((-6, -4), "frontal"),
+        ((-10, 0), "left"),
+        ((10, 3), "right"),
+        ((0, -8), "up"),
+        ((0, 11), "down"),
+    ],
+)
+def test_the_pose_is_where_the_nose_is(shift, pose):
+    landmarks = np.float32(LANDMARK_TEMPLATE)
+    landmarks[2] += shift
+    assert pose_of(landmarks) == pose
+
+
 def test_nobody_else_and_no_threshold(tmp_path, people):
     with open_gallery(tmp_path / "alone.db", people.fingerprint, create=True) as gallery:
         found = report(gallery, rows_of(0, 10))
         assert found.nearest is found.margin is found.expected is None
         assert found.harmful == ()
+
+
+def test_similarities_in_json_are_rounded_alike():
+    assert json_object(Candidate(name="Bob", similarity=0.06385332345962524)) == {"name": "Bob", "similarity": 0.0639}

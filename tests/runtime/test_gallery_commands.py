@@ -128,13 +128,14 @@ def test_strict_enrollment_names_each_reason_and_enrolls_nobody(run, two_faces, 
 def test_the_report_of_a_gallery(run, cli, photo, place, tmp_path):
     """Those who can be compared first; the page is for its owner alone."""
     run("enroll", "--gallery", place, "Ann", photo, "--keep-crops")
-    _, result, _ = run("enroll", "--gallery", place, "Bob", photo, photo)
+    _, result, _ = run("enroll", "--gallery", place, "--detector", "mtcnn", "Bob", photo, photo)
     (bob,) = result["people"]
     assert (bob["redundant"], bob["harmful"], bob["nearest"]["name"]) == ([2], [1, 2], "Ann")
     page = tmp_path / "people.html"
     code, result, _ = run("gallery", "report", "--gallery", place, "--detector", "mtcnn", "--html", page)
     assert (code, [person["name"] for person in result["people"]]) == (0, ["Bob", "Ann"])
     assert len(result["people"][1]["missing_poses"]) == 4, "the crop shows one of five"
+    assert result["people"][0]["missing_poses"] == bob["missing_poses"], "from the crop, both times"
     assert page.stat().st_mode & 0o777 == 0o600
     assert page.read_text().count("data:image/jpeg;base64,") == 3
     _, out, _ = cli("gallery", "report", "--gallery", place, "--detector", "mtcnn", "Ann")
@@ -409,6 +410,20 @@ def test_photographs_of_different_people_given_as_one_are_a_warning(cli, trained
     words = ["enroll", "--gallery", tmp_path / "people.db", "--model", trained_model]
     code, _, err = cli(*words, "Ann", orl / "01" / "1.png", orl / "01" / "2.png")
     assert (code, "resembles none of the others" in err) == (0, False)
+    words[2] = tmp_path / "others.db"
     code, _, err = cli(*words, "Bob", orl / "11" / "1.png", orl / "11" / "2.png", orl / "05" / "1.png")
     assert code == 0
-    assert "a photograph of 'Bob' resembles none of the others" in err
+    assert f"{orl / '05' / '1.png'} of 'Bob' resembles none of the others" in err
+
+
+def test_a_photograph_of_somebody_else_who_is_enrolled_is_named(cli, trained_model, orl, tmp_path):
+    """Not as two names for one face, which the person has not."""
+    words = ["enroll", "--gallery", tmp_path / "people.db", "--model", trained_model]
+    assert cli(*words, "Dad", *(orl / "01" / f"{number}.png" for number in (1, 2, 3)))[0] == 0
+    wrong = orl / "01" / "4.png"
+    code, out, err = cli(*words, "Mom", orl / "11" / "1.png", wrong)
+    assert code == 0
+    assert f"{wrong} of 'Mom' looks like 'Dad'" in err
+    assert "two names for one face" not in err
+    assert "resembles none of the others" not in err, "that is said already"
+    assert f"{wrong}: it looks like Dad" in out
