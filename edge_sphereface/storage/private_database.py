@@ -138,15 +138,11 @@ class PrivateDatabase:
         run("PRAGMA temp_store = MEMORY")  # the copy that VACUUM makes must not reach the disk
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")
+        self._tables_of(run)
         run("PRAGMA journal_mode = DELETE")  # another program may have chosen a write-ahead log in the file
         run("BEGIN IMMEDIATE")
         with connection:
-            (found,) = run("PRAGMA application_id").fetchone()
-            tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-            if found not in (0, self._magic) or (found == 0 and tables):
-                raise self._error(
-                    f"{self.path} is a database of something else, and no {self._what}.", hint="name another place"
-                )
+            tables = self._tables_of(run)
             if tables and tables | self._added != set(self._tables):
                 raise sqlite3.DatabaseError("malformed: it has other tables")
             if not tables:
@@ -157,6 +153,16 @@ class PrivateDatabase:
             (state,) = run("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {state}")
+
+    def _tables_of(self, run: Run) -> set[str]:
+        """The statements that made the tables of the file, which is refused if it is of something else."""
+        (found,) = run("PRAGMA application_id").fetchone()
+        tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if found not in (0, self._magic) or (found == 0 and tables):
+            raise self._error(
+                f"{self.path} is a database of something else, and no {self._what}.", hint="name another place"
+            )
+        return tables
 
 
 def has_magic(path: Path, magic: int) -> bool:

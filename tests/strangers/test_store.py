@@ -242,6 +242,7 @@ def test_a_missing_file_and_one_of_something_else_are_refused(path, fingerprint)
     with pytest.raises(StrangerError, match="no file of strangers"):
         StrangerStore(path)
     with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE mine (a)")
     database.close()
     for text in (path.read_bytes(), b"not a database at all" * 100):
