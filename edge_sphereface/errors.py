@@ -119,6 +119,7 @@ Remedy: TypeAlias = Literal[
     "import-gallery",
     "keep-crops",
     "list-identities",
+    "list-strangers",
     "make-key",
     "merge-identities",
     "overwrite",

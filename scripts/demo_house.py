@@ -99,7 +99,7 @@ def watch(
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: group.stop())
-    sys.stderr.write(f"{len(PLACES)} cameras, {len(gallery)} people known; the page: {page.url}; Ctrl-C ends\n")
+    sys.stderr.write(f"{len(PLACES)} cameras, {len(gallery)} people known; Ctrl-C ends\nthe page: {page.url}\n")
     with page.showing(group):
         group.run()
 

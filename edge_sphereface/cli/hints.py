@@ -30,6 +30,7 @@ COMMANDS: dict[Remedy, str] = {
     "import-gallery": "edge-sphereface gallery import",
     "keep-crops": "--keep-crops",
     "list-identities": "edge-sphereface gallery list",
+    "list-strangers": "edge-sphereface strangers list",
     "make-key": "edge-sphereface gallery new-key FILE",
     "merge-identities": "--existing skip, or --existing add",
     "overwrite": "--overwrite",
@@ -46,9 +47,19 @@ COMMANDS: dict[Remedy, str] = {
 """What to type for each remedy; it is appended to the hint."""
 
 
-def hint_of(error: EdgeSphereFaceError) -> str:
-    """The hint of an error, with the command or the option that does what it recommends."""
-    return advice(error.hint, error.remedy, error.file)
+_OF_GALLERIES: tuple[Remedy, ...] = ("calibrate-threshold", "list-identities")
+"""Their commands take the gallery that was given."""
+
+
+def hint_of(error: EdgeSphereFaceError, *, gallery: str = "") -> str:
+    """The hint of an error, with the command or the option that does what it recommends.
+
+    Args:
+        error: the error.
+        gallery: where the gallery of the command line is; empty if none was given.
+    """
+    of_gallery = error.remedy in _OF_GALLERIES
+    return advice(error.hint, error.remedy, gallery if of_gallery else error.file)
 
 
 def advice(hint: str, remedy: Remedy | None, file: str = "") -> str:
@@ -60,4 +71,8 @@ def advice(hint: str, remedy: Remedy | None, file: str = "") -> str:
         command = f"{_CONVERT} {shlex.quote(file)} -o {shlex.quote(Path(file).with_suffix('.onnx').name)}"
     if remedy == "verify-model" and file:
         command = f"{command} {shlex.quote(file)}"
+    if remedy in _OF_GALLERIES and file:
+        command = f"{command} --gallery {shlex.quote(file)}"
+    if remedy == "list-strangers" and file:
+        command = f"{command} --strangers {shlex.quote(file)}"
     return f"{hint}: {command}"

@@ -42,7 +42,8 @@ def add_command(commands: Commands) -> None:
         parents=[json_option(), gallery_options(), model_option(), detector_options(), draw_option(), audit_option()],
         help="identify the faces in photographs",
         description="Look every face of the photographs up in a gallery. In one photograph, each identity is given to "
-        "one face only, the most similar. Exit code 1 if a photograph shows no face.",
+        "one face only, the most similar. A face of an ignored person is `ignored` and has no name; the candidates "
+        "show whom it resembles. Exit code 1 if a photograph shows no face.",
         epilog="example: edge-sphereface identify --gallery people.db --model model.onnx group.jpg",
     )
     parser.add_argument("image", nargs="+", type=Path, help="photograph")
@@ -179,7 +180,9 @@ def _identify_text(report: IdentifyReport) -> str:
 
 
 def _describe(answer: Identification) -> str:
-    nearest = ", ".join(f"{found.name} {found.similarity:.3f}" for found in answer.candidates)
+    nearest = ", ".join(
+        f"{found.name}{' (ignored)' if found.ignored else ''} {found.similarity:.3f}" for found in answer.candidates
+    )
     who = answer.name if answer.name is not None else answer.outcome
     why = f"; {answer.reason}" if answer.reason else ""
     return f"{who} (nearest: {nearest or 'nobody'}; threshold {answer.threshold:.3f}{why})"

@@ -22,9 +22,10 @@ def add_command(commands: Commands) -> None:
         "ignore",
         parents=[json_option(), gallery_options(), audit_option()],
         help="recognize people without reporting them, such as the postman",
-        description="Choose people of a gallery who are recognized, but never reported: `watch` makes no events and no "
-        "snapshots of them, and `identify` gives no name. They still count when others are decided: a face that is "
-        "nearest to an ignored person is nobody else. A running `watch` follows at its next look at a face.",
+        description="Choose people of a gallery who are recognized, but never reported by `watch`: it makes no events "
+        "and no snapshots of them. `identify` answers `ignored` without a name, and lists them among the nearest "
+        "people like everybody in the gallery. They still count when others are decided: a face that is nearest to an "
+        "ignored person is nobody else. A running `watch` follows at its next look at a face.",
         epilog="example: edge-sphereface ignore --gallery people.db 'The postman'",
     )
     parser.add_argument("name", nargs="+", help="name of an identity")
@@ -50,13 +51,17 @@ def ignore(arguments: argparse.Namespace) -> Outcome:
     audit = open_audit(arguments.audit)
     with open_named_gallery(arguments, None) as gallery:
         gallery.require_writable()
-        names = [gallery.get(name).name for name in arguments.name]
+        before = list({one.name: one for one in map(gallery.get, arguments.name)}.values())
         people = []
-        for name in names:
-            people.append(gallery.set_ignored(name, not arguments.undo))
-            if audit is not None:
+        for one in before:
+            people.append(gallery.set_ignored(one.name, not arguments.undo))
+            if audit is not None and one.ignored == arguments.undo:
                 action = "unignore" if arguments.undo else "ignore"
-                audit.record(action, subject=name, by="edge-sphereface ignore")
+                audit.record(action, subject=one.name, by="edge-sphereface ignore")
         report = IgnoreReport(gallery=gallery.location, people=tuple(people))
-    verb = "reported again" if arguments.undo else "ignored"
-    return Outcome(report, f"{verb}: {', '.join(names)}")
+    changed = [one.name for one in before if one.ignored == arguments.undo]
+    unchanged = [one.name for one in before if one.ignored != arguments.undo]
+    done, already = ("reported again", "not ignored before") if arguments.undo else ("ignored", "ignored already")
+    lines = [f"{done}: {', '.join(changed)}"] if changed else []
+    lines += [f"{already}, nothing changed: {', '.join(unchanged)}"] if unchanged else []
+    return Outcome(report, "\n".join(lines))

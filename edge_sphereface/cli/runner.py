@@ -204,9 +204,10 @@ def run(
     """
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
-    on_error = FAILED
+    on_error, gallery = FAILED, ""
     try:
         arguments = parser.parse_args(words)
+        gallery = str(getattr(arguments, "gallery", None) or "")
         on_error = USAGE if getattr(arguments, "is_check", False) else FAILED
         for output in (getattr(arguments, name, None) for name in _WRITTEN):
             if isinstance(output, Path):
@@ -221,7 +222,7 @@ def run(
         if outcome.result is not None:
             _print(json_text(outcome.result) if as_json else outcome.text)
     except EdgeSphereFaceError as error:
-        _print_error(error, as_json=as_json or asks_for_json(words))
+        _print_error(error, gallery=gallery, as_json=as_json or asks_for_json(words))
         return USAGE if isinstance(error, UsageError) else on_error
     except ModuleNotFoundError as error:
         package = _REQUIRED.get((error.name or "").partition(".")[0])
@@ -376,12 +377,13 @@ def _print(text: str) -> None:
         raise OutputError(f"Cannot write to standard output: {error.strerror}.", hint="is the disk full?") from error
 
 
-def _print_error(error: EdgeSphereFaceError, *, as_json: bool) -> None:
+def _print_error(error: EdgeSphereFaceError, *, gallery: str = "", as_json: bool) -> None:
+    hint = hint_of(error, gallery=gallery)
     if as_json:
-        detail = ErrorDetail(code=error.code, message=redact(error.message), hint=redact(hint_of(error)))
+        detail = ErrorDetail(code=error.code, message=redact(error.message), hint=redact(hint))
         with suppress(OutputError):  # then standard error is the only place left
             _print(json_text(ErrorReport(error=detail), ascii_only=True))
             return
     note(f"error: {error.message}")
     if error.hint:
-        note(f"hint:  {hint_of(error)}")
+        note(f"hint:  {hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,8 @@ def _add_name(below: Commands) -> None:
         audit_option(),
         does="enroll a stranger in the gallery",
         description="Enroll the best sightings of a stranger in the gallery under a name, which may exist already, and "
-        "remove all sightings from the file. No photograph and no model is needed.",
+        "remove all sightings from the file. No photograph and no model is needed. The gallery has no limit of time: "
+        "what it holds stays until the person is removed.",
         example="name s-3fa2c1 'Ann Lee' --strangers strangers.db --gallery people.db",
     )
     parser.add_argument("id", help="ID of the stranger")
@@ -122,11 +124,12 @@ def _add_ignore(below: Commands) -> None:
         audit_option(),
         does="enroll a stranger who is never reported",
         description="Enroll a stranger as `name` does, as a person who is recognized and never reported, such as the "
-        "postman. `edge-sphereface ignore NAME --undo` reports them again.",
+        "postman. `edge-sphereface ignore NAME --undo` reports them again. The gallery has no limit of time: what it "
+        "holds stays until the person is removed.",
         example="ignore s-3fa2c1 postman --strangers strangers.db --gallery people.db",
     )
     parser.add_argument("id", help="ID of the stranger")
-    parser.add_argument("name", nargs="?", help="name of the person (default: the ID)")
+    parser.add_argument("name", help="name of the person, or of their task, such as postman")
     parser.set_defaults(run=ignore)
 
 
@@ -201,7 +204,13 @@ def list_strangers(arguments: argparse.Namespace) -> Outcome:
     """List the strangers."""
     with _store(arguments) as store:
         found = tuple(stranger for stranger in store.strangers() if stranger.sightings >= arguments.least)
-    return Outcome(StrangersReport(strangers=found), "\n".join(map(_text, found)) or "no strangers")
+    lines = [_text(stranger) for stranger in found] or ["no strangers"]
+    if found:
+        file = shlex.quote(str(arguments.strangers))
+        lines.append(
+            f"picture of one: edge-sphereface strangers show {escaped(found[0].id)} --strangers {file} --crop FILE.jpg"
+        )
+    return Outcome(StrangersReport(strangers=found), "\n".join(lines))
 
 
 def show(arguments: argparse.Namespace) -> Outcome:
@@ -220,9 +229,7 @@ def show(arguments: argparse.Namespace) -> Outcome:
             save_image(arguments.crop, store.best_crop(arguments.id))
     report = StrangerReport(stranger=stranger, sightings=sightings, crop=arguments.crop)
     times = sorted(sightings, key=lambda sighting: sighting.start)
-    lines = [
-        f"  {_when(one.start)}, {(one.end - one.start).total_seconds():.0f} s, {escaped(one.camera)}" for one in times
-    ]
+    lines = [_line(sighting) for sighting in times]
     written = [] if arguments.crop is None else [f"written: {arguments.crop}"]
     return Outcome(report, "\n".join([_text(stranger), *lines, *written]))
 
@@ -234,7 +241,7 @@ def name_stranger(arguments: argparse.Namespace) -> Outcome:
 
 def ignore(arguments: argparse.Namespace) -> Outcome:
     """Enroll a stranger who is never reported."""
-    return _enroll(arguments, arguments.name or arguments.id, is_ignored=True)
+    return _enroll(arguments, arguments.name, is_ignored=True)
 
 
 def _enroll(arguments: argparse.Namespace, name: str, *, is_ignored: bool) -> Outcome:
@@ -249,8 +256,9 @@ def _enroll(arguments: argparse.Namespace, name: str, *, is_ignored: bool) -> Ou
         by = f"{_BY} {'ignore' if is_ignored else 'name'}"
         audit.record("enroll", subject=enrollment.name, by=by, detail=detail)
     text = f"{enrollment.name}: {enrollment.added} added, {enrollment.embeddings} in all"
+    lines = [f"{text}, never reported" if is_ignored else text, "kept in the gallery until the person is removed"]
     report = NamedStrangerReport(id=arguments.id, enrolled=enrollment, ignored=is_ignored)
-    return Outcome(report, f"{text}, never reported" if is_ignored else text)
+    return Outcome(report, "\n".join(lines))
 
 
 def forget(arguments: argparse.Namespace) -> Outcome:
@@ -281,6 +289,12 @@ def _text(stranger: Stranger) -> str:
     when = f"first {_when(stranger.first)}, last {_when(stranger.last)}"
     cameras = ", ".join(map(escaped, stranger.cameras))
     return f"{escaped(stranger.id)}: {_sightings(stranger.sightings)} on {days}, {when}, {cameras}"
+
+
+def _line(sighting: KeptSighting) -> str:
+    length_s = (sighting.end - sighting.start).total_seconds()
+    start = f"{sighting.start.astimezone():%Y-%m-%d %H:%M:%S %z}"
+    return f"  {start}, {length_s:.1f} s, quality {sighting.quality:.2f}, {escaped(sighting.camera)}"
 
 
 def _when(moment: datetime) -> str:

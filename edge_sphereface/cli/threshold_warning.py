@@ -33,5 +33,5 @@ def warn_uncalibrated(gallery: Gallery, *, tracks: bool = False) -> None:
     note(
         f"warning: the threshold {threshold.value:.3f} of {gallery.location} {state}: edge-sphereface "
         f"calibrate-threshold --gallery {gallery.location} {kind} (needs {needed}; "
-        "with fewer, identify and watch take a higher --threshold: docs/gallery.md has starting values)"
+        "with fewer, give a --threshold to start from: docs/gallery.md#few-people)"
     )

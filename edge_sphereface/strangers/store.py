@@ -232,7 +232,7 @@ class StrangerStore:
         with self._change() as run:
             found = self._strangers(run).get(self._find(run, stranger))
         if found is None:
-            raise _no_stranger(stranger)
+            raise _no_stranger(stranger, self.path)
         return found
 
     def sightings(self, stranger: str) -> tuple[KeptSighting, ...]:
@@ -244,7 +244,7 @@ class StrangerStore:
         with self._change() as run:
             found = self._sightings(run).get(self._find(run, stranger), ())
         if not found:
-            raise _no_stranger(stranger)
+            raise _no_stranger(stranger, self.path)
         return tuple(found)
 
     def crop(self, sighting: int) -> UInt8Array:
@@ -269,7 +269,7 @@ class StrangerStore:
             crops = (self._crop(run, one.number) for one in self._sightings(run).get(self._find(run, stranger), ()))
             found = next((crop for crop in crops if crop is not None), None)
         if found is None:
-            raise _no_stranger(stranger)
+            raise _no_stranger(stranger, self.path)
         return found
 
     # ---- removal ----------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class StrangerStore:
             self._delete(run, [row[0] for row in run("SELECT number FROM sighting WHERE stranger = ?", (number,))])
         self.erase()
         if not claimed:
-            raise _no_stranger(stranger)
+            raise _no_stranger(stranger, self.path)
 
     def forget(self, stranger: str | None = None) -> int:
         """Remove the sightings of a stranger, or of all, without a byte that remains.
@@ -503,13 +503,12 @@ class StrangerStore:
             if run("SELECT 1 FROM stranger WHERE id = ?", (name,)).fetchone() is None:
                 return name
 
-    @staticmethod
-    def _find(run: Run, stranger: str) -> int:
+    def _find(self, run: Run, stranger: str) -> int:
         row = None
         if len(stranger) <= _MOST_LETTERS and is_unicode(stranger):
             row = run("SELECT coalesce(successor, number) FROM stranger WHERE id = ?", (stranger,)).fetchone()
         if row is None or not isinstance(row[0], int):
-            raise _no_stranger(stranger)
+            raise _no_stranger(stranger, self.path)
         return row[0]
 
     def _delete(self, run: Run, sightings: Collection[int]) -> None:
@@ -612,7 +611,10 @@ def _stranger(name: str, sightings: Sequence[KeptSighting]) -> Stranger:
     )
 
 
-def _no_stranger(stranger: str) -> StrangerNotFoundError:
+def _no_stranger(stranger: str, path: Path) -> StrangerNotFoundError:
     return StrangerNotFoundError(
-        f"There is no stranger {stranger!r:.40}.", hint="the sightings may have expired, or have got a name"
+        f"There is no stranger {stranger!r:.40}.",
+        hint="the sightings may have expired, or have got a name; list the strangers",
+        remedy="list-strangers",
+        file=str(path),
     )

@@ -413,7 +413,9 @@ class Api:
 
     def _desk(self) -> StrangerDesk:
         if self._parts.strangers is None:
-            raise _AbsentError("The program keeps no strangers.", hint="start it with a file for them")
+            raise _AbsentError(
+                "The program keeps no strangers.", hint="start it with a file for them, and say how long"
+            )
         return StrangerDesk(self._parts.strangers, self._gallery())
 
     async def _done(self, future: Future[T]) -> T:

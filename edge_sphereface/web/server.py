@@ -158,7 +158,7 @@ class PageView:
             audit=self._audit,
             on_gallery_change=lambda: [watched.stream(one.name).reconsider() for one in watched.cameras()],
         )
-        operations = [] if watched.strangers is None else Api(of_page).routes(below="/strangers")
+        operations = Api(of_page).routes(below="/strangers")
         caps = ConnectionCaps.of_this_process(most=_MOST_CONNECTIONS)
         guard = ConnectionGuard(caps, Deadlines(request_s=self._request_s, answer_s=self._answer_s))
         app = make_app(

@@ -78,7 +78,7 @@ def test_an_ignored_person_is_recognized_and_not_named(run, cli, photo, place, s
     }
     drawn = tmp_path / "drawn.png"
     out = cli("identify", "--gallery", place, "--model", small_model, photo, "--draw", drawn)[1]
-    assert "ignored (nearest: Postman 1.000" in out
+    assert "ignored (nearest: Postman (ignored) 1.000" in out
     assert "  ignored" in cli("gallery", "list", "--gallery", place)[1]
     audit = ("--audit", tmp_path / "a.jsonl")
     code, out, _ = cli("ignore", "--gallery", place, "Postman", "--undo", "--json", *audit)
@@ -86,9 +86,12 @@ def test_an_ignored_person_is_recognized_and_not_named(run, cli, photo, place, s
     assert run("identify", "--gallery", place, photo)[1]["images"][0]["faces"][0]["name"] == "Postman"
     assert cli("ignore", "--gallery", place, "Postman", *audit)[:2] == (0, "ignored: Postman\n")
     assert run("gallery", "list", "--gallery", place)[1]["identities"][0]["ignored"]
+    again = cli("ignore", "--gallery", place, "Postman", "Postman", *audit)[1]
+    assert again == "ignored already, nothing changed: Postman\n"
     code, _, err = cli("ignore", "--gallery", place, "Postman", "Zoe")
     assert code == 1
     assert "nobody named 'Zoe'" in err
+    assert err.endswith(f": edge-sphereface gallery list --gallery {place}\n")
     entries = list(read_entries(tmp_path / "a.jsonl"))
     assert [(entry.action, entry.detail) for entry in entries] == [
         ("enroll", {"embeddings": "1", "ignored": "yes"}), ("unignore", {}), ("ignore", {}),

@@ -111,14 +111,16 @@ def test_strangers(printed, place, people, astronaut):
     assert cv2.imread("crop.png").shape == (112, 96, 3)
     name = ("strangers", "name", often, "Ann Lee", "--gallery", people, "--audit", "audit.jsonl")
     assert printed(build_parser, "strangers name", *name, *words)["enrolled"]["added"] == 3
-    ignore = ("strangers", "ignore", again, "--gallery", people, "--audit", "audit.jsonl")
+    ignore = ("strangers", "ignore", again, "postman", "--gallery", people, "--audit", "audit.jsonl")
     assert printed(build_parser, "strangers ignore", *ignore, *words)["ignored"] is True
     forget = ("strangers", "forget", once, "--audit", "audit.jsonl")
     assert printed(build_parser, "strangers forget", *forget, *words)["sightings"] == 1
     with open_gallery(people, kind) as gallery:
         assert gallery.identify(row[0]).name == "Ann Lee"
-        assert gallery.get(again).ignored
-    assert printed(build_parser, "error", *name, *words)["error"]["code"] == "stranger-not-found"
+        assert gallery.get("postman").ignored
+    gone = printed(build_parser, "error", *name, *words)["error"]
+    assert gone["code"] == "stranger-not-found"
+    assert gone["hint"].endswith(": edge-sphereface strangers list --strangers strangers.db")
     assert printed(build_parser, "error", "strangers", "forget", *words)["error"]["code"] == "usage"
 
 

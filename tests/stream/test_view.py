@@ -276,3 +276,5 @@ def test_the_state_tells_who_is_there_and_the_gallery_who_was(served, gallery):
     assert abs(person["seen"]["unix_time"] - time.time()) < 60
     assert fetch(page, "/api/portrait?name=Eileen")[0] == 404  # this gallery keeps no crops
     assert fetch(page, "/api/frame?camera=garden")[0] == 400
+    status, _, body = fetch(page, "/api/strangers")
+    assert (status, json.loads(body)["error"]["code"]) == (409, "absent")  # this stream keeps none
