@@ -278,7 +278,7 @@ def test_strangers(printed):
     lines = "ann\t1\t2\nbob\t1\tcat\t1\nann\t1\tdan\t1\nann\t2\t3\nbob\t1\t2\n"
     Path("lfw/pairs.txt").write_text(f"header\n{lines * 2}")
     found = printed("strangers", "image.onnx", "--lfw", "lfw")
-    assert [row["days"] for row in found["rows"]] == [1, 7, 30]
+    assert [row["days"] for row in found["strangers"]] == [1, 7, 30]
     assert found["chosen"] == found["choices"][0]
 
 

@@ -362,7 +362,7 @@ def test_a_threshold_that_nobody_calibrated_is_told_in_one_line(run, place, phot
         code, _, err = run(*words)
         assert code == 0
         assert err.count("was not calibrated for this gallery: edge-sphereface calibrate-threshold --gallery") == 1
-        assert "needs 78 people; with fewer, identify and watch take a higher --threshold" in err
+        assert "needs 78 people; with fewer, give a --threshold to start from" in err
     assert "calibrate" not in run("identify", "--gallery", place, photo, "--threshold", "0.5")[2]
 
 
