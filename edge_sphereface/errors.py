@@ -114,6 +114,7 @@ Remedy: TypeAlias = Literal[
     "create-gallery",
     "delete-shared-files",
     "fetch-detector",
+    "fix-threshold",
     "get-model",
     "give-key",
     "import-gallery",

@@ -210,7 +210,7 @@ class AuditLog:
 
     @contextmanager
     def _opened(self, parts: AuditParts) -> Iterator[int]:
-        descriptor = open_private(parts.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, sole=True)
+        descriptor = open_private(parts.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, sole=True, start=b'{"')
         try:
             yield descriptor
         finally:

@@ -25,6 +25,7 @@ COMMANDS: dict[Remedy, str] = {
     "create-gallery": "edge-sphereface enroll",
     "delete-shared-files": "--shared",
     "fetch-detector": "edge-sphereface fetch-detector, or --detector-model FILE",
+    "fix-threshold": "identify and watch with --threshold VALUE (docs/gallery.md#few-people)",
     "get-model": "edge-sphereface fetch-model FOLDER, or make model in a checkout",
     "give-key": "--key-file FILE",
     "import-gallery": "edge-sphereface gallery import",

@@ -148,7 +148,8 @@ def calibrate_tracks(sequences: Sequence[Sequence[float]], far: float, *, seed: 
         raise ThresholdError(
             f"A false alarm rate of {far:g} needs at least {tracks_needed(far)} tracks of strangers; "
             f"got {len(scores)} in {len(sequences)} sequences: {supported}.",
-            hint="add sequences of more strangers, or ask for a rate that they support",
+            hint="add sequences of more strangers, ask for a rate that they support, or choose a fixed threshold",
+            remedy="fix-threshold",
         )
     allowed = int(far * len(scores))
     threshold = _between(np.sort(scores)[::-1], allowed)
@@ -185,7 +186,8 @@ def _require_support(far: float, people: int, impostors: int) -> None:
     raise ThresholdError(
         f"A false accept rate of {far:g} needs at least {MIN_FALSE_ACCEPTS / far:.0f} pairs of photographs of "
         f"different people and {people_needed(far)} people; got {impostors} pairs of {people} people: {supported}.",
-        hint="add photographs of more people, or ask for a rate that they support",
+        hint="add photographs of more people, ask for a rate that they support, or choose a fixed threshold",
+        remedy="fix-threshold",
     )
 
 

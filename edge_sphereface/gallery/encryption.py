@@ -21,6 +21,9 @@ from edge_sphereface.storage.regular_file import RegularFile
 KEY_VARIABLE = "EDGE_SPHEREFACE_GALLERY_KEY"
 """Environment variable that holds the key itself, in base64."""
 
+SEAL_BYTES = 28
+"""Nonce and tag of an encrypted value."""
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _FILE = RegularFile(

@@ -20,6 +20,7 @@ from edge_sphereface.retention.service_clock import (
     is_time,
     observe,
 )
+from edge_sphereface.storage.files import restrict
 from edge_sphereface.storage.private_database import COMPANIONS, PrivateDatabase
 
 if TYPE_CHECKING:
@@ -327,6 +328,7 @@ class FolderIndex:
             for suffix in COMPANIONS:
                 file = Path(f"{self._path}{suffix}")
                 if file.exists():
+                    restrict(file)  # its name is the index's, whatever it holds
                     file.replace(f"{self._path}.damaged{suffix}")
         except OSError as error:
             raise RetentionError(f"{self._path} is damaged, and cannot be renamed: {error.strerror}.") from error

@@ -120,7 +120,7 @@ def destination(path: str | os.PathLike[str]) -> Path | int:
     raise OutputError(f"Cannot write {path}: too many symbolic links.", hint="name another file")
 
 
-def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False) -> int:
+def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False, start: bytes = b"") -> int:
     """Open a file for faces or embeddings for writing. A new file gets mode 0600.
 
     Other users may have write access to the folder: symbolic links are not followed, and special files and files of
@@ -134,13 +134,15 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
         path: path of the file.
         flags: flags of ``os.open``, such as ``os.O_RDWR | os.O_CREAT``.
         sole: refuse a file that has a second name (a hard link).
+        start: what the content begins with; requires ``os.O_RDWR``. A file that begins with something else is refused
+            if other users may read or write it: it was never private, so it is of something else.
 
     Returns:
         A descriptor that the caller closes.
 
     Raises:
-        OutputError: the file is a symbolic link, is not a regular file, belongs to another user, has a second name, or
-            is an SQLite database.
+        OutputError: the file is a symbolic link, is not a regular file, belongs to another user, has a second name, is
+            an SQLite database, or is of something else. Its mode is unchanged.
         OSError: the file cannot be opened for another reason.
     """
     careful = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -156,11 +158,14 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
         _require_own(Path(path), status)
         if sole and status.st_nlink > 1:
             raise _unsafe(Path(path), "a file with a second name (a hard link)")
-        if os.name == "posix" and stat.S_IMODE(os.fstat(descriptor).st_mode) & _OTHERS:
-            set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
         if flags & os.O_RDWR:
-            _refuse_database(os.read(descriptor, len(_DATABASE)), Path(path))
+            head = os.read(descriptor, len(_DATABASE))
+            _refuse_database(head, Path(path))
+            if head and not head.startswith(start) and is_open_to_others(status):
+                raise OutputError(f"{path} is a file of something else.", hint="name another file")
             os.lseek(descriptor, 0, os.SEEK_SET)
+        if is_open_to_others(status):
+            set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
     except BaseException:
@@ -169,10 +174,22 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
     return descriptor
 
 
-def restrict(path: str | os.PathLike[str]) -> None:
-    """Check a file that another library opens, like :func:`open_private`, and set mode 0600. It need not exist.
+def require_own(path: str | os.PathLike[str]) -> None:
+    """Check a file that another library opens, like :func:`open_private`. It need not exist, and stays as it is.
 
     The file is not opened, because closing it would release SQLite's locks on it in this process.
+
+    Raises:
+        OutputError: the file is a symbolic link, is not a regular file, or belongs to another user.
+    """
+    with suppress(FileNotFoundError):
+        _require_own(Path(path), Path(path).lstat())
+
+
+def restrict(path: str | os.PathLike[str]) -> None:
+    """Check a file like :func:`require_own`, and set mode 0600.
+
+    Call it only once the content shows that the file is one of this package: root may have named any file.
 
     Raises:
         OutputError: the file is a symbolic link, is not a regular file, or belongs to another user.
@@ -184,8 +201,13 @@ def restrict(path: str | os.PathLike[str]) -> None:
     except FileNotFoundError:
         return
     _require_own(file, status)
-    if os.name == "posix" and stat.S_IMODE(status.st_mode) & _OTHERS:
+    if is_open_to_others(status):
         set_mode(file, PRIVATE, file.chmod)
+
+
+def is_open_to_others(status: os.stat_result) -> bool:
+    """Whether the mode of a file lets users other than its owner read or write it."""
+    return os.name == "posix" and bool(stat.S_IMODE(status.st_mode) & _OTHERS)
 
 
 def set_mode(path: Path, mode: int, change: Callable[[int], None]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError
-from edge_sphereface.storage.files import open_private, restrict
+from edge_sphereface.storage.files import open_private, require_own, restrict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,14 +109,11 @@ class PrivateDatabase:
             if not os.path.lexists(self.path):
                 os.close(open_private(self.path, os.O_RDWR | os.O_CREAT))
             for suffix in COMPANIONS:
-                restrict(f"{self.path}{suffix}")
+                require_own(f"{self.path}{suffix}")
             status = self.path.stat()
             self._file = status.st_dev, status.st_ino
         except OSError as error:
-            what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
-            raise self._error(
-                f"Cannot keep the {self._what} {self.path}: {what}", hint="the folder must be writable for this user"
-            ) from error
+            raise self._refusal(error) from error
         connection = sqlite3.connect(self.path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None)
         try:
             self._prepare(connection)
@@ -139,6 +136,7 @@ class PrivateDatabase:
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")
         self._tables_of(run)
+        self._restrict()
         run("PRAGMA journal_mode = DELETE")  # another program may have chosen a write-ahead log in the file
         run("BEGIN IMMEDIATE")
         with connection:
@@ -153,6 +151,19 @@ class PrivateDatabase:
             (state,) = run("PRAGMA quick_check(1)").fetchone()
             if state != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {state}")
+
+    def _restrict(self) -> None:
+        try:
+            for suffix in COMPANIONS:
+                restrict(f"{self.path}{suffix}")
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> EdgeSphereFaceError:
+        what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
+        return self._error(
+            f"Cannot keep the {self._what} {self.path}: {what}", hint="the folder must be writable for this user"
+        )
 
     def _tables_of(self, run: Run) -> set[str]:
         """The statements that made the tables of the file, which is refused if it is of something else."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, GalleryKeyError, ImageError, StrangerError, StrangerFormatError
-from edge_sphereface.gallery.encryption import AesCipher, NoCipher
+from edge_sphereface.gallery.encryption import SEAL_BYTES, AesCipher, NoCipher
 from edge_sphereface.gallery.vectors import LENGTH_TOLERANCE
 from edge_sphereface.image import decode_image
 from edge_sphereface.storage.record import Between, Length, Rate, Record
@@ -27,8 +27,6 @@ MOST_CROP_BYTES = 1 << 18
 _MOST_LETTERS = 200
 """Of a camera's name."""
 _KEY_CHECK = b"edge-sphereface"
-_SEAL_BYTES = 28
-"""Nonce and tag of an encrypted value."""
 _JPEG_QUALITY = 95
 _MOST_PIXELS = 1 << 18
 _LAST_S = 253402300799.0
@@ -78,7 +76,7 @@ class SealedValues:
     @property
     def embedding_bytes(self) -> int:
         """Size of a sealed embedding."""
-        return 4 * self._size + (_SEAL_BYTES if self._cipher.encrypted else 0)
+        return 4 * self._size + (SEAL_BYTES if self._cipher.encrypted else 0)
 
     def key_check(self) -> bytes | None:
         """A value that tells the key again; None without a key."""
@@ -88,8 +86,11 @@ class SealedValues:
         """Require the key of a store if it is encrypted, and none if it is not.
 
         Raises:
+            StrangerFormatError: ``key_check`` has another size than every version wrote.
             GalleryKeyError: the key is missing or wrong, or was given for a store that is not encrypted.
         """
+        if key_check is not None and len(key_check) != len(_KEY_CHECK) + SEAL_BYTES:
+            raise StrangerFormatError(f"{path} is damaged: its key check is invalid.", hint="delete it")
         if key_check is None and self._cipher.encrypted:
             raise GalleryKeyError(
                 f"The file of strangers {path} is not encrypted, and a key was given.",
@@ -101,7 +102,11 @@ class SealedValues:
             try:
                 self._cipher.open(key_check, self._place("key", 0))
             except GalleryFormatError as error:
-                raise GalleryKeyError(f"The file of strangers {path} was encrypted with another key.") from error
+                raise GalleryKeyError(
+                    f"This key does not open the file of strangers {path}: it was encrypted with another key, or is "
+                    "damaged.",
+                    hint="give the key that it was encrypted with; without it, delete the file and begin another",
+                ) from error
 
     def encode(self, sighting: Sighting, embedding: Float32Array) -> EncodedSighting:
         """Encode a sighting with its embedding (D,) of length one.
@@ -119,13 +124,15 @@ class SealedValues:
                 quality=float(sighting.quality),
             ).to_json()
             crop = cv2.imencode(".jpg", sighting.crop, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+        except StrangerFormatError as error:  # its hint is about a sighting that was read
+            raise StrangerError(f"A sighting cannot be kept: {error.message}") from error
         except (ValueError, OverflowError, cv2.error) as error:
             raise StrangerError(f"A sighting cannot be kept: {error}") from error
         found = EncodedSighting(record.encode(), np.ascontiguousarray(embedding, dtype="<f4").tobytes(), crop)
         pixels = sighting.crop.shape[0] * sighting.crop.shape[1]
-        if pixels > _MOST_PIXELS or len(crop) + _SEAL_BYTES > MOST_CROP_BYTES:
+        if pixels > _MOST_PIXELS or len(crop) + SEAL_BYTES > MOST_CROP_BYTES:
             raise StrangerError(f"A sighting cannot be kept: its crop of {pixels} pixels is too large.")
-        if len(found.record) + _SEAL_BYTES > MOST_RECORD_BYTES:
+        if len(found.record) + SEAL_BYTES > MOST_RECORD_BYTES:
             raise StrangerError(f"A sighting cannot be kept: its record takes {len(found.record)} bytes.")
         return found
 

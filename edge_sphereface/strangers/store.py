@@ -584,7 +584,9 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise OutputError(f"Cannot use {path}: {error}.", hint="is the disk full or read-only?") from error
+        is_locked = "locked" in str(error)
+        hint = "another process keeps it; try again" if is_locked else "is the disk full or read-only?"
+        raise OutputError(f"Cannot use {path}: {error}.", hint=hint) from error
     except sqlite3.DatabaseError as error:
         if is_store(path):
             raise StrangerFormatError(f"{path} is damaged: {error}.", hint="delete it") from error

@@ -133,6 +133,20 @@ def test_keys(make, faces, path, tmp_path, key, fingerprint, monkeypatch):
         read_key(tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [(43, GalleryKeyError), (42, GalleryFormatError)],
+)
+def test_a_damaged_key_check_is_told(enrolled, faces, path, key, fingerprint, size, error):
+    """One of the right size cannot be told from a wrong key."""
+    enrolled(faces, 1, key=key).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE state SET key_check = zeroblob(?)", (size,))
+    raw.close()
+    with pytest.raises(error, match="encrypted with another key, or is damaged|its key check is invalid"):
+        open_gallery(path, fingerprint, key=key)
+
+
 def test_values_moved_between_rows_are_noticed(enrolled, faces, path, key, fingerprint):
     """Ciphertexts are bound to their row: nobody becomes Ann by swapping two of them."""
     gallery = enrolled(faces, 2, key=key)

@@ -21,6 +21,7 @@ from edge_sphereface.storage.files import (
     destination,
     ensure_folder,
     open_private,
+    require_own,
     restrict,
     sha256_of,
 )
@@ -274,6 +275,30 @@ def test_private_files_are_made_and_kept_private(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_private(tmp_path / "none", os.O_RDWR)
     restrict(tmp_path / "none")
+    require_own(tmp_path / "none")
+
+
+@posix
+@pytest.mark.parametrize(
+    ("content", "mode", "is_taken"),
+    [
+        (b'{"event": 1}', 0o644, True),
+        (b"root:x:0:0", 0o600, True),  # damage: a private file was never another program's
+        (b"root:x:0:0", 0o644, False),
+        (b"SQLite format 3\0", 0o644, False),
+    ],
+)
+def test_a_file_of_something_else_keeps_its_mode(tmp_path, content, mode, is_taken):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    path.chmod(mode)
+    if is_taken:
+        os.close(open_private(path, os.O_RDWR, start=b'{"'))
+    else:
+        with pytest.raises(OutputError, match="something else|SQLite"):
+            open_private(path, os.O_RDWR, start=b'{"')
+    assert stat.S_IMODE(path.stat().st_mode) == (0o600 if is_taken else mode)
+    assert path.read_bytes() == content
 
 
 @posix
@@ -297,8 +322,9 @@ def test_what_is_no_file_of_this_user_is_refused_untouched(tmp_path, strangers, 
     for flags in (os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_TRUNC | os.O_CREAT):
         with pytest.raises(OSError, match="regular file of this user|directory"):
             open_private(path, flags)
-    with pytest.raises(OutputError, match="regular file of this user"):
-        restrict(path)
+    for check in (require_own, restrict):
+        with pytest.raises(OutputError, match="regular file of this user"):
+            check(path)
     assert path.lstat()[:7] == before[:7]
     assert victim.read_bytes() == b"mine"
 

@@ -214,6 +214,28 @@ def test_a_store_that_is_not_encrypted_refuses_a_key(make, key):
         make(key=key)
 
 
+@pytest.mark.parametrize(
+    ("check", "error", "message"),
+    [
+        (b"x" * 43, GalleryKeyError, "encrypted with another key, or is damaged"),
+        (b"x" * 42, StrangerFormatError, "its key check is invalid"),
+        ("x" * 43, StrangerFormatError, "its state is invalid"),
+    ],
+)
+def test_a_damaged_key_check_is_told(make, path, key, check, error, message):
+    make(key=key).close()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE state SET key_check = ?", (check,))
+    database.close()
+    with pytest.raises(error, match=message):
+        make(key=key)
+
+
+def test_a_sighting_that_cannot_be_kept_is_told_without_advice_about_kept_ones(make):
+    with pytest.raises(StrangerError, match=r"cannot be kept: .* from 0 to 1, not 7\.0\.$"):
+        make().require_storable(sighting(1, quality=7.0))
+
+
 def test_sightings_cannot_be_exchanged_in_an_encrypted_store(make, path, key):
     store = make(key=key)
     store.add([sighting(1), sighting(2)])

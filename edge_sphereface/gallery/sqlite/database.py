@@ -21,7 +21,7 @@ from edge_sphereface.errors import (
     OutputError,
 )
 from edge_sphereface.gallery.missing import no_gallery
-from edge_sphereface.storage.files import PRIVATE, may_write, restrict, sync_folder
+from edge_sphereface.storage.files import PRIVATE, may_write, require_own, restrict, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,8 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
     writable = may_write(path)
     with explained(path):
         if writable:
-            _restrict(path)
+            for file in _files(path):
+                require_own(file)
         if _require_content(path):
             _require_whole(path, timeout_s)
         if not writable:
@@ -213,7 +214,7 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> tupl
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     version = read_version(connection)
     if application != _APPLICATION_ID:
-        raise GalleryFormatError(f"{path} is an SQLite file, but not a gallery.", hint="name another file")
+        raise _foreign(path)
     if not UNBOUND_VERSION <= version <= VERSION:
         raise GalleryFormatError(
             f"The gallery {path} has version {version}; this package reads {UNBOUND_VERSION} to {VERSION}.",
@@ -240,6 +241,12 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 def _found(connection: sqlite3.Connection) -> set[str]:
     return {text for (text,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+
+
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    """Whether the file is a database of another program; an empty one is not."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    return application != _APPLICATION_ID and bool(application or _found(connection))
 
 
 def _configure(connection: sqlite3.Connection) -> None:
@@ -320,7 +327,11 @@ def _opened(path: Path, timeout_s: float, *, writable: bool, alone: bool = False
         _configure(connection)
         if alone:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if _is_foreign(connection):
+            raise _foreign(path)
         if writable:
+            for file in _files(path):
+                restrict(file)
             _configure_writer(connection, timeout_s)
     except BaseException:
         connection.close()
@@ -334,10 +345,9 @@ def _immutable(path: Path) -> str:
     return "&immutable=1" if alone else ""
 
 
-def _restrict(path: Path) -> None:
-    """Restrict every file of the gallery to its owner."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        restrict(path.with_name(path.name + suffix))
+def _files(path: Path) -> list[Path]:
+    """Every file of the gallery that SQLite opens."""
+    return [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm", "-journal")]
 
 
 def _require_content(path: Path) -> bool:
@@ -414,6 +424,10 @@ def _lacks_space(error: sqlite3.OperationalError) -> bool:
 
 def _unreadable(path: Path) -> GalleryError:
     return GalleryError(f"This user may not read the gallery {path}.", hint="only the owner of a gallery may read it")
+
+
+def _foreign(path: Path) -> GalleryFormatError:
+    return GalleryFormatError(f"{path} is an SQLite file, but not a gallery.", hint="name another file")
 
 
 def _damaged(path: Path, reason: str) -> GalleryFormatError:

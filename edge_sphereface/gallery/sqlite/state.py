@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from edge_sphereface.errors import GalleryFormatError, GalleryKeyError
+from edge_sphereface.gallery.encryption import SEAL_BYTES
 from edge_sphereface.gallery.records import Threshold, now
 from edge_sphereface.gallery.sqlite.database import UNBOUND_VERSION, VERSION
 from edge_sphereface.gallery.sqlite.template_matrix import TOKEN_BYTES
@@ -91,7 +92,7 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
 
     Raises:
         GalleryKeyError: the key is missing or wrong, or was given for a gallery that is not encrypted.
-        GalleryFormatError: the gallery was encrypted by an earlier version.
+        GalleryFormatError: the gallery was encrypted by an earlier version, or its key check is damaged.
     """
     if state.key_check is None:
         if cipher.encrypted:
@@ -100,6 +101,10 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
                 hint="omit the key, or export the gallery and import it into a new one with the key",
             )
         return
+    if len(state.key_check) != len(_KEY_CHECK) + SEAL_BYTES:
+        raise GalleryFormatError(
+            f"The gallery {path} is damaged: its key check is invalid.", hint="restore it from a backup"
+        )
     if not cipher.encrypted:
         raise GalleryKeyError(
             f"The gallery {path} is encrypted, and no key was given.", hint="give its key", remedy="give-key"
@@ -112,7 +117,10 @@ def check_key(state: State, cipher: Cipher, path: Path, version: int) -> None:
     try:
         cipher.open(state.key_check, place_of(state.gallery, "key"))
     except GalleryFormatError as error:
-        raise GalleryKeyError(f"The gallery {path} was encrypted with another key.") from error
+        raise GalleryKeyError(
+            f"This key does not open the gallery {path}: it was encrypted with another key, or is damaged.",
+            hint="give the key that it was encrypted with; if that is this one, restore the gallery from a backup",
+        ) from error
 
 
 def place_of(gallery: str, kind: str, *more: object) -> str:

@@ -123,6 +123,7 @@ def test_a_damaged_database_of_something_else_stays_where_it_is(tmp_path):
 @pytest.mark.filterwarnings("default")
 def test_watch_goes_on_with_a_damaged_spool(cli, tmp_path, photo):
     (tmp_path / "spool.db").write_bytes(b"no database" * 100)
+    (tmp_path / "spool.db").chmod(0o600)  # as every spool
     code, _, err = cli("watch", photo.parent, "--mqtt", "mqtt://127.0.0.1:1", "--mqtt-spool", tmp_path / "spool.db")
     assert code == 0
     assert "warning:" in err

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from edge_sphereface.stream.events import Event
 
-
 _LOCK_S = 5.0
+_START = b'{"'
+"""First bytes of every line."""
 
 
 class StreamSink:
@@ -71,8 +72,9 @@ class FileSink:
     """Appends JSON lines to a file, which is rotated to ``events.jsonl.1`` and so on when it is full.
 
     Args:
-        path: path of the file. It gets mode 0600; a file or a symbolic link of another user is refused. A descriptor of
-            this process (``/dev/stderr``), a device or a FIFO is written to as it is and never rotated.
+        path: path of the file. It gets mode 0600. A file or a symbolic link of another user is refused, and a file
+            that others may read and that holds no events. A descriptor of this process (``/dev/stderr``), a device or a
+            FIFO is written to as it is and never rotated.
         max_bytes: size at which the file is rotated.
         keep: number of rotated files to keep.
     """
@@ -169,7 +171,8 @@ class FileSink:
             careful = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
             return os.fdopen(os.open(place, os.O_RDWR | careful), "wb", buffering=0)
         self._path = place
-        stream = os.fdopen(open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b", buffering=0)
+        descriptor = open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, start=_START)
+        stream = os.fdopen(descriptor, "a+b", buffering=0)
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
-from edge_sphereface.storage.files import destination, ensure_folder, may_write, open_private, restrict
+from edge_sphereface.storage.files import (
+    destination,
+    ensure_folder,
+    is_open_to_others,
+    may_write,
+    open_private,
+    require_own,
+    restrict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -54,8 +62,9 @@ def _head(path: Path) -> bytes:
 class Outbox:
     """A queue in one SQLite file of mode 0600. Safe to use from several threads; for one process at a time.
 
-    A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place. Damaged is a spool,
-    or what is no SQLite file, that cannot be read for a reason of its own. A database of another program is refused.
+    A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place. Damaged is a spool
+    that cannot be read for a reason of its own, or a file of mode 0600 that is no database. A database of another
+    program is refused, and so is what is no database and may be read by other users, which a spool never is.
 
     Args:
         path: of the file; its folder is made if it is missing. A symbolic link of this user is followed.
@@ -261,12 +270,11 @@ class Outbox:
             if not os.path.lexists(self._path):
                 os.close(open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
             for suffix in _COMPANIONS:
-                restrict(f"{self._path}{suffix}")
+                require_own(f"{self._path}{suffix}")
         except SinkError:
             raise
         except OSError as error:
-            what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
-            raise SinkError(f"Cannot keep events in {self._path}: {what}", hint="name another file") from error
+            raise self._unusable(error) from error
         database = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False, isolation_level=None)
         try:
             return database, self._prepare(database)
@@ -298,6 +306,7 @@ class Outbox:
             if state != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {state}")
             run("SELECT id, payload FROM message LIMIT 0")
+        self._restrict()
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")  # names of people stand in events
@@ -308,8 +317,19 @@ class Outbox:
         (count,) = run("SELECT count(*) FROM message").fetchone()
         return int(count)
 
-    def _foreign(self) -> SinkError:
-        return SinkError(f"{self._path} is a database of something else.", hint="name another file")
+    def _restrict(self) -> None:
+        try:
+            for suffix in _COMPANIONS:
+                restrict(f"{self._path}{suffix}")
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> SinkError:
+        what = error.message if isinstance(error, OutputError) else f"{error.strerror}"
+        return SinkError(f"Cannot keep events in {self._path}: {what}", hint="name another file")
+
+    def _foreign(self, what: str = "database") -> SinkError:
+        return SinkError(f"{self._path} is a {what} of something else.", hint="name another file")
 
     def _is_damaged(self, error: sqlite3.Error) -> bool:
         """Whether an error comes from the file itself, so that no attempt will ever open it."""
@@ -327,10 +347,13 @@ class Outbox:
 
     def _set_aside(self, why: str) -> None:
         """Move the file, and what belongs to it, out of the way."""
+        if not is_outbox(self._path) and is_open_to_others(self._path.stat()):
+            raise self._foreign("file")
         try:
             for suffix in _COMPANIONS:
                 file = Path(f"{self._path}{suffix}")
                 if file.exists():
+                    restrict(file)
                     file.replace(f"{self._path}.damaged{suffix}")
         except OSError as error:
             raise SinkError(

@@ -1,0 +1,83 @@
+"""A file of another program that is named by mistake stays as it is: root may have named any file of the system."""
+
+import os
+import sqlite3
+import stat
+from contextlib import closing
+
+import pytest
+
+from edge_sphereface.audit import AuditLog
+from edge_sphereface.errors import EdgeSphereFaceError
+from edge_sphereface.gallery import open_gallery
+from edge_sphereface.model.fingerprint import Fingerprint
+from edge_sphereface.retention import FolderIndex
+from edge_sphereface.retention.folder_index import INDEX_NAME
+from edge_sphereface.strangers import StrangerStore
+from edge_sphereface.stream.outputs.events.jsonl import FileSink
+from edge_sphereface.stream.outputs.events.outbox import Outbox
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs modes")
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Makes a file that others may read: of text, or a database, also one with a write-ahead log or a broken schema."""
+
+    def make(kind, name):
+        path = tmp_path / name
+        if kind == "text":
+            path.write_text("root:x:0:0:root:/root:/bin/bash\n" * 200)
+        else:
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("PRAGMA application_id = 7")
+                if kind == "log":
+                    database.execute("PRAGMA journal_mode = WAL")
+                database.execute("CREATE TABLE precious (x)")
+                database.commit()
+            if kind == "broken":
+                path.write_bytes(path.read_bytes().replace(b"CREATE TABLE", b"CREATE TABL\xdc"))
+        path.chmod(0o644)
+        return path
+
+    return make
+
+
+def open_named_gallery(path, spec):
+    with open_gallery(path, Fingerprint.of(spec), create=True):
+        pass
+
+
+OPENERS = {
+    "gallery": open_named_gallery,
+    "strangers": lambda path, spec: StrangerStore(path, fingerprint=Fingerprint.of(spec), create=True),
+    "spool": lambda path, _: Outbox(path),
+    "events": lambda path, _: FileSink(path).open(),
+    "audit": lambda path, _: AuditLog(path).prepare(),
+    "index": lambda path, _: FolderIndex(path.parent),
+}
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+@pytest.mark.parametrize("kind", ["text", "database", "log", "broken"])
+def test_a_file_of_another_program_is_refused_and_keeps_its_mode(foreign, spec, kind, opener):
+    if (kind, opener) == ("text", "index"):
+        pytest.skip("the name is the index's own, so another content is damage")
+    path = foreign(kind, INDEX_NAME if opener == "index" else "important")
+    before = path.read_bytes()
+    with pytest.raises(EdgeSphereFaceError):
+        OPENERS[opener](path, spec)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("opener", sorted(set(OPENERS) - {"audit"}))
+def test_an_empty_file_is_taken_and_closed_to_others(tmp_path, spec, opener):
+    path = tmp_path / (INDEX_NAME if opener == "index" else "new")
+    path.touch(0o644)
+    path.chmod(0o644)
+    opened = OPENERS[opener](path, spec)
+    if opened is not None:
+        opened.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
