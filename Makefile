@@ -33,6 +33,7 @@ help:
 	@echo "make dist           the wheel and the sdist in dist/, as they are published"
 
 demo: $(VENV)/.demo
+	@echo "Starting the demo of four steps; the first time, Python compiles what it imports"
 	@$(BIN)/python -m export demo
 
 demo-house: $(VENV)/.demo-house

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -83,15 +84,27 @@ class UvCall(NamedTuple):
 
 
 class Programs:
-    """Runs programs."""
+    """Runs programs.
+
+    Args:
+        tell_s: interval in seconds at which a line says that a program still runs.
+    """
+
+    def __init__(self, *, tell_s: float = 15) -> None:
+        self._tell_s, self._began = tell_s, time.monotonic()
 
     def run(self, command: Sequence[str], variables: Mapping[str, str] | None = None) -> bool:
         """Run a program with its output on the terminal, and return whether it succeeded."""
         try:
-            done = subprocess.run(command, env={**os.environ, **(variables or {})}, check=False)  # noqa: S603
+            program = subprocess.Popen(command, env={**os.environ, **(variables or {})})  # noqa: S603
         except OSError:  # a program for another system
             return False
-        return done.returncode == 0
+        with program:
+            while True:
+                try:
+                    return program.wait(self._tell_s) == 0
+                except subprocess.TimeoutExpired:
+                    _say(f"  still installing after {time.monotonic() - self._began:.0f} s")
 
     def ask(self, command: Sequence[str]) -> str | None:
         """Run a program and return its output; None if it failed."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.install import carried_pip, install, pip_settings, uv_call
+from scripts.install import Programs, carried_pip, install, pip_settings, uv_call
 
 ROOT = Path(__file__).parents[1]
 UV = Path(sys.executable).parent / "uv"
@@ -53,6 +53,14 @@ def test_uv_installs_with_the_settings_of_pip(environment, capsys):
     assert programs.variables["UV_DEFAULT_INDEX"] == "https://user:secret@packages.example/simple"
     assert "secret" not in str(programs.commands)
     assert capsys.readouterr().err == ""
+
+
+def test_a_long_installation_says_that_it_goes_on(capsys):
+    programs = Programs(tell_s=0.1)
+    assert programs.run([sys.executable, "-c", "import time; time.sleep(1)"])
+    assert "still installing after" in capsys.readouterr().err
+    assert not programs.run([sys.executable, "-c", "raise SystemExit(3)"])
+    assert not programs.run(["/no/such/program"])
 
 
 @pytest.mark.parametrize(

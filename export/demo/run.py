@@ -122,7 +122,7 @@ def run_demo(
     known = known_checkpoint(sha256_of(source))
     if known is None:
         raise ValueError(f"Expected a checkpoint that is known here, got {source}.")
-    note(f"converting {source.name}: {known.title}")
+    note(f"1 of 4: converting {source.name}, {known.title}, to ONNX and proving it")
     found: OrlPhotographs | None = None
 
     # Python compiles modules at their first import, which takes seconds here: another process does it meanwhile
@@ -130,15 +130,17 @@ def run_demo(
 
     def photographs(spec: ModelSpec) -> Photographs:
         nonlocal found
+        note("2 of 4: finding the faces in the photographs")
         found = search.write(folder / "photographs", spec, progress=reporter("faces found"))
         drawing.wait()  # nothing runs beside a measurement of time
+        note("3 of 4: making the faster forms and proving each")
         return Photographs(calibration=found.enrolled, labeled=found.labeled_pairs(), detector=found.detector)
 
     options = FormOptions(tuned=False, precisions=(INT8,), max_drift=MAX_DRIFT, reference=reference, plan=plan)
     with drawing, closing(OrlSearch()) as search:
         made = make_forms(source, folder, photographs, options, note=note, reporter=reporter)
     assert found is not None  # noqa: S101 -- make_forms has asked for the photographs
-    note("enrolling 30 people, identifying the other photographs, timing")
+    note("4 of 4: enrolling 30 people, identifying the other photographs, timing")
     gallery = folder / "gallery.db"
     forms, provider, load = _measure(made, found.crops, gallery)
     best = INT8 if forms[INT8].path is not None else PLAIN
