@@ -62,6 +62,7 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": {status: _problem(words) for status, words in _PROBLEMS.items()},
             "schemas": definitions_of(reduce(or_, dict.fromkeys(records)), "#/components/schemas/{model}"),
         },
     }
@@ -75,7 +76,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": f"Needs {scope}.",
         "responses": {
             "200": {"description": "Done.", "content": _answer(operation)},
-            **{status: _problem(words) for status, words in _PROBLEMS.items()},
+            **{status: {"$ref": f"#/components/responses/{status}"} for status in _PROBLEMS},
         },
     }
     if operation.parameters:

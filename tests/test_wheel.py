@@ -33,8 +33,8 @@ def test_holds_the_runtime_alone(wheel):
     entries = zipfile.ZipFile(wheel).infolist()
     inside = [Path(entry.filename) for entry in entries if entry.filename.startswith("edge_sphereface/")]
     assert {path.suffix for path in inside} == CODE, "no model, no picture"
-    assert max(entry.file_size for entry in entries) < 80_000
-    assert sum(entry.file_size for entry in entries) < 2_200_000
+    assert max(entry.file_size for entry in entries) < 60_000
+    assert sum(entry.file_size for entry in entries) < 2_150_000
 
 
 def test_says_what_it_needs(wheel):
