@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
+from benchmarks.stream.setting import Setting, embed_photographs, read_setting
 from edge_sphereface.cli.arguments import count, detector_options, json_option, open_named_detector, positive
 from edge_sphereface.cli.runner import Outcome, Progress
+from edge_sphereface.json_output import INLINE
 
 if TYPE_CHECKING:
     import argparse
@@ -17,10 +19,8 @@ if TYPE_CHECKING:
 
     from benchmarks.day.cast import Cast, Numbers
     from benchmarks.day.score import DayFigures
-    from benchmarks.environment import TimedEnvironment
     from benchmarks.gallery.identification import Protocol
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.inference.session import ProviderReport
     from edge_sphereface.types import Float32Array
 
 
@@ -29,22 +29,12 @@ class DayReport:
     """What ``day`` measured.
 
     Attributes:
-        environment: machine, versions and load by other programs.
-        model: file name of the model.
-        precision: precision of the model.
-        detector: name of the detector.
-        provider: what the model ran on.
-        seed: seed of the choice, the moments and the motion.
+        setting: conditions of the measurement.
         people: how many people came, and how often.
         day: what was reported, and what of it was right.
     """
 
-    environment: TimedEnvironment
-    model: str
-    precision: str
-    detector: str
-    provider: ProviderReport
-    seed: int
+    setting: Setting = field(metadata=INLINE)
     people: Numbers
     day: DayFigures
 
@@ -105,19 +95,7 @@ def run_day(arguments: argparse.Namespace) -> Outcome:
     )
 
     def embed(protocol: Protocol, cast: Cast) -> Mapping[str, Float32Array]:
-        from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
-        from edge_sphereface.evaluation.pairs import detected_landmarks
-        from edge_sphereface.storage.files import sha256_of
-
-        return embed_images(
-            [*(path for paths in cast.gallery.values() for path in paths), *protocol.strangers],
-            arguments.lfw / "images",
-            spec=embedder.spec,
-            embed=embedder.embed,
-            store=EmbeddingStore(f"{sha256_of(arguments.model)[:24]}-{detector.name}", embedder.spec.embedding_size),
-            locate=detected_landmarks(detector),
-            progress=Progress("photographs of the gallery"),
-        )
+        return embed_photographs(arguments, cast.gallery, protocol.strangers, embedder, detector)
 
     figures = run.play(
         arguments.lfw,
@@ -130,12 +108,7 @@ def run_day(arguments: argparse.Namespace) -> Outcome:
         report=Progress("visits"),
     )
     result = DayReport(
-        environment=timed.describe(),
-        model=arguments.model.name,
-        precision=embedder.spec.precision,
-        detector=detector.name,
-        provider=embedder.provider,
-        seed=arguments.seed,
+        setting=read_setting(timed, arguments, embedder, detector),
         people=numbers,
         day=figures,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
+from benchmarks.stream.setting import Setting, embed_photographs, read_setting
 from edge_sphereface.cli.arguments import (
     above_zero,
     cosine,
@@ -24,16 +25,10 @@ from edge_sphereface.json_output import INLINE
 if TYPE_CHECKING:
     import argparse
 
-    from benchmarks.environment import TimedEnvironment
-    from benchmarks.gallery.identification import Protocol
     from benchmarks.stream.efficiency import EfficiencyRow
     from benchmarks.stream.soak import SoakFigures
     from benchmarks.stream.strangers import StrangersFigures
     from edge_sphereface.cli.runner import Commands
-    from edge_sphereface.detection import Detector
-    from edge_sphereface.inference.embedder import Embedder
-    from edge_sphereface.inference.session import ProviderReport
-    from edge_sphereface.types import Float32Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +44,6 @@ class VideoReport:
     video: Path
     frames: int
     visits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """Conditions that the figures of a stream depend on.
-
-    Attributes:
-        environment: machine, versions and load by other programs.
-        model: file name of the model.
-        precision: precision of the model.
-        detector: name of the detector.
-        provider: what the model ran on.
-        seed: seed of the rendered video.
-    """
-
-    environment: TimedEnvironment
-    model: str
-    precision: str
-    detector: str
-    provider: ProviderReport
-    seed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,19 +175,20 @@ def run_economy(arguments: argparse.Namespace) -> Outcome:
     timed = environment.TimedRun()
     seeds = arguments.seeds or [arguments.seed]
     videos = [Video(arguments.lfw, rounds=arguments.rounds, seed=seed) for seed in seeds]
+    protocol = videos[0].protocol
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
     found = efficiency.measure(
         videos,
         embedder=embedder,
         detector=open_named_detector(arguments),
-        photographs=_photographs(arguments, videos[0].protocol, embedder, detector),
+        photographs=embed_photographs(arguments, protocol.enrolled, protocol.strangers, embedder, detector),
         budgets_ms=arguments.budgets_ms,
         report=Progress("frames"),
     )
     rows = efficiency.rows_of(found)
     result = EconomyReport(
-        setting=_setting(timed, arguments, embedder, detector), seeds=tuple(seeds), economy=tuple(rows)
+        setting=read_setting(timed, arguments, embedder, detector), seeds=tuple(seeds), economy=tuple(rows)
     )
     keep_result(result, arguments.output)
     return Outcome(result, efficiency.text(rows))
@@ -248,16 +223,17 @@ def run_strangers(arguments: argparse.Namespace) -> Outcome:
 
     timed = environment.TimedRun()
     embedder, detector = Embedder(arguments.model), open_named_detector(arguments)
+    protocol = make_protocol(arguments.lfw / "images")
     row = strangers.measure(
         arguments.lfw,
         count=arguments.count,
         seed=arguments.seed,
         embedder=embedder,
         detector=detector,
-        photographs=_photographs(arguments, make_protocol(arguments.lfw / "images"), embedder, detector),
+        photographs=embed_photographs(arguments, protocol.enrolled, protocol.strangers, embedder, detector),
         report=Progress("strangers"),
     )
-    result = StrangersReport(setting=_setting(timed, arguments, embedder, detector), strangers=row)
+    result = StrangersReport(setting=read_setting(timed, arguments, embedder, detector), strangers=row)
     keep_result(result, arguments.output)
     return Outcome(result, strangers.text(row))
 
@@ -291,10 +267,12 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
 
     timed = environment.TimedRun()
     video = Video(arguments.lfw, rounds=arguments.rounds, seed=arguments.seed)
+    protocol = video.protocol
     embedder = Embedder(arguments.model)
     detector = open_named_detector(arguments)
     with TemporaryDirectory() as folder, open_gallery(Path(folder) / "people.db", embedder, create=True) as gallery:
-        fill(gallery, video.protocol, _photographs(arguments, video.protocol, embedder, detector))
+        known = embed_photographs(arguments, protocol.enrolled, protocol.strangers, embedder, detector)
+        fill(gallery, protocol, known)
         row = soak.measure(
             video,
             frames=arguments.frames,
@@ -305,39 +283,6 @@ def run_soak(arguments: argparse.Namespace) -> Outcome:
             paced=arguments.paced,
             report=Progress("frames"),
         )
-    result = SoakReport(setting=_setting(timed, arguments, embedder, detector), soak=row)
+    result = SoakReport(setting=read_setting(timed, arguments, embedder, detector), soak=row)
     keep_result(result, arguments.output)
     return Outcome(result, soak.text(row), passed=soak.holds(row))
-
-
-def _setting(
-    timed: environment.TimedRun, arguments: argparse.Namespace, embedder: Embedder, detector: Detector
-) -> Setting:
-    """Return the conditions that the figures depend on."""
-    return Setting(
-        environment=timed.describe(),
-        model=arguments.model.name,
-        precision=embedder.spec.precision,
-        detector=detector.name,
-        provider=embedder.provider,
-        seed=arguments.seed,
-    )
-
-
-def _photographs(
-    arguments: argparse.Namespace, protocol: Protocol, embedder: Embedder, detector: Detector
-) -> dict[str, Float32Array]:
-    """Return the embeddings of enrolled people and of strangers, by photograph."""
-    from benchmarks.accuracy.embeddings import EmbeddingStore, embed_images
-    from edge_sphereface.evaluation.pairs import detected_landmarks
-    from edge_sphereface.storage.files import sha256_of
-
-    return embed_images(
-        [*(path for paths in protocol.enrolled.values() for path in paths), *protocol.strangers],
-        arguments.lfw / "images",
-        spec=embedder.spec,
-        embed=embedder.embed,
-        store=EmbeddingStore(f"{sha256_of(arguments.model)[:24]}-{detector.name}", embedder.spec.embedding_size),
-        locate=detected_landmarks(detector),
-        progress=Progress("photographs of the gallery"),
-    )

@@ -28,6 +28,10 @@ def duration(text: str) -> float:
     return seconds
 
 
+def _limit(help: str) -> float | None:  # noqa: A002 -- the word of argparse
+    return setting(None, read=duration, metavar="TIME", group="retention", help=help)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionLimits:
     """How long files are kept, in seconds; None for no limit.
@@ -40,35 +44,15 @@ class RetentionLimits:
         keep_events: events in files and in queues for brokers.
     """
 
-    keep_known: float | None = setting(
-        None,
-        read=duration,
-        metavar="TIME",
-        group="retention",
-        help="delete snapshots and recordings of identified people after this time, such as 168h",
+    keep_known: float | None = _limit(
+        "delete snapshots and recordings of identified people after this time, such as 168h"
     )
-    keep_unknown: float | None = setting(
-        None,
-        read=duration,
-        metavar="TIME",
-        group="retention",
-        help="delete those that show somebody unknown after this time, such as 8h; where both times apply, the "
-        "shorter counts",
+    keep_unknown: float | None = _limit(
+        "delete those that show somebody unknown after this time, such as 8h; where both times apply, the "
+        "shorter counts"
     )
-    keep_strangers: float | None = setting(
-        None,
-        read=duration,
-        metavar="TIME",
-        group="retention",
-        help="delete sightings of strangers after this time, such as 168h",
-    )
-    keep_events: float | None = setting(
-        None,
-        read=duration,
-        metavar="TIME",
-        group="retention",
-        help="delete events from files and queues after this time, such as 30d",
-    )
+    keep_strangers: float | None = _limit("delete sightings of strangers after this time, such as 168h")
+    keep_events: float | None = _limit("delete events from files and queues after this time, such as 30d")
 
     @property
     def shortest_s(self) -> float | None:

@@ -12,6 +12,7 @@ from benchmarks.day.scenes import held_print
 from benchmarks.day.schedule import Visit, plan
 from benchmarks.day.traces import Traces
 from benchmarks.stream.face_renderer import texture_of
+from benchmarks.stream.setting import Setting
 from benchmarks.stream.strangers import sway
 from edge_sphereface import Embedder, open_detector
 from edge_sphereface.alignment import align_for
@@ -155,8 +156,9 @@ def test_a_short_day_in_a_house(shared, trained_model, require_schema):
     assert found.strangers.sightings > 0
     assert [trace.found_later for trace in found.traces] == [0, 0, 0, 0]
     assert all(trace.found_in_time == trace.traces > 0 for trace in found.traces)
-    report = DayReport(
+    setting = Setting(
         environment=environment.TimedRun().describe(), model=trained_model.name, precision="float32", detector="made",
-        provider=embedder.provider, seed=0, people=numbers, day=found,
+        provider=embedder.provider, seed=0,
     )  # fmt: skip
+    report = DayReport(setting=setting, people=numbers, day=found)
     require_schema("benchmarks day", json_value(report))
