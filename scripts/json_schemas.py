@@ -58,7 +58,7 @@ from edge_sphereface.cameras.camera import GroupHealth
 from edge_sphereface.cli.audit_command import AuditReport
 from edge_sphereface.cli.completion import CompletionScript
 from edge_sphereface.cli.enroll_command import EnrollReport
-from edge_sphereface.cli.erasure_commands import ExpireReport, RemovedReport
+from edge_sphereface.cli.expire_command import ExpireReport
 from edge_sphereface.cli.face_commands import AlignReport, DetectReport, EmbedReport, VerifyReport
 from edge_sphereface.cli.fetch_model_command import FetchModelReport
 from edge_sphereface.cli.gallery_commands import (
@@ -76,6 +76,7 @@ from edge_sphereface.cli.ignore_command import IgnoreReport
 from edge_sphereface.cli.liveness_calibration_command import LivenessCalibrationReport
 from edge_sphereface.cli.liveness_command import LivenessReport
 from edge_sphereface.cli.model_commands import FetchReport, InfoReport, SeparationReport, VerifyModelReport
+from edge_sphereface.cli.remove_command import RemovedReport
 from edge_sphereface.cli.runner import ErrorReport
 from edge_sphereface.cli.serve_command import ServeReport
 from edge_sphereface.cli.service_command import ServiceFile

@@ -12,6 +12,7 @@ from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.retention import FolderIndex
+from edge_sphereface.retention.event_files import read_lines
 from edge_sphereface.retention.folder_index import INDEX_NAME
 from edge_sphereface.strangers import StrangerStore
 from edge_sphereface.stream.outputs.events.jsonl import FileSink
@@ -53,6 +54,7 @@ OPENERS = {
     "strangers": lambda path, spec: StrangerStore(path, fingerprint=Fingerprint.of(spec), create=True),
     "spool": lambda path, _: Outbox(path),
     "events": lambda path, _: FileSink(path).open(),
+    "event part": lambda path, _: list(read_lines(path)),
     "audit": lambda path, _: AuditLog(path).prepare(),
     "index": lambda path, _: FolderIndex(path.parent),
 }
@@ -72,7 +74,7 @@ def test_a_file_of_another_program_is_refused_and_keeps_its_mode(foreign, spec, 
     assert os.listdir(path.parent) == [path.name]
 
 
-@pytest.mark.parametrize("opener", sorted(set(OPENERS) - {"audit"}))
+@pytest.mark.parametrize("opener", ["gallery", "strangers", "spool", "events", "index"])
 def test_an_empty_file_is_taken_and_closed_to_others(tmp_path, spec, opener):
     path = tmp_path / (INDEX_NAME if opener == "index" else "new")
     path.touch(0o644)

@@ -14,7 +14,7 @@ from edge_sphereface.cli import (
     completion,
     device_command,
     enroll_command,
-    erasure_commands,
+    expire_command,
     face_commands,
     fetch_model_command,
     folder_command,
@@ -25,6 +25,7 @@ from edge_sphereface.cli import (
     liveness_calibration_command,
     liveness_command,
     model_commands,
+    remove_command,
     serve_command,
     service_command,
     strangers_command,
@@ -68,7 +69,8 @@ def build_parser() -> Parser:
     kit_command.add_command(commands)
     watch_command.add_command(commands)
     strangers_command.add_command(commands)
-    erasure_commands.add_commands(commands)
+    expire_command.add_command(commands)
+    remove_command.add_command(commands)
     audit_command.add_command(commands)
     serve_command.add_command(commands)
     tokens_command.add_command(commands)

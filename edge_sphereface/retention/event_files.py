@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from edge_sphereface.retention.folder_index import EventAges
 
+LINE_START = b'{"'
+"""First bytes of every line."""
+
 _LONGEST_LINE = 1 << 20
 _WAIT_S = 10.0
 
@@ -178,7 +181,7 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
     """A part that nobody appends to, because whoever does locks it for each line."""
     try:
         with (
-            os.fdopen(open_private(part, os.O_RDWR), "rb") as stream,
+            os.fdopen(open_private(part, os.O_RDWR, start=LINE_START), "rb") as stream,
             locked(stream.fileno(), wait_s=_WAIT_S) as is_locked,
         ):
             if not is_locked:

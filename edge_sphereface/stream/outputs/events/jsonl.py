@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
+from edge_sphereface.retention.event_files import LINE_START
 from edge_sphereface.storage.files import destination, is_special, locked, open_private
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.events import Event
 
 _LOCK_S = 5.0
-_START = b'{"'
-"""First bytes of every line."""
 
 
 class StreamSink:
@@ -171,7 +170,7 @@ class FileSink:
             careful = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
             return os.fdopen(os.open(place, os.O_RDWR | careful), "wb", buffering=0)
         self._path = place
-        descriptor = open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, start=_START)
+        descriptor = open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, start=LINE_START)
         stream = os.fdopen(descriptor, "a+b", buffering=0)
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
