@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from edge_sphereface.types import Float64Array
 
 _NS_PER_MS = 1e6
+_SEED = 0
+"""Of the order of the cases in each round: every run of a benchmark uses the same orders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +77,10 @@ def measure_interleaved(
     clock_ns: Callable[[], int] = time.perf_counter_ns,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Float64Array]:
-    """Run every case once per round, in turn, so that a drift of the machine affects all cases equally.
+    """Run every case once per round, so that a drift of the machine affects all cases equally.
+
+    Each round has another order, the same in every run: a case that always followed the same one would find the caches
+    as that one leaves them.
 
     Args:
         cases: functions to time, by name.
@@ -87,8 +93,10 @@ def measure_interleaved(
         Latencies (rounds,) float64 in milliseconds, by name.
     """
     samples = {name: np.empty(rounds, dtype=np.float64) for name in cases}
+    order, shuffled = list(cases.items()), random.Random(_SEED)  # noqa: S311 -- not for secrets
     for number in range(-warmup, rounds):
-        for name, run in cases.items():
+        shuffled.shuffle(order)
+        for name, run in order:
             start = clock_ns()
             run()
             elapsed = clock_ns() - start

@@ -1,5 +1,8 @@
 """Latency by a fake clock: interleaved, warm-up not counted, percentiles of the raw samples."""
 
+from functools import partial
+from itertools import pairwise
+
 import numpy as np
 
 from edge_sphereface.evaluation.timing import measure_interleaved, summarize
@@ -13,7 +16,7 @@ class Clock:
         return self.now
 
 
-def test_cases_run_in_turn_and_warmup_is_not_counted():
+def test_every_case_runs_once_per_round_and_warmup_is_not_counted():
     clock, order = Clock(), []
 
     def case(name, ms):
@@ -24,9 +27,21 @@ def test_cases_run_in_turn_and_warmup_is_not_counted():
         return run
 
     samples = measure_interleaved({"a": case("a", 2), "b": case("b", 3)}, rounds=3, warmup=2, clock_ns=clock)
-    assert order == ["a", "b"] * 5
+    assert [sorted(order[first : first + 2]) for first in range(0, 10, 2)] == [["a", "b"]] * 5
     np.testing.assert_array_equal(samples["a"], [2, 2, 2])
     np.testing.assert_array_equal(samples["b"], [3, 3, 3])
+
+
+def test_no_case_always_follows_the_same_one_and_every_run_has_the_same_orders():
+    def orders():
+        order = []
+        measure_interleaved({name: partial(order.append, name) for name in "abc"}, rounds=20, warmup=0)
+        return order
+
+    first = orders()
+    before_b = {previous for previous, name in pairwise(first) if name == "b"}
+    assert before_b >= {"a", "c"}
+    assert orders() == first
 
 
 def test_progress_counts_measured_rounds():
