@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,6 @@ from edge_sphereface.types import Face
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
 
     from edge_sphereface.detection.landmarks import LandmarkRefiner
     from edge_sphereface.inference.session import ProviderReport
@@ -241,7 +240,7 @@ def _candidates(values: Float32Array, size: tuple[int, int], score_threshold: fl
     if not cells.size:  # the case in most images of a camera
         return np.empty((0, 15), dtype=np.float32)
     values = values[:, cells].T
-    grid, stride = _grid(cells, size)
+    grid, stride = (of_cells[cells] for of_cells in _grid(size))
     decoded = np.empty((len(cells), 15), dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         decoded[:, 2:4] = np.exp(values[:, 4:6]) * stride
@@ -251,14 +250,13 @@ def _candidates(values: Float32Array, size: tuple[int, int], score_threshold: fl
     return decoded[np.isfinite(decoded).all(axis=1)]
 
 
-def _grid(cells: NDArray[np.intp], size: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
-    """Column and row (N, 2) of cells at their strides, and the strides (N, 1)."""
+@lru_cache(maxsize=2)  # a camera has one size, and this would take a quarter of the time of decoding
+def _grid(size: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
+    """Column and row (cells, 2) of the cells of all strides, and the strides (cells, 1)."""
     height, width = size
-    ends = np.cumsum([height // stride * (width // stride) for stride in STRIDES])
-    level = np.searchsorted(ends, cells, side="right")
-    stride = np.array(STRIDES)[level]
-    rows, columns = np.divmod(cells - np.array([0, *ends[:-1]])[level], width // stride)
-    return np.stack([columns, rows], axis=1).astype(np.float32), stride[:, None].astype(np.float32)
+    grids = [np.indices((height // stride, width // stride)).reshape(2, -1)[::-1].T for stride in STRIDES]
+    strides = np.repeat(STRIDES, [len(grid) for grid in grids])
+    return np.concatenate(grids).astype(np.float32), strides[:, None].astype(np.float32)
 
 
 def _face(row: Float32Array) -> Face:
