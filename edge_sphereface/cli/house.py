@@ -92,7 +92,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         read_again: parses the same words again, with the file as it is by then.
     """
     from edge_sphereface.cameras import CameraGroup
-    from edge_sphereface.inference.resident_memory import release_loading_memory, share_heaps
+    from edge_sphereface.inference.resident_memory import FreedMemory, release_loading_memory, share_heaps
     from edge_sphereface.stream.monitoring import SystemdNotifier
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
     from edge_sphereface.web.event_log import EventLog
@@ -132,7 +132,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         )
     )
     asked_to_read = threading.Event()
-    announced = False
+    announced, freed = False, FreedMemory()
 
     def on_turn() -> None:
         nonlocal announced, arguments
@@ -142,6 +142,7 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
             release_loading_memory()
         supervisor.alive()
         notes.look()
+        freed.look()
         if asked_to_read.is_set():
             asked_to_read.clear()
             arguments = reload(group, arguments, read_again, liveness)

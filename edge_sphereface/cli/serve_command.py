@@ -98,7 +98,7 @@ def serve(arguments: argparse.Namespace) -> Outcome:
     Raises:
         UsageError: no model was named.
     """
-    from edge_sphereface.inference.resident_memory import release_loading_memory
+    from edge_sphereface.inference.resident_memory import FreedMemory, release_loading_memory
     from edge_sphereface.web import HttpInterface
     from edge_sphereface.web.api import Parts
     from edge_sphereface.web.picture_service import PictureService
@@ -131,8 +131,9 @@ def serve(arguments: argparse.Namespace) -> Outcome:
             stack.callback(signal.signal, number, signal.signal(number, stop))
         note(f"serving {server.url}api/; Ctrl-C ends")
         release_loading_memory()
+        freed = FreedMemory()
         while not ended.wait(1.0):
-            pass
+            freed.look()
     if signal.SIGINT in came:
         raise KeyboardInterrupt
     report = ServeReport(url=server.url, done=pictures.queue.done, refused=pictures.queue.refused)

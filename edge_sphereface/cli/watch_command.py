@@ -100,7 +100,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
     Raises:
         UsageError: no source was named.
     """
-    from edge_sphereface.inference.resident_memory import release_loading_memory
+    from edge_sphereface.inference.resident_memory import FreedMemory, release_loading_memory
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.stream import FaceStream
     from edge_sphereface.stream.monitoring import SystemdNotifier
@@ -144,7 +144,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
         lambda: (*stream.health().problems, *(part.problem for part in (keeper, strangers) if part and part.problem))
     )
 
-    announced = False
+    announced, freed = False, FreedMemory()
 
     def on_turn() -> None:
         nonlocal announced
@@ -154,6 +154,7 @@ def watch(arguments: argparse.Namespace) -> Outcome:  # noqa: PLR0915 -- the par
             release_loading_memory()
         supervisor.alive()
         notes.look()
+        freed.look()
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg reports every damaged frame
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")  # OpenCV reports every address that it cannot open, and so do we

@@ -1,8 +1,9 @@
-"""Returns to the system what only the loading of a model needs.
+"""Returns to the system what only the loading of a model needs, and what a long-running process has freed.
 
 Loading leaves two things resident. The heap keeps the blocks that held the file and the weights before onnxruntime
 packed them; the C library returns such blocks only at the end of its heap. And half of the code of onnxruntime that is
-mapped has run once, to register operators and to optimize the graph.
+mapped has run once, to register operators and to optimize the graph. Later frames, pictures and answers of many sizes
+come and go, and what they leave free between blocks in use stays resident too.
 
 References:
     malloc_trim(3), mallopt(3), madvise(2), proc_pid_maps(5) and proc_pid_pagemap(5) of the Linux manual.
@@ -14,12 +15,13 @@ import ctypes
 import mmap
 import re
 import sys
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SMAPS = Path("/proc/self/smaps")
 _MAPS, _PAGES = Path("/proc/self/maps"), Path("/proc/self/pagemap")
@@ -30,6 +32,8 @@ _KIB = 1024
 _M_ARENA_MAX = -8
 """Source: glibc's malloc.h."""
 _HEAPS = 2
+_RETURN_S = 60.0
+"""Period in which a long-running process returns what it has freed: what it needs again at once costs time to get."""
 _PAGE_STATE, _STATE_BYTES = 61, 8
 _UNCHANGED = frozenset({0b000, 0b001, 0b101})
 """States of a page in the highest bits of its entry: present, swapped out, of a file. A changed page is of no file."""
@@ -90,6 +94,29 @@ def return_freed_memory() -> None:
     trim = getattr(_c_library(), "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+class FreedMemory:
+    """What a long-running process has freed, which goes back to the system once a minute.
+
+    Args:
+        clock: monotonic clock in seconds.
+        give_back: returns the freed blocks.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, give_back: Callable[[], None] = return_freed_memory
+    ) -> None:
+        self._clock = clock
+        self._give_back = give_back
+        self._next_s = clock() + _RETURN_S
+
+    def look(self) -> None:
+        """Return it if a minute has passed since the last time; at any time, also often."""
+        now_s = self._clock()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _RETURN_S
+            self._give_back()
 
 
 def share_heaps() -> None:

@@ -10,7 +10,12 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-from edge_sphereface.inference.resident_memory import read_mappings, release_loading_memory, return_freed_memory
+from edge_sphereface.inference.resident_memory import (
+    FreedMemory,
+    read_mappings,
+    release_loading_memory,
+    return_freed_memory,
+)
 from edge_sphereface.inference.session import MemoryModel, SessionConfig, open_session
 
 MIB = 1 << 20
@@ -140,3 +145,12 @@ def resident(*, code_of=""):
         for mapping in read_mappings()
         if not code_of or (code_of in mapping.path and mapping.permissions == "r-xp")
     )
+
+
+def test_freed_memory_goes_back_once_a_minute_however_often_it_is_looked_at():
+    now_s, returned = 1000.0, []
+    freed = FreedMemory(lambda: now_s, lambda: returned.append(now_s))
+    for _ in range(150):
+        now_s += 1
+        freed.look()
+    assert returned == [1060, 1120]
