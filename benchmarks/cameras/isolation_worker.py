@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from benchmarks.cameras.made_video import unpack
-from benchmarks.cameras.worker import THRESHOLD, WARM_S, made_camera
+from benchmarks.cameras.worker import THRESHOLD, WARM_S, flooding_camera, made_camera
 from edge_sphereface.cameras import Camera, CameraGroup
 from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import CameraNotFoundError
@@ -115,9 +115,7 @@ class Guests:
         raise RuntimeError("the camera was switched off")
 
     def _floods(self) -> Iterator[UInt8Array]:
-        frames = [np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), dtype=np.uint8) for file in self._files[:20]]
-        while True:
-            yield from frames
+        return flooding_camera(self._files, _NUMBER, self._fps)
 
     def _changes_size(self) -> Iterator[UInt8Array]:
         began = time.monotonic()

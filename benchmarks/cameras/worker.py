@@ -120,6 +120,21 @@ def made_camera(
     return frames
 
 
+def flooding_camera(files: Sequence[UInt8Array], number: int, fps: float) -> Iterator[UInt8Array]:
+    """A camera that shows what :func:`made_camera` shows, decoded and delivered again and again without any wait.
+
+    Args:
+        files: JPEG files of frames.
+        number: of the camera.
+        fps: rate at which what it shows changes, in frames per second.
+    """
+    phase = number * _GOLDEN % 1
+    while True:
+        index = math.floor(time.time() * fps - phase)
+        picture = cv2.imdecode(files[(index + number * _APART) % len(files)], cv2.IMREAD_COLOR)
+        yield np.asarray(picture, dtype=np.uint8)
+
+
 def watch(job: Job) -> Work:
     """Watch the cameras of a job."""
     share_heaps()

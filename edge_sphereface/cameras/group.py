@@ -40,7 +40,9 @@ _STOP_S = 3.0
 """Limit for the streams to end, and for one that is changed or removed."""
 _FLUSH_S = 0.7
 _MOST_FPS = 30.0
-"""Frames a second of a camera without a limit of its own: one that floods must not take the time of the others."""
+"""Frames a second of a camera without a limit of its own."""
+_FLOOD_FPS = 15.0
+"""The same while it floods: it must not take more time from the others than a camera that works."""
 _SIDE = 1280
 _QUALITY = 85
 
@@ -314,6 +316,7 @@ class CameraGroup:
                     settings=_limited(camera.settings),
                     frame_sinks=self._frame_sinks(camera),
                     dispatchers=self._dispatchers,
+                    flood_fps=_FLOOD_FPS if camera.settings.fps is None else None,
                     work_clock=share.work_clock,
                     clock=self._clock,
                 ),

@@ -84,6 +84,8 @@ class FaceStream:
             watchdog can rely on it.
         dispatchers: of outputs that several streams share; whoever made them closes them. Statistics count the events
             of all these streams as pending or dropped there.
+        flood_fps: maximum number of frames to process per second while a live source delivers more than a camera does,
+            60 per second; None for no other limit than that of the settings.
         work_clock: gives seconds; work is measured with it. One that stands still while a shared detector or model is
             busy for others keeps their work out.
         clock: gives seconds that never run backwards; ages, intervals and stalls are measured with it.
@@ -113,6 +115,7 @@ class FaceStream:
         frame_sinks: Sequence[FrameSink] = (),
         on_turn: Callable[[], object] | None = None,
         dispatchers: Sequence[EventDispatcher] = (),
+        flood_fps: float | None = None,
         work_clock: Callable[[], float] = time.perf_counter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -137,6 +140,7 @@ class FaceStream:
             pace=self.settings.pace,
             stall_s=self.settings.source.stall_s,
             fps=self.settings.fps,
+            flood_fps=flood_fps,
             reopen=self.settings.reopen,
             clock=clock,
         )

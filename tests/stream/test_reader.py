@@ -251,6 +251,48 @@ def test_fewer_frames_than_the_camera_gives(black, fake_source):
     assert abs(len(decoded) - 60) <= 1
 
 
+class Flood:
+    """Reads a source of many frames with a clock that only frames and pauses advance; remembers what was asked when."""
+
+    def __init__(self, source, *, frame_s, work_s):
+        self.now = self.worked = 0.0
+        self.read, self.skipped = [], []
+        take = source.read
+
+        def next_frame(kind):
+            self.now += frame_s
+            self.worked += work_s
+            kind.append(self.now)
+            return take()
+
+        source.read = lambda: next_frame(self.read)
+        source.skip = lambda: next_frame(self.skipped) is not None
+        one = FrameReader(
+            lambda: source, fps=30.0, flood_fps=15.0, reopen=False,
+            clock=lambda: self.now, work_clock=lambda: self.worked, pause=self.pause,
+        )  # fmt: skip
+        one.start()
+        read_all(one)
+        assert one.stop()
+
+    def pause(self, seconds):
+        self.now += seconds
+
+
+def test_of_a_source_that_never_waits_only_the_frames_that_are_used_are_read(black, fake_source):
+    """Decoding the others would take the time of other cameras; none of them is newer than the next one."""
+    flood = Flood(fake_source([[black] * 1000]), frame_s=0.004, work_s=0.0038)
+    assert len(flood.skipped) < 400, "until it is sure that this is no backlog"
+    assert np.diff(flood.read[-500:]) == pytest.approx(1 / 15, abs=0.005)
+
+
+def test_a_camera_of_a_high_rate_is_read_to_its_newest_frame(black, fake_source):
+    """It does not wait for its reader: what is not read becomes old on its way."""
+    flood = Flood(fake_source([[black] * 1000]), frame_s=1 / 120, work_s=0.005)
+    assert np.diff(np.sort(flood.read + flood.skipped)) == pytest.approx(1 / 120), "without a pause"
+    assert np.diff(flood.read[-15:]) == pytest.approx(1 / 15, abs=0.01)
+
+
 @pytest.mark.parametrize(("fps", "wanted"), [(5.0, 10), (10.0, 20), (25.0, 50), (100.0, 50)])
 def test_fewer_frames_of_a_recording_by_its_own_time(reader, black, fake_source, fps, wanted):
     """As fast as possible: the clock of the wall says nothing here."""

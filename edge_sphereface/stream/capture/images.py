@@ -106,9 +106,7 @@ class IteratorSource(FrameSource):
 
     def read(self) -> UInt8Array | None:
         """The next frame; see :meth:`FrameSource.read`."""
-        if self._iterator is None:
-            raise SourceError(f"{self.name} is not open.")
-        image = next(self._iterator, None)
+        image = self._next()
         if image is None:
             return None
         try:
@@ -117,6 +115,15 @@ class IteratorSource(FrameSource):
             raise SourceError(
                 f"{self.name} returned something else than a frame: {error.message}", hint=error.hint
             ) from error
+
+    def skip(self) -> bool:
+        """Skip a frame without looking at it."""
+        return self._next() is not None
+
+    def _next(self) -> UInt8Array | None:
+        if self._iterator is None:
+            raise SourceError(f"{self.name} is not open.")
+        return next(self._iterator, None)
 
     def close(self) -> None:
         """Close a generator."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edge_sphereface.errors import SourceError
 from edge_sphereface.redaction import redact
 from edge_sphereface.stream.capture.frame import Frame
+from edge_sphereface.stream.capture.source_rate import SourceRate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,10 +25,6 @@ LONGEST_WAIT_S = 60.0
 """Waits between attempts to open a source, in seconds; they double from the first to the longest."""
 _AT_ONCE_S = 0.002
 """A skipped frame that takes less time did not come from a camera."""
-_GAPS = 8
-"""Number of frames of a live source by which the time of its next one is expected."""
-_LONGEST_GAP_S = 1.0
-"""A camera that stalled must not be expected to stall again."""
 _GOOD_RUN_S = 10.0
 """Time with frames after which the waits start from the first again, in seconds."""
 _INTERRUPTED_S = 3.0
@@ -36,6 +33,8 @@ _MAX_STUCK = 3
 """Number of threads that may hang in a library before the stream ends, so that a supervisor restarts the process."""
 _JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
+_LONGEST_PAUSE_S = 0.5
+"""A pause between two frames must not look like a stall, and ends soon after :meth:`FrameReader.stop`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +77,22 @@ class FrameReader:
     """Reads a source in a thread of its own.
 
     Only the newest frame of a live source, or of a paced recording, is kept. Otherwise the reader waits until each
-    frame is taken. A live source that ends, fails or stalls is reopened, with growing waits.
+    frame is taken. A live source that ends, fails or stalls is reopened, with growing waits. One that floods is decoded
+    as rarely as it is limited, and one that floods without ever letting its reader wait is not even read in between
+    (:class:`~.source_rate.SourceRate`).
 
     Args:
         make_source: returns a source that is not open; called again after a read that cannot be ended.
         pace: deliver the frames of a recording at its own rate.
         stall_s: seconds without a frame after which a live source has stalled.
         fps: maximum number of frames per second to decode; the others are skipped. None for all.
+        flood_fps: the same while a live source delivers more frames than a camera; None for no further limit.
         reopen: reopen a live source that ends.
         first_wait_s: seconds before the second attempt to open it.
         longest_wait_s: limit of the growing waits, in seconds.
         clock: gives seconds; frames are stamped and stalls are measured with it.
+        work_clock: gives the processor time of the calling thread in seconds.
+        pause: lets the reading thread sleep for some seconds; None for a sleep that :meth:`stop` ends.
     """
 
     def __init__(  # noqa: PLR0913 -- all but the first are options, by name
@@ -98,19 +102,24 @@ class FrameReader:
         pace: bool = True,
         stall_s: float = 10.0,
         fps: float | None = None,
+        flood_fps: float | None = None,
         reopen: bool = True,
         first_wait_s: float = FIRST_WAIT_S,
         longest_wait_s: float = LONGEST_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
+        work_clock: Callable[[], float] = time.thread_time,
+        pause: Callable[[float], object] | None = None,
     ) -> None:
-        self._clock = clock
+        self._clock, self._work_clock = clock, work_clock
         self._make_source = make_source
         self._source = make_source()
         self._pace, self._stall_s, self._reopen = pace, stall_s, reopen
         self._interval_s = 0.0 if fps is None else 1.0 / fps
+        self._flood_interval_s = max(self._interval_s, 0.0 if flood_fps is None else 1.0 / flood_fps)
         self._waits = (first_wait_s, longest_wait_s)
         self._condition = threading.Condition()
         self._stopping = threading.Event()
+        self._pause = pause or self._stopping.wait
         self._frame: Frame | None = None
         self._changes: deque[SourceChange] = deque(maxlen=100)
         self._thread: threading.Thread | None = None
@@ -223,27 +232,29 @@ class FrameReader:
         start, index, shape, due = self._clock(), 0, (0, 0), float("-inf")
         first_position: float | None = None
         moment = 0.0
-        came, gaps = start, deque[float](maxlen=_GAPS)
+        rate = SourceRate(start)
         while self._current(generation):
-            self._last_sign = self._clock()
-            following = self._last_sign + 1.5 * _mean(gaps) if source.live else _following(source, index, moment)
+            self._last_sign, worked = self._clock(), self._work_clock()
+            if rate.never_waits and self._last_sign < due:
+                self._pause(min(due - self._last_sign, _LONGEST_PAUSE_S))
+                continue
+            following = self._last_sign + 1.5 * rate.mean_gap_s if source.live else _following(source, index, moment)
             if following < due:
                 if not source.skip():
                     return
-                came = _note_gap(gaps, came, self._clock())
+                self._note(rate, worked)
                 if not source.live:
                     moment = _position(source, index)
                     first_position = moment if first_position is None else first_position
                 self.counts.read += 1
                 index += 1
-                if source.live and self._clock() - self._last_sign < _AT_ONCE_S:
-                    self._stopping.wait(_AT_ONCE_S)  # a source that never waits would keep a processor busy
+                self._rest_after_skipping(source)
                 continue
             image = source.read()
             if image is None or not self._current(generation):
                 return
+            self._note(rate, worked)
             now = self._last_sign = self._clock()
-            came = _note_gap(gaps, came, now)
             if image.shape[:2] != shape:
                 shape = image.shape[:2]
                 self.counts.openings += not self.up
@@ -253,13 +264,24 @@ class FrameReader:
                 moment = _position(source, index)
                 first_position = moment if first_position is None else first_position
                 if self._pace:
-                    self._stopping.wait(max(start + moment - first_position - now, 0.0))
+                    self._pause(max(start + moment - first_position - now, 0.0))
                     now = self._last_sign = self._clock()
             beat = now if source.live else moment
-            on_time = abs(beat - due) < self._interval_s  # otherwise the schedule starts again
-            due = (due if on_time else beat) + self._interval_s
+            interval_s = self._flood_interval_s if source.live and rate.floods else self._interval_s
+            on_time = abs(beat - due) < interval_s  # otherwise the schedule starts again
+            due = (due if on_time else beat) + interval_s
             self._deliver(image, moment, now)
             index += 1
+
+    def _note(self, rate: SourceRate, worked: float) -> None:
+        """Note a frame that came since :attr:`_last_sign`, when the thread had worked for so many seconds."""
+        now = self._clock()
+        rate.note(now, idle_s=now - self._last_sign - (self._work_clock() - worked))
+
+    def _rest_after_skipping(self, source: FrameSource) -> None:
+        """Pause if the frame came at once: a source that never waits would keep a processor busy."""
+        if source.live and self._clock() - self._last_sign < _AT_ONCE_S:
+            self._pause(_AT_ONCE_S)
 
     def _deliver(self, image: UInt8Array, moment: float, now: float) -> None:
         frame = Frame(image=image, number=self.counts.read, time_s=moment, read_at=now, unix_time=time.time())
@@ -314,16 +336,6 @@ class FrameReader:
         self._down(f"no frame for {silent_s:.0f} s", "", 0.0)
         self._source = self._make_source()
         self.start()
-
-
-def _note_gap(gaps: deque[float], before: float, now: float) -> float:
-    """Note the time between two frames of a live source, in seconds; returns the time of the newer one."""
-    gaps.append(min(now - before, _LONGEST_GAP_S))
-    return now
-
-
-def _mean(gaps: deque[float]) -> float:
-    return sum(gaps) / len(gaps) if gaps else 0.0
 
 
 def _following(source: FrameSource, index: int, moment: float) -> float:
