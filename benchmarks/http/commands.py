@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.environment import TimedEnvironment
     from benchmarks.http.house import CamerasUnderLoad
     from benchmarks.http.load import LoadRow, Server, Unloaded
+    from benchmarks.http.memory import MemoryUnderLoad
     from edge_sphereface.cli.runner import Commands
 
 T = TypeVar("T")
@@ -185,8 +186,15 @@ def _line(row: LoadRow) -> str:
     ratio = "" if row.p99_ratio is None else f" ({row.p99_ratio:.2f} times that without load)"
     return (
         f"{row.load:g} of the capacity: {times}{ratio}, {row.refused_share:.0%} of {row.sent} refused, "
-        f"{row.failed} failed, {row.rss_begin_mib:.1f} to {row.rss_end_mib:.1f} MiB"
+        f"{row.failed} failed, {row.rss_begin_mib:.1f} to {row.rss_end_mib:.1f} MiB{_growth(row.memory)}"
     )
+
+
+def _growth(memory: MemoryUnderLoad | None) -> str:
+    if memory is None:
+        return ""
+    verdict = "flat" if memory.is_flat else "not flat"
+    return f", {memory.growth_mib:+.1f} MiB since {memory.warm_up_s:.0f} s after its beginning: {verdict}"
 
 
 def _picture(path: Path | None) -> bytes:

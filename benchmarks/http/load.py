@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
+from benchmarks.http.memory import INTERVAL_S, MemoryUnderLoad
 from edge_sphereface.cli.signals import stopped_by_signals
 from edge_sphereface.errors import EdgeSphereFaceError
 from edge_sphereface.json_output import rounded
@@ -49,6 +50,7 @@ class LoadRow:
         p99_ratio: ``p99_ms`` in multiples of the 99th percentile without load.
         rss_begin_mib: resident memory of the server at the begin of the measurement, in MiB.
         rss_end_mib: the same at its end.
+        memory: the same over the whole load, and whether it stays flat; None for a load of less than three minutes.
         late_p99_ms: 99th percentile of how late the load generator sent, in milliseconds; part of the times above.
     """
 
@@ -66,6 +68,7 @@ class LoadRow:
     p99_ratio: float | None = field(metadata=rounded(3))
     rss_begin_mib: float = field(metadata=rounded(1))
     rss_end_mib: float = field(metadata=rounded(1))
+    memory: MemoryUnderLoad | None
     late_p99_ms: float = field(metadata=rounded(2))
 
 
@@ -120,7 +123,7 @@ class Server:
 
 @contextmanager
 def serving(words: Sequence[str], port: int, take: Callable[[str], object] = lambda _: None) -> Iterator[Server]:
-    """Start a server, and end it: on Ctrl-C and SIGTERM too, which raise :class:`KeyboardInterrupt`.
+    """Start a server, and end it: at once on Ctrl-C and SIGTERM, which raise :class:`KeyboardInterrupt`.
 
     Args:
         words: the command, without its first word, and its options.
@@ -154,14 +157,12 @@ def serving(words: Sequence[str], port: int, take: Callable[[str], object] = lam
                 raise EdgeSphereFaceError(f"The server did not start: {''.join(lines[-3:]).strip()}")
             read(process.stderr, lambda _: None)  # a full pipe would stop it
             yield Server(port, process)
-        finally:
             process.terminate()
-            try:
-                process.wait(_START_S)
-            finally:  # also where it hangs, or another signal comes
-                process.kill()
-                for reader in readers:
-                    reader.join(_START_S)
+            process.wait(_START_S)
+        finally:  # also where it hangs, or a signal comes
+            process.kill()
+            for reader in readers:
+                reader.join(_START_S)
 
 
 def _interrupt() -> None:
@@ -233,8 +234,11 @@ def loaded(
     rss_begin = rss_mib()
     began = time.perf_counter()
     planned, counting = began, False
-    with ThreadPoolExecutor(_MOST_OPEN) as senders:
+    samples: list[float] = []
+    with _senders() as senders:
         while planned < began + settling_s + seconds:
+            if planned >= began + len(samples) * INTERVAL_S:
+                samples.append(rss_mib())
             planned += draw.expovariate(rate)
             time.sleep(max(planned - time.perf_counter(), 0.0))
             if not counting and planned >= began + settling_s:
@@ -258,8 +262,21 @@ def loaded(
         p99_ratio=None if p99 is None else p99 / base.p99_ms,
         rss_begin_mib=rss_begin,
         rss_end_mib=rss_mib(),
+        memory=MemoryUnderLoad.judge(samples),
         late_p99_ms=quantile([late for _, _, late in ends], 0.99) if ends else 0.0,
     )
+
+
+@contextmanager
+def _senders() -> Iterator[ThreadPoolExecutor]:
+    """Threads that send; their requests are waited for at the end, but not if the measurement breaks off."""
+    senders = ThreadPoolExecutor(_MOST_OPEN)
+    try:
+        yield senders
+    except BaseException:
+        senders.shutdown(wait=False, cancel_futures=True)
+        raise
+    senders.shutdown()
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.http.house import Reports, write_house
 from benchmarks.http.load import Unloaded, loaded, quantile, serving, unloaded
+from benchmarks.http.memory import MemoryUnderLoad
 from edge_sphereface.errors import EdgeSphereFaceError
 
 
@@ -25,6 +26,42 @@ def test_requests_are_counted_by_their_answers():
     assert min(row.admitted, row.refused, row.failed) > 10
     assert row.p99_ratio == row.p99_ms / 2.0
     assert (row.offered_per_s, row.rss_begin_mib, row.rss_end_mib) == (600.0, 50.0, 50.0)
+
+
+def test_a_measurement_that_breaks_off_waits_for_no_answer():
+    """As on Ctrl-C: a server that ends or hangs does not answer."""
+    asked, released, answered = threading.Event(), threading.Event(), []
+
+    def ask():
+        asked.set()
+        released.wait(20)
+        answered.append(200)
+        return 200
+
+    def rss_mib():
+        if asked.is_set():
+            raise KeyboardInterrupt
+        return 50.0
+
+    base = Unloaded(requests=1, p50_ms=1.0, p99_ms=2.0, capacity_per_s=100.0)
+    with pytest.raises(KeyboardInterrupt):
+        loaded(ask, rss_mib, load=1, base=base, seconds=20, settling_s=0.1)
+    assert not answered
+    released.set()
+
+
+@pytest.mark.parametrize(
+    ("after", "growth_mib", "is_flat"), [([80.0] * 40, 0.0, True), ([80.0 + n for n in range(40)], 34.0, False)]
+)
+def test_memory_is_flat_if_it_does_not_grow_after_the_warm_up(after, growth_mib, is_flat):
+    """Samples come every 10 s; medians of a minute are compared."""
+    memory = MemoryUnderLoad.judge([10.0, 70.0, 75.0, 80.0, 80.0, 80.0, *after])
+    assert (memory.growth_mib, memory.is_flat) == (growth_mib, is_flat)
+    assert len(memory.samples_mib) == 46
+
+
+def test_memory_of_a_short_load_is_not_judged():
+    assert MemoryUnderLoad.judge([80.0] * 17) is None
 
 
 def test_without_load_every_request_must_be_answered():
