@@ -106,12 +106,23 @@ def kept_crops(portrait: Portrait, fingerprint: Fingerprint) -> list[UInt8Array 
 def pose_of(landmarks: Float32Array) -> Pose:
     """Where a face looks, from landmarks (5, 2)."""
     found = direction(landmarks)
-    nodded = found.nodded - USUAL_NOD
-    sideways, upward = abs(found.turned) / _TURNED, abs(nodded) / _NODDED
+    return pose_by(found.turned, found.nodded - USUAL_NOD, turned_from=_TURNED, nodded_from=_NODDED)
+
+
+def pose_by(turned: float, nodded: float, *, turned_from: float, nodded_from: float) -> Pose:
+    """Where a face looks.
+
+    Args:
+        turned: shift of the nose to the side, as in :class:`~edge_sphereface.quality.Direction`, from a frontal face's.
+        nodded: likewise, down.
+        turned_from: shift from which a face is turned.
+        nodded_from: shift from which it is nodded.
+    """
+    sideways, upward = abs(turned) / turned_from, abs(nodded) / nodded_from
     if max(sideways, upward) < 1:
         return "frontal"
     if sideways >= upward:
-        return "left" if found.turned < 0 else "right"
+        return "left" if turned < 0 else "right"
     return "up" if nodded < 0 else "down"
 
 

@@ -1,17 +1,22 @@
-"""Guided capture: five poses of one person before a camera, each taken as soon as it is good enough."""
+"""Guided capture: five poses of one person before a camera, each taken as soon as it is good enough.
+
+The frontal picture comes first, and the others are judged by how far the face has moved from it: the nod of a frontal
+face differs from person to person, and with the height of the camera. Reports about photographs know nothing of that,
+and have wider bounds.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from edge_sphereface.alignment import align_for, alignable
-from edge_sphereface.enrollment.appraisal import POSES, Pose, pose_of
-from edge_sphereface.quality import assess, direction
+from edge_sphereface.enrollment.appraisal import POSES, Pose, pose_by
+from edge_sphereface.quality import USUAL_NOD, assess, direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +32,14 @@ LEAST_EYES_PX = 30.0
 """Distance of the eyes in the frame from which a face is large enough."""
 _LEAST_SHARPNESS = 0.6
 """Sharpness of :class:`~edge_sphereface.quality.Quality` from which a crop is good enough."""
-_LEAST_POSE = 0.2
-"""Pose of the same below which a face is turned or nodded too far."""
+_LEAST_POSE = 0.1
+"""Pose of the same below which a face is turned or nodded too far, however it looks from the front."""
+_FRONTAL_TURN, _FRONTAL_NOD = 0.2, 0.25
+"""Turn, and difference from the usual nod, below which a first picture is frontal; see :class:`Bearing`."""
+_LEAST_TURN, _LEAST_NOD = 0.22, 0.08
+"""Change of either from the frontal picture from which a pose is another."""
+_MOST_TURN, _MOST_NOD = 0.8, 0.25
+"""Change of either beyond which it is too far."""
 _HELD_S = 0.3
 """Time for which a pose must be held."""
 _PAUSE_S = 0.8
@@ -54,6 +65,33 @@ class Shot:
     embedding: Float32Array
 
 
+class Bearing(NamedTuple):
+    """Where the nose is, in coordinates of eyes and mouth, which a rotation of the picture does not change.
+
+    For a flat face with a nose, seen from afar, either is the tangent of the angle by which the camera looks past the
+    face, times how far the nose stands out. A turn does not change the nod, whatever the height of the camera.
+
+    Attributes:
+        turned: from the middle between the eyes, in half eye distances; negative to the left of the picture.
+        nodded: from halfway between eyes and mouth, as a share of their distance; negative upward.
+    """
+
+    turned: float
+    nodded: float
+
+    @classmethod
+    def of(cls, landmarks: Float32Array) -> Bearing:
+        """The bearing of landmarks (5, 2); infinite where eyes and mouth lie on one line."""
+        left_eye, right_eye, nose, left_mouth, right_mouth = landmarks.astype(np.float64)
+        eyes = (left_eye + right_eye) / 2
+        axes = np.column_stack([(right_eye - left_eye) / 2, (left_mouth + right_mouth) / 2 - eyes])
+        try:
+            turned, nodded = np.linalg.solve(axes, nose - eyes).tolist()
+        except np.linalg.LinAlgError:
+            return cls(np.inf, np.inf)
+        return cls(turned, nodded - 0.5)
+
+
 class GuidedCapture:
     """Takes five pictures of one person, the frontal one first, the others in any order. Nothing leaves the memory.
 
@@ -71,6 +109,7 @@ class GuidedCapture:
         self._least_similarity, self._timeout_s, self._clock = threshold - _DIFFERENT_PERSON, timeout_s, clock
         self._lock = threading.Lock()
         self._shots: dict[Pose, Shot] = {}
+        self._frontal = Bearing(0.0, USUAL_NOD)
         self._hint: Hint = "nobody"
         self._held: Pose | None = None
         self._held_since = self._progress_at = clock()
@@ -116,18 +155,19 @@ class GuidedCapture:
             self._held = None
             return refused
         landmarks = faces[0].landmarks
-        pose = pose_of(landmarks)
+        pose = self._pose(landmarks)
         if pose != self._held:
             self._held, self._held_since = pose, now
         if not alignable(landmarks[None], embedder.spec.landmark_template)[0]:
             return "less"
         crop = align_for(embedder.spec, image, landmarks)[0]
         quality = assess(landmarks, crop)
-        if quality.pose < _LEAST_POSE:
+        if quality.pose < _LEAST_POSE or self._is_far(landmarks):
             return "less"
         if quality.sharpness < _LEAST_SHARPNESS or now - self._held_since < _HELD_S:
             return "still"
-        return self._take(Shot(pose=pose, crop=crop.copy(), embedding=embedder.embed(crop[None])[0]), now)
+        shot = Shot(pose=pose, crop=crop.copy(), embedding=embedder.embed(crop[None])[0])
+        return self._take(shot, Bearing.of(landmarks), now)
 
     def _missing(self, faces: Sequence[Face]) -> Hint | None:
         """What is missing for a picture, whatever its crop is like: one large face in a pose that was not taken."""
@@ -135,11 +175,23 @@ class GuidedCapture:
             return "several" if faces else "nobody"
         if direction(faces[0].landmarks).reach_px < LEAST_EYES_PX:
             return "closer"
-        pose = pose_of(faces[0].landmarks)
-        is_first = not self._shots
-        return "turn" if pose in self._shots or (is_first and pose != "frontal") else None
+        pose = self._pose(faces[0].landmarks)
+        return "turn" if pose in self._shots or (not self._shots and pose != "frontal") else None
 
-    def _take(self, shot: Shot, now: float) -> Hint:
+    def _pose(self, landmarks: Float32Array) -> Pose:
+        """The pose, by the frontal picture once there is one."""
+        least_turn, least_nod = (_LEAST_TURN, _LEAST_NOD) if self._shots else (_FRONTAL_TURN, _FRONTAL_NOD)
+        return pose_by(*self._moved(landmarks), turned_from=least_turn, nodded_from=least_nod)
+
+    def _is_far(self, landmarks: Float32Array) -> bool:
+        turned, nodded = self._moved(landmarks)
+        return abs(turned) > _MOST_TURN or abs(nodded) > _MOST_NOD
+
+    def _moved(self, landmarks: Float32Array) -> Bearing:
+        found, frontal = Bearing.of(landmarks), self._frontal
+        return Bearing(found.turned - frontal.turned, found.nodded - frontal.nodded)
+
+    def _take(self, shot: Shot, bearing: Bearing, now: float) -> Hint:
         self._paused_until, self._held = now + _PAUSE_S, None
         before = self.shots
         if before:
@@ -148,5 +200,7 @@ class GuidedCapture:
                 return "other-person"
         with self._lock:
             self._shots[shot.pose] = shot
+        if not before:
+            self._frontal = bearing
         self._progress_at = now
         return "taken"

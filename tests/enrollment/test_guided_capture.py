@@ -1,6 +1,6 @@
 """Five poses before a camera: what is taken, what is refused, and what the person is told."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,7 +10,8 @@ from edge_sphereface.alignment import LANDMARK_TEMPLATE
 from edge_sphereface.enrollment.guided_capture import GuidedCapture
 from edge_sphereface.types import Face
 
-TURNS = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -10), "down": (0, 10)}
+TURNS = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -8), "down": (0, 8)}
+"""Where the nose is in each pose, in pixels of the template."""
 
 
 class Clock:
@@ -90,7 +91,7 @@ def test_five_poses_of_one_person_are_taken_once_each(capture, hold, embedder, s
 
 
 def test_poses_come_in_any_order_after_the_frontal_one(capture, hold):
-    assert hold(face("down")) == ["turn"]
+    assert hold(face("left")) == ["turn"]
     hold(face("frontal"))
     assert hold(face("frontal"))[-1] == "turn", "that one was taken"
     assert hold(face("down"))[-1] == "taken"
@@ -109,8 +110,73 @@ def test_only_one_large_sharp_face_that_is_held_is_taken(capture, hold):
     assert hold(face(), seconds=0.2) == ["still"], "the time before does not count"
     assert capture.shots == ()
     hold(face())
-    far = replace(face("left"), landmarks=face("left").landmarks + np.float32([[0, 0]] * 2 + [[-8, 0]] + [[0, 0]] * 2))
-    assert hold(far) == ["less"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head before a camera: five points in pixels of the template, the third one toward the camera.
+
+    Attributes:
+        nose_px: how far the nose stands out.
+        nose_y: height of its tip.
+        camera: degrees by which the camera hangs above the face, negative below.
+    """
+
+    nose_px: float = 15.0
+    nose_y: float = 0.0
+    camera: float = 0.0
+
+    def face(self, turn=0.0, nod=0.0):
+        """The face as the camera sees it, turned to the right of the picture and nodded down by degrees."""
+        points = np.array(
+            [[-17.6, -20, 0], [17.6, -20, 0], [0, self.nose_y, self.nose_px], [-14, 20, 2], [14, 20, 2]], float
+        )
+        yaw, pitch = np.radians(turn), np.radians(nod + self.camera)
+        points[:, 0], points[:, 2] = (
+            points[:, 0] * np.cos(yaw) + points[:, 2] * np.sin(yaw),
+            points[:, 2] * np.cos(yaw) - points[:, 0] * np.sin(yaw),
+        )
+        points[:, 1] = points[:, 1] * np.cos(pitch) + points[:, 2] * np.sin(pitch)
+        landmarks = np.float32(points[:, :2]) + 120
+        return Face(box=np.float32([*landmarks.min(0), *landmarks.max(0)]), landmarks=landmarks, score=0.9)
+
+
+HEADS = {
+    "ordinary": Head(),
+    "flat nose": Head(nose_px=11),
+    "long nose": Head(nose_px=19, nose_y=4),
+    "short nose": Head(nose_y=-4),
+    "camera above": Head(camera=15),
+    "camera below": Head(camera=-15),
+    "flat nose, camera above": Head(nose_px=12, nose_y=3, camera=15),
+    "short nose, camera below": Head(nose_y=-3, camera=-15),
+}
+SMALL = {"left": (-22, 4), "right": (22, -3), "up": (4, -20), "down": (-5, 20)}
+"""Small movements of a head: turned and nodded, in degrees. Nobody turns without a nod."""
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_small_movements_of_anybody_are_enough_whatever_the_height_of_the_camera(capture, hold, head):
+    assert hold(head.face())[-1] == "taken"
+    assert hold(head.face(turn=8, nod=6)) == ["turn"], "it hardly differs"
+    for pose, (turn, nod) in SMALL.items():
+        assert hold(head.face(turn, nod))[-1] == "taken", pose
+        assert capture.shots[-1].pose == pose
+    assert capture.wanted is None
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+@pytest.mark.parametrize(("turn", "nod"), [(-55, 0), (55, 0), (0, -50), (0, 50)])
+def test_who_moves_too_far_is_told(capture, hold, head, turn, nod):
+    hold(head.face())
+    assert hold(head.face(turn, nod)) == ["less"]
+    assert len(capture.shots) == 1
+
+
+@pytest.mark.parametrize(("turn", "nod"), [(-20, 0), (20, 0), (0, -40), (0, 45)])
+def test_the_first_picture_is_frontal(capture, hold, turn, nod):
+    assert hold(Head().face(turn, nod)) == ["turn"]
+    assert capture.wanted == "frontal"
 
 
 def test_another_person_is_not_taken(capture, hold, embedder):

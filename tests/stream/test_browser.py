@@ -21,7 +21,7 @@ from edge_sphereface.types import Face
 from edge_sphereface.web import PageView
 
 TOKEN = "a token of this test"
-NOSES = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -10), "down": (0, 10)}
+NOSES = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -8), "down": (0, 8)}
 """Where the nose is in each pose, in pixels of the template."""
 
 

@@ -12,7 +12,7 @@ from edge_sphereface.enrollment.guided_capture import Shot
 from edge_sphereface.types import Face
 from edge_sphereface.web.captures import CaptureError, Captures
 
-TURNS = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -10), "down": (0, 10)}
+TURNS = {"frontal": (0, 0), "left": (-9, 0), "right": (9, 0), "up": (0, -8), "down": (0, 8)}
 
 
 class Clock:

@@ -15,7 +15,7 @@ const HINTS = {
   nobody: "Step in front of the camera",
   several: "Only one person, please",
   closer: "Come closer",
-  less: "Turn a little less",
+  less: "A little less far",
   still: "Hold still",
   "other-person": "This is somebody else than before",
   taken: "Thank you",
