@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edge_sphereface.errors import PairsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.gallery.identification import Protocol
@@ -73,7 +74,7 @@ class Cast(NamedTuple):
     others: Sequence[str]
 
 
-def choose(images: Path, protocol: Protocol, numbers: Numbers, seed: int) -> Cast:
+def choose(images: Path, protocol: Protocol, numbers: Numbers, seed: int, *, is_alone: Callable[[str], bool]) -> Cast:
     """Choose people; no photograph is both enrolled and shown.
 
     Args:
@@ -81,6 +82,8 @@ def choose(images: Path, protocol: Protocol, numbers: Numbers, seed: int) -> Cas
         protocol: its people with many photographs are enrolled; its strangers do not come.
         numbers: how many.
         seed: of the choice.
+        is_alone: whether the head of a photograph shows one face. Another face beside it would be reported, as it
+            should be, and count as a report of the person.
 
     Raises:
         PairsError: there are too few people with enough photographs.
@@ -97,10 +100,19 @@ def choose(images: Path, protocol: Protocol, numbers: Numbers, seed: int) -> Cas
     }
     known = _drawn(probes, LOOKS * max(numbers.enrolled_visits, numbers.ignored_visits) + 1, random)
     again = _drawn(strangers, LOOKS * numbers.recurring_visits, random)
-    enrolled, ignored = known[: numbers.enrolled], known[numbers.enrolled :][: numbers.ignored]
-    recurring = again[: numbers.recurring]
-    others = [name for name in _drawn(strangers, LOOKS, random) if name not in recurring]
-    passing = others[: numbers.passing]
+    others = _drawn(strangers, LOOKS, random)
+
+    def first(
+        names: Iterable[str], photographs: Mapping[str, Sequence[str]], people: int, visits: int
+    ) -> dict[str, list[str]]:
+        """The first of these people with enough photographs of one face."""
+        alone = ((name, list(islice(filter(is_alone, photographs[name]), LOOKS * visits))) for name in names)
+        return dict(islice((found for found in alone if len(found[1]) == LOOKS * visits), people))
+
+    enrolled = first(known, probes, numbers.enrolled, numbers.enrolled_visits)
+    ignored = first(_without(known, enrolled), probes, numbers.ignored, numbers.ignored_visits)
+    recurring = first(again, strangers, numbers.recurring, numbers.recurring_visits)
+    passing = first(_without(others, recurring), strangers, numbers.passing, 1)
     wanted = (numbers.enrolled, numbers.ignored, numbers.recurring, numbers.passing)
     if tuple(map(len, (enrolled, ignored, recurring, passing))) != wanted:
         raise PairsError(
@@ -108,17 +120,17 @@ def choose(images: Path, protocol: Protocol, numbers: Numbers, seed: int) -> Cas
             f"{len(others)} strangers.",
             hint="give LFW's folder of images",
         )
-    people = [
-        *(Person(name, "enrolled", _shared(probes[name], numbers.enrolled_visits)) for name in enrolled),
-        *(Person(name, "ignored", _shared(probes[name], numbers.ignored_visits)) for name in ignored),
-        *(Person(name, "recurring", _shared(strangers[name], numbers.recurring_visits)) for name in recurring),
-        *(Person(name, "passing", _shared(strangers[name], 1)) for name in passing),
-        Person(enrolled[0], "print", [[probes[enrolled[0]][-1]]]),
-    ]
+    held = next(iter(enrolled))
     return Cast(
-        people=people,
+        people=[
+            *(Person(name, "enrolled", _by_visit(paths)) for name, paths in enrolled.items()),
+            *(Person(name, "ignored", _by_visit(paths)) for name, paths in ignored.items()),
+            *(Person(name, "recurring", _by_visit(paths)) for name, paths in recurring.items()),
+            *(Person(name, "passing", _by_visit(paths)) for name, paths in passing.items()),
+            Person(held, "print", [[probes[held][-1]]]),
+        ],
         gallery={name: protocol.enrolled[name] for name in (*enrolled, *ignored)},
-        others=[strangers[name][0] for name in others[numbers.passing :]],
+        others=[strangers[name][0] for name in _without(others, {**recurring, **passing})],
     )
 
 
@@ -128,6 +140,10 @@ def _drawn(photographs: Mapping[str, Sequence[str]], least: int, random: np.rand
     return [names[index] for index in random.permutation(len(names))]
 
 
-def _shared(photographs: Sequence[str], visits: int) -> list[list[str]]:
+def _without(names: Iterable[str], chosen: Mapping[str, Sequence[str]]) -> list[str]:
+    return [name for name in names if name not in chosen]
+
+
+def _by_visit(photographs: Sequence[str]) -> list[Sequence[str]]:
     """Different photographs for each visit."""
-    return [list(photographs[LOOKS * visit : LOOKS * (visit + 1)]) for visit in range(visits)]
+    return [photographs[start : start + LOOKS] for start in range(0, len(photographs), LOOKS)]

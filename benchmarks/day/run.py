@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from benchmarks.day import liveness_model, score
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _EACH = 3
 """Frames of each person of the training and of the test of the liveness model, as a face and as a print."""
+_MARGIN_PX, _GRAY = 40, (120, 120, 120)
+"""Border around a head in which faces are counted, and its color, BGR."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +69,17 @@ class Renderer:
         self._landmarks: Mapping[str, Float64Array] = read_landmarks(lfw / "lfw_landmark.txt")
         self._seed, self._frames = seed, frames
 
+    def head(self, photograph: str) -> UInt8Array:
+        """Everything that a head can show of a photograph, (H, W, 3) uint8 BGR, before a wall."""
+        side = _MARGIN_PX
+        head = cv2.copyMakeBorder(
+            self._texture(photograph), side, side, side, side, borderType=cv2.BORDER_CONSTANT, value=_GRAY
+        )
+        return np.asarray(head, dtype=np.uint8)
+
     def face(self, photographs: Sequence[str], number: int, frames: int | None = None) -> Iterator[UInt8Array]:
         """A head that moves."""
-        looks = [texture_of(load_image(self.images / path), self._landmarks[path]) for path in photographs]
+        looks = [self._texture(path) for path in photographs]
         return sway(looks, np.random.default_rng([self._seed, number]), frames=frames or self._frames)
 
     def print(self, photograph: str, number: int, frames: int | None = None) -> Iterator[UInt8Array]:
@@ -83,6 +94,9 @@ class Renderer:
         else:
             yield from self.face(visit.photographs, number)
         yield from empty(np.random.default_rng([self._seed, number, 1]))
+
+    def _texture(self, photograph: str) -> UInt8Array:
+        return texture_of(load_image(self.images / photograph), self._landmarks[photograph])
 
 
 def play(  # noqa: PLR0913 -- the parts of a day, by name
@@ -109,8 +123,10 @@ def play(  # noqa: PLR0913 -- the parts of a day, by name
         report: progress function.
     """
     protocol = make_protocol(lfw / "images")
-    cast = choose(lfw / "images", protocol, numbers, seed)
     renderer = Renderer(lfw, seed=seed, frames=extent.frames)
+    cast = choose(
+        lfw / "images", protocol, numbers, seed, is_alone=lambda path: len(detector.detect(renderer.head(path))) == 1
+    )
     visits = plan(cast.people, seed)
     photographs = embed(protocol, cast)
     with TemporaryDirectory() as folder:

@@ -5,12 +5,13 @@ import pytest
 
 from benchmarks import environment
 from benchmarks.day import liveness_model, run, score
-from benchmarks.day.cast import Numbers, Person
+from benchmarks.day.cast import Numbers, Person, choose
 from benchmarks.day.commands import DayReport
 from benchmarks.day.house import Kept
 from benchmarks.day.scenes import held_print
 from benchmarks.day.schedule import Visit, plan
 from benchmarks.day.traces import Traces
+from benchmarks.gallery.identification import Protocol
 from benchmarks.stream.face_renderer import texture_of
 from benchmarks.stream.setting import Setting
 from benchmarks.stream.strangers import sway
@@ -20,6 +21,33 @@ from edge_sphereface.evaluation.pairs import read_landmarks
 from edge_sphereface.image import load_image
 from edge_sphereface.json_output import json_value
 from edge_sphereface.liveness import LivenessChecker
+
+
+def test_photographs_of_several_people_are_not_shown(tmp_path):
+    """The other face would be reported, rightly, in a visit of somebody who is ignored."""
+    for name, count in {"cid": 5, "dan": 4, "eve": 5, "fay": 3}.items():
+        for number in range(count):
+            path = tmp_path / name / f"{number}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    protocol = Protocol(
+        enrolled={"ann": ["ann/e"], "bob": ["bob/e"]},
+        probes=[(f"{name}/{number}", name) for name in ("ann", "bob") for number in range(9)],
+        strangers=["fay/0.jpg"],
+    )
+    numbers = Numbers(
+        enrolled=1, ignored=1, recurring=1, passing=1, enrolled_visits=2, ignored_visits=1, recurring_visits=2
+    )
+    crowded = {"ann/0", "ann/2", "bob/0", "bob/2", "cid/1.jpg", "dan/0.jpg", "eve/1.jpg"}
+    cast = choose(tmp_path, protocol, numbers, 0, is_alone=lambda path: path not in crowded)
+    enrolled, ignored, recurring, passing, held = cast.people
+    assert [[path[4:] for path in visit] for visit in enrolled.visits] == [["1", "3"], ["4", "5"]]
+    assert [[path[4:] for path in visit] for visit in ignored.visits] == [["1", "3"]]
+    assert recurring.name in {"cid", "eve"}, "dan has three photographs left, and fay's are asked for"
+    assert [[path[4:] for path in visit] for visit in recurring.visits] == [["0.jpg", "2.jpg"], ["3.jpg", "4.jpg"]]
+    assert passing.name in {"cid", "dan", "eve"} - {recurring.name}
+    assert (held.name, held.role) == (enrolled.name, "print")
+    assert len({enrolled.name, ignored.name}) == 2
 
 
 def test_everybody_comes_as_often_as_planned_and_one_after_the_other():
