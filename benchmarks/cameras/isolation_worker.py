@@ -22,7 +22,7 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.errors import CameraNotFoundError
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.resident_memory import release_loading_memory, share_heaps
+from edge_sphereface.inference.resident_memory import bound_heaps, release_loading_memory
 from edge_sphereface.stream import RecognitionSettings, SourceOptions, StreamSettings
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Guests:
 
 def watch(job: IsolationJob) -> dict[str, list[list[float]]]:
     """Latencies of the other cameras in milliseconds, for each condition one list for each round."""
-    share_heaps()
+    bound_heaps()
     files, embedder = unpack(job.video), Embedder(job.model)
     files = files[_BEGIN : _BEGIN + round(job.seconds * job.fps)]
     settings = StreamSettings(

@@ -20,7 +20,7 @@ from edge_sphereface.detection import open_detector
 from edge_sphereface.evaluation.process_memory import peak_rss_mib, rss_mib
 from edge_sphereface.gallery import open_gallery
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.resident_memory import release_loading_memory, share_heaps
+from edge_sphereface.inference.resident_memory import bound_heaps, release_loading_memory
 from edge_sphereface.stream import RecognitionSettings, StreamSettings
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def flooding_camera(files: Sequence[UInt8Array], number: int, fps: float) -> Ite
 
 def watch(job: Job) -> Work:
     """Watch the cameras of a job."""
-    share_heaps()
+    bound_heaps()
     files, embedder = unpack(job.video), Embedder(job.model)
     settings = StreamSettings(statistics_s=0, recognition=RecognitionSettings(threshold=THRESHOLD))
     with open_gallery(Path(job.gallery), embedder) as gallery:

@@ -92,12 +92,12 @@ def watch_house(  # noqa: PLR0915 -- the parts of a house, in their order
         read_again: parses the same words again, with the file as it is by then.
     """
     from edge_sphereface.cameras import CameraGroup
-    from edge_sphereface.inference.resident_memory import FreedMemory, release_loading_memory, share_heaps
+    from edge_sphereface.inference.resident_memory import FreedMemory, bound_heaps, release_loading_memory
     from edge_sphereface.stream.monitoring import SystemdNotifier
     from edge_sphereface.stream.outputs.events.home_assistant.state import Subject
     from edge_sphereface.web.event_log import EventLog
 
-    share_heaps()
+    bound_heaps()
     options, liveness = settings_from(WatchOptions, vars(arguments)), LivenessModels()
     cameras, of_pictures = cameras_of(arguments, liveness), liveness.of_names(arguments)
     require_detector(arguments)

@@ -29,9 +29,14 @@ _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+\s*(.*)")
 """First line of a mapping. Source: proc_pid_maps(5) of the Linux manual."""
 _CODE = "r-xp"
 _KIB = 1024
-_M_ARENA_MAX = -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Source: glibc's malloc.h."""
 _HEAPS = 2
+_LARGE_BLOCK = 4 << 20
+"""Bytes from which a block is kept out of the heaps. To get one from the system takes 0.4 ms for each MiB; a frame of
+1280 x 720 pixels is smaller."""
+_FREE_END = 2 * _LARGE_BLOCK
+"""Free bytes at the end of a heap up to which they stay there, as large as glibc chooses by itself."""
 _RETURN_S = 60.0
 """Period in which a long-running process returns what it has freed: what it needs again at once costs time to get."""
 _PAGE_STATE, _STATE_BYTES = 61, 8
@@ -119,14 +124,19 @@ class FreedMemory:
             self._give_back()
 
 
-def share_heaps() -> None:
-    """Let all threads that start from now on share two heaps, if the C library can (glibc).
+def bound_heaps() -> None:
+    """Let heaps not grow without need in a process that runs for long, if the C library can (glibc).
 
-    It would make one for each thread, up to eight for each processor, and each keeps what was freed in it.
+    All threads that start from now on share two heaps. It would make one for each thread, up to eight for each
+    processor, and each keeps what was freed in it. Large blocks stay out of the heaps. Once a larger one was freed, up
+    to 32 MiB, glibc puts them there: batches of faces and photographs of changing sizes then leave holes between blocks
+    in use, and the next one does not fit into them.
     """
     option = getattr(_c_library(), "mallopt", None)
     if option is not None:
         option(_M_ARENA_MAX, _HEAPS)
+        option(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        option(_M_TRIM_THRESHOLD, _FREE_END)
 
 
 def release_loading_memory(library: str = "") -> None:

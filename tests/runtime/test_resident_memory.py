@@ -50,9 +50,9 @@ def test_mappings_are_read(tmp_path):
 
 HEAPS = """
 import sys, threading
-from edge_sphereface.inference.resident_memory import read_mappings, share_heaps, SMAPS
+from edge_sphereface.inference.resident_memory import read_mappings, bound_heaps, SMAPS
 
-sys.argv[1:] and share_heaps()
+sys.argv[1:] and bound_heaps()
 stay, made = threading.Event(), threading.Barrier(9)
 def work():
     kept = [bytearray(50_000) for _ in range(10)]
@@ -76,6 +76,31 @@ def test_threads_share_heaps():
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     assert heaps() > heaps("share") == 1
+
+
+HOLES = """
+import sys
+from edge_sphereface.evaluation.process_memory import rss_mib
+from edge_sphereface.inference.resident_memory import bound_heaps
+
+sys.argv[1:] and bound_heaps()
+b"1" * (30 << 20)  # a large photograph; from now on the heaps of glibc hold blocks up to this size
+before = rss_mib()
+blocks = [b"1" * ((5 << 20) >> 8 * (number % 2)) for number in range(40)]  # of faces, and of an event behind each
+del blocks[::2]
+print(rss_mib() - before)
+"""
+
+
+@linux
+def test_large_blocks_leave_no_holes_between_those_in_use():
+
+    def growth_mib(*words):
+        command = [sys.executable, "-c", HOLES, *words]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert growth_mib() > 60
+    assert growth_mib("bound") < 8
 
 
 @linux
