@@ -242,7 +242,7 @@ class FrameReader:
             if following < due:
                 if not source.skip():
                     return
-                self._note(rate, worked)
+                self._note(rate, source, worked)
                 if not source.live:
                     moment = _position(source, index)
                     first_position = moment if first_position is None else first_position
@@ -253,7 +253,7 @@ class FrameReader:
             image = source.read()
             if image is None or not self._current(generation):
                 return
-            self._note(rate, worked)
+            self._note(rate, source, worked)
             now = self._last_sign = self._clock()
             if image.shape[:2] != shape:
                 shape = image.shape[:2]
@@ -273,10 +273,13 @@ class FrameReader:
             self._deliver(image, moment, now)
             index += 1
 
-    def _note(self, rate: SourceRate, worked: float) -> None:
+    def _note(self, rate: SourceRate, source: FrameSource, worked: float) -> None:
         """Note a frame that came since :attr:`_last_sign`, when the thread had worked for so many seconds."""
+        if not source.live:
+            return
         now = self._clock()
-        rate.note(now, idle_s=now - self._last_sign - (self._work_clock() - worked))
+        idle_s = now - self._last_sign - (self._work_clock() - worked)
+        rate.note(now, idle_s=idle_s, position_s=source.position_s())
 
     def _rest_after_skipping(self, source: FrameSource) -> None:
         """Pause if the frame came at once: a source that never waits would keep a processor busy."""
