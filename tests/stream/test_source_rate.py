@@ -41,8 +41,10 @@ def test_a_source_that_never_waits_floods_until_it_does():
     now = deliver(rate, 1000, began=0.0, gap_s=0.003, idle_s=0.0006)
     assert (rate.floods, rate.never_waits) == (True, True)
     now = deliver(rate, 100, began=now, gap_s=1 / 15, idle_s=0.001)
+    now = deliver(rate, 1, began=now, gap_s=1 / 15, idle_s=0.06)
+    now = deliver(rate, 2, began=now, gap_s=1 / 15, idle_s=0.001)
     assert rate.never_waits, "read at the rate of a camera, it is none yet"
-    deliver(rate, 1, began=now, gap_s=1 / 15, idle_s=0.06)
+    deliver(rate, 3, began=now, gap_s=1 / 15, idle_s=0.06)
     assert (rate.floods, rate.never_waits) == (False, False)
 
 

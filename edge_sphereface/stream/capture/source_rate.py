@@ -10,6 +10,8 @@ _BACKLOG = 300.0
 """Frames that come at once after an interruption, such as those of 10 s at 30 frames a second."""
 _IDLE_SHARE = 0.3
 """A source that lets its reader wait for a larger share of the time has a rate of its own."""
+_WAITS = 3
+"""Frames in a row that let their reader wait; on a busy machine a single one may."""
 _AHEAD_S = 5.0
 """Positions that have run ahead of the time by so much are those of a film, not of a camera."""
 _PACED_S = 60.0
@@ -44,6 +46,7 @@ class SourceRate:
         self._gaps: deque[float] = deque(maxlen=_GAPS)
         self._tokens = _BACKLOG
         self._time_s = self._idle_s = 0.0
+        self._waits = 0
 
     @property
     def mean_gap_s(self) -> float:
@@ -63,9 +66,10 @@ class SourceRate:
         if self._first_position_s is None:
             self._first_position_s = position_s
         if self.never_waits:
-            if idle_s < 1 / _CAMERA_FPS and now - self._judged < _PACED_S:
+            self._waits = self._waits + 1 if idle_s >= 1 / _CAMERA_FPS else 0
+            if self._waits < _WAITS and now - self._judged < _PACED_S:
                 return
-            self._tokens = _BACKLOG
+            self._tokens, self._waits = _BACKLOG, 0
         self._tokens = min(self._tokens + gap_s * _CAMERA_FPS, _BACKLOG)
         if self._tokens == _BACKLOG:
             self._time_s = self._idle_s = 0.0
