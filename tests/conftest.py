@@ -28,6 +28,7 @@ from edge_sphereface.cli.runner import THREADS_VARIABLES
 from edge_sphereface.cli.runner import run as run_command
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.storage.files import locked
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.faces import astronaut as load_astronaut
@@ -79,6 +80,19 @@ LONGEST_FIRST = (
 """Files in this order, then all others."""
 
 
+def pytest_configure(config):
+    """Let each process begin to collect elsewhere: to rewrite the assertions of all files takes one of them long.
+
+    What one process has rewritten, the others read. Collecting makes objects that stay: no search for garbage helps.
+    """
+    gc.disable()
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and config.args == config.getini("testpaths"):
+        files = sorted(map(str, Path(__file__).parent.rglob("test_*.py")))
+        begin = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+        config.args = files[begin:] + files[:begin]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark tests by the fixtures they need; the longest files begin, so that all processes end together."""
@@ -87,13 +101,14 @@ def pytest_collection_modifyitems(items):
             if fixtures & set(item.fixturenames):
                 item.add_marker(mark)
     places = {name: place for place, name in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    items.sort(key=lambda item: (places.get(item.path.name, len(places)), item.path))
 
 
 def pytest_collection_finish():
     """Leave what the imports made, which stays, out of every later search for garbage."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pth_pickle(parameters):
@@ -169,28 +184,49 @@ def shared():
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory):
-    """A narrow SphereFace-20 as the original training saves it: prefix, momentum, head, counter."""
-    path = tmp_path_factory.mktemp("checkpoint") / "small.ckpt"
-    network = {f"network.{name}": value for name, value in untrained_parameters(**SMALL).items()}
-    momentum = {f"moments.{name}": np.full_like(value, np.nan) for name, value in network.items()}
-    head = {"network.fc6.weight": np.zeros((32, 7), np.float32), "learning_rate": np.float32(0.1).reshape(())}
-    write_ckpt(path, {**network, **momentum, **head})
-    return path
+def made_once(tmp_path_factory):
+    """A function that gives a folder of a name, which one process of the run makes for all."""
+    base = tmp_path_factory.getbasetemp()
+    place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make_once(name, make):
+        with (place / f"{name}.lock").open("w") as lock, locked(lock.fileno(), wait_s=300) as is_locked:
+            assert is_locked, f"another process makes {name}"
+            if not (place / name).exists():
+                made = tmp_path_factory.mktemp(name)
+                make(made)
+                made.rename(place / name)
+        return place / name
+
+    return make_once
+
+
+LAYOUTS = ("nchw", "image")
 
 
 @pytest.fixture(scope="session")
-def small_models(small_checkpoint, tmp_path_factory):
+def small_checkpoint(made_once):
+    """A narrow SphereFace-20 as the original training saves it: prefix, momentum, head, counter."""
+
+    def make(folder):
+        network = {f"network.{name}": value for name, value in untrained_parameters(**SMALL).items()}
+        momentum = {f"moments.{name}": np.full_like(value, np.nan) for name, value in network.items()}
+        head = {"network.fc6.weight": np.zeros((32, 7), np.float32), "learning_rate": np.float32(0.1).reshape(())}
+        write_ckpt(folder / "small.ckpt", {**network, **momentum, **head})
+
+    return made_once("checkpoint", make) / "small.ckpt"
+
+
+@pytest.fixture(scope="session")
+def small_models(small_checkpoint, made_once):
     """The narrow network converted with either input layout, by layout."""
-    folder = tmp_path_factory.mktemp("models")
-    return {
-        layout: convert(
-            small_checkpoint,
-            folder / f"{layout}.onnx",
-            ConversionOptions(input_layout=layout, reference="numpy", threshold=0.5, threshold_source="test"),
-        ).model
-        for layout in ("nchw", "image")
-    }
+
+    def make(folder):
+        for layout in LAYOUTS:
+            how = ConversionOptions(input_layout=layout, reference="numpy", threshold=0.5, threshold_source="test")
+            convert(small_checkpoint, folder / f"{layout}.onnx", how)
+
+    return by_layout(made_once("models", make))
 
 
 @pytest.fixture(scope="session")
@@ -198,76 +234,91 @@ def small_model(small_models):
     return small_models["image"]
 
 
-def narrow_models(folder, **layers):
-    """An untrained narrow network of a depth, or of pairs of layers, in both layouts, by layout."""
-    write_ckpt(folder / "x.ckpt", untrained_parameters(**layers, **SMALL))
-    return {
-        layout: convert(
-            folder / "x.ckpt", folder / f"{layout}.onnx", ConversionOptions(reference="numpy", input_layout=layout)
-        ).model
-        for layout in ("nchw", "image")
-    }
+def by_layout(folder):
+    return {layout: folder / f"{layout}.onnx" for layout in LAYOUTS}
 
 
 @pytest.fixture(scope="session")
-def shallow_models(tmp_path_factory):
+def narrow_models(made_once):
+    """A function that gives an untrained narrow network of a depth, or of pairs of layers, by layout."""
+
+    def give(name, **layers):
+        def make(folder):
+            write_ckpt(folder / "x.ckpt", untrained_parameters(**layers, **SMALL))
+            for layout in LAYOUTS:
+                how = ConversionOptions(reference="numpy", input_layout=layout)
+                convert(folder / "x.ckpt", folder / f"{layout}.onnx", how)
+
+        return by_layout(made_once(name, make))
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def shallow_models(narrow_models):
     """A shallow narrow network in both layouts: quick to quantize."""
-    return narrow_models(tmp_path_factory.mktemp("shallow"), depth=10)
+    return narrow_models("shallow", depth=10)
 
 
 @pytest.fixture(scope="session")
-def shallowest_models(tmp_path_factory):
+def shallowest_models(narrow_models):
     """A narrow network of five layers in both layouts, for tests that search for a quantized form of any network."""
-    return narrow_models(tmp_path_factory.mktemp("shallowest"), depth=4)
+    return narrow_models("shallowest", depth=4)
 
 
 @pytest.fixture(scope="session")
-def paired_models(tmp_path_factory):
+def paired_models(narrow_models):
     """A narrow network of seven layers in both layouts, one of them inside a residual pair."""
-    return narrow_models(tmp_path_factory.mktemp("paired"), pairs=(0, 0, 0, 1))
+    return narrow_models("paired", pairs=(0, 0, 0, 1))
 
 
 @pytest.fixture(scope="session")
-def crop_folder(shallow_models, tmp_path_factory):
+def crop_folder(shallow_models, made_once):
     """A folder of 48 crops to calibrate with: 24 of one face, and these in other colors."""
-    folder = tmp_path_factory.mktemp("crops")
-    crops = face_crops(Embedder(shallow_models["image"]).spec, 24)
-    for number, crop in enumerate([*crops, *vivid(crops)]):
-        save_image(folder / f"{number}.png", crop)
-    return folder
+
+    def make(folder):
+        crops = face_crops(Embedder(shallow_models["image"]).spec, 24)
+        for number, crop in enumerate([*crops, *vivid(crops)]):
+            save_image(folder / f"{number}.png", crop)
+
+    return made_once("crops", make)
 
 
-def converted_checkpoint(name, folder):
-    """A trained checkpoint of the shared data as ONNX; skips the test where it is not here."""
-    source = SHARED / "checkpoints" / name
+@pytest.fixture(scope="session")
+def trained_model(made_once):
+    """The trained network of the project, converted: of quarter width, the fastest that recognizes people."""
+
+    def make(folder):
+        convert(PRETRAINED, folder / "trained.onnx", ConversionOptions(input_layout="image", reference="numpy"))
+
+    return made_once("trained", make) / "trained.onnx"
+
+
+@pytest.fixture(scope="session")
+def orl(made_once):
+    """Photographs 1 to 4 of people 1 to 20 of the ORL faces, a folder for each person: ``03/2.png``."""
+
+    def make(folder):
+        for person, number, image in read_orl():
+            if person <= 20 and number <= 4:
+                (folder / f"{person:02d}").mkdir(exist_ok=True)
+                save_image(folder / f"{person:02d}" / f"{number}.png", image)
+
+    return made_once("orl", make)
+
+
+@pytest.fixture(scope="session")
+def half_width_model(made_once):
+    """A trained network of half width, whose every layer can be quantized with few crops."""
+    source = SHARED / "checkpoints" / "sphere20a-w050-lfw.ckpt"
     if not source.exists():
         pytest.skip("needs the trained checkpoint of the shared data beside the project, which is not here")
-    target = folder / "trained.onnx"
-    return convert(source, target, ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)).model
 
+    def make(folder):
+        how = ConversionOptions(input_layout="image", reference="numpy", threshold=0.2)
+        convert(source, folder / "trained.onnx", how)
 
-@pytest.fixture(scope="session")
-def trained_model(tmp_path_factory):
-    """The trained network of the project, converted: of quarter width, the fastest that recognizes people."""
-    target = tmp_path_factory.mktemp("trained") / "trained.onnx"
-    return convert(PRETRAINED, target, ConversionOptions(input_layout="image", reference="numpy")).model
-
-
-@pytest.fixture(scope="session")
-def orl(tmp_path_factory):
-    """Photographs 1 to 4 of people 1 to 20 of the ORL faces, a folder for each person: ``03/2.png``."""
-    folder = tmp_path_factory.mktemp("orl")
-    for person, number, image in read_orl():
-        if person <= 20 and number <= 4:
-            (folder / f"{person:02d}").mkdir(exist_ok=True)
-            save_image(folder / f"{person:02d}" / f"{number}.png", image)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def half_width_model(tmp_path_factory):
-    """A trained network of half width, whose every layer can be quantized with few crops."""
-    return converted_checkpoint("sphere20a-w050-lfw.ckpt", tmp_path_factory.mktemp("half"))
+    return made_once("half", make) / "trained.onnx"
 
 
 @pytest.fixture(scope="session")

@@ -15,24 +15,30 @@ from edge_sphereface.evaluation.timing import LatencySummary
 from export.quantization.quantize import QuantizationOptions, quantize
 
 
-def int8_file(model, crops, target, folder):
-    """The model quantized for a target, as a file."""
-    options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target, plan=Plan(rounds=5, per_round=1))
-    path = folder / f"{target}.onnx"
-    onnx.save(quantize(model, crops, options).model, path)
-    return path
+@pytest.fixture(scope="session")
+def int8_model(paired_models, crop_folder, made_once):
+    """A function that gives a narrow model, quantized for a target."""
+
+    def give(target):
+        def make(folder):
+            options = QuantizationOptions(policy=derived.NO_BOUNDS, target=target, plan=Plan(rounds=5, per_round=1))
+            onnx.save(quantize(paired_models["image"], crop_folder, options).model, folder / f"{target}.onnx")
+
+        return made_once(target, make) / f"{target}.onnx"
+
+    return give
 
 
 @pytest.fixture(scope="session")
-def portable_int8(paired_models, crop_folder, tmp_path_factory):
+def portable_int8(int8_model):
     """A narrow model quantized for any processor."""
-    return int8_file(paired_models["image"], crop_folder, "portable", tmp_path_factory.mktemp("portable"))
+    return int8_model("portable")
 
 
 @pytest.fixture(scope="session")
-def vnni_int8(paired_models, crop_folder, tmp_path_factory):
+def vnni_int8(int8_model):
     """A narrow model quantized for x86 processors with VNNI."""
-    return int8_file(paired_models["image"], crop_folder, "x86-vnni", tmp_path_factory.mktemp("vnni"))
+    return int8_model("x86-vnni")
 
 
 @pytest.fixture

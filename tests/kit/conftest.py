@@ -13,18 +13,20 @@ from export.orl.faces import read_orl
 
 
 @pytest.fixture(scope="session")
-def kit(trained_model, tmp_path_factory):
+def kit(trained_model, made_once):
     """A kit with the seeded crops and two gray photographs of each of three people."""
-    place = tmp_path_factory.mktemp("kit")
-    for person, number, image in read_orl():
-        if person <= 3 and number <= 2:
-            folder = place / "people" / f"Name {person}"
-            folder.mkdir(parents=True, exist_ok=True)
-            save_image(folder / f"{number}.png", cv2.resize(image[40:-40, 40:-40], (96, 112)))
-    spec = open_spec(trained_model)
-    crops = [*seeded_crops(spec), *folder_crops(place / "people", spec)]
-    made = make_kit([trained_model], place / "kit", crops, KitOptions(float_forms=("float32-b1", "float32-image")))
-    return open_kit(made.folder)
+
+    def make(place):
+        for person, number, image in read_orl():
+            if person <= 3 and number <= 2:
+                folder = place / "people" / f"Name {person}"
+                folder.mkdir(parents=True, exist_ok=True)
+                save_image(folder / f"{number}.png", cv2.resize(image[40:-40, 40:-40], (96, 112)))
+        spec = open_spec(trained_model)
+        crops = [*seeded_crops(spec), *folder_crops(place / "people", spec)]
+        make_kit([trained_model], place / "kit", crops, KitOptions(float_forms=("float32-b1", "float32-image")))
+
+    return open_kit(made_once("kit", make) / "kit")
 
 
 def open_spec(model):
