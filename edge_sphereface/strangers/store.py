@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,27 +22,20 @@ from edge_sphereface.gallery.vectors import check_embeddings, template_of
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.retention.moment import Moment, read_moment
 from edge_sphereface.retention.service_clock import CALENDAR_TABLE, START_TABLE, age_s, ahead_of_starts, observe
-from edge_sphereface.storage.bounded_json import is_unicode
 from edge_sphereface.storage.private_database import COMPANIONS, PrivateDatabase, has_magic
 from edge_sphereface.strangers.grouping import group_faces
 from edge_sphereface.strangers.known import KnownStrangers
-from edge_sphereface.strangers.numbering import carry_over
-from edge_sphereface.strangers.records import KeptSighting, Stranger
-from edge_sphereface.strangers.sealed_values import (
-    MOST_CROP_BYTES,
-    MOST_RECORD_BYTES,
-    EncodedSighting,
-    SealedValues,
-)
+from edge_sphereface.strangers.sealed_values import SealedValues
+from edge_sphereface.strangers.tables import LARGEST, MOST_ROWS, ClaimedFace, Row, StrangerTables
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
-    from edge_sphereface.storage.private_database import Run
-    from edge_sphereface.strangers.records import Sighting
+    from edge_sphereface.strangers.records import KeptSighting, Sighting, Stranger
+    from edge_sphereface.strangers.sealed_values import EncodedSighting
     from edge_sphereface.types import Float32Array, UInt8Array
 
 MOST_SIGHTINGS = 2000
@@ -61,30 +54,8 @@ _TABLES = (
 )""",
     "CREATE TABLE stranger (number INTEGER PRIMARY KEY, id TEXT UNIQUE, successor INTEGER)",
 )
-_MOST_ROWS = 5000
-"""Rows that are read at once, whatever a file holds."""
 _PART_THAT_GOES = 50
 """Part of a full store whose oldest sightings go together, so that the file is not overwritten for each."""
-_ID_BYTES = 3
-_MOST_LETTERS = 100
-"""Of an ID that is looked for."""
-_LARGEST = 1 << 53
-"""Number of a sighting or a stranger that a file never reaches; a larger one is damage."""
-
-
-class _Row(NamedTuple):
-    """A sighting as grouping needs it: its number, that of its stranger, and its embedding (D,)."""
-
-    number: int
-    stranger: int | None
-    embedding: Float32Array
-
-
-class ClaimedFace(NamedTuple):
-    """A sighting of a stranger who gets a name: its embedding (D,), and its crop (H, W, 3) uint8 BGR."""
-
-    embedding: Float32Array
-    crop: UInt8Array
 
 
 class StrangerStore:
@@ -126,7 +97,7 @@ class StrangerStore:
         if create and fingerprint is None:
             raise ValueError("A store of strangers is made for a model: give its fingerprint.")
         self.path = Path(path)
-        self._key, self._most, self._moment = key, min(most, _MOST_ROWS), moment
+        self._key, self._most, self._moment = key, min(most, MOST_ROWS), moment
         self._database = _opened(self.path, create=create)
         try:
             self._begin(fingerprint)
@@ -163,20 +134,22 @@ class StrangerStore:
             StrangerError: a sighting cannot be kept.
         """
         rows = [self._encoded(sighting) for sighting in sightings]
-        with self._change() as run:
-            service = observe(run, self._moment())
-            self._delete(run, [row[0] for row in run("SELECT number FROM sighting WHERE number > ?", (_LARGEST,))])
-            (last,) = run("SELECT coalesce(max(number), 0) FROM sighting").fetchone()
+        with self._change() as tables:
+            service = observe(tables.run, self._moment())
+            tables.delete([row[0] for row in tables.run("SELECT number FROM sighting WHERE number > ?", (LARGEST,))])
+            (last,) = tables.run("SELECT coalesce(max(number), 0) FROM sighting").fetchone()
             ages_s = [0.0] * len(rows) if ages_s is None else ages_s
             for number, (row, age) in enumerate(zip(rows, ages_s, strict=True), start=last + 1):
                 place = (number, service.start, service.served_s - age, None)
-                run("INSERT INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, *self._values.seal(number, row)))
-            (count,) = run("SELECT count(*) FROM sighting").fetchone()
+                tables.run(
+                    "INSERT INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, *self._values.seal(number, row))
+                )
+            (count,) = tables.run("SELECT count(*) FROM sighting").fetchone()
             if count <= self._most:
                 return 0
             gone = min(count - self._most + self._most // _PART_THAT_GOES, count)
             query = "SELECT number FROM sighting ORDER BY number LIMIT ?"
-            self._delete(run, [number for (number,) in run(query, (gone,)).fetchall()])
+            tables.delete([number for (number,) in tables.run(query, (gone,)).fetchall()])
             return int(gone)
 
     def require_storable(self, sighting: Sighting) -> None:
@@ -198,13 +171,13 @@ class StrangerStore:
         Args:
             threshold: least average similarity of the sightings of one person.
         """
-        with self._change() as run:
-            run("DELETE FROM stranger WHERE number NOT BETWEEN 1 AND ?", (_LARGEST,))
-            rows = self._rows(run)
+        with self._change() as tables:
+            tables.run("DELETE FROM stranger WHERE number NOT BETWEEN 1 AND ?", (LARGEST,))
+            rows = tables.rows()
             labels = group_faces(self._matrix(rows), threshold)
             groups = [[rows[index] for index in np.flatnonzero(labels == label)] for label in np.unique(labels)]
-            numbers = self._number(run, groups)
-            strangers = self._strangers(run)
+            numbers = tables.number(groups)
+            strangers = tables.strangers()
         means = {number: self._matrix(group).mean(axis=0) for number, group in zip(numbers, groups, strict=True)}
         kept = [(stranger, means[number]) for number, stranger in strangers.items() if number in means]
         return KnownStrangers(
@@ -217,8 +190,8 @@ class StrangerStore:
 
     def strangers(self) -> tuple[Stranger, ...]:
         """The strangers as :meth:`group` found them last, those seen most often first."""
-        with self._change() as run:
-            return tuple(self._strangers(run).values())
+        with self._change() as tables:
+            return tuple(tables.strangers().values())
 
     def get(self, stranger: str) -> Stranger:
         """One stranger.
@@ -229,8 +202,8 @@ class StrangerStore:
         Raises:
             StrangerNotFoundError: there is no such stranger.
         """
-        with self._change() as run:
-            found = self._strangers(run).get(self._find(run, stranger))
+        with self._change() as tables:
+            found = tables.strangers().get(self._find(tables, stranger))
         if found is None:
             raise _no_stranger(stranger, self.path)
         return found
@@ -241,8 +214,8 @@ class StrangerStore:
         Raises:
             StrangerNotFoundError: there is no such stranger.
         """
-        with self._change() as run:
-            found = self._sightings(run).get(self._find(run, stranger), ())
+        with self._change() as tables:
+            found = tables.sightings().get(self._find(tables, stranger), ())
         if not found:
             raise _no_stranger(stranger, self.path)
         return tuple(found)
@@ -253,8 +226,8 @@ class StrangerStore:
         Raises:
             StrangerNotFoundError: there is no such sighting.
         """
-        with self._change() as run:
-            found = self._crop(run, sighting) if 0 < sighting <= _LARGEST else None
+        with self._change() as tables:
+            found = tables.crop(sighting) if 0 < sighting <= LARGEST else None
         if found is None:
             raise StrangerNotFoundError("There is no sighting of that number.", hint="it may have expired")
         return found
@@ -265,8 +238,8 @@ class StrangerStore:
         Raises:
             StrangerNotFoundError: there is no such stranger.
         """
-        with self._change() as run:
-            crops = (self._crop(run, one.number) for one in self._sightings(run).get(self._find(run, stranger), ()))
+        with self._change() as tables:
+            crops = (tables.crop(one.number) for one in tables.sightings().get(self._find(tables, stranger), ()))
             found = next((crop for crop in crops if crop is not None), None)
         if found is None:
             raise _no_stranger(stranger, self.path)
@@ -288,12 +261,12 @@ class StrangerStore:
         Raises:
             StrangerNotFoundError: there is no such stranger.
         """
-        with self._change() as run:
-            number = self._find(run, stranger)
-            claimed = tuple(itertools.islice(self._intact(run, number), most))
+        with self._change() as tables:
+            number = self._find(tables, stranger)
+            claimed = tuple(itertools.islice(tables.intact(number), most))
             if claimed:
                 yield claimed
-            self._delete(run, [row[0] for row in run("SELECT number FROM sighting WHERE stranger = ?", (number,))])
+            tables.delete(tables.numbers_of(number))
         self.erase()
         if not claimed:
             raise _no_stranger(stranger, self.path)
@@ -307,12 +280,9 @@ class StrangerStore:
         Raises:
             StrangerNotFoundError: there is no such stranger.
         """
-        with self._change() as run:
-            if stranger is None:
-                found = run("SELECT number FROM sighting").fetchall()
-            else:
-                found = run("SELECT number FROM sighting WHERE stranger = ?", (self._find(run, stranger),)).fetchall()
-            self._delete(run, [number for (number,) in found])
+        with self._change() as tables:
+            found = tables.numbers_of(None if stranger is None else self._find(tables, stranger))
+            tables.delete(found)
         self.erase()
         return len(found)
 
@@ -327,8 +297,8 @@ class StrangerStore:
         Returns:
             Number of sightings removed.
         """
-        with self._change() as run:
-            rows = self._rows(run)
+        with self._change() as tables:
+            rows = tables.rows()
         if not rows:
             return 0
         groups = [[row] for row in rows]
@@ -336,15 +306,15 @@ class StrangerStore:
         means = np.stack([template_of(self._matrix(group)) for group in groups])
         known = {row.number for group, found in zip(groups, is_known(means), strict=True) if found for row in group}
         if known:
-            with self._change() as run:
-                self._delete(run, known)
+            with self._change() as tables:
+                tables.delete(known)
             self.erase()
         return len(known)
 
     def oldest_s(self) -> float:
         """Age of the oldest sighting in seconds; 0 without one, infinite if its time is damaged."""
-        with self._change() as run:
-            return max(self._ages(run).values(), default=0.0)
+        with self._change() as tables:
+            return max(self._ages(tables).values(), default=0.0)
 
     def expire(self, keep_s: float, *, dry_run: bool = False) -> int:
         """Remove the sightings that are older than a limit, and overwrite all that was removed before.
@@ -356,23 +326,23 @@ class StrangerStore:
         Returns:
             Number of sightings removed.
         """
-        with self._change() as run:
-            old = [number for number, age in self._ages(run).items() if age > keep_s]
+        with self._change() as tables:
+            old = [number for number, age in self._ages(tables).items() if age > keep_s]
             if not dry_run:
-                self._delete(run, old)
+                tables.delete(old)
         if not dry_run:
             self.erase()
         return len(old)
 
     def erase(self) -> None:
         """Overwrite what was removed, if that was not done yet."""
-        with self._change() as run:
-            (erasing,) = run("SELECT erasing FROM state").fetchone()
+        with self._change() as tables:
+            (erasing,) = tables.run("SELECT erasing FROM state").fetchone()
         if erasing:
             with self._explained():
                 self._database.overwrite_removed()
-            with self._change() as run:
-                run("UPDATE state SET erasing = 0")
+            with self._change() as tables:
+                tables.run("UPDATE state SET erasing = 0")
 
     # ---- the database -----------------------------------------------------------------------------------------
 
@@ -404,143 +374,36 @@ class StrangerStore:
         )
         self._values.require_key(key_check, self.path)
 
-    def _rows(self, run: Run) -> list[_Row]:
-        """The sightings. One that is damaged is removed."""
-        size = self._values.embedding_bytes
-        query = f"""SELECT sighting.number, stranger.number, CASE WHEN length(embedding) = {size} THEN embedding END
-            FROM sighting LEFT JOIN stranger ON stranger.number = sighting.stranger AND stranger.successor IS NULL
-            ORDER BY sighting.number DESC LIMIT {_MOST_ROWS}"""  # noqa: S608 -- numbers
-        rows, damaged = [], []
-        for number, stranger, sealed in run(query).fetchall():
-            try:
-                embedding = self._values.embedding(number, sealed)
-            except StrangerFormatError:
-                damaged.append(number)
-            else:
-                rows.append(_Row(number, stranger, embedding))
-        self._delete(run, damaged)
-        return rows[::-1]
-
     def _encoded(self, sighting: Sighting) -> EncodedSighting:
         (embedding,) = check_embeddings(sighting.embedding, self.fingerprint.embedding_size)
         return self._values.encode(sighting, embedding)
 
-    def _crop(self, run: Run, sighting: int) -> UInt8Array | None:
-        """The crop of a sighting; None if there is none, or it is damaged, and then the sighting is removed."""
-        query = f"SELECT CASE WHEN length(crop) <= {MOST_CROP_BYTES} THEN crop END FROM sighting WHERE number = ?"  # noqa: S608 -- a number
-        row = run(query, (sighting,)).fetchone()
-        try:
-            return None if row is None else self._values.crop(sighting, row[0])
-        except StrangerFormatError:
-            self._delete(run, [sighting])
-            return None
-
-    def _intact(self, run: Run, number: int) -> Iterator[ClaimedFace]:
-        """The sightings of a stranger of which nothing is damaged, the best crop first."""
-        embeddings = {row.number: row.embedding for row in self._rows(run) if row.stranger == number}
-        for sighting in self._sightings(run).get(number, ()):
-            if sighting.number in embeddings:
-                crop = self._crop(run, sighting.number)
-                if crop is not None:
-                    yield ClaimedFace(embeddings[sighting.number], crop)
-
-    def _matrix(self, rows: Sequence[_Row]) -> Float32Array:
+    def _matrix(self, rows: Sequence[Row]) -> Float32Array:
         if not rows:
             return np.zeros((0, self.fingerprint.embedding_size), dtype=np.float32)
         return np.stack([row.embedding for row in rows])
 
-    def _sightings(self, run: Run) -> dict[int, list[KeptSighting]]:
-        """The sightings of each stranger, the best crop first. One that is damaged is removed."""
-        query = f"""SELECT stranger, number, CASE WHEN length(record) <= {MOST_RECORD_BYTES} THEN record END
-            FROM sighting WHERE typeof(stranger) = 'integer' ORDER BY number DESC LIMIT {_MOST_ROWS}"""  # noqa: S608 -- numbers
-        found: dict[int, list[KeptSighting]] = {}
-        damaged = []
-        for stranger, number, sealed in run(query).fetchall():
-            try:
-                found.setdefault(stranger, []).append(self._values.record(number, sealed))
-            except StrangerFormatError:
-                damaged.append(number)
-        self._delete(run, damaged)
-        for sightings in found.values():
-            sightings.sort(key=lambda sighting: (-sighting.quality, sighting.number))
-        return found
-
-    def _strangers(self, run: Run) -> dict[int, Stranger]:
-        """The strangers by their numbers, those seen most often first."""
-        sightings = self._sightings(run)
-        query = "SELECT number, id FROM stranger WHERE successor IS NULL LIMIT ?"
-        strangers = {
-            number: _stranger(str(name), sightings[number])
-            for number, name in run(query, (_MOST_ROWS,)).fetchall()
-            if sightings.get(number)
-        }
-        return dict(
-            sorted(strangers.items(), key=lambda item: (-item[1].sightings, -item[1].last.timestamp(), item[0]))
-        )
-
-    def _number(self, run: Run, groups: Sequence[Sequence[_Row]]) -> list[int]:
-        """Give each group the number of a stranger, and write down what changes."""
-        numbers = []
-        numbering = carry_over([[row.stranger for row in group] for group in groups])
-        (last,) = run("SELECT coalesce(max(number), 0) FROM stranger").fetchone()
-        for group, kept in zip(groups, numbering.numbers, strict=True):
-            number = kept
-            if number is None:
-                number = last = last + 1
-                run("INSERT INTO stranger VALUES (?, ?, NULL)", (number, self._new_id(run)))
-            numbers.append(number)
-            for changed in (row.number for row in group if row.stranger != number):
-                run("UPDATE sighting SET stranger = ? WHERE number = ?", (number, changed))
-        for before, after in numbering.successors.items():
-            run("UPDATE stranger SET successor = ? WHERE number = ? OR successor = ?", (after, before, before))
-        self._drop_empty(run)
-        return numbers
-
-    @staticmethod
-    def _new_id(run: Run) -> str:
-        while True:
-            name = f"s-{secrets.token_hex(_ID_BYTES)}"
-            if run("SELECT 1 FROM stranger WHERE id = ?", (name,)).fetchone() is None:
-                return name
-
-    def _find(self, run: Run, stranger: str) -> int:
-        row = None
-        if len(stranger) <= _MOST_LETTERS and is_unicode(stranger):
-            row = run("SELECT coalesce(successor, number) FROM stranger WHERE id = ?", (stranger,)).fetchone()
-        if row is None or not isinstance(row[0], int):
+    def _find(self, tables: StrangerTables, stranger: str) -> int:
+        number = tables.find(stranger)
+        if number is None:
             raise _no_stranger(stranger, self.path)
-        return row[0]
+        return number
 
-    def _delete(self, run: Run, sightings: Collection[int]) -> None:
-        if sightings:
-            for number in sightings:
-                run("DELETE FROM sighting WHERE number = ?", (number,))
-            run("UPDATE state SET erasing = 1")
-            self._drop_empty(run)
-
-    @staticmethod
-    def _drop_empty(run: Run) -> None:
-        """Remove strangers without sightings, and what leads to them."""
-        run(
-            "DELETE FROM stranger WHERE coalesce(successor, number) NOT IN "
-            "(SELECT stranger FROM sighting WHERE stranger IS NOT NULL)"
-        )
-
-    def _ages(self, run: Run) -> dict[int, float]:
+    def _ages(self, tables: StrangerTables) -> dict[int, float]:
         """Ages of the sightings in seconds by their numbers; a damaged one is infinite."""
-        now_s, ahead_s = observe(run, self._moment()).now_s, ahead_of_starts(run)
+        now_s, ahead_s = observe(tables.run, self._moment()).now_s, ahead_of_starts(tables.run)
         ages = {}
-        for number, start, served_s in run("SELECT number, start, served_s FROM sighting LIMIT ?", (_MOST_ROWS,)):
+        for number, start, served_s in tables.run("SELECT number, start, served_s FROM sighting LIMIT ?", (MOST_ROWS,)):
             age = age_s(now_s, served_s, ahead_s.get(start))
             ages[number] = float("inf") if age is None else age
         return ages
 
     @contextmanager
-    def _change(self) -> Iterator[Run]:
+    def _change(self) -> Iterator[StrangerTables]:
         with self._explained(), self._database.change() as run:
             if run("SELECT store, fingerprint, key_check FROM state").fetchone() != self._state:
                 raise StrangerError(f"{self.path} was replaced meanwhile.", hint="open it again")
-            yield run
+            yield StrangerTables(run, self._values)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -593,24 +456,12 @@ def _explained(path: Path) -> Iterator[None]:
         raise StrangerFormatError(f"{path} is no file of strangers: {error}.", hint="name another place") from error
 
 
-def _by_stranger(rows: Iterable[_Row]) -> list[tuple[int, list[_Row]]]:
-    groups: dict[int, list[_Row]] = {}
+def _by_stranger(rows: Iterable[Row]) -> list[tuple[int, list[Row]]]:
+    groups: dict[int, list[Row]] = {}
     for row in rows:
         if row.stranger is not None:
             groups.setdefault(row.stranger, []).append(row)
     return sorted(groups.items())
-
-
-def _stranger(name: str, sightings: Sequence[KeptSighting]) -> Stranger:
-    days = {moment.astimezone().date() for sighting in sightings for moment in (sighting.start, sighting.end)}
-    return Stranger(
-        id=name,
-        sightings=len(sightings),
-        days=len(days),
-        first=min(sighting.start for sighting in sightings),
-        last=max(sighting.end for sighting in sightings),
-        cameras=tuple(sorted({sighting.camera for sighting in sightings})),
-    )
 
 
 def _no_stranger(stranger: str, path: Path) -> StrangerNotFoundError:
