@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from benchmarks.result_file import keep_result
 from edge_sphereface.cli.arguments import json_option, pairs_options, read_named_pairs
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError
 from edge_sphereface.detection import open_detector
-from edge_sphereface.json_output import rounded
 from edge_sphereface.model.ncnn_network import LARGE_TILES
 from edge_sphereface.model.spec import LAYOUT_NCHW
 
@@ -34,14 +32,12 @@ class HalfPrecisionRow:
         model: file name of the float model.
         network: architecture and widths of the network.
         modelled_by: packages that computed the half precision, with their versions.
-        seconds: duration of both models over all photographs, in seconds.
         proof: comparison with the float model, by the bounds of ``float16-large-tiles``.
     """
 
     model: str
     network: str
     modelled_by: str
-    seconds: float = field(metadata=rounded(1))
     proof: ProofReport
 
 
@@ -90,7 +86,7 @@ def run_half_precision(arguments: argparse.Namespace) -> Outcome:
     for path in arguments.model:
         row, proof = judge(path, labeled, reporter=Progress)
         rows.append(row)
-        parts.append(f"{path.name}, {row.network}, {row.seconds:.0f} s by {row.modelled_by}: {proof_text(proof)}")
+        parts.append(f"{path.name}, {row.network}, modelled by {row.modelled_by}: {proof_text(proof)}")
     result = HalfPrecisionReport(environment=timed.describe(), half_precision=tuple(rows))
     keep_result(result, arguments.output)
     return Outcome(result, "\n\n".join(parts), passed=all(row.proof.passed for row in rows))
@@ -116,13 +112,11 @@ def judge(path: Path, labeled: LabeledPairs, *, reporter: Reporter) -> tuple[Hal
     spec = replace(original.spec, input_layout=LAYOUT_NCHW)
     half = HalfPrecisionEmbedder(change_layout(plain, spec, batch=1), spec)
     options = NcnnOptions(precision=LARGE_TILES, labeled=labeled)
-    start = time.monotonic()
     proof = judge_half(original, half, options, open_detector(), reporter)
     row = HalfPrecisionRow(
         model=path.name,
         network=f"{spec.architecture}, channels {', '.join(map(str, spec.widths))}",
         modelled_by=half.versions,
-        seconds=time.monotonic() - start,
         proof=proof.report(),
     )
     return row, proof
