@@ -57,7 +57,10 @@ def _core(name: str, report: PeersReport) -> str:
     )
     head = ["contender", "precision", "instructions", "multiply-adds", "loads, stores", "MB to memory", "cosine"]
     head += ["model, ms"] if report.model is not None else []
-    return f"{name}, with the caches of {CORES[name].board}:\n\n{table(head, [_cells(row, len(head)) for row in rows])}"
+    core = CORES[name]
+    emulated = f", emulated as {core.emulated_as}" if core.emulated_as else ""
+    body = table(head, [_cells(row, len(head)) for row in rows])
+    return f"{name}{emulated}, with the caches of {core.board}:\n\n{body}"
 
 
 def _cells(row: PeerRow, length: int) -> list[str]:
