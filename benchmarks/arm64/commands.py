@@ -33,7 +33,8 @@ def add_command(commands: Commands) -> None:
         help="test the built wheel on emulated Arm cores: features, agreement with this machine, instruction counts",
         description="Build the wheel, install it with its arm64 dependencies into a small arm64 system (Debian only; "
         "downloaded into build/emulation), run every feature on each core under QEMU, and compare with this machine. "
-        "The exit code is 1 if a feature fails or a difference exceeds its bound.",
+        "The folder keeps cores that passed and counts by everything that they depend on, so that an interrupted run "
+        "continues. The exit code is 1 if a feature fails or a difference exceeds its bound.",
         epilog="examples: python -m benchmarks arm64 -o results; "
         "python -m benchmarks arm64 --processors cortex-a72 --with onnxruntime==1.20.0 --no-counts",
     )
@@ -74,6 +75,7 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
         arguments: arguments of the command.
         emulator: emulator of the cores; None for the one in ``build/emulation``.
     """
+    from benchmarks.arm64.kept_results import KeptResults
     from benchmarks.arm64.models import prepare
     from benchmarks.arm64.report import Arm64Report, text
     from benchmarks.arm64.smoke import SmokeOptions, build_wheel, smoke
@@ -92,9 +94,10 @@ def run_arm64(arguments: argparse.Namespace, emulator: Emulator | None = None) -
         ensure_folder(arguments.output)
     wheel = arguments.wheel or build_wheel(arguments.folder)
     models = prepare(arguments.checkpoint, folder=arguments.folder, told=told(arguments), note=note)
+    results = KeptResults(arguments.folder / "results")
     report = Arm64Report(
         environment=environment.describe(),
-        result=smoke(models, wheel, options, emulator=emulator, note=note),
+        result=smoke(models, wheel, options, emulator=emulator, results=results, note=note),
     )
     page = text(report)
     if arguments.output is not None:

@@ -57,6 +57,7 @@ class Models:
 
     Attributes:
         name: name of the network and its weights.
+        key: what follows from the checkpoint and the code that made the models.
         floats: float32 ONNX files by form.
         int8: quantized ONNX files by target.
         photo: photograph with a face.
@@ -66,6 +67,7 @@ class Models:
     """
 
     name: str
+    key: str
     floats: Mapping[str, Path]
     int8: Mapping[str, Path]
     photo: Path
@@ -109,6 +111,7 @@ def prepare(
     weights = source.name if source else "untrained weights (random, fixed seed)"
     return Models(
         name=f"{spec.architecture}, channels {', '.join(map(str, spec.widths))}: {weights}",
+        key=target.name,
         floats={form: target / f"{form}.onnx" for form in (PLAIN, REWRITTEN, WINOGRAD)},
         int8={form: target / f"{form}.onnx" for form in INT8_TARGETS},
         photo=target / "photo.png",

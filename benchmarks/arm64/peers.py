@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from benchmarks.arm64 import marked_ncnn, marked_peer
 from benchmarks.arm64.cores import CORES
 from benchmarks.arm64.cost_model import fit, modelled_ms, published
 from benchmarks.arm64.instructions import SOURCE, Counts, build_plugin, count_marked
+from benchmarks.arm64.kept_results import KeptResults, installed_packages
 from benchmarks.arm64.marked_peer import PeerJob
 from benchmarks.arm64.ncnn_networks import network_graph
 from benchmarks.arm64.skipped_cases import OURS
@@ -27,16 +27,13 @@ from benchmarks.contenders.contender import FLOAT16, FLOAT32
 from benchmarks.emulation.debian import EmulationError
 from benchmarks.emulation.processors import PROCESSORS
 from benchmarks.peer_environments import PeerUnavailableError, environment_of, has_own_environment, python_of
-from benchmarks.recorded import read_record
 from benchmarks.stages import form_of
 from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.inference.embedder import Embedder, preprocess
-from edge_sphereface.json_output import json_text
 from edge_sphereface.metrics import agreement
 from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.model.spec import LAYOUT_NCHW
-from edge_sphereface.storage.bounded_json import MAX_JSON_BYTES, JsonError, parse_json
-from edge_sphereface.storage.files import SHARED, atomic_write, ensure_folder, sha256_of
+from edge_sphereface.storage.files import ensure_folder, sha256_of
 from export.faces import face_crops
 
 if TYPE_CHECKING:
@@ -206,6 +203,7 @@ class PeerCounter:
         np.save(self._folder / "floats.npy", preprocess(crops, replace(embedder.spec, input_layout=LAYOUT_NCHW)))
         self._expected: Float32Array = embedder.forward(crops)
         self._plugin = build_plugin(emulator)
+        self._results = KeptResults(self._folder / "counts")
         self._lock = threading.Lock()  # environments and converted models are made once
 
     def count(self, case: PeerCase) -> Counted:
@@ -254,19 +252,12 @@ class PeerCounter:
     ) -> RowT:
         """Return a result that is kept from an earlier run, else count and keep it."""
         packages = Path(python.variables["PYTHONPATH"].split(os.pathsep)[0])
-        installed = sorted(path.name for path in packages.glob("*.dist-info"))
         words = [processor, self._emulator.version(), sha256_of(SOURCE), repr(CORES[processor].caches)]
-        key = hashlib.sha256("\n".join([*words, *depends, *installed]).encode()).hexdigest()[:32]
-        path = self._folder / "counts" / f"{key}.json"
-        if path.is_file():
-            try:
-                return read_record(kind, parse_json(path.read_bytes(), limit=MAX_JSON_BYTES))
-            except (UsageError, JsonError):
-                path.unlink()
-        counted = count()
-        path.parent.mkdir(exist_ok=True)
-        with atomic_write(path, mode=SHARED) as stream:
-            stream.write(json_text(counted).encode())
+        words += [*depends, *installed_packages(packages)]
+        counted = self._results.read(kind, words)
+        if counted is None:
+            counted = count()
+            self._results.keep(counted, words)
         return counted
 
     def _count(self, case: PeerCase, peer: Peer, python: EmulatedPython) -> Counted:
@@ -309,7 +300,8 @@ class PeerCounter:
         return self._with_packages(case.processor, packages)
 
     def _with_packages(self, processor: str, packages: Path) -> EmulatedPython:
-        python = self._emulator.python(PROCESSORS[processor], packages=packages)
+        emulated = PROCESSORS[CORES[processor].emulated_as or processor]
+        python = self._emulator.python(emulated, packages=packages)
         variables = {
             **python.variables,
             "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}",

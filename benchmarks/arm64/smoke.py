@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import platform
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.arm64 import instructions
-from benchmarks.arm64.agreement import compare
+from benchmarks.arm64 import agreement, instructions
+from benchmarks.arm64.agreement import Agreement, compare
 from benchmarks.arm64.features import FEATURES, feature_name
+from benchmarks.arm64.kept_results import installed_packages
 from benchmarks.arm64.models import ROOT
-from benchmarks.arm64.runner import Job, Runner
+from benchmarks.arm64.runner import SCRIPT, FeatureLine, Job, Runner
 from benchmarks.emulation.debian import run_tool
 from benchmarks.emulation.emulator import this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.json_output import rounded
 from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_X86_VNNI, WEIGHT_BITS, Target, saturates
+from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from benchmarks.arm64.agreement import Agreement
+    from benchmarks.arm64.kept_results import KeptResults
     from benchmarks.arm64.models import Models
-    from benchmarks.arm64.runner import FeatureLine, Run
+    from benchmarks.arm64.runner import Run
     from benchmarks.emulation.emulator import EmulatedPython, Emulator
 
 HERE = "this machine"
 EXTRAS = "cpu,mtcnn"
 ALL_FEATURES = tuple(feature_name(feature) for feature in FEATURES)
+_CODE = (SCRIPT, Path(agreement.__file__), instructions.SOURCE, instructions.WORKER)
+"""Files besides those of the wheel and the models on which a result depends."""
 _OTHER_X86_64 = ("imports", "int8 embedding")
 """Features for x86-64 without VNNI, which runs only to show the effect of 8-bit weights."""
 
@@ -63,7 +66,7 @@ class ProcessorRow:
         doctor: findings of ``doctor`` that are not fine, by check.
         features: result of each feature.
         agreement: agreement with this machine.
-        seconds: duration of all features in seconds.
+        seconds: processor time of all features in seconds, that of the emulator included.
         problems: failures and differences that exceed their bounds, in sentences.
         passed: whether there are none.
     """
@@ -108,19 +111,6 @@ class WheelFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Durations:
-    """Durations in seconds.
-
-    Attributes:
-        preparing: until emulator, system and wheels were there.
-        all: of the whole test.
-    """
-
-    preparing: float = field(metadata=rounded(1))
-    all: float = field(metadata=rounded(1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeResult:
     """Results of all processors.
 
@@ -135,7 +125,6 @@ class SmokeResult:
         processors: one row for each emulated processor.
         instructions: one row for each Arm core and form; empty if not counted.
         occupied_mib: size of the downloaded files in MiB, by kind.
-        seconds: durations.
         passed: whether every feature passed and every difference is within its bound.
     """
 
@@ -149,7 +138,6 @@ class SmokeResult:
     processors: tuple[ProcessorRow, ...]
     instructions: tuple[InstructionCount, ...]
     occupied_mib: Mapping[str, float]
-    seconds: Durations
     passed: bool
 
 
@@ -170,44 +158,47 @@ def smoke(
     options: SmokeOptions,
     *,
     emulator: Emulator,
+    results: KeptResults,
     note: Callable[[str], None] = lambda _: None,
 ) -> SmokeResult:
-    """Run every feature on every processor, compare, and count.
+    """Run every feature on every processor, compare, and count, except what an earlier run of the same files did.
 
     Args:
         models: models and inputs.
         wheel: wheel of the project.
         options: options of the test.
         emulator: emulator of the processors.
+        results: processors that passed, and counts; the test takes them and keeps its own.
         note: called with each line of output.
 
     Raises:
         EmulationError: emulation is not available on this machine.
     """
-    start = time.monotonic()
     plugin = instructions.build_plugin(emulator) if options.counts else None
     packages = _packages(wheel, options, emulator)
-    pythons = {name: emulator.python(PROCESSORS[name], packages=packages[name]) for name in options.processors}
-    ready = time.monotonic()
-    note(f"emulator, system and wheels are there after {ready - start:.0f} s")
-    runner = Runner(note)
+    pythons = {HERE: this_python(packages[HERE])}
+    pythons |= {name: emulator.python(PROCESSORS[name], packages=packages[name]) for name in options.processors}
+    note("emulator, system and wheels are there")
+    same = [emulator.version(), models.key, sha256_of(wheel), *map(sha256_of, _CODE)]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(usable_cpus()) as pool:
-
-        def run(name: str) -> Run:
-            python = this_python(packages[name]) if name == HERE else pythons[name]
-            return runner.features(name, python, features_job(models, name, packages[name], Path(folder)))
-
+        test = _Test(
+            models=models,
+            pythons=pythons,
+            packages=packages,
+            depends={name: [*same, *installed_packages(packages[name]), name] for name in pythons},
+            exact=exact_targets(platform.machine(), read_cpuinfo()[1]),
+            folder=Path(folder),
+            results=results,
+            runner=Runner(note),
+            note=note,
+        )
         try:
-            base = run(HERE)
-            runs = dict(zip(pythons, pool.map(run, pythons), strict=True))
-            exact = exact_targets(platform.machine(), read_cpuinfo()[1])
-            here = judged_row(HERE, base, base, Path(folder), targets=exact)
-            rows = [judged_row(name, base, run, Path(folder), targets=exact) for name, run in runs.items()]
-            alive = {name: python for name, python in pythons.items() if not runs[name].died}
-            counted = _count(models, alive, plugin, pool, note)
+            here, *rows = test.rows(pool)
+            cores = [row.processor for row in rows if len(row.features) == len(ALL_FEATURES)]
+            counted = test.counts(cores, plugin, pool) if plugin is not None else []
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            runner.kill()
+            test.runner.kill()
             raise
     return SmokeResult(
         model=models.name,
@@ -216,13 +207,80 @@ def smoke(
         emulator=f"QEMU {emulator.version()} user mode",
         release=emulator.release or "this machine's",
         here=here,
-        int8_targets=exact,
+        int8_targets=test.exact,
         processors=tuple(rows),
         instructions=tuple(counted),
         occupied_mib=emulator.occupied_mib(),
-        seconds=Durations(preparing=ready - start, all=time.monotonic() - start),
         passed=all(row.passed for row in (here, *rows)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Test:
+    """What the runs on all processors share.
+
+    Attributes:
+        models: models and inputs.
+        pythons: interpreter of each processor; the first one is this machine's.
+        packages: folder with the installed wheel, by processor.
+        depends: what the results of a processor depend on.
+        exact: INT8 targets that this machine computes exactly.
+        folder: folder of the outputs.
+        results: results of earlier runs.
+        runner: runs the features.
+        note: called with each line of output.
+    """
+
+    models: Models
+    pythons: Mapping[str, EmulatedPython]
+    packages: Mapping[str, Path]
+    depends: Mapping[str, Sequence[str]]
+    exact: tuple[Target, ...]
+    folder: Path
+    results: KeptResults
+    runner: Runner
+    note: Callable[[str], None]
+
+    def rows(self, pool: ThreadPoolExecutor) -> list[ProcessorRow]:
+        """Return the result of each processor. Those that passed in an earlier run do not run again."""
+        kept = {name: self.results.read(ProcessorRow, self.depends[name]) for name in self.pythons}
+        rows = {name: row for name, row in kept.items() if row is not None}
+        for name in rows:
+            self.note(f"{name:<12} passed in an earlier run")
+        missing = [name for name in self.pythons if name not in rows]
+        if missing:
+            base = self._run(HERE)
+            tested = pool.map(lambda name: self._tested(name, base), missing)
+            rows |= dict(zip(missing, tested, strict=True))
+        return [rows[name] for name in self.pythons]
+
+    def _tested(self, name: str, base: Run) -> ProcessorRow:
+        row = judged_row(name, base, base if name == HERE else self._run(name), self.folder, targets=self.exact)
+        if row.passed:
+            self.results.keep(row, self.depends[name])
+        return row
+
+    def _run(self, name: str) -> Run:
+        job = features_job(self.models, name, self.packages[name], self.folder)
+        return self.runner.features(name, self.pythons[name], job)
+
+    def counts(self, cores: Sequence[str], plugin: Path, pool: ThreadPoolExecutor) -> list[InstructionCount]:
+        """Count the instructions of an inference for each core and each form for it, or return the kept counts."""
+        int8 = {target: path for target, path in self.models.int8.items() if target != TARGET_X86_VNNI}
+        forms = {**self.models.floats, **int8}
+
+        def count(case: tuple[str, str]) -> InstructionCount:
+            core, form = case
+            depends = [*self.depends[core], form]
+            counted = self.results.read(InstructionCount, depends)
+            if counted is None:
+                number = instructions.count(self.pythons[core], plugin, forms[form], self.models.crops)
+                counted = InstructionCount(processor=core, form=form, instructions=number)
+                self.results.keep(counted, depends)
+            self.note(f"{core:<12} {form:<16} {counted.instructions / 1e6:>7.0f} million instructions")
+            return counted
+
+        return list(pool.map(count, [(core, form) for core in cores for form in forms]))
 
 
 def _packages(wheel: Path, options: SmokeOptions, emulator: Emulator) -> dict[str, Path]:
@@ -281,29 +339,7 @@ def judged_row(name: str, base: Run, run: Run, folder: Path, *, targets: Sequenc
         doctor=run.details.get("doctor", {}),
         features=tuple(run.lines),
         agreement=found,
-        seconds=run.seconds,
+        seconds=sum(line.seconds for line in run.lines),
         problems=tuple(problems),
         passed=not problems,
     )
-
-
-def _count(
-    models: Models,
-    pythons: Mapping[str, EmulatedPython],
-    plugin: Path | None,
-    pool: ThreadPoolExecutor,
-    note: Callable[[str], None],
-) -> list[InstructionCount]:
-    """Count the instructions of an inference for each Arm core and each form for it."""
-    if plugin is None:
-        return []
-    forms = {**models.floats, **{target: path for target, path in models.int8.items() if target != TARGET_X86_VNNI}}
-    cores = [name for name in pythons if PROCESSORS[name].machine == ARM64]
-
-    def one(case: tuple[str, str]) -> InstructionCount:
-        core, form = case
-        number = instructions.count(pythons[core], plugin, forms[form], models.crops)
-        note(f"{core:<12} {form:<16} {number / 1e6:>7.0f} million instructions")
-        return InstructionCount(processor=core, form=form, instructions=number)
-
-    return list(pool.map(one, [(core, form) for core in cores for form in forms]))

@@ -44,12 +44,13 @@ def call(capsys, *words):
 
 @pytest.mark.slow
 def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_machine, capsys, tmp_path, require_schema):
-    """On two processors, with this machine in the place of both."""
+    """On two processors, with this machine in the place of both. What passed does not run again."""
     (tmp_path / "x.whl").touch()
     output = tmp_path / "results"
     words = ["arm64", "--processors", "cortex-a72", "haswell", "--checkpoint", small_checkpoint, "--folder", folder]
     words += ["--wheel", tmp_path / "x.whl", "-o", output]
-    outcome = commands.run_arm64(build_parser().parse_args([str(word) for word in words]), this_machine)
+    arguments = build_parser().parse_args([str(word) for word in words])
+    outcome = commands.run_arm64(arguments, this_machine)
     result = json.loads(json_text(outcome.result))
     require_schema("benchmarks arm64", result)
     assert outcome.passed
@@ -73,7 +74,7 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
     }
     assert result.keys() - {"environment"} == {
         "model", "crops", "wheel", "emulator", "release", "here", "int8_targets", "processors", "instructions",
-        "occupied_mib", "seconds", "passed",
+        "occupied_mib", "passed",
     }  # fmt: skip
     assert list(core) == [
         "processor", "title", "versions", "doctor", "features", "agreement", "seconds", "problems", "passed",
@@ -85,6 +86,12 @@ def test_every_feature_runs_and_agrees(made, folder, small_checkpoint, this_mach
     assert "0 (0.25)" in page
     assert page.rstrip().endswith("PASSED")
     assert "cortex-a72   verify model" in capsys.readouterr().err
+    again = json.loads(json_text(commands.run_arm64(arguments, this_machine).result))
+    assert again.pop("environment")
+    assert again.items() <= result.items()
+    told = capsys.readouterr().err
+    assert "cortex-a72   passed in an earlier run" in told
+    assert "verify model" not in told
 
 
 @pytest.mark.slow
