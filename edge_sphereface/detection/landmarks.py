@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.types import Face, Float32Array, UInt8Array
 
-_VIEWS = np.array([[0.8], [0.9], [1.0]], dtype=np.float32)
+_VIEWS = np.array([[0.8], [1.0]], dtype=np.float32)
 """Each face is viewed in these squares around the middle of its box, as shares of the longer side; the landmarks are
-averaged."""
+averaged. A third view, of 0.9, made no difference that LFW's 6,000 pairs show (+0.17 points without it, 95 % confidence
+-0.08 to +0.43) and takes half as long again."""
 _TRAINED_SHIFT = np.array([0.0077, 0.0066], dtype=np.float32)
 """SphereFace's landmarks of training lie left of O-Net's and above them by these shares (x, y) of the longer side of
 the box, because they are whole pixels, rounded down. Mean over LFW's 10,249 photographs: 0.94 and 0.81 pixels."""
