@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edge_sphereface.stream.events import Event
 
 _MOST_EVENTS = 2000
-_MOST_BYTES = 4 << 20
+_MOST_BYTES = 1 << 20
 _BLOCK = 100
 """Events that a client gets at a time."""
 
