@@ -82,8 +82,8 @@ class YuNet:
             in pixels of the original image. Faces smaller than about 10 pixels after downscaling are missed.
         refine: find better landmarks in a second step, because YuNet's own are coarse: by MTCNN's third network where
             the extra ``mtcnn`` is installed (:class:`OutputNetwork`), else by closer looks (:class:`CloserLooks`). On
-            LFW's 6,000 pairs, the test checkpoint (half width) verified 92.07 % without refinement, 95.42 % with the
-            network, 95.28 % with closer looks, and 95.58 % with the landmarks published with LFW.
+            LFW's 6,000 pairs, the test checkpoint (half width) verified 92.07 % without refinement, 95.62 % with the
+            network, 95.28 % with closer looks, and 95.48 % with the landmarks published with LFW.
         session: options of the onnxruntime session. The session keeps its memory between images, whatever these
             options say, and binds no threads, because the embedder's threads are bound to the same processors. Its
             threads spin briefly between operators, not between images.
