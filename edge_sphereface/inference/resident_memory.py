@@ -37,7 +37,7 @@ _LARGE_BLOCK = 4 << 20
 1280 x 720 pixels is smaller."""
 _FREE_END = 2 * _LARGE_BLOCK
 """Free bytes at the end of a heap up to which they stay there, as large as glibc chooses by itself."""
-_RETURN_S = 60.0
+_RETURN_S = 10.0
 """Period in which a long-running process returns what it has freed: what it needs again at once costs time to get."""
 _PAGE_STATE, _STATE_BYTES = 61, 8
 _UNCHANGED = frozenset({0b000, 0b001, 0b101})
@@ -102,7 +102,7 @@ def return_freed_memory() -> None:
 
 
 class FreedMemory:
-    """What a long-running process has freed, which goes back to the system once a minute.
+    """What a long-running process has freed, which goes back to the system every ten seconds.
 
     Args:
         clock: monotonic clock in seconds.
@@ -117,7 +117,7 @@ class FreedMemory:
         self._next_s = clock() + _RETURN_S
 
     def look(self) -> None:
-        """Return it if a minute has passed since the last time; at any time, also often."""
+        """Return it if ten seconds have passed since the last time; at any time, also often."""
         now_s = self._clock()
         if now_s >= self._next_s:
             self._next_s = now_s + _RETURN_S
@@ -125,7 +125,7 @@ class FreedMemory:
 
 
 def bound_heaps() -> None:
-    """Let heaps not grow without need in a process that runs for long, if the C library can (glibc).
+    """Keep the heaps of a long-running process from growing without need, if the C library can (glibc).
 
     All threads that start from now on share two heaps. It would make one for each thread, up to eight for each
     processor, and each keeps what was freed in it. Large blocks stay out of the heaps. Once a larger one was freed, up
