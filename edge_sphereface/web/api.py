@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from itertools import dropwhile, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -33,46 +31,46 @@ from edge_sphereface.web.api_messages import (
     QueueState,
     RenameRequest,
 )
-from edge_sphereface.web.messages import RemoveAnswer, RemoveRequest, RequestError, TooLargeError
-from edge_sphereface.web.multipart import Part, boundary_of, parts_of
+from edge_sphereface.web.messages import RemoveAnswer, RemoveRequest, RequestError
 from edge_sphereface.web.operations import OPERATIONS
 from edge_sphereface.web.problems import json_response, lacks_scope, problem, retry_after
 from edge_sphereface.web.rate_limit import RateLimit
+from edge_sphereface.web.request_content import (
+    JSON_BYTES,
+    PictureBody,
+    discard_body,
+    read_body,
+    unknown_parameter,
+    value_of,
+)
 from edge_sphereface.web.stranger_desk import ForgottenStranger, StrangerDesk, StrangerName
 from edge_sphereface.web.work_queue import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
-    from typing import Self
 
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
     from edge_sphereface.audit import AuditLog
     from edge_sphereface.gallery import Gallery
-    from edge_sphereface.image import ImageFile
     from edge_sphereface.pipeline import Selection
     from edge_sphereface.strangers import StrangerKeeper
     from edge_sphereface.types import JsonObject
     from edge_sphereface.web.camera_control import CameraControl
     from edge_sphereface.web.event_log import EventLog, LoggedEvent
-    from edge_sphereface.web.operations import Operation, Parameter
+    from edge_sphereface.web.operations import Operation
     from edge_sphereface.web.picture_service import PictureService
     from edge_sphereface.web.tokens import TokenHolder
 
 T = TypeVar("T")
 
 _DOCUMENT = Path(__file__).parent / "openapi.json"
-_JSON_BYTES = 64 << 10
-_FORM_BYTES = 64 << 10
-"""What a form adds to its pictures at most."""
-_REQUEST_FILES, _ALL_FILES = 4, 8
-"""Bytes of all pictures of a request, and of all requests, in sizes of the largest picture."""
-_DISCARDED_BYTES = 64 << 20
+_ALL_FILES = 8
+"""Bytes of the pictures of all requests, in sizes of the largest picture."""
 _HEARTBEAT_S = 15.0
 _MOST_FOLLOWERS, _MOST_FOLLOWERS_OF_ONE = 64, 8
-_RAW_TYPES = ("image/", "application/octet-stream")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,13 +132,13 @@ class Api:
             try:
                 answer = self._refusal(request, operation)
                 if answer is None:
-                    values = {known.name: _value(request, known) for known in operation.parameters}
+                    values = {known.name: value_of(request, known) for known in operation.parameters}
                     given = {name: value for name, value in values.items() if value is not None}
                     return await handler(request, **given)  # type: ignore[no-any-return] # as every handler
             except (EdgeSphereFaceError, asyncio.TimeoutError):
-                await _discard(request)
+                await discard_body(request)
                 raise
-            await _discard(request)
+            await discard_body(request)
             return answer
 
         return endpoint
@@ -161,26 +159,26 @@ class Api:
         names = [known.name for known in operation.parameters if known.place == "query"]
         unknown = set(request.query_params) - {*names, "token"}
         if unknown:
-            raise _unknown_parameter(min(unknown), names)
+            raise unknown_parameter(min(unknown), names)
         return None
 
     # ---- pictures -------------------------------------------------------------------------------------------------
 
     async def _detect(self, request: Request) -> Response:
         pictures = self._pictures()
-        async with _Body(self, request) as body:
+        async with PictureBody(request, self._room) as body:
             found = await self._done(pictures.detect(await body.picture(pictures)))
         return json_response(found)
 
     async def _embed(self, request: Request) -> Response:
         pictures = self._pictures()
-        async with _Body(self, request) as body:
+        async with PictureBody(request, self._room) as body:
             found = await self._done(pictures.embed(await body.picture(pictures)))
         return json_response(found)
 
     async def _verify(self, request: Request, *, threshold: float | None = None) -> Response:
         pictures = self._pictures()
-        async with _Body(self, request) as body:
+        async with PictureBody(request, self._room) as body:
             first, second = await body.pair(pictures)
             found = await self._done(pictures.verify(first, second, threshold=threshold))
         return json_response(found)
@@ -191,7 +189,7 @@ class Api:
         pictures = self._pictures()
         pictures.require_gallery()
         may_list = request.scope[HOLDER].may("read")
-        async with _Body(self, request) as body:
+        async with PictureBody(request, self._room) as body:
             picture = await body.picture(pictures)
             found = await self._done(
                 pictures.identify(picture, top=top, threshold=threshold, margin=margin, matches_only=not may_list)
@@ -217,7 +215,7 @@ class Api:
     async def _enroll(self, request: Request, *, name: str, select: str = "only") -> Response:
         pictures = self._pictures()
         pictures.require_gallery().require_writable()
-        async with _Body(self, request) as body:
+        async with PictureBody(request, self._room) as body:
             files = await body.pictures(pictures)
             await self._prepare_audit()
             chosen: Selection = "largest" if select == "largest" else "only"
@@ -228,28 +226,28 @@ class Api:
         return json_response(replace(enrolled, enrollment=replace(enrollment, lookalikes=alike)))
 
     async def _rename(self, request: Request) -> Response:
-        asked, gallery = RenameRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        asked, gallery = RenameRequest.from_json(await read_body(request, JSON_BYTES)), self._gallery()
         await self._prepare_audit()
         identity = await run_in_threadpool(gallery.rename, asked.name, asked.to.strip())
         await self._changed(request, "rename", asked.name, {})
         return json_response(identity)
 
     async def _merge(self, request: Request) -> Response:
-        asked, gallery = MergeRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        asked, gallery = MergeRequest.from_json(await read_body(request, JSON_BYTES)), self._gallery()
         await self._prepare_audit()
         identity = await run_in_threadpool(gallery.merge, asked.name, asked.into)
         await self._changed(request, "merge", asked.name, {})
         return json_response(identity)
 
     async def _remove(self, request: Request) -> Response:
-        asked, gallery = RemoveRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        asked, gallery = RemoveRequest.from_json(await read_body(request, JSON_BYTES)), self._gallery()
         await self._prepare_audit()
         removed = await run_in_threadpool(gallery.remove, [asked.name])
         await self._changed(request, "remove", asked.name, {"embeddings": removed})
         return json_response(RemoveAnswer(removed=asked.name))
 
     async def _ignore(self, request: Request) -> Response:
-        asked, gallery = IgnoreRequest.from_json(await _read(request, _JSON_BYTES)), self._gallery()
+        asked, gallery = IgnoreRequest.from_json(await read_body(request, JSON_BYTES)), self._gallery()
         await self._prepare_audit()
         identity = await run_in_threadpool(gallery.set_ignored, asked.name, asked.ignored)
         await self._changed(request, "ignore" if asked.ignored else "unignore", asked.name, {})
@@ -273,7 +271,7 @@ class Api:
         return await self._enroll_stranger(request, stranger, ignored=True)
 
     async def _enroll_stranger(self, request: Request, stranger: str, *, ignored: bool) -> Response:
-        asked, desk = StrangerName.from_json(await _read(request, _JSON_BYTES)), self._desk()
+        asked, desk = StrangerName.from_json(await read_body(request, JSON_BYTES)), self._desk()
         await self._prepare_audit()
         enrollment = await run_in_threadpool(lambda: desk.enroll(stranger, asked.name.strip(), ignored=ignored))
         detail: dict[str, str | float] = {"embeddings": enrollment.added, **({"ignored": "yes"} if ignored else {})}
@@ -301,7 +299,7 @@ class Api:
 
     async def _put_camera(self, request: Request, put: Callable[[Any], object]) -> Response:
         try:
-            values = parse_json(await _read(request, _JSON_BYTES))
+            values = parse_json(await read_body(request, JSON_BYTES))
         except JsonError as error:
             raise RequestError(f"The request is not JSON: {error}.") from error
         if not isinstance(values, dict):
@@ -316,7 +314,7 @@ class Api:
         return json_response(CameraChanged(camera=str(values.get("name", ""))))
 
     async def _remove_camera(self, request: Request) -> Response:
-        asked = CameraName.from_json(await _read(request, _JSON_BYTES))
+        asked = CameraName.from_json(await read_body(request, JSON_BYTES))
         await run_in_threadpool(self._control().remove, asked.name)
         return json_response(CameraChanged(camera=asked.name))
 
@@ -441,7 +439,7 @@ class Api:
             await run_in_threadpool(self._parts.on_gallery_change)
 
     @contextmanager
-    def room(self, size: int) -> Iterator[None]:
+    def _room(self, size: int) -> Iterator[None]:
         """Count the bytes of a request while it is read and its work waits.
 
         Raises:
@@ -462,140 +460,6 @@ class _AbsentError(EdgeSphereFaceError):
     """The program has no such part."""
 
     code = "absent"
-
-
-class _Body:
-    """The pictures in the body of a request."""
-
-    def __init__(self, api: Api, request: Request) -> None:
-        self._api, self._request = api, request
-        self._room: Any = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        if self._room is not None:
-            self._room.__exit__(*error)
-
-    async def picture(self, service: PictureService) -> ImageFile:
-        """The only picture.
-
-        Raises:
-            RequestError: there are several, or none.
-        """
-        files = await self.pictures(service, most=1)
-        return files[0][1]
-
-    async def pictures(self, service: PictureService, *, most: int = 16) -> list[tuple[str, ImageFile]]:
-        """The pictures with names for messages: a raw body, or the parts of a form.
-
-        Raises:
-            RequestError: there are none, or too many.
-        """
-        parts = await self._parts(service, most)
-        if not 1 <= len(parts) <= most:
-            raise RequestError(f"Expected {'one picture' if most == 1 else f'1 to {most} pictures'}, got {len(parts)}.")
-        return [_file(service, part, place) for place, part in enumerate(parts, start=1)]
-
-    async def pair(self, service: PictureService) -> tuple[ImageFile, ImageFile]:
-        """The pictures of the fields ``first`` and ``second`` of a form.
-
-        Raises:
-            RequestError: there are others.
-        """
-        parts = {part.field: part for part in await self._parts(service, 2)}
-        if set(parts) != {"first", "second"}:
-            raise RequestError("Expected a form with the pictures first and second.", hint="send multipart/form-data")
-        first, second = (_file(service, parts[name], place)[1] for place, name in ((1, "first"), (2, "second")))
-        return first, second
-
-    async def _parts(self, service: PictureService, most: int) -> list[Part]:
-        limit = service.limits.file_bytes * min(most, _REQUEST_FILES) + _FORM_BYTES
-        kind = self._request.headers.get("content-type", "")
-        is_form = kind.lower().startswith("multipart/form-data")
-        if not is_form and not kind.lower().startswith(_RAW_TYPES):
-            raise RequestError(
-                f"Expected a picture of a content type image/…, or multipart/form-data, got {kind or 'none'!r:.80}.",
-                hint="set the header Content-Type to image/jpeg",
-            )
-        announced = self._request.headers.get("content-length", "")
-        size = int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 19 else limit
-        if size > limit:
-            raise _too_large(limit)
-        self._room = self._api.room(size)
-        self._room.__enter__()
-        data = await _read(self._request, limit)
-        return parts_of(data, boundary_of(kind)) if is_form else [Part("picture", data)]
-
-
-def _file(service: PictureService, part: Part, place: int) -> tuple[str, ImageFile]:
-    name = f"picture {place}"
-    if len(part.data) > service.limits.file_bytes:
-        raise _too_large(service.limits.file_bytes)
-    return name, service.file(part.data, name)
-
-
-def _too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"Expected at most {limit} bytes.", hint="scale pictures down; a face needs 100 pixels")
-
-
-async def _read(request: Request, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise RequestError("The client left before the end of the request.") from error
-    return b"".join(chunks)
-
-
-async def _discard(request: Request) -> None:
-    """Take the rest of a refused request: a client that still sends would not see why it was refused."""
-    left = _DISCARDED_BYTES
-    if "expect" in request.headers:  # the client waits with its body
-        return
-    with suppress(ClientDisconnect, RuntimeError):  # RuntimeError: all of it was read
-        async for chunk in request.stream():
-            left -= len(chunk)
-            if left < 0:
-                return
-
-
-def _unknown_parameter(name: str, known: Sequence[str]) -> RequestError:
-    near = get_close_matches(name[:60], known, n=1)
-    meant = f"do you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}" if known else "it takes none"
-    return RequestError(f"There is no parameter {name!r:.60}.", hint=meant)
-
-
-def _value(request: Request, parameter: Parameter) -> str | int | float | None:
-    """The value of a parameter; None if it is left out.
-
-    Raises:
-        RequestError: it is missing, or not valid.
-    """
-    values = request.query_params if parameter.place == "query" else request.path_params
-    text = values.get(parameter.name)
-    if text is None:
-        if parameter.required:
-            raise RequestError(f"Expected the parameter {parameter.name}: {parameter.description}.")
-        return None
-    if parameter.kind == "string":
-        if parameter.choices and text not in parameter.choices:
-            raise RequestError(f"Expected {parameter.name} as one of {', '.join(parameter.choices)}, got {text!r:.60}.")
-        return text
-    try:
-        number = int(text[:20]) if parameter.kind == "integer" else float(text[:60])
-    except ValueError:
-        number = float("nan")
-    low, high = parameter.least, parameter.most
-    if number != number or (low is not None and number < low) or (high is not None and number > high):  # noqa: PLR0124
-        raise RequestError(f"Expected {parameter.name} from {low:g} to {high:g}, got {text!r:.60}.")
-    return number
 
 
 @cache
