@@ -25,7 +25,7 @@ help:
 	@echo "make demo-official  the same with the official checkpoint (downloads 225 MB)"
 	@echo "make test           all tests; installs MindSpore and PyTorch, the references (several hundred MB to download, 5 GB on disk)"
 	@echo "make test-quick     in two minutes: without slow tests, those that start servers and those that need MindSpore or PyTorch"
-	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes)"
+	@echo "make test-arm64     the built wheel on emulated Raspberry Pi and Jetson cores (Debian; about 14 minutes on Zen 5)"
 	@echo "make test-wheel     the tests against the built wheel, with the newest and with the oldest dependencies"
 	@echo "make check          ruff, mypy, import-linter and all tests"
 	@echo "make schemas        docs/schema: the JSON Schemas of what commands print"

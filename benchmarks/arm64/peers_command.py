@@ -46,7 +46,7 @@ def add_command(commands: Commands) -> None:
         nargs="+",
         default=[],
         type=partial(parse_skip, contenders=(OURS, *peers)),
-        metavar="CONTENDER@CORE[:PRECISION]=REASON",
+        metavar="CONTENDER@CORE[:PRECISION|:FILE]=REASON",
         help=f"leave out cases, {OURS} for those of this project, and state the reason in their rows",
     )
     parser.add_argument(

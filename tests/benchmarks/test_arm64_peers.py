@@ -83,14 +83,18 @@ def test_a_case_that_is_left_out_is_a_row_with_the_reason(specs):
             raise EmulationError("counted")
 
     cases = peers.select_peer_cases(specs, ["ncnn"], ["cortex-a53", "cortex-a72"])
-    contenders = ("edge", "ncnn")
+    contenders, second = ("edge", "ncnn"), list(specs)[1].name
     skips = [
         parse_skip("edge@cortex-a72=it takes an hour", contenders=contenders),
+        parse_skip(f"edge@cortex-a53:{second}=it is like the first one", contenders=contenders),
         parse_skip("ncnn@cortex-a72:float32=so does it", contenders=contenders),
         parse_skip("ncnn@cortex-a53:int8=there is none", contenders=contenders),
     ]
     rows = peers.count_peers(cases, Refusing(), skips=skips)
-    assert [(row.error, row.skipped) for row in rows] == [("counted", "")] * 3 + [
+    assert [(row.error, row.skipped) for row in rows] == [
+        ("counted", ""),
+        ("", "it is like the first one"),
+        ("counted", ""),
         ("", "it takes an hour"),
         ("", "it takes an hour"),
         ("", "so does it"),
@@ -101,7 +105,7 @@ def test_a_case_that_is_left_out_is_a_row_with_the_reason(specs):
 @pytest.mark.parametrize("words", ["ncnn", "ncnn@cortex-a53", "ncnn@cortex-a53=", "ncnn@z80=slow", "tvm@cortex-a53=x"])
 def test_cases_to_leave_out_need_a_known_name_and_a_reason(words, capsys):
     assert run(build_parser(), ["arm64", "peers", "x.onnx", "--skip", words]) == 2
-    assert "expected CONTENDER@CORE[:PRECISION]=REASON" in capsys.readouterr().err
+    assert "expected CONTENDER@CORE[:PRECISION or FILE]=REASON" in capsys.readouterr().err
 
 
 def test_half_precision_is_for_cores_that_have_it(specs):
