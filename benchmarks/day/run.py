@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from benchmarks.day import liveness_model, score
@@ -16,8 +15,8 @@ from benchmarks.day.house import HOUR_S, KEEP_STRANGERS_S, House
 from benchmarks.day.scenes import TAIL_S, empty, held_print
 from benchmarks.day.schedule import plan
 from benchmarks.gallery.identification import FALSE_ALARMS, make_protocol, threshold_at
-from benchmarks.stream.face_renderer import texture_of
-from benchmarks.stream.strangers import FRAMES_PER_S, SECONDS, sway
+from benchmarks.stream.face_renderer import Pose, draw, texture_of
+from benchmarks.stream.strangers import FRAMES_PER_S, HEIGHT, SECONDS, TURN_DEG, WIDTH, sway, wall
 from edge_sphereface.evaluation.pairs import read_landmarks
 from edge_sphereface.gallery import Threshold, open_gallery
 from edge_sphereface.image import load_image
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 
 _EACH = 3
 """Frames of each person of the training and of the test of the liveness model, as a face and as a print."""
-_MARGIN_PX, _GRAY = 40, (120, 120, 120)
-"""Border around a head in which faces are counted, and its color, BGR."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +66,12 @@ class Renderer:
         self._landmarks: Mapping[str, Float64Array] = read_landmarks(lfw / "lfw_landmark.txt")
         self._seed, self._frames = seed, frames
 
-    def head(self, photograph: str) -> UInt8Array:
-        """Everything that a head can show of a photograph, (H, W, 3) uint8 BGR, before a wall."""
-        side = _MARGIN_PX
-        head = cv2.copyMakeBorder(
-            self._texture(photograph), side, side, side, side, borderType=cv2.BORDER_CONSTANT, value=_GRAY
-        )
-        return np.asarray(head, dtype=np.uint8)
+    def turned(self, photograph: str) -> Iterator[UInt8Array]:
+        """The head from the front and turned to either side, where it may show a bystander's face, too."""
+        for yaw in (0.0, -TURN_DEG, TURN_DEG):
+            picture = wall(np.random.default_rng(self._seed))
+            draw(picture, [self._texture(photograph)], Pose(x=WIDTH / 2, y=HEIGHT / 2, yaw=yaw))
+            yield picture
 
     def face(self, photographs: Sequence[str], number: int, frames: int | None = None) -> Iterator[UInt8Array]:
         """A head that moves."""
@@ -124,9 +120,11 @@ def play(  # noqa: PLR0913 -- the parts of a day, by name
     """
     protocol = make_protocol(lfw / "images")
     renderer = Renderer(lfw, seed=seed, frames=extent.frames)
-    cast = choose(
-        lfw / "images", protocol, numbers, seed, is_alone=lambda path: len(detector.detect(renderer.head(path))) == 1
-    )
+
+    def is_alone(photograph: str) -> bool:
+        return all(len(detector.detect(picture)) == 1 for picture in renderer.turned(photograph))
+
+    cast = choose(lfw / "images", protocol, numbers, seed, is_alone=is_alone)
     visits = plan(cast.people, seed)
     photographs = embed(protocol, cast)
     with TemporaryDirectory() as folder:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _LOOKS = 3
 FRAMES_PER_S, SECONDS = 8.0, 4.0
 WIDTH, HEIGHT = 640, 360
+TURN_DEG = 18.0
+"""How far a head turns to either side, in degrees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +188,7 @@ def sway(looks: Sequence[UInt8Array], random: np.random.Generator, *, frames: in
             x=WIDTH / 2 + 80 * float(np.sin(4 * t + phase[0])),
             y=HEIGHT / 2 + 10 * float(np.sin(9 * t + phase[1])),
             scale=0.8 + 0.2 * float(np.sin(4 * t + phase[2])),
-            yaw=18 * float(np.sin(8 * t + phase[3])),
+            yaw=TURN_DEG * float(np.sin(8 * t + phase[3])),
             look=(len(looks) - 1) * t,
         )
         draw(picture, looks, pose)
