@@ -167,8 +167,8 @@ class PrivateDatabase:
 
     def _tables_of(self, run: Run) -> set[str]:
         """The statements that made the tables of the file, which is refused if it is of something else."""
-        (found,) = run("PRAGMA application_id").fetchone()
         tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        (found,) = run("PRAGMA application_id").fetchone()  # last: another process may make the tables in between
         if found not in (0, self._magic) or (found == 0 and tables):
             raise self._error(
                 f"{self.path} is a database of something else, and no {self._what}.", hint="name another place"

@@ -245,8 +245,9 @@ def _found(connection: sqlite3.Connection) -> set[str]:
 
 def _is_foreign(connection: sqlite3.Connection) -> bool:
     """Whether the file is a database of another program; an empty one is not."""
+    found = _found(connection)  # first: another process may make the gallery in between
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    return application != _APPLICATION_ID and bool(application or _found(connection))
+    return application != _APPLICATION_ID and bool(application or found)
 
 
 def _configure(connection: sqlite3.Connection) -> None:
