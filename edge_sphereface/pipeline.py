@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_sphereface.alignment import align_for, alignable, stack_landmarks
 from edge_sphereface.detection.detector import detect_batch
-from edge_sphereface.detection.in_file import find_in_file
+from edge_sphereface.detection.in_file import decode_for
 from edge_sphereface.errors import NoFaceError, SeveralFacesError
 from edge_sphereface.image import ImageFile
 from edge_sphereface.types import EmbeddedFace
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_sphereface.detection import Detector
+    from edge_sphereface.detection.in_file import FacesInFile
     from edge_sphereface.inference.embedder import Embedder
     from edge_sphereface.inference.session import SessionConfig
     from edge_sphereface.types import Face, UInt8Array
@@ -140,6 +141,8 @@ class FacePipeline:
     def crop_file(self, file: ImageFile, *, select: Selection | None = None) -> tuple[list[Face], UInt8Array]:
         """Detect and align the faces of a photograph in a file, decoded like :meth:`process_file`.
 
+        The same as :func:`~edge_sphereface.detection.in_file.decode_for` and :meth:`crop_decoded`.
+
         Args:
             file: the file.
             select: which face to use if there are several; None for all.
@@ -153,7 +156,13 @@ class FacePipeline:
             NoFaceError: the photograph shows no face, and ``select`` is given.
             SeveralFacesError: the photograph shows several faces, and ``select`` is ``only``.
         """
-        found = find_in_file(self.detector, file)
+        return self.crop_decoded(decode_for(self.detector, file), select=select)
+
+    def crop_decoded(
+        self, photograph: FacesInFile, *, select: Selection | None = None
+    ) -> tuple[list[Face], UInt8Array]:
+        """Detect and align the faces of a photograph that was decoded for the detector; see :meth:`crop_file`."""
+        found = photograph.detected(self.detector)
         faces = self._usable(found.faces)
         if select is not None:
             if not faces:

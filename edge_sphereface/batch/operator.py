@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from edge_sphereface.batch.names import find
 from edge_sphereface.batch.tables import Photograph, photographs_table
 from edge_sphereface.batch.versions import NO_VERSION, version_of
 from edge_sphereface.cpu import usable_cpus
+from edge_sphereface.detection.in_file import decode_for
 from edge_sphereface.errors import CropError, ImageError, LandmarksError
 from edge_sphereface.image import ImageFile
 from edge_sphereface.inference.session import SessionConfig
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge_sphereface.batch.versions import FileVersion
+    from edge_sphereface.detection.in_file import FacesInFile
     from edge_sphereface.pipeline import FacePipeline
     from edge_sphereface.types import Face, UInt8Array
 
 _MAX_WORKERS = 8
-"""Largest number of threads that decode photographs. Each holds at most one full photograph in memory."""
+"""Largest number of threads that decode photographs, and of those that detect faces in them."""
+_DECODED_AHEAD = 1
+"""Full photographs in memory beyond the number of these threads, so that one is decoded while another is searched."""
 _BATCHES_AHEAD = 1
 """Batches of photographs that are read while one is embedded."""
 
@@ -79,7 +84,7 @@ class OperatorConfig:
 
 
 class PhotographOperator:
-    """Embeds every face of photographs: several threads decode, detect and align while another embeds the crops.
+    """Embeds every face of photographs: some threads decode, some detect and align, another embeds the crops.
 
     Args:
         config: configuration of the operator.
@@ -101,28 +106,48 @@ class PhotographOperator:
 
     def run(self, batches: Iterable[Sequence[str]]) -> Iterator[Any]:
         """Iterate over the tables of batches of paths. The crops of a batch are embedded while the next one is read."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="photographs")
-        reading: deque[list[Future[_CroppedPhotograph]]] = deque()
+        decoders = ThreadPoolExecutor(self._workers, thread_name_prefix="decode")
+        finders = ThreadPoolExecutor(self._workers, thread_name_prefix="detect")
+        room = Semaphore(self._workers + _DECODED_AHEAD)
+        waiting: deque[list[Future[_CroppedPhotograph]]] = deque()
         try:
             for batch in batches:
-                reading.append([pool.submit(self._crop, path) for path in batch])
-                if len(reading) > _BATCHES_AHEAD:
-                    yield self._embed([future.result() for future in reading.popleft()])
-            while reading:
-                yield self._embed([future.result() for future in reading.popleft()])
+                decoded = [decoders.submit(self._decode, path, room) for path in batch]
+                waiting.append([finders.submit(self._crop, photograph, room) for photograph in decoded])
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield self._embed([future.result() for future in waiting.popleft()])
+            while waiting:
+                yield self._embed([future.result() for future in waiting.popleft()])
         finally:
-            pool.shutdown(cancel_futures=True)
+            for pool in (decoders, finders):
+                pool.shutdown(wait=False, cancel_futures=True)
+            room.release(self._workers)  # those that wait for room would wait for photographs that nobody searches
+            for pool in (decoders, finders):
+                pool.shutdown()
 
-    def _crop(self, path: str) -> _CroppedPhotograph:
+    def _decode(self, path: str, room: Semaphore) -> _DecodedPhotograph:
+        room.acquire()
         file = find(self._folder, path)
         version = version_of(file)  # before it is read, so that a later change is noticed
         try:
-            faces, crops = self._pipeline.crop_file(ImageFile.read(file))
-        except (ImageError, CropError, LandmarksError) as error:
-            # What the system refused to read may be readable without a change of the file
-            seen = NO_VERSION if isinstance(error.__cause__, OSError) else version
-            return _CroppedPhotograph(path, seen, error.message, [], None)
-        return _CroppedPhotograph(path, version, None, faces, crops)
+            return _DecodedPhotograph(path, version, decode_for(self._pipeline.detector, ImageFile.read(file)))
+        except ImageError as error:
+            return _DecodedPhotograph(path, version, error)
+
+    def _crop(self, decoded: Future[_DecodedPhotograph], room: Semaphore) -> _CroppedPhotograph:
+        try:
+            path, version, photograph = decoded.result()
+            try:
+                if isinstance(photograph, ImageError):
+                    raise photograph
+                faces, crops = self._pipeline.crop_decoded(photograph)
+            except (ImageError, CropError, LandmarksError) as error:
+                # What the system refused to read may be readable without a change of the file
+                seen = NO_VERSION if isinstance(error.__cause__, OSError) else version
+                return _CroppedPhotograph(path, seen, error.message, [], None)
+            return _CroppedPhotograph(path, version, None, faces, crops)
+        finally:
+            room.release()
 
     def _embed(self, photographs: Sequence[_CroppedPhotograph]) -> Any:
         embedder = self._pipeline.embedder
@@ -136,6 +161,20 @@ class PhotographOperator:
             ]
             rows.append(Photograph(path, version, error, embedded))
         return photographs_table(rows, embedder.spec.embedding_size)
+
+
+class _DecodedPhotograph(NamedTuple):
+    """A photograph that is not searched for faces yet.
+
+    Attributes:
+        path: path below the folder.
+        version: size and time of modification of the file.
+        photograph: the photograph, or why it could not be read.
+    """
+
+    path: str
+    version: FileVersion
+    photograph: FacesInFile | ImageError
 
 
 class _CroppedPhotograph(NamedTuple):
