@@ -50,7 +50,7 @@ class LoadRow:
         p99_ratio: ``p99_ms`` in multiples of the 99th percentile without load.
         rss_begin_mib: resident memory of the server at the begin of the measurement, in MiB.
         rss_end_mib: the same at its end.
-        memory: the same over the whole load, and whether it stays flat; None for a load of less than three minutes.
+        memory: the same over the whole load, and whether it stays flat; None for a load of less than six minutes.
         late_p99_ms: 99th percentile of how late the load generator sent, in milliseconds; part of the times above.
     """
 

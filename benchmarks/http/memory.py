@@ -8,9 +8,10 @@ from statistics import median
 from edge_sphereface.json_output import rounded
 
 INTERVAL_S = 10.0
-WARM_UP_S = 60.0
+WARM_UP_S = 120.0
 """Time under a load after which memory may not grow any more."""
-_WINDOW_S = 60.0
+_WINDOW_S = 120.0
+"""The samples of one minute differ by more than the bound."""
 _MOST_GROWTH_MIB = 5.0
 
 
