@@ -141,7 +141,7 @@ class FacePipeline:
     def crop_file(self, file: ImageFile, *, select: Selection | None = None) -> tuple[list[Face], UInt8Array]:
         """Detect and align the faces of a photograph in a file, decoded like :meth:`process_file`.
 
-        The same as :func:`~edge_sphereface.detection.in_file.decode_for` and :meth:`crop_decoded`.
+        The same as :meth:`decode_file` and :meth:`crop_decoded`, which two threads can do at the same time.
 
         Args:
             file: the file.
@@ -156,12 +156,20 @@ class FacePipeline:
             NoFaceError: the photograph shows no face, and ``select`` is given.
             SeveralFacesError: the photograph shows several faces, and ``select`` is ``only``.
         """
-        return self.crop_decoded(decode_for(self.detector, file), select=select)
+        return self.crop_decoded(self.decode_file(file), select=select)
+
+    def decode_file(self, file: ImageFile) -> FacesInFile:
+        """Decode a photograph at about the scale at which the detector reads it; its faces are not yet detected.
+
+        Raises:
+            ImageError: the file cannot be decoded.
+        """
+        return decode_for(self.detector, file)
 
     def crop_decoded(
         self, photograph: FacesInFile, *, select: Selection | None = None
     ) -> tuple[list[Face], UInt8Array]:
-        """Detect and align the faces of a photograph that was decoded for the detector; see :meth:`crop_file`."""
+        """Detect and align the faces of a photograph of :meth:`decode_file`; see :meth:`crop_file`."""
         found = photograph.detected(self.detector)
         faces = self._usable(found.faces)
         if select is not None:

@@ -14,7 +14,6 @@ from edge_sphereface.batch.names import find
 from edge_sphereface.batch.tables import Photograph, photographs_table
 from edge_sphereface.batch.versions import NO_VERSION, version_of
 from edge_sphereface.cpu import usable_cpus
-from edge_sphereface.detection.in_file import decode_for
 from edge_sphereface.errors import CropError, ImageError, LandmarksError
 from edge_sphereface.image import ImageFile
 from edge_sphereface.inference.session import SessionConfig
@@ -130,7 +129,7 @@ class PhotographOperator:
         file = find(self._folder, path)
         version = version_of(file)  # before it is read, so that a later change is noticed
         try:
-            return _DecodedPhotograph(path, version, decode_for(self._pipeline.detector, ImageFile.read(file)))
+            return _DecodedPhotograph(path, version, self._pipeline.decode_file(ImageFile.read(file)))
         except ImageError as error:
             return _DecodedPhotograph(path, version, error)
 
