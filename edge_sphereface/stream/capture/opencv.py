@@ -112,8 +112,8 @@ class CaptureSource(FrameSource):
         return False
 
     def position_s(self) -> float | None:
-        """Position in a file or network stream, in seconds; None for another source."""
-        if self._kind is SourceKind.CAMERA:
+        """Position in a file, in seconds; None for another source."""
+        if self._kind is not SourceKind.FILE:
             return None
         import cv2
 

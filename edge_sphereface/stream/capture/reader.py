@@ -33,8 +33,9 @@ _MAX_STUCK = 3
 """Number of threads that may hang in a library before the stream ends, so that a supervisor restarts the process."""
 _JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
-_LONGEST_PAUSE_S = 0.5
-"""A pause between two frames must not look like a stall, and ends soon after :meth:`FrameReader.stop`."""
+_FLOOD_READ_S = 1 / 150
+"""Least time from one frame to the next of a source that floods and never lets its reader wait. Long backlogs must end,
+and a camera of 120 frames a second must not fall behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class FrameReader:
 
     Only the newest frame of a live source, or of a paced recording, is kept. Otherwise the reader waits until each
     frame is taken. A live source that ends, fails or stalls is reopened, with growing waits. One that floods is decoded
-    as rarely as it is limited, and one that floods without ever letting its reader wait is not even read in between
+    as rarely as it is limited, and if it never lets its reader wait, at most 150 frames a second are read
     (:class:`~.source_rate.SourceRate`).
 
     Args:
@@ -231,18 +232,18 @@ class FrameReader:
         """Read until the source ends."""
         start, index, shape, due = self._clock(), 0, (0, 0), float("-inf")
         first_position: float | None = None
-        moment = 0.0
+        moment, began = 0.0, start
         rate = SourceRate(start)
         while self._current(generation):
-            self._last_sign, worked = self._clock(), self._work_clock()
-            if rate.never_waits and self._last_sign < due:
-                self._pause(min(due - self._last_sign, _LONGEST_PAUSE_S))
-                continue
+            if rate.never_waits:
+                self._pause(max(began + _FLOOD_READ_S - self._clock(), 0.0))
+            self._last_sign = began = self._clock()
+            worked = self._work_clock()
             following = self._last_sign + 1.5 * rate.mean_gap_s if source.live else _following(source, index, moment)
             if following < due:
                 if not source.skip():
                     return
-                self._note(rate, source, worked)
+                self._note(source, rate, worked)
                 if not source.live:
                     moment = _position(source, index)
                     first_position = moment if first_position is None else first_position
@@ -253,7 +254,7 @@ class FrameReader:
             image = source.read()
             if image is None or not self._current(generation):
                 return
-            self._note(rate, source, worked)
+            self._note(source, rate, worked)
             now = self._last_sign = self._clock()
             if image.shape[:2] != shape:
                 shape = image.shape[:2]
@@ -273,13 +274,11 @@ class FrameReader:
             self._deliver(image, moment, now)
             index += 1
 
-    def _note(self, rate: SourceRate, source: FrameSource, worked: float) -> None:
+    def _note(self, source: FrameSource, rate: SourceRate, worked: float) -> None:
         """Note a frame that came since :attr:`_last_sign`, when the thread had worked for so many seconds."""
-        if not source.live:
-            return
-        now = self._clock()
-        idle_s = now - self._last_sign - (self._work_clock() - worked)
-        rate.note(now, idle_s=idle_s, position_s=source.position_s())
+        if source.live:
+            now = self._clock()
+            rate.note(now, idle_s=now - self._last_sign - (self._work_clock() - worked))
 
     def _rest_after_skipping(self, source: FrameSource) -> None:
         """Pause if the frame came at once: a source that never waits would keep a processor busy."""

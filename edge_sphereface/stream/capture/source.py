@@ -54,7 +54,7 @@ class FrameSource(ABC):
         return self.read() is not None
 
     def position_s(self) -> float | None:
-        """Position of the last frame in a recording or network stream, in seconds; None if it is not known."""
+        """Position of the last frame in a recording, in seconds; None if it is not known."""
         return None
 
     @abstractmethod
