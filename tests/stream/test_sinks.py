@@ -95,7 +95,7 @@ def files_of_at_most(size):
 @pytest.mark.parametrize("room", [0, 30])
 def test_a_full_disk_delays_events_and_loses_none(tmp_path, make_event, wait_until, room):
     """Whether it takes nothing of a line or a part of it. The file is larger than any other of this process."""
-    path, kept = tmp_path / "events.jsonl", json.dumps("x" * (4 << 20)) + "\n"
+    path, kept = tmp_path / "events.jsonl", json.dumps({"version": 1, "text": "x" * (4 << 20)}) + "\n"
     path.write_text(kept)
     dispatcher = EventDispatcher(FileSink(path, max_bytes=8 << 20))
     with files_of_at_most(len(kept) + room):
