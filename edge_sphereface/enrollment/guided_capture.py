@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import CropEmbedder
     from edge_sphereface.types import Face, Float32Array, UInt8Array
 
-Hint: TypeAlias = Literal["nobody", "several", "closer", "turn", "less", "still", "other-person", "taken"]
-"""What the person should know: nobody or several people are there, come closer, show the wanted pose, turned or nodded
-too far, hold still, this is another person than before, or a picture was taken."""
+Hint: TypeAlias = Literal["nobody", "several", "closer", "turn", "more", "less", "still", "other-person", "taken"]
+"""What the person should know: nobody or several people are there, come closer, show the wanted pose, move
+more toward it, turned or nodded too far, hold still, this is another person than before, or a picture was taken."""
 
 LEAST_EYES_PX = 30.0
 """Distance of the eyes in the frame from which a face is large enough."""
@@ -42,6 +42,8 @@ _MOST_TURN, _MOST_NOD = 0.8, 0.25
 """Change of either beyond which it is too far."""
 _HELD_S = 0.3
 """Time for which a pose must be held."""
+_LONG_S = 4.0
+"""Time without the wanted pose after which a larger movement is asked for."""
 _PAUSE_S = 0.8
 """Time after a picture in which none is taken, so that the person can follow."""
 _DIFFERENT_PERSON = 0.1
@@ -112,7 +114,7 @@ class GuidedCapture:
         self._frontal = Bearing(0.0, USUAL_NOD)
         self._hint: Hint = "nobody"
         self._held: Pose | None = None
-        self._held_since = self._progress_at = clock()
+        self._held_since = self._progress_at = self._turn_since = clock()
         self._paused_until = float("-inf")
 
     @property
@@ -147,7 +149,11 @@ class GuidedCapture:
         now = self._clock()
         if self.wanted is None or not self.seconds_left or now < self._paused_until:
             return
-        self._hint = self._judged(image, faces, embedder, now)
+        hint = self._judged(image, faces, embedder, now)
+        if hint != "turn":
+            self._turn_since = now
+        is_long = bool(self._shots) and now - self._turn_since >= _LONG_S
+        self._hint = "more" if hint == "turn" and is_long else hint
 
     def _judged(self, image: UInt8Array, faces: Sequence[Face], embedder: CropEmbedder, now: float) -> Hint:
         refused = self._missing(faces)

@@ -165,6 +165,15 @@ def test_small_movements_of_anybody_are_enough_whatever_the_height_of_the_camera
     assert capture.wanted is None
 
 
+def test_who_moves_too_little_for_some_seconds_is_told(capture, hold):
+    assert hold(Head().face(turn=30), seconds=6) == ["turn"], "the first picture needs less of it"
+    hold(Head().face())
+    assert hold(Head().face(turn=8), seconds=6) == ["turn", "more"]
+    assert hold() == ["nobody"]
+    assert hold(Head().face(turn=8)) == ["turn"], "it begins again"
+    assert hold(Head().face(turn=22))[-1] == "taken"
+
+
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize(("turn", "nod"), [(-55, 0), (55, 0), (0, -50), (0, 50)])
 def test_who_moves_too_far_is_told(capture, hold, head, turn, nod):

@@ -3,7 +3,8 @@ import { $, ask, make, pause, say } from "./tools.js";
 import { hasGallery, loadPeople, tell } from "./people.js";
 
 const EVERY_MS = 250;
-const NAMES = { frontal: "front", left: "left", right: "right", up: "up", down: "down" };
+// Poses are named by sides of the picture, words by sides of the person.
+const NAMES = { frontal: "front", left: "right", right: "left", up: "up", down: "down" };
 const TURN = {
   frontal: "Look straight into the camera",
   left: "Turn your head to your right",
@@ -11,6 +12,7 @@ const TURN = {
   up: "Raise your chin",
   down: "Lower your chin",
 };
+const ASKS = { turn: (pose) => pose, more: (pose) => `${pose}, a little more` };
 const HINTS = {
   nobody: "Step in front of the camera",
   several: "Only one person, please",
@@ -74,7 +76,7 @@ function pictureOf(pose) {
 }
 
 function showState({ taken, wanted, hint }) {
-  say("guide-hint", wanted === null ? "All pictures are taken" : hint === "turn" ? TURN[wanted] : HINTS[hint]);
+  say("guide-hint", wanted === null ? "All pictures are taken" : ASKS[hint]?.(TURN[wanted]) ?? HINTS[hint]);
   for (const slot of $("guide-poses").children) {
     const isTaken = taken.includes(slot.dataset.pose);
     slot.className = isTaken ? "taken" : slot.dataset.pose === wanted ? "wanted" : "";

@@ -3,7 +3,7 @@ import { $, ask, ended, make, pause, say } from "./tools.js";
 import { arrange, focusTile, keepTilesNew, showTiles, words } from "./grid.js";
 import { offerCapture } from "./capture.js";
 import { hide, show, tellAbsence } from "./large.js";
-import { loadPeople, markPeople } from "./people.js";
+import { loadPeople, markPeople, tellHint } from "./people.js";
 import { loadStrangers } from "./strangers.js";
 
 const MOST_EVENTS = 30;
@@ -31,6 +31,7 @@ function choose() {
     else if (next !== null && several()) $("back").focus();
   }
   offerCapture(large);
+  tellHint();
   const title = large ?? (cameras.length ? `${cameras.length} cameras` : "no cameras");
   say("stream", title);
   if (document.title !== title) document.title = title;

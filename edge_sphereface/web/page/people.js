@@ -2,22 +2,28 @@
 import { $, ask, make, say } from "./tools.js";
 
 let known = [];
-let isKept = false;
+let isKept;
 let here = new Set();
 const items = new Map();
 
 export const people = () => known;
-export const hasGallery = () => isKept;
+export const hasGallery = () => isKept === true;
 
 export async function loadPeople() {
   const { people: found, total } = await (await ask("api/gallery")).json();
   known = found ?? [];
   isKept = Boolean(found);
   say("count", !found ? "" : found.length < total ? `(${found.length} of ${total})` : `(${total})`);
-  say("hint", found ? "Click on a face to enroll it." : "The program runs without a gallery: faces have no names.");
+  tellHint();
   $("filter").hidden = known.length < 10;
   $("names").replaceChildren(...known.map(({ name }) => new Option(name)));
   listPeople();
+}
+
+export function tellHint() {
+  if (isKept === undefined) return;
+  const way = $("grid").hidden ? "Click on a face to enroll it." : "Open a camera, then click on a face to enroll it.";
+  say("hint", isKept ? way : "The program runs without a gallery: faces have no names.");
 }
 
 // Items are kept, so that their pictures are not fetched again.
