@@ -101,6 +101,7 @@ __all__ = [
 
 
 Remedy: TypeAlias = Literal[
+    "add-token",
     "allow-cpu-fallback",
     "bring-file",
     "bring-models",

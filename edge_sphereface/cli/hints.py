@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _CONVERT = "python -m export convert"
 COMMANDS: dict[Remedy, str] = {
+    "add-token": "edge-sphereface tokens add FILE NAME --scopes SCOPE",
     "allow-cpu-fallback": "--allow-cpu-fallback",
     "bring-file": "--from FILE",
     "bring-models": "edge-sphereface fetch-model FOLDER",
@@ -63,17 +64,25 @@ def hint_of(error: EdgeSphereFaceError, *, gallery: str = "") -> str:
     return advice(error.hint, error.remedy, gallery if of_gallery else error.file)
 
 
-def advice(hint: str, remedy: Remedy | None, file: str = "") -> str:
-    """A recommendation with the command or the option that does it, for a file if it is tied to one."""
+def advice(hint: str, remedy: Remedy | None, subject: str = "") -> str:
+    """A recommendation with the command or the option that does it.
+
+    Args:
+        hint: the recommendation.
+        remedy: stable name of what it recommends; None if there is none.
+        subject: the file that the remedy applies to, or the scope of a token; empty if it is not tied to one.
+    """
     if remedy is None:
         return hint
     command = COMMANDS[remedy]
-    if remedy == "convert-model" and file:
-        command = f"{_CONVERT} {shlex.quote(file)} -o {shlex.quote(Path(file).with_suffix('.onnx').name)}"
-    if remedy == "verify-model" and file:
-        command = f"{command} {shlex.quote(file)}"
-    if remedy in _OF_GALLERIES and file:
-        command = f"{command} --gallery {shlex.quote(file)}"
-    if remedy == "list-strangers" and file:
-        command = f"{command} --strangers {shlex.quote(file)}"
+    if remedy == "add-token" and subject:
+        command = command.replace("SCOPE", subject)
+    if remedy == "convert-model" and subject:
+        command = f"{_CONVERT} {shlex.quote(subject)} -o {shlex.quote(Path(subject).with_suffix('.onnx').name)}"
+    if remedy == "verify-model" and subject:
+        command = f"{command} {shlex.quote(subject)}"
+    if remedy in _OF_GALLERIES and subject:
+        command = f"{command} --gallery {shlex.quote(subject)}"
+    if remedy == "list-strangers" and subject:
+        command = f"{command} --strangers {shlex.quote(subject)}"
     return f"{hint}: {command}"

@@ -22,6 +22,7 @@ from edge_sphereface.cli.arguments import (
     session_options,
 )
 from edge_sphereface.cli.audit_command import audit_option, open_audit
+from edge_sphereface.cli.hints import advice
 from edge_sphereface.cli.http_parts import make_book, make_certificate
 from edge_sphereface.cli.liveness_models import LivenessModels, require_liveness_model
 from edge_sphereface.cli.option import option_parser, options_of, settings_from
@@ -123,7 +124,7 @@ def serve(arguments: argparse.Namespace) -> Outcome:
             warn_uncalibrated(gallery)
         pictures = PictureService(pipeline, gallery, liveness=liveness, limits=options.http.pictures)
         stack.callback(pictures.close, _CLOSE_S)
-        parts = Parts(gallery=gallery, pictures=pictures, audit=open_audit(arguments.audit))
+        parts = Parts(gallery=gallery, pictures=pictures, audit=open_audit(arguments.audit), advise=advice)
         deadline_s = options.http.pictures.picture_deadline_s
         server = HttpInterface(parts, *options.listen, book=book, certificate=certificate, answer_s=deadline_s + 30)
         stack.enter_context(server)

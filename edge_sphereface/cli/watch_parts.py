@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.cli.event_lines import PlainLines, json_line
+from edge_sphereface.cli.hints import advice
 from edge_sphereface.cli.http_parts import make_book, make_certificate
 from edge_sphereface.cli.runner import UsageError, note
 from edge_sphereface.stream.event_kinds import EVERY_KIND
@@ -170,9 +171,14 @@ def make_parts(
     pictures = None
     if pipeline is not None:
         pictures = PictureService(
-            pipeline, gallery, liveness=liveness, limits=options.server.pictures, yields_to_streams=True
+            pipeline,
+            gallery,
+            threshold=options.stream.recognition.threshold,
+            liveness=liveness,
+            limits=options.server.pictures,
+            yields_to_streams=True,
         )
-    return Parts(gallery=gallery, pictures=pictures, **others)
+    return Parts(gallery=gallery, pictures=pictures, advise=advice, **others)
 
 
 def make_http(options: WatchOptions, parts: Callable[[], Parts]) -> AbstractContextManager[HttpInterface | None]:

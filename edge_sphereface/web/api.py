@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from edge_sphereface.web.event_log import EventLog, LoggedEvent
     from edge_sphereface.web.operations import Operation
     from edge_sphereface.web.picture_service import PictureService
+    from edge_sphereface.web.problems import Advise
     from edge_sphereface.web.tokens import TokenHolder
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Parts:
         audit: where changes of the gallery and look-ups are recorded.
         is_healthy: whether the streams beside the interface work.
         on_gallery_change: called after each change of the gallery, in a thread of the interface.
+        advise: adds to a hint what to type for a remedy.
     """
 
     gallery: Gallery | None = None
@@ -99,6 +101,7 @@ class Parts:
     audit: AuditLog | None = None
     is_healthy: Callable[[], bool] | None = None
     on_gallery_change: Callable[[], object] | None = None
+    advise: Advise | None = None
 
 
 class Api:
@@ -151,7 +154,7 @@ class Api:
         """
         holder: TokenHolder = request.scope[HOLDER]
         if operation.scope is not None and not holder.may(operation.scope):
-            return lacks_scope(holder, operation.scope)
+            return lacks_scope(holder, operation.scope, self._parts.advise)
         wait_s = self._limit.wait_s(holder)
         if wait_s:
             message = f"The token {holder.name!r} may make {holder.per_second:g} requests a second."

@@ -36,7 +36,7 @@ from edge_sphereface.web.messages import (
     StateAnswer,
     StreamState,
 )
-from edge_sphereface.web.problems import EXCEPTION_HANDLERS, json_response, lacks_scope
+from edge_sphereface.web.problems import exception_handlers, json_response, lacks_scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -96,7 +96,8 @@ def make_app(
     routes: list[BaseRoute] = [Mount("/api", routes=paths)]
     if page is not None:
         routes.append(Mount("/", StaticFiles(directory=_PAGE, html=True)))
-    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    hint = "" if api is None else "GET /api/openapi.json describes every path"
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(hint=hint))
     guarded = Access(guard.admitting(app), credentials, is_secure=is_secure)
     return guard.timed(guarded if monitoring is None else _beside(guarded, monitoring))
 

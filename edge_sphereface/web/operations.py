@@ -89,8 +89,8 @@ class Operation:
 
 
 _THRESHOLD = (
-    "cosine similarity from which a face counts as a person; the gallery's threshold if it is left out, or if it is "
-    "lower and the token lacks the scope read"
+    "cosine similarity from which a face counts as a person; the threshold of the settings, or else the gallery's, if "
+    "it is left out, or if it is lower and the token lacks the scope read"
 )
 
 _STRANGER = Parameter(name="stranger", place="path", required=True, description="ID of the stranger, such as s-3fa2c1")
@@ -117,8 +117,8 @@ OPERATIONS = (
         parameters=(
             Parameter(
                 name="threshold", kind="number", least=-1.0, most=1.0,
-                description="cosine similarity from which two faces count as one person; the gallery's threshold, or "
-                "else the model's, if it is left out",
+                description="cosine similarity from which two faces count as one person; if it is left out, the "
+                "threshold of the settings, or else the gallery's, or else the model's",
             ),
         ),
         body="pair", answer=VerifiedPictures,

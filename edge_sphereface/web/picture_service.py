@@ -146,6 +146,8 @@ class PictureService:
     Args:
         pipeline: detector and embedder.
         gallery: opened for that embedder; None without one.
+        threshold: cosine similarity from which a face counts as a person, if the request names none; None for the
+            gallery's, or the model's without one.
         liveness: checks whether faces are live; those that are not get no name. None to check nothing.
         limits: bounds of requests.
         yields_to_streams: whether streams of this process go first, where the system has priorities of threads.
@@ -157,12 +159,14 @@ class PictureService:
         pipeline: FacePipeline,
         gallery: Gallery | None,
         *,
+        threshold: float | None = None,
         liveness: LivenessChecker | None = None,
         limits: PictureLimits | None = None,
         yields_to_streams: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pipeline, self.gallery, self._liveness = pipeline, gallery, liveness
+        self._threshold = threshold
         self.limits = limits or PictureLimits()
         self.queue = WorkQueue(
             patience_s=self.limits.picture_patience_s, has_low_priority=yields_to_streams, clock=clock
@@ -200,8 +204,7 @@ class PictureService:
         Args:
             first: a picture.
             second: another.
-            threshold: cosine similarity from which they count as one person; None for the gallery's threshold, or the
-                model's without one.
+            threshold: cosine similarity from which they count as one person; None for that of this service.
 
         Raises:
             BusyError: there is too much work.
@@ -222,10 +225,10 @@ class PictureService:
         Args:
             picture: the picture.
             top: number of candidates of each face.
-            threshold: cosine similarity from which a face counts as a person; None for the gallery's threshold.
+            threshold: cosine similarity from which a face counts as a person; None for that of this service.
             margin: lead of the best candidate over the second that a name needs.
             matches_only: give no candidates below the threshold and no ignored people, and take no threshold below the
-                gallery's, or the model's without one: the answers then do not list the gallery.
+                that of this service: the answers then do not list the gallery.
 
         Raises:
             BusyError: there is too much work.
@@ -236,7 +239,7 @@ class PictureService:
         def work() -> IdentifiedPicture:
             faces = self._embedded(picture)
             states = self._states(picture, faces)
-            least = threshold
+            least = self._threshold if threshold is None else threshold
             if matches_only and threshold is not None:
                 least = max(threshold, self._own_threshold()[0])
             live = [face for face, state in zip(faces, states, strict=True) if state in (None, "live")]
@@ -332,7 +335,9 @@ class PictureService:
         )
 
     def _own_threshold(self) -> tuple[float, str]:
-        """The threshold of the gallery, or of the model without one, and where it comes from."""
+        """The threshold of requests that name none, and where it comes from."""
+        if self._threshold is not None:
+            return self._threshold, "settings"
         spec, kept = self.pipeline.embedder.spec, None if self.gallery is None else self.gallery.threshold
         return (spec.threshold, spec.threshold_source) if kept is None else (kept.value, kept.source)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.responses import PlainTextResponse, Response
 
@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from edge_sphereface.errors import Remedy
     from edge_sphereface.json_output import Dataclass
     from edge_sphereface.web.tokens import Scope, TokenHolder
+
+Advise: TypeAlias = "Callable[[str, Remedy, str], str]"
+"""Gives a hint, the name of its remedy and what that applies to as a hint that says what to type."""
 
 _STATUSES: tuple[tuple[type[EdgeSphereFaceError], HTTPStatus], ...] = (
     (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -69,13 +73,21 @@ def problem(
     return json_response(ProblemAnswer(error=told), status, headers=headers)
 
 
-def lacks_scope(holder: TokenHolder, scope: Scope) -> Response:
-    """The answer to a request that needs a scope which its holder does not have."""
+def lacks_scope(holder: TokenHolder, scope: Scope, advise: Advise | None = None) -> Response:
+    """The answer to a request that needs a scope which its holder does not have.
+
+    Args:
+        holder: who makes the request.
+        scope: what it needs.
+        advise: adds to a hint what to type for a remedy; None to add nothing.
+    """
     if holder.name == LOCAL:
         message = f"Programs of this machine may not do this without a token of scope {scope!r}."
-        return problem(403, "access", message, hint="start the server with a file of tokens, and send one of them")
-    message = f"The token {holder.name!r} has no scope {scope!r}."
-    return problem(403, "access", message, hint="add a token with this scope")
+        hint = "start the server with a file of tokens, and send one with this scope"
+    else:
+        message = f"The token {holder.name!r} has no scope {scope!r}."
+        hint = "add a token with this scope"
+    return problem(403, "access", message, hint=hint if advise is None else advise(hint, "add-token", scope))
 
 
 def retry_after(seconds: float) -> dict[str, str]:
@@ -101,16 +113,21 @@ async def _not_allowed(_: Request, error: Exception) -> Response:
     return problem(HTTPStatus.METHOD_NOT_ALLOWED, "usage", f"Expected {headers['Allow']}.", headers=headers)
 
 
-async def _not_found(request: Request, _: Exception) -> Response:
-    if not request.url.path.startswith("/api/"):
-        return PlainTextResponse("Not Found", HTTPStatus.NOT_FOUND)
-    return problem(HTTPStatus.NOT_FOUND, "usage", f"There is nothing at {request.url.path:.80}.")
+def exception_handlers(*, hint: str) -> Mapping[Any, Callable[[Request, Exception], Any]]:
+    """Answers to what handlers raise.
 
+    Args:
+        hint: for requests of a path below ``/api/`` where there is nothing.
+    """
 
-EXCEPTION_HANDLERS: Mapping[Any, Callable[[Request, Exception], Any]] = {
-    EdgeSphereFaceError: _of_package,
-    asyncio.TimeoutError: _late,
-    HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
-    HTTPStatus.NOT_FOUND: _not_found,
-}
-"""Answers to what handlers raise."""
+    async def not_found(request: Request, _: Exception) -> Response:
+        if not request.url.path.startswith("/api/"):
+            return PlainTextResponse("Not Found", HTTPStatus.NOT_FOUND)
+        return problem(HTTPStatus.NOT_FOUND, "usage", f"There is nothing at {request.url.path:.80}.", hint=hint)
+
+    return {
+        EdgeSphereFaceError: _of_package,
+        asyncio.TimeoutError: _late,
+        HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
+        HTTPStatus.NOT_FOUND: not_found,
+    }

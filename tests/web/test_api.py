@@ -12,10 +12,15 @@ from dataclasses import dataclass
 import pytest
 
 from edge_sphereface.audit import AuditLog, read_entries
+from edge_sphereface.cli.hints import advice
+from edge_sphereface.cli.watch_options import WatchOptions
+from edge_sphereface.cli.watch_parts import make_parts
 from edge_sphereface.errors import SinkError, SourceError
 from edge_sphereface.gallery import Threshold
+from edge_sphereface.pipeline import FacePipeline
 from edge_sphereface.stream.capture.reader import SourceChange
 from edge_sphereface.stream.events import EventMaker
+from edge_sphereface.stream.settings import RecognitionSettings, StreamSettings
 from edge_sphereface.web import HttpInterface
 from edge_sphereface.web.api import Parts
 from edge_sphereface.web.event_log import EventLog
@@ -225,6 +230,28 @@ def test_identification_lists_no_gallery_without_the_scope(interface, web, peopl
     assert (threshold, name, len(candidates)) == (-1, "Bob", 3)
 
 
+def test_the_threshold_of_the_settings_counts_before_that_of_the_gallery(people, web_embedder, detector, web):
+    people.set_threshold(threshold_of(people, 0.3))
+    settings = StreamSettings(recognition=RecognitionSettings(threshold=0.5))
+    pipeline = FacePipeline(web_embedder, detector)
+    pictures = make_parts(WatchOptions(stream=settings), pipeline, people, None).pictures
+    photo = pictures.file(web.picture(1), "1.png")
+    try:
+        assert pictures.identify(photo).result().faces[0].answer.threshold == 0.5
+        assert pictures.identify(photo, threshold=0.4).result().faces[0].answer.threshold == 0.4
+        narrow = pictures.identify(photo, threshold=0.4, matches_only=True)
+        assert narrow.result().faces[0].answer.threshold == 0.5
+        assert pictures.verify(photo, photo).result().threshold == 0.5
+    finally:
+        pictures.close(10)
+
+
+def test_where_there_is_nothing_the_document_is_named(interface):
+    nothing = interface().ask("")
+    assert nothing.status == 404
+    assert "/api/openapi.json" in nothing.body["error"]["hint"]
+
+
 def test_tokens_are_required_and_their_rates_kept(interface, tmp_path, web):
     client = interface()
     slow = add_token(tmp_path / "tokens.json", "slow", ["read"], per_second=0.01, burst=1)
@@ -250,6 +277,8 @@ def test_without_tokens_only_this_machine_is_answered(interface, web):
         assert code_of(refused) == (403, "access")
         assert refused.body["error"]["message"].startswith("Programs of this machine may not")
         assert "file of tokens" in refused.body["error"]["hint"]
+    advised = interface(None, advise=advice).ask("embed", web.picture(1)).body["error"]["hint"]
+    assert advised.endswith(": edge-sphereface tokens add FILE NAME --scopes embed")
     assert code_of(client.ask("health", headers={"Host": "house.example"})) == (403, "access")
     foreign = {"Origin": "http://elsewhere.example"}
     assert code_of(client.ask("detect", web.form(picture=b""), web.FORM, headers=foreign)) == (403, "access")
