@@ -96,7 +96,7 @@ def make_app(
     routes: list[BaseRoute] = [Mount("/api", routes=paths)]
     if page is not None:
         routes.append(Mount("/", StaticFiles(directory=_PAGE, html=True)))
-    hint = "" if api is None else "GET /api/openapi.json describes every path"
+    hint = "" if api is None else "GET /api/openapi.json describes the interface"
     app = Starlette(routes=routes, exception_handlers=exception_handlers(hint=hint))
     guarded = Access(guard.admitting(app), credentials, is_secure=is_secure)
     return guard.timed(guarded if monitoring is None else _beside(guarded, monitoring))
