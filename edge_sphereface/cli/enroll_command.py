@@ -74,7 +74,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="refuse all photographs if one is small, blurred, turned, hidden, shows two faces, or not this person",
+        help="refuse all photographs if one is small, blurred, turned, hidden, shows several faces, or not this person",
     )
     parser.add_argument(
         "--keep-crops", action="store_true", help="keep crops in a new gallery, so that another model can re-embed them"

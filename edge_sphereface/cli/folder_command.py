@@ -15,7 +15,7 @@ from edge_sphereface.cli.arguments import (
     require_detector,
     session_config,
 )
-from edge_sphereface.cli.runner import Outcome, Progress, UsageError
+from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 
 if TYPE_CHECKING:
     import argparse
@@ -82,15 +82,19 @@ def embed_folder(arguments: argparse.Namespace) -> Outcome:
         detector_provider=arguments.detector_provider,
         session=session_config(arguments),
     )
-    result = embed(
-        config,
-        arguments.output,
-        engine=engine,
-        overwrite=arguments.overwrite,
-        update=arguments.update,
-        remove_deleted=arguments.remove_deleted,
-        progress=Progress("embedding", "photographs"),
-    )
+    try:
+        result = embed(
+            config,
+            arguments.output,
+            engine=engine,
+            overwrite=arguments.overwrite,
+            update=arguments.update,
+            remove_deleted=arguments.remove_deleted,
+            progress=Progress("embedding", "photographs"),
+        )
+    except KeyboardInterrupt:
+        note("run the same command again to resume: finished work is kept")
+        raise
     return Outcome(result, _text(result, arguments))
 
 

@@ -222,15 +222,15 @@ def reload(
         note(f"settings not changed: {error}")
         return before
     known = {camera.name: camera for camera in group.configured()}
-    changed = 0
+    added = changed = removed = 0
     for name in known.keys() - wanted.keys():
-        changed += _try(group.remove, name, name, "removed")
+        removed += _try(group.remove, name, name, "removed")
     for name, camera in wanted.items():
         if name not in known:
-            changed += _try(group.add, camera, name, "added")
+            added += _try(group.add, camera, name, "added")
         elif known[name] != camera:
             changed += _try(group.change, camera, name, "changed")
-    note(f"settings read again: {changed} of {len(known.keys() | wanted.keys())} cameras changed")
+    note(f"settings read again: cameras added: {added}, changed: {changed}, removed: {removed}")
     later = _later(vars(before), vars(after))
     if later:
         note(f"these settings count from the next start: {', '.join(later)}")

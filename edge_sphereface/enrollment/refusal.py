@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from edge_sphereface.inference.embedder import CropEmbedder
     from edge_sphereface.types import EmbeddedFace, Float32Array, UInt8Array
 
-Reason: TypeAlias = Literal["no face", "two faces", "small", "blurred", "turned", "hidden", "not this person"]
+Reason: TypeAlias = Literal["no face", "several faces", "small", "blurred", "turned", "hidden", "not this person"]
 
 MIN_EYES_PX = 12.0
 """Least distance between the eyes, in pixels of the photograph."""
@@ -95,8 +95,9 @@ def judge_photograph(path: Path, face: EmbeddedFace, embedder: CropEmbedder) -> 
 
 def no_usable_face(path: Path, error: NoFaceError | SeveralFacesError) -> Refusal:
     """The refusal of a photograph that does not show one face."""
-    reason: Reason = "no face" if isinstance(error, NoFaceError) else "two faces"
-    return Refusal(path=path, reason=reason, detail=error.message.removeprefix(f"{path}: "))
+    reason: Reason = "no face" if isinstance(error, NoFaceError) else "several faces"
+    message = error.message.removeprefix(f"{path}: ").removesuffix(".")
+    return Refusal(path=path, reason=reason, detail=message[:1].lower() + message[1:])
 
 
 def judge_person(
@@ -147,10 +148,13 @@ def require_accepted(refused: Sequence[Refusal], photographs: int) -> None:
         by_path.setdefault(each.path, []).append(f"{each.reason} ({each.detail})")
     named = [f"{path}: {', '.join(reasons)}" for path, reasons in by_path.items()]
     more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+    several = any(each.reason == "several faces" for each in refused)
     raise PhotographError(
-        f"{len(by_path)} of {photographs} photographs are refused: {'; '.join([*named[:_NAMED], *more])}. "
+        f"{len(by_path)} of {photographs} photograph{'' if photographs == 1 else 's'} "
+        f"{'is' if len(by_path) == 1 else 'are'} refused: {'; '.join([*named[:_NAMED], *more])}. "
         "Nothing was enrolled.",
-        hint="take these again, or leave them out",
+        hint="take refused photographs again, or leave them out" + ("; or select the largest face" if several else ""),
+        remedy="select-largest" if several else None,
     )
 
 

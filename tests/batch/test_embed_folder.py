@@ -7,6 +7,8 @@ import random
 import shutil
 import signal
 import stat
+import subprocess
+import sys
 import time
 import zlib
 from dataclasses import replace
@@ -453,6 +455,24 @@ def test_killed_again_and_again(many, tmp_path, fork_server):
     assert pq.read_table(output).num_rows == 60
     assert pq.read_table(output).equals(pq.read_table(whole))
     assert not (tmp_path / "x.parquet.partial").exists()
+
+
+def test_ctrl_c_says_that_the_same_command_resumes(config, tmp_path):
+    folder, journal = tmp_path / "linked", tmp_path / "x.parquet.partial"
+    folder.mkdir()
+    for number in range(1000):
+        os.link(config.folder / "a.png", folder / f"{number:04d}.png")
+    words = ["embed-folder", folder, tmp_path / "x.parquet", "--model", config.model, "--detector", "mtcnn"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_sphereface", *map(str, words)], stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not journal.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "run the same command again to resume: finished work is kept\ninterrupted\n"
+    assert journal.exists()
 
 
 @pytest.mark.parametrize("cut", [1, 7, 11, 12, 13, 200])

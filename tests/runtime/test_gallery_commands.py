@@ -123,7 +123,8 @@ def test_strict_enrollment_names_each_reason_and_enrolls_nobody(run, two_faces, 
     cv2.imwrite(str(empty), np.zeros((100, 100, 3), np.uint8))
     code, result, _ = run("enroll", "--strict", "--gallery", place, "Ann", photo, two_faces, empty)
     assert (code, result["error"]["code"]) == (1, "photograph")
-    assert f"{two_faces}: two faces" in result["error"]["message"]
+    assert f"{two_faces}: several faces (expected one face, got 2)" in result["error"]["message"]
+    assert result["error"]["hint"].endswith("select the largest face: --largest")
     assert f"{empty}: no face" in result["error"]["message"]
     assert not place.exists()
 

@@ -164,11 +164,12 @@ def test_reading_again_changes_only_what_changed(tmp_path, capsys):
     assert group.stream("door") is door
     assert group.stream("yard") is not yard
     said = capsys.readouterr().err
-    assert "2 of 3 cameras changed" in said
+    assert "cameras added: 1, changed: 1, removed: 0\n" in said
     assert "from the next start: gallery" in said
     path.write_text(HOUSE.replace('[[camera]]\nname = "door"\nsource = "rtsp://camera.lan/door"\nfps = 5\n', ""))
     reload(group, after, after.read_again, LivenessModels())
     assert [camera.name for camera in group.configured()] == ["yard"]
+    assert "cameras added: 0, changed: 1, removed: 2\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
