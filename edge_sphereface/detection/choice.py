@@ -65,8 +65,8 @@ def choose_detector(*, yunet: bool, mtcnn: bool) -> DetectorChoice | None:
     accurate = max(way.accuracy for way in ways) - _WORTH_POINTS
     best = min((way for way in ways if way.accuracy >= accurate), key=lambda way: way.relative_time)
     others = [f"{way.title} {_figures(way)}" for way in ways if way is not best]
-    reason = f"{best.title}: {_figures(best)}" + (f"; {others[0]}" if others else "; no other detector is here")
-    return DetectorChoice(name=best.name, reason=reason)
+    reason = f"{best.title}: {_figures(best)}, by a network trained on most of their people"
+    return DetectorChoice(name=best.name, reason=f"{reason}; {others[0] if others else 'no other detector is here'}")
 
 
 def _figures(way: _Measured) -> str:

@@ -114,10 +114,14 @@ def test_the_error_names_every_photograph_up_to_twenty():
     require_accepted([], 3)
     refused = [no_usable_face(PHOTO, SeveralFacesError("Expected one face, got 2."))]
     refused.append(no_usable_face(Path("bob.jpg"), NoFaceError("bob.jpg: No face was found.")))
-    with pytest.raises(PhotographError, match=r"2 of 3 photographs are .*several faces \(expected one.*bob.jpg: no face \(no face") as both:
+    with pytest.raises(
+        PhotographError, match=r"2 of 3 photographs are .*several faces \(expected one.*bob.jpg: no face \(no face"
+    ) as both:
         require_accepted(refused, 3)
     assert both.value.remedy == "select-largest"
-    with pytest.raises(PhotographError, match=r"^1 of 1 photograph is refused: bob.jpg: no face \(.*\)\. Nothing") as one:
+    with pytest.raises(
+        PhotographError, match=r"^1 of 1 photograph is refused: bob.jpg: no face \(.*\)\. Nothing"
+    ) as one:
         require_accepted(refused[1:], 1)
     assert one.value.remedy is None
     many = [Refusal(path=Path(f"{number}.jpg"), reason="small", detail="x") for number in range(30)]
