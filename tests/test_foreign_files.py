@@ -15,8 +15,9 @@ from edge_sphereface.retention import FolderIndex
 from edge_sphereface.retention.event_files import read_lines
 from edge_sphereface.retention.folder_index import INDEX_NAME
 from edge_sphereface.strangers import StrangerStore
+from edge_sphereface.strangers.store import is_store
 from edge_sphereface.stream.outputs.events.jsonl import FileSink
-from edge_sphereface.stream.outputs.events.outbox import Outbox
+from edge_sphereface.stream.outputs.events.outbox import Outbox, is_database, is_outbox
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs modes")
 
@@ -84,6 +85,16 @@ def test_a_file_of_another_program_is_refused_and_keeps_its_mode(foreign, spec, 
     assert path.read_bytes() == before
     companions = {f"{path.name}-wal", f"{path.name}-shm"}  # SQLite makes them to read a write-ahead log
     assert set(os.listdir(path.parent)) - companions == {path.name}
+
+
+@pytest.mark.timeout(60)
+def test_a_fifo_is_not_waited_for(tmp_path):
+    """Opening one to look at its first bytes would wait for its writer."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    assert not any(looks(path) for looks in (is_database, is_outbox, is_store))
+    with pytest.raises(EdgeSphereFaceError, match="FIFO|regular file"):
+        list(read_lines(path))
 
 
 @pytest.mark.parametrize("opener", ["gallery", "strangers", "spool", "events", "index"])

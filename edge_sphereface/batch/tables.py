@@ -109,7 +109,7 @@ def photographs_table(photographs: Sequence[Photograph], size: int) -> Any:
             pa.array([photograph.path for photograph in photographs], pa.string()),
             pa.array([photograph.version.bytes for photograph in photographs], pa.int64()),
             pa.array([photograph.version.modified_ns for photograph in photographs], pa.int64()),
-            pa.array([photograph.error for photograph in photographs], pa.string()),
+            pa.array([_utf8(photograph.error) for photograph in photographs], pa.string()),
             pa.ListArray.from_arrays(ends, pa.array([face.face.score for face in faces], pa.float32())),
             listed([face.face.box for face in faces], _BOX),
             listed([face.face.landmarks for face in faces], _LANDMARKS),
@@ -117,6 +117,11 @@ def photographs_table(photographs: Sequence[Photograph], size: int) -> Any:
         ],
         schema=schema,
     )
+
+
+def _utf8(text: str | None) -> str | None:
+    """A message that names a file, whose name may contain any bytes."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
 def faces_table(photographs: Any, fingerprint: Fingerprint, detector: str) -> Any:

@@ -184,7 +184,7 @@ def has_magic(path: Path, magic: int) -> bool:
         magic: the application_id.
     """
     try:
-        if path.is_symlink():
+        if path.is_symlink() or not path.is_file():  # opening a FIFO would wait for its writer
             return False
         with path.open("rb") as stream:
             return stream.read(_HEADER_BYTES)[-4:] == magic.to_bytes(4, "big")

@@ -77,6 +77,13 @@ def test_names_of_any_bytes(config, odd_name, tmp_path):
     assert odd_name in {row["path"] for row in rows(tmp_path / "x.parquet")}
 
 
+def test_a_file_of_any_name_that_cannot_be_read_is_listed(config, odd_name, tmp_path):
+    (config.folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no photograph")
+    assert embed_folder(config, tmp_path / "x.parquet").unreadable == 4
+    with (tmp_path / "x.unreadable.csv").open(newline="", encoding="utf-8") as stream:
+        assert odd_name in {row["path"] for row in csv.DictReader(stream)}
+
+
 def test_a_folder_without_faces_is_an_empty_table(config, tmp_path):
     for file in config.folder.rglob("*"):
         if file.is_file() and file.name != "empty.png":

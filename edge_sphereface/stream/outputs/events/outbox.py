@@ -52,6 +52,8 @@ def is_outbox(path: Path) -> bool:
 
 
 def _head(path: Path) -> bytes:
+    if not path.is_file():  # opening a FIFO would wait for its writer
+        return b""
     try:
         with path.open("rb") as stream:
             return stream.read(72)
