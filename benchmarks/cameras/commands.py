@@ -55,9 +55,9 @@ def add_command(commands: Commands) -> None:
         help="measure several cameras in one process, a process for each, and what a camera that fails costs others",
         description="Made cameras give rendered video of LFW, paced by the clock. For each number of cameras, all are "
         "watched by one process, and then by a process for each: frames, age, latency, processor time, memory. Then "
-        "one of four cameras hangs, dies, floods or changes its size, in turns with none and with one that works: "
-        "latency of the other three. One that floods shows what one that works shows, decoded and delivered again and "
-        "again without any wait. Linux.",
+        "one of four cameras hangs, dies, begins to flood, floods or changes its size, in turns with none and with one "
+        "that works: latency of the other three. One that floods shows what one that works shows, decoded and delivered "
+        "again and again without any wait. Linux.",
         epilog="example: python -m benchmarks cameras model.onnx --lfw lfw -o cameras.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
@@ -72,7 +72,7 @@ def add_command(commands: Commands) -> None:
         type=positive,
         default=6,
         metavar="N",
-        help="rounds of the failures, each with six conditions (default: 6)",
+        help="rounds of the failures, each with seven conditions (default: 6)",
     )
     parser.add_argument(
         "--round-seconds", type=above_zero, default=5.0, metavar="S", help="of each condition (default: 5)"

@@ -29,7 +29,8 @@ class IsolationRow:
     Ratios compare with the same round: geometric mean over the rounds, with its 95 % interval by Student's t.
 
     Attributes:
-        camera: what the camera does: ``hangs``, ``dies``, ``floods`` or ``changes size``.
+        camera: what the camera does: ``hangs``, ``dies``, ``begins to flood``, ``floods`` (36 s later, when it is known
+            that no backlog comes) or ``changes size``.
         baseline: what it is compared with: ``absent`` for a camera that delivers nothing, or ``works``.
         rounds: number of rounds.
         frames: number of frames of the other cameras in all rounds.
@@ -135,7 +136,7 @@ def ratio(after: Sequence[float], before: Sequence[float]) -> tuple[float, float
 def isolation_text(rows: Sequence[IsolationRow]) -> str:
     """Format the rows as a table."""
     head = (
-        f"{'a camera that':<15}{'baseline':>9}{'its p50':>9}{'p50':>7}{'its p95':>9}{'p95':>7}"
+        f"{'a camera that':<16}{'baseline':>9}{'its p50':>9}{'p50':>7}{'its p95':>9}{'p95':>7}"
         "   ratio of p50, mean, p95"
     )
     lines = [head, "-" * len(head)]
@@ -149,7 +150,7 @@ def isolation_text(rows: Sequence[IsolationRow]) -> str:
             )
         )
         lines.append(
-            f"{row.camera:<15}{row.baseline:>9}{row.baseline_ms_p50:>9.1f}{row.latency_ms_p50:>7.1f}"
+            f"{row.camera:<16}{row.baseline:>9}{row.baseline_ms_p50:>9.1f}{row.latency_ms_p50:>7.1f}"
             f"{row.baseline_ms_p95:>9.1f}{row.latency_ms_p95:>7.1f}   {ratios}"
         )
     return "\n".join([*lines, "", "latency of the other cameras in ms; ratios with 95 % intervals over the rounds"])

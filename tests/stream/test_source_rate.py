@@ -46,6 +46,16 @@ def test_a_source_that_never_waits_floods_until_it_does():
     assert (rate.floods, rate.never_waits) == (False, False)
 
 
+def test_a_source_that_leads_a_camera_by_more_than_a_minute_has_no_rate():
+    rate = SourceRate(0.0)
+    now = deliver(rate, 300 + 2600, began=0.0, gap_s=1 / 90, idle_s=0.0)
+    assert (rate.never_waits, rate.has_no_rate) == (True, False), "90 a second, of which a camera makes 30"
+    now = deliver(rate, 1200, began=now, gap_s=1 / 90, idle_s=0.0)
+    assert rate.has_no_rate
+    deliver(rate, 100, began=now, gap_s=1 / 15, idle_s=0.0)
+    assert (rate.floods, rate.has_no_rate) == (True, True), "it is the reader that is slow now"
+
+
 def test_a_stall_does_not_make_the_next_frame_be_expected_late():
     rate = SourceRate(0.0)
     rate.note(60.0, idle_s=60.0)

@@ -33,9 +33,9 @@ _MAX_STUCK = 3
 """Number of threads that may hang in a library before the stream ends, so that a supervisor restarts the process."""
 _JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
-_FLOOD_READ_S = 1 / 150
-"""Least time from one frame to the next of a source that floods and never lets its reader wait. Long backlogs must end,
-and a camera of 120 frames a second must not fall behind."""
+_CATCH_UP_S = 1 / 90
+"""Least time from one frame to the next of a source that floods and never lets its reader wait: a long backlog must end,
+and its frames must not take the time of other cameras."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,8 @@ class FrameReader:
 
     Only the newest frame of a live source, or of a paced recording, is kept. Otherwise the reader waits until each
     frame is taken. A live source that ends, fails or stalls is reopened, with growing waits. One that floods is decoded
-    as rarely as it is limited, and if it never lets its reader wait, at most 150 frames a second are read
-    (:class:`~.source_rate.SourceRate`).
+    as rarely as it is limited. If it never lets its reader wait, at most 90 frames a second are read while they may be
+    a backlog, of a minute at most, and then no more than are decoded (:class:`~.source_rate.SourceRate`).
 
     Args:
         make_source: returns a source that is not open; called again after a read that cannot be ended.
@@ -236,7 +236,8 @@ class FrameReader:
         rate = SourceRate(start)
         while self._current(generation):
             if rate.never_waits:
-                self._pause(max(began + _FLOOD_READ_S - self._clock(), 0.0))
+                least_s = max(_CATCH_UP_S, self._flood_interval_s if rate.has_no_rate else 0.0)
+                self._pause(max(began + least_s - self._clock(), 0.0))
             self._last_sign = began = self._clock()
             worked = self._work_clock()
             following = self._last_sign + 1.5 * rate.mean_gap_s if source.live else _following(source, index, moment)

@@ -10,6 +10,9 @@ _BACKLOG = 300.0
 """Frames that come at once after an interruption, such as those of 10 s at 30 frames a second."""
 _IDLE_SHARE = 0.3
 """A source that lets its reader wait for a larger share of the time has a rate of its own."""
+_USUAL_FPS = 30.0
+_LONGEST_BACKLOG = 60 * _USUAL_FPS
+"""Frames by which a source that never lets its reader wait leads a usual camera before it has no rate of its own."""
 _GAPS = 8
 """Number of frames by which the time of the next one is expected."""
 _LONGEST_GAP_S = 1.0
@@ -20,8 +23,8 @@ class SourceRate:
     """Notes the frames of a live source.
 
     A source floods if it delivers more frames than a camera; a backlog after an interruption is no flood (token
-    bucket). One that floods and never lets its reader wait may have no rate of its own, such as a film behind a URL or
-    a program that makes a frame whenever it is asked, or a long backlog.
+    bucket). One that floods and never lets its reader wait has a long backlog, or no rate of its own, such as a film
+    behind a URL or a program that makes a frame whenever it is asked. Nothing but the length tells them apart.
 
     Args:
         now: time at which the source was opened, in seconds.
@@ -29,14 +32,15 @@ class SourceRate:
     Attributes:
         floods: whether the source delivers more frames than a camera.
         never_waits: whether it floods without letting its reader wait.
+        has_no_rate: whether it did so for longer than any backlog; it stays so until it is opened again.
     """
 
     def __init__(self, now: float) -> None:
-        self.floods = self.never_waits = False
+        self.floods = self.never_waits = self.has_no_rate = False
         self._came = now
         self._gaps: deque[float] = deque(maxlen=_GAPS)
         self._tokens = _BACKLOG
-        self._time_s = self._idle_s = 0.0
+        self._time_s = self._idle_s = self._lead = 0.0
 
     @property
     def mean_gap_s(self) -> float:
@@ -52,6 +56,8 @@ class SourceRate:
         """
         gap_s, self._came = now - self._came, now
         self._gaps.append(min(gap_s, _LONGEST_GAP_S))
+        if self.has_no_rate:
+            return
         self._tokens = min(self._tokens + gap_s * _CAMERA_FPS, _BACKLOG)
         if self._tokens == _BACKLOG:
             self._time_s = self._idle_s = 0.0
@@ -60,3 +66,5 @@ class SourceRate:
         self._tokens = max(self._tokens - 1, 0.0)
         self.floods = self._tokens == 0
         self.never_waits = self.floods and self._idle_s < _IDLE_SHARE * self._time_s
+        self._lead = max(self._lead + 1 - gap_s * _USUAL_FPS, 0.0) if self.never_waits else 0.0
+        self.has_no_rate = self._lead > _LONGEST_BACKLOG
