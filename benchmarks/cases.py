@@ -56,8 +56,9 @@ def select_cases(
 ) -> list[Case]:
     """Return the cases of one number of threads and one batch size.
 
-    This project's runtime runs every form that this project made. Other runtimes run the plain float model and, if they
-    can, quantized models. A model of ``quantize_static`` is run by other runtimes alone.
+    This project's runtime runs every form that this project made, and on other execution providers those for GPUs.
+    Other runtimes run the plain float model and, if they can, quantized models. A model of ``quantize_static`` is run
+    by other runtimes alone.
 
     Args:
         specs: models with their specifications; the first one, a float32 file, is the reference for correctness.
@@ -77,7 +78,12 @@ def select_cases(
 
     offered = [name for name in import_onnxruntime().get_available_providers() if name in AUTO_ORDER and name != CPU]
     cases = [own("edge", path, path.name if is_ncnn_file(path) else path.stem) for path in ours]
-    cases += [own("edge", first, f"{first.stem} on {provider}", provider) for provider in offered]
+    cases += [
+        own("edge", path, f"{path.stem} on {provider}", provider)
+        for provider in offered
+        for path in ours
+        if path == first or specs[path].precision == "float16"
+    ]
     for name in peers:
         peer = find_peer(name)
         if peer.is_ours:

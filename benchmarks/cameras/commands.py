@@ -56,8 +56,8 @@ def add_command(commands: Commands) -> None:
         description="Made cameras give rendered video of LFW, paced by the clock. For each number of cameras, all are "
         "watched by one process, and then by a process for each: frames, age, latency, processor time, memory. Then "
         "one of four cameras hangs, dies, begins to flood, floods or changes its size, in turns with none and with one "
-        "that works: latency of the other three. One that floods shows what one that works shows, decoded and delivered "
-        "again and again without any wait. Linux.",
+        "that works: latency of the other three. One that floods shows what one that works shows, decoded and "
+        "delivered again and again without any wait. Linux.",
         epilog="example: python -m benchmarks cameras model.onnx --lfw lfw -o cameras.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")

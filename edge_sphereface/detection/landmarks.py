@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from edge_sphereface.detection.mtcnn import OUTPUT_NETWORK, OUTPUT_SIZE, cut_squares, open_network
+from edge_sphereface.detection.mtcnn import OUTPUT_NETWORK, OUTPUT_SIZE, Network, cut_squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -65,7 +65,7 @@ class OutputNetwork:
     """
 
     def __init__(self, session: SessionConfig) -> None:
-        self._network = open_network(OUTPUT_NETWORK, session)
+        self._network = Network(OUTPUT_NETWORK, session)
 
     def improve(self, found: Sequence[tuple[UInt8Array, Face]]) -> list[Face]:
         """Refine faces (see :class:`LandmarkRefiner`)."""

@@ -78,9 +78,10 @@ class Mtcnn:
         self.thresholds = thresholds
         self.max_side = max_side
         config = replace(session or SessionConfig(), pinned_threads=False)
-        self._propose = open_network("pnet.onnx", config)
-        self._refine = open_network("rnet.onnx", config)
-        self._output = open_network(OUTPUT_NETWORK, config)
+        self._propose = Network("pnet.onnx", config)
+        self._refine = Network("rnet.onnx", config)
+        self._output = Network(OUTPUT_NETWORK, config)
+        self.provider = self._propose.provider
 
     def detect(self, image: UInt8Array) -> list[Face]:
         """Detect every face of an image, highest score first (see :class:`Detector`)."""
@@ -176,39 +177,44 @@ def is_installed() -> bool:
     return find_spec(WEIGHTS_PACKAGE) is not None
 
 
-def open_network(file: str, config: SessionConfig) -> Any:
-    """Open one of the three networks as a function of its input (N, W, H, 3) float32: RGB, x before y.
+class Network:
+    """One of the three networks, as a function of its input (N, W, H, 3) float32: RGB, x before y.
+
+    Args:
+        file: name of its file in the package.
+        config: options of the onnxruntime session.
 
     Raises:
         ModelNotFoundError: the extra ``mtcnn`` is not installed.
-        ProviderError: the execution provider is absent, or does not run the network. The function raises it as well.
+        ProviderError: the execution provider is absent, or does not run the network. A call raises it as well.
     """
-    spec = find_spec(WEIGHTS_PACKAGE)
-    if spec is None:
-        raise ModelNotFoundError(
-            "MTCNN's networks are not installed.", hint=f"{install_command('mtcnn')}, or use YuNet"
-        )
-    # The package is located but not imported: its code needs `imghdr`, which Python 3.13 no longer has.
-    with as_file(files(module_from_spec(spec)) / file) as path:
-        content = _FILE.read(path)
-    try:
-        network = without_prelu(content)
-    except OnnxGraphError as error:
-        raise _FILE.refusal(f"{path} is not an ONNX file: {error}.") from error
-    session, provider = open_session(MemoryModel(name=file, content=network), config)
-    name = session.get_inputs()[0].name
 
-    def run(batch: Float32Array) -> Any:
+    def __init__(self, file: str, config: SessionConfig) -> None:
+        spec = find_spec(WEIGHTS_PACKAGE)
+        if spec is None:
+            raise ModelNotFoundError(
+                "MTCNN's networks are not installed.", hint=f"{install_command('mtcnn')}, or use YuNet"
+            )
+        # The package is located but not imported: its code needs `imghdr`, which Python 3.13 no longer has.
+        with as_file(files(module_from_spec(spec)) / file) as path:
+            content = _FILE.read(path)
         try:
-            return session.run(None, {name: batch})
+            network = without_prelu(content)
+        except OnnxGraphError as error:
+            raise _FILE.refusal(f"{path} is not an ONNX file: {error}.") from error
+        self._session, self.provider = open_session(MemoryModel(name=file, content=network), config)
+        self._file, self._input = file, self._session.get_inputs()[0].name
+
+    def __call__(self, batch: Float32Array) -> Any:
+        """Run the network."""
+        try:
+            return self._session.run(None, {self._input: batch})
         except Exception as error:
             # onnxruntime's exceptions share no base class of their own.
             raise ProviderError(
-                f"{provider.active[0]} failed in {file} on an input of {batch.shape}: {error}",
+                f"{self.provider.active[0]} failed in {self._file} on an input of {batch.shape}: {error}",
                 hint="the device may be out of memory: detect in smaller images",
             ) from error
-
-    return run
 
 
 def _normalized(images: UInt8Array) -> Float32Array:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge_sphereface.detection import Detector
+    from edge_sphereface.inference.session import ProviderReport
     from edge_sphereface.types import Face, UInt8Array
 
 
@@ -31,10 +32,15 @@ class ScaledDetector:
 
     Args:
         detector: the face detector.
+
+    Attributes:
+        plans_for_sizes: whether parts of an image take longer than the whole, because each new size needs a plan.
     """
 
     def __init__(self, detector: Detector) -> None:
         self.name = detector.name
+        report: ProviderReport | None = getattr(detector, "provider", None)
+        self.plans_for_sizes = report is not None and report.plans_for_shapes
         self._detector = detector
         self._steps = detector if isinstance(detector, TwoStepDetector) else None
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edge_sphereface.cpu import MAX_THREADS, usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
 from edge_sphereface.inference.resident_memory import release_loading_memory
+from edge_sphereface.inference.shape_sessions import ShapeSessions
 from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.inference.weight_memory import place_matrices
 from edge_sphereface.json_output import OMIT_NONE
@@ -39,10 +40,14 @@ _CHECKPOINTS = (".ckpt", ".safetensors")
 AUTO = "auto"
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
-AUTO_ORDER = ("CUDAExecutionProvider", "CANNExecutionProvider", "OpenVINOExecutionProvider", CPU)
+CUDA = "CUDAExecutionProvider"
+AUTO_ORDER = (CUDA, "CANNExecutionProvider", "OpenVINOExecutionProvider", CPU)
 """Providers that ``auto`` tries, in order. TensorRT must be requested by name, because it builds an engine for
 minutes."""
 
+_PARTS = {CUDA: (64, 16, 4, 1), TENSORRT: (1,)}
+"""Sizes of the parts into which a batch is divided on providers that plan their work for one shape. TensorRT gets one
+engine, because building it takes minutes."""
 _SUFFIX = "ExecutionProvider"
 _FALLBACK_DISABLED = "fallback to CPU EP has been explicitly disabled"
 _LIMITS_SPINNING = (1, 27)
@@ -178,6 +183,11 @@ class ProviderReport:
         return precision in HALF_PRECISIONS and self.arithmetic == "float32"
 
     @property
+    def plans_for_shapes(self) -> bool:
+        """Whether an input of a new shape takes many times as long as one of a shape that came before."""
+        return self.active[0] in _PARTS
+
+    @property
     def library(self) -> tuple[str, str]:
         """Name and version of the library that runs the model."""
         return ("onnxruntime", self.onnxruntime or "") if self.ncnn is None else ("ncnn", self.ncnn)
@@ -269,9 +279,13 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     placed = place_matrices(ort, model, options) if provider == CPU and isinstance(model, Path) else []
     content = str(model) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
-    try:
+
+    def make() -> Any:
         # onnxruntime would print an error on stdout and try again on providers that nobody asked for
-        session = ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
+
+    try:
+        session = make()
     except (state.InvalidProtobuf, state.InvalidGraph, state.NoModel, state.NoSuchFile) as error:
         raise ModelFormatError(
             f"onnxruntime cannot read {model}: {error}",
@@ -300,15 +314,21 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
         onnxruntime=ort.__version__,
     )
     _check_report(report, provider, model)
-    return session, report
+    sizes = _PARTS.get(provider)
+    return session if sizes is None else ShapeSessions(session, make, sizes), report
 
 
 def provider_options(provider: str, config: SessionConfig) -> dict[str, str]:
-    """Provider options as given; for TensorRT, also the folder where it caches its engines.
+    """Provider options as given; for CUDA, float32 products in full; for TensorRT, the folder where it caches engines.
 
-    Source: onnxruntime's page on the TensorRT execution provider.
+    On GPUs from Ampere on, onnxruntime computes products of float32 in TensorFloat-32, with 10 bits of mantissa, unless
+    it is told not to.
+
+    Source: onnxruntime's pages on the CUDA and the TensorRT execution provider.
     """
     options = dict(config.provider_options)
+    if provider == CUDA:
+        options.setdefault("use_tf32", "0")
     if provider == TENSORRT and not any(name.startswith("trt_engine_cache") for name in options):
         folder = str(cache_file("tensorrt", "engine").parent)
         options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}

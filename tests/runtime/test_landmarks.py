@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from edge_sphereface.detection.landmarks import VIEW_PX, CloserLooks, OutputNetwork
-from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE, Mtcnn, open_network
+from edge_sphereface.detection.mtcnn import WEIGHTS_PACKAGE, Mtcnn, Network
 from edge_sphereface.detection.mtcnn_graph import without_prelu
 from edge_sphereface.detection.yunet import YUNET, YuNet
 from edge_sphereface.errors import ProviderError
@@ -146,6 +146,6 @@ def test_networks_without_prelu_are_equal(name):
 
 
 def test_a_provider_that_fails_is_named():
-    network = open_network("onet.onnx", ONE_THREAD)
+    network = Network("onet.onnx", ONE_THREAD)
     with pytest.raises(ProviderError, match=r"CPUExecutionProvider failed in onet\.onnx on an input of \(1, 7, 7, 3\)"):
         network(np.zeros((1, 7, 7, 3), np.float32))

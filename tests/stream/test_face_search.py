@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge_sphereface.detection.yunet import YuNet
+from edge_sphereface.inference.session import CPU, CUDA, ProviderReport
 from edge_sphereface.stream.events import EventMaker
 from edge_sphereface.stream.recognition.face_search import FaceSearch
 from edge_sphereface.stream.recognition.frame_processor import FrameProcessor
@@ -239,3 +240,15 @@ def test_a_box_anywhere_has_tiles_of_the_grid(edges):
     assert tiles.shape == (6, 11)
     inside = left < 340 and top < 180 and right > 0 and bottom > 0
     assert tiles.any() or not inside
+
+
+def test_only_whole_frames_on_a_provider_that_plans_for_sizes(search, wall):
+    """On CUDA a part of the frame, whose size is new, takes a hundred times as long as the frame."""
+    search.detector.provider = ProviderReport(
+        requested="cuda", active=(CUDA, CPU), nodes=None, threads=1, onnxruntime="1.32.0"
+    )
+    search.search = FaceSearch(search.detector, whole_frame_s=1.0)
+    whole = search(wall)[1]
+    assert search(wall) == (None, 0), "nothing changed"
+    faces, pixels = search(with_face(wall, 100, 100))
+    assert (len(faces), pixels) == (1, whole)

@@ -34,8 +34,8 @@ _MAX_STUCK = 3
 _JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
 _CATCH_UP_S = 1 / 90
-"""Least time from one frame to the next of a source that floods and never lets its reader wait: a long backlog must end,
-and its frames must not take the time of other cameras."""
+"""Least time from one frame to the next of a source that floods and never lets its reader wait: a long backlog must
+end, and its frames must not take the time of other cameras."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

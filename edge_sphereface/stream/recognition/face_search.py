@@ -60,7 +60,7 @@ class FaceSearch:
             regions = _regions(image, changes, grid, expected)
             if not regions:
                 return None
-            if cost(regions) <= _WORTH * cost([grid.whole]):
+            if not self._detector.plans_for_sizes and cost(regions) <= _WORTH * cost([grid.whole]):
                 faces = self._find_in(image, side, regions, grid)
                 if faces is not None:
                     changes.searched(grid.tiles_in(regions)[np.ix_(*grid.tiles_at(*changes.pixels))])
