@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _DIFFERENT_PERSON = 0.1
 """Margin below the threshold of identification: crops of one track are more similar than two photographs."""
+_NEAR_IGNORED = 2.0
+"""Factor on the evidence for ``unknown`` of a face that may be an ignored person: a wrong report cannot be taken back,
+and others as near to one are rare and reported a little later."""
 _SETTLE_S = 0.5
 """Minimum interval between two embeddings of a decided or doubtful face."""
 
@@ -73,6 +76,7 @@ def decide_identity(
     A name is given when there is enough evidence, and the best candidate reaches the threshold and leads by the margin.
     It is kept until its similarity falls below the threshold by the hysteresis, or another candidate leads by as much.
     A face that is nearest to an ignored person is that person in the same way, without a name and so without a margin.
+    One that may be an ignored person is called unknown upon twice the evidence.
 
     Args:
         track: the track with its decision so far.
@@ -96,7 +100,9 @@ def decide_identity(
             return "undecided", None
         if leads:
             return ("ignored", None) if best.ignored else ("identified", best.name)
-    if track.weight >= settings.enough_doubt or track.standing != "undecided":
+    may_be_ignored = best is not None and bool(best.ignored) and best.similarity > threshold - _DIFFERENT_PERSON
+    enough_doubt = settings.enough_doubt * (_NEAR_IGNORED if may_be_ignored else 1.0)
+    if track.weight >= enough_doubt or track.standing != "undecided":
         return "unknown", None
     return "undecided", None
 
