@@ -79,7 +79,11 @@ class AuditKey:
             AuditError: the file holds no key, or another writer does not let go.
             OSError: it cannot be opened or written.
         """
-        descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+
+        def check(descriptor: int) -> None:
+            cls._parsed(os.read(descriptor, _FILE.limit), path)
+
+        descriptor = open_private(path, os.O_RDWR | os.O_CREAT, check=check)
         with os.fdopen(descriptor, "r+b", buffering=0) as stream, locked(descriptor, wait_s=wait_s) as is_locked:
             if not is_locked:
                 raise AuditError(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _CHANGED_HINT = "check the audit; to begin another one, move all its files away, the key too"
 _LOST_HINT = "restore it from a copy; to begin another audit, move all files of this one away, the key too"
 _UNSEALED_BY = "audit"
+_LINE_START = b'{"action": "'
+"""First bytes of every line: the names in it are sorted."""
 
 
 def _utc_now() -> datetime:
@@ -210,7 +212,7 @@ class AuditLog:
 
     @contextmanager
     def _opened(self, parts: AuditParts) -> Iterator[int]:
-        descriptor = open_private(parts.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, sole=True, start=b'{"')
+        descriptor = open_private(parts.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, sole=True, start=_LINE_START)
         try:
             yield descriptor
         finally:
@@ -237,7 +239,7 @@ class AuditLog:
                 f"The audit {parts.path} does not end with line {anchor[0]}, which was the last one.",
                 hint=_CHANGED_HINT,
             )
-        self._cut_torn_line(stream)
+        self._cut_torn_line(stream, parts.path)
         return last, anchor == ends[0]
 
     def _anchor(self, parts: AuditParts, key: AuditKey) -> tuple[int, str]:
@@ -250,10 +252,21 @@ class AuditLog:
             raise AuditError(f"{parts.anchor} was not made with the key {parts.key}.", hint=_CHANGED_HINT)
         return anchor.sequence, anchor.hash
 
-    def _cut_torn_line(self, stream: int) -> None:
+    def _cut_torn_line(self, stream: int, path: Path) -> None:
+        """Cut off what a power failure left of a line, or zeros in its place.
+
+        Raises:
+            AuditError: a file without a line begins with something else.
+        """
         size = os.lseek(stream, 0, os.SEEK_END)
         start = max(size - LONGEST_LINE, 0)
         os.lseek(stream, start, os.SEEK_SET)
         tail = os.read(stream, LONGEST_LINE)
         if tail and not tail.endswith(b"\n"):
+            torn = tail.lstrip(b"\0")
+            if start == 0 and b"\n" not in tail and not (torn.startswith(_LINE_START) or _LINE_START.startswith(torn)):
+                raise AuditError(
+                    f"Expected {path} to hold lines of an audit, got a file that begins otherwise.",
+                    hint="name another file",
+                )
             os.ftruncate(stream, start + tail.rfind(b"\n") + 1)

@@ -120,7 +120,14 @@ def destination(path: str | os.PathLike[str]) -> Path | int:
     raise OutputError(f"Cannot write {path}: too many symbolic links.", hint="name another file")
 
 
-def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False, start: bytes = b"") -> int:
+def open_private(
+    path: str | os.PathLike[str],
+    flags: int,
+    *,
+    sole: bool = False,
+    start: bytes = b"",
+    check: Callable[[int], None] | None = None,
+) -> int:
     """Open a file for faces or embeddings for writing. A new file gets mode 0600.
 
     Other users may have write access to the folder: symbolic links are not followed, and special files and files of
@@ -136,6 +143,8 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
         sole: refuse a file that has a second name (a hard link).
         start: what the content begins with; requires ``os.O_RDWR``. A file that begins with something else is refused
             if other users may read or write it: it was never private, so it is of something else.
+        check: gets the descriptor of a file that is not empty before anything about it is changed, and raises an error
+            if the content is of something else; requires ``os.O_RDWR``.
 
     Returns:
         A descriptor that the caller closes.
@@ -163,6 +172,9 @@ def open_private(path: str | os.PathLike[str], flags: int, *, sole: bool = False
             _refuse_database(head, Path(path))
             if head and not head.startswith(start) and is_open_to_others(status):
                 raise OutputError(f"{path} is a file of something else.", hint="name another file")
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            if head and check is not None:
+                check(descriptor)
             os.lseek(descriptor, 0, os.SEEK_SET)
         if is_open_to_others(status):
             set_mode(Path(path), PRIVATE, lambda mode: os.fchmod(descriptor, mode))

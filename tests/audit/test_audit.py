@@ -291,3 +291,33 @@ def test_commands_record_what_they_do(cli, photo, small_model, tmp_path, monkeyp
     assert code == 1
     assert "audit.jsonl.anchor is missing" in err
     assert cli("gallery", "list", *gallery, "--json")[1].count(NAME) == 0, "nothing is done that the audit cannot hold"
+
+
+def test_a_file_of_another_program_in_the_place_of_an_empty_audit_is_not_cut(log, tmp_path):
+    log.prepare()
+    path = tmp_path / "audit.jsonl"
+    path.write_text('{"accounts": 5}')
+    with pytest.raises(AuditError, match="begins otherwise"):
+        log.record("enroll", subject=NAME, by="test")
+    assert path.read_text() == '{"accounts": 5}'
+
+
+@pytest.mark.parametrize("left", ["{", '{"action": "enr', "\0" * 50])
+def test_what_a_power_failure_left_of_the_first_line_is_cut(log, tmp_path, left):
+    log.prepare()
+    path = tmp_path / "audit.jsonl"
+    path.write_text(left)
+    log.record("enroll", subject=NAME, by="test")
+    assert [entry.sequence for entry in read_entries(path)] == [1]
+    assert problems(path) == ()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes")
+def test_a_file_that_is_no_key_keeps_its_mode(tmp_path):
+    key = tmp_path / "precious"
+    key.write_text("root:x:0:0")
+    key.chmod(0o644)
+    with pytest.raises(AuditError, match="hexadecimal digits"):
+        AuditLog(tmp_path / "audit.jsonl", key=key).prepare()
+    assert key.stat().st_mode & 0o777 == 0o644
+    assert key.read_text() == "root:x:0:0"
