@@ -87,6 +87,52 @@ def test_a_file_of_another_program_is_refused_and_keeps_its_mode(foreign, spec, 
     assert set(os.listdir(path.parent)) - companions == {path.name}
 
 
+READERS = {
+    "gallery": lambda path, spec: open_gallery(path, Fingerprint.of(spec)),
+    "gallery without a model": lambda path, _: open_gallery(path, None),
+    "strangers": lambda path, _: StrangerStore(path),
+    "strangers of a model": lambda path, spec: StrangerStore(path, fingerprint=Fingerprint.of(spec)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "statements",
+    [
+        None,
+        ["VACUUM"],
+        ["PRAGMA journal_mode = WAL"],
+        ["PRAGMA user_version = 3", "VACUUM"],
+        ["CREATE TABLE gone (x)", "DROP TABLE gone"],
+    ],
+)
+def test_an_empty_file_is_refused_unchanged_by_what_makes_none(tmp_path, spec, statements, reader):
+    """Of no bytes, or a database without tables."""
+    path = tmp_path / "empty"
+    path.touch()
+    if statements is not None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+            for statement in statements:
+                database.execute(statement)
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with pytest.raises(EdgeSphereFaceError, match=r"empty|not a gallery"):
+        READERS[reader](path, spec)
+    assert path.read_bytes() == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("opener", ["gallery", "strangers", "spool", "index"])
+def test_a_database_of_another_program_is_refused_also_before_it_has_tables(tmp_path, spec, opener):
+    path = tmp_path / (INDEX_NAME if opener == "index" else "important")
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA application_id = 7")
+    before = path.read_bytes()
+    with pytest.raises(EdgeSphereFaceError):
+        OPENERS[opener](path, spec)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.timeout(60)
 def test_a_fifo_is_not_waited_for(tmp_path):
     """Opening one to look at its first bytes would wait for its writer."""

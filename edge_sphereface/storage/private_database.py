@@ -36,16 +36,17 @@ class PrivateDatabase:
     while another process reads.
 
     Args:
-        path: of the file, which is made if it is missing.
+        path: of the file.
         magic: SQLite's application_id of such files.
         tables: statements that make the tables.
         added: those of them that files of earlier versions lack.
         what: noun of the file in messages.
         error: class of the errors about the file.
+        create: make the file if it is missing, and the tables if it is empty.
 
     Raises:
-        EdgeSphereFaceError: of class ``error``: the file cannot be made, belongs to another user, or is a database of
-            something else.
+        EdgeSphereFaceError: of class ``error``: the file cannot be made, belongs to another user, is a database of
+            something else, or is empty without ``create``. Its bytes and its mode are unchanged.
         sqlite3.Error: SQLite cannot use the file; a ``DatabaseError`` that is no ``OperationalError`` says that it is
             damaged.
     """
@@ -59,12 +60,13 @@ class PrivateDatabase:
         added: Sequence[str] = (),
         what: str,
         error: type[EdgeSphereFaceError],
+        create: bool = True,
     ) -> None:
         self.path = path
         self._magic, self._tables, self._added = magic, tuple(tables), frozenset(added)
         self._what, self._error = what, error
         self._lock = threading.Lock()
-        self._connection = self._opened()
+        self._connection = self._opened(create=create)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -82,7 +84,7 @@ class PrivateDatabase:
         with self._lock:
             if not self._is_in_place():
                 self._connection.close()
-                self._connection = self._opened()
+                self._connection = self._opened(create=True)
             self._connection.execute("BEGIN IMMEDIATE")
             with self._connection:
                 yield self._connection.execute
@@ -104,9 +106,9 @@ class PrivateDatabase:
             return False
         return (status.st_dev, status.st_ino) == self._file
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self, *, create: bool) -> sqlite3.Connection:
         try:
-            if not os.path.lexists(self.path):
+            if create and not os.path.lexists(self.path):
                 os.close(open_private(self.path, os.O_RDWR | os.O_CREAT))
             for suffix in COMPANIONS:
                 require_own(f"{self.path}{suffix}")
@@ -116,7 +118,7 @@ class PrivateDatabase:
             raise self._refusal(error) from error
         connection = sqlite3.connect(self.path, timeout=_WAIT_S, check_same_thread=False, isolation_level=None)
         try:
-            self._prepare(connection)
+            self._prepare(connection, create=create)
         except UnicodeDecodeError as error:  # an error of SQLite's that quotes a damaged schema
             connection.close()
             raise sqlite3.DatabaseError("malformed: its schema is not text in UTF-8") from error
@@ -125,7 +127,7 @@ class PrivateDatabase:
             raise
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, *, create: bool) -> None:
         run = connection.execute
         connection.text_factory = lambda data: data.decode(errors="replace")
         if hasattr(connection, "setlimit"):
@@ -135,7 +137,8 @@ class PrivateDatabase:
         run("PRAGMA temp_store = MEMORY")  # the copy that VACUUM makes must not reach the disk
         run("PRAGMA synchronous = FULL")
         run("PRAGMA secure_delete = ON")
-        self._tables_of(run)
+        if not self._tables_of(run) and not create:
+            raise self._error(f"{self.path} is empty, and no {self._what}.", hint="name another file")
         self._restrict()
         run("PRAGMA journal_mode = DELETE")  # another program may have chosen a write-ahead log in the file
         run("BEGIN IMMEDIATE")

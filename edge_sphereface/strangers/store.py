@@ -439,7 +439,9 @@ def _opened(path: Path, *, create: bool) -> PrivateDatabase:
     if not create and not path.exists():
         raise StrangerError(f"There is no file of strangers {path}.", hint="check the path")
     with _explained(path):
-        return PrivateDatabase(path, magic=_MAGIC, tables=_TABLES, what="file of strangers", error=StrangerError)
+        return PrivateDatabase(
+            path, magic=_MAGIC, tables=_TABLES, what="file of strangers", error=StrangerError, create=create
+        )
 
 
 @contextmanager

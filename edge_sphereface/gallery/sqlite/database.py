@@ -97,12 +97,12 @@ def connect(path: Path, *, create: bool, timeout_s: float) -> tuple[sqlite3.Conn
         if not writable:
             return _opened(path, timeout_s, writable=False), False
         try:
-            return _opened(path, timeout_s, writable=True), True
+            return _opened(path, timeout_s, writable=True, create=create), True
         except sqlite3.OperationalError as error:
             if not _lacks_space(error):
                 raise
             # No space for the shared memory, which only several processes need: lock the others out instead
-            return _opened(path, timeout_s, writable=True, alone=True), True
+            return _opened(path, timeout_s, writable=True, create=create, alone=True), True
 
 
 def file_id(path: Path) -> tuple[int, int]:
@@ -211,8 +211,19 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> tupl
                 connection.execute(statement)
             return True, VERSION
         connection.execute("ROLLBACK")
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    version = read_version(connection)
+    return False, _require_gallery(connection, path)
+
+
+def _require_gallery(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the tables, which must be those of a gallery.
+
+    Raises:
+        GalleryFormatError: the file belongs to another program or has another version.
+    """
+    with transaction(connection, write=False):  # another process may migrate it
+        found = _found(connection)
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        version = read_version(connection)
     if application != _APPLICATION_ID:
         raise _foreign(path)
     if not UNBOUND_VERSION <= version <= VERSION:
@@ -220,9 +231,9 @@ def prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> tupl
             f"The gallery {path} has version {version}; this package reads {UNBOUND_VERSION} to {VERSION}.",
             hint="export it with the version that wrote it, import it with this one",
         )
-    if _found(connection) != set(_TABLES if version == VERSION else _EARLIER_TABLES):
+    if found != set(_TABLES if version == VERSION else _EARLIER_TABLES):
         raise _damaged(path, "its tables are not those of a gallery")
-    return False, version
+    return version
 
 
 def read_version(connection: sqlite3.Connection) -> int:
@@ -315,8 +326,10 @@ def _make(path: Path) -> None:
         sync_folder(path.parent)
 
 
-def _opened(path: Path, timeout_s: float, *, writable: bool, alone: bool = False) -> sqlite3.Connection:
-    """Open a connection; ``alone`` locks other processes out while it is open."""
+def _opened(
+    path: Path, timeout_s: float, *, writable: bool, create: bool = False, alone: bool = False
+) -> sqlite3.Connection:
+    """Open a connection. ``create`` takes an empty file; ``alone`` locks other processes out while it is open."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={'rw' if writable else 'ro'}{_immutable(path)}",
         uri=True,
@@ -331,6 +344,8 @@ def _opened(path: Path, timeout_s: float, *, writable: bool, alone: bool = False
         if _is_foreign(connection):
             raise _foreign(path)
         if writable:
+            if not create or _found(connection):
+                _require_gallery(connection, path)  # before anything is written to the file
             for file in _files(path):
                 restrict(file)
             _configure_writer(connection, timeout_s)

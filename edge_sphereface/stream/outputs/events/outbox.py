@@ -299,7 +299,7 @@ class Outbox:
             if found != _MAGIC:
                 raise self._foreign() from None
             raise
-        if found != _MAGIC and tables not in ([], [_TABLE]):
+        if found != _MAGIC and (tables != [_TABLE] if tables else found != 0):
             raise self._foreign()
         if tables:  # judged before anything is written
             if found != _MAGIC:
