@@ -25,7 +25,15 @@ from benchmarks.quantization.commands import add_command as add_quantization
 from benchmarks.strangers.commands import add_command as add_strangers
 from benchmarks.stream.commands import add_command as add_stream
 from benchmarks.tuning.commands import add_command as add_tuning
-from edge_sphereface.cli.arguments import above_zero, count, detector_options, json_option, pairs_options, positive
+from edge_sphereface.cli.arguments import (
+    above_zero,
+    between,
+    count,
+    detector_options,
+    json_option,
+    pairs_options,
+    positive,
+)
 from edge_sphereface.cli.runner import Parser, run
 from edge_sphereface.detection import DETECTOR_NAMES
 
@@ -171,7 +179,12 @@ def _add_rhythm(added: Commands) -> None:
     command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first one is plain float")
     command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
     command.add_argument(
-        "--rates", nargs="+", type=above_zero, default=[5, 15, 30], metavar="N", help="faces a second (default 5 15 30)"
+        "--rates",
+        nargs="+",
+        type=between(0.1, 1000),
+        default=[5, 15, 30],
+        metavar="N",
+        help="faces a second, 0.1 to 1000 (default 5 15 30)",
     )
     command.add_argument("--faces", type=positive, default=40, metavar="N", help="samples of each row (default 40)")
     command.add_argument(

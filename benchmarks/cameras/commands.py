@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import above_zero, json_option, positive
+from edge_sphereface.cli.arguments import between, json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress
 
 if TYPE_CHECKING:
@@ -65,8 +65,12 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--numbers", nargs="*", type=positive, default=[1, 2, 4, 8], metavar="N", help="cameras (default: 1 2 4 8)"
     )
-    parser.add_argument("--fps", type=above_zero, default=15.0, metavar="N", help="of each camera (default: 15)")
-    parser.add_argument("--seconds", type=above_zero, default=60.0, metavar="S", help="of each row (default: 60)")
+    parser.add_argument(
+        "--fps", type=between(0.1, 240), default=15.0, metavar="N", help="of each camera, 0.1 to 240 (default: 15)"
+    )
+    parser.add_argument(
+        "--seconds", type=between(1, 86_400), default=60.0, metavar="S", help="of each row, 1 to 86400 (default: 60)"
+    )
     parser.add_argument(
         "--rounds",
         type=positive,
@@ -75,7 +79,11 @@ def add_command(commands: Commands) -> None:
         help="rounds of the failures, each with seven conditions (default: 6)",
     )
     parser.add_argument(
-        "--round-seconds", type=above_zero, default=5.0, metavar="S", help="of each condition (default: 5)"
+        "--round-seconds",
+        type=between(1, 3600),
+        default=5.0,
+        metavar="S",
+        help="of each condition, 1 to 3600 (default: 5)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_cameras)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import above_zero, count, detector_options, from_zero, json_option, positive
+from edge_sphereface.cli.arguments import between, detector_options, json_option, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress, UsageError, note
 
 if TYPE_CHECKING:
@@ -73,25 +73,47 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--loads",
         nargs="+",
-        type=above_zero,
+        type=between(0.01, 100),
         default=[0.5, 1.0, 2.0],
         metavar="N",
-        help="shares of the capacity (default: 0.5 1 2)",
+        help="shares of the capacity, 0.01 to 100 (default: 0.5 1 2)",
     )
     parser.add_argument(
-        "--seconds", type=above_zero, default=60.0, metavar="S", help="length of each load (default: 60)"
+        "--seconds",
+        type=between(1, 86_400),
+        default=60.0,
+        metavar="S",
+        help="length of each load, 1 to 86400 (default: 60)",
     )
     parser.add_argument(
-        "--settling", type=from_zero, default=5.0, metavar="S", help="time of a load that does not count (default: 5)"
+        "--settling",
+        type=between(0, 3600),
+        default=5.0,
+        metavar="S",
+        help="time of a load that does not count, 0 to 3600 (default: 5)",
     )
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of an inference (default: 1)")
-    parser.add_argument("--port", type=positive, default=18090, metavar="N", help="port on this machine")
+    parser.add_argument(
+        "--threads", type=thread_count, default=1, metavar="N", help="threads of an inference (default: 1)"
+    )
+    parser.add_argument(
+        "--port",
+        type=between(1, 65_535, is_whole=True),
+        default=18090,
+        metavar="N",
+        help="port on this machine, 1 to 65535 (default: 18090)",
+    )
     parser.add_argument("--photo", type=Path, metavar="FILE", help="photograph to send (default: the built-in one)")
     parser.add_argument(
-        "--cameras", type=count, default=0, metavar="N", help="cameras that the server watches meanwhile (default: 0)"
+        "--cameras",
+        type=between(0, 64, is_whole=True),
+        default=0,
+        metavar="N",
+        help="cameras that the server watches meanwhile, up to 64 (default: 0)",
     )
     parser.add_argument("--lfw", type=Path, metavar="FOLDER", help="for the cameras: images/, lfw_landmark.txt")
-    parser.add_argument("--fps", type=above_zero, default=10.0, metavar="N", help="of each camera (default: 10)")
+    parser.add_argument(
+        "--fps", type=between(0.1, 240), default=10.0, metavar="N", help="of each camera, 0.1 to 240 (default: 10)"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_http)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import above_zero, json_option, positive
+from edge_sphereface.cli.arguments import between, json_option, positive
 from edge_sphereface.cli.runner import Outcome, Progress
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads (default 1)")
     parser.add_argument("--starts", type=positive, default=3, metavar="N", help="processes of each row (default 3)")
     parser.add_argument(
-        "--seconds", type=above_zero, default=15, metavar="S", help="length of the video of watch (default 15)"
+        "--seconds",
+        type=between(1, 3600),
+        default=15,
+        metavar="S",
+        help="length of the video of watch, 1 to 3600 (default 15)",
     )
     parser.add_argument("--detector-model", type=Path, metavar="FILE", help="YuNet's ONNX file (default: in the cache)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")

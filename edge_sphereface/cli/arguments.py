@@ -16,7 +16,7 @@ from edge_sphereface.cpu import MAX_THREADS
 from edge_sphereface.setting import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from edge_sphereface.detection import Detector
     from edge_sphereface.evaluation.pairs import LabeledPairs
@@ -399,6 +399,22 @@ def above_zero(text: str) -> float:
 def from_zero(text: str) -> float:
     """A finite number of at least 0."""
     return _read(Range(least=0), text)
+
+
+def between(least: float, most: float, *, is_whole: bool = False) -> Callable[[str], float]:
+    """The type of an option that takes a number between two limits, both included.
+
+    Args:
+        least: lower limit.
+        most: upper limit.
+        is_whole: whether it must be an integer.
+    """
+
+    def read(text: str) -> float:
+        number = _read(Range(least=least, most=most, is_whole=is_whole), text)
+        return int(number) if is_whole else number
+
+    return read
 
 
 def _read(permitted: Range, text: str) -> float:

@@ -7,9 +7,11 @@ import threading
 import cv2
 import pytest
 
+from benchmarks.__main__ import build_parser
 from benchmarks.http.house import Reports, write_house
 from benchmarks.http.load import Unloaded, loaded, quantile, serving, unloaded
 from benchmarks.http.memory import MemoryUnderLoad
+from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.errors import EdgeSphereFaceError
 
 
@@ -75,6 +77,30 @@ def test_without_load_every_request_must_be_answered():
     assert (round(found.p50_ms), round(found.capacity_per_s), found.requests) == (10, 100, 100)
     with pytest.raises(EdgeSphereFaceError, match="status 500"):
         unloaded(lambda: 500, 1.0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("http", "--seconds", "1e-9"),
+        ("http", "--seconds", "1e9"),
+        ("http", "--loads", "1", "1e9"),
+        ("http", "--loads", "1e-9"),
+        ("http", "--settling", "1e9"),
+        ("http", "--port", "65536"),
+        ("http", "--cameras", "1000"),
+        ("http", "--fps", "1e9"),
+        ("cameras", "--seconds", "1e-9"),
+        ("cameras", "--round-seconds", "1e-9"),
+        ("cameras", "--fps", "1e9"),
+        ("memory", "--seconds", "1e-9"),
+        ("rhythm", "--rates", "1e-9"),
+    ],
+)
+def test_a_measurement_that_measures_nothing_or_never_ends_is_refused(words):
+    command, option, *values = words
+    with pytest.raises(UsageError, match=rf"argument {option}: expected an? .* got '{values[-1]}'"):
+        build_parser().parse_args([command, "model.onnx", option, *values])
 
 
 def test_quantiles():
