@@ -7,6 +7,7 @@ where one is not up to date.
 from __future__ import annotations
 
 import json
+import re
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -28,6 +29,7 @@ _PROBLEMS = {
     "401": "There is no token, or it is nobody's.",
     "403": "The token lacks the scope, or the request comes from a page of another origin.",
     "404": "There is nothing of that name.",
+    "405": "The path takes other methods; `Allow` names them.",
     "409": "The program is not in a state to do it.",
     "413": "The request has too many bytes.",
     "415": "The content type is not accepted.",
@@ -35,6 +37,10 @@ _PROBLEMS = {
     "429": "There is more work than this machine can do, or the token's rate is exceeded; `Retry-After` says when to "
     "try again.",
     "503": "The request was not done in time, or a disk, file or other process prevents it.",
+}
+_HEADERS = {
+    "405": ("Allow", "The methods, separated by commas.", "string"),
+    "429": ("Retry-After", "Seconds after which to try again.", "integer"),
 }
 
 
@@ -46,6 +52,8 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    responses = {status: _problem(status, words) for status, words in _PROBLEMS.items()}
+    schemas = definitions_of(reduce(or_, dict.fromkeys(records)), "#/components/schemas/{model}")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -62,8 +70,8 @@ def document() -> dict[str, Any]:
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "responses": {status: _problem(words) for status, words in _PROBLEMS.items()},
-            "schemas": definitions_of(reduce(or_, dict.fromkeys(records)), "#/components/schemas/{model}"),
+            "responses": responses,
+            "schemas": _referred_to(schemas, paths, responses),
         },
     }
 
@@ -139,8 +147,26 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _problem(words: str) -> dict[str, Any]:
-    return {"description": words, "content": {"application/json": {"schema": _reference(ProblemAnswer)}}}
+def _problem(status: str, words: str) -> dict[str, Any]:
+    found = {"description": words, "content": {"application/json": {"schema": _reference(ProblemAnswer)}}}
+    if status in _HEADERS:
+        name, meaning, kind = _HEADERS[status]
+        found["headers"] = {name: {"description": meaning, "schema": {"type": kind}}}
+    return found
+
+
+def _referred_to(schemas: dict[str, Any], *begin: Any) -> dict[str, Any]:
+    """Those of the schemas that something refers to; a record whose fields stand in another one is left out."""
+    found: set[str] = set()
+    new = _references(begin)
+    while new:
+        found |= new
+        new = _references([schemas[name] for name in new]) - found
+    return {name: schema for name, schema in schemas.items() if name in found}
+
+
+def _references(part: Any) -> set[str]:
+    return set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(part)))
 
 
 def _reference(record: Any) -> dict[str, str]:

@@ -97,7 +97,7 @@ def make_app(
     if page is not None:
         routes.append(Mount("/", StaticFiles(directory=_PAGE, html=True)))
     hint = "" if api is None else "GET /api/openapi.json describes the interface"
-    app = Starlette(routes=routes, exception_handlers=exception_handlers(hint=hint))
+    app = Starlette(routes=routes, exception_handlers=exception_handlers(hint=hint, routes=paths))
     guarded = Access(guard.admitting(app), credentials, is_secure=is_secure)
     return guard.timed(guarded if monitoring is None else _beside(guarded, monitoring))
 

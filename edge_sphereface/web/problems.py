@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
 from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from edge_sphereface.errors import (
     CameraNotFoundError,
@@ -30,10 +31,11 @@ from edge_sphereface.web.tokens import LOCAL
 from edge_sphereface.web.work_queue import BusyError, DeadlineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from starlette.requests import Request
+    from starlette.routing import BaseRoute
 
     from edge_sphereface.errors import Remedy
     from edge_sphereface.json_output import Dataclass
@@ -108,17 +110,23 @@ async def _late(_: Request, __: Exception) -> Response:
     return problem(503, "busy", "The request was not answered in time.", hint="try again later")
 
 
-async def _not_allowed(_: Request, error: Exception) -> Response:
-    headers = getattr(error, "headers", None) or {"Allow": ALLOWED}  # Starlette names none for files
-    return problem(HTTPStatus.METHOD_NOT_ALLOWED, "usage", f"Expected {headers['Allow']}.", headers=headers)
-
-
-def exception_handlers(*, hint: str) -> Mapping[Any, Callable[[Request, Exception], Any]]:
+def exception_handlers(
+    *, hint: str, routes: Sequence[BaseRoute] = ()
+) -> Mapping[Any, Callable[[Request, Exception], Any]]:
     """Answers to what handlers raise.
 
     Args:
         hint: for requests of a path below ``/api/`` where there is nothing.
+        routes: what there is below ``/api``.
     """
+
+    async def not_allowed(request: Request, _: Exception) -> Response:
+        below = request.url.path.removeprefix("/api")
+        here = [route for route in routes if isinstance(route, Route) and route.path_regex.match(below)]
+        # Starlette names those of one route, and none for files
+        allowed = ", ".join(sorted({method for route in here for method in route.methods or ()})) or ALLOWED
+        message = f"Expected the method {allowed}, got {request.method:.20}."
+        return problem(HTTPStatus.METHOD_NOT_ALLOWED, "usage", message, headers={"Allow": allowed})
 
     async def not_found(request: Request, _: Exception) -> Response:
         if not request.url.path.startswith("/api/"):
@@ -128,6 +136,6 @@ def exception_handlers(*, hint: str) -> Mapping[Any, Callable[[Request, Exceptio
     return {
         EdgeSphereFaceError: _of_package,
         asyncio.TimeoutError: _late,
-        HTTPStatus.METHOD_NOT_ALLOWED: _not_allowed,
+        HTTPStatus.METHOD_NOT_ALLOWED: not_allowed,
         HTTPStatus.NOT_FOUND: not_found,
     }
