@@ -132,6 +132,7 @@ Remedy: TypeAlias = Literal[
     "select-largest",
     "tune-model",
     "update-result",
+    "use-tokens",
     "verify-conversion",
     "verify-model",
 ]

@@ -43,6 +43,7 @@ COMMANDS: dict[Remedy, str] = {
     "select-largest": "--largest",
     "tune-model": "python -m export tune MODEL.onnx",
     "update-result": "--update, or --overwrite",
+    "use-tokens": "serve --tokens FILE, watch --tokens FILE",
     "verify-conversion": "python -m export verify MODEL.onnx --checkpoint CHECKPOINT",
     "verify-model": "edge-sphereface verify-model",
 }

@@ -85,7 +85,9 @@ def lacks_scope(holder: TokenHolder, scope: Scope, advise: Advise | None = None)
     """
     if holder.name == LOCAL:
         message = f"Programs of this machine may not do this without a token of scope {scope!r}."
-        hint = "start the server with a file of tokens, and send one with this scope"
+        start = "start the server with a file of tokens"
+        start = start if advise is None else advise(start, "use-tokens", "")
+        hint = f"{start}; send one with this scope"
     else:
         message = f"The token {holder.name!r} has no scope {scope!r}."
         hint = "add a token with this scope"

@@ -216,7 +216,9 @@ class HttpInterface:
     ) -> None:
         _require_libraries("The HTTP interface")
         if book is None and not is_loopback(host):
-            raise SinkError(f"Other machines can reach {host}.", hint="give the interface a file of tokens")
+            raise SinkError(
+                f"Other machines can reach {host}.", hint="give the interface a file of tokens", remedy="use-tokens"
+            )
         from edge_sphereface.http_server.asgi_server import AsgiServer
         from edge_sphereface.http_server.connection_guard import ConnectionGuard, Deadlines
         from edge_sphereface.web.access import Credentials

@@ -279,6 +279,7 @@ def test_without_tokens_only_this_machine_is_answered(interface, web):
         assert "file of tokens" in refused.body["error"]["hint"]
     advised = interface(None, advise=advice).ask("embed", web.picture(1)).body["error"]["hint"]
     assert advised.endswith(": edge-sphereface tokens add FILE NAME --scopes embed")
+    assert "with a file of tokens: serve --tokens FILE, watch --tokens FILE; send one" in advised
     assert code_of(client.ask("health", headers={"Host": "house.example"})) == (403, "access")
     foreign = {"Origin": "http://elsewhere.example"}
     assert code_of(client.ask("detect", web.form(picture=b""), web.FORM, headers=foreign)) == (403, "access")
