@@ -279,8 +279,14 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     placed = place_matrices(ort, model, options) if provider == CPU and isinstance(model, Path) else []
     content = str(model) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
+    opened = _identity(model)
 
     def make() -> Any:
+        if _identity(model) != opened:
+            raise ProviderError(
+                f"{model} was replaced while it was in use, and another shape needs it again.",
+                hint="start the process again",
+            )
         # onnxruntime would print an error on stdout and try again on providers that nobody asked for
         return ort.InferenceSession(content, options, providers=providers, enable_fallback=0)
 
@@ -316,6 +322,14 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     _check_report(report, provider, model)
     sizes = _PARTS.get(provider)
     return session if sizes is None else ShapeSessions(session, make, sizes), report
+
+
+def _identity(model: Path | MemoryModel) -> tuple[int, ...]:
+    """What tells a file from one that takes its place."""
+    if isinstance(model, MemoryModel):
+        return ()
+    status = model.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def provider_options(provider: str, config: SessionConfig) -> dict[str, str]:

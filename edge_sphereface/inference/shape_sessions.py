@@ -1,8 +1,8 @@
 """A session for each shape of the input, for execution providers that plan their work for one shape.
 
 CUDA's convolutions are planned again whenever the shape of an input differs from the last one. On an H200 that takes
-0.2 s for SphereFace-20 and 0.5 s for the image pyramid of MTCNN, a hundred times the inference. TensorRT builds an
-engine again, for minutes, when a batch is larger than all before.
+0.3 s for SphereFace-20 and 0.7 s for the image pyramid of MTCNN (``benchmarks/results/cuda-h200``), a hundred times and
+twenty times the inference. TensorRT builds an engine again, for minutes, when a batch is larger than all before.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from edge_sphereface.errors import ProviderError
 from edge_sphereface.inference import session as sessions
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.inference.session import CPU, CUDA, TENSORRT, SessionConfig, provider_options
@@ -83,6 +84,20 @@ def test_a_model_gives_the_same_in_parts(small_models, layout, monkeypatch):
     np.testing.assert_allclose(in_parts.embed(crops), expected.embed(crops), atol=1e-6)
     assert in_parts.provider.plans_for_shapes
     assert in_parts.info().spec == expected.spec
+
+
+def test_a_model_that_was_replaced_is_not_mixed_with_the_one_before(small_models, tmp_path, monkeypatch):
+    monkeypatch.setattr(sessions, "_PARTS", {CPU: (4, 1)})
+    model = tmp_path / "model.onnx"
+    model.write_bytes(small_models["image"].read_bytes())
+    embedder = Embedder(model, provider="cpu")
+    crops = face_crops(embedder.spec, 4)
+    embedder.embed(crops[:1])
+    model.unlink()
+    model.write_bytes(small_models["image"].read_bytes())
+    embedder.embed(crops[:1])
+    with pytest.raises(ProviderError, match="was replaced while it was in use"):
+        embedder.embed(crops)
 
 
 def test_cuda_computes_float32_in_full():
