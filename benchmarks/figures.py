@@ -7,7 +7,8 @@ benchmarks.figures`` prints the differences; with ``--write`` it writes the reco
 A path consists of keys, positions, ``key=value&key=value`` for the only element of a list with these values, and ``*``
 for all elements. A value is a path, or a list that is evaluated from left to right: ``["rows/0/ms", "/",
 "rows/1/ms"]``; ``["max", PATH]`` (``min``, ``sum``, ``len``) reduces a path with ``*``. The paths of a claim are
-relative to its ``at``, if present.
+relative to its ``at``, if present. Where a page has several tables with the same rows, ``below`` is a text above the
+one that is meant.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Claim:
         text: text on the page with a field for each figure: ``{median:.1f} ms``.
         values: expression of each field.
         at: path that the paths of the values are relative to.
+        below: text above the table that holds the claim; empty for anywhere on the page.
     """
 
     page: str
@@ -71,6 +73,7 @@ class Claim:
     text: str
     values: Mapping[str, Any]
     at: str = ""
+    below: str = ""
 
     def fields(self) -> list[tuple[str, str]]:
         """Name and format of each field, in order."""
@@ -84,6 +87,15 @@ class Claim:
             if name is not None:
                 parts.append(f"({_NUMBER})")
         return re.compile("".join(parts))
+
+    def matches(self, page: str) -> list[re.Match[str]]:
+        """Where the text is on the page, within the table below ``below``."""
+        start, end = (page.find(self.below) if self.below else 0), len(page)
+        if self.below:
+            table = page.find("\n|", start)
+            blank = page.find("\n\n", table)
+            end = blank if blank >= 0 else end
+        return list(self.pattern().finditer(page, start, end)) if start >= 0 else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +130,10 @@ def read_ledger(path: Path = LEDGER) -> Ledger:
     content = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(path.read_text("utf-8"))
     claims = []
     for entry in _spread(content.get("claim", [])):
-        values = {name: value for name, value in entry.items() if name not in ("page", "record", "text", "at")}
-        claim = Claim(
-            page=entry["page"], record=entry["record"], text=entry["text"], values=values, at=entry.get("at", "")
-        )
-        if {name for name, _ in claim.fields()} != values.keys():
-            raise FigureError(f"Expected a value for each field of {claim.text!r}, got {sorted(values)}.")
+        place = {name: entry[name] for name in ("page", "record", "text", "at", "below") if name in entry}
+        claim = Claim(**place, values={name: value for name, value in entry.items() if name not in place})
+        if {name for name, _ in claim.fields()} != claim.values.keys():
+            raise FigureError(f"Expected a value for each field of {claim.text!r}, got {sorted(claim.values)}.")
         claims.append(claim)
     unmeasured: dict[str, list[str]] = {}
     for entry in content.get("unmeasured", []):
@@ -179,7 +189,7 @@ def find(claim: Claim, page: str, results: Path = RESULTS) -> Found:
     Raises:
         FigureError: the claim does not occur exactly once, or its record lacks a value.
     """
-    matches = list(claim.pattern().finditer(page))
+    matches = claim.matches(page)
     if len(matches) != 1:
         raise FigureError(f"{claim.page}: expected once, found {len(matches)} times: {claim.text!r}")
     record = _record(results / claim.record)

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from functools import partial
 
 import pytest
 
@@ -72,6 +73,15 @@ def test_exceptions_have_a_reason_and_are_on_the_page(ledger):
 def _uncovered(ledger, texts):
     others = [claim for claim in ledger.claims if claim.page != "docs/jetson.md"]
     return figures.uncovered(figures.Ledger(claims=others, unmeasured=ledger.unmeasured, patterns=[]), texts)
+
+
+def test_tables_with_the_same_rows_are_told_apart_by_what_is_above():
+    page = "one:\n\n| a | 1.0 |\n\nother:\n\n| a | 2.0 |\n| b | 3.0 |\n\n| a | 4.0 |\n"
+    claim = partial(figures.Claim, page="x", record="y", text="| a | {ms} |", values={"ms": "ms"})
+    assert [match[1] for match in claim(below="one:").matches(page)] == ["1.0"]
+    assert [match[1] for match in claim(below="other:").matches(page)] == ["2.0"]
+    assert len(claim().matches(page)) == 3
+    assert claim(below="none:").matches(page) == []
 
 
 def test_values_of_a_record():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edge_sphereface.strangers import Stranger
     from edge_sphereface.stream import Event, SourceDown, StatisticsReported
 
 
@@ -54,7 +55,7 @@ def plain_line(event: Event) -> str | None:
             text = f"face {event.track}: somebody came"
         case events.DecisionEvent():
             similarity = "" if event.similarity is None else f" (similarity {event.similarity:.3f})"
-            text = f"face {event.track}: {event.name or 'unknown'}{similarity}"
+            text = f"face {event.track}: {event.name or 'unknown'}{similarity}{_seen_before(event.stranger)}"
         case events.FaceLost():
             text = f"face {event.track}: {event.name or 'somebody'} left after {event.seconds:.1f} s"
         case events.SourceUp():
@@ -64,6 +65,12 @@ def plain_line(event: Event) -> str | None:
         case events.StatisticsReported(final=True):
             text = _summary(event)
     return None if text is None else f"{event.time:%H:%M:%S}  {text}"
+
+
+def _seen_before(stranger: Stranger | None) -> str:
+    if stranger is None:
+        return ""
+    return f", seen before: {stranger.id}, {stranger.sightings} sighting{'s' * (stranger.sightings != 1)}"
 
 
 def _summary(event: StatisticsReported) -> str:

@@ -109,8 +109,8 @@ class IdentityEvent(FaceEvent):
 
     Attributes:
         name: the identity in the gallery; None if the face has none.
-        similarity: cosine similarity, from -1 to 1, to the identity, else to the nearest one; None before the first
-            embedding.
+        similarity: cosine similarity, from -1 to 1, to the identity, else to the nearest one, who may be ignored; None
+            before the first embedding.
         candidates: up to three nearest identities, the best first; no ignored ones.
         evidence: sum of the qualities, each from 0 to 1, of the embeddings of the track.
         embeddings: number of embeddings of the track.

@@ -5,6 +5,7 @@ from datetime import timezone
 import numpy as np
 import pytest
 
+from edge_sphereface.cli.event_lines import plain_line
 from edge_sphereface.liveness import Liveness
 from edge_sphereface.strangers import StrangerKeeper, StrangerStore
 from edge_sphereface.stream import RecognitionSettings, StreamSettings, TrackingSettings
@@ -75,6 +76,9 @@ def test_an_unknown_face_is_told_again_when_it_comes_again(visits):
         "cameras": ["door"],
     }
     assert "stranger" not in events[1].as_json()
+    lines = [plain_line(event) for event in events if event.kind == "unknown"]
+    seen = f", seen before: {stranger.id}, "
+    assert [line.partition(seen)[2] for line in lines] == ["", "1 sighting", "2 sightings"]
 
 
 def test_whoever_has_a_name_is_no_stranger(visits):
