@@ -133,36 +133,6 @@ def test_a_database_of_another_program_is_refused_also_before_it_has_tables(tmp_
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("opener", ["gallery", "strangers"])
-@pytest.mark.parametrize(
-    ("place", "new"),
-    [(0, b"\xff" * 8), (16, b"\1\2"), (47, b"\xff"), (68, bytes(4)), (70, b"\1")],
-    ids=["first bytes", "page size", "format", "no application_id", "another application_id"],
-)
-def test_a_damaged_file_of_our_own_is_called_damaged(tmp_path, spec, opener, place, new):
-    path = tmp_path / "mine"
-    opened = OPENERS[opener](path, spec)
-    if opened is not None:
-        opened.close()
-    data = path.read_bytes()
-    damaged = data[:place] + new + data[place + len(new) :]
-    path.write_bytes(damaged)
-    with pytest.raises(EdgeSphereFaceError, match="damaged"):
-        OPENERS[opener](path, spec)
-    assert path.read_bytes() == damaged
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize(("place", "new"), [(47, b"\xff"), (68, bytes(4))])
-def test_a_damaged_index_is_set_aside(tmp_path, place, new):
-    path = tmp_path / INDEX_NAME
-    FolderIndex(tmp_path).close()
-    data = path.read_bytes()
-    path.write_bytes(data[:place] + new + data[place + len(new) :])
-    with pytest.warns(UserWarning, match="damaged"):
-        FolderIndex(tmp_path).close()
-
-
 @pytest.mark.timeout(60)
 def test_a_fifo_is_not_waited_for(tmp_path):
     """Opening one to look at its first bytes would wait for its writer."""

@@ -46,5 +46,5 @@ def decode_crop(data: bytes, shape: tuple[int, int, int]) -> UInt8Array:
     except ImageError:
         crop = None
     if crop is None or crop.shape != shape:
-        raise CropError(f"Expected a stored crop as a PNG file of shape {shape}, got a damaged one or another shape.")
+        raise CropError(f"Expected a stored crop as a PNG file of shape {shape}, got something else.")
     return crop

@@ -8,7 +8,6 @@ import shutil
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from edge_sphereface.errors import EdgeSphereFaceError, OutputError, RetentionError
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 _LINE_START = b'{"version": 1, "event": "'
 """First bytes of every line as it is written."""
 _LONGEST_LINE = 1 << 20
-_LINES = 1000
-"""Lines among which a damaged file must have an event, to be told from one of another program."""
 _WAIT_S = 10.0
 
 
@@ -72,11 +69,6 @@ def require_events(descriptor: int, path: Path) -> None:
             if written.startswith(_LINE_START) or _is_event(written):
                 return
             if not _LINE_START.startswith(written) or len(line) == _LONGEST_LINE:
-                if any(map(_is_event, islice(_lines(stream), _LINES))):
-                    raise OutputError(
-                        f"{path} is damaged: its first line is no event, and lines after it are.",
-                        hint="move it away, or remove that line",
-                    )
                 raise OutputError(
                     f"Expected {path} to hold events of a stream, one JSON object in a line, got a first line that is "
                     "no such event.",

@@ -171,7 +171,7 @@ def open_private(
             head = os.read(descriptor, len(_DATABASE))
             _refuse_database(head, Path(path))
             if head and not head.startswith(start) and is_open_to_others(status):
-                raise OutputError(f"{path} is a file of something else, or damaged.", hint="name another file")
+                raise OutputError(f"{path} is a file of something else.", hint="name another file")
             os.lseek(descriptor, 0, os.SEEK_SET)
             if head and check is not None:
                 check(descriptor)

@@ -29,10 +29,6 @@ _HEADER_BYTES = 72
 _MAX_VALUE_BYTES = 1 << 20
 
 
-class DamagedDatabaseError(sqlite3.DatabaseError):
-    """A file that was such a database, and is damaged where SQLite finds no fault or tells no file of its own."""
-
-
 class PrivateDatabase:
     """A database in one file. Safe to use from several threads and processes.
 
@@ -126,11 +122,6 @@ class PrivateDatabase:
         except UnicodeDecodeError as error:  # an error of SQLite's that quotes a damaged schema
             connection.close()
             raise sqlite3.DatabaseError("malformed: its schema is not text in UTF-8") from error
-        except sqlite3.OperationalError as error:
-            connection.close()
-            if "unsupported file format" in str(error) and has_magic(self.path, self._magic):
-                raise DamagedDatabaseError(f"malformed: {error}") from error
-            raise
         except BaseException:
             connection.close()
             raise
@@ -181,8 +172,6 @@ class PrivateDatabase:
         """The statements that made the tables of the file, which is refused if it is of something else."""
         tables = {sql for (sql,) in run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
         (found,) = run("PRAGMA application_id").fetchone()  # last: another process may make the tables in between
-        if found != self._magic and tables and tables | self._added == set(self._tables):
-            raise DamagedDatabaseError("malformed: its application_id is another one")
         if found not in (0, self._magic) or (found == 0 and tables):
             raise self._error(
                 f"{self.path} is a database of something else, and no {self._what}.", hint="name another place"

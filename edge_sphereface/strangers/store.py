@@ -22,7 +22,7 @@ from edge_sphereface.gallery.vectors import check_embeddings, template_of
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.retention.moment import Moment, read_moment
 from edge_sphereface.retention.service_clock import CALENDAR_TABLE, START_TABLE, age_s, ahead_of_starts, observe
-from edge_sphereface.storage.private_database import COMPANIONS, DamagedDatabaseError, PrivateDatabase, has_magic
+from edge_sphereface.storage.private_database import COMPANIONS, PrivateDatabase, has_magic
 from edge_sphereface.strangers.grouping import group_faces
 from edge_sphereface.strangers.known import KnownStrangers
 from edge_sphereface.strangers.sealed_values import SealedValues
@@ -453,7 +453,7 @@ def _explained(path: Path) -> Iterator[None]:
         hint = "another process keeps it; try again" if is_locked else "is the disk full or read-only?"
         raise OutputError(f"Cannot use {path}: {error}.", hint=hint) from error
     except sqlite3.DatabaseError as error:
-        if isinstance(error, DamagedDatabaseError) or is_store(path):
+        if is_store(path):
             raise StrangerFormatError(f"{path} is damaged: {error}.", hint="delete it") from error
         raise StrangerFormatError(f"{path} is no file of strangers: {error}.", hint="name another place") from error
 

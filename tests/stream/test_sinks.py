@@ -98,13 +98,6 @@ def test_a_file_of_another_program_gets_no_events(tmp_path, content, mode):
     assert os.name != "posix" or stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_a_damaged_first_line_is_told_from_another_program(tmp_path, make_event):
-    path = tmp_path / "events.jsonl"
-    path.write_text(f"\x7f{make_event().line()}\n{make_event().line()}\n")
-    with pytest.raises(SinkError, match="is damaged: its first line is no event"):
-        FileSink(path).open()
-
-
 @pytest.mark.parametrize(
     "before",
     [

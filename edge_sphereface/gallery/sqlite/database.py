@@ -22,7 +22,6 @@ from edge_sphereface.errors import (
 )
 from edge_sphereface.gallery.missing import no_gallery
 from edge_sphereface.storage.files import PRIVATE, may_write, require_own, restrict, sync_folder
-from edge_sphereface.storage.private_database import has_magic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,8 +135,7 @@ def explained(path: Path) -> Iterator[None]:
     except UnicodeDecodeError as error:  # SQLite's message quotes a damaged schema
         raise _damaged(path, str(error)) from error
     except sqlite3.OperationalError as error:
-        is_unsupported = "unsupported file format" in str(error) and has_magic(path, _APPLICATION_ID)
-        if is_unsupported or "decode" in str(error):  # text that is not UTF-8
+        if "decode" in str(error):  # text that is not UTF-8
             raise _damaged(path, str(error)) from error
         raise _meaning(str(error), path) from error
     except OSError as error:
@@ -149,7 +147,7 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.ProgrammingError:  # a programming error, such as using a closed gallery
         raise
     except sqlite3.DatabaseError as error:
-        if "not a database" in str(error) and not has_magic(path, _APPLICATION_ID):
+        if "not a database" in str(error):
             raise GalleryFormatError(
                 f"{path} is not an SQLite file, so it is not a gallery.", hint="name another file"
             ) from error
@@ -227,7 +225,7 @@ def _require_gallery(connection: sqlite3.Connection, path: Path) -> int:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         version = read_version(connection)
     if application != _APPLICATION_ID:
-        raise _foreign(path, found)
+        raise _foreign(path)
     if not UNBOUND_VERSION <= version <= VERSION:
         raise GalleryFormatError(
             f"The gallery {path} has version {version}; this package reads {UNBOUND_VERSION} to {VERSION}.",
@@ -256,12 +254,11 @@ def _found(connection: sqlite3.Connection) -> set[str]:
     return {text for (text,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
-def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database of another program; an empty one is none."""
+def _is_foreign(connection: sqlite3.Connection) -> bool:
+    """Whether the file is a database of another program; an empty one is not."""
     found = _found(connection)  # first: another process may make the gallery in between
     (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if application != _APPLICATION_ID and (application or found):
-        raise _foreign(path, found)
+    return application != _APPLICATION_ID and bool(application or found)
 
 
 def _configure(connection: sqlite3.Connection) -> None:
@@ -344,7 +341,8 @@ def _opened(
         _configure(connection)
         if alone:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _refuse_foreign(connection, path)
+        if _is_foreign(connection):
+            raise _foreign(path)
         if writable:
             if not create or _found(connection):
                 _require_gallery(connection, path)  # before anything is written to the file
@@ -444,10 +442,7 @@ def _unreadable(path: Path) -> GalleryError:
     return GalleryError(f"This user may not read the gallery {path}.", hint="only the owner of a gallery may read it")
 
 
-def _foreign(path: Path, found: set[str]) -> GalleryFormatError:
-    """The refusal of a file without the application_id of a gallery, which has the tables ``found``."""
-    if found in (set(_TABLES), set(_EARLIER_TABLES)):
-        return _damaged(path, "its application_id is not that of a gallery")
+def _foreign(path: Path) -> GalleryFormatError:
     return GalleryFormatError(f"{path} is an SQLite file, but not a gallery.", hint="name another file")
 
 

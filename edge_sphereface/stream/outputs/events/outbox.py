@@ -352,7 +352,7 @@ class Outbox:
     def _set_aside(self, why: str) -> None:
         """Move the file, and what belongs to it, out of the way."""
         try:
-            if not is_outbox(self._path) and not self._was_outbox():
+            if not is_outbox(self._path) and (is_open_to_others(self._path.stat()) or not self._was_outbox()):
                 raise self._foreign("file")
             for suffix in _COMPANIONS:
                 file = Path(f"{self._path}{suffix}")
@@ -372,13 +372,11 @@ class Outbox:
         )
 
     def _was_outbox(self) -> bool:
-        """Whether a file without a legible header has the table of a spool, or is private and holds zeros alone."""
+        """Whether a file without a legible header has the table of a spool, or zeros alone."""
         with self._path.open("rb") as stream:
             block = stream.read(_BLOCK)
             if _TABLE.encode() in block:
                 return True
-            if is_open_to_others(os.fstat(stream.fileno())):
-                return False
             while block and not block.strip(b"\0"):
                 block = stream.read(_BLOCK)
         return not block
