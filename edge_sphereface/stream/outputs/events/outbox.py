@@ -31,8 +31,6 @@ _MOST_CHARACTERS = 1 << 18
 """Of a message; an event has some hundred."""
 _SETTLE_S = 30.0
 """How long a deleted message may stay in the files. A truncation costs several syncs: too many for every message."""
-_BLOCK = 1 << 16
-"""Bytes that are read together; the first page, which holds the schema, has at most as many."""
 _MOST_REBUILT = 500
 """Messages up to which the file is rebuilt as well: some 250 kB to write."""
 _COMPANIONS = ("", "-wal", "-shm", "-journal")
@@ -67,8 +65,8 @@ class Outbox:
     """A queue in one SQLite file of mode 0600. Safe to use from several threads; for one process at a time.
 
     A damaged file is renamed to ``NAME.damaged`` with a warning, and an empty one takes its place. Damaged is a spool
-    that cannot be read for a reason of its own; its application_id or its table tells that it was one, or it holds
-    zeros alone, as after a power failure. A file of another program is refused, whatever its mode.
+    that cannot be read for a reason of its own, or a file of mode 0600 that is no database. A database of another
+    program is refused, and so is what is no database and may be read by other users, which a spool never is.
 
     Args:
         path: of the file; its folder is made if it is missing. A symbolic link of this user is followed.
@@ -351,16 +349,14 @@ class Outbox:
 
     def _set_aside(self, why: str) -> None:
         """Move the file, and what belongs to it, out of the way."""
+        if not is_outbox(self._path) and is_open_to_others(self._path.stat()):
+            raise self._foreign("file")
         try:
-            if not is_outbox(self._path) and (is_open_to_others(self._path.stat()) or not self._was_outbox()):
-                raise self._foreign("file")
             for suffix in _COMPANIONS:
                 file = Path(f"{self._path}{suffix}")
                 if file.exists():
                     restrict(file)
                     file.replace(f"{self._path}.damaged{suffix}")
-        except SinkError:
-            raise
         except OSError as error:
             raise SinkError(
                 f"{self._path} is damaged ({why}), and cannot be renamed: {error.strerror}.", hint="delete it"
@@ -370,16 +366,6 @@ class Outbox:
             f"{self._path.name}.damaged; events that it held are not sent.",
             stacklevel=2,
         )
-
-    def _was_outbox(self) -> bool:
-        """Whether a file without a legible header has the table of a spool, or zeros alone."""
-        with self._path.open("rb") as stream:
-            block = stream.read(_BLOCK)
-            if _TABLE.encode() in block:
-                return True
-            while block and not block.strip(b"\0"):
-                block = stream.read(_BLOCK)
-        return not block
 
     def _refusal(self, error: sqlite3.Error) -> SinkError:
         if "locked" not in str(error):
