@@ -7,10 +7,9 @@ import re
 import shutil
 from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from edge_sphereface.errors import EdgeSphereFaceError, OutputError, RetentionError
+from edge_sphereface.errors import EdgeSphereFaceError, RetentionError
 from edge_sphereface.storage.bounded_json import JsonError, parse_json
 from edge_sphereface.storage.files import PRIVATE, atomic_write, destination, is_special, locked, open_private
 
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
     from edge_sphereface.retention.folder_index import EventAges
 
-_LINE_START = b'{"version": 1, "event": "'
-"""First bytes of every line as it is written."""
+LINE_START = b'{"version": '
+"""First bytes of every line."""
+
 _LONGEST_LINE = 1 << 20
 _WAIT_S = 10.0
 
@@ -49,45 +49,6 @@ class EventHeader(NamedTuple):
         except (JsonError, KeyError, TypeError, ValueError, OverflowError):
             return None
         return cls(run, sequence, unix_s) if isinstance(run, str) and isinstance(sequence, int) else None
-
-
-def require_events(descriptor: int, path: Path) -> None:
-    """Check that a file is one of events: its first line is an event, or what a power failure left of one.
-
-    Such a failure leaves a part of a line, or zeros in its place; the lines after it are whole.
-
-    Args:
-        descriptor: of the file, at its beginning.
-        path: its path, for the message.
-
-    Raises:
-        OutputError: it is a file of something else.
-    """
-    with os.fdopen(os.dup(descriptor), "rb") as stream:
-        for line in _lines(stream):
-            written = line.strip(b"\0\n")
-            if written.startswith(_LINE_START) or _is_event(written):
-                return
-            if not _LINE_START.startswith(written) or len(line) == _LONGEST_LINE:
-                raise OutputError(
-                    f"Expected {path} to hold events of a stream, one JSON object in a line, got a first line that is "
-                    "no such event.",
-                    hint="name another file; if it did hold events, move it away",
-                )
-
-
-def _require_some_event(descriptor: int, path: Path) -> None:
-    """Like :func:`require_events` for a file that is not appended to, whose first line may be damaged."""
-    try:
-        require_events(descriptor, path)
-    except OutputError:
-        if not holds_events(path):
-            raise
-
-
-def _is_event(line: bytes) -> bool:
-    """Whether a line has the fields of every event, in any order."""
-    return EventHeader.read(line) is not None and parse_json(line).keys() >= {"event", "stream"}
 
 
 def event_parts(path: Path) -> list[Path]:
@@ -220,7 +181,7 @@ def _locked(part: Path) -> Iterator[IO[bytes]]:
     """A part that nobody appends to, because whoever does locks it for each line."""
     try:
         with (
-            os.fdopen(open_private(part, os.O_RDWR, check=partial(_require_some_event, path=part)), "rb") as stream,
+            os.fdopen(open_private(part, os.O_RDWR, start=LINE_START), "rb") as stream,
             locked(stream.fileno(), wait_s=_WAIT_S) as is_locked,
         ):
             if not is_locked:

@@ -17,7 +17,6 @@ from edge_sphereface.retention import (
     expire_event_file,
     expire_files,
 )
-from edge_sphereface.retention.event_files import rewrite_events
 
 HOUR, NOON = 3600.0, 1.8e9
 LIMITS = RetentionLimits(keep_known=168 * HOUR, keep_unknown=8 * HOUR)
@@ -253,13 +252,3 @@ def test_a_file_whose_record_is_damaged_goes_by_its_own_time(index, clock):
     database.close()
     assert expire_files(index, LIMITS).files == (old,)
     assert index.files()[new].names == {"Ann"}
-
-
-def test_a_file_without_events_is_not_rewritten(tmp_path):
-    """Also one that mentions a person who is removed, and that others may not read."""
-    path = tmp_path / "accounts.jsonl"
-    path.write_text('{"id": 1, "name": "Ann"}\n')
-    path.chmod(0o600)
-    with pytest.raises(RetentionError, match="no such event"):
-        rewrite_events(path, lambda _: None)
-    assert path.read_text() == '{"id": 1, "name": "Ann"}\n'

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from edge_sphereface.errors import OutputError, SinkError
-from edge_sphereface.retention.event_files import require_events
+from edge_sphereface.retention.event_files import LINE_START
 from edge_sphereface.storage.files import destination, is_special, locked, open_private
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class FileSink:
 
     Args:
         path: path of the file. It gets mode 0600. A file or a symbolic link of another user is refused, and a file
-            that does not begin with an event. A descriptor of this process (``/dev/stderr``), a device or a
+            that others may read and that holds no events. A descriptor of this process (``/dev/stderr``), a device or a
             FIFO is written to as it is and never rotated.
         max_bytes: size at which the file is rotated.
         keep: number of rotated files to keep.
@@ -171,9 +170,7 @@ class FileSink:
             careful = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
             return os.fdopen(os.open(place, os.O_RDWR | careful), "wb", buffering=0)
         self._path = place
-        descriptor = open_private(
-            place, os.O_RDWR | os.O_CREAT | os.O_APPEND, check=partial(require_events, path=place)
-        )
+        descriptor = open_private(place, os.O_RDWR | os.O_CREAT | os.O_APPEND, start=LINE_START)
         stream = os.fdopen(descriptor, "a+b", buffering=0)
         if stream.seek(0, os.SEEK_END):
             stream.seek(-1, os.SEEK_END)
