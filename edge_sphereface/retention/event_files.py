@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.retention.folder_index import EventAges
 
-LINE_START = b'{"version": '
+LINE_START = b'{"'
 """First bytes of every line."""
 
 _LONGEST_LINE = 1 << 20
