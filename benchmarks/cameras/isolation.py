@@ -29,7 +29,7 @@ class IsolationRow:
     Ratios compare with the same round: geometric mean over the rounds, with its 95 % interval by Student's t.
 
     Attributes:
-        camera: what the camera does: ``hangs``, ``dies``, ``begins to flood``, ``floods`` (36 s later, when it is known
+        camera: what the camera does: ``hangs``, ``dies``, ``begins to flood``, ``floods`` (45 s later, when it is known
             that no backlog comes) or ``changes size``.
         baseline: what it is compared with: ``absent`` for a camera that delivers nothing, or ``works``.
         rounds: number of rounds.

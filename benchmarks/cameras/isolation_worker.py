@@ -45,7 +45,7 @@ _GUEST, _NUMBER = "guest", 3
 _STALL_S = 1.0
 """A camera that hangs is noticed, interrupted and opened again within a measurement."""
 _LIVES_S = 0.5
-_FLOODS_AFTER_S = 36.0
+_FLOODS_AFTER_S = 45.0
 """Until then what comes may be a backlog, and is read faster."""
 _OTHER_SIZES = ((640, 360), (960, 540), (320, 180))
 _SIZE_S = 1.0

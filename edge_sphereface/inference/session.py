@@ -277,14 +277,15 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
     placed = place_matrices(ort, model, options) if provider == CPU and isinstance(model, Path) else []
-    content = str(model) if isinstance(model, Path) else model.content
+    content = str(model.absolute()) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
+    model = model.absolute() if isinstance(model, Path) else model
     opened = _identity(model)
 
     def make() -> Any:
         if _identity(model) != opened:
             raise ProviderError(
-                f"{model} was replaced while it was in use, and another shape needs it again.",
+                f"{model} was replaced or removed while it was in use, and another shape needs it again.",
                 hint="start the process again",
             )
         # onnxruntime would print an error on stdout and try again on providers that nobody asked for
@@ -328,7 +329,10 @@ def _identity(model: Path | MemoryModel) -> tuple[int, ...]:
     """What tells a file from one that takes its place."""
     if isinstance(model, MemoryModel):
         return ()
-    status = model.stat()
+    try:
+        status = model.stat()
+    except OSError:
+        return (-1,)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

@@ -16,8 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-_MOST_SHAPES = 16
-"""Sessions that are kept; the one that was used longest ago is given up first."""
+_MOST_SHAPES = 48
+"""Sessions that are kept; the one that was used longest ago is given up first. The image pyramid of MTCNN has up to
+ten shapes for each size of frame."""
 
 
 class ShapeSessions:
@@ -34,10 +35,12 @@ class ShapeSessions:
     def __init__(self, first: Any, make: Callable[[], Any], sizes: Sequence[int]) -> None:
         self._first, self._make, self._sizes = first, make, sizes
         self._sessions: OrderedDict[tuple[int, ...], Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._opening = threading.Lock(), threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         """Everything else that a session has, such as its inputs and providers."""
+        if name.startswith("_"):  # not before __init__, as in a copy
+            raise AttributeError(name)
         return getattr(self._first, name)
 
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[Any]:
@@ -56,11 +59,22 @@ class ShapeSessions:
                 start += size
 
     def _session(self, shape: tuple[int, ...]) -> Any:
-        with self._lock:
-            session = self._sessions.pop(shape, None)
+        session = self._kept(shape)
+        if session is not None:
+            return session
+        with self._opening:  # threads whose shape is known do not wait for it
+            session = self._kept(shape)
             if session is None:
                 session = self._make() if self._sessions else self._first
-                while len(self._sessions) >= _MOST_SHAPES:
-                    self._sessions.popitem(last=False)
-            self._sessions[shape] = session
+                with self._lock:
+                    while len(self._sessions) >= _MOST_SHAPES:
+                        self._sessions.popitem(last=False)
+                    self._sessions[shape] = session
+            return session
+
+    def _kept(self, shape: tuple[int, ...]) -> Any:
+        with self._lock:
+            session = self._sessions.get(shape)
+            if session is not None:
+                self._sessions.move_to_end(shape)
             return session

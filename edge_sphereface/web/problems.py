@@ -123,8 +123,10 @@ def exception_handlers(
     """
 
     async def not_allowed(request: Request, _: Exception) -> Response:
-        below = request.url.path.removeprefix("/api")
-        here = [route for route in routes if isinstance(route, Route) and route.path_regex.match(below)]
+        # files of the page have paths like those of the interface
+        is_api, below = request.url.path.partition("/api/")[1:]
+        known = routes if is_api else ()
+        here = [route for route in known if isinstance(route, Route) and route.path_regex.match(f"/{below}")]
         # Starlette names those of one route, and none for files
         allowed = ", ".join(sorted({method for route in here for method in route.methods or ()})) or ALLOWED
         message = f"Expected the method {allowed}, got {request.method:.20}."

@@ -1,5 +1,7 @@
 """Providers that plan for one shape get a session for each, and batches of few sizes."""
 
+import copy
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -59,10 +61,30 @@ def test_the_sessions_used_last_are_kept(model, opened):
 
     assert [look(width) for width in (1, 2, 1, 2)] == [1, 2, 2, 2]
     assert look(16) == look(1) == 3
-    assert [look(width) for width in range(20, 35)][-1] == 18
-    assert look(1) == 18, "of sixteen, the one used before"
-    assert look(2) == 19, "given up"
+    assert [look(width) for width in range(20, 67)][-1] == 50
+    assert look(1) == 50, "of 48, the one used before"
+    assert look(2) == 51, "given up"
     assert model.get_providers() == ["one"]
+
+
+def test_a_known_shape_does_not_wait_while_another_is_opened(opened):
+    opening, go_on = threading.Event(), threading.Event()
+
+    def make():
+        opening.set()
+        assert go_on.wait(10)
+        return Session()
+
+    model = ShapeSessions(opened[0], make, (1,))
+    model.run(None, {"x": np.zeros((1, 2), np.float32)})
+    other = threading.Thread(target=model.run, args=(None, {"x": np.zeros((1, 3), np.float32)}))
+    other.start()
+    assert opening.wait(10)
+    model.run(None, {"x": np.zeros((1, 2), np.float32)})
+    assert not go_on.is_set()
+    go_on.set()
+    other.join(10)
+    assert not hasattr(copy.copy(model), "none")
 
 
 def test_from_several_threads(model, opened):
@@ -96,7 +118,7 @@ def test_a_model_that_was_replaced_is_not_mixed_with_the_one_before(small_models
     model.unlink()
     model.write_bytes(small_models["image"].read_bytes())
     embedder.embed(crops[:1])
-    with pytest.raises(ProviderError, match="was replaced while it was in use"):
+    with pytest.raises(ProviderError, match="was replaced or removed while it was in use"):
         embedder.embed(crops)
 
 

@@ -393,6 +393,14 @@ def test_the_nearest_ignored_person_is_decided_without_a_margin(stage, weight, s
     assert decide_identity(track, people, 0.5, RecognitionSettings(margin=0.1)) == expected
 
 
+@pytest.mark.parametrize("enough_doubt", [0.0, 1.5, 8.0, 10.5, 19.0])
+def test_whoever_resembles_an_ignored_person_is_unknown_in_the_end(stage, enough_doubt):
+    """No track has more than the most evidence."""
+    track = track_with(stage, weight=max(10.0, enough_doubt))
+    people = [replace(one, ignored=True) for one in candidates(("postman", 0.45))]
+    assert decide_identity(track, people, 0.5, RecognitionSettings(enough_doubt=enough_doubt)) == ("unknown", None)
+
+
 def test_a_margin_keeps_two_who_look_alike_apart(stage):
     settings = RecognitionSettings(margin=0.1)
     assert (

@@ -48,12 +48,19 @@ def test_a_source_that_never_waits_floods_until_it_does():
 
 def test_a_source_that_leads_a_camera_by_more_than_a_minute_has_no_rate():
     rate = SourceRate(0.0)
-    now = deliver(rate, 300 + 2600, began=0.0, gap_s=1 / 90, idle_s=0.0)
-    assert (rate.never_waits, rate.has_no_rate) == (True, False), "90 a second, of which a camera makes 30"
-    now = deliver(rate, 1200, began=now, gap_s=1 / 90, idle_s=0.0)
+    now = deliver(rate, 500 + 5000, began=0.0, gap_s=1 / 150, idle_s=0.0005)
+    assert (rate.never_waits, rate.has_no_rate) == (True, False), "150 a second, of which a fast camera makes 60"
+    now = deliver(rate, 1500, began=now, gap_s=1 / 150, idle_s=0.0005)
     assert rate.has_no_rate
     deliver(rate, 100, began=now, gap_s=1 / 15, idle_s=0.0)
     assert (rate.floods, rate.has_no_rate) == (True, True), "it is the reader that is slow now"
+
+
+@pytest.mark.parametrize(("fps", "work_s"), [(75, 0.010), (100, 0.0075), (120, 0.006)])
+def test_a_fast_camera_whose_decoding_takes_most_of_its_period_has_a_rate(fps, work_s):
+    rate = SourceRate(0.0)
+    deliver(rate, 300 * fps, began=0.0, gap_s=1 / fps, idle_s=1 / fps - work_s)
+    assert (rate.floods, rate.has_no_rate) == (True, False)
 
 
 def test_a_stall_does_not_make_the_next_frame_be_expected_late():

@@ -33,9 +33,9 @@ _MAX_STUCK = 3
 """Number of threads that may hang in a library before the stream ends, so that a supervisor restarts the process."""
 _JOIN_S = 0.6
 _DEFAULT_FPS = 25.0
-_CATCH_UP_S = 1 / 90
+_CATCH_UP_S = 1 / 150
 """Least time from one frame to the next of a source that floods and never lets its reader wait: a long backlog must
-end, and its frames must not take the time of other cameras."""
+end, and a camera of 120 frames a second must not fall behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,8 @@ class FrameReader:
 
     Only the newest frame of a live source, or of a paced recording, is kept. Otherwise the reader waits until each
     frame is taken. A live source that ends, fails or stalls is reopened, with growing waits. One that floods is decoded
-    as rarely as it is limited. If it never lets its reader wait, at most 90 frames a second are read while they may be
-    a backlog, of a minute at most, and then no more than are decoded (:class:`~.source_rate.SourceRate`).
+    as rarely as it is limited. If it never lets its reader wait, at most 150 frames a second are read while they may
+    be a backlog, of a minute at most, and then no more than are decoded (:class:`~.source_rate.SourceRate`).
 
     Args:
         make_source: returns a source that is not open; called again after a read that cannot be ended.

@@ -10,9 +10,11 @@ _BACKLOG = 300.0
 """Frames that come at once after an interruption, such as those of 10 s at 30 frames a second."""
 _IDLE_SHARE = 0.3
 """A source that lets its reader wait for a larger share of the time has a rate of its own."""
-_USUAL_FPS = 30.0
-_LONGEST_BACKLOG = 60 * _USUAL_FPS
-"""Frames by which a source that never lets its reader wait leads a usual camera before it has no rate of its own."""
+_BUSY_IDLE_SHARE = 0.15
+"""A source without a rate of its own lets its reader wait for less than this share, even where threads wait for a
+processor. A fast camera whose decoding takes most of its period lets it wait for more."""
+_LONGEST_BACKLOG = 60 * _CAMERA_FPS
+"""Frames by which such a source leads a fast camera before it has no rate of its own."""
 _GAPS = 8
 """Number of frames by which the time of the next one is expected."""
 _LONGEST_GAP_S = 1.0
@@ -32,7 +34,7 @@ class SourceRate:
     Attributes:
         floods: whether the source delivers more frames than a camera.
         never_waits: whether it floods without letting its reader wait.
-        has_no_rate: whether it did so for longer than any backlog; it stays so until it is opened again.
+        has_no_rate: whether it delivered more than any backlog without a wait; it stays so until it is opened again.
     """
 
     def __init__(self, now: float) -> None:
@@ -66,5 +68,6 @@ class SourceRate:
         self._tokens = max(self._tokens - 1, 0.0)
         self.floods = self._tokens == 0
         self.never_waits = self.floods and self._idle_s < _IDLE_SHARE * self._time_s
-        self._lead = max(self._lead + 1 - gap_s * _USUAL_FPS, 0.0) if self.never_waits else 0.0
+        is_ready = self.floods and self._idle_s < _BUSY_IDLE_SHARE * self._time_s
+        self._lead = max(self._lead + 1 - gap_s * _CAMERA_FPS, 0.0) if is_ready else 0.0
         self.has_no_rate = self._lead > _LONGEST_BACKLOG

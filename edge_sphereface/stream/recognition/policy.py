@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_sphereface.stream.tracking.track import MOST_EVIDENCE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 _DIFFERENT_PERSON = 0.1
 """Margin below the threshold of identification: crops of one track are more similar than two photographs."""
 _NEAR_IGNORED = 2.0
-"""Factor on the evidence for ``unknown`` of a face that may be an ignored person: a wrong report cannot be taken back,
-and others as near to one are rare and reported a little later."""
+"""Factor on the evidence for ``unknown`` of a face that may be an ignored person: a wrong report cannot be taken back.
+At a threshold calibrated for identification, few others are as near to one; they are reported later."""
 _SETTLE_S = 0.5
 """Minimum interval between two embeddings of a decided or doubtful face."""
 
@@ -101,7 +103,9 @@ def decide_identity(
         if leads:
             return ("ignored", None) if best.ignored else ("identified", best.name)
     may_be_ignored = best is not None and bool(best.ignored) and best.similarity > threshold - _DIFFERENT_PERSON
-    enough_doubt = settings.enough_doubt * (_NEAR_IGNORED if may_be_ignored else 1.0)
+    enough_doubt = settings.enough_doubt
+    if may_be_ignored:  # no track has more than the most evidence
+        enough_doubt = max(enough_doubt, min(enough_doubt * _NEAR_IGNORED, MOST_EVIDENCE / 2))
     if track.weight >= enough_doubt or track.standing != "undecided":
         return "unknown", None
     return "undecided", None

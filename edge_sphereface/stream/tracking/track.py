@@ -21,7 +21,7 @@ Standing: TypeAlias = Literal["undecided", "identified", "unknown", "ignored"]
 
 _BELIEVED_MISSES = 2
 """Number of missed detections up to which the optical flow of a face is trusted."""
-_MOST_EVIDENCE = 20.0
+MOST_EVIDENCE = 20.0
 """Limit of the evidence of a track: older embeddings lose weight, so that errors do not persist."""
 
 
@@ -171,8 +171,8 @@ class TrackState:
         """Add an embedding."""
         if self._sum is None:
             self._sum = np.zeros_like(embedding)
-        if self.weight + quality > _MOST_EVIDENCE:
-            fade = max(_MOST_EVIDENCE - quality, 0.0) / self.weight
+        if self.weight + quality > MOST_EVIDENCE:
+            fade = max(MOST_EVIDENCE - quality, 0.0) / self.weight
             self._sum *= fade
             self.weight *= fade
         self._sum += embedding * np.float32(quality)
