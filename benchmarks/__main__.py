@@ -33,6 +33,7 @@ from edge_sphereface.cli.arguments import (
     json_option,
     pairs_options,
     positive,
+    thread_count,
 )
 from edge_sphereface.cli.runner import Parser, run
 from edge_sphereface.detection import DETECTOR_NAMES
@@ -91,7 +92,9 @@ def _add_latency(added: Commands) -> None:
         type=Path,
         help="forms of one network: plain float first, which is the reference, then tuned, FP16, INT8, for ncnn",
     )
-    command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
+    command.add_argument(
+        "--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 to all usable processors"
+    )
     command.add_argument("--batches", nargs="+", type=positive, default=[1, 4, 16], metavar="N", help="default: 1 4 16")
     command.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each case (default 100)")
     command.add_argument(
@@ -156,7 +159,9 @@ def _add_latency(added: Commands) -> None:
         epilog="example: python -m benchmarks sessions float.onnx int8.onnx -o sessions.json",
     )
     command.add_argument("model", nargs="+", type=Path, help="ONNX file")
-    command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
+    command.add_argument(
+        "--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 to all usable processors"
+    )
     command.add_argument("--rounds", type=positive, default=40, metavar="N", help="samples per start (default 40)")
     command.add_argument("--starts", type=positive, default=5, metavar="N", help="starts of each setting (default 5)")
     command.add_argument(
@@ -177,7 +182,9 @@ def _add_rhythm(added: Commands) -> None:
         "opencv_dnn -o rhythm.json",
     )
     command.add_argument("model", nargs="+", type=Path, help="ONNX file; the first one is plain float")
-    command.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all usable processors")
+    command.add_argument(
+        "--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 to all usable processors"
+    )
     command.add_argument(
         "--rates",
         nargs="+",

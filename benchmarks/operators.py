@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks import environment
 from benchmarks.latency import example_crops
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress
 from edge_sphereface.evaluation.timing import LatencySummary, measure_interleaved, summarize
 from edge_sphereface.inference.embedder import Embedder, preprocess
@@ -183,7 +183,7 @@ def add_command(commands: Commands) -> None:
         epilog="example: python -m benchmarks operators full.onnx tuned.onnx --threads 1 2 -o operators.json",
     )
     parser.add_argument("model", nargs="+", type=Path, help="ONNX files of one network")
-    parser.add_argument("--threads", nargs="+", type=positive, default=[1], metavar="N", help="default: 1")
+    parser.add_argument("--threads", nargs="+", type=thread_count, default=[1], metavar="N", help="default: 1")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="inferences of each (default 100)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="write the result")
     parser.set_defaults(run=run_operators)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks import environment
 from benchmarks.detection import measure
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress
 from edge_sphereface.detection.yunet import cached_model
 
@@ -31,7 +31,7 @@ def add_command(commands: Commands) -> None:
         epilog="example: python -m benchmarks detection int8.onnx --threads 1 2 --photos lfw/images -o detection.json",
     )
     parser.add_argument("model", type=Path, help="ONNX file")
-    parser.add_argument("--threads", nargs="+", type=positive, default=[1], metavar="N", help="default: 1")
+    parser.add_argument("--threads", nargs="+", type=thread_count, default=[1], metavar="N", help="default: 1")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each stage (default 100)")
     parser.add_argument(
         "--photos", nargs="+", type=Path, default=[], metavar="FOLDER", help="also count the faces of these photographs"

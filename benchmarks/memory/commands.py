@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import between, json_option, positive
+from edge_sphereface.cli.arguments import between, json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_command(commands: Commands) -> None:
         epilog="example: python -m benchmarks memory float.onnx int8.onnx -o memory.json",
     )
     parser.add_argument("model", nargs="+", type=Path, help="model: an ONNX file, or one for ncnn")
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads (default 1)")
+    parser.add_argument("--threads", type=thread_count, default=1, metavar="N", help="threads (default 1)")
     parser.add_argument("--starts", type=positive, default=3, metavar="N", help="processes of each row (default 3)")
     parser.add_argument(
         "--seconds",

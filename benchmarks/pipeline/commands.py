@@ -11,7 +11,7 @@ from benchmarks.pipeline import measure
 from benchmarks.pipeline.contenders import Setup, find_contender, peer_names
 from benchmarks.pipeline.people import choose_photographs, write_orl_faces
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress
 from edge_sphereface.detection.yunet import cached_model
 from edge_sphereface.inference.embedder import Embedder
@@ -44,7 +44,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--count", type=positive, default=400, metavar="N", help="largest number of photographs (default 400)"
     )
-    parser.add_argument("--threads", nargs="+", type=positive, default=[1], metavar="N", help="default: 1")
+    parser.add_argument("--threads", nargs="+", type=thread_count, default=[1], metavar="N", help="default: 1")
     parser.add_argument(
         "--peers",
         nargs="*",

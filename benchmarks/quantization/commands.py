@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks import environment
 from benchmarks.recorded import read_records
 from benchmarks.result_file import keep_result, load_result
-from edge_sphereface.cli.arguments import json_option, pairs_options, positive, read_named_pairs
+from edge_sphereface.cli.arguments import json_option, pairs_options, positive, read_named_pairs, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress, note
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.json_output import INLINE
@@ -62,7 +62,7 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--calibration", type=Path, required=True, metavar="FOLDER", help="photographs of faces")
     parser.add_argument("--emulated", type=Path, metavar="FILE", help="result of `python -m benchmarks emulate`")
-    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all processors")
+    parser.add_argument("--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 to all processors")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
     parser.add_argument(
         "--folder", type=Path, default=FOLDER, help=f"folder for the files that are made (default {FOLDER})"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import environment
 from benchmarks.result_file import keep_result
-from edge_sphereface.cli.arguments import json_option, positive
+from edge_sphereface.cli.arguments import json_option, positive, thread_count
 from edge_sphereface.cli.runner import Outcome, Progress
 from edge_sphereface.cpu import usable_cpus
 from edge_sphereface.json_output import INLINE
@@ -62,7 +62,7 @@ def add_command(commands: Commands) -> None:
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photographs of faces, or crops")
     parser.add_argument("--count", type=positive, default=2000, metavar="N", help="crops for exactness (default 2000)")
     parser.add_argument("--peers", nargs="*", choices=_PEERS, default=list(_PEERS), help="default: all")
-    parser.add_argument("--threads", nargs="+", type=positive, metavar="N", help="default: 1 to all processors")
+    parser.add_argument("--threads", nargs="+", type=thread_count, metavar="N", help="default: 1 to all processors")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
     parser.add_argument(
         "--restarts", type=positive, default=10, metavar="N", help="starts of each process (default 10)"
