@@ -95,7 +95,7 @@ def test_without_load_every_request_must_be_answered():
         ("cameras", "--fps", "1e9"),
         ("memory", "--seconds", "1e-9"),
         ("rhythm", "--rates", "1e-9"),
-        *((name, "--threads", "2000") for name in ("latency", "memory", "rhythm", "detection", "pipeline", "operators")),
+        *((name, "--threads", "2000") for name in ("latency", "memory", "rhythm", "detection", "operators")),
     ],
 )
 def test_a_measurement_that_measures_nothing_or_never_ends_is_refused(words):
