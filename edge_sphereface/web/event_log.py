@@ -38,6 +38,16 @@ class LoggedEvent(NamedTuple):
     line: str
 
 
+class _Place(NamedTuple):
+    """Where the JSON of an event is."""
+
+    number: int
+    kind: str
+    stream: str
+    start: int
+    length: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSlice:
     """Events that follow a position of the log.
@@ -58,6 +68,10 @@ class EventLog:
 
     A client holds a position, not a queue: one that reads too slowly misses events, and is told how many.
 
+    The JSON of all events is in one block, which has its memory from the start. As single strings they would lie
+    between blocks that are freed, each of which keeps its page: several times their size in a process that runs for
+    long.
+
     Args:
         most_events: number of newest events to keep.
         most_bytes: size of their JSON at most.
@@ -71,8 +85,9 @@ class EventLog:
         self.run = secrets.token_hex(4)
         self._most_events, self._most_bytes = most_events, most_bytes
         self._lock = threading.Lock()
-        self._events: deque[LoggedEvent] = deque()
-        self._bytes = self._last = 0
+        self._places: deque[_Place] = deque()
+        self._block = bytearray(b"\x01" * most_bytes)  # zeros would get their memory when they are written to
+        self._bytes = self._last = self._end = 0
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._closed = False
 
@@ -85,22 +100,39 @@ class EventLog:
     def first(self) -> int:
         """Number of the oldest event that is kept; that of the next one if there is none."""
         with self._lock:
-            return self._events[0].number if self._events else self._last + 1
+            return self._places[0].number if self._places else self._last + 1
 
     def open(self) -> None:
         """See :meth:`~edge_sphereface.stream.outputs.events.dispatcher.EventSink.open`."""
 
     def write(self, event: Event) -> None:
         """Keep an event, in place of the oldest ones if the log is full."""
-        line = event.line()
+        line = event.line().encode()
         with self._lock:
             self._last += 1
-            self._events.append(LoggedEvent(self._last, event.kind, event.stream, line))
             self._bytes += len(line)
-            while len(self._events) > self._most_events or self._bytes > self._most_bytes:
-                self._bytes -= len(self._events.popleft().line)
+            while self._places and (len(self._places) >= self._most_events or self._bytes > self._most_bytes):
+                self._bytes -= self._places.popleft().length
+            if self._bytes <= self._most_bytes and self._most_events:
+                self._places.append(_Place(self._last, event.kind, event.stream, self._end, len(line)))
+                self._end = self._put(line, self._end)
+            else:
+                self._bytes -= len(line)
             waiters, self._waiters = self._waiters, []
         _wake(waiters)
+
+    def _put(self, line: bytes, start: int) -> int:
+        """Write to the block, which is a ring; returns where it ends."""
+        first = min(len(line), self._most_bytes - start)
+        self._block[start : start + first] = line[:first]
+        self._block[: len(line) - first] = line[first:]
+        return (start + len(line)) % self._most_bytes
+
+    def _at(self, place: _Place) -> LoggedEvent:
+        number, kind, stream, start, length = place
+        first = min(length, self._most_bytes - start)
+        line = bytes(self._block[start : start + first]) + bytes(self._block[: length - first])
+        return LoggedEvent(number, kind, stream, line.decode())
 
     def pending(self) -> int:
         """See :meth:`~edge_sphereface.stream.outputs.events.dispatcher.EventSink.pending`."""
@@ -137,11 +169,12 @@ class EventLog:
             wanted: tells the events that the client wants.
         """
         with self._lock:
-            first = self._events[0].number if self._events else self._last + 1
+            first = self._places[0].number if self._places else self._last + 1
             begin = max(position + 1, first)
             taken = []
             reached = max(position, self._last)
-            for event in islice(self._events, begin - first, None):
+            for place in islice(self._places, begin - first, None):
+                event = self._at(place)
                 if wanted(event):
                     taken.append(event)
                 if len(taken) == _BLOCK:
