@@ -86,6 +86,8 @@ def pytest_configure(config):
     What one process has rewritten, the others read. Collecting makes objects that stay: no search for garbage helps.
     """
     gc.disable()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; programs inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = getattr(config, "workerinput", None)
     if worker is not None and config.args == config.getini("testpaths"):
         files = sorted(map(str, Path(__file__).parent.rglob("test_*.py")))
