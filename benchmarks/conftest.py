@@ -13,6 +13,7 @@ from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import golden_crops
 from export.convert import ConversionOptions, convert
 from export.quantization.activation_statistics import histograms
+from export.quantization.kernels import KERNELS
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import min_max
 from export.rewrite import decompose_prelu
@@ -38,7 +39,7 @@ def derived(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytes
     if request.param == "int8":
         spec = Embedder(model, provider="cpu").spec
         ranges = {name: min_max(row) for name, row in histograms(made, golden_crops(spec), spec).items()}
-        made = quantize_graph(made, spec, ranges, weight_bits=7)
+        made = quantize_graph(made, spec, ranges, kernels=KERNELS["portable"])
     path = tmp_path_factory.mktemp("derived") / f"{request.param}.onnx"
     onnx.save(made, path)
     return path

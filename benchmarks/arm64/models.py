@@ -15,7 +15,14 @@ from edge_sphereface.compare import normalize
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.model.quantization import INT8_TARGETS, WEIGHT_BITS, Quantization, Target
+from edge_sphereface.model.quantization import (
+    TARGET_ARM64,
+    TARGET_PORTABLE,
+    TARGET_X86_VNNI,
+    WEIGHT_BITS,
+    Quantization,
+    Target,
+)
 from edge_sphereface.model.spec import LAYOUT_IMAGE, METADATA_KEY
 from edge_sphereface.storage.files import sha256_of
 from export.convert import ConversionOptions, convert
@@ -25,6 +32,7 @@ from export.official import OFFICIAL, official_path
 from export.plain import open_plain
 from export.presets import NOTHING_TOLD
 from export.quantization.activation_statistics import embed_all, histograms
+from export.quantization.kernels import KERNELS
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
 from export.rewrite import decompose_prelu
@@ -39,6 +47,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAIN, REWRITTEN, WINOGRAD = "plain", "rewritten", "winograd"
+INT8_FORMS: tuple[Target, ...] = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
+"""INT8 targets that the emulated processors run: others are for AMX and OpenVINO."""
 _STAGES = ("7x4s", "4x6s+7x6s", "7x3ps+7x3ps", "4x3ps+4x3ps")
 """Forms of the stages with the fewest instructions on Arm that keep the bounds of a rewrite with the untrained weights;
 boards may be faster with others."""
@@ -113,7 +123,7 @@ def prepare(
         name=f"{spec.architecture}, channels {', '.join(map(str, spec.widths))}: {weights}",
         key=target.name,
         floats={form: target / f"{form}.onnx" for form in (PLAIN, REWRITTEN, WINOGRAD)},
-        int8={form: target / f"{form}.onnx" for form in INT8_TARGETS},
+        int8={form: target / f"{form}.onnx" for form in INT8_FORMS},
         photo=target / "photo.png",
         mirrored=target / "mirrored.png",
         crops=target / "crops.npy",
@@ -130,7 +140,7 @@ def _make(checkpoint: Path | None, folder: Path, told: Told, note: Callable[[str
     convert(checkpoint, plain, options, note=note)
     for name, forms in ((REWRITTEN, {}), (WINOGRAD, read_stages(_STAGES))):
         rewrite(plain, folder / f"{name}.onnx", forms=forms, max_ratio=float("inf"), plan=_UNTIMED, note=note)
-    _quantize(plain, {target: folder / f"{target}.onnx" for target in INT8_TARGETS}, note)
+    _quantize(plain, {target: folder / f"{target}.onnx" for target in INT8_FORMS}, note)
     (folder / _UNTRAINED).unlink(missing_ok=True)
     photo = astronaut()
     save_image(folder / "photo.png", photo)
@@ -146,7 +156,7 @@ def _quantize(source: Path, outputs: Mapping[Target, Path], note: Callable[[str]
     ranges = {name: RULES[_RULE](histogram) for name, histogram in histograms(rewritten, crops, original.spec).items()}
     for target, output in outputs.items():
         note(f"quantizing for {target}")
-        model = quantize_graph(rewritten, original.spec, ranges, weight_bits=WEIGHT_BITS[target])
+        model = quantize_graph(rewritten, original.spec, ranges, kernels=KERNELS[target])
         cosines = np.einsum("nd,nd->n", expected, normalize(embed_all(model, crops, original.spec)))
         record = Quantization(
             target=target,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edge_sphereface.cli.runner import Commands
 
 FOLDER = Path("build/arm64/peers")
-_NOT_ON_ARM = ("edge", "edge_pinned", "edge_tuned", "mindspore_cpu")
+_NOT_ON_ARM = ("edge", "edge_openvino", "edge_pinned", "edge_tuned", "mindspore_cpu")
 
 
 def add_command(commands: Commands) -> None:

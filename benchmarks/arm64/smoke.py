@@ -13,14 +13,14 @@ from benchmarks.arm64 import agreement, instructions
 from benchmarks.arm64.agreement import Agreement, compare
 from benchmarks.arm64.features import FEATURES, feature_name
 from benchmarks.arm64.kept_results import installed_packages
-from benchmarks.arm64.models import ROOT
+from benchmarks.arm64.models import INT8_FORMS, ROOT
 from benchmarks.arm64.runner import SCRIPT, FeatureLine, Job, Runner
 from benchmarks.emulation.debian import run_tool
 from benchmarks.emulation.emulator import this_python
 from benchmarks.emulation.processors import ARM64, PROCESSORS
 from edge_sphereface.cpu import read_cpuinfo, usable_cpus
 from edge_sphereface.json_output import rounded
-from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_X86_VNNI, WEIGHT_BITS, Target, saturates
+from edge_sphereface.model.quantization import TARGET_X86_VNNI, WEIGHT_BITS, Target, saturates
 from edge_sphereface.storage.files import sha256_of
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def features_job(models: Models, name: str, packages: Path, folder: Path) -> Job
 def exact_targets(processor: str, flags: frozenset[str]) -> tuple[Target, ...]:
     """INT8 targets that a processor computes exactly: without 8-bit weights where their sums saturate."""
     bits = 7 if saturates(processor, flags) else 8
-    return tuple(target for target in INT8_TARGETS if WEIGHT_BITS[target] <= bits)
+    return tuple(target for target in INT8_FORMS if WEIGHT_BITS[target] <= bits)
 
 
 def judged_row(name: str, base: Run, run: Run, folder: Path, *, targets: Sequence[Target]) -> ProcessorRow:

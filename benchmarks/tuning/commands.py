@@ -57,7 +57,15 @@ def add_command(commands: Commands) -> None:
     parser.add_argument(
         "--tuned", nargs="+", type=Path, required=True, metavar="FILE.onnx", help="models that `export tune` made"
     )
-    parser.add_argument("--int8", type=Path, metavar="FILE.onnx", help="quantized form, compared with OpenVINO's")
+    parser.add_argument(
+        "--int8",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE.onnx",
+        help="quantized forms, of different targets, compared with OpenVINO's; one of target openvino runs on that "
+        "provider, and the plain model as well",
+    )
     parser.add_argument("--trained", type=Path, metavar="FILE.onnx", help="plain model for exactness (default: MODEL)")
     parser.add_argument("--photos", type=Path, required=True, metavar="FOLDER", help="photographs of faces, or crops")
     parser.add_argument("--count", type=positive, default=2000, metavar="N", help="crops for exactness (default 2000)")
@@ -84,7 +92,7 @@ def run_tuning(arguments: argparse.Namespace) -> Outcome:
     setup = Setup(
         plain=arguments.model,
         tuned=tuple(arguments.tuned),
-        int8=arguments.int8,
+        int8=tuple(arguments.int8),
         trained=arguments.trained or arguments.model,
         photographs=arguments.photos,
         crops=arguments.count,

@@ -23,9 +23,11 @@ from benchmarks.peer_environments import PeerUnavailableError
 from benchmarks.quantization import derived
 from benchmarks.runner import Case
 from benchmarks.tuning import gemm_peak
+from edge_sphereface.cli.runner import UsageError
 from edge_sphereface.compare import normalize
 from edge_sphereface.detection import open_detector
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.model.quantization import TARGET_OPENVINO, TARGET_PORTABLE
 from export.parity import normalize_plainly
 from export.plain import open_plain
 from export.quantization.crops import proof_crops
@@ -48,7 +50,7 @@ class Setup:
     Attributes:
         plain: float ONNX file with layout ``nchw``, which every peer accepts.
         tuned: forms that ``export tune`` wrote; each number of threads and each batch uses the form tuned for it.
-        int8: quantized form, or None.
+        int8: quantized forms of different targets.
         trained: plain float ONNX file for the exactness; may be the same as ``plain``.
         photographs: folder of photographs for the exactness and for the peer's INT8.
         crops: largest number of crops for the exactness.
@@ -61,7 +63,7 @@ class Setup:
 
     plain: Path
     tuned: tuple[Path, ...]
-    int8: Path | None
+    int8: tuple[Path, ...]
     trained: Path
     photographs: Path
     crops: int
@@ -161,13 +163,46 @@ def _cases(setup: Setup, count: int, nncf: tuple[Path, str] | None) -> dict[str,
         "tuned_default": case(contender="edge", model=tuned, label="tuned, default session"),
     }
     cases |= {name: case(contender=name, model=setup.plain, label=find_peer(name).title) for name in setup.peers}
-    if setup.int8 is not None and nncf is not None:
-        whole = partial(case, precision="int8")
-        path, problem = nncf
-        cases["int8"] = whole(contender="edge_tuned", model=setup.int8, label="INT8")
-        cases["int8_openvino"] = whole(contender="openvino", model=setup.int8, label="OpenVINO: same INT8")
-        cases["int8_nncf"] = whole(contender="openvino", model=path, label="OpenVINO: NNCF's INT8", refusal=problem)
+    if nncf is None:
+        return cases
+    whole = partial(case, precision="int8")
+    for target, path in _by_target(setup.int8).items():
+        if target == TARGET_OPENVINO:
+            cases["plain_on_provider"] = case(
+                contender="edge_openvino", model=setup.plain, label="plain export on the provider openvino"
+            )
+            label = "INT8 for OpenVINO, on the provider openvino"
+            cases[int8_form(target)] = whole(contender="edge_openvino", model=path, label=label)
+        else:
+            label = "INT8" if target == TARGET_PORTABLE else f"INT8, target {target}"
+            cases[int8_form(target)] = whole(contender="edge_tuned", model=path, label=label)
+            cases.setdefault(
+                "int8_openvino", whole(contender="openvino", model=path, label=f"OpenVINO: the same {label}")
+            )
+    path, problem = nncf
+    cases["int8_nncf"] = whole(contender="openvino", model=path, label="OpenVINO: NNCF's INT8", refusal=problem)
     return cases
+
+
+def int8_form(target: str) -> str:
+    """Name of the row of an INT8 form that was made for a target."""
+    return "int8" if target == TARGET_PORTABLE else f"int8_for_{target.replace('-', '_')}"
+
+
+def _by_target(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return INT8 models by target.
+
+    Raises:
+        UsageError: a model is not quantized, or two have the same target.
+    """
+    models: dict[str, Path] = {}
+    for path in paths:
+        record = Embedder(path, provider="cpu").spec.quantization
+        if record is None or record.target in models:
+            got = "a float model" if record is None else f"two models of target {record.target!r}"
+            raise UsageError(f"--int8 expects quantized models of different targets, got {got}: {path}.")
+        models[record.target] = path
+    return models
 
 
 def _tuned_for(paths: Sequence[Path], threads: int, batch: int) -> Path:
@@ -187,7 +222,7 @@ def _stages(path: Path) -> tuple[str, ...]:
 
 def _nncf(setup: Setup) -> tuple[Path, str] | None:
     """Return NNCF's INT8 of the plain model, or the reason why it is missing."""
-    if setup.int8 is None:
+    if not setup.int8:
         return None
     try:
         return derived.by_nncf(setup.plain, setup.folder, setup.photographs), ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.target import Sense, Target
-from benchmarks.tuning.measure import BATCH, PEERS
+from benchmarks.tuning.measure import BATCH, PEERS, int8_form
+from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_PORTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,8 +50,13 @@ def _latency(chosen: Mapping[str, CaseRow], threads: int, figures: Figures) -> I
     faces = {**times, "tuned_batch": times["tuned_batch"] / BATCH} if "tuned_batch" in times else times
     figure = f"{where}: tuned, batch {BATCH} per face over batch 1"
     yield _ratio(figure, faces, "tuned_batch", "tuned", BATCH_OVER_ONE, "<=")
-    if "int8" in chosen:
-        yield _against_best(f"{where}: INT8 over the best peer's", times, "int8", ("int8_openvino", "int8_nncf"))
+    if "plain_on_provider" in chosen:
+        figure = f"{where}: plain on the provider openvino over the best peer"
+        yield _against_best(figure, times, "plain_on_provider", PEERS)
+    for target in INT8_TARGETS:
+        if (form := int8_form(target)) in chosen:
+            name = "INT8" if target == TARGET_PORTABLE else f"INT8 of target {target}"
+            yield _against_best(f"{where}: {name} over the best peer's", times, form, ("int8_openvino", "int8_nncf"))
 
 
 def _ratio(figure: str, times: Mapping[str, float], ours: str, theirs: str, bound: float, sense: Sense) -> Target:

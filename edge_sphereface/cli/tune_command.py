@@ -29,7 +29,8 @@ def add_command(commands: Commands) -> None:
         "measured once more against the simpler ones; a simpler one is taken unless the fastest is measurably faster "
         "(the 95 % interval of the ratio lies below 1). A form whose certificate does not hold here is dropped. One "
         "model is in memory at a time.",
-        epilog="example: edge-sphereface tune face.onnx face.fast.onnx face.int8.onnx -o best.onnx",
+        epilog="examples: edge-sphereface tune face.onnx face.fast.onnx face.int8.onnx -o best.onnx; edge-sphereface "
+        "tune face.onnx face.int8.onnx face.openvino.onnx --provider cpu openvino",
     )
     parser.add_argument("model", nargs="+", type=Path, help="ONNX files made from one checkpoint, and forms for ncnn")
     parser.add_argument(
@@ -37,7 +38,13 @@ def add_command(commands: Commands) -> None:
     )
     parser.add_argument("--pinned-threads", action="store_true", help="try pinned threads as well")
     parser.add_argument("--memory-arena", action="store_true", help="try the memory arena as well")
-    parser.add_argument("--provider", default="cpu", metavar="NAME", help="execution provider (default cpu)")
+    parser.add_argument(
+        "--provider",
+        nargs="+",
+        default=["cpu"],
+        metavar="NAME",
+        help="execution providers to try, of those that this onnxruntime has (default cpu)",
+    )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
     parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
     parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
@@ -114,11 +121,12 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     if arguments.output is not None:
         _check_output(arguments.output)
     threads = arguments.threads or [1, usable_cpus()]
-    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena)
+    several = arguments.provider if len(arguments.provider) > 1 else (None,)
+    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena, providers=several)
     choice = choose(
         arguments.model,
         how,
-        what=Measurement(provider=arguments.provider, batch=arguments.batch, rounds=arguments.rounds),
+        what=Measurement(provider=arguments.provider[0], batch=arguments.batch, rounds=arguments.rounds),
         max_mib=arguments.max_mib,
         min_cosine=arguments.min_cosine,
         progress=Progress("turns of models"),
@@ -194,6 +202,7 @@ def _text(choice: Choice, report: TuneReport) -> str:
     best = choice.best.setting
     flags = f"--threads {best.threads}{' --pinned-threads' if best.pinned_threads else ''}"
     flags += " --memory-arena" if best.memory_arena else ""
+    flags += f" --provider {best.provider}" if best.provider else ""
     lines.append(
         f"{'as fast' if choice.is_tie else 'fastest'}  {choice.best.form.path} with {flags}, on {report.processor}"
     )

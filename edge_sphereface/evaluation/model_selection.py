@@ -8,7 +8,7 @@ largest model determines the memory, and a board that heats up slows all of them
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ from edge_sphereface.evaluation.latency import Plan, Ratio, measure_rounds, rati
 from edge_sphereface.evaluation.machine_load import LoadMeter, MachineLoad
 from edge_sphereface.evaluation.timing import Deadline, LatencySummary, summarize
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.inference.session import SessionConfig
-from edge_sphereface.json_output import INLINE
+from edge_sphereface.inference.session import CPU, SessionConfig, short_name
+from edge_sphereface.json_output import INLINE, OMIT_NONE
 from edge_sphereface.model.certificate import certificate_path, check_on_device, golden_crops, load_certificate
 from edge_sphereface.model.ncnn_file import is_ncnn_file, read_ncnn_model
 
@@ -57,29 +57,38 @@ class Setting:
         threads: threads of one inference.
         pinned_threads: whether each helper thread is bound to a processor of its own.
         memory_arena: whether the session keeps freed memory for the next inference.
+        provider: execution provider; None, and left out in JSON, where all settings have the same.
     """
 
     threads: int
     pinned_threads: bool = False
     memory_arena: bool = False
+    provider: str | None = field(default=None, metadata=OMIT_NONE)
 
     def __str__(self) -> str:
-        words = [f"{self.threads} thread{'s' if self.threads > 1 else ''}"]
+        words = [self.provider] if self.provider else []
+        words += [f"{self.threads} thread{'s' if self.threads > 1 else ''}"]
         words += ["pinned"] if self.pinned_threads else []
         return ", ".join(words + (["arena"] if self.memory_arena else []))
 
     def config(self, provider: str) -> SessionConfig:
-        """Session options with this setting."""
+        """Session options with this setting, on ``provider`` if it names none."""
         return SessionConfig(
-            provider=provider,
+            provider=self.provider or provider,
             threads=self.threads,
             pinned_threads=self.pinned_threads,
             memory_arena=self.memory_arena,
         )
 
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether no other provider than that of the CPU is named."""
+        return self.provider is None or short_name(self.provider) == short_name(CPU)
+
     def suits(self, model: Path) -> bool:
-        """Whether a model can run with this setting: ncnn has no pinned threads and no memory arena."""
-        return not (is_ncnn_file(model) and (self.pinned_threads or self.memory_arena))
+        """Whether a model can run with this setting: ncnn has no pinned threads, no memory arena and no providers."""
+        is_plain = not self.pinned_threads and not self.memory_arena and self.is_on_cpu
+        return is_plain or not is_ncnn_file(model)
 
     def open(self, model: Path, provider: str, batch: int = 1) -> Embedder:
         """Load a model with this setting, for inferences of ``batch`` faces."""
@@ -226,14 +235,21 @@ class Choice:
         return self.best is not self.fastest
 
 
-def settings(threads: Sequence[int], *, pinned: bool = False, arena: bool = False) -> list[Setting]:
-    """All combinations of the given options. A single thread has no helper threads to pin."""
-    return [
-        Setting(threads=count, pinned_threads=pin, memory_arena=keep)
+def settings(
+    threads: Sequence[int], *, pinned: bool = False, arena: bool = False, providers: Sequence[str | None] = (None,)
+) -> list[Setting]:
+    """All combinations of the given options.
+
+    A single thread has no helper threads to pin, and only the CPU provider has these and the arena.
+    """
+    made = [
+        Setting(threads=count, pinned_threads=pin, memory_arena=keep, provider=provider)
+        for provider in dict.fromkeys(providers)
         for count in dict.fromkeys(threads)
         for pin in ((False, True) if pinned and count > 1 else (False,))
         for keep in ((False, True) if arena else (False,))
     ]
+    return [setting for setting in made if setting.is_on_cpu or not (setting.pinned_threads or setting.memory_arena)]
 
 
 def choose(  # noqa: PLR0913 -- all but the first two are options, by name
@@ -269,10 +285,20 @@ def choose(  # noqa: PLR0913 -- all but the first two are options, by name
         ProviderError: the execution provider is absent or fails.
     """
     meter = LoadMeter()
-    forms = [_inspect(path, what.provider, max_mib, min_cosine) for path in dict.fromkeys(models)]
-    require_one_source({form.path: form.spec for form in forms})
-    dropped = tuple(form for form in forms if form.dropped)
-    cases = [(form, setting) for form in forms if not form.dropped for setting in how if setting.suits(form.path)]
+    paths = list(dict.fromkeys(models))
+    fitting = [(path, setting) for path in paths for setting in how if setting.suits(path)]
+    pairs = dict.fromkeys((path, setting.provider) for path, setting in fitting)
+    forms = {
+        (path, provider): _inspect(path, provider or what.provider, max_mib, min_cosine) for path, provider in pairs
+    }
+    require_one_source({path: form.spec for (path, _), form in forms.items()})
+    dropped = tuple(
+        replace(form, dropped=f"on {provider}: {form.dropped}") if provider else form
+        for (_, provider), form in forms.items()
+        if form.dropped
+    )
+    found = [(forms[path, setting.provider], setting) for path, setting in fitting]
+    cases = [(form, setting) for form, setting in found if not form.dropped]
     limit = deadline or Deadline()
     plan = Plan.of(math.ceil(what.rounds * _SEARCH_SHARE), _SEARCH_ROUNDS)
     candidates = [case for case in cases if case[0].path not in beside]
@@ -374,8 +400,8 @@ def _complexity(form: Form) -> tuple[bool, int, int, int, str]:
     return is_ncnn_file(form.path), rank, len(spec.rewrites), form.bytes, str(form.path)
 
 
-def _cost(setting: Setting) -> tuple[int, bool, bool]:
-    return setting.threads, setting.pinned_threads, setting.memory_arena
+def _cost(setting: Setting) -> tuple[bool, int, bool, bool]:
+    return not setting.is_on_cpu, setting.threads, setting.pinned_threads, setting.memory_arena
 
 
 def _row(case: Case, samples: Float64Array) -> Row:

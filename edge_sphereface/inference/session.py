@@ -41,7 +41,8 @@ AUTO = "auto"
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-AUTO_ORDER = (CUDA, "CANNExecutionProvider", "OpenVINOExecutionProvider", CPU)
+OPENVINO = "OpenVINOExecutionProvider"
+AUTO_ORDER = (CUDA, "CANNExecutionProvider", OPENVINO, CPU)
 """Providers that ``auto`` tries, in order. TensorRT must be requested by name, because it builds an engine for
 minutes."""
 
@@ -101,8 +102,8 @@ class SessionConfig:
                 TensorRT, which would build an engine for each size of image, for minutes. Another provider takes none
                 of ``provider_options``.
         """
-        named = provider or ("cuda" if _short(self.provider) == _short(TENSORRT) else self.provider)
-        if _short(named) == _short(self.provider):
+        named = provider or ("cuda" if short_name(self.provider) == short_name(TENSORRT) else self.provider)
+        if short_name(named) == short_name(self.provider):
             return self
         return replace(self, provider=named, provider_options={})
 
@@ -120,7 +121,7 @@ def session_config(session: SessionConfig | None, *, provider: str | None, threa
     """
     config = session or SessionConfig()
     if provider is not None:
-        if _short(config.provider) not in (AUTO, _short(provider)):
+        if short_name(config.provider) not in (AUTO, short_name(provider)):
             raise _contradiction("provider", provider, config.provider)
         config = replace(config, provider=provider)
     if threads is not None:
@@ -136,7 +137,8 @@ def _contradiction(name: str, given: object, in_session: object) -> ValueError:
     )
 
 
-def _short(provider: str) -> str:
+def short_name(provider: str) -> str:
+    """Short name of an execution provider, such as ``cuda``."""
     return provider.lower().removesuffix(_SUFFIX.lower())
 
 
@@ -255,13 +257,13 @@ def _refuse_checkpoint(path: Path) -> None:
 
 def _resolve(provider: str, available: list[str], known: list[str]) -> str:
     for name in available:
-        if _short(provider) == _short(name):
+        if short_name(provider) == short_name(name):
             return name
-    short = ", ".join(map(_short, available))
-    if not any(_short(provider) == _short(name) for name in known):
+    short = ", ".join(map(short_name, available))
+    if not any(short_name(provider) == short_name(name) for name in known):
         raise ProviderError(
             f"There is no execution provider {provider!r}; this onnxruntime offers: {short}.",
-            hint=f"check the spelling; onnxruntime knows: {', '.join(map(_short, known))}",
+            hint=f"check the spelling; onnxruntime knows: {', '.join(map(short_name, known))}",
         )
     raise ProviderError(
         f"The execution provider {provider!r} is not in this onnxruntime, which offers: {short}.",
@@ -337,14 +339,19 @@ def _identity(model: Path | MemoryModel) -> tuple[int, ...]:
 
 
 def provider_options(provider: str, config: SessionConfig) -> dict[str, str]:
-    """Provider options as given; for CUDA, float32 products in full; for TensorRT, the folder where it caches engines.
+    """Provider options as given, with those that its own defaults get wrong.
+
+    For OpenVINO, the number of threads, which it does not take from the session; for CUDA, float32 products in full;
+    for TensorRT, the folder where it caches engines.
 
     On GPUs from Ampere on, onnxruntime computes products of float32 in TensorFloat-32, with 10 bits of mantissa, unless
     it is told not to.
 
-    Source: onnxruntime's pages on the CUDA and the TensorRT execution provider.
+    Source: onnxruntime's pages on the OpenVINO, the CUDA and the TensorRT execution provider.
     """
     options = dict(config.provider_options)
+    if provider == OPENVINO:
+        options.setdefault("num_of_threads", str(config.threads or usable_cpus()))
     if provider == CUDA:
         options.setdefault("use_tf32", "0")
     if provider == TENSORRT and not any(name.startswith("trt_engine_cache") for name in options):

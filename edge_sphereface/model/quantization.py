@@ -14,12 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Target: TypeAlias = Literal[
-    "portable", "arm64", "x86-vnni", "float16", "float16-arm64", "float16-large-tiles", "weights8"
+    "portable",
+    "arm64",
+    "x86-vnni",
+    "x86-amx",
+    "openvino",
+    "float16",
+    "float16-arm64",
+    "float16-large-tiles",
+    "weights8",
 ]
 TARGET_PORTABLE: Final = "portable"
 TARGET_ARM64: Final = "arm64"
 TARGET_X86_VNNI: Final = "x86-vnni"
-INT8_TARGETS: tuple[Target, ...] = (TARGET_PORTABLE, TARGET_ARM64, TARGET_X86_VNNI)
+TARGET_X86_AMX: Final = "x86-amx"
+TARGET_OPENVINO: Final = "openvino"
+INT8_TARGETS: tuple[Target, ...] = (
+    TARGET_PORTABLE,
+    TARGET_ARM64,
+    TARGET_X86_VNNI,
+    TARGET_X86_AMX,
+    TARGET_OPENVINO,
+)
 TARGET_FLOAT16: Final = "float16"
 TARGET_FLOAT16_ARM64: Final = "float16-arm64"
 TARGET_LARGE_TILES: Final = "float16-large-tiles"
@@ -28,6 +44,8 @@ WEIGHT_BITS: dict[Target, int] = {
     TARGET_PORTABLE: 7,
     TARGET_ARM64: 8,
     TARGET_X86_VNNI: 8,
+    TARGET_X86_AMX: 8,
+    TARGET_OPENVINO: 8,
     TARGET_FLOAT16: 16,
     TARGET_FLOAT16_ARM64: 16,
     TARGET_LARGE_TILES: 16,
@@ -36,6 +54,7 @@ WEIGHT_BITS: dict[Target, int] = {
 """Bits of a weight for each target. 7-bit weights never saturate the 16-bit sums of x86-64 processors without VNNI."""
 
 _VNNI_FLAGS = {"avx512_vnni", "avx_vnni"}
+_AMX_FLAGS = {"amx_tile", "amx_int8"}
 _ARM_DOT_PRODUCT = "asimddp"
 _ARM_FLOAT16 = "asimdhp"
 """Flag in /proc/cpuinfo for float16 arithmetic (Cortex-A76 has it, Cortex-A72 does not)."""
@@ -52,10 +71,10 @@ class Quantization(Record):
     """How a model was quantized, and how close its embeddings are to those of the float model.
 
     Attributes:
-        target: kind of processor: ``portable``, ``arm64`` or ``x86-vnni``; of a float16 model ``float16`` for GPUs or
-            ``float16-arm64`` for Arm processors with float16 arithmetic; ``float16-large-tiles`` for such a model that
-            ncnn filters in tiles of any size; ``weights8`` for a float32 model with 8-bit weights of the embedding
-            layer.
+        target: kind of processor: ``portable``, ``arm64``, ``x86-vnni`` or ``x86-amx``; ``openvino`` for onnxruntime's
+            OpenVINO provider; of a float16 model ``float16`` for GPUs or ``float16-arm64`` for Arm processors with
+            float16 arithmetic; ``float16-large-tiles`` for such a model that ncnn filters in tiles of any size;
+            ``weights8`` for a float32 model with 8-bit weights of the embedding layer.
         weight_bits: bits of a weight: 7, 8 or 16.
         rules: pairs of a layer and the rule that chose its activation range.
         equalization: strength of the channel equalization, 0 to 1.
@@ -113,7 +132,7 @@ def has_float16_arithmetic(processor: str, flags: frozenset[str]) -> bool:
 
 
 def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> str:
-    """Explain why a model made for a target should not run on a processor; empty if it should.
+    """Explain why a model made for a target should not run on a processor by the CPU provider; empty if it should.
 
     Args:
         target: a target of :data:`WEIGHT_BITS`.
@@ -121,14 +140,22 @@ def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> st
         flags: processor features, as /proc/cpuinfo lists them; empty if unknown.
     """
     kind = processor.lower()
-    if target in (TARGET_ARM64, TARGET_X86_VNNI) and saturates(processor, flags):
+    if target == TARGET_OPENVINO:
+        return (
+            "This model was made for onnxruntime's OpenVINO provider. On the CPU provider its convolutions are in "
+            "float, and it takes longer than the float model. Use provider 'openvino', or a model of another target."
+        )
+    if target in (TARGET_ARM64, TARGET_X86_VNNI, TARGET_X86_AMX) and saturates(processor, flags):
         seen = "has no VNNI" if flags else "does not tell whether it has VNNI"
         return (
             f"This model has 8-bit weights (target {target}), and this x86-64 processor {seen}: without it sums "
             "saturate and the embeddings are wrong. Use a model of target 'portable'."
         )
-    if target == TARGET_X86_VNNI and kind in _ARM64:
-        return f"This model was made and timed for x86-64 with VNNI, and this processor is {processor}: use 'arm64'."
+    if target in (TARGET_X86_VNNI, TARGET_X86_AMX) and kind in _ARM64:
+        unit = "AMX" if target == TARGET_X86_AMX else "VNNI"
+        return f"This model was made and timed for x86-64 with {unit}, and this processor is {processor}: use 'arm64'."
+    if target == TARGET_X86_AMX and not flags >= _AMX_FLAGS:
+        return "This model was made and timed for x86-64 with AMX, which this processor does not have: use 'x86-vnni'."
     if target == TARGET_ARM64 and kind in _X86_64:
         return f"This model was made and timed for arm64, and this processor is {processor}: use 'x86-vnni'."
     return _slow_reason(target, processor, flags)

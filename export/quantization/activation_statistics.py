@@ -16,7 +16,7 @@ from export.quantization.prefix import EMPTY, Prefix, tensors_after
 from export.quantization.ranges import BINS, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, Float64Array, UInt8Array
@@ -28,8 +28,13 @@ _BATCH = 4
 _ERRORS_ONLY = 3
 
 
-def inner_tensors(model: onnx.ModelProto) -> list[str]:
-    """Return the tensors that quantization rounds: outputs of Conv, PRelu, Add and Relu, except a Conv before Relu."""
+def inner_tensors(model: onnx.ModelProto, *, fused: Collection[str] = ("Relu",)) -> list[str]:
+    """Return the tensors that quantization rounds: outputs of Conv, PRelu, Add and Relu.
+
+    Args:
+        model: any float form of the network.
+        fused: operators that round what a Conv before them writes.
+    """
     readers: dict[str, list[str]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -37,7 +42,8 @@ def inner_tensors(model: onnx.ModelProto) -> list[str]:
     return [
         node.output[0]
         for node in model.graph.node
-        if node.op_type in ("Conv", "PRelu", "Add", "Relu") and readers.get(node.output[0]) != ["Relu"]
+        if node.op_type in ("Conv", "PRelu", "Add", "Relu")
+        and not (len(read := readers.get(node.output[0], [])) == 1 and read[0] in fused)
     ]
 
 
@@ -108,10 +114,23 @@ def channel_maxima(
 
 
 def histograms(
-    model: onnx.ModelProto, crops: UInt8Array, spec: ModelSpec, *, progress: ProgressFunction | None = None
+    model: onnx.ModelProto,
+    crops: UInt8Array,
+    spec: ModelSpec,
+    *,
+    fused: Collection[str] = ("Relu",),
+    progress: ProgressFunction | None = None,
 ) -> dict[str, Histogram]:
-    """Return the histogram of every inner tensor. One pass finds the limits, another one counts."""
-    names = inner_tensors(model)
+    """Return the histogram of every inner tensor. One pass finds the limits, another one counts.
+
+    Args:
+        model: any float form of the network.
+        crops: (N, H, W, 3) uint8 BGR.
+        spec: specification of the model.
+        fused: see :func:`inner_tensors`.
+        progress: called with the number of crops done and their total, both times two.
+    """
+    names = inner_tensors(model, fused=fused)
     total = 2 * len(crops)
     ends: dict[str, tuple[float, float]] = {}
     for seen in observe(model, names, crops, spec, progress=_part(progress, 0, total)):

@@ -18,7 +18,7 @@ from edge_sphereface.cli.arguments import (
 )
 from edge_sphereface.cli.runner import Commands, Outcome, Progress, UsageError, note
 from edge_sphereface.json_output import INLINE
-from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_ARM64, TARGET_PORTABLE, TARGET_X86_VNNI
+from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_ARM64, TARGET_OPENVINO, TARGET_PORTABLE
 from export.outputs import check_output
 from export.quantization.output import measured_on, quantization_report, write_quantized
 
@@ -62,8 +62,9 @@ def add_quantize(commands: Commands) -> None:
         "--target",
         choices=INT8_TARGETS,
         default=TARGET_PORTABLE,
-        help="portable (default): 7-bit weights, the same embeddings everywhere; arm64, x86-vnni: 8-bit weights; of "
-        "float16: portable for GPUs, arm64 for Arm processors with float16 arithmetic",
+        help="portable (default): 7-bit weights, the same embeddings everywhere; arm64, x86-vnni: 8-bit weights; "
+        "x86-amx: those of x86-vnni in the form that onnxruntime multiplies in AMX tiles; openvino: for the provider "
+        "openvino; of float16: portable for GPUs, arm64 for Arm processors with float16 arithmetic",
     )
     parser.add_argument(
         "--count", type=positive, default=428, metavar="N", help="crops for the calibration (default 428)"
@@ -76,7 +77,10 @@ def add_quantize(commands: Commands) -> None:
         help="mean of 1 - cosine above which layers stay in float, the best for their size first (default 0.002)",
     )
     parser.add_argument(
-        "--provider", default="cpu", metavar="NAME", help="execution provider that judges a float16 model (default cpu)"
+        "--provider",
+        metavar="NAME",
+        help="execution provider that judges a float16 model, or an INT8 model of target openvino, whose default is "
+        "openvino (default otherwise: cpu)",
     )
     _add_faster_than(parser)
     parser.add_argument(
@@ -149,7 +153,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
     """Run ``quantize``: quantize, prove, and write the model if it meets the policy.
 
     Raises:
-        UsageError: INT8 without photographs, or judged by another provider than the CPU.
+        UsageError: INT8 without photographs, or a target or provider that the precision does not have.
         OutputError: the output cannot be written.
     """
     from edge_sphereface.evaluation.latency import Plan
@@ -158,17 +162,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
 
     if arguments.precision == "int8" and arguments.calibration is None:
         raise UsageError("INT8 needs photographs to calibrate with.", hint="add --calibration FOLDER")
-    if arguments.precision == "int8" and arguments.provider != "cpu":
-        raise UsageError("INT8 is made for the CPU, and --provider judges float16.", hint="leave --provider out")
-    if arguments.precision == "weights8" and (arguments.target, arguments.provider) != (TARGET_PORTABLE, "cpu"):
-        raise UsageError("weights8 has one form, for the CPU.", hint="leave --target and --provider out")
-    if arguments.precision == "float16" and arguments.target == TARGET_X86_VNNI:
-        raise UsageError(
-            "There is no float16 form for x86-64, which has no float16 arithmetic that onnxruntime uses.",
-            hint="leave --target out for GPUs, or use --target arm64",
-        )
-    if arguments.precision == "float16" and arguments.target == TARGET_ARM64 and arguments.provider != "cpu":
-        raise UsageError("--target arm64 is for the CPU.", hint="leave --target out for another provider")
+    provider = _judging_provider(arguments)
     labeled = read_named_pairs(arguments)
     if arguments.threshold_from_pairs and labeled is None:
         raise UsageError("--threshold-from-pairs needs labeled pairs.", hint="add --lfw, or --pairs with --images")
@@ -182,7 +176,7 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
             count=arguments.count,
             max_drift=arguments.max_drift,
             policy=arguments.policy,
-            provider=arguments.provider,
+            provider=provider,
             faster_than=arguments.faster_than,
             threshold_from_pairs=arguments.threshold_from_pairs,
             plan=Plan.of(arguments.rounds),
@@ -192,11 +186,32 @@ def quantize(arguments: argparse.Namespace) -> Outcome:
         reporter=Progress,
         note=note,
     )
-    report = quantization_report(made, arguments.output, arguments.model, arguments.provider)
-    files = write_quantized(made, arguments.output, arguments.model, arguments.provider) if made.proof.passed else ()
+    report = quantization_report(made, arguments.output, arguments.model, provider)
+    files = write_quantized(made, arguments.output, arguments.model, provider) if made.proof.passed else ()
     return Outcome(
         QuantizeReport(report=report, files=files), _quantize_text(arguments, made, files), passed=made.proof.passed
     )
+
+
+def _judging_provider(arguments: argparse.Namespace) -> str:
+    """Execution provider of the proof."""
+    precision, target = arguments.precision, arguments.target
+    is_for_openvino = precision == "int8" and target == TARGET_OPENVINO
+    provider: str = arguments.provider or ("openvino" if is_for_openvino else "cpu")
+    if precision == "int8" and provider != "cpu" and not is_for_openvino:
+        raise UsageError("INT8 is made for the CPU, and --provider judges float16.", hint="leave --provider out")
+    if is_for_openvino and provider not in ("cpu", "openvino"):
+        raise UsageError("--target openvino is judged by that provider or the CPU.", hint="leave --provider out")
+    if precision == "weights8" and (target, provider) != (TARGET_PORTABLE, "cpu"):
+        raise UsageError("weights8 has one form, for the CPU.", hint="leave --target and --provider out")
+    if precision == "float16" and target not in (TARGET_PORTABLE, TARGET_ARM64):
+        raise UsageError(
+            "There is no float16 form for x86-64, which has no float16 arithmetic that onnxruntime uses.",
+            hint="leave --target out for GPUs, or use --target arm64",
+        )
+    if precision == "float16" and target == TARGET_ARM64 and provider != "cpu":
+        raise UsageError("--target arm64 is for the CPU.", hint="leave --target out for another provider")
+    return provider
 
 
 def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: tuple[Path, ...]) -> str:

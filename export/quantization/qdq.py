@@ -1,7 +1,8 @@
 """Build the quantized graph: QuantizeLinear and DequantizeLinear around each operator that runs in integers.
 
 Activations are uint8 with one scale and zero point per tensor. Weights are int8 with one scale per channel and zero
-point 0. Biases are int32. The embedding is float32. onnxruntime fuses each group into an integer kernel.
+point 0. Biases are int32. The embedding is float32. onnxruntime fuses each group into an integer kernel. Other kernels
+need another form, see :class:`export.quantization.kernels.Kernels`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array
+    from export.quantization.kernels import Kernels
     from export.quantization.ranges import Range
 
 WEIGHT_LIMIT = {7: 64, 8: 127}
@@ -64,7 +66,7 @@ def quantize_graph(
     spec: ModelSpec,
     ranges: Mapping[str, Range],
     *,
-    weight_bits: int,
+    kernels: Kernels,
     float_layers: Collection[str] = (),
     prefix: Prefix = EMPTY,
     weights: WeightCache | None = None,
@@ -72,10 +74,11 @@ def quantize_graph(
     """Quantize a float network.
 
     Args:
-        model: model made by :func:`export.graph.build_graph`, rewritten without PRelu; it is not modified.
+        model: model made by :func:`export.graph.build_graph`, rewritten without PRelu unless the kernels fuse it; it is
+            not modified.
         spec: specification of the model.
         ranges: range of each inner tensor, by name.
-        weight_bits: 7 or 8.
+        kernels: integer kernels that run the result.
         float_layers: names of the layers that remain in float32.
         prefix: first layers, which are left out; what they computed becomes the input.
         weights: what earlier calls computed from the same weights; extended by what this call computes.
@@ -87,7 +90,7 @@ def quantize_graph(
         model,
         spec,
         ranges,
-        WEIGHT_LIMIT[weight_bits],
+        kernels,
         frozenset(float_layers),
         prefix,
         weights or WeightCache(),
@@ -105,7 +108,7 @@ class _Writer:
         model: onnx.ModelProto,
         spec: ModelSpec,
         ranges: Mapping[str, Range],
-        weight_limit: int,
+        kernels: Kernels,
         float_layers: frozenset[str],
         prefix: Prefix,
         cache: WeightCache,
@@ -114,7 +117,8 @@ class _Writer:
         self.weights = cache.read(model)
         self._spec = spec
         self._ranges = dict(ranges)
-        self._weight_limit = weight_limit
+        self._kernels = kernels
+        self._weight_limit = WEIGHT_LIMIT[kernels.weight_bits]
         self._float_layers = float_layers
         self._prefix = prefix
         self._cache = cache
@@ -139,6 +143,8 @@ class _Writer:
             return  # the range of what it writes begins at 0, so quantizing is what cuts off
         elif node.op_type in ("Conv", "Gemm"):
             self._add_weighted(node)
+        elif node.op_type == "PRelu":
+            self._copy(node, list(node.input), node.output[0])  # the kernel applies it to its float sums
         else:
             self._copy(node, [self._read(name) for name in node.input], self._written_by(node))
             if node.op_type == "Flatten":
@@ -167,7 +173,7 @@ class _Writer:
         else:
             source = self._read(node.input[0])
             scale = self._scales[node.input[0]]
-        inputs = [source, *self._add_weights(node.name, weight, bias, float(scale))]
+        inputs = [source, *self._add_weights(node, weight, bias, float(scale))]
         self._copy(node, inputs, self._written_by(node))
 
     def _written_by(self, node: onnx.NodeProto) -> str:
@@ -177,10 +183,9 @@ class _Writer:
         return str(writer.output[0])
 
     def _add_weights(
-        self, name: str, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], scale: float
+        self, node: onnx.NodeProto, weight: np.ndarray[Any, Any], bias: np.ndarray[Any, Any], scale: float
     ) -> list[str]:
-        rows = weight.reshape(len(weight), -1)
-        cache = self._cache
+        name, rows, cache = node.name, weight.reshape(len(weight), -1), self._cache
         if name not in cache.largest:
             cache.largest[name] = np.maximum(rows.max(axis=1), -rows.min(axis=1))
         exact = cache.largest[name].astype(np.float64) / self._weight_limit
@@ -190,17 +195,21 @@ class _Writer:
         if key not in cache.whole:
             whole = np.rint(rows.astype(np.float64) / scales[:, None])
             cache.whole[key] = np.clip(whole, -self._weight_limit, self._weight_limit).astype(np.int8)
-        self._add_constant(f"{name}.weight", cache.whole[key].reshape(weight.shape), scales)
+        zero = self._kernels.weight_zero(node.op_type, weight.shape)
+        self._add_constant(f"{name}.weight", cache.whole[key].reshape(weight.shape), scales, zero)
         if not bias.any():
             return [f"{name}.weight.dq"]
+        if self._kernels.fuses_prelu:
+            self.weights[f"{name}.bias"] = bias.astype(np.float32)
+            return [f"{name}.weight.dq", f"{name}.bias"]
         bias_scales = np.float32(scale) * scales
         self._add_constant(f"{name}.bias", np.rint(bias / bias_scales).astype(np.int32), bias_scales)
         return [f"{name}.weight.dq", f"{name}.bias.dq"]
 
-    def _add_constant(self, name: str, values: np.ndarray[Any, Any], scales: Float32Array) -> None:
-        self.weights[f"{name}.q"] = values
+    def _add_constant(self, name: str, values: np.ndarray[Any, Any], scales: Float32Array, zero: int = 0) -> None:
+        self.weights[f"{name}.q"] = values + values.dtype.type(zero) if zero else values
         self.weights[f"{name}.scale"] = scales
-        self.weights[f"{name}.zero"] = np.zeros(len(scales), dtype=values.dtype)
+        self.weights[f"{name}.zero"] = np.full(len(scales), zero, dtype=values.dtype)
         inputs = [f"{name}.q", f"{name}.scale", f"{name}.zero"]
         self.nodes.append(helper.make_node("DequantizeLinear", inputs, [f"{name}.dq"], name=f"{name}.dq", axis=0))
 
@@ -215,17 +224,18 @@ class _Writer:
         if name not in self._renamed:
             low, high = self._ranges[name]
             low, high = min(low, 0.0), max(high, 0.0)
-            scale = np.float32((high - low) / 255)
+            is_symmetric = self._kernels.is_symmetric
+            scale = np.float32(max(-low, high) / 127 if is_symmetric else (high - low) / 255)
             if not scale > np.finfo(np.float32).tiny:  # nothing but zeros was seen
                 scale = np.float32(1)
             whole = quantized_name(name)
             source = whole if whole in self._prefix.tensors else name
-            self._round(source, name, scale, round(-low / float(scale)))
+            self._round(source, name, scale, np.int8(0) if is_symmetric else _unsigned(round(-low / float(scale))))
         return self._renamed[name]
 
-    def _round(self, source: str, name: str, scale: np.float32, zero: int) -> None:
+    def _round(self, source: str, name: str, scale: np.float32, zero: np.uint8 | np.int8) -> None:
         self.weights[f"{name}.scale"] = np.asarray(scale)
-        self.weights[f"{name}.zero"] = np.asarray(np.clip(zero, 0, 255), dtype=np.uint8)
+        self.weights[f"{name}.zero"] = np.asarray(zero)
         rule = [f"{name}.scale", f"{name}.zero"]
         whole = quantized_name(name)
         if source != whole:
@@ -247,9 +257,13 @@ class _Writer:
         if spec.input_layout == LAYOUT_IMAGE:
             whole = quantized_name("pixels")
             self.nodes.append(helper.make_node("Transpose", [name], [whole], name="to_nchw", perm=[0, 3, 1, 2]))
-            self._round(whole, "pixels", scale, zero)
+            self._round(whole, "pixels", scale, _unsigned(zero))
         else:
             self.weights["pixels.offset"] = np.asarray(offset, dtype=np.float32)
             self.nodes.append(helper.make_node("Add", [name, "pixels.offset"], ["pixels"], name="to_pixels"))
-            self._round("pixels", "pixels", scale, zero)
+            self._round("pixels", "pixels", scale, _unsigned(zero))
         return self._renamed["pixels"], np.asarray(scale), offset
+
+
+def _unsigned(zero: int) -> np.uint8:
+    return np.uint8(np.clip(zero, 0, 255))

@@ -20,6 +20,7 @@ from edge_sphereface.model.quantization import (
     TARGET_ARM64,
     TARGET_FLOAT16,
     TARGET_FLOAT16_ARM64,
+    TARGET_OPENVINO,
     TARGET_PORTABLE,
     TARGET_WEIGHTS8,
     WEIGHT_BITS,
@@ -34,6 +35,7 @@ from export.quantization.crops import CalibrationCrops, calibration_crops, doubt
 from export.quantization.embedding_weights import with_embedding_weights_in_8_bits
 from export.quantization.float16 import to_float16
 from export.quantization.float16_arm import to_float16_for_arm
+from export.quantization.kernels import KERNELS
 from export.quantization.paired_embeddings import embed_pairs, embed_photographs
 from export.quantization.policy import Policy
 from export.quantization.proof import Latency, judge
@@ -62,12 +64,12 @@ class QuantizationOptions:
 
     Attributes:
         precision: ``int8``, ``float16``, or ``weights8`` for float32 with 8-bit weights of the embedding layer.
-        target: kind of processor for ``int8``; for ``float16``, ``portable`` for GPUs or ``arm64`` for Arm processors
-            with float16 arithmetic.
+        target: kind of processor or provider for ``int8``; for ``float16``, ``portable`` for GPUs or ``arm64`` for Arm
+            processors with float16 arithmetic.
         count: largest number of crops for the calibration.
         max_drift: mean of 1 - cosine above which layers remain in float32, the best for their size first.
         policy: bounds that the result must meet.
-        provider: execution provider of the proof; INT8 models run on the CPU.
+        provider: execution provider of the proof; INT8 models run on the CPU, or on ``openvino`` if they are for it.
         faster_than: paths of other forms of the float model, such as a tuned one, that the result must be faster than.
         threshold_from_pairs: measure the threshold on the labeled pairs instead of transferring the float model's.
         plan: number of latency samples.
@@ -165,7 +167,7 @@ def quantize(
             original.spec,
             calibration.for_ranges,
             calibration.for_judging,
-            weight_bits=WEIGHT_BITS[options.target],
+            kernels=KERNELS[options.target],
             max_drift=options.max_drift,
             reporter=reporter,
         )
@@ -179,7 +181,7 @@ def quantize(
     with _on_disk(model) as reduced_path, _on_disk(decompose_prelu(plain)) as rewritten_path:
         reduced = Embedder(reduced_path, provider=options.provider)
         embedded = _embed(original, reduced, calibration, labeled, finder, reporter)
-        why_not = reason if options.precision == FLOAT16 else ""
+        why_not = reason if options.precision == FLOAT16 or options.target == TARGET_OPENVINO else ""
         floats = {PLAIN_NAME: path} | ({} if options.precision == WEIGHTS8 else {REWRITTEN_NAME: rewritten_path})
         latency = _latency(reduced, floats, options, why_not, note)
         from_pairs = options.threshold_from_pairs
@@ -259,7 +261,8 @@ def _spec(
     rewrites = list(spec.rewrites)
     rewrites += ["equalize"] if record.equalization else []
     rewrites += ["winograd"] if target == TARGET_FLOAT16_ARM64 else []
-    rewrites += ["prelu"] if found is not None or target == TARGET_FLOAT16_ARM64 else []
+    is_decomposed = target == TARGET_FLOAT16_ARM64 or (found is not None and not KERNELS[target].fuses_prelu)
+    rewrites += ["prelu"] if is_decomposed else []
     return replace(
         spec,
         precision=options.precision,

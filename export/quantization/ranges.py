@@ -39,6 +39,16 @@ class Histogram(NamedTuple):
         width = (self.high - self.low) / len(self.counts)
         return np.asarray(self.low + width * (np.arange(len(self.counts)) + 0.5), dtype=np.float64)
 
+    def mirrored(self) -> Histogram:
+        """Histogram of the values and their negatives, whose best range is the best symmetric one."""
+        limit = max(-self.low, self.high)
+        if not limit > 0:
+            return self
+        places = np.concatenate([self.centers, -self.centers])
+        index = np.minimum(((places / limit + 1) / 2 * len(self.counts)).astype(np.int64), len(self.counts) - 1)
+        counts = np.bincount(index, np.tile(self.counts, 2), minlength=len(self.counts))
+        return Histogram(-limit, limit, np.asarray(counts, dtype=np.float64))
+
 
 class Range(NamedTuple):
     """Range of the represented values; values outside are clipped."""

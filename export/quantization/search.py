@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from edge_sphereface.model.spec import ModelSpec
     from edge_sphereface.types import Float32Array, UInt8Array
+    from export.quantization.kernels import Kernels
     from export.quantization.ranges import Histogram, Range
 
     Reporter = Callable[[str], Callable[[int, int], None]]
@@ -140,7 +141,7 @@ def search(
     calibration: UInt8Array,
     judging: UInt8Array,
     *,
-    weight_bits: int,
+    kernels: Kernels,
     max_drift: float,
     reporter: Reporter,
 ) -> Search:
@@ -154,12 +155,12 @@ def search(
         spec: specification of the model.
         calibration: (N, H, W, 3) uint8 BGR crops that determine the ranges.
         judging: (M, H, W, 3) uint8 BGR crops that judge the choices.
-        weight_bits: 7 or 8.
+        kernels: integer kernels that will run the result.
         max_drift: largest mean of 1 - cosine.
         reporter: returns a progress function for a named step.
     """
     with ThreadPoolExecutor(min(_AT_ONCE, usable_cpus())) as workers:  # most of their time is onnxruntime's
-        return _Searcher(plain, spec, calibration, judging, weight_bits, reporter, workers).run(max_drift)
+        return _Searcher(plain, spec, calibration, judging, kernels, reporter, workers).run(max_drift)
 
 
 class _Searcher:
@@ -169,12 +170,12 @@ class _Searcher:
         spec: ModelSpec,
         calibration: UInt8Array,
         judging: UInt8Array,
-        weight_bits: int,
+        kernels: Kernels,
         reporter: Reporter,
         workers: ThreadPoolExecutor,
     ) -> None:
         self._workers = workers
-        self._plain, self._spec, self._weight_bits = plain, spec, weight_bits
+        self._plain, self._spec, self._kernels = plain, spec, kernels
         self._calibration, self._judging, self._reporter = calibration, judging, reporter
         self._expected = normalize(embed_all(plain, judging, spec))
         self._tried: dict[str, float] = {}
@@ -208,9 +209,12 @@ class _Searcher:
                     done[strength] = now
                     progress(sum(done.values()), len(STRENGTHS) * total)
 
-            model = decompose_prelu(equalize_channels(self._plain, maxima, strength))
-            self._floats[strength] = model
-            self._histograms[strength] = histograms(model, self._calibration, self._spec, progress=count)
+            model = equalize_channels(self._plain, maxima, strength)
+            self._floats[strength] = model = model if self._kernels.fuses_prelu else decompose_prelu(model)
+            found = histograms(model, self._calibration, self._spec, fused=self._kernels.fused, progress=count)
+            if self._kernels.is_symmetric:
+                found = {name: histogram.mirrored() for name, histogram in found.items()}
+            self._histograms[strength] = found
 
         list(self._workers.map(prepare, STRENGTHS))
         candidates = [
@@ -305,7 +309,7 @@ class _Searcher:
             model,
             self._spec,
             ranges,
-            weight_bits=self._weight_bits,
+            kernels=self._kernels,
             float_layers=candidate.float_layers,
             prefix=prefix,
             weights=self._weights[strength],

@@ -19,6 +19,7 @@ from export.presets import Told
 from export.quantization.activation_statistics import channel_maxima, channel_means, embed_all, histograms
 from export.quantization.bias import correct_biases
 from export.quantization.float16 import to_float16
+from export.quantization.kernels import KERNELS
 from export.quantization.prefix import EMPTY
 from export.quantization.qdq import quantize_graph
 from export.quantization.ranges import RULES
@@ -140,7 +141,7 @@ def test_int8_stays_near(networks, name):
     model = decompose_prelu(plain)
     rule = RULES["percentile-99.99"]
     ranges = {name: rule(histogram) for name, histogram in histograms(model, crops, original.spec).items()}
-    quantized = quantize_graph(model, original.spec, ranges, weight_bits=8)
+    quantized = quantize_graph(model, original.spec, ranges, kernels=KERNELS["arm64"])
     found = cosines(embed_all(quantized, crops, original.spec), embed_all(plain, crops, original.spec))
     assert found.min() > 0.97
 
@@ -153,7 +154,7 @@ def test_biases_are_corrected_before_the_cut(networks, name):
     ranges = {name: (low / 3, high / 3) for name, (low, high) in measured_ranges(plain, crops, original.spec).items()}
 
     def quantize(model, prefix):
-        return quantize_graph(model, original.spec, ranges, weight_bits=7, prefix=prefix)
+        return quantize_graph(model, original.spec, ranges, kernels=KERNELS["portable"], prefix=prefix)
 
     corrected = correct_biases(plain, original.spec, quantize, crops)
     layers = [node.name for node in plain.graph.node if node.op_type == "Conv"]
@@ -177,7 +178,13 @@ def test_the_search_finds_an_int8_form(networks, name):
     original, plain = networks[name]
     crops = face_crops(original.spec, 12)
     found = search(
-        plain, original.spec, crops[:8], crops[8:], weight_bits=7, max_drift=0.05, reporter=lambda _: lambda *_: None
+        plain,
+        original.spec,
+        crops[:8],
+        crops[8:],
+        kernels=KERNELS["portable"],
+        max_drift=0.05,
+        reporter=lambda _: lambda *_: None,
     )
     drift = 1 - cosines(embed_all(found.model, crops, original.spec), embed_all(plain, crops, original.spec))
     assert drift.mean() < 0.05

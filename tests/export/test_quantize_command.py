@@ -13,6 +13,7 @@ from edge_sphereface.compare import normalize
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.image import save_image
 from edge_sphereface.inference.embedder import Embedder
+from edge_sphereface.inference.telemetry import import_onnxruntime
 from edge_sphereface.model.certificate import check_on_device, load_certificate
 from edge_sphereface.model.fingerprint import Fingerprint
 from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here
@@ -264,6 +265,30 @@ def test_doubts_and_skipped_photographs_are_said(
     assert all("broken" in row["path"] for row in skipped)
 
 
+@pytest.mark.slow
+def test_for_openvino(shallowest_models, crop_folder, tmp_path, capsys, require_schema):
+    """Judged on the CPU where that provider is missing: its embeddings, but not its latency, which says nothing."""
+    output, source = tmp_path / "m.int8.onnx", shallowest_models["image"]
+    words = ["quantize", source, "--calibration", crop_folder, "--target", "openvino", "-o", output]
+    if "OpenVINOExecutionProvider" not in import_onnxruntime().get_available_providers():
+        code, result, _ = command(capsys, *words)
+        assert (code, result["error"]["code"]) == (1, "provider")
+        assert "'openvino' is not in this onnxruntime" in result["error"]["message"]
+        assert not output.exists()
+    code, result, progress = command(capsys, *words, "--provider", "cpu", "--policy", LOOSE)
+    require_schema("export quantize", result)
+    assert code == 0
+    assert f"warning: {mismatch_here('openvino')}" in progress
+    assert result["proof"]["latency_reason"] == mismatch_here("openvino")
+    assert result["proof"]["cosine"]["mean"] > 0.99
+    with pytest.warns(ProcessorWarning, match="OpenVINO provider"):
+        embedder = Embedder(output, provider="cpu")
+    record = embedder.spec.quantization
+    assert (embedder.spec.precision, record.target, record.weight_bits) == ("int8", "openvino", 8)
+    assert "prelu" not in embedder.spec.rewrites
+    assert check_on_device(embedder, load_certificate(output.with_suffix(".parity.json"))).passed
+
+
 # --- float16 -----------------------------------------------------------------------------------------------------
 
 
@@ -295,7 +320,10 @@ def test_float16(shallowest_models, tmp_path, capsys, target, recorded):
     [
         (["--target", "x86-vnni"], "no float16 arithmetic"),
         (["--target", "arm64", "--provider", "cuda"], "--target arm64 is for the CPU"),
+        (["--target", "openvino"], "no float16 arithmetic"),
         (["--precision", "weights8", "--target", "arm64"], "weights8 has one form"),
+        (["--precision", "int8", "--calibration", ".", "--provider", "openvino"], "--provider judges float16"),
+        (["--precision", "int8", "--calibration", ".", "--target", "openvino", "--provider", "cuda"], "or the CPU"),
     ],
 )
 def test_a_form_that_does_not_exist_is_refused(tmp_path, capsys, words, reason):

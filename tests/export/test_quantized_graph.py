@@ -19,6 +19,7 @@ from export.layers import layer_of, layers_of, weight_counts
 from export.quantization.activation_statistics import channel_means, embed_all, extended, histograms, inner_tensors
 from export.quantization.bias import correct_biases
 from export.quantization.crops import vivid
+from export.quantization.kernels import KERNELS, Kernels
 from export.quantization.prefix import EMPTY
 from export.quantization.qdq import WEIGHT_LIMIT, quantize_graph
 from export.quantization.ranges import BINS, RULES, Histogram, squared_error
@@ -28,11 +29,13 @@ from export.rewrite.weights import read_weights
 from export.untrained import untrained_parameters
 
 
-def quantized(path, crops, *, bits=7, floats=(), rule="min-max"):
+def quantized(path, crops, *, bits=7, floats=(), rule="min-max", kernels=None):
+    kernels = kernels or Kernels(weight_bits=bits)
     spec = Embedder(path).spec
-    model = decompose_prelu(onnx.load(path))
-    ranges = {name: RULES[rule](row) for name, row in histograms(model, crops, spec).items()}
-    return quantize_graph(model, spec, ranges, weight_bits=bits, float_layers=floats)
+    model = onnx.load(path) if kernels.fuses_prelu else decompose_prelu(onnx.load(path))
+    found = histograms(model, crops, spec, fused=kernels.fused)
+    ranges = {name: RULES[rule](row) for name, row in found.items()}
+    return quantize_graph(model, spec, ranges, kernels=kernels, float_layers=floats)
 
 
 def cosines(first, second):
@@ -139,19 +142,73 @@ def test_nothing_but_zeros(tmp_path, faces):
     assert got == pytest.approx(1, abs=1e-2)
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """A network of five layers, of which only the third one has wide convolutions."""
+    folder = tmp_path_factory.mktemp("wide")
+    write_ckpt(folder / "x.ckpt", untrained_parameters(depth=4, widths=(8, 8, 128, 8), embedding_size=16))
+    return convert(folder / "x.ckpt", folder / "x.onnx", ConversionOptions(reference="numpy")).model
+
+
+def test_weights_for_amx_are_shifted_and_give_the_same_bits(wide, faces):
+    """Only where the convolution is wide: the zero point leads to another kernel, the whole numbers are the same."""
+    spec = Embedder(wide).spec
+    models = {target: quantized(wide, faces, kernels=KERNELS[target]) for target in ("x86-vnni", "x86-amx")}
+    usual, shifted = (read_weights(model) for model in models.values())
+    moved = [name for name in usual if not np.array_equal(usual[name], shifted[name])]
+    assert moved == ["conv3_1.weight.q", "conv3_1.weight.zero"]
+    assert np.array_equal(shifted["conv3_1.weight.q"].astype(int), usual["conv3_1.weight.q"].astype(int) - 1)
+    assert (shifted["conv3_1.weight.zero"] == -1).all()
+    assert np.array_equal(*(embed_all(model, faces, spec) for model in models.values()))
+
+
+@pytest.mark.parametrize("layout", ["nchw", "image"])
+def test_for_openvino_prelu_follows_its_convolution_and_activations_are_symmetric(shallow_models, faces, layout):
+    """Nothing is rounded between a convolution, its bias and its PRelu, so that one kernel can compute all three."""
+    path = shallow_models[layout]
+    spec = Embedder(path).spec
+    model = quantized(path, faces, kernels=KERNELS["openvino"])
+    writers = {name: node for node in model.graph.node for name in node.output}
+    weights = read_weights(model)
+    prelus = [node for node in model.graph.node if node.op_type == "PRelu"]
+    assert len(prelus) == 10
+    assert {writers[node.input[0]].op_type for node in prelus} == {"Conv"}
+    rounded = [node for node in model.graph.node if node.op_type == "QuantizeLinear" and node.name != "pixels.q"]
+    assert len(rounded) == 10 + 3 + 1, "each PRelu, each residual addition, and what the embedding layer reads"
+    for node in rounded:
+        assert weights[node.input[2]].dtype == np.int8
+        assert weights[node.input[2]] == 0
+    assert all(values.dtype == np.float32 for name, values in weights.items() if name.endswith(".bias"))
+    expected = embed_all(onnx.load(path), faces, spec)
+    assert cosines(expected, embed_all(model, faces, spec)).min() > 0.99
+
+
+def test_the_largest_value_of_either_sign_is_in_a_symmetric_range(shallow_models, faces):
+    spec = Embedder(shallow_models["image"]).spec
+    model = onnx.load(shallow_models["image"])
+    weights = read_weights(quantized(shallow_models["image"], faces, kernels=KERNELS["openvino"]))
+    for name, histogram in histograms(model, faces, spec, fused=KERNELS["openvino"].fused).items():
+        largest = max(-histogram.low, histogram.high)
+        assert weights[f"{name}.scale"] * 127 == pytest.approx(largest, rel=1e-5), name
+
+
 @pytest.mark.parametrize("floats", [(), ("conv2_2", "conv2_3", "conv3_1")])
 @pytest.mark.parametrize("layout", ["nchw", "image"])
-def test_the_rest_of_a_network_gives_the_bits_of_the_whole(shallow_models, faces, layout, floats):
+@pytest.mark.parametrize("target", ["portable", "openvino"])
+def test_the_rest_of_a_network_gives_the_bits_of_the_whole(shallow_models, faces, layout, floats, target):
     """From every layer on, and where float layers write and read the tensors between."""
+    kernels = KERNELS[target]
     spec = Embedder(shallow_models[layout]).spec
-    model = decompose_prelu(onnx.load(shallow_models[layout]))
-    ranges = {name: RULES["percentile-99.99"](row) for name, row in histograms(model, faces, spec).items()}
-    whole = embed_all(quantize_graph(model, spec, ranges, weight_bits=7, float_layers=floats), faces, spec)
+    plain = onnx.load(shallow_models[layout])
+    model = plain if kernels.fuses_prelu else decompose_prelu(plain)
+    found = histograms(model, faces, spec, fused=kernels.fused)
+    ranges = {name: RULES["percentile-99.99"](row) for name, row in found.items()}
+    whole = embed_all(quantize_graph(model, spec, ranges, kernels=kernels, float_layers=floats), faces, spec)
     prefix = EMPTY
     for layer in layers_of(model)[:-1]:
-        part = quantize_graph(model, spec, ranges, weight_bits=7, float_layers=floats, prefix=prefix)
+        part = quantize_graph(model, spec, ranges, kernels=kernels, float_layers=floats, prefix=prefix)
         prefix = extended(prefix, layer, part, faces, spec)
-        rest = quantize_graph(model, spec, ranges, weight_bits=7, float_layers=floats, prefix=prefix)
+        rest = quantize_graph(model, spec, ranges, kernels=kernels, float_layers=floats, prefix=prefix)
         computed = {layer_of(node.name) for node in rest.graph.node if node.op_type in ("Conv", "Gemm")}
         assert computed == set(layers_of(model)) - prefix.layers
         assert np.array_equal(embed_all(rest, faces, spec, prefix=prefix), whole)
@@ -223,6 +280,26 @@ def test_squared_error_finds_the_least():
         assert error(*found) <= error(found.low * share, found.high * share) * 1.02
 
 
+def test_the_mirrored_histogram_leads_to_the_best_symmetric_range():
+    """Of skewed values, such as PReLU writes: the best range of either sign alone is not the best one of both."""
+    values = np.random.default_rng(2).laplace(size=300_000)
+    values = np.where(values < 0, values / 4, values)
+    low, high = values.min(), values.max()
+    histogram = Histogram(low, high, np.histogram(values, BINS, range=(low, high))[0].astype(float))
+    mirrored = histogram.mirrored()
+    assert mirrored.counts.sum() == 2 * len(values)
+    assert mirrored.counts == pytest.approx(mirrored.counts[::-1], abs=1)
+    found = squared_error(mirrored)
+    assert found.low == pytest.approx(-found.high)
+
+    def error(limit):
+        scale = limit / 127
+        return ((np.clip(np.rint(values / scale), -127, 127) * scale - values) ** 2).mean()
+
+    for share in (0.8, 1.25):
+        assert error(found.high) <= error(found.high * share) * 1.02
+
+
 def test_histograms_count_every_value(shallow_models, faces):
     spec = Embedder(shallow_models["image"]).spec
     model = decompose_prelu(onnx.load(shallow_models["image"]))
@@ -244,7 +321,7 @@ def test_corrected_biases_take_the_mean_error_out(shallow_models, faces):
     ranges = {name: RULES["percentile-99.99"](row) for name, row in histograms(model, faces, spec).items()}
 
     def quantize(float_model, prefix=EMPTY):
-        return quantize_graph(float_model, spec, ranges, weight_bits=7, prefix=prefix)
+        return quantize_graph(float_model, spec, ranges, kernels=KERNELS["portable"], prefix=prefix)
 
     names = ["conv2_3", "embedding"]
     wanted = channel_means(model, names, faces, spec)
@@ -261,7 +338,9 @@ def search_with(path, faces, max_drift):
     def reporter(what):
         return lambda done, total: steps.append((what, done, total))
 
-    found = search(onnx.load(path), spec, faces, vivid(faces), weight_bits=7, max_drift=max_drift, reporter=reporter)
+    found = search(
+        onnx.load(path), spec, faces, vivid(faces), kernels=KERNELS["portable"], max_drift=max_drift, reporter=reporter
+    )
     return found, steps
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from edge_sphereface.cli.tune_command import rival_lines
 from edge_sphereface.errors import ModelFormatError
-from edge_sphereface.evaluation import latency
+from edge_sphereface.evaluation import latency, model_selection
 from edge_sphereface.evaluation.model_selection import Measurement, Setting, choose, settings
 from edge_sphereface.evaluation.timing import Deadline
 from edge_sphereface.inference.embedder import Embedder
@@ -60,6 +60,62 @@ def test_settings_are_every_combination():
     assert len(every) == 6
     assert not any(setting.pinned_threads for setting in every if setting.threads == 1)
     assert str(every[-1]) == "2 threads, pinned, arena"
+
+
+def test_only_the_cpu_provider_has_pinned_threads_and_the_arena(tmp_path):
+    every = settings([1, 2], pinned=True, arena=True, providers=["cpu", "openvino"])
+    assert [setting for setting in every if setting.provider == "openvino"] == [
+        Setting(threads=1, provider="openvino"),
+        Setting(threads=2, provider="openvino"),
+    ]
+    assert len(every) == 6 + 2
+    assert str(every[-1]) == "openvino, 2 threads"
+    for_ncnn = tmp_path / "x.ncnn"
+    assert Setting(threads=1, provider="cpu").suits(for_ncnn)
+    assert not Setting(threads=1, provider="openvino").suits(for_ncnn)
+
+
+def test_every_provider_is_timed_and_the_faster_one_is_named(forms, monkeypatch, cli, require_schema):
+    """Both names lead to the CPU here; the clock tells them apart, as two providers would differ."""
+    name = "CPUExecutionProvider"
+
+    def measure(cases, *, rounds, warmup):
+        config = cases["inference"].func.__self__.config
+        taken = (1.0 if config.provider == name else 3.0) * np.exp(np.random.default_rng(0).normal(0, 0.02, rounds))
+        return {"inference": taken}
+
+    monkeypatch.setattr(latency, "measure_interleaved", measure)
+    monkeypatch.setattr(Setting, "is_on_cpu", property(lambda setting: setting.provider == "cpu"))
+    words = ["tune", *forms, "--provider", "cpu", name, "--threads", "1"]
+    code, shown, _ = cli(*words, "--json")
+    assert code == 0
+    report = json.loads(shown)
+    require_schema("tune", report)
+    assert {(row["model"][-6:], row["provider"]) for row in report["rows"]} == {
+        (form, provider) for form in ("a.onnx", "b.onnx") for provider in ("cpu", name)
+    }
+    assert report["best"]["provider"] == name
+    assert not report["tie"]
+    assert f"a.onnx with --threads 1 --provider {name}" in cli(*words)[1]
+
+
+def test_a_form_may_be_wrong_on_one_provider_alone(forms, timed, monkeypatch):
+    name = "CPUExecutionProvider"
+    honest = model_selection.check_on_device
+
+    def check(embedder, certificate):
+        found = honest(embedder, certificate)
+        return replace(found, passed=embedder.config.provider != name or embedder.path != forms[1])
+
+    monkeypatch.setattr(model_selection, "check_on_device", check)
+    found = choose(forms, settings([1], providers=["cpu", name]), what=Measurement(rounds=4))
+    assert {(row.form.path, row.setting.provider) for row in found.rows} == {
+        (forms[0], "cpu"),
+        (forms[0], name),
+        (forms[1], "cpu"),
+    }
+    assert [form.path for form in found.dropped] == [forms[1]]
+    assert found.dropped[0].dropped.startswith(f"on {name}: its certificate does not hold here")
 
 
 @pytest.mark.slow

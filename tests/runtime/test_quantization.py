@@ -14,6 +14,7 @@ from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here, 
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 VNNI = frozenset({"avx2", "avx512_vnni"})
+AMX = VNNI | {"amx_tile", "amx_int8"}
 AVX_VNNI = frozenset({"avx2", "avx_vnni"})
 AVX2 = frozenset({"avx2"})
 ARM = frozenset({"asimd", "asimddp"})
@@ -82,6 +83,12 @@ def test_damaged_records_are_refused(spec, quantization_record, change):
         ("x86-vnni", "x86_64", AVX2, "has no VNNI"),
         ("x86-vnni", "AMD64", frozenset(), "does not tell whether it has VNNI"),
         ("x86-vnni", "aarch64", ARM, "use 'arm64'"),
+        ("x86-amx", "x86_64", AMX, ""),
+        ("x86-amx", "x86_64", VNNI, "which this processor does not have: use 'x86-vnni'"),
+        ("x86-amx", "x86_64", AVX2, "the embeddings are wrong"),
+        ("x86-amx", "aarch64", ARM, "x86-64 with AMX, and this processor is aarch64: use 'arm64'"),
+        ("openvino", "x86_64", AMX, "Use provider 'openvino'"),
+        ("openvino", "aarch64", ARM, "Use provider 'openvino'"),
         ("arm64", "aarch64", NEON, ""),
         ("arm64", "arm64", frozenset(), ""),
         ("arm64", "x86_64", AVX2, "the embeddings are wrong"),

@@ -1,0 +1,31 @@
+"""This project's runtime on onnxruntime's OpenVINO provider, whose wheel excludes that of onnxruntime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.contenders import edge
+from benchmarks.contenders.contender import Peer
+from edge_sphereface.inference.session import SessionConfig
+
+if TYPE_CHECKING:
+    from benchmarks.contenders.contender import Setup
+
+PEER = Peer(
+    name="edge_openvino",
+    title="edge_sphereface, provider openvino",
+    requirements=("onnxruntime-openvino>=1.24", "opencv-python-headless", "numpy"),
+    settings="onnxruntime's OpenVINO provider; the runtime's defaults; input in the model's own layout",
+    takes_quantized=True,
+    takes_crops=True,
+    is_ours=True,
+)
+
+
+class Contender(edge.Contender):
+    """See :class:`benchmarks.contenders.Contender`."""
+
+    @staticmethod
+    def config(setup: Setup) -> SessionConfig:
+        """Settings of the session."""
+        return SessionConfig(provider="openvino", threads=setup.threads)
