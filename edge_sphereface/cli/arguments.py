@@ -424,20 +424,26 @@ def _read(permitted: Range, text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def model_or_none(arguments: argparse.Namespace) -> Path | None:
+    """The model that was named, or the one in the environment, if any."""
+    model = arguments.model or os.environ.get(MODEL_VARIABLE)
+    return Path(model) if model else None
+
+
 def named_model(arguments: argparse.Namespace) -> Path:
     """The model that was named, or the one in the environment.
 
     Raises:
         UsageError: none was named.
     """
-    model = arguments.model or os.environ.get(MODEL_VARIABLE)
-    if not model:
+    model = model_or_none(arguments)
+    if model is None:
         raise UsageError(
             "No model was named.",
             hint=f"give --model FILE or set {MODEL_VARIABLE}; `edge-sphereface fetch-model` takes a published one, and "
             "`make model` in a checkout makes one (docs/models.md)",
         )
-    return Path(model)
+    return model
 
 
 def session_config(arguments: argparse.Namespace) -> SessionConfig:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_sphereface.cli.arguments import (
+    MODEL_VARIABLE,
     cosine,
     detector_options,
     from_zero,
     json_option,
     model_option,
+    model_or_none,
     open_embedder,
     open_named_detector,
     session_options,
@@ -71,7 +73,9 @@ def add_commands(commands: Commands) -> None:
         description="Check versions, processor, providers, cache and models. Exit code 1 if something must be fixed.",
         epilog="example: edge-sphereface doctor --model model.onnx",
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="check this model as well")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help=f"check this model as well (default: ${MODEL_VARIABLE}, or none)"
+    )
     parser.add_argument("--threads", type=thread_count, metavar="N", help="number of threads you plan to use")
     parser.set_defaults(run=doctor, is_check=True)
 
@@ -311,7 +315,7 @@ def doctor(arguments: argparse.Namespace) -> Outcome:
     """The page of :mod:`edge_sphereface.doctor`."""
     from edge_sphereface.doctor import examine, render
 
-    found = examine(model=arguments.model, threads=arguments.threads)
+    found = examine(model=model_or_none(arguments), threads=arguments.threads)
     report = replace(
         found,
         findings=tuple(

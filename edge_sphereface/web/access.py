@@ -119,12 +119,10 @@ class Access:
             if is_foreign or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return _refused(request, 403, "Requests from pages of another origin are refused.")
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if (
-                request.method == "POST" and kind in _FORM_TYPES
-            ):  # what a form of a page elsewhere could send, and no client needs
-                return _refused(
-                    request, 415, "Expected the content type application/json, image/… or multipart/form-data."
-                )
+            # What a form of a page elsewhere could send, and no client needs
+            if request.method == "POST" and kind in _FORM_TYPES:
+                words = "Expected the content type application/json, image/… or multipart/form-data."
+                return _refused(request, 415, words)
         if not self._credentials.are_required:
             request.scope[HOLDER] = _LOCAL
             return None
@@ -137,9 +135,8 @@ class Access:
         cookie = f"edge_sphereface_{port}"  # browsers store cookies by host, not by port
         shown = request.query_params.get("token")
         if shown is not None and request.method == "GET" and self._credentials.holder(shown) is not None:
-            answer = RedirectResponse(
-                f"/{request.scope['path'].lstrip('/')}", status_code=303
-            )  # removes it from the address and the history
+            # A redirection removes it from the address and the history
+            answer = RedirectResponse(f"/{request.scope['path'].lstrip('/')}", status_code=303)
             answer.set_cookie(cookie, shown, max_age=_COOKIE_S, httponly=True, samesite="lax", secure=self._is_secure)
             return answer
         bearer = request.headers.get("authorization", "")

@@ -201,6 +201,14 @@ def test_doctor(cli, small_model):
     assert "FAIL  model" in out
 
 
+def test_doctor_checks_the_model_of_the_environment(cli, small_model, monkeypatch):
+    monkeypatch.setenv("EDGE_SPHEREFACE_MODEL", str(small_model))
+    assert small_model.name in cli("doctor")[1]
+    monkeypatch.setenv("EDGE_SPHEREFACE_MODEL", "/no/such.onnx")
+    assert "FAIL  model" in cli("doctor")[1]
+    assert cli("doctor", "--model", small_model)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "kind"),
     [
