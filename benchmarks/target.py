@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from edge_sphereface.json_output import OMIT_NONE
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -23,6 +25,7 @@ class Target:
         bound: bound of the value.
         verdict: ``reached``, ``MISSED`` or ``not measured``.
         why_not: reason why it was not measured; empty if it was.
+        interval: 95 % interval of a ratio of latencies; None, and left out in JSON, if it was not estimated.
     """
 
     figure: str
@@ -31,6 +34,7 @@ class Target:
     bound: float
     verdict: str = field(init=False, default="not measured")
     why_not: str = ""
+    interval: tuple[float, float] | None = field(default=None, metadata=OMIT_NONE)
 
     def __post_init__(self) -> None:
         if self.measured is not None:
@@ -49,5 +53,6 @@ def text(lines: Sequence[Target]) -> str:
     for line in lines:
         measured = "" if line.measured is None else f"{line.measured:.5g}"
         reason = f" ({line.why_not})" if line.why_not else ""
+        reason += " (95 % interval {:.3f} to {:.3f})".format(*line.interval) if line.interval else ""
         shown.append(f"{line.figure:<{width}} {measured:>10}   {line.sense:>2} {line.bound:<7g} {line.verdict}{reason}")
     return "\n".join(shown)

@@ -10,9 +10,10 @@ from benchmarks import runner
 from benchmarks.__main__ import build_parser
 from benchmarks.case_row import FormRow
 from benchmarks.runner import Case
+from benchmarks.target import text
 from benchmarks.tuning import gemm_peak, measure
 from benchmarks.tuning.targets import targets
-from edge_sphereface.cli.runner import run
+from edge_sphereface.cli.runner import UsageError, run
 from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.image import save_image
 from export.faces import astronaut
@@ -46,6 +47,47 @@ def test_every_line_is_judged(figures):
     assert got["1 thread: INT8 over the best peer's (int8_openvino)"].measured == pytest.approx(0.8)
     assert got["4x4: least cosine to plain, 5 crops"].verdict == "MISSED"
     assert {line.verdict for line in got.values()} == {"reached", "MISSED"}
+
+
+def test_every_int8_form_and_the_provider_are_judged_against_the_best_peer(figures):
+    times = {"plain": 20.0, "openvino": 10.0, "int8_openvino": 5.0, "int8_nncf": 4.0}
+    ours = {"plain_on_provider": 9.0, "int8": 6.0, "int8_for_x86_amx": 4.8, "int8_for_openvino": 3.0}
+    got = {line.figure: line for line in targets(figures(**times, **ours))}
+    assert got["1 thread: plain on the provider openvino over the best peer (openvino)"].measured == pytest.approx(0.9)
+    expected = {"INT8": 1.5, "INT8 of target x86-amx": 1.2, "INT8 of target openvino": 0.75}
+    for name, value in expected.items():
+        line = got[f"1 thread: {name} over the best peer's (int8_nncf)"]
+        assert line.measured == pytest.approx(value)
+        assert line.verdict == ("reached" if value < 1 else "MISSED")
+
+
+def test_a_ratio_has_an_interval_from_the_starts(figures):
+    """Drawn from starts, within which samples are alike, not from samples; none for a few starts."""
+    found = figures(plain=20.0, tuned=12.0)
+    random = np.random.default_rng(0)
+
+    def in_starts(row):
+        usual = row.row.measured.latency.median_ms
+        samples = (usual * np.repeat(np.exp(random.normal(0, 0.1, 10)), 10)).tolist()
+        measured = replace(row.row.measured, samples_ms=tuple(samples), starts=10, start_samples=(10,) * 10)
+        return replace(row, row=replace(row.row, measured=measured))
+
+    line, *_ = targets(replace(found, rows=tuple(map(in_starts, found.rows))))
+    low, high = line.interval
+    assert low < line.measured < high
+    assert high - low > 0.05, "ten starts that differ by a tenth tell no more"
+    assert f"(95 % interval {low:.3f} to {high:.3f})" in text([line])
+    assert targets(found)[0].interval is None
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_int8_forms_have_different_targets(small_models, make_onnx, quantization_record, twice):
+    changes = {"quantization": quantization_record, "precision": "int8"}
+    paths = (make_onnx(name="a.onnx", changes=changes), make_onnx(name="b.onnx", changes=changes))
+    wrong = paths if twice else (small_models["nchw"],)
+    with pytest.raises(UsageError, match="two models of target 'portable'" if twice else "a float model"):
+        measure._by_target(wrong)
+    assert measure._by_target(paths[:1]) == {"portable": paths[0]}
 
 
 def test_more_threads_have_their_own_bound_and_no_limit(figures):
