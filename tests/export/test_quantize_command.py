@@ -284,7 +284,7 @@ def test_for_openvino(shallowest_models, crop_folder, tmp_path, capsys, require_
     with pytest.warns(ProcessorWarning, match="OpenVINO provider"):
         embedder = Embedder(output, provider="cpu")
     record = embedder.spec.quantization
-    assert (embedder.spec.precision, record.target, record.weight_bits) == ("int8", "openvino", 8)
+    assert (embedder.spec.precision, record.target, record.weight_bits) == ("int8", "openvino", 7)
     assert "prelu" not in embedder.spec.rewrites
     assert check_on_device(embedder, load_certificate(output.with_suffix(".parity.json"))).passed
 
