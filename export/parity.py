@@ -21,9 +21,9 @@ from edge_sphereface.model.certificate import (
     CertifiedCrops,
     CertifiedModel,
     CertifiedReference,
-    device_bounds,
     golden_alignment,
     golden_record,
+    model_bounds,
 )
 from edge_sphereface.model.ncnn_file import is_ncnn_file
 from edge_sphereface.storage.files import sha256_of
@@ -219,9 +219,7 @@ def certificate(proof: Proof, embedder: Embedder, *, model_name: str) -> Certifi
         ),
         reference=CertifiedReference(name=proof.reference[0], version=proof.reference[1]),
         # A model of reduced precision has its own proof; these cases record its difference from float.
-        bounds=CertifiedBounds(
-            conversion=CONVERSION_BOUNDS if is_exact else None, device=device_bounds(embedder.spec.precision)
-        ),
+        bounds=CertifiedBounds(conversion=CONVERSION_BOUNDS if is_exact else None, device=model_bounds(embedder.spec)),
         folded=proof.folded,
         cases=tuple(
             CertifiedCase(inputs=case.inputs, batch=case.batch, **json_object(case.measured)) for case in proof.cases

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders import edge
@@ -25,7 +26,21 @@ PEER = Peer(
 class Contender(edge.Contender):
     """See :class:`benchmarks.contenders.Contender`."""
 
+    def __init__(self, model: Path, setup: Setup) -> None:
+        super().__init__(model, setup)
+        self.version += f"; OpenVINO {_bundled_openvino()}"
+
     @staticmethod
     def config(setup: Setup) -> SessionConfig:
         """Settings of the session."""
         return SessionConfig(provider="openvino", threads=setup.threads)
+
+
+def _bundled_openvino() -> str:
+    """Version of OpenVINO in onnxruntime's wheel, by the name of its library."""
+    import onnxruntime
+
+    (folder,) = onnxruntime.__path__
+    names = [path.name for path in Path(folder).rglob("libopenvino.so.*")]
+    versions = [name.removeprefix("libopenvino.so.") for name in names if name.count(".") > 2]
+    return next(iter(versions), "of unknown version")

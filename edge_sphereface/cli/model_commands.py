@@ -227,13 +227,13 @@ def verify_model(arguments: argparse.Namespace) -> Outcome:
         Bounds,
         certificate_path,
         check_on_device,
-        device_bounds,
         load_certificate,
+        model_bounds,
     )
 
     embedder = open_embedder(arguments)
     certificate = load_certificate(arguments.certificate or certificate_path(arguments.model))
-    defaults = device_bounds(embedder.spec.precision)
+    defaults = model_bounds(embedder.spec)
     bounds = Bounds(
         max_abs_error=defaults.max_abs_error if arguments.max_abs_error is None else arguments.max_abs_error,
         min_cosine=defaults.min_cosine if arguments.min_cosine is None else arguments.min_cosine,

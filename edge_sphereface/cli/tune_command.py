@@ -46,7 +46,13 @@ def add_command(commands: Commands) -> None:
         help="execution providers to try, of those that this onnxruntime has (default cpu)",
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="faces in an inference (default 1)")
-    parser.add_argument("--rounds", type=positive, default=100, metavar="N", help="samples of each (default 100)")
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="samples of each of the last rivals; the search takes fewer (default 100)",
+    )
     parser.add_argument("--max-mib", type=above_zero, metavar="M", help="largest file")
     parser.add_argument("--min-cosine", type=cosine, metavar="C", help="least mean cosine of a quantized form to float")
     parser.add_argument(
@@ -81,7 +87,7 @@ class TuneReport:
 
     Attributes:
         processor: name of the processor or board.
-        onnxruntime: version of onnxruntime; None if its wheel is not known.
+        onnxruntime: version of onnxruntime.
         ncnn: version of ncnn; None, and left out in JSON, if it is not installed.
         batch: number of faces in an inference.
         source_sha256: SHA-256 of the checkpoint that all forms come from, in hexadecimal; None if every form was
@@ -98,7 +104,7 @@ class TuneReport:
     """
 
     processor: str
-    onnxruntime: str | None
+    onnxruntime: str
     ncnn: str | None = field(metadata=OMIT_NONE)
     batch: int
     source_sha256: str | None
@@ -117,16 +123,16 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.cpu import usable_cpus
     from edge_sphereface.doctor.machine import read_machine
     from edge_sphereface.evaluation.model_selection import Measurement, choose, settings
+    from edge_sphereface.inference.telemetry import import_onnxruntime
 
     if arguments.output is not None:
         _check_output(arguments.output)
     threads = arguments.threads or [1, usable_cpus()]
-    several = arguments.provider if len(arguments.provider) > 1 else (None,)
-    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena, providers=several)
+    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena, providers=arguments.provider)
     choice = choose(
         arguments.model,
         how,
-        what=Measurement(provider=arguments.provider[0], batch=arguments.batch, rounds=arguments.rounds),
+        what=Measurement(batch=arguments.batch, rounds=arguments.rounds),
         max_mib=arguments.max_mib,
         min_cosine=arguments.min_cosine,
         progress=Progress("turns of models"),
@@ -142,7 +148,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     machine = read_machine()
     report = TuneReport(
         processor=machine.cpu_model or machine.processor,
-        onnxruntime=next((version for name, version in machine.wheels.items() if "onnxruntime" in name), None),
+        onnxruntime=import_onnxruntime().__version__,
         ncnn=machine.wheels.get("ncnn"),
         batch=arguments.batch,
         source_sha256=choice.best.form.spec.source_sha256 if choice.best else None,
@@ -187,11 +193,11 @@ def _text(choice: Choice, report: TuneReport) -> str:
         width = max(len(row.form.path.name) for row in choice.rows)
         first = choice.rows[0].latency.median_ms
         head = f"{'model':<{width}} {'precision':<9} {'setting':<24} {'MiB':>6} {'median, ms':>10} "
-        lines.append(f"{head}{'p95, ms':>8} {'times':>6}")
+        lines.append(f"{head}{'p95, ms':>8} {'samples':>7} {'times':>6}")
         lines += [
             f"{row.form.path.name:<{width}} {row.form.spec.precision:<9} {row.setting!s:<24} "
             f"{row.form.bytes / (1 << 20):>6.1f} {row.latency.median_ms:>10.2f} {row.latency.p95_ms:>8.2f} "
-            f"{row.latency.median_ms / first:>6.2f}"
+            f"{row.latency.samples:>7} {row.latency.median_ms / first:>6.2f}"
             for row in choice.rows
         ]
         lines.append("")

@@ -291,7 +291,7 @@ def check_model(model: Path | None) -> Finding:
             check="model",
             status="warn",
             message=f"{what}. {warned[0].message}",
-            action="use a model made for this processor",
+            action="use a model made for what runs it here, or install what it was made for",
         )
     certificate = certificate_path(model)
     if not certificate.is_file():

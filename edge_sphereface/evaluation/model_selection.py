@@ -66,7 +66,7 @@ class Setting:
     provider: str | None = field(default=None, metadata=OMIT_NONE)
 
     def __str__(self) -> str:
-        words = [self.provider] if self.provider else []
+        words = [] if self.provider is None or self.is_on_cpu else [self.provider]
         words += [f"{self.threads} thread{'s' if self.threads > 1 else ''}"]
         words += ["pinned"] if self.pinned_threads else []
         return ", ".join(words + (["arena"] if self.memory_arena else []))
@@ -244,7 +244,7 @@ def settings(
     """
     made = [
         Setting(threads=count, pinned_threads=pin, memory_arena=keep, provider=provider)
-        for provider in dict.fromkeys(providers)
+        for provider in dict.fromkeys(name and short_name(name) for name in providers)
         for count in dict.fromkeys(threads)
         for pin in ((False, True) if pinned and count > 1 else (False,))
         for keep in ((False, True) if arena else (False,))
@@ -291,6 +291,9 @@ def choose(  # noqa: PLR0913 -- all but the first two are options, by name
     forms = {
         (path, provider): _inspect(path, provider or what.provider, max_mib, min_cosine) for path, provider in pairs
     }
+    for path in paths:
+        if not any(path == inspected for inspected, _ in pairs):
+            forms[path, None] = replace(_inspect(path, "cpu", max_mib, min_cosine), dropped="no setting here suits it")
     require_one_source({path: form.spec for (path, _), form in forms.items()})
     dropped = tuple(
         replace(form, dropped=f"on {provider}: {form.dropped}") if provider else form
@@ -452,7 +455,10 @@ def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float
             check = check_on_device(embedder, load_certificate(certificate_path(path)))
             certified = check.passed
             if not check.passed:
-                dropped = f"its certificate does not hold here: cosine {check.measured.min_cosine:.6f}"
+                dropped = (
+                    f"its certificate does not hold here: cosine {check.measured.min_cosine:.6f}, where "
+                    f"{check.bounds.min_cosine:g} is required"
+                )
         except EdgeSphereFaceError as error:
             certified, dropped = False, error.message
     if max_mib is not None and size > max_mib * _MIB:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from edge_sphereface.errors import ModelFormatError
-from edge_sphereface.inference.session import open_session
+from edge_sphereface.inference.session import CPU, is_auto, open_session
 from edge_sphereface.model.ncnn_file import is_ncnn_file
+from edge_sphereface.model.quantization import is_for_cpu_provider
 from edge_sphereface.model.spec import LAYOUT_IMAGE, ModelSpec
 
 if TYPE_CHECKING:
@@ -63,6 +65,11 @@ class OnnxBackend:
     def __init__(self, model: Path, config: SessionConfig) -> None:
         self._session, self.provider = open_session(model, config)
         self.spec = ModelSpec.from_metadata(self._session.get_modelmeta().custom_metadata_map)
+        record = self.spec.quantization
+        if is_auto(config) and self.provider.active[0] != CPU and record and is_for_cpu_provider(record.target):
+            del self._session
+            self._session, report = open_session(model, replace(config, provider=CPU, provider_options={}))
+            self.provider = replace(report, requested=config.provider)
         _check_interface(self._session, self.spec)
         self._input_name: str = self._session.get_inputs()[0].name
 

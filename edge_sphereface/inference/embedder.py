@@ -14,7 +14,7 @@ from edge_sphereface.errors import CropError, ProviderError
 from edge_sphereface.inference.backend import open_backend
 from edge_sphereface.inference.session import CPU, session_config
 from edge_sphereface.model.fingerprint import Fingerprint
-from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here
+from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here, provider_mismatch
 from edge_sphereface.model.spec import LAYOUT_IMAGE
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Embedder:
         session: options of the onnxruntime session, including provider and threads. ncnn takes the threads alone.
 
     Warns:
-        ProcessorWarning: the model was quantized for another kind of processor.
+        ProcessorWarning: the model was quantized for another kind of processor, or for another provider.
 
     Raises:
         ModelNotFoundError: the file does not exist.
@@ -114,8 +114,9 @@ class Embedder:
         self._backend = open_backend(self.path, self.config)
         self.spec: ModelSpec = self._backend.spec
         self.provider = self._backend.provider
-        if self.spec.quantization is not None and self.provider.active[0] == CPU:
-            reason = mismatch_here(self.spec.quantization.target)
+        if self.spec.quantization is not None:
+            target, active = self.spec.quantization.target, self.provider.active[0]
+            reason = mismatch_here(target) if active == CPU else provider_mismatch(target, active)
             if reason:
                 warnings.warn(reason, ProcessorWarning, stacklevel=2)
 

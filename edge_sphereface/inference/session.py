@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_sphereface.cpu import MAX_THREADS, usable_cpus
 from edge_sphereface.errors import ModelFormatError, ModelNotFoundError, ProviderError
+from edge_sphereface.extras import install_command
 from edge_sphereface.inference.resident_memory import release_loading_memory
 from edge_sphereface.inference.shape_sessions import ShapeSessions
 from edge_sphereface.inference.telemetry import import_onnxruntime
@@ -49,6 +50,8 @@ minutes."""
 _PARTS = {CUDA: (64, 16, 4, 1), TENSORRT: (1,)}
 """Sizes of the parts into which a batch is divided on providers that plan their work for one shape. TensorRT gets one
 engine, because building it takes minutes."""
+_EXTRAS = {"openvino": "openvino", "cuda": "gpu", "tensorrt": "gpu", "cann": "cann"}
+"""Extra whose onnxruntime has a provider, by its short name."""
 _SUFFIX = "ExecutionProvider"
 _FALLBACK_DISABLED = "fallback to CPU EP has been explicitly disabled"
 _LIMITS_SPINNING = (1, 27)
@@ -228,11 +231,16 @@ def open_session(source: str | os.PathLike[str] | MemoryModel, config: SessionCo
     return _open_best(model, config)
 
 
+def is_auto(config: SessionConfig) -> bool:
+    """Whether the best provider is asked for, instead of a named one."""
+    return config.provider.lower() == AUTO
+
+
 def _open_best(model: Path | MemoryModel, config: SessionConfig) -> tuple[Any, ProviderReport]:
     """Open a session on the named provider, or on the best one for ``auto``."""
     ort = import_onnxruntime()
     available = ort.get_available_providers()
-    if config.provider.lower() != AUTO:
+    if not is_auto(config):
         return _open(ort, model, _resolve(config.provider, available, ort.get_all_providers()), config)
     candidates = [name for name in AUTO_ORDER if name in available]
     relaxed = replace(config, allow_cpu_fallback=True)  # `auto` does not require one provider to take all nodes
@@ -267,8 +275,15 @@ def _resolve(provider: str, available: list[str], known: list[str]) -> str:
         )
     raise ProviderError(
         f"The execution provider {provider!r} is not in this onnxruntime, which offers: {short}.",
-        hint="install the onnxruntime wheel that has it, or use provider 'auto'",
+        hint=f"{_wheel_hint(provider)}, or use provider 'auto'",
     )
+
+
+def _wheel_hint(provider: str) -> str:
+    extra = _EXTRAS.get(short_name(provider))
+    if extra is None:
+        return "install the onnxruntime wheel that has it"
+    return f"remove the installed onnxruntime (pip uninstall) and install {install_command(extra)}"
 
 
 def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:
@@ -278,6 +293,7 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     providers = [(provider, provider_options(provider, config))]
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
+    given = providers[0][1].get("num_of_threads", "") if provider == OPENVINO else ""
     placed = place_matrices(ort, model, options) if provider == CPU and isinstance(model, Path) else []
     content = str(model.absolute()) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
@@ -306,7 +322,12 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
         if _FALLBACK_DISABLED in str(error):
             raise ProviderError(
                 f"{provider} does not take every node of {model.name}; the rest would run on the CPU.",
-                hint="use provider 'auto' or 'cpu', or allow the fallback to the CPU",
+                hint="use provider 'auto' or 'cpu', or allow the fallback to the CPU"
+                + (
+                    f"; a wrong provider option ({', '.join(config.provider_options)}) has the same effect"
+                    if config.provider_options
+                    else ""
+                ),
                 remedy="allow-cpu-fallback",
             ) from error
         if provider == CPU:
@@ -319,7 +340,7 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
         requested=config.provider,
         active=tuple(session.get_providers()),
         nodes=_nodes_per_provider(session),
-        threads=threads,
+        threads=int(given) if given.isdecimal() else threads,
         onnxruntime=ort.__version__,
     )
     _check_report(report, provider, model)

@@ -154,7 +154,7 @@ def processor_mismatch(target: str, processor: str, flags: frozenset[str]) -> st
     if target in (TARGET_X86_VNNI, TARGET_X86_AMX) and kind in _ARM64:
         unit = "AMX" if target == TARGET_X86_AMX else "VNNI"
         return f"This model was made and timed for x86-64 with {unit}, and this processor is {processor}: use 'arm64'."
-    if target == TARGET_X86_AMX and not flags >= _AMX_FLAGS:
+    if target == TARGET_X86_AMX and kind in _X86_64 and not flags >= _AMX_FLAGS:
         return "This model was made and timed for x86-64 with AMX, which this processor does not have: use 'x86-vnni'."
     if target == TARGET_ARM64 and kind in _X86_64:
         return f"This model was made and timed for arm64, and this processor is {processor}: use 'x86-vnni'."
@@ -183,6 +183,26 @@ def _slow_reason(target: str, processor: str, flags: frozenset[str]) -> str:
 
 
 def mismatch_here(target: str) -> str:
-    """Explain why a model made for a target should not run on this machine; empty if it should."""
+    """Explain why a model made for a target should not run on this machine's CPU provider; empty if it should."""
     _, flags = read_cpuinfo()
     return processor_mismatch(target, platform.machine(), flags)
+
+
+def is_for_cpu_provider(target: str) -> bool:
+    """Whether a target is an INT8 form for onnxruntime's CPU provider, whose integer sums are exact."""
+    return target in INT8_TARGETS and target != TARGET_OPENVINO
+
+
+def provider_mismatch(target: str, provider: str) -> str:
+    """Explain why a model made for a target should not run on another provider than the CPU's; empty if it should.
+
+    Args:
+        target: a target of :data:`WEIGHT_BITS`.
+        provider: name of the provider.
+    """
+    if not is_for_cpu_provider(target):
+        return ""
+    return (
+        f"This INT8 model (target {target}) was made for the CPU provider. {provider} rounds in other places, and its "
+        "certificate may not hold there. Use provider 'cpu', or a model that was made for this provider."
+    )

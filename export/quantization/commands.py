@@ -17,8 +17,15 @@ from edge_sphereface.cli.arguments import (
     read_named_pairs,
 )
 from edge_sphereface.cli.runner import Commands, Outcome, Progress, UsageError, note
+from edge_sphereface.errors import ProviderError
 from edge_sphereface.json_output import INLINE
-from edge_sphereface.model.quantization import INT8_TARGETS, TARGET_ARM64, TARGET_OPENVINO, TARGET_PORTABLE
+from edge_sphereface.model.quantization import (
+    INT8_TARGETS,
+    TARGET_ARM64,
+    TARGET_OPENVINO,
+    TARGET_PORTABLE,
+    mismatch_here,
+)
 from export.outputs import check_output
 from export.quantization.output import measured_on, quantization_report, write_quantized
 
@@ -198,6 +205,8 @@ def _judging_provider(arguments: argparse.Namespace) -> str:
     precision, target = arguments.precision, arguments.target
     is_for_openvino = precision == "int8" and target == TARGET_OPENVINO
     provider: str = arguments.provider or ("openvino" if is_for_openvino else "cpu")
+    if is_for_openvino and provider == "openvino":
+        _require_openvino()
     if precision == "int8" and provider != "cpu" and not is_for_openvino:
         raise UsageError("INT8 is made for the CPU, and --provider judges float16.", hint="leave --provider out")
     if is_for_openvino and provider not in ("cpu", "openvino"):
@@ -212,6 +221,19 @@ def _judging_provider(arguments: argparse.Namespace) -> str:
     if precision == "float16" and target == TARGET_ARM64 and provider != "cpu":
         raise UsageError("--target arm64 is for the CPU.", hint="leave --target out for another provider")
     return provider
+
+
+def _require_openvino() -> None:
+    from edge_sphereface.extras import install_command
+    from edge_sphereface.inference.session import OPENVINO
+    from edge_sphereface.inference.telemetry import import_onnxruntime
+
+    if OPENVINO not in import_onnxruntime().get_available_providers():
+        raise ProviderError(
+            "--target openvino is judged on the provider 'openvino', which is not in this onnxruntime.",
+            hint=f"give --provider cpu to judge its embeddings alone, or, in an environment of its own: "
+            f"{install_command('openvino')}",
+        )
 
 
 def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: tuple[Path, ...]) -> str:
@@ -232,7 +254,9 @@ def _quantize_text(arguments: argparse.Namespace, made: QuantizedModel, files: t
 
 
 def _latency_hint(proof: Proof) -> str:
-    return " For another machine than this, give --policy latency=none." if proof.misses_latency_only else ""
+    if not proof.misses_latency_only:
+        return ""
+    return " For another machine than this, give --policy latency=none. On a busy machine, repeat it when that is idle."
 
 
 def add_float_options(parser: argparse.ArgumentParser) -> None:
@@ -267,7 +291,9 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     from export.speed import race
     from export.threshold import MeasuredThreshold
 
-    original, reduced = Embedder(arguments.original, provider="cpu"), Embedder(arguments.model, provider="cpu")
+    provider = _provider_of(arguments.model)
+    original = Embedder(arguments.original, provider=provider)
+    reduced = Embedder(arguments.model, provider=provider)
     labeled, detector = read_named_pairs(arguments), open_named_detector(arguments)
     seen = frozenset[str]() if arguments.calibration is None else folder_digests(arguments.calibration)
     progress = Progress("both models over photographs")
@@ -278,16 +304,35 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
         embedded = embed_photographs(original, reduced, paths, detector, calibrated_on=seen, progress=progress)
     else:
         raise UsageError("No photographs were named.", hint="give --lfw FOLDER, --pairs with --images, or --photos")
-    note("timing the models, in rounds")
     others = {PLAIN_NAME: arguments.original, **{str(path): path for path in arguments.faster_than}}
-    latency = Latency(race(reduced.spec.precision, arguments.model, others, plan=Plan.of(arguments.rounds)))
+    record = reduced.spec.quantization
+    reason = mismatch_here(record.target) if record and record.target == TARGET_OPENVINO and provider == "cpu" else ""
+    if reason:
+        latency = Latency(None, reason)
+    else:
+        note("timing the models, in rounds")
+        plan = Plan.of(arguments.rounds)
+        latency = Latency(race(reduced.spec.precision, arguments.model, others, plan=plan, provider=provider))
     own = MeasuredThreshold(reduced.spec.threshold, reduced.spec.threshold_source)
     proof = judge(original.spec, embedded, labeled, latency, arguments.policy, own=own)
     text = report.proof_text(proof)
     if not proof.passed:
-        text += f"\nharmful: {'; '.join(proof.missed)}.{_latency_hint(proof)}"
-    found = FloatProofReport(proof=proof.report(), environment=measured_on("cpu"))
+        verdict = "too slow" if proof.misses_latency_only else "harmful"
+        text += f"\n{verdict}: {'; '.join(proof.missed)}.{_latency_hint(proof)}"
+    found = FloatProofReport(proof=proof.report(), environment=measured_on(provider))
     return Outcome(found, text, passed=proof.passed)
+
+
+def _provider_of(model: Path) -> str:
+    """The provider that a model was made for: OpenVINO's if it is for it and that is here, else the CPU's."""
+    from edge_sphereface.inference.embedder import Embedder
+    from edge_sphereface.inference.session import OPENVINO
+    from edge_sphereface.inference.telemetry import import_onnxruntime
+
+    if OPENVINO not in import_onnxruntime().get_available_providers():
+        return "cpu"
+    record = Embedder(model).spec.quantization
+    return "openvino" if record and record.target == TARGET_OPENVINO else "cpu"
 
 
 def _mib(path: Path) -> str:

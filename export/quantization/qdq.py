@@ -139,11 +139,11 @@ class _Writer:
         if layer is None or self._is_float(layer):
             inputs = [self._read_float(name) for name in node.input]
             self._copy(node, inputs, node.output[0])
-        elif node.op_type == "Relu":
+        elif node.op_type == "Relu" and not self._kernels.is_symmetric:
             return  # the range of what it writes begins at 0, so quantizing is what cuts off
         elif node.op_type in ("Conv", "Gemm"):
             self._add_weighted(node)
-        elif node.op_type == "PRelu":
+        elif node.op_type in ("PRelu", "Relu"):
             self._copy(node, list(node.input), node.output[0])  # the kernel applies it to its float sums
         else:
             self._copy(node, [self._read(name) for name in node.input], self._written_by(node))
@@ -177,7 +177,9 @@ class _Writer:
         self._copy(node, inputs, self._written_by(node))
 
     def _written_by(self, node: onnx.NodeProto) -> str:
-        """Name of the tensor that a node writes: if only Relu reads it, the output of that Relu."""
+        """Name of the tensor that a node writes: if only Relu reads it, and is left out, the output of that Relu."""
+        if self._kernels.is_symmetric:
+            return str(node.output[0])
         readers = self._readers.get(node.output[0], [])
         writer = readers[0] if [reader.op_type for reader in readers] == ["Relu"] else node
         return str(writer.output[0])

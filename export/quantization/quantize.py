@@ -30,6 +30,7 @@ from edge_sphereface.model.quantization import (
 )
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 from edge_sphereface.storage.files import sha256_of
+from export.layers import weight_counts
 from export.plain import open_float, open_plain
 from export.quantization.crops import CalibrationCrops, calibration_crops, doubts
 from export.quantization.embedding_weights import with_embedding_weights_in_8_bits
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 INT8, FLOAT16, WEIGHTS8 = "int8", "float16", "weights8"
 PLAIN_NAME, REWRITTEN_NAME = "the float model", "the float model, rewritten"
 PROOF_PHOTOGRAPHS = 2000
+_MUCH = 0.2
+"""Share of the weights in float32 layers above which a quantization says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,7 @@ def quantize(
             reporter=reporter,
         )
         model = found.model
+        _note_float_layers(found, plain, note)
     elif options.precision == WEIGHTS8:
         model = with_embedding_weights_in_8_bits(plain)
     elif options.recorded_target == TARGET_FLOAT16_ARM64:
@@ -192,6 +196,15 @@ def quantize(
     return QuantizedModel(
         model=model, spec=spec, search=found, calibration=calibration, doubts=tuple(sentences), proof=proof
     )
+
+
+def _note_float_layers(found: Search, plain: onnx.ModelProto, note: Callable[[str], None]) -> None:
+    weights = weight_counts(plain)
+    share = sum(weights[layer] for layer in found.chosen.float_layers) / sum(weights.values())
+    if share > _MUCH:
+        count = f"{len(found.chosen.float_layers)} of {len(weights)} layers, with {share:.0%} of the weights"
+        remedies = "photographs that vary more, a larger permitted drift or another target may help"
+        note(f"warning: {count}, stay in float32 to keep the drift: {remedies}")
 
 
 def _embed(

@@ -11,6 +11,7 @@ from edge_sphereface.evaluation.latency import Plan
 from edge_sphereface.evaluation.model_selection import Setting
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path, check_on_device, load_certificate
+from edge_sphereface.model.quantization import INT8_TARGETS
 from export.convert import ConversionOptions, convert
 from export.faces import face_crops
 from export.layers import layers_of
@@ -134,14 +135,17 @@ def test_equalized_channels_compute_the_same(networks, name):
     np.testing.assert_allclose(embed_all(equalized, crops, original.spec), expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("target", INT8_TARGETS)
 @pytest.mark.parametrize("name", NAMES)
-def test_int8_stays_near(networks, name):
+def test_int8_stays_near(networks, name, target):
     original, plain = networks[name]
     crops = face_crops(original.spec, 8)
-    model = decompose_prelu(plain)
+    kernels = KERNELS[target]
+    model = plain if kernels.fuses_prelu else decompose_prelu(plain)
     rule = RULES["percentile-99.99"]
-    ranges = {name: rule(histogram) for name, histogram in histograms(model, crops, original.spec).items()}
-    quantized = quantize_graph(model, original.spec, ranges, kernels=KERNELS["arm64"])
+    found = histograms(model, crops, original.spec, fused=kernels.fused)
+    ranges = {name: rule(histogram) for name, histogram in found.items()}
+    quantized = quantize_graph(model, original.spec, ranges, kernels=kernels)
     found = cosines(embed_all(quantized, crops, original.spec), embed_all(plain, crops, original.spec))
     assert found.min() > 0.97
 
@@ -173,8 +177,9 @@ def measured_ranges(model, crops, spec):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("target", ["portable", "openvino"])
 @pytest.mark.parametrize("name", ["relu", "prelu"])
-def test_the_search_finds_an_int8_form(networks, name):
+def test_the_search_finds_an_int8_form(networks, name, target):
     original, plain = networks[name]
     crops = face_crops(original.spec, 12)
     found = search(
@@ -182,12 +187,13 @@ def test_the_search_finds_an_int8_form(networks, name):
         original.spec,
         crops[:8],
         crops[8:],
-        kernels=KERNELS["portable"],
+        kernels=KERNELS[target],
         max_drift=0.05,
         reporter=lambda _: lambda *_: None,
     )
     drift = 1 - cosines(embed_all(found.model, crops, original.spec), embed_all(plain, crops, original.spec))
     assert drift.mean() < 0.05
+    assert not found.chosen.float_layers
     assert set(found.chosen.rules) == set(layers_of(plain))
 
 

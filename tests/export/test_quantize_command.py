@@ -273,7 +273,8 @@ def test_for_openvino(shallowest_models, crop_folder, tmp_path, capsys, require_
     if "OpenVINOExecutionProvider" not in import_onnxruntime().get_available_providers():
         code, result, _ = command(capsys, *words)
         assert (code, result["error"]["code"]) == (1, "provider")
-        assert "'openvino' is not in this onnxruntime" in result["error"]["message"]
+        assert "'openvino', which is not in this onnxruntime" in result["error"]["message"]
+        assert "--provider cpu" in result["error"]["hint"]
         assert not output.exists()
     code, result, progress = command(capsys, *words, "--provider", "cpu", "--policy", LOOSE)
     require_schema("export quantize", result)

@@ -16,6 +16,7 @@ from edge_sphereface.metrics import agreement
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
 from export.layers import layer_of, layers_of, weight_counts
+from export.quantization import search as searching
 from export.quantization.activation_statistics import channel_means, embed_all, extended, histograms, inner_tensors
 from export.quantization.bias import correct_biases
 from export.quantization.crops import vivid
@@ -278,6 +279,22 @@ def test_squared_error_finds_the_least():
     assert error(*found) < 0.75 * error(low, high)
     for share in (0.8, 1.25):
         assert error(*found) <= error(found.low * share, found.high * share) * 1.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["portable", "openvino"])
+def test_the_search_looks_for_symmetric_ranges_where_they_are_needed(shallowest_models, faces, target, monkeypatch):
+    seen = []
+
+    def watched(rule):
+        return lambda histogram: seen.append(histogram) or rule(histogram)
+
+    monkeypatch.setattr(searching, "RULES", {name: watched(rule) for name, rule in RULES.items()})
+    path = shallowest_models["image"]
+    spec, kernels = Embedder(path).spec, KERNELS[target]
+    reporter = lambda _: lambda *_: None  # noqa: E731
+    search(onnx.load(path), spec, faces, vivid(faces), kernels=kernels, max_drift=1, reporter=reporter)
+    assert {histogram.low == -histogram.high for histogram in seen} == {kernels.is_symmetric}
 
 
 def test_the_mirrored_histogram_leads_to_the_best_symmetric_range():

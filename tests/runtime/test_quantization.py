@@ -9,8 +9,18 @@ import pytest
 from edge_sphereface.cli.__main__ import main
 from edge_sphereface.doctor import checks
 from edge_sphereface.errors import ModelFormatError
+from edge_sphereface.inference import backend
+from edge_sphereface.inference import session as session_module
 from edge_sphereface.inference.embedder import Embedder
-from edge_sphereface.model.quantization import ProcessorWarning, mismatch_here, processor_mismatch
+from edge_sphereface.inference.session import CPU
+from edge_sphereface.model.quantization import (
+    INT8_TARGETS,
+    WEIGHT_BITS,
+    ProcessorWarning,
+    mismatch_here,
+    processor_mismatch,
+    provider_mismatch,
+)
 from edge_sphereface.model.spec import METADATA_KEY, ModelSpec
 
 VNNI = frozenset({"avx2", "avx512_vnni"})
@@ -87,6 +97,7 @@ def test_damaged_records_are_refused(spec, quantization_record, change):
         ("x86-amx", "x86_64", VNNI, "which this processor does not have: use 'x86-vnni'"),
         ("x86-amx", "x86_64", AVX2, "the embeddings are wrong"),
         ("x86-amx", "aarch64", ARM, "x86-64 with AMX, and this processor is aarch64: use 'arm64'"),
+        ("x86-amx", "riscv64", frozenset(), ""),
         ("openvino", "x86_64", AMX, "Use provider 'openvino'"),
         ("openvino", "aarch64", ARM, "Use provider 'openvino'"),
         ("arm64", "aarch64", NEON, ""),
@@ -136,3 +147,34 @@ def test_the_doctor_says_it_too(wrong_model, wrong_target):
     assert finding.status == "warn"
     assert mismatch_here(wrong_target) in finding.message
     assert finding.action
+
+
+@pytest.mark.parametrize("target", WEIGHT_BITS)
+def test_integer_forms_for_the_cpu_provider_warn_on_others(target):
+    reason = provider_mismatch(target, "OpenVINOExecutionProvider")
+    assert bool(reason) == (target in INT8_TARGETS and target != "openvino")
+    assert not reason or "Use provider 'cpu'" in reason
+
+
+@pytest.mark.parametrize("target", ["portable", "openvino"])
+def test_auto_runs_a_model_on_the_provider_that_it_was_made_for(make_onnx, quantization_record, monkeypatch, target):
+    """Both sessions are the CPU's here; the first one says that it is another provider's."""
+    opened = []
+
+    def open_session(model, config):
+        session, report = session_module.open_session(model, replace(config, provider=CPU))
+        opened.append(config.provider)
+        active = report.active if config.provider == CPU else ("OpenVINOExecutionProvider", CPU)
+        return session, replace(report, active=active, requested=config.provider)
+
+    monkeypatch.setattr(backend, "open_session", open_session)
+    bits = WEIGHT_BITS[target]
+    changes = {"quantization": replace(quantization_record, target=target, weight_bits=bits), "precision": "int8"}
+    model = make_onnx(changes=changes)
+    embedder = Embedder(model, provider="auto")
+    assert opened == (["auto", CPU] if target == "portable" else ["auto"])
+    assert embedder.provider.active[0] == (CPU if target == "portable" else "OpenVINOExecutionProvider")
+    assert embedder.provider.requested == "auto"
+    if target == "portable":
+        with pytest.warns(ProcessorWarning, match="was made for the CPU provider"):
+            Embedder(model, provider="OpenVINO")
