@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from benchmarks.contenders import edge
 from benchmarks.contenders.contender import Peer
 from edge_sphereface.inference.session import SessionConfig
+from edge_sphereface.inference.telemetry import import_onnxruntime
 
 if TYPE_CHECKING:
     from benchmarks.contenders.contender import Setup
@@ -38,9 +39,7 @@ class Contender(edge.Contender):
 
 def _bundled_openvino() -> str:
     """Version of OpenVINO in onnxruntime's wheel, by the name of its library."""
-    import onnxruntime
-
-    (folder,) = onnxruntime.__path__
+    (folder,) = import_onnxruntime().__path__
     names = [path.name for path in Path(folder).rglob("libopenvino.so.*")]
     versions = [name.removeprefix("libopenvino.so.") for name in names if name.count(".") > 2]
     return next(iter(versions), "of unknown version")
