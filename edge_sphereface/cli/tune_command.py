@@ -87,7 +87,7 @@ class TuneReport:
 
     Attributes:
         processor: name of the processor or board.
-        onnxruntime: version of onnxruntime.
+        onnxruntime: version of onnxruntime; None if it is not installed.
         ncnn: version of ncnn; None, and left out in JSON, if it is not installed.
         batch: number of faces in an inference.
         source_sha256: SHA-256 of the checkpoint that all forms come from, in hexadecimal; None if every form was
@@ -104,7 +104,7 @@ class TuneReport:
     """
 
     processor: str
-    onnxruntime: str
+    onnxruntime: str | None
     ncnn: str | None = field(metadata=OMIT_NONE)
     batch: int
     source_sha256: str | None
@@ -123,7 +123,6 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     from edge_sphereface.cpu import usable_cpus
     from edge_sphereface.doctor.machine import read_machine
     from edge_sphereface.evaluation.model_selection import Measurement, choose, settings
-    from edge_sphereface.inference.telemetry import import_onnxruntime
 
     if arguments.output is not None:
         _check_output(arguments.output)
@@ -148,7 +147,7 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     machine = read_machine()
     report = TuneReport(
         processor=machine.cpu_model or machine.processor,
-        onnxruntime=import_onnxruntime().__version__,
+        onnxruntime=_onnxruntime_version(),
         ncnn=machine.wheels.get("ncnn"),
         batch=arguments.batch,
         source_sha256=choice.best.form.spec.source_sha256 if choice.best else None,
@@ -162,6 +161,17 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         output=output,
     )
     return Outcome(report, _text(choice, report), passed=choice.best is not None)
+
+
+def _onnxruntime_version() -> str | None:
+    """Version of the onnxruntime that runs, of which an environment may hold several wheels."""
+    from edge_sphereface.errors import ProviderError
+    from edge_sphereface.inference.telemetry import import_onnxruntime
+
+    try:
+        return str(import_onnxruntime().__version__)
+    except ProviderError:
+        return None
 
 
 def _check_output(output: Path) -> None:
