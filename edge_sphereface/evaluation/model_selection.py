@@ -8,6 +8,7 @@ largest model determines the memory, and a board that heats up slows all of them
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from edge_sphereface.inference.session import CPU, SessionConfig, short_name
 from edge_sphereface.json_output import INLINE, OMIT_NONE
 from edge_sphereface.model.certificate import certificate_path, check_on_device, golden_crops, load_certificate
 from edge_sphereface.model.ncnn_file import is_ncnn_file, read_ncnn_model
+from edge_sphereface.model.quantization import TARGET_OPENVINO, ProcessorWarning, mismatch_here, provider_mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -445,11 +447,18 @@ def inference(embedder: Embedder, batch: int = 1) -> Callable[[], object]:
 def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float | None) -> Form:
     """Inspect a model file before it is measured."""
     try:
-        embedder = Embedder(path, provider=provider)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ProcessorWarning)
+            embedder = Embedder(path, provider=provider)
     except ExtraError as error:
         spec = read_ncnn_model(path).spec
         return Form(path=path, spec=spec, bytes=path.stat().st_size, certified=None, dropped=str(error))
-    spec, size, certified, dropped = embedder.spec, path.stat().st_size, None, ""
+    spec, size, certified = embedder.spec, path.stat().st_size, None
+    dropped = _other_provider(spec, embedder.provider.active[0])
+    if dropped:
+        return Form(path=path, spec=spec, bytes=size, certified=None, dropped=dropped)
+    for warning in warned:
+        warnings.warn(warning.message, stacklevel=2)
     if certificate_path(path).is_file():
         try:
             check = check_on_device(embedder, load_certificate(certificate_path(path)))
@@ -467,6 +476,16 @@ def _inspect(path: Path, provider: str, max_mib: float | None, min_cosine: float
     if min_cosine is not None and record is not None and record.cosine_mean < min_cosine:
         dropped = f"its mean cosine to float, {record.cosine_mean:.5f}, is less than {min_cosine:g}"
     return Form(path=path, spec=spec, bytes=size, certified=certified, dropped=dropped)
+
+
+def _other_provider(spec: ModelSpec, active: str) -> str:
+    """Explain that a model was made for another provider; empty if it was not."""
+    record = spec.quantization
+    if record is None:
+        return ""
+    if active != CPU:
+        return provider_mismatch(record.target, active)
+    return mismatch_here(record.target) if record.target == TARGET_OPENVINO else ""
 
 
 def require_one_source(specs: Mapping[Path, ModelSpec]) -> None:

@@ -266,6 +266,15 @@ def test_doubts_and_skipped_photographs_are_said(
 
 
 @pytest.mark.slow
+def test_a_form_that_is_hardly_in_integers_says_so(shallowest_models, crop_folder, tmp_path, capsys):
+    words = ["quantize", shallowest_models["image"], "--calibration", crop_folder, "-o", tmp_path / "m.onnx"]
+    code, result, progress = command(capsys, *words, "--max-drift", "0", "--policy", LOOSE)
+    assert code == 0
+    assert all(layer["float"] for layer in result["search"]["layers"])
+    assert "warning: 5 of 5 layers, with 100% of the weights, stay in float32" in progress
+
+
+@pytest.mark.slow
 def test_for_openvino(shallowest_models, crop_folder, tmp_path, capsys, require_schema):
     """Judged on the CPU where that provider is missing: its embeddings, but not its latency, which says nothing."""
     output, source = tmp_path / "m.int8.onnx", shallowest_models["image"]

@@ -17,6 +17,7 @@ from edge_sphereface.evaluation.model_selection import Measurement, Setting, cho
 from edge_sphereface.evaluation.timing import Deadline
 from edge_sphereface.inference.embedder import Embedder
 from edge_sphereface.model.certificate import certificate_path
+from edge_sphereface.model.quantization import WEIGHT_BITS, ProcessorWarning
 from edge_sphereface.model.spec import METADATA_KEY
 from export.checkpoint.ckpt_writer import write_ckpt
 from export.convert import ConversionOptions, convert
@@ -97,6 +98,23 @@ def test_every_provider_is_timed_and_the_faster_one_is_named(forms, monkeypatch,
     assert report["best"]["provider"] == name
     assert not report["tie"]
     assert f"a.onnx with --threads 1 --provider {name}" in cli(*words)[1]
+
+
+@pytest.mark.parametrize("target", ["portable", "openvino"])
+def test_a_form_for_another_provider_is_left_out_with_the_reason(
+    forms, make_onnx, quantization_record, timed, recwarn, target
+):
+    """And not warned of: to try both providers is what tune is for."""
+    bits = WEIGHT_BITS[target]
+    changes = {"quantization": replace(quantization_record, target=target, weight_bits=bits), "precision": "int8"}
+    model = make_onnx(changes=changes)
+    found = choose([model], settings([1]))
+    assert bool(found.rows) == (target == "portable")
+    if target == "openvino":
+        assert "made for onnxruntime's OpenVINO provider" in found.dropped[0].dropped
+    assert not [warning for warning in recwarn if issubclass(warning.category, ProcessorWarning)]
+    reason = model_selection._other_provider(Embedder(model, provider="cpu").spec, "OpenVINOExecutionProvider")
+    assert bool(reason) == (target == "portable")
 
 
 def test_a_form_may_be_wrong_on_one_provider_alone(forms, timed, monkeypatch):
