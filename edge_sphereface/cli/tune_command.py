@@ -13,6 +13,7 @@ from edge_sphereface.json_output import OMIT_NONE
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from edge_sphereface.cli.runner import Commands
     from edge_sphereface.evaluation.machine_load import MachineLoad
@@ -127,7 +128,10 @@ def tune(arguments: argparse.Namespace) -> Outcome:
     if arguments.output is not None:
         _check_output(arguments.output)
     threads = arguments.threads or [1, usable_cpus()]
-    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena, providers=arguments.provider)
+    providers = _resolved(arguments.provider)
+    how = settings(threads, pinned=arguments.pinned_threads, arena=arguments.memory_arena, providers=providers)
+    if (arguments.pinned_threads or arguments.memory_arena) and not all(setting.is_on_cpu for setting in how):
+        note("warning: pinned threads and the memory arena are tried on the provider cpu alone")
     choice = choose(
         arguments.model,
         how,
@@ -136,9 +140,9 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         min_cosine=arguments.min_cosine,
         progress=Progress("turns of models"),
     )
-    for form in (*(row.form for row in choice.rows), *choice.dropped):
-        if form.certified is None:
-            note(f"warning: {form.path} has no certificate beside it, so nothing says that it is right here")
+    uncertified = (row.form.path for row in choice.rows if row.form.certified is None)
+    for path in dict.fromkeys(uncertified):
+        note(f"warning: {path} has no certificate beside it, so nothing says that it is right here")
     output = None
     if arguments.output is not None and choice.best is not None:
         output = _copy(choice.best, arguments.output)
@@ -161,6 +165,20 @@ def tune(arguments: argparse.Namespace) -> Outcome:
         output=output,
     )
     return Outcome(report, _text(choice, report), passed=choice.best is not None)
+
+
+def _resolved(providers: Sequence[str]) -> list[str]:
+    """Short names of the providers, with the best one that is installed in place of ``auto``."""
+    from edge_sphereface.inference.session import AUTO, AUTO_ORDER, short_name
+    from edge_sphereface.inference.telemetry import import_onnxruntime
+
+    def named(provider: str) -> str:
+        if provider.lower() != AUTO:
+            return short_name(provider)
+        available = import_onnxruntime().get_available_providers()
+        return short_name(next(name for name in AUTO_ORDER if name in available))
+
+    return list(dict.fromkeys(map(named, providers)))
 
 
 def _onnxruntime_version() -> str | None:

@@ -48,6 +48,7 @@ includes it: then more rounds would hardly show that the fastest is faster. Look
 findings of a 95 % interval more frequent."""
 _PRECISIONS = ("float32", "weights8", "float16", "float16-large-tiles", "int8")
 """Precisions, simplest first."""
+_NO_SETTING = "a form for ncnn is tried on the provider cpu, without pinned threads and arena: no setting is that"
 _MIB = 1 << 20
 
 
@@ -59,7 +60,7 @@ class Setting:
         threads: threads of one inference.
         pinned_threads: whether each helper thread is bound to a processor of its own.
         memory_arena: whether the session keeps freed memory for the next inference.
-        provider: execution provider; None, and left out in JSON, where all settings have the same.
+        provider: execution provider; None, and left out in JSON, if the setting names none.
     """
 
     threads: int
@@ -295,7 +296,7 @@ def choose(  # noqa: PLR0913 -- all but the first two are options, by name
     }
     for path in paths:
         if not any(path == inspected for inspected, _ in pairs):
-            forms[path, None] = replace(_inspect(path, "cpu", max_mib, min_cosine), dropped="no setting here suits it")
+            forms[path, None] = replace(_inspect(path, "cpu", max_mib, min_cosine), dropped=_NO_SETTING)
     require_one_source({path: form.spec for (path, _), form in forms.items()})
     dropped = tuple(
         replace(form, dropped=f"on {provider}: {form.dropped}") if provider else form

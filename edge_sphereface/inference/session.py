@@ -283,7 +283,12 @@ def _wheel_hint(provider: str) -> str:
     extra = _EXTRAS.get(short_name(provider))
     if extra is None:
         return "install the onnxruntime wheel that has it"
-    return f"remove the installed onnxruntime (pip uninstall) and install {install_command(extra)}"
+    return f"in an environment without another onnxruntime, run {install_command(extra)}"
+
+
+def _options_hint(config: SessionConfig) -> str:
+    names = ", ".join(config.provider_options)
+    return f"; check the provider options {names}: a wrong one has this effect" if names else ""
 
 
 def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionConfig) -> tuple[Any, ProviderReport]:
@@ -293,7 +298,7 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
     providers = [(provider, provider_options(provider, config))]
     if provider != CPU and config.allow_cpu_fallback:
         providers.append((CPU, {}))
-    given = providers[0][1].get("num_of_threads", "") if provider == OPENVINO else ""
+    given = str(providers[0][1].get("num_of_threads", "")) if provider == OPENVINO else ""
     placed = place_matrices(ort, model, options) if provider == CPU and isinstance(model, Path) else []
     content = str(model.absolute()) if isinstance(model, Path) else model.content
     state = ort.capi.onnxruntime_pybind11_state
@@ -322,17 +327,14 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
         if _FALLBACK_DISABLED in str(error):
             raise ProviderError(
                 f"{provider} does not take every node of {model.name}; the rest would run on the CPU.",
-                hint="use provider 'auto' or 'cpu', or allow the fallback to the CPU"
-                + (
-                    f"; a wrong provider option ({', '.join(config.provider_options)}) has the same effect"
-                    if config.provider_options
-                    else ""
-                ),
+                hint=f"use provider 'auto' or 'cpu', or allow the fallback to the CPU{_options_hint(config)}",
                 remedy="allow-cpu-fallback",
             ) from error
         if provider == CPU:
             raise ModelFormatError(f"onnxruntime cannot load {model}: {error}", hint="convert it again") from error
-        raise ProviderError(f"{provider} cannot load {model.name}: {error}", hint="use provider 'auto'") from error
+        raise ProviderError(
+            f"{provider} cannot load {model.name}: {error}", hint=f"use provider 'auto'{_options_hint(config)}"
+        ) from error
     session.placed_matrices = placed  # the matrices must live as long as the session
     if isinstance(model, Path) and model.stat().st_size >= _WORTH_RELEASING:
         release_loading_memory("onnxruntime")
@@ -340,7 +342,7 @@ def _open(ort: Any, model: Path | MemoryModel, provider: str, config: SessionCon
         requested=config.provider,
         active=tuple(session.get_providers()),
         nodes=_nodes_per_provider(session),
-        threads=int(given) if given.isdecimal() else threads,
+        threads=int(given) or 1 if given.isdecimal() else threads,
         onnxruntime=ort.__version__,
     )
     _check_report(report, provider, model)

@@ -82,9 +82,9 @@ _REDUCED_BOUNDS = {
     "float16-large-tiles": Bounds(max_abs_error=0.15, min_cosine=0.997),
     "int8": Bounds(max_abs_error=5e-2, min_cosine=0.9995),
 }
+"""Device bounds of models with reduced precision, relative to their own embeddings at export, not to float32."""
 _OPENVINO_BOUNDS = Bounds(max_abs_error=0.1, min_cosine=0.998)
 """Those of INT8 for OpenVINO, whose kernels add biases and residuals in float, in other orders on other processors."""
-"""Device bounds of models with reduced precision, relative to their own embeddings at export, not to float32."""
 
 
 def device_bounds(precision: str, target: str = "") -> Bounds:

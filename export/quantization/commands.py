@@ -307,6 +307,8 @@ def verify_against_float(arguments: argparse.Namespace) -> Outcome:
     others = {PLAIN_NAME: arguments.original, **{str(path): path for path in arguments.faster_than}}
     record = reduced.spec.quantization
     reason = mismatch_here(record.target) if record and record.target == TARGET_OPENVINO and provider == "cpu" else ""
+    if reason and arguments.faster_than:
+        raise UsageError(f"--faster-than cannot be judged here. {reason}", hint="leave --faster-than out")
     if reason:
         latency = Latency(None, reason)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edge_sphereface.cli import tune_command
 from edge_sphereface.cli.tune_command import rival_lines
 from edge_sphereface.errors import ModelFormatError
 from edge_sphereface.evaluation import latency, model_selection
@@ -87,6 +88,7 @@ def test_every_provider_is_timed_and_the_faster_one_is_named(forms, monkeypatch,
         return {"inference": taken}
 
     monkeypatch.setattr(latency, "measure_interleaved", measure)
+    monkeypatch.setattr(tune_command, "_resolved", list)
     words = ["tune", *forms, "--provider", "cpu", name, "--threads", "1"]
     code, shown, _ = cli(*words, "--json")
     assert code == 0
@@ -115,6 +117,15 @@ def test_a_form_for_another_provider_is_left_out_with_the_reason(
     assert not [warning for warning in recwarn if issubclass(warning.category, ProcessorWarning)]
     reason = model_selection._other_provider(Embedder(model, provider="cpu").spec, "OpenVINOExecutionProvider")
     assert bool(reason) == (target == "portable")
+
+
+def test_auto_is_the_best_provider_that_is_installed(forms, timed, cli):
+    """Here the CPU's, with its settings, and named."""
+    words = ["tune", *forms, "--threads", "1", "--memory-arena"]
+    reports = [json.loads(cli(*words, "--provider", *names, "--json")[1]) for names in (["auto"], ["cpu", "auto"])]
+    for report in reports:
+        assert {(row["provider"], row["memory_arena"]) for row in report["rows"]} == {("cpu", False), ("cpu", True)}
+        assert len(report["rows"]) == 4
 
 
 def test_a_form_may_be_wrong_on_one_provider_alone(forms, timed, monkeypatch):
