@@ -121,7 +121,7 @@ class Form:
         path: path of the file.
         spec: specification of the model.
         bytes: size of the file, which approximates the memory of its weights.
-        certified: whether its certificate was met on this device; None without a certificate.
+        certified: whether its certificate was met on this device; None without a certificate, or if it was not read.
         dropped: why the model is excluded; empty if it is not.
     """
 
